@@ -1,0 +1,299 @@
+//! `detailflow.json`: read, checked against itself, turned into a [`Bundle`].
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Bundle, FileEntry};
+use crate::error::{Error, Result};
+use crate::plan::Ladder;
+use crate::plan::Prefix;
+
+/// The manifest's name within the folder.
+const FILE: &str = "detailflow.json";
+/// The one format that this version reads.
+const FORMAT: u64 = 1;
+/// A manifest is text of some kilobytes; anything larger than this is not one.
+const LARGEST_MANIFEST: u64 = 16 << 20;
+/// Bounds that keep later arithmetic far from overflow, well above anything that could run.
+const LARGEST_SIZE: u32 = 1 << 14;
+const LARGEST_COUNT: usize = 1 << 20;
+
+/// What the fourth channel means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Alpha {
+    /// There is none: the model is RGB.
+    None,
+    /// The model's colour is premultiplied with it.
+    Premultiplied,
+}
+
+/// Where a bundle came from. For reading only.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// Name and version of the exporter.
+    pub exporter: String,
+    /// Where the tokenizer's weights came from.
+    pub tokenizer: String,
+    /// Where the autoregressive model's weights came from.
+    pub ar: String,
+}
+
+/// How the model's makers would sample.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct DefaultSampling {
+    /// Guidance scale.
+    pub guidance: f32,
+    /// Whether guidance falls over the groups.
+    pub gradual: bool,
+    /// Temperature.
+    pub temperature: f32,
+    /// Keep the k likeliest codes; 0 is off.
+    pub top_k: u32,
+    /// Keep the likeliest codes up to this probability; 1 is off.
+    pub top_p: f32,
+}
+
+/// One way to compute the model.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Variant {
+    /// `fp32`, `int8` …
+    pub precision: String,
+    /// How attention is written: `mha` or `plain`.
+    pub form: String,
+    /// The devices it is for; `*` is any.
+    pub devices: Vec<String>,
+    /// The least ONNX Runtime that runs it, as `major.minor`.
+    pub min_runtime: String,
+    pub(crate) ar: String,
+    pub(crate) decoder: String,
+    pub(crate) encoder: String,
+}
+
+/// Rows of the embedding table.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct IdLayout {
+    pub class: i64,
+    pub no_class: i64,
+    pub special: i64,
+    pub total: i64,
+}
+
+/// Shape of the autoregressive model's kept keys and values.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Layers {
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_width: usize,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    size: u32,
+    channels: usize,
+    alpha: Alpha,
+    patch: u32,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    count: usize,
+    group: usize,
+    causal: usize,
+    codes: usize,
+    bits: u32,
+}
+
+#[derive(Deserialize)]
+struct LadderTable {
+    power: f64,
+    prefixes: Vec<Prefix>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    name: String,
+    license: String,
+    tokenizer_id: String,
+    #[serde(default)]
+    provenance: Provenance,
+    image: Image,
+    tokens: Tokens,
+    ids: IdLayout,
+    classes: Vec<String>,
+    ladder: LadderTable,
+    sampling: DefaultSampling,
+    ar: Layers,
+    variants: Vec<Variant>,
+    files: Vec<FileEntry>,
+}
+
+pub(super) fn read(folder: &Path) -> Result<Bundle> {
+    if !folder.is_dir() {
+        return Err(Error::NotFound { what: "bundle", path: folder.to_owned() });
+    }
+    let path = folder.join(FILE);
+    let metadata = std::fs::metadata(&path).map_err(|error| Error::io("cannot read", &path, error))?;
+    if metadata.len() > LARGEST_MANIFEST {
+        return Err(Error::bundle(folder, format!("{FILE} has {} bytes; that is no manifest", metadata.len())));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::io("cannot read", &path, error))?;
+    parse(folder, &text)
+}
+
+fn parse(folder: &Path, text: &str) -> Result<Bundle> {
+    let refuse = |reason: String| Error::bundle(folder, reason);
+    let json = |error: serde_json::Error| refuse(format!("{FILE}: {error}"));
+    // The format first: another format may have other keys, and then "missing field" would mislead.
+    let value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
+    match value.get("format") {
+        Some(format) if format.as_u64() == Some(FORMAT) => {}
+        Some(format) => {
+            return Err(refuse(format!("{FILE} is of format {format}; this version reads format {FORMAT}")));
+        }
+        None => return Err(refuse(format!("{FILE} has no \"format\""))),
+    }
+    let manifest: Manifest = serde_json::from_value(value).map_err(json)?;
+    check(&manifest).map_err(|reason| refuse(format!("{FILE}: {reason}")))?;
+    let Manifest { image, tokens, ladder, .. } = &manifest;
+    let formula = crate::plan::Formula {
+        size: image.size,
+        patch: image.patch,
+        tokens: tokens.count,
+        group: tokens.group,
+        causal: tokens.causal,
+        power: ladder.power,
+    };
+    let ladder =
+        Ladder::new(manifest.ladder.prefixes, formula).map_err(|reason| refuse(format!("{FILE}: {reason}")))?;
+    Ok(Bundle {
+        path: folder.to_owned(),
+        name: manifest.name,
+        license: manifest.license,
+        tokenizer_id: manifest.tokenizer_id,
+        provenance: manifest.provenance,
+        size: manifest.image.size,
+        channels: manifest.image.channels,
+        alpha: manifest.image.alpha,
+        tokens: manifest.tokens.count,
+        group: manifest.tokens.group,
+        causal: manifest.tokens.causal,
+        codes: manifest.tokens.codes,
+        bits: manifest.tokens.bits,
+        ids: manifest.ids,
+        classes: manifest.classes,
+        ladder,
+        sampling: manifest.sampling,
+        layers: manifest.ar,
+        variants: manifest.variants,
+        files: manifest.files,
+    })
+}
+
+/// Everything in the manifest that can contradict something else in it, but for the ladder.
+fn check(manifest: &Manifest) -> Result<(), String> {
+    let Manifest { image, tokens, ids, classes, ladder, sampling, ar, variants, files, .. } = manifest;
+    if manifest.tokenizer_id.len() != 16 || !manifest.tokenizer_id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(format!("tokenizer_id \"{}\" is not 16 hex digits", manifest.tokenizer_id));
+    }
+
+    within("image.size", image.size as usize, 1, LARGEST_SIZE as usize)?;
+    within("image.patch", image.patch as usize, 1, image.size as usize)?;
+    if !image.size.is_multiple_of(image.patch) {
+        return Err(format!("image.size {} is not a multiple of image.patch {}", image.size, image.patch));
+    }
+    match (image.channels, image.alpha) {
+        (3, Alpha::None) | (4, Alpha::Premultiplied) => {}
+        (channels, alpha) => return Err(format!("image.channels {channels} does not go with image.alpha {alpha:?}")),
+    }
+
+    within("tokens.count", tokens.count, 1, LARGEST_COUNT)?;
+    within("tokens.group", tokens.group, 1, tokens.count)?;
+    within("tokens.causal", tokens.causal, 1, tokens.count)?;
+    for (name, value) in [("count", tokens.count), ("causal", tokens.causal)] {
+        if !value.is_multiple_of(tokens.group) {
+            return Err(format!("tokens.{name} {value} is not a multiple of tokens.group {}", tokens.group));
+        }
+    }
+    within("tokens.codes", tokens.codes, 1, LARGEST_COUNT)?;
+    let bits = usize::BITS - (tokens.codes - 1).leading_zeros();
+    if tokens.bits != bits.max(1) {
+        return Err(format!("tokens.bits is {}, {} codes take {}", tokens.bits, tokens.codes, bits.max(1)));
+    }
+
+    within("number of classes", classes.len(), 1, LARGEST_COUNT)?;
+    let mut seen = HashSet::new();
+    if let Some(twice) = classes.iter().find(|name| name.is_empty() || !seen.insert(name.as_str())) {
+        return Err(format!("classes: \"{twice}\" is empty or stands twice"));
+    }
+    // Every block of rows must lie within the table and none may overlap: an id that means two things would draw
+    // nonsense.
+    let blocks = [
+        ("codes", 0, tokens.codes as i64),
+        ("ids.class", ids.class, classes.len() as i64),
+        ("ids.no_class", ids.no_class, 1),
+        ("ids.special", ids.special, tokens.group as i64 - 1),
+    ];
+    for (at, &(name, start, length)) in blocks.iter().enumerate() {
+        let end = start.checked_add(length).filter(|&end| start >= 0 && end <= ids.total);
+        let Some(end) = end else { return Err(format!("{name} {start} lies outside the table of {} rows", ids.total)) };
+        for &(other, other_start, other_length) in &blocks[..at] {
+            if length > 0 && other_length > 0 && start < other_start + other_length && other_start < end {
+                return Err(format!("{name} {start} overlaps {other}"));
+            }
+        }
+    }
+
+    if !(ladder.power.is_finite() && ladder.power > 0.0) {
+        return Err(format!("ladder.power {} is not a positive number", ladder.power));
+    }
+    crate::sample::Sampling { temperature: sampling.temperature, top_k: sampling.top_k, top_p: sampling.top_p }
+        .check()
+        .and_then(|()| crate::plan::Guidance { scale: sampling.guidance, gradual: sampling.gradual }.check())
+        .map_err(|reason| format!("sampling: {reason}"))?;
+
+    within("ar.layers", ar.layers, 1, LARGEST_COUNT)?;
+    within("ar.heads", ar.heads, 1, LARGEST_COUNT)?;
+    within("ar.kv_heads", ar.kv_heads, 1, ar.heads)?;
+    within("ar.head_width", ar.head_width, 1, LARGEST_COUNT)?;
+
+    let mut names = HashSet::new();
+    for file in files {
+        let plain = Path::new(&file.path).file_name().is_some_and(|name| name == file.path.as_str())
+            && !file.path.contains(['/', '\\', ':', '\0']);
+        if !plain || file.path == FILE {
+            return Err(format!("files: \"{}\" is not a plain file name", file.path));
+        }
+        if !names.insert(file.path.as_str()) {
+            return Err(format!("files: {} stands twice", file.path));
+        }
+        if file.sha256.len() != 64 || !file.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return Err(format!("files: the SHA-256 of {} is not 64 lower-case hex digits", file.path));
+        }
+    }
+    if variants.is_empty() {
+        return Err("there is no variant".into());
+    }
+    for variant in variants {
+        for graph in [&variant.ar, &variant.decoder, &variant.encoder] {
+            if !names.contains(graph.as_str()) {
+                return Err(format!(
+                    "variant {} {} names {graph}, which files does not list",
+                    variant.precision, variant.form
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn within(name: &str, value: usize, least: usize, most: usize) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{name} is {value}, it must be {least} to {most}"))
+}

@@ -1,0 +1,228 @@
+//! A bundle on disk: a folder with a manifest, graphs and weights, as written by the exporter (`onnx/README.md` is
+//! the format).
+//!
+//! Opening reads the manifest, checks that nothing in it contradicts anything else, and that each file is there
+//! with its exact length; files up to 32 MB are also hashed. No graph is looked at: that is the runtime's part.
+
+mod files;
+mod locate;
+mod manifest;
+
+use std::path::{Path, PathBuf};
+
+pub use files::FileEntry;
+pub(crate) use locate::find as locate;
+pub use manifest::{Alpha, DefaultSampling, Provenance, Variant};
+pub(crate) use manifest::{IdLayout, Layers};
+
+use crate::error::{Error, Result};
+use crate::plan::Ladder;
+
+/// One DetailFlow model on disk, checked. Immutable.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) license: String,
+    pub(crate) tokenizer_id: String,
+    pub(crate) provenance: Provenance,
+    pub(crate) size: u32,
+    pub(crate) channels: usize,
+    pub(crate) alpha: Alpha,
+    pub(crate) tokens: usize,
+    pub(crate) group: usize,
+    pub(crate) causal: usize,
+    pub(crate) codes: usize,
+    pub(crate) bits: u32,
+    pub(crate) ids: IdLayout,
+    pub(crate) classes: Vec<String>,
+    pub(crate) ladder: Ladder,
+    pub(crate) sampling: DefaultSampling,
+    pub(crate) layers: Layers,
+    pub(crate) variants: Vec<Variant>,
+    pub(crate) files: Vec<FileEntry>,
+}
+
+impl Bundle {
+    /// Opens the folder `path`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such folder or no manifest in it, [`Error::Bundle`] with the reason
+    /// when the manifest is of another format, damaged or contradicts itself, or a file is missing, of another
+    /// length, or (up to 32 MB) of another SHA-256.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bundle = manifest::read(path)?;
+        files::check(path, &bundle.files, files::Depth::Open)?;
+        Ok(bundle)
+    }
+
+    /// Checks the SHA-256 of every file, however large, calling `progress` with the bytes read so far and their
+    /// total.
+    pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<()> {
+        files::check(&self.path, &self.files, files::Depth::Everything(Box::new(progress)))
+    }
+
+    /// The folder it was opened from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the model is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The licence of its weights: an SPDX expression or a sentence.
+    pub fn license(&self) -> &str {
+        &self.license
+    }
+
+    /// Which tokenizer its tokens belong to, 16 hex digits: the same for every precision; tokens of one ID mean
+    /// nothing under another.
+    pub fn tokenizer_id(&self) -> &str {
+        &self.tokenizer_id
+    }
+
+    /// Where it came from, for reading only.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    /// Pixels a side of a whole picture.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Channels of the model: 3 is RGB, 4 is RGBA.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// What the fourth channel means.
+    pub fn alpha(&self) -> Alpha {
+        self.alpha
+    }
+
+    /// Tokens of a whole picture (N).
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Tokens drawn at once after the causal part (g).
+    pub fn group(&self) -> usize {
+        self.group
+    }
+
+    /// Tokens drawn one by one (c).
+    pub fn causal(&self) -> usize {
+        self.causal
+    }
+
+    /// Size of the codebook: a token is 0..codes.
+    pub fn codes(&self) -> usize {
+        self.codes
+    }
+
+    /// Bits of one token.
+    pub fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// The classes' names, in order.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Which prefix decodes at which size.
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    /// How to sample when nothing else is said.
+    pub fn sampling(&self) -> DefaultSampling {
+        self.sampling
+    }
+
+    /// The precisions and forms it holds, best first.
+    pub fn variants(&self) -> &[Variant] {
+        &self.variants
+    }
+
+    /// Its files, without the manifest.
+    pub fn files(&self) -> &[FileEntry] {
+        &self.files
+    }
+
+    /// The class that `text` names: a class name, or an index in decimal.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the nearest names when there is none.
+    pub fn class(&self, text: &str) -> Result<u32> {
+        if let Some(at) = self.classes.iter().position(|name| name == text) {
+            return Ok(at as u32);
+        }
+        if let Ok(index) = text.parse::<u32>() {
+            self.check_class(index)?;
+            return Ok(index);
+        }
+        if let Some(at) = self.classes.iter().position(|name| name.eq_ignore_ascii_case(text)) {
+            return Ok(at as u32);
+        }
+        Err(Error::Invalid(format!(
+            "no class \"{text}\" in {}: did you mean {}?",
+            self.name,
+            self.nearest(text).join(", ")
+        )))
+    }
+
+    pub(crate) fn check_class(&self, index: u32) -> Result<()> {
+        let count = self.classes.len();
+        if (index as usize) < count {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!("class {index} is out of range: {} has classes 0 to {}", self.name, count - 1)))
+    }
+
+    /// Up to three class names that look most like `text`.
+    fn nearest(&self, text: &str) -> Vec<&str> {
+        let wanted = text.to_lowercase();
+        let distance = |name: &str| {
+            let name = name.to_lowercase();
+            // A name that holds the text (or is held by it) is near however long it is: "heron" is in "little blue
+            // heron".
+            if name.contains(&wanted) || wanted.contains(&name) { 0 } else { edit_distance(&name, &wanted) }
+        };
+        let mut names: Vec<(usize, &str)> = self.classes.iter().map(|name| (distance(name), name.as_str())).collect();
+        names.sort_by_key(|&(distance, _)| distance);
+        names.into_iter().take(3).map(|(_, name)| name).collect()
+    }
+}
+
+/// Levenshtein's distance between two words.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        assert_eq!(edit_distance("potion", "potoin"), 2);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("wall", "wall"), 0);
+    }
+}

@@ -1,0 +1,119 @@
+//! Pixels in the caller's memory.
+
+use std::ffi::{c_char, c_void};
+
+use super::call::{Outcome, call, path};
+use super::plain::{Plain, read};
+use super::status::{Failure, detailflow_status};
+use crate::pixels::{Image, PixelFormat, save};
+
+/// Pixel format: three bytes R, G, B. An RGBA model's picture is shown over black.
+pub const DETAILFLOW_RGB8: u32 = 1;
+/// Pixel format: four bytes R, G, B, A with straight (not premultiplied) alpha; 255 for RGB models.
+pub const DETAILFLOW_RGBA8: u32 = 2;
+/// Pixel format: four floats R, G, B, A of 0 to 1 with straight alpha; 1 for RGB models.
+pub const DETAILFLOW_RGBA32F: u32 = 3;
+
+/// Pixels in memory of the caller's, rows from top to bottom. Colour is sRGB-encoded in every format.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct detailflow_image {
+    /// sizeof(detailflow_image).
+    pub struct_size: u32,
+    /// DETAILFLOW_RGB8, DETAILFLOW_RGBA8 or DETAILFLOW_RGBA32F.
+    pub format: u32,
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Bytes from the start of a row to that of the next; 0 when rows follow without a gap.
+    pub stride: usize,
+    /// The first pixel. Need not be aligned. Read only where a picture goes in.
+    pub pixels: *mut c_void,
+    /// Bytes of memory at `pixels`.
+    pub capacity: usize,
+}
+
+// SAFETY: struct_size comes first, and it holds numbers and a pointer only.
+unsafe impl Plain for detailflow_image {
+    const NAME: &'static str = "detailflow_image";
+    fn struct_size(&mut self) -> &mut u32 {
+        &mut self.struct_size
+    }
+}
+
+impl detailflow_image {
+    pub(super) fn stride_of(&self, format: PixelFormat) -> usize {
+        if self.stride == 0 { self.width as usize * format.bytes() } else { self.stride }
+    }
+
+    fn pixel_format(&self) -> Result<PixelFormat, Failure> {
+        match self.format {
+            DETAILFLOW_RGB8 => Ok(PixelFormat::Rgb8),
+            DETAILFLOW_RGBA8 => Ok(PixelFormat::Rgba8),
+            DETAILFLOW_RGBA32F => Ok(PixelFormat::Rgba32F),
+            other => Err(Failure::invalid(format!(
+                "detailflow_image.format is {other}; it is 1 (RGB8), 2 (RGBA8) or 3 (RGBA32F)"
+            ))),
+        }
+    }
+
+    pub(super) fn check_size(&self, size: u32) -> Outcome {
+        if (self.width, self.height) == (size, size) {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!(
+            "detailflow_image is {} x {}; the picture is {size} x {size}",
+            self.width, self.height
+        )))
+    }
+
+    fn check_pixels(&self) -> Result<PixelFormat, Failure> {
+        let format = self.pixel_format()?;
+        if self.pixels.is_null() {
+            return Err(Failure::invalid("detailflow_image.pixels is NULL"));
+        }
+        if self.capacity > isize::MAX as usize {
+            return Err(Failure::invalid("detailflow_image.capacity is more than an address space"));
+        }
+        Ok(format)
+    }
+}
+
+/// The bytes of a picture that goes in.
+///
+/// # Safety
+/// `pixels` may be read for `capacity` bytes as long as `'a`.
+pub(super) unsafe fn image_pixels<'a>(image: &detailflow_image) -> Result<(PixelFormat, &'a [u8]), Failure> {
+    let format = image.check_pixels()?;
+    // SAFETY: as the caller promises.
+    Ok((format, unsafe { std::slice::from_raw_parts(image.pixels.cast(), image.capacity) }))
+}
+
+/// Writes a picture where the caller wants it.
+///
+/// # Safety
+/// `pixels` may be written for `capacity` bytes.
+pub(super) unsafe fn write_image(image: &Image, target: &detailflow_image) -> Outcome {
+    let format = target.check_pixels()?;
+    target.check_size(image.size())?;
+    // SAFETY: as the caller promises.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(target.pixels.cast(), target.capacity) };
+    Ok(image.write(format, bytes, target.stride_of(format))?)
+}
+
+/// Writes 8-bit pixels to the picture file `path`; its ending says which kind: png, jpg, webp, bmp, tga, tiff, qoi.
+/// The file appears whole or not at all.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_image_save(
+    image: *const detailflow_image,
+    path: *const c_char,
+) -> detailflow_status {
+    call(|| {
+        // SAFETY: the contract of the header.
+        let (image, path) = unsafe { (read(image)?, self::path(path, "path")?) };
+        // SAFETY: the contract of the header.
+        let (format, bytes) = unsafe { image_pixels(&image) }?;
+        Ok(save(&path, image.width, image.height, format, bytes, image.stride_of(format))?)
+    })
+}

@@ -1,0 +1,67 @@
+//! libdetailflow: DetailFlow image generation behind a stable C API.
+//!
+//! In short: open a model, make a request, draw it, take the pictures.
+//!
+//!     detailflow_model *model = NULL;
+//!     detailflow_request *request = NULL;
+//!     detailflow_generation *generation = NULL;
+//!     detailflow_model_open(NULL, NULL, &model);
+//!     detailflow_request_new(model, &request);
+//!     detailflow_generate(request, &generation);
+//!     detailflow_generation_save(generation, 0, "sprite.png");
+//!
+//! What holds for every function, unless it says otherwise:
+//!
+//! Errors. Functions return a detailflow_status: DETAILFLOW_OK (0) or a positive code. The code is for the program;
+//! the sentence for the person is detailflow_last_message() on the same thread, or the _message function of the
+//! handle from any thread. A call that fails changes nothing, and leaves outputs as they were. No call prints,
+//! exits, aborts or lets an exception or panic through; a fault of the library itself comes back as
+//! DETAILFLOW_INTERNAL. Memory whose size comes from a request or a file is asked for in a way that can fail
+//! (DETAILFLOW_OUT_OF_MEMORY, and the next call works); only tiny allocations may abort, as in any Rust program.
+//!
+//! Pointers. NULL where a pointer is needed is DETAILFLOW_INVALID_ARGUMENT, never a crash; what may be NULL says
+//! so. Strings are zero-terminated UTF-8; paths are the system's bytes on Unix. Strings given to the library are
+//! copied.
+//!
+//! Ownership. _new and _open functions give a handle that its _free function takes back. _free(NULL) does nothing.
+//! Handles keep alive what they were made from: every order of freeing is fine. Pixels and tokens are written into
+//! the caller's memory; nothing else has to be freed.
+//!
+//! Threads. A const handle may be used by any number of threads at once; a handle that is not const by one at a
+//! time: a second thread inside gets DETAILFLOW_BUSY, not undefined behaviour. Handles may move between threads.
+//! Generations of one model run side by side and take turns by the step. A detailflow_cancel may be used by anyone
+//! at any time. Freeing a handle while another thread is inside a call with it is an error of the caller, with one
+//! exception: freeing a generation that steps cancels it and waits.
+//!
+//! Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than version 1 is
+//! refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
+//! both sides know. Choices come as uint32_t.
+//!
+//! Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
+//! unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call
+//! detailflow_runtime_init early if other threads read the environment). The library opens no socket, and no file
+//! but those named. exit() with work in flight is safe. fork() after ONNX Runtime was loaded is not supported: the
+//! child must not use the library.
+//!
+//! Numbers (status codes, constants, struct layouts) never change their meaning; new ones are appended.
+
+#![allow(unsafe_code, non_camel_case_types)]
+#![allow(clippy::missing_safety_doc)] // The contract is stated once, above: it is the head of the header.
+
+mod call;
+mod generation;
+mod image;
+mod log;
+mod model;
+mod options;
+mod plain;
+mod request;
+mod status;
+
+pub use generation::*;
+pub use image::*;
+pub use log::*;
+pub use model::*;
+pub use options::*;
+pub use request::*;
+pub use status::*;

@@ -1,0 +1,149 @@
+//! How the runtime is loaded and a model opened.
+
+use std::ffi::c_char;
+use std::path::PathBuf;
+
+use super::call::{Handle, call, free, into_handle, object, on, output, path, text};
+use super::status::{Failure, detailflow_status};
+use crate::model::ModelOptions;
+
+/// Where to find ONNX Runtime. Made by detailflow_runtime_options_new.
+pub struct detailflow_runtime_options(Handle<Option<PathBuf>>);
+
+/// Options that say nothing: ONNX Runtime is the file that ORT_DYLIB_PATH names; otherwise libonnxruntime in a
+/// folder runtime/ beside or above this library or the executable, in target/runtime of the checkout, or found by
+/// the system.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_runtime_options_new(
+    options: *mut *mut detailflow_runtime_options,
+) -> detailflow_status {
+    call(|| {
+        // SAFETY: the contract of the header.
+        unsafe { output(options, "options") }?
+            .set(into_handle(detailflow_runtime_options(Handle::new("detailflow_runtime_options", None))));
+        Ok(())
+    })
+}
+
+/// The file to load, and no other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_runtime_options_set_library(
+    options: *mut detailflow_runtime_options,
+    library: *const c_char,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |place| {
+        // SAFETY: the contract of the header.
+        *place = Some(unsafe { path(library, "library") }?);
+        Ok(())
+    })
+}
+
+/// Frees options. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_runtime_options_free(options: *mut detailflow_runtime_options) {
+    // SAFETY: the contract of the header.
+    unsafe { free(options) }
+}
+
+/// Loads ONNX Runtime now; otherwise the first detailflow_model_open does. `options` may be NULL. Once per process:
+/// a second call is fine when it names the same file, and DETAILFLOW_NO_RUNTIME when it names another.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_runtime_init(options: *const detailflow_runtime_options) -> detailflow_status {
+    call(|| {
+        // SAFETY: the contract of the header.
+        let library = unsafe { options.as_ref() }.map(|options| options.0.copy()).transpose()?.flatten();
+        crate::runtime::init(library.as_deref())?;
+        Ok(())
+    })
+}
+
+/// How a model is opened. Made by detailflow_model_options_new.
+pub struct detailflow_model_options(pub(super) Handle<ModelOptions>);
+
+/// Options that say nothing: the CPU, a thread for each core, the bundle's best precision and form.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_new(
+    options: *mut *mut detailflow_model_options,
+) -> detailflow_status {
+    call(|| {
+        // SAFETY: the contract of the header.
+        unsafe { output(options, "options") }?.set(into_handle(detailflow_model_options(Handle::new(
+            "detailflow_model_options",
+            ModelOptions::default(),
+        ))));
+        Ok(())
+    })
+}
+
+/// The device: "cpu". Another is DETAILFLOW_NO_DEVICE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_set_device(
+    options: *mut detailflow_model_options,
+    device: *const c_char,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        // SAFETY: the contract of the header.
+        options.device = unsafe { text(device, "device") }?.parse()?;
+        Ok(())
+    })
+}
+
+/// Threads within an operator, 0 to 1024; 0 (the default) is one for each core.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_set_threads(
+    options: *mut detailflow_model_options,
+    threads: u32,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        Ok(options.set_threads(threads as usize)?)
+    })
+}
+
+/// The precision: "fp32", "int8" … NULL (the default) is the first that the bundle lists. Whether the bundle has it
+/// is seen when it is opened.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_set_precision(
+    options: *mut detailflow_model_options,
+    precision: *const c_char,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        // SAFETY: the contract of the header.
+        options.precision = unsafe { optional(precision, "precision") }?;
+        Ok(())
+    })
+}
+
+/// The attention form: "mha" or "plain". NULL (the default) is the first that the bundle lists for the device.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_set_form(
+    options: *mut detailflow_model_options,
+    form: *const c_char,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        // SAFETY: the contract of the header.
+        options.form = unsafe { optional(form, "form") }?;
+        Ok(())
+    })
+}
+
+/// Frees options. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_free(options: *mut detailflow_model_options) {
+    // SAFETY: the contract of the header.
+    unsafe { free(options) }
+}
+
+/// # Safety
+/// As for [`text`].
+unsafe fn optional(value: *const c_char, name: &str) -> Result<Option<String>, Failure> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as the caller promises.
+    unsafe { text(value, name) }.map(|text| Some(text.to_owned()))
+}

@@ -1,0 +1,60 @@
+//! DetailFlow image generation: a picture as one short sequence of tokens, coarse to fine, drawn group by group by
+//! an autoregressive model (arXiv 2505.21473). This library runs models that `detailflow_onnx` has exported, on
+//! ONNX Runtime, and is made to be embedded.
+//!
+//! ```no_run
+//! use detailflow::{Model, ModelOptions, Request, Generation};
+//! # fn main() -> detailflow::Result<()> {
+//! let model = Model::open_default(&ModelOptions::default())?;
+//! let mut request = Request::new(&model);
+//! request.set_class(model.bundle().class("potion")?)?.set_seed(7);
+//! let mut generation = Generation::new(&request)?;
+//! while generation.step()?.steps_left > 0 {
+//!     // Every prefix is a picture: generation.image(0)? would be the one so far.
+//! }
+//! generation.image(0)?.save("potion.png")?;
+//! # Ok(()) }
+//! ```
+//!
+//! The rooms, in the order in which data flows:
+//!
+//! - [`bundle`]: a model on disk; its manifest read, its files checked.
+//! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, guidance over
+//! the steps, memory.
+//! - `runtime`: the only room that knows ONNX Runtime: find it, compile graphs, keep keys and values.
+//! - `model`: a bundle with its graphs compiled; shared.
+//! - `request`: what to draw; checked as it is set.
+//! - [`sample`]: from logits to a token: guide, temperature, top-k, top-p, draw by counter-based random numbers.
+//! - `generation`: one request on its way; the only loop; cancel.
+//! - `tokenizer`: pictures to tokens and back.
+//! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, and picture files.
+//! - [`tokens`]: token files.
+//! - [`log`]: messages for whoever embeds us.
+//! - [`ffi`]: the C contract, and with `runtime::sys` the only unsafe code.
+
+pub mod bundle;
+mod error;
+pub mod ffi;
+mod generation;
+pub mod log;
+mod model;
+pub mod pixels;
+pub mod plan;
+mod request;
+mod runtime;
+pub mod sample;
+mod tokenizer;
+pub mod tokens;
+
+pub use bundle::Bundle;
+pub use error::{Error, Result};
+pub use generation::{Cancel, Generation, Progress, Timing};
+pub use model::{Model, ModelOptions, default_bundle};
+pub use pixels::{Image, Picture, PixelFormat};
+pub use plan::Guidance;
+pub use request::{ImageRequest, Request};
+pub use runtime::{Device, Library, init, library};
+pub use sample::Sampling;
+
+/// The version of this library, `major.minor.patch`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,241 @@
+//! A model: a bundle whose graphs are compiled. Immutable and shared; cloning it costs nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::bundle::{self, Bundle, Variant};
+use crate::error::{Error, Result};
+use crate::log;
+use crate::plan::{KeyShape, Schedule};
+use crate::runtime::{self, Device, Dim, Graph, GraphOptions, Port};
+
+/// How a model is opened. The default is the CPU, as many threads as there are cores, and the bundle's best
+/// variant.
+#[derive(Debug, Clone, Default)]
+pub struct ModelOptions {
+    /// Where graphs run.
+    pub device: Device,
+    threads: usize,
+    /// `fp32`, `int8` …; none takes the first that the bundle lists for the device.
+    pub precision: Option<String>,
+    /// `mha` or `plain`; none takes the first that the bundle lists for the device.
+    pub form: Option<String>,
+}
+
+impl ModelOptions {
+    /// Sets the threads within an operator: 0 to 1024.
+    pub fn set_threads(&mut self, threads: usize) -> Result<()> {
+        // More is a mistake, and ONNX Runtime would try.
+        if threads > MOST_THREADS {
+            return Err(Error::Invalid(format!(
+                "{threads} threads are too many; at most {MOST_THREADS}, and 0 is one for each core"
+            )));
+        }
+        self.threads = threads;
+        Ok(())
+    }
+}
+
+/// A DetailFlow model, ready to draw. Clones share it; any number of threads may use it at once, one runs a graph
+/// at a time.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    bundle: Bundle,
+    variant: Variant,
+    options: GraphOptions,
+    ar: Graph,
+    decoder: Graph,
+    /// Compiled when the first picture is encoded.
+    encoder: Mutex<Option<Arc<Graph>>>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("bundle", &self.0.bundle.path())
+            .field("precision", &self.0.variant.precision)
+            .field("form", &self.0.variant.form)
+            .finish()
+    }
+}
+
+const MOST_THREADS: usize = 1024;
+
+impl Model {
+    /// Opens the bundle in the folder `path` and compiles `ar` and `decoder`. Loads ONNX Runtime when that has not
+    /// happened yet (see [`runtime::init`](crate::init)).
+    ///
+    /// # Errors
+    /// Those of [`Bundle::open`]; [`Error::Runtime`] when there is no ONNX Runtime or it is too old for the
+    /// variant; [`Error::Invalid`] when the bundle has no such variant; [`Error::Bundle`] when a graph does not
+    /// compile or has another signature.
+    pub fn open(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
+        Self::from_bundle(Bundle::open(path)?, options)
+    }
+
+    /// Opens the bundle that is meant when none is named: see [`default_bundle`].
+    pub fn open_default(options: &ModelOptions) -> Result<Self> {
+        Self::open(default_bundle()?, options)
+    }
+
+    /// Compiles a bundle that is open already.
+    pub fn from_bundle(bundle: Bundle, options: &ModelOptions) -> Result<Self> {
+        let variant = choose(&bundle, options)?.clone();
+        let library = runtime::library()?;
+        if runtime::major_minor(&library.version) < runtime::major_minor(&variant.min_runtime) {
+            return Err(Error::Runtime(format!(
+                "{}: variant {} {} needs ONNX Runtime {}, {} is {}",
+                bundle.path().display(),
+                variant.precision,
+                variant.form,
+                variant.min_runtime,
+                library.path.display(),
+                library.version
+            )));
+        }
+        let options = GraphOptions { device: options.device, threads: options.threads };
+        let compile =
+            |file: &str, (inputs, outputs): (Vec<Port>, Vec<Port>)| compile(&bundle, file, options, &inputs, &outputs);
+        let ar = compile(&variant.ar, ar_ports(&bundle, in_place(&variant)))?;
+        let decoder = compile(&variant.decoder, decoder_ports(&bundle))?;
+        log::info(|| format!("opened {} ({} {})", bundle.path().display(), variant.precision, variant.form));
+        Ok(Self(Arc::new(Inner { bundle, variant, options, ar, decoder, encoder: Mutex::new(None) })))
+    }
+
+    /// The bundle that it was opened from.
+    pub fn bundle(&self) -> &Bundle {
+        &self.0.bundle
+    }
+
+    /// Which precision and form it runs.
+    pub fn variant(&self) -> &Variant {
+        &self.0.variant
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> Device {
+        self.0.options.device
+    }
+
+    /// The steps from nothing to `tokens` tokens, a prefix of the ladder.
+    pub fn schedule(&self, tokens: usize) -> Schedule {
+        let bundle = self.bundle();
+        Schedule::new(bundle.group, bundle.causal, tokens)
+    }
+
+    pub(crate) fn ar(&self) -> &Graph {
+        &self.0.ar
+    }
+
+    pub(crate) fn decoder(&self) -> &Graph {
+        &self.0.decoder
+    }
+
+    /// The encoder, compiled when it is first asked for.
+    pub(crate) fn encoder(&self) -> Result<Arc<Graph>> {
+        let inner = &*self.0;
+        let mut encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(graph) = encoder.as_ref() {
+            return Ok(graph.clone());
+        }
+        let (inputs, outputs) = encoder_ports(&inner.bundle);
+        let graph = Arc::new(compile(&inner.bundle, &inner.variant.encoder, inner.options, &inputs, &outputs)?);
+        *encoder = Some(graph.clone());
+        Ok(graph)
+    }
+
+    /// Whether keys and values grow in place.
+    pub(crate) fn in_place(&self) -> bool {
+        in_place(&self.0.variant)
+    }
+
+    /// What is kept for one row of a batch.
+    pub(crate) fn key_shape(&self) -> KeyShape {
+        let bundle = self.bundle();
+        let layers = bundle.layers;
+        let heads = if self.in_place() { layers.heads } else { layers.kv_heads };
+        KeyShape { layers: layers.layers, heads, positions: bundle.tokens, head_width: layers.head_width }
+    }
+}
+
+/// The bundle that is meant when none is named: `DETAILFLOW_BUNDLE`; else `detailflow/` beside our library or
+/// executable, `../share/detailflow`, or the shipped one of the checkout. Never one in the working directory.
+///
+/// # Errors
+/// [`Error::NoBundle`] with every place that was tried.
+pub fn default_bundle() -> Result<PathBuf> {
+    bundle::locate(&runtime::anchors())
+}
+
+fn in_place(variant: &Variant) -> bool {
+    variant.form == "mha"
+}
+
+/// The first variant that suits; the error lists what there is.
+fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions) -> Result<&'a Variant> {
+    let device = options.device.to_string();
+    let wanted = |variant: &&Variant| {
+        options.precision.as_ref().is_none_or(|precision| *precision == variant.precision)
+            && options.form.as_ref().is_none_or(|form| *form == variant.form)
+            && matches!(variant.form.as_str(), "mha" | "plain")
+            // A form that was asked for by name is taken at the caller's word.
+            && (options.form.is_some() || variant.devices.iter().any(|d| d == "*" || *d == device))
+    };
+    bundle.variants().iter().find(wanted).ok_or_else(|| {
+        let any = |choice: &Option<String>| choice.clone().unwrap_or_else(|| "any".into());
+        let there: Vec<String> = bundle.variants().iter().map(|v| format!("{} {}", v.precision, v.form)).collect();
+        Error::Invalid(format!(
+            "{} has no variant of precision {} and form {} for {device}; it has: {}",
+            bundle.path().display(),
+            any(&options.precision),
+            any(&options.form),
+            there.join(", ")
+        ))
+    })
+}
+
+/// A graph that does not compile, or is not what the manifest says, is the bundle's fault.
+fn compile(bundle: &Bundle, file: &str, options: GraphOptions, inputs: &[Port], outputs: &[Port]) -> Result<Graph> {
+    Graph::compile(&bundle.path().join(file), options, inputs, outputs).map_err(|error| match error {
+        Error::Failed { graph, reason } => Error::bundle(bundle.path(), format!("{graph}: {reason}")),
+        other => other,
+    })
+}
+
+fn ar_ports(bundle: &Bundle, in_place: bool) -> (Vec<Port>, Vec<Port>) {
+    use Dim::{Free, Is};
+    let layers = bundle.layers;
+    let mut inputs = vec![Port::ids("ids", &[Free, Free]), Port::ids("start", &[Is(1)])];
+    let mut outputs = vec![Port::floats("logits", &[Free, Free, Is(bundle.codes)])];
+    let kept = if in_place {
+        [Free, Is(layers.heads), Is(bundle.tokens), Is(layers.head_width)]
+    } else {
+        [Free, Is(layers.kv_heads), Free, Is(layers.head_width)]
+    };
+    for kind in ["key", "value"] {
+        for layer in 0..layers.layers {
+            inputs.push(Port::floats(format!("past_{kind}_{layer}"), &kept));
+            outputs.push(Port::floats(format!("present_{kind}_{layer}"), &kept));
+        }
+    }
+    (inputs, outputs)
+}
+
+fn decoder_ports(bundle: &Bundle) -> (Vec<Port>, Vec<Port>) {
+    use Dim::{Free, Is};
+    let inputs = vec![Port::ids("ids", &[Free, Free]), Port::ids("size", &[Is(1)])];
+    (inputs, vec![Port::floats("pixels", &[Free, Is(bundle.channels), Free, Free])])
+}
+
+fn encoder_ports(bundle: &Bundle) -> (Vec<Port>, Vec<Port>) {
+    use Dim::{Any, Free, Is};
+    let side = Is(bundle.size as usize);
+    let inputs = vec![Port::floats("image", &[Free, Is(bundle.channels), side, side])];
+    // The latents' width is the tokenizer's own business.
+    (
+        inputs,
+        vec![Port::ids("ids", &[Free, Is(bundle.tokens)]), Port::floats("latents", &[Free, Is(bundle.tokens), Any])],
+    )
+}

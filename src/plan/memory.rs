@@ -1,0 +1,31 @@
+//! What a request needs in memory, known before anything is allocated.
+
+/// The shape of one layer's kept keys (and of its values) for one row of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyShape {
+    pub layers: usize,
+    pub heads: usize,
+    pub positions: usize,
+    pub head_width: usize,
+}
+
+impl KeyShape {
+    /// Bytes of keys and values for `rows` rows, saturating: a number too large to hold is too large to have.
+    pub fn bytes(&self, rows: usize) -> u64 {
+        [self.layers, self.heads, self.positions, self.head_width, rows]
+            .iter()
+            .fold(2 * size_of::<f32>() as u64, |bytes, &factor| bytes.saturating_mul(factor as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpt_l_keeps_25_megabytes_a_row() {
+        let shape = KeyShape { layers: 24, heads: 16, positions: 128, head_width: 64 };
+        assert_eq!(shape.bytes(1), 24 * 1024 * 128 * 4 * 2);
+        assert_eq!(shape.bytes(usize::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,168 @@
+//! Keys and values of one generation, kept where the graph runs, and the prepared calls that grow them.
+//!
+//! Form `mha` writes them in place: every past is bound to the same memory as its present, inputs and outputs are
+//! bound once for each query length (1 and g), and nothing is allocated or copied between steps. Positions from
+//! `start + query` on are never read, so the memory needs no clearing. Form `plain` hands longer tensors from step
+//! to step.
+
+use ort::memory::Allocator;
+use ort::session::{IoBinding, Session, SessionInputValue};
+use ort::value::{DynValue, Tensor};
+
+use super::{Graph, Interrupt, failed, library, sys};
+use crate::error::{Error, Result};
+use crate::plan::{KeyShape, Step};
+
+/// One prepared call: everything that goes in and out for one query length.
+struct Call {
+    query: usize,
+    binding: IoBinding,
+    ids: Tensor<i64>,
+    start: Tensor<i64>,
+    logits: Tensor<f32>,
+}
+
+enum Kept {
+    /// The bindings hold the keys and values.
+    InPlace(Vec<Call>),
+    Growing {
+        keys_and_values: Vec<DynValue>,
+        logits: Option<DynValue>,
+    },
+}
+
+pub(crate) struct Cache {
+    kept: Kept,
+    names: Vec<[String; 2]>,
+    rows: usize,
+    positions: usize,
+    codes: usize,
+}
+
+impl Cache {
+    /// Memory for `rows` rows. `shape` has the kept heads of the form; `queries` are the query lengths to come.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when it is more than the machine has, or than it will give. Nothing is kept then.
+    pub fn new(
+        graph: &Graph,
+        in_place: bool,
+        shape: KeyShape,
+        codes: usize,
+        rows: usize,
+        queries: &[usize],
+    ) -> Result<Self> {
+        let logits = queries
+            .iter()
+            .map(|query| (rows as u64).saturating_mul((query * codes * size_of::<f32>()) as u64))
+            .fold(0, u64::saturating_add);
+        let bytes = shape.bytes(rows).saturating_add(logits);
+        let what = format!("keys and values of {rows} rows");
+        // The system promises memory that it does not have and kills whoever uses it: refuse what can never fit.
+        if sys::physical_memory().is_some_and(|memory| bytes > memory) {
+            return Err(Error::OutOfMemory { what, bytes });
+        }
+        library::environment()?;
+        let fail = |error: ort::Error| match failed("keys and values", error) {
+            Error::OutOfMemory { .. } => Error::OutOfMemory { what: what.clone(), bytes },
+            other => other,
+        };
+        let allocator = Allocator::default();
+        let positions = if in_place { shape.positions } else { 0 };
+        let layer = [rows, shape.heads, positions, shape.head_width];
+        let mut keys_and_values = (0..2 * shape.layers)
+            .map(|_| Tensor::<f32>::new(&allocator, layer))
+            .collect::<ort::Result<Vec<_>>>()
+            .map_err(fail)?;
+        let names: Vec<[String; 2]> = ["key", "value"]
+            .iter()
+            .flat_map(|kind| {
+                (0..shape.layers).map(move |layer| [format!("past_{kind}_{layer}"), format!("present_{kind}_{layer}")])
+            })
+            .collect();
+
+        let kept = if in_place {
+            let session = graph.lock();
+            let prepare =
+                |query: &usize| prepare(&session, &allocator, &names, &mut keys_and_values, [rows, *query, codes]);
+            let calls = queries.iter().map(prepare).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
+            Kept::InPlace(calls)
+        } else {
+            Kept::Growing {
+                keys_and_values: keys_and_values.into_iter().map(|tensor| tensor.into_dyn()).collect(),
+                logits: None,
+            }
+        };
+        Ok(Self { kept, names, rows, positions: shape.positions, codes })
+    }
+
+    /// Feeds `ids` `[rows, query]` at the step's position; returns logits `[rows, query, codes]`. When it fails (or
+    /// is interrupted) the step can be done again.
+    pub fn step(&mut self, graph: &Graph, step: Step, ids: &[i64], interrupt: &Interrupt) -> Result<&[f32]> {
+        // ONNX Runtime would write beyond the keys without a word.
+        assert!(
+            step.start + step.query <= self.positions && ids.len() == self.rows * step.query,
+            "a step outside the keys and values"
+        );
+        let fail = |error| failed(graph.name(), error);
+        match &mut self.kept {
+            Kept::InPlace(calls) => {
+                let call = calls
+                    .iter_mut()
+                    .find(|call| call.query == step.query)
+                    .expect("every query length of the schedule was prepared");
+                call.ids.extract_tensor_mut().1.copy_from_slice(ids);
+                call.start.extract_tensor_mut().1[0] = step.start as i64;
+                graph.lock().run_binding_with_options(&call.binding, interrupt.options()).map_err(fail)?;
+                Ok(call.logits.extract_tensor().1)
+            }
+            Kept::Growing { keys_and_values, logits } => {
+                let ids = Tensor::from_array(([self.rows, step.query], ids.to_vec())).map_err(fail)?;
+                let start = Tensor::from_array(([1], vec![step.start as i64])).map_err(fail)?;
+                let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![("ids", ids.into()), ("start", start.into())];
+                inputs.extend(
+                    self.names
+                        .iter()
+                        .zip(keys_and_values.iter())
+                        .map(|([past, _], value)| (past.as_str(), value.into())),
+                );
+                let (grown, new_logits) = {
+                    let mut session = graph.lock();
+                    let mut outputs = session.run_with_options(inputs, interrupt.options()).map_err(fail)?;
+                    let mut take = |name: &str| {
+                        outputs.remove(name).expect("the signature was checked when the graph was compiled")
+                    };
+                    let grown: Vec<DynValue> = self.names.iter().map(|[_, present]| take(present)).collect();
+                    (grown, take("logits"))
+                };
+                *keys_and_values = grown;
+                let (_, values) = logits.insert(new_logits).try_extract_tensor::<f32>().map_err(fail)?;
+                debug_assert_eq!(values.len(), self.rows * step.query * self.codes);
+                Ok(values)
+            }
+        }
+    }
+}
+
+/// Binds everything for one query length. The keys and values are bound as input and as output: that is what makes
+/// them grow in place.
+fn prepare(
+    session: &Session,
+    allocator: &Allocator,
+    names: &[[String; 2]],
+    keys_and_values: &mut [Tensor<f32>],
+    [rows, query, codes]: [usize; 3],
+) -> ort::Result<Call> {
+    let ids = Tensor::<i64>::new(allocator, [rows, query])?;
+    let start = Tensor::<i64>::new(allocator, [1usize])?;
+    let mut logits = Tensor::<f32>::new(allocator, [rows, query, codes])?;
+    let mut binding = session.create_binding()?;
+    binding.bind_input("ids", &ids)?;
+    binding.bind_input("start", &start)?;
+    binding.bind_output("logits", &mut logits)?;
+    for ([past, present], tensor) in names.iter().zip(keys_and_values) {
+        binding.bind_output(present, &mut *tensor)?;
+        binding.bind_input(past, tensor)?;
+    }
+    Ok(Call { query, binding, ids, start, logits })
+}

@@ -1,0 +1,181 @@
+//! One ONNX file, compiled, with the signature it must have.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use ort::ep;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{NoSelectedOutputs, RunOptions, Session};
+use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
+
+use super::{Device, failed, library};
+use crate::error::{Error, Result};
+
+/// An axis of an input or output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dim {
+    /// A fixed length.
+    Is(usize),
+    /// Chosen at each run.
+    Free,
+    /// A length that only the graph knows.
+    Any,
+}
+
+/// An input or output that a graph must have.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    pub name: String,
+    pub integer: bool,
+    pub shape: Vec<Dim>,
+}
+
+impl Port {
+    pub fn ids(name: &str, shape: &[Dim]) -> Self {
+        Self { name: name.to_owned(), integer: true, shape: shape.to_vec() }
+    }
+
+    pub fn floats(name: impl Into<String>, shape: &[Dim]) -> Self {
+        Self { name: name.into(), integer: false, shape: shape.to_vec() }
+    }
+}
+
+/// How graphs are compiled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GraphOptions {
+    pub device: Device,
+    /// Threads within an operator; 0 leaves it to ONNX Runtime (one for each core).
+    pub threads: usize,
+}
+
+/// A compiled graph. Shared between threads: one runs it at a time, because ONNX Runtime's `Run` is not safe to
+/// call twice at once.
+pub(crate) struct Graph {
+    session: Mutex<Session>,
+    name: String,
+}
+
+/// Stops a run from another thread; for one user of a graph, who gives it to each run.
+pub(crate) struct Interrupt(RunOptions<NoSelectedOutputs>);
+
+impl Interrupt {
+    pub fn new() -> Result<Self> {
+        library::environment()?;
+        RunOptions::new().map(Self).map_err(|error| failed("run options", error))
+    }
+
+    /// Ends the run in progress after its current operator. Stays set.
+    pub fn trigger(&self) {
+        // It only fails for a null pointer, which a live RunOptions does not have.
+        let _ = self.0.terminate();
+    }
+
+    pub(super) fn options(&self) -> &RunOptions<NoSelectedOutputs> {
+        &self.0
+    }
+}
+
+impl Graph {
+    /// Compiles `path` and checks that its inputs and outputs are these.
+    ///
+    /// Telling ONNX Runtime the device keeps it from picking one by itself.
+    pub fn compile(path: &Path, options: GraphOptions, inputs: &[Port], outputs: &[Port]) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let environment = library::environment()?;
+        let session = (|| {
+            let mut builder = Session::builder(environment)?
+                // Every level: the graphs were written with fused operators, but constant folding and layout still
+                // help.
+                .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_no_environment_execution_providers()?;
+            if options.threads > 0 {
+                builder = builder.with_intra_threads(options.threads)?;
+            }
+            builder = match options.device {
+                // Naming the CPU plainly would drop its arena.
+                Device::Cpu => builder.with_execution_providers([ep::CPU::default()
+                    .with_arena_allocator(true)
+                    .build()
+                    .error_on_failure()])?,
+            };
+            builder.commit_from_file(path)
+        })()
+        .map_err(|error: ort::Error| failed(&name, error))?;
+        check(&name, "input", session.inputs(), inputs)?;
+        check(&name, "output", session.outputs(), outputs)?;
+        Ok(Self { session: Mutex::new(session), name })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
+        // A panic during a run leaves no state of ours behind.
+        self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Runs a decoder: ids `[batch, tokens]` at `size` pixels; `take` gets the pixels `[batch, channels, size,
+    /// size]`.
+    pub fn decode<R>(&self, ids: &[i64], shape: [usize; 2], size: u32, take: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        let fail = |error| failed(&self.name, error);
+        let ids = TensorRef::from_array_view((shape, ids)).map_err(fail)?;
+        let size = Tensor::from_array(([1], vec![i64::from(size)])).map_err(fail)?;
+        let mut session = self.lock();
+        let outputs = session.run(ort::inputs!["ids" => ids, "size" => size]).map_err(fail)?;
+        let (_, pixels) = outputs["pixels"].try_extract_tensor::<f32>().map_err(fail)?;
+        Ok(take(pixels))
+    }
+
+    /// Runs an encoder: pixels `[batch, channels, side, side]`; `take` gets the ids `[batch, tokens]`.
+    pub fn encode<R>(&self, pixels: &[f32], shape: [usize; 4], take: impl FnOnce(&[i64]) -> R) -> Result<R> {
+        let fail = |error| failed(&self.name, error);
+        let image = TensorRef::from_array_view((shape, pixels)).map_err(fail)?;
+        let mut session = self.lock();
+        let outputs = session.run(ort::inputs!["image" => image]).map_err(fail)?;
+        let (_, ids) = outputs["ids"].try_extract_tensor::<i64>().map_err(fail)?;
+        Ok(take(ids))
+    }
+}
+
+/// Whether what a graph has is what it should have; the error names the first difference.
+fn check(graph: &str, kind: &str, found: &[Outlet], wanted: &[Port]) -> Result<()> {
+    let refuse = |reason: String| Err(Error::Failed { graph: graph.to_owned(), reason });
+    for port in wanted {
+        let Some(outlet) = found.iter().find(|outlet| outlet.name() == port.name) else {
+            return refuse(format!("the graph has no {kind} \"{}\"", port.name));
+        };
+        let wanted_type = if port.integer { TensorElementType::Int64 } else { TensorElementType::Float32 };
+        let fits = match outlet.dtype() {
+            ValueType::Tensor { ty, shape, .. } => {
+                *ty == wanted_type
+                    && shape.len() == port.shape.len()
+                    // Free axes are -1; a graph that fixes an axis which we vary, or the other way round, does not
+                    // fit.
+                    && shape.iter().zip(&port.shape).all(|(&found, wanted)| match wanted {
+                        Dim::Is(length) => found == *length as i64,
+                        Dim::Free => found < 0,
+                        Dim::Any => true,
+                    })
+            }
+            _ => false,
+        };
+        if !fits {
+            let axes: Vec<String> = port
+                .shape
+                .iter()
+                .map(|dim| match dim {
+                    Dim::Is(length) => length.to_string(),
+                    Dim::Free => "free".to_owned(),
+                    Dim::Any => "any".to_owned(),
+                })
+                .collect();
+            let wanted = format!("{}[{}]", if port.integer { "int64" } else { "float32" }, axes.join(", "));
+            return refuse(format!("{kind} \"{}\" is {}, it should be {wanted}", port.name, outlet.dtype()));
+        }
+    }
+    if let Some(extra) = found.iter().find(|outlet| !wanted.iter().any(|port| port.name == outlet.name())) {
+        return refuse(format!("the graph has an {kind} \"{}\" that nothing is known of", extra.name()));
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Find ONNX Runtime, make sure that it is what it should be, load it, make the one environment.
+//!
+//! It is loaded once for the process and never unloaded: the environment is leaked on purpose, so that `exit()`
+//! with work in flight tears nothing down under it. `ort` panics when it is touched before a library is loaded, so
+//! everything in this crate that needs it goes through [`environment`].
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+
+use ort::environment::Environment;
+
+use super::sys;
+use crate::error::{Error, Result};
+use crate::log;
+
+/// The API that this build is written for: ONNX Runtime 1.24.
+const LEAST_MINOR: u32 = ort::MINOR_VERSION;
+const MEND: &str = "To mend it:\n  pip download --only-binary=:all: --no-deps -d . onnxruntime && unzip -j onnxruntime-*.whl 'onnxruntime/capi/libonnxruntime.so*' -d runtime\n  export ORT_DYLIB_PATH=\"$(ls -d \"$PWD\"/runtime/libonnxruntime.so*)\"";
+
+#[cfg(target_os = "windows")]
+const FILE_NAMES: [&str; 1] = ["onnxruntime.dll"];
+#[cfg(target_os = "macos")]
+const FILE_NAMES: [&str; 1] = ["libonnxruntime.dylib"];
+#[cfg(not(any(target_os = "windows", target_os = "macos")))]
+const FILE_NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
+
+/// The ONNX Runtime that this process uses.
+#[derive(Debug, Clone)]
+pub struct Library {
+    /// The absolute path of its file.
+    pub path: PathBuf,
+    /// What it calls itself, such as `1.32.0`.
+    pub version: String,
+    /// How it was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `checkout` or `system`.
+    pub found_by: &'static str,
+}
+
+struct Loaded {
+    library: Library,
+    environment: Environment,
+}
+
+/// Held while loading, so that two threads do not load two libraries.
+static LOADING: Mutex<()> = Mutex::new(());
+static LOADED: OnceLock<Loaded> = OnceLock::new();
+
+/// Loads ONNX Runtime now, from `path` when one is given; otherwise as [`library`] does. Optional: opening a model
+/// does it.
+///
+/// # Errors
+/// [`Error::Runtime`] with every place that was tried and the way out; when the file is no library, no ONNX Runtime
+/// or too old; or when another file was loaded before: a process has one ONNX Runtime.
+pub fn init(path: Option<&Path>) -> Result<&'static Library> {
+    load(path).map(|loaded| &loaded.library)
+}
+
+/// The ONNX Runtime in use, loaded at the first call: the file `ORT_DYLIB_PATH` names; otherwise `libonnxruntime`
+/// in a folder `runtime/` beside or above our library or executable, in `target/runtime` of the checkout, or by the
+/// system's search.
+pub fn library() -> Result<&'static Library> {
+    init(None)
+}
+
+pub(super) fn environment() -> Result<&'static Environment> {
+    load(None).map(|loaded| &loaded.environment)
+}
+
+/// `major.minor` of a version, (0, 0) where it cannot be read.
+pub(crate) fn major_minor(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn load(named: Option<&Path>) -> Result<&'static Loaded> {
+    let _one_at_a_time = LOADING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(loaded) = LOADED.get() {
+        if let Some(path) = named
+            && !same_file(path, &loaded.library.path)
+        {
+            return Err(Error::Runtime(format!(
+                "ONNX Runtime was loaded from {} before; this process cannot load {} as well",
+                loaded.library.path.display(),
+                path.display()
+            )));
+        }
+        return Ok(loaded);
+    }
+    let (path, found_by) = find(named)?;
+    // ONNX Runtime reads this when it is loaded; `with_telemetry(false)` below comes after it has already written
+    // files.
+    sys::disable_telemetry();
+    let version = sys::probe(&path, LEAST_MINOR)?;
+    log::info(|| format!("ONNX Runtime {version} from {} ({found_by})", path.display()));
+
+    let refuse = |error: &dyn std::fmt::Display| Error::Runtime(format!("ONNX Runtime at {}: {error}", path.display()));
+    let environment = ort::init_from(&path)
+        .map_err(|error| refuse(&error))?
+        .with_name("detailflow")
+        .with_telemetry(false)
+        .with_logger(std::sync::Arc::new(forward))
+        .build()
+        .map_err(|error| refuse(&error))?;
+    // The logger must be given at the most talkative level; what a host wants to hear is decided per message.
+    environment.set_log_level(ort::logging::LogLevel::Warning);
+    // A second handle that is never dropped: the environment outlives every static destructor.
+    std::mem::forget(environment.clone());
+    Ok(LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment }))
+}
+
+/// ONNX Runtime's messages, sent on to the host's callback.
+fn forward(level: ort::logging::LogLevel, category: &str, _id: &str, _location: &str, message: &str) {
+    use ort::logging::LogLevel;
+    let level = match level {
+        LogLevel::Fatal | LogLevel::Error => log::Level::Error,
+        LogLevel::Warning => log::Level::Warning,
+        LogLevel::Info | LogLevel::Verbose => log::Level::Debug,
+    };
+    log::emit(level, || format!("ONNX Runtime: {category}: {message}"));
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+/// The absolute path to load, and how it was found.
+fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
+    if let Some(path) = named {
+        return Ok((existing(path, "the path given")?, "option"));
+    }
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty()) {
+        return Ok((existing(Path::new(&path), "ORT_DYLIB_PATH")?, "ORT_DYLIB_PATH"));
+    }
+    let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
+    for anchor in sys::anchors() {
+        let places = [
+            (anchor.join("runtime"), "runtime folder"),
+            (anchor.join("../runtime"), "runtime folder"),
+            // target/release and target/release/deps of a checkout.
+            (anchor.join("../../target/runtime"), "checkout"),
+            (anchor.join("../../../target/runtime"), "checkout"),
+        ];
+        for (folder, found_by) in places {
+            for name in FILE_NAMES {
+                let candidate = folder.join(name);
+                if candidate.is_file() {
+                    return Ok((absolute(&candidate)?, found_by));
+                }
+                let line = candidate.display().to_string();
+                if !tried.contains(&line) {
+                    tried.push(line);
+                }
+            }
+        }
+    }
+    for name in FILE_NAMES {
+        if let Some(path) = sys::find_by_system(name) {
+            return Ok((path, "system"));
+        }
+        tried.push(format!("{name} (the system's search)"));
+    }
+    Err(Error::Runtime(format!("ONNX Runtime was not found. Tried:\n  {}\n{MEND}", tried.join("\n  "))))
+}
+
+/// A path that somebody named is used or is an error, never skipped.
+fn existing(path: &Path, named_by: &str) -> Result<PathBuf> {
+    if !path.is_file() {
+        return Err(Error::Runtime(format!("ONNX Runtime: {named_by} names {}, which is not a file", path.display())));
+    }
+    absolute(path)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(|error| Error::io("cannot read", path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(major_minor("1.32.0"), (1, 32));
+        assert_eq!(major_minor("1.9"), (1, 9));
+        assert_eq!(major_minor("soup"), (0, 0));
+    }
+}

@@ -1,0 +1,44 @@
+//! The only rooms that know ONNX Runtime: find and load it, name devices, compile graphs, keep keys and values.
+//!
+//! What `ort` and ONNX Runtime do badly is dealt with here and nowhere else, and none of their types leave.
+
+mod cache;
+mod device;
+mod graph;
+mod library;
+mod sys;
+
+pub(crate) use cache::Cache;
+pub use device::Device;
+pub(crate) use graph::{Dim, Graph, GraphOptions, Interrupt, Port};
+pub(crate) use library::major_minor;
+pub use library::{Library, init, library};
+pub(crate) use sys::anchors;
+
+use crate::error::Error;
+
+/// An error of ONNX Runtime as one of ours. `what` says what was being done. Only to be called with errors that ort
+/// made itself, so the library is loaded.
+fn failed<R>(what: &str, error: ort::Error<R>) -> Error {
+    let text = error.message();
+    if text.contains("bad_alloc") || text.contains("ailed to allocate") {
+        return Error::OutOfMemory { what: what.to_owned(), bytes: requested_bytes(text) };
+    }
+    Error::Failed { graph: what.to_owned(), reason: text.to_owned() }
+}
+
+/// The size in ONNX Runtime's "Failed to allocate memory for requested buffer of size N", 0 when it names none.
+fn requested_bytes(text: &str) -> u64 {
+    let digits = text.rsplit("of size").next().unwrap_or_default().trim_start();
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_size_of_a_failed_allocation_is_read() {
+        assert_eq!(super::requested_bytes("x Failed to allocate memory for requested buffer of size 4096\n"), 4096);
+        assert_eq!(super::requested_bytes("std::bad_alloc"), 0);
+    }
+}

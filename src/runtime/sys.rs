@@ -1,0 +1,141 @@
+//! The few calls to the system that Rust has no safe name for: who are we, what is in that library, how much memory
+//! is there.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_void};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The folders to look beside: that of our own shared library (or of the executable that we are linked into), and
+/// that of the executable.
+pub(crate) fn anchors() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let paths = [own_file(), std::env::current_exe().ok()];
+    for path in paths.into_iter().flatten() {
+        // Through links: a link to the library in /usr/lib must not hide what lies beside the file itself.
+        let path = path.canonicalize().unwrap_or(path);
+        if let Some(folder) = path.parent()
+            && !folders.iter().any(|known| known == folder)
+        {
+            folders.push(folder.to_owned());
+        }
+    }
+    folders
+}
+
+/// The file that this code was loaded from.
+#[cfg(unix)]
+fn own_file() -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    // SAFETY: an all-zero Dl_info is valid, dladdr fills it or returns 0, and the name it gives lives as long as
+    // the library, which is longer than this call.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        let here: fn() -> Option<PathBuf> = own_file;
+        if libc::dladdr(here as *const c_void, &mut info) == 0 || info.dli_fname.is_null() {
+            return None;
+        }
+        Some(PathBuf::from(std::ffi::OsStr::from_bytes(CStr::from_ptr(info.dli_fname).to_bytes())))
+    }
+}
+
+#[cfg(not(unix))]
+fn own_file() -> Option<PathBuf> {
+    None
+}
+
+/// Says no to ONNX Runtime's telemetry, in the one way that it hears in time.
+pub(super) fn disable_telemetry() {
+    // SAFETY: changing the environment while another thread reads it is a race in C. It happens once, while the
+    // first model is opened, and is documented there; ONNX Runtime offers no other way that comes before its first
+    // telemetry event.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
+}
+
+/// Loads the library `path`, checks that it is an ONNX Runtime with at least API `least_minor`, and returns its
+/// version. It stays loaded.
+pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
+    let refuse = |reason: String| Error::Runtime(format!("{}: {reason}", path.display()));
+    // SAFETY: loading runs the library's initialisers. Whoever named the file, or put it where we look, vouches for
+    // it.
+    let library = unsafe { libloading::Library::new(path) }
+        .map_err(|error| refuse(format!("not a library that can be loaded: {error}")))?;
+    type GetApiBase = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+    // SAFETY: the symbol of this name has this type in every ONNX Runtime since 1.0; the pointers it gives are
+    // static.
+    let (version, api) = unsafe {
+        let base = library
+            .get::<GetApiBase>(b"OrtGetApiBase\0")
+            .map_err(|_| refuse("not ONNX Runtime: it has no OrtGetApiBase".into()))?();
+        if base.is_null() {
+            return Err(refuse("not ONNX Runtime: OrtGetApiBase gives nothing".into()));
+        }
+        let version = CStr::from_ptr(((*base).GetVersionString)() as *const c_char).to_string_lossy().into_owned();
+        // Asking a too old library for a newer API makes it print to stderr: look at the version first.
+        let (major, minor) = super::library::major_minor(&version);
+        let api = (major, minor) >= (1, least_minor) && !((*base).GetApi)(least_minor).is_null();
+        (version, api)
+    };
+    if !api {
+        return Err(refuse(format!("ONNX Runtime {version} is too old; 1.{least_minor} or newer is needed")));
+    }
+    // Unloading would run its destructors only for ort to load it again at once.
+    std::mem::forget(library);
+    Ok(version)
+}
+
+/// Asks the system's own search for a library and returns the absolute path of what it found.
+#[cfg(target_os = "linux")]
+pub(super) fn find_by_system(name: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::CString::new(name).ok()?;
+    // The search runs the library's initialisers when it finds one.
+    disable_telemetry();
+    // SAFETY: dlopen of a name; the link map belongs to the handle, which is never closed.
+    unsafe {
+        let handle = libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL);
+        if handle.is_null() {
+            return None;
+        }
+        let mut map: *const LinkMap = std::ptr::null();
+        if libc::dlinfo(handle, libc::RTLD_DI_LINKMAP, (&raw mut map).cast()) != 0
+            || map.is_null()
+            || (*map).name.is_null()
+        {
+            return None;
+        }
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(CStr::from_ptr((*map).name).to_bytes()));
+        path.canonicalize().ok()
+    }
+}
+
+/// The public head of glibc's and musl's `struct link_map`.
+#[cfg(target_os = "linux")]
+#[repr(C)]
+struct LinkMap {
+    address: usize,
+    name: *const c_char,
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn find_by_system(_name: &str) -> Option<PathBuf> {
+    None
+}
+
+/// Bytes of memory in this machine, or none where that cannot be told without opening a file.
+#[cfg(target_os = "linux")]
+pub(super) fn physical_memory() -> Option<u64> {
+    // SAFETY: an all-zero sysinfo is valid and sysinfo fills it.
+    unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        (libc::sysinfo(&mut info) == 0)
+            .then(|| u64::from(info.totalram as u64).saturating_mul(u64::from(info.mem_unit.max(1))))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn physical_memory() -> Option<u64> {
+    None
+}

@@ -1,0 +1,155 @@
+//! From the logits of one position to a token id: guide, temperature, top-k, top-p, draw (DETAILFLOW paper section
+//! 3.4; the authors' `sample`).
+//!
+//! All in f32 and in one fixed order, with `exp` from the libm crate and random numbers from a counter, so that the
+//! same logits and seed give the same token on every platform, in every batch, on any number of threads.
+
+mod filter;
+mod random;
+
+use filter::Filter;
+pub(crate) use random::uniform;
+
+/// How a token is drawn from its distribution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits: below 1 is safer, above 1 wilder. 0 takes the likeliest code always. Finite, at least 0.
+    pub temperature: f32,
+    /// Keep only codes at least as likely as the k-th; 0 is off.
+    pub top_k: u32,
+    /// Keep the likeliest codes up to this much probability, at least one; 1 is off. Above 0, at most 1.
+    pub top_p: f32,
+}
+
+impl Sampling {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return Err(format!("temperature {} is not a number of at least 0", self.temperature));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(format!("top-p {} is not above 0 and at most 1", self.top_p));
+        }
+        Ok(())
+    }
+}
+
+/// Draws tokens; keeps its working memory between calls.
+#[derive(Debug, Default)]
+pub(crate) struct Sampler {
+    guided: Vec<f32>,
+    filter: Filter,
+}
+
+impl Sampler {
+    /// Draws the token of one position. `uncond` is the unconditional row and the guidance scale, `random` a number
+    /// in [0, 1). None when a logit is not a number.
+    pub fn draw(
+        &mut self,
+        sampling: Sampling,
+        cond: &[f32],
+        uncond: Option<(&[f32], f32)>,
+        random: f32,
+    ) -> Option<u32> {
+        self.guided.clear();
+        match uncond {
+            Some((uncond, scale)) => self.guided.extend(cond.iter().zip(uncond).map(|(c, u)| u + (c - u) * scale)),
+            None => self.guided.extend_from_slice(cond),
+        }
+        let likeliest = argmax(&self.guided)?;
+        if sampling.temperature == 0.0 {
+            return Some(likeliest as u32);
+        }
+        let weights = self.filter.weights(sampling, &mut self.guided, likeliest);
+        Some(pick(weights, random) as u32)
+    }
+}
+
+/// Index of the first largest value; none when a value is NaN or the largest is infinite.
+fn argmax(values: &[f32]) -> Option<usize> {
+    let mut best = 0;
+    let mut sum = 0.0;
+    for (at, &value) in values.iter().enumerate() {
+        // NaN and infinities of both signs survive a sum; one addition is cheaper than a test.
+        sum += value * 0.0;
+        if value > values[best] {
+            best = at;
+        }
+    }
+    (sum == 0.0).then_some(best)
+}
+
+/// The index at which the running sum of `weights` passes `random` of their total.
+fn pick(weights: &[f32], random: f32) -> usize {
+    let total: f32 = weights.iter().sum();
+    let mark = random * total;
+    let mut sum = 0.0;
+    let mut last = 0;
+    for (at, &weight) in weights.iter().enumerate() {
+        if weight > 0.0 {
+            sum += weight;
+            last = at;
+            if sum > mark {
+                break;
+            }
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
+
+    #[test]
+    fn drawn_frequencies_follow_the_softmax() {
+        let logits: Vec<f32> = [1.0f32, 2.0, 4.0, 8.0, 1.0].iter().map(|x| x.ln()).collect();
+        let mut sampler = Sampler::default();
+        let mut counts = [0; 5];
+        for position in 0..16_000 {
+            let at = sampler.draw(PLAIN, &logits, None, uniform(7, position)).unwrap();
+            counts[at as usize] += 1;
+        }
+        for (count, expected) in counts.iter().zip([1000, 2000, 4000, 8000, 1000]) {
+            assert!((count - expected as i32).abs() < 250, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn guidance_mixes_before_anything_else() {
+        let mut sampler = Sampler::default();
+        let greedy = Sampling { temperature: 0.0, ..PLAIN };
+        // cond prefers 0, uncond prefers it more: away from uncond lies 1.
+        let (cond, uncond) = ([2.0, 1.5], [3.0, 0.0]);
+        assert_eq!(sampler.draw(greedy, &cond, None, 0.0), Some(0));
+        assert_eq!(sampler.draw(greedy, &cond, Some((&uncond, 2.0)), 0.0), Some(1));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_not_drawn_from() {
+        let mut sampler = Sampler::default();
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(sampler.draw(PLAIN, &[0.0, bad, 1.0], None, 0.5), None);
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_random_range_are_codes_that_can_be_drawn() {
+        assert_eq!(pick(&[0.0, 0.0, 1.0, 1.0, 0.0], 0.0), 2);
+        assert_eq!(pick(&[0.0, 0.0, 1.0, 1.0, 0.0], 1.0 - f32::EPSILON / 2.0), 3);
+        assert_eq!(argmax(&[1.0, 3.0, 3.0]), Some(1));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        for (sampling, word) in [
+            (Sampling { temperature: f32::NAN, ..PLAIN }, "temperature"),
+            (Sampling { temperature: -0.1, ..PLAIN }, "temperature"),
+            (Sampling { top_p: 0.0, ..PLAIN }, "top-p"),
+            (Sampling { top_p: f32::NAN, ..PLAIN }, "top-p"),
+        ] {
+            assert!(sampling.check().unwrap_err().contains(word));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Pictures to tokens and tokens to pictures (DETAILFLOW paper section 3.1).
+
+use crate::error::{Error, Result, reserve};
+use crate::model::Model;
+use crate::pixels::{Image, Picture};
+
+impl Model {
+    /// The tokens of a picture, coarse to fine. Compiles the encoder at the first call.
+    pub fn encode(&self, picture: &Picture) -> Result<Vec<u32>> {
+        let bundle = self.bundle();
+        let side = bundle.size as usize;
+        let planes = picture.planes(bundle.size, bundle.channels)?;
+        let ids = self.encoder()?.encode(&planes, [1, bundle.channels, side, side], |ids| ids.to_vec())?;
+        Ok(ids.into_iter().map(|id| id as u32).collect())
+    }
+
+    /// The picture of a prefix, at the size that the ladder gives: every prefix is a whole picture.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the tokens are not a prefix (1..=c of them or a multiple of g, at most N), or one is
+    /// not of the codebook.
+    pub fn decode(&self, tokens: &[u32]) -> Result<Image> {
+        let bundle = self.bundle();
+        let Some(prefix) = bundle.ladder.prefix(tokens.len()) else {
+            return Err(Error::Invalid(format!(
+                "{} tokens are not a prefix of {}: that is 1 to {} tokens, or a multiple of {} up to {}",
+                tokens.len(),
+                bundle.name,
+                bundle.causal,
+                bundle.group,
+                bundle.tokens
+            )));
+        };
+        let mut ids = reserve("tokens", tokens.len())?;
+        for (at, &token) in tokens.iter().enumerate() {
+            if token as usize >= bundle.codes {
+                return Err(Error::Invalid(format!(
+                    "token {at} is {token}; the codebook of {} has 0 to {}",
+                    bundle.name,
+                    bundle.codes - 1
+                )));
+            }
+            ids.push(i64::from(token));
+        }
+        self.decoder()
+            .decode(&ids, [1, tokens.len()], prefix.size, |pixels| Image::new(prefix.size, bundle.channels, pixels))?
+    }
+
+    /// The picture of the level of `size` pixels, from a sequence that has at least its tokens.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such level (the error lists those that are), when the tokens are too
+    /// few, or one is not of the codebook.
+    pub fn decode_level(&self, tokens: &[u32], size: u32) -> Result<Image> {
+        let level = self.level(size)?;
+        let prefix = tokens.get(..level.tokens).ok_or_else(|| {
+            Error::Invalid(format!("the {size} px level takes {} tokens, there are {}", level.tokens, tokens.len()))
+        })?;
+        self.decode(prefix)
+    }
+
+    /// The level of `size` pixels; the error lists those that are.
+    pub(crate) fn level(&self, size: u32) -> Result<crate::plan::Level> {
+        let ladder = self.bundle().ladder();
+        ladder.level(size).ok_or_else(|| {
+            Error::Invalid(format!("{} has no {size} px level; its levels are {}", self.bundle().name, ladder.sizes()))
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Token files: the tokens of one or more pictures as JSON, with the ID of the tokenizer that they belong to.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::Bundle;
+use crate::error::{Error, Result};
+use crate::pixels::write_file;
+
+const FORMAT: u32 = 1;
+
+/// `{"format": 1, "bundle": TOKENIZER-ID, "images": [{"class": …, "seed": …, "tokens": […]}]}`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenFile {
+    format: u32,
+    /// The tokenizer ID of the bundle that made the tokens.
+    pub bundle: String,
+    /// The pictures, in order.
+    pub images: Vec<TokenImage>,
+}
+
+/// The tokens of one picture and where they came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenImage {
+    /// The class's name; none for a picture that was encoded.
+    pub class: Option<String>,
+    /// The seed; none for a picture that was encoded.
+    pub seed: Option<u64>,
+    /// The tokens, coarse to fine: all of them, or a prefix.
+    pub tokens: Vec<u32>,
+}
+
+impl TokenFile {
+    /// A file of these pictures, made with `bundle`.
+    pub fn new(bundle: &Bundle, images: Vec<TokenImage>) -> Self {
+        Self { format: FORMAT, bundle: bundle.tokenizer_id().to_owned(), images }
+    }
+
+    /// Writes it; the file appears whole or not at all.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let mut text = serde_json::to_string(self).expect("strings and numbers always serialise");
+        text.push('\n');
+        write_file(path.as_ref(), text.as_bytes())
+    }
+
+    /// Reads one. Whether the tokens fit a model is checked when they are decoded.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] when it is not a token file, or of another format.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|error| Error::io("cannot read", path, error))?;
+        let refuse = |error: serde_json::Error| Error::format(path, format!("not a token file: {error}"));
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(refuse)?;
+        match value.get("format") {
+            Some(format) if format.as_u64() == Some(u64::from(FORMAT)) => serde_json::from_value(value).map_err(refuse),
+            Some(format) => {
+                Err(Error::format(path, format!("token file of format {format}; this version reads format {FORMAT}")))
+            }
+            None => Err(Error::format(path, "not a token file: it has no \"format\"")),
+        }
+    }
+
+    /// Whether the tokens belong to `bundle`'s tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming both when not.
+    pub fn check_bundle(&self, bundle: &Bundle) -> Result<()> {
+        if self.bundle == bundle.tokenizer_id() {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "these tokens belong to tokenizer {}, the bundle {} has {}",
+            self.bundle,
+            bundle.name(),
+            bundle.tokenizer_id()
+        )))
+    }
+}
