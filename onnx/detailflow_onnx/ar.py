@@ -1,0 +1,159 @@
+"""The graph `ar`: one step of the autoregressive model with kept keys and values.
+
+Rotary pairs are interleaved in the checkpoint. The rows of wq and wk are reordered so that they are split in halves,
+which both forms rotate without a gather and which leaves every product of q and k as it was.
+"""
+
+import numpy as np
+
+from .builder import FLOAT, INT64, Builder
+from .model import Model
+
+
+def rotary(model: Model):
+    """(cos, sin) [N, head_width/2]. Row 0 is zero: the class token's q and k vanish. Row s is grid place s-1."""
+    half = model.ar.head_width // 2
+    steps = np.arange(0, half, 2, dtype=np.float32) / np.float32(half)
+    frequency = (1.0 / model.ar.rope_base**steps).astype(np.float32)
+    place = np.arange(model.count - 1)
+    angle = np.concatenate([np.outer(place // model.group, frequency), np.outer(place % model.group, frequency)], -1)
+    zero = np.zeros((1, half))
+    return [np.concatenate([zero, f(angle)]).astype(np.float32) for f in (np.cos, np.sin)]
+
+
+def _embeddings(model):
+    read = model.ar_weights.read
+    parts = [read("tok_embeddings.weight"), read("cls_embedding.embedding_table.weight")]
+    if model.group > 1:
+        parts.append(read("spe_tok_embeddings.special_embeddings.weight"))
+    return np.concatenate(parts)
+
+
+def _qkv(model, name):
+    """wqkv [in, out] with the channels of each q and k head reordered: even ones, then odd ones."""
+    ar, w = model.ar, model.ar_weights.read(name)
+    order = np.arange(len(w))
+    turned = (ar.heads + ar.kv_heads) * ar.head_width
+    pairs = order[:turned].reshape(-1, ar.head_width // 2, 2)
+    order[:turned] = pairs.transpose(0, 2, 1).reshape(-1)
+    return np.ascontiguousarray(w[order].T)
+
+
+class _Ar:
+    def __init__(self, model, store, form, precision):
+        self.model, self.ar = model, model.ar
+        self.b = Builder("ar", store, form, precision)
+        self.read = model.ar_weights.read
+
+    def weight(self, name):
+        return self.b.weight("ar." + name, lambda: self.read(name))
+
+    def linear(self, x, name):
+        return self.b.linear(x, "ar." + name, lambda: np.ascontiguousarray(self.read(name).T))
+
+    def norm(self, x, added, name):
+        """(x + added, its RMS norm). `added` may be None."""
+        b, eps, gain = self.b, self.ar.eps, self.weight(name + ".weight")
+        if b.fused and added:
+            y, total = b.fusedop("SkipSimplifiedLayerNormalization", x, added, gain, epsilon=eps, out=[f"{name}.y", None, None, f"{name}.x"])[::3]
+            return total, y
+        if added:
+            x = b.op("Add", x, added)
+        if b.fused:
+            return x, b.op("SimplifiedLayerNormalization", x, gain, axis=-1, epsilon=eps)
+        square = b.op("ReduceMean", b.op("Mul", x, x), b.const([-1]), keepdims=1)
+        scale = b.op("Sqrt", b.op("Add", square, b.const(eps, np.float32)))
+        return x, b.op("Mul", b.op("Div", x, scale), gain)
+
+    def start(self):
+        """Inputs, the embedded ids, and where the rotary rows come from."""
+        b, model = self.b, self.model
+        ids, start = b.input("ids", INT64, ["batch", "q"]), b.input("start", INT64, [1])
+        cos, sin = rotary(model)
+        self.cos, self.sin = b.weight("ar.cos", lambda: cos), b.weight("ar.sin", lambda: sin)
+        if b.fused:
+            self.place, self.past = start, b.op("Cast", start, to=6)
+        else:
+            end = b.op("Add", start, b.dim(ids, 1))
+            self.cos, self.sin = (b.rows_of(t, 0, start, end) for t in (self.cos, self.sin))
+        return b.op("Gather", b.weight("ar.embeddings", lambda: _embeddings(model)), ids, axis=0)
+
+    def past_and_present(self, i):
+        b, ar = self.b, self.ar
+        kept = ["batch", ar.heads, self.model.count] if b.fused else ["batch", ar.kv_heads, "past"]
+        grown = kept if b.fused else kept[:2] + ["present"]
+        pasts = [b.input(f"past_{n}_{i}", FLOAT, [*kept, ar.head_width]) for n in ("key", "value")]
+        return pasts, [b.output(f"present_{n}_{i}", FLOAT, [*grown, ar.head_width]) for n in ("key", "value")]
+
+    def attention(self, qkv, i):
+        return self.fused_attention(qkv, i) if self.b.fused else self.plain_attention(qkv, i)
+
+    def fused_attention(self, qkv, i):
+        b, ar = self.b, self.ar
+        w = ar.head_width
+        qk, v = b.split(qkv, (ar.heads + ar.kv_heads) * w, ar.kv_heads * w)
+        qk = b.fusedop("RotaryEmbedding", qk, self.place, self.cos, self.sin, interleaved=0)
+        q, k = b.split(qk, ar.width, ar.kv_heads * w)
+        k, v = (self.all_heads(t) for t in (k, v))
+        pasts, presents = self.past_and_present(i)
+        return b.fusedop(
+            "MultiHeadAttention", q, k, v, None, None, None, *pasts, self.past,
+            num_heads=ar.heads, scale=w**-0.5, out=[f"layers.{i}.attended", *presents],
+        )[0]  # fmt: skip
+
+    def all_heads(self, x):
+        """Grouped keys repeated for every head; MultiHeadAttention knows no groups."""
+        b, ar = self.b, self.ar
+        if ar.kv_heads == ar.heads:
+            return x
+        x = b.reshape(x, 0, 0, ar.kv_heads, 1, ar.head_width)
+        x = b.op("Expand", x, b.const([1, 1, 1, ar.heads // ar.kv_heads, 1]))
+        return b.reshape(x, 0, 0, ar.width)
+
+    def turned(self, x, heads):
+        b = self.b
+        first, second = b.split(b.heads_first(x, heads, self.ar.head_width), *[self.ar.head_width // 2] * 2)
+        left = b.op("Sub", b.op("Mul", first, self.cos), b.op("Mul", second, self.sin))
+        right = b.op("Add", b.op("Mul", second, self.cos), b.op("Mul", first, self.sin))
+        return b.op("Concat", left, right, axis=-1)
+
+    def plain_attention(self, qkv, i):
+        b, ar = self.b, self.ar
+        w = ar.head_width
+        q, k, v = b.split(qkv, ar.width, ar.kv_heads * w, ar.kv_heads * w)
+        pasts, presents = self.past_and_present(i)
+        new = self.turned(k, ar.kv_heads), b.heads_first(v, ar.kv_heads, w)
+        keys, values = (b.op("Concat", past, x, axis=2, out=out) for past, x, out in zip(pasts, new, presents))
+        q = self.turned(q, ar.heads)
+        if ar.kv_heads != ar.heads:  # the heads of one group side by side as rows: no key is repeated
+            q = b.reshape(q, 0, ar.kv_heads, -1, w)
+        y = b.softmax_attention(q, keys, values, w)
+        if ar.kv_heads != ar.heads:
+            y = b.reshape(y, 0, ar.heads, -1, w)
+        return b.reshape(b.op("Transpose", y, perm=[0, 2, 1, 3]), 0, 0, ar.width)
+
+    def gated(self, x, i):
+        """w2(silu(w1 x) * w3 x), with w1 and w3 as one product."""
+        b, p = self.b, f"layers.{i}.feed_forward."
+        both = b.linear(x, f"ar.{p}w13", lambda: np.concatenate([self.read(p + n).T for n in ("w1.weight", "w3.weight")], 1))
+        gate, value = b.split(both, self.ar.hidden, self.ar.hidden)
+        gate = b.fusedop("QuickGelu", gate, alpha=1.0) if b.fused else b.op("Mul", gate, b.op("Sigmoid", gate))
+        return self.linear(b.op("Mul", gate, value), p + "w2.weight")
+
+    def graph(self):
+        b, x, added = self.b, self.start(), None
+        for i in range(self.ar.depth):
+            p = f"layers.{i}."
+            x, h = self.norm(x, added, p + "attention_norm")
+            qkv = b.linear(h, f"ar.{p}wqkv", lambda p=p: _qkv(self.model, p + "attention.wqkv.weight"))
+            added = self.linear(self.attention(qkv, i), p + "attention.wo.weight")
+            x, h = self.norm(x, added, p + "ffn_norm")
+            added = self.gated(h, i)
+        _, h = self.norm(x, added, "norm")
+        logits = self.linear(h, "output.weight")
+        b.op("Identity", logits, out=b.output("logits", FLOAT, ["batch", "q", self.model.codes], place=0))
+        return b.model()
+
+
+def build(model, store, form, precision):
+    return _Ar(model, store, form, precision).graph()

@@ -1,0 +1,117 @@
+"""What every graph is built with: nodes, constants, weights and the parts that all graphs share.
+
+A graph comes in two forms. `mha` uses ONNX Runtime's fused operators (domain com.microsoft); `plain` uses the standard
+operators only. Both read the same weights.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from . import __version__
+from .quantize import int8_product
+
+OPSET, IR = 21, 10
+FUSED = "com.microsoft"
+
+
+class Builder:
+    """One graph on its way. Every method returns the name of what it computes."""
+
+    def __init__(self, name, store, form, precision):
+        self.name, self.store = name, store
+        self.fused = form == "mha"
+        self.precision = precision
+        self._nodes, self._inputs, self._outputs = [], [], []
+        self._initializers, self._rows = {}, {}
+        self._number = 0
+
+    # ------------------------------------------------------------ nodes and constants
+    def op(self, kind, *inputs, out=None, count=1, domain="", **attributes):
+        """Add a node. Returns its output, or a list of `count` outputs. An output of None in `out` is left out."""
+        self._number += 1
+        names = [out] if isinstance(out, str) else out or [f"{kind}_{self._number}" + (f"_{i}" if count > 1 else "") for i in range(count)]
+        node = helper.make_node(kind, [i or "" for i in inputs], [n or "" for n in names], f"{kind}_{self._number}", domain=domain, **attributes)
+        self._nodes.append(node)
+        return names[0] if len(names) == 1 else names
+
+    def fusedop(self, kind, *inputs, **rest):
+        return self.op(kind, *inputs, domain=FUSED, **rest)
+
+    def const(self, value, kind=np.int64):
+        """A small constant inside the graph; equal constants are one."""
+        array = np.array(value, kind)
+        key = f"const_{array.dtype}_{'x'.join(map(str, array.shape))}_{array.tobytes().hex()}"
+        if len(key) > 80:
+            key = f"const_{len(self._initializers)}"
+        if key not in self._initializers:
+            self._initializers[key] = onnx.numpy_helper.from_array(array, key)
+        return key
+
+    def weight(self, key, make):
+        """A tensor of the shared weight file."""
+        if key not in self._initializers:
+            self._initializers[key] = self.store.tensor(key, make)
+        return key
+
+    # ------------------------------------------------------------ inputs and outputs
+    def input(self, name, kind, shape):
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def output(self, name, kind, shape, place=None):
+        """Declare an output; `place` puts it before those declared earlier."""
+        at = len(self._outputs) if place is None else place
+        self._outputs.insert(at, helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    # ------------------------------------------------------------ arithmetic
+    def linear(self, x, key, make, bias=None):
+        """x times the weight [in, out] that `make()` gives, plus `bias`, a function that gives [out]."""
+        if self.precision == "int8":
+            y = int8_product(self, x, key, make)
+        else:
+            y = self.op("MatMul", x, self.weight(key, make))
+        return self.op("Add", y, self.weight(key + ".bias", bias)) if bias else y
+
+    def reshape(self, x, *shape):
+        """Reshape; 0 keeps that dimension, a name stands for a tensor of one number."""
+        if any(isinstance(n, str) for n in shape):
+            return self.op("Reshape", x, self.op("Concat", *[n if isinstance(n, str) else self.const([n]) for n in shape], axis=0))
+        return self.op("Reshape", x, self.const(shape))
+
+    def split(self, x, *widths):
+        return self.op("Split", x, self.const(widths), axis=-1, count=len(widths))
+
+    def rows_of(self, x, axis, first, end):
+        """x[first:end] along an axis; bounds are names of tensors of one number."""
+        return self.op("Slice", x, first, end, self.const([axis]))
+
+    def dim(self, x, axis):
+        return self.op("Shape", x, start=axis, end=axis + 1)
+
+    def repeat(self, x, batch):
+        """A constant [1, rows, width] once for each member of the batch."""
+        return self.op("Expand", x, self.op("Concat", batch, self.const([1, 1]), axis=0))
+
+    def heads_first(self, x, heads, width):
+        """[batch, q, heads*width] -> [batch, heads, q, width]."""
+        return self.op("Transpose", self.reshape(x, 0, 0, heads, width), perm=[0, 2, 1, 3])
+
+    def softmax_attention(self, q, k, v, width, mask=None):
+        """Standard operators: softmax(q k / sqrt(width) + mask) v, all [batch, heads, rows, width]."""
+        scores = self.op("MatMul", q, self.op("Transpose", k, perm=[0, 1, 3, 2]))
+        scores = self.op("Mul", scores, self.const(width**-0.5, np.float32))
+        if mask:
+            scores = self.op("Add", scores, mask)
+        return self.op("MatMul", self.op("Softmax", scores, axis=-1), v)
+
+    def model(self):
+        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._initializers.values()))
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == FUSED for node in self._nodes):
+            opsets.append(helper.make_opsetid(FUSED, 1))
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="detailflow_onnx", producer_version=__version__)
+
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64

@@ -1,0 +1,96 @@
+"""Write a bundle: beside its place, checked, then renamed into it. Whatever fails, the place is as it was."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import ar, decoder, encoder, manifest
+from .errors import Refused, need
+from .model import shapes
+from .store import Store
+
+MANIFEST = "detailflow.json"
+BUILDERS = {"ar": ar.build, "decoder": decoder.build, "encoder": encoder.build}
+
+
+def check_place(out):
+    """Refuse a place that holds something else than a bundle."""
+    if out.is_symlink() or out.exists():
+        need(out.is_dir() and not out.is_symlink(), f"{out}: exists and is not a folder")
+        need((out / MANIFEST).is_file() or not any(out.iterdir()), f"{out}: the folder exists and is not a bundle; it is left alone")
+    need(out.parent.is_dir(), f"{out.parent}: no such folder")
+
+
+@contextlib.contextmanager
+def beside(out):
+    """A folder beside `out` that becomes `out` when the block ends well and vanishes when it does not."""
+    check_place(out)
+    try:
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise Refused(f"{out.parent}: {error.strerror}") from None
+    try:
+        yield work
+        mask = os.umask(0)
+        os.umask(mask)
+        work.chmod(0o777 & ~mask)
+        _exchange(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _exchange(work, out):
+    """Put `work` in the place of `out`; the old folder is kept aside until the new one stands."""
+    if not out.exists():
+        work.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+    out.rename(old)
+    try:
+        work.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _small_file(folder, name, data):
+    (folder / name).write_bytes(data)
+    return {"path": name, "length": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _precision(model, folder, precision):
+    """The weight file and the graphs of one precision, as `files` entries."""
+    store, files = Store(folder, precision), []
+    for form in manifest.FORMS:
+        for graph, build in BUILDERS.items():
+            proto = build(model, store, form, precision)
+            files.append(_small_file(folder, manifest.graph_file(graph, precision, form), proto.SerializeToString(deterministic=True)))
+    length, digest = store.close()
+    return files + [{"path": store.name, "length": length, "sha256": digest}]
+
+
+def write(model, folder, *, precisions, license, license_file, origins, sampling):
+    """All files of a bundle into `folder`. Returns the manifest."""
+    tokenizer, autoregressive = ({n: math.prod(s) * 4 for n, s in part.items()} for part in shapes(model))
+    total = (sum(tokenizer.values()) + sum(autoregressive.values())) * len(precisions) + sum(tokenizer.values())
+    files = []
+    with tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None) as bar:
+        model.tokenizer.on_read = model.ar_weights.on_read = bar.update
+        try:
+            for precision in precisions:
+                files += _precision(model, folder, precision)
+            if license_file:
+                files.append(_small_file(folder, "LICENSE.md", license_file))
+            content = manifest.build(model, license=license, origins=origins, sampling=sampling, precisions=precisions, files=files)
+        finally:
+            model.tokenizer.on_read = model.ar_weights.on_read = None
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return content

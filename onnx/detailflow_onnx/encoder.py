@@ -1,0 +1,58 @@
+"""The graph `encoder`: a picture to its tokens. Patches see patches; a latent sees all patches and the latents that the schedule allows."""
+
+import numpy as np
+
+from . import resize
+from .builder import FLOAT, INT64, Builder
+from .decoder import codebook
+from .siglip import Layers
+
+BLOCKED = -1e9  # added to a score, it leaves exactly nothing after the softmax
+
+
+def mask(model):
+    """Added to the scores: [1, 1, patches + N, patches + N]."""
+    patches, n = (model.size // model.encoder.patch) ** 2, model.count
+    i = np.arange(n)
+    last = np.where(i < model.causal, i, (i // model.group + 1) * model.group - 1)
+    blocked = np.zeros((patches + n, patches + n), bool)
+    blocked[:patches, patches:] = True
+    blocked[patches:, patches:] = i[None] > last[:, None]
+    return np.where(blocked, np.float32(BLOCKED), np.float32(0))[None, None]
+
+
+def _patch_bias(model):
+    read, e = model.tokenizer.read, "encoder.visual_model.embeddings."
+    places = resize.positions(read(e + "position_embedding.weight"), model.size // model.encoder.patch)
+    return places + read(e + "patch_embedding.bias")
+
+
+def _lookup(model):
+    """(matrix, bias): the nearest code is where z @ matrix + bias is largest. Normalised rows need no bias and no normalised z."""
+    book = codebook(model)
+    return np.ascontiguousarray(book.T), None if model.l2_norm else -0.5 * (book**2).sum(-1)
+
+
+def build(model, store, form, precision):
+    b, side, read, n = Builder("encoder", store, form, precision), model.encoder, model.tokenizer.read, model.count
+    p, across = side.patch, model.size // side.patch
+    image = b.input("image", FLOAT, ["batch", model.channels, model.size, model.size])
+    x = b.op("Transpose", b.reshape(image, 0, model.channels, across, p, across, p), perm=[0, 2, 4, 3, 5, 1])
+    x = b.reshape(x, 0, across * across, p * p * model.channels)
+    name = "encoder.visual_model.embeddings.patch_embedding"
+    x = b.linear(x, name, lambda: np.ascontiguousarray(read(name + ".weight").T), lambda: _patch_bias(model))
+    latents = b.weight("encoder.latents", lambda: read("encoder.latent_tokens") + read("encoder.latent_pos_embed"))
+    x = b.op("Concat", x, b.repeat(latents, b.dim(image, 0)), axis=1)
+    hidden = b.weight("encoder.mask", lambda: mask(model))
+    end = b.const([across * across + n])
+    x = Layers(b, side, read).run(x, lambda x: b.rows_of(x, 1, b.const([across * across]), end), hidden)
+    z = b.op("MatMul", x, b.weight("quant_conv.weight", lambda: np.ascontiguousarray(read("quant_conv.weight").T)))
+    ids = b.output("ids", INT64, ["batch", n])
+    latents = b.output("latents", FLOAT, ["batch", n, model.code_width])
+    b.op("Add", z, b.weight("quant_conv.bias", lambda: read("quant_conv.bias")), out=latents)
+    matrix, bias = _lookup(model)
+    near = b.op("MatMul", latents, b.weight("encoder.codebook", lambda: matrix))
+    if bias is not None:
+        near = b.op("Add", near, b.weight("encoder.codebook.bias", lambda: bias))
+    b.op("ArgMax", near, axis=-1, keepdims=0, out=ids)
+    return b.model()

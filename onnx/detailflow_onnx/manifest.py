@@ -1,0 +1,73 @@
+"""`detailflow.json`: what a bundle says about itself."""
+
+import hashlib
+import json
+import math
+
+from . import __version__, ladder
+from .model import Model, shapes
+
+FORMAT = 1
+MIN_RUNTIME = "1.24"
+FORMS = ("mha", "plain")
+DEVICES = {"mha": ["cpu"], "plain": ["*"]}
+GRAPHS = ("ar", "decoder", "encoder")
+
+
+def tokenizer_id(model: Model):
+    """Which tokenizer the tokens belong to: a hash of its numbers and source weights, one for all precisions."""
+    numbers = {
+        "causal": model.causal, "channels": model.channels, "codes": model.codes, "count": model.count, "group": model.group,
+        "l2_norm": model.l2_norm, "patch": model.decoder.patch, "power": model.power, "size": model.size,
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(numbers, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+    for name, shape in sorted(shapes(model)[0].items()):
+        digest.update(f"{name}\n{'x'.join(map(str, shape))}\n".encode())
+        digest.update(memoryview(model.tokenizer.read(name).astype("<f4", copy=False)).cast("B"))
+    return digest.hexdigest()[:16]
+
+
+def graph_file(graph, precision, form):
+    return f"{graph}.{precision}.{form}.onnx"
+
+
+def variants(precisions):
+    """Every precision in both forms, the fused one first."""
+    return [
+        {"precision": p, "form": f, "devices": DEVICES[f], "min_runtime": MIN_RUNTIME} | {g: graph_file(g, p, f) for g in GRAPHS}
+        for p in precisions
+        for f in FORMS
+    ]
+
+
+def build(model: Model, *, license, origins, sampling, precisions, files):
+    rows = ladder.table(
+        size=model.size, patch=model.decoder.patch, count=model.count, group=model.group, causal=model.causal, power=model.power
+    )  # fmt: skip
+    return {
+        "format": FORMAT,
+        "name": model.name,
+        "license": license,
+        "tokenizer_id": tokenizer_id(model),
+        "provenance": {"exporter": f"detailflow_onnx {__version__}"} | origins,
+        "image": {
+            "size": model.size,
+            "channels": model.channels,
+            "alpha": "premultiplied" if model.channels == 4 else "none",
+            "patch": model.decoder.patch,
+        },
+        "tokens": {
+            "count": model.count,
+            "group": model.group,
+            "causal": model.causal,
+            "codes": model.codes,
+            "bits": max(1, math.ceil(math.log2(model.codes))),
+        },
+        "ids": {"class": model.first_class, "no_class": model.no_class, "special": model.special, "total": model.rows},
+        "classes": list(model.classes),
+        "ladder": {"power": model.power, "prefixes": rows},
+        "sampling": sampling,
+        "ar": {"layers": model.ar.depth, "heads": model.ar.heads, "kv_heads": model.ar.kv_heads, "head_width": model.ar.head_width},
+        "variants": variants(precisions),
+        "files": files,
+    }

@@ -1,0 +1,2 @@
+def int8_product(b, x, key, make):
+    raise NotImplementedError
