@@ -15,7 +15,8 @@ use crate::runtime::{self, Device, Dim, Graph, GraphOptions, Port};
 pub struct ModelOptions {
     /// Where graphs run.
     pub device: Device,
-    threads: usize,
+    /// Threads within an operator: 0 (one for each core) to 1024.
+    pub threads: usize,
     /// `fp32`, `int8` …; none takes the first that the bundle lists for the device.
     pub precision: Option<String>,
     /// `mha` or `plain`; none takes the first that the bundle lists for the device.
@@ -23,13 +24,12 @@ pub struct ModelOptions {
 }
 
 impl ModelOptions {
-    /// Sets the threads within an operator: 0 to 1024.
+    /// Sets the threads and checks them at once; otherwise that is done when a model is opened.
     pub fn set_threads(&mut self, threads: usize) -> Result<()> {
         // More is a mistake, and ONNX Runtime would try.
         if threads > MOST_THREADS {
-            return Err(Error::Invalid(format!(
-                "{threads} threads are too many; at most {MOST_THREADS}, and 0 is one for each core"
-            )));
+            let text = format!("{threads} threads are too many; at most {MOST_THREADS}, and 0 is one for each core");
+            return Err(Error::Invalid(text));
         }
         self.threads = threads;
         Ok(())
@@ -82,6 +82,7 @@ impl Model {
 
     /// Compiles a bundle that is open already.
     pub fn from_bundle(bundle: Bundle, options: &ModelOptions) -> Result<Self> {
+        options.clone().set_threads(options.threads)?;
         let variant = choose(&bundle, options)?.clone();
         let library = runtime::library()?;
         if runtime::major_minor(&library.version) < runtime::major_minor(&variant.min_runtime) {

@@ -1,1 +1,138 @@
-fn main() {}
+//! `dflow`: DetailFlow from the command line. It uses the library's public API only, and so proves it complete.
+
+mod check;
+mod generate;
+mod info;
+mod output;
+mod sheet;
+mod tokens;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use detailflow::{Bundle, Error, Model, ModelOptions};
+
+#[derive(Parser)]
+#[command(
+    name = "dflow",
+    version,
+    about = "Draw, encode and decode pictures with DetailFlow models",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What a bundle is: sizes, classes, levels, variants
+    Info(info::InfoArgs),
+    /// Draw pictures of a class, or of all
+    Generate(generate::GenerateArgs),
+    /// Turn a picture file into tokens
+    Encode(tokens::EncodeArgs),
+    /// Turn tokens into pictures
+    Decode(tokens::DecodeArgs),
+    /// Check a bundle: lengths, hashes, signatures, one run of each graph
+    Verify(check::VerifyArgs),
+    /// Which ONNX Runtime, from where, which devices; and what is missing
+    Doctor(check::DoctorArgs),
+}
+
+/// Which bundle.
+#[derive(Args)]
+struct BundleArgs {
+    /// Folder of the bundle; without it DETAILFLOW_BUNDLE, or the one that came with dflow
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+}
+
+impl BundleArgs {
+    fn path(&self) -> Result<PathBuf, Error> {
+        match &self.bundle {
+            Some(path) => Ok(path.clone()),
+            None => detailflow::default_bundle(),
+        }
+    }
+
+    fn open(&self) -> Result<Bundle, Error> {
+        Bundle::open(self.path()?)
+    }
+}
+
+/// Which model, and how it runs.
+#[derive(Args)]
+struct ModelArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
+    /// Threads; 0 is one for each core
+    #[arg(long, value_name = "T", default_value_t = 0)]
+    threads: usize,
+    /// Precision of the bundle, such as fp32 or int8; without it the first that the bundle lists
+    #[arg(long, value_name = "P")]
+    precision: Option<String>,
+    /// Attention form of the bundle, mha or plain; without it the first that the bundle lists
+    #[arg(long, value_name = "FORM", hide = true)]
+    form: Option<String>,
+}
+
+impl ModelArgs {
+    fn open(&self) -> Result<Model, Failure> {
+        let mut options =
+            ModelOptions { precision: self.precision.clone(), form: self.form.clone(), ..Default::default() };
+        options.set_threads(self.threads).map_err(Failure::Usage)?;
+        Ok(Model::open(self.bundle.path()?, &options)?)
+    }
+}
+
+/// Why it ends with 1 or 2.
+enum Failure {
+    /// The command line asks for something that is not there or makes no sense: 2.
+    Usage(Error),
+    /// It could not be done: 1.
+    Failed(Error),
+    /// It was said already: 1.
+    Told,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Info(args) => info::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Encode(args) => tokens::encode(&args),
+        Command::Decode(args) => tokens::decode(&args),
+        Command::Verify(args) => check::verify(&args),
+        Command::Doctor(args) => check::doctor(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => {
+            eprintln!("dflow: {error}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            eprintln!("dflow: {error}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Told) => ExitCode::FAILURE,
+    }
+}
+
+/// Prints a line of the command's result. A reader that has gone away is not an error of ours.
+#[macro_export]
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write;
+        if writeln!(std::io::stdout(), $($arg)*).is_err() {
+            std::process::exit(0);
+        }
+    }};
+}

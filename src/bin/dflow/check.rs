@@ -1,0 +1,103 @@
+//! `dflow verify` and `dflow doctor`: is the bundle whole, is everything here that is needed?
+
+use clap::Args;
+use detailflow::{Bundle, Generation, Guidance, Model, ModelOptions, Picture, PixelFormat, Request, Result};
+use serde_json::json;
+
+use crate::generate::progress_bar;
+use crate::{BundleArgs, Failure, say};
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
+}
+
+pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
+    let bundle = args.bundle.open()?;
+    let bar = progress_bar(0);
+    let hashed = bundle.verify(|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    hashed?;
+    let bytes: u64 = bundle.files().iter().map(|file| file.length).sum();
+    say!(
+        "{}: {} files, {:.1} MB, lengths and SHA-256 as the manifest says",
+        bundle.path().display(),
+        bundle.files().len(),
+        bytes as f64 / 1e6
+    );
+    let mut failed = false;
+    for variant in bundle.variants() {
+        let name = format!("{} {}", variant.precision, variant.form);
+        match run_each_graph(&bundle, &variant.precision, &variant.form) {
+            Ok(()) => say!("{name}: ar, decoder and encoder compile, have their signatures, and run"),
+            Err(error) => {
+                failed = true;
+                eprintln!("dflow: {name}: {error}");
+            }
+        }
+    }
+    if failed { Err(Failure::Told) } else { Ok(()) }
+}
+
+/// Draws the coarsest level (every query shape of it), decodes it, and encodes a grey picture.
+fn run_each_graph(bundle: &Bundle, precision: &str, form: &str) -> Result<()> {
+    let options = ModelOptions { precision: Some(precision.into()), form: Some(form.into()), ..Default::default() };
+    let model = Model::from_bundle(bundle.clone(), &options)?;
+    let mut request = Request::new(&model);
+    request.set_guidance(Guidance { scale: 1.0, gradual: false })?;
+    // One parallel step, where there is one: the other query length.
+    let parallel = bundle.ladder().levels().iter().find(|level| level.tokens > bundle.causal());
+    request.set_level(parallel.map_or(0, |level| level.size))?;
+    let mut generation = Generation::new(&request)?;
+    generation.finish()?;
+    generation.image(0)?;
+    let grey = Picture::from_pixels(PixelFormat::Rgb8, 1, 1, &[128; 3], 3)?;
+    model.encode(&grey)?;
+    Ok(())
+}
+
+#[derive(Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
+    let runtime = detailflow::library();
+    let bundle = args.bundle.open();
+    let missing: Vec<String> =
+        [runtime.as_ref().err().map(ToString::to_string), bundle.as_ref().err().map(ToString::to_string)]
+            .into_iter()
+            .flatten()
+            .collect();
+    let devices = if runtime.is_ok() { vec!["cpu"] } else { vec![] };
+    if args.json {
+        let found =
+            runtime.as_ref().ok().map(|l| json!({"path": l.path, "version": l.version, "found_by": l.found_by}));
+        let bundle = bundle.as_ref().ok().map(|b| json!({"path": b.path(), "name": b.name()}));
+        say!(
+            "{:#}",
+            json!({"version": detailflow::VERSION, "runtime": found, "devices": devices, "bundle": bundle, "missing": missing})
+        );
+    } else {
+        say!("libdetailflow  {}", detailflow::VERSION);
+        if let Ok(library) = &runtime {
+            say!("ONNX Runtime   {}  {} ({})", library.version, library.path.display(), library.found_by);
+            say!("devices        {}", devices.join(", "));
+        }
+        if let Ok(bundle) = &bundle {
+            say!("bundle         {}  {}", bundle.name(), bundle.path().display());
+        }
+        for text in &missing {
+            eprintln!("dflow: {text}");
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Failure::Told) }
+}

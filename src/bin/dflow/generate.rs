@@ -1,0 +1,134 @@
+//! `dflow generate`: draw pictures of a class, or of all.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use detailflow::tokens::{TokenFile, TokenImage};
+use detailflow::{Generation, Guidance, ImageRequest, Model, Request, Sampling};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::Output;
+use crate::{Failure, ModelArgs, say};
+
+/// Pictures drawn together: enough to use the cores, few enough that memory stays bounded however many are asked
+/// for.
+const BATCH: usize = 16;
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// A class's name or index; `all` is every class
+    class: String,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Seed of the first picture; the next takes the next
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Pictures of each class
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+    /// Guidance scale, 1 is off; without it the model's own
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    guidance: Option<f32>,
+    /// Let guidance fall over the groups
+    #[arg(long)]
+    gradual: bool,
+    /// Temperature, 0 is greedy; without it the model's own
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Draw from the K likeliest codes, 0 is off; without it the model's own
+    #[arg(long, value_name = "K")]
+    top_k: Option<u32>,
+    /// Draw from the likeliest codes up to this probability, 1 is off; without it the model's own
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Stop at the level of this many pixels; without it the whole picture
+    #[arg(long, value_name = "PX")]
+    level: Option<u32>,
+    /// The picture file. For several pictures one contact sheet, or one file each when it contains {class}, {seed}
+    /// or {index}
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write the tokens to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    tokens_out: Option<PathBuf>,
+}
+
+pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
+    let model = args.model.open()?;
+    let mut request = Request::new(&model);
+    settings(args, &mut request).map_err(Failure::Usage)?;
+    let wanted = wanted(args, &model)?;
+    let bundle = model.bundle();
+    let labels = wanted.iter().map(|image| (Some(bundle.classes()[image.class as usize].clone()), Some(image.seed)));
+    let mut output = Output::plan(args.output.as_deref(), labels.collect())?;
+    if let Some(path) = &args.tokens_out {
+        crate::output::check_folder(path)?;
+    }
+
+    let steps = model.schedule(request.target()).steps().count();
+    let bar = progress_bar((wanted.len().div_ceil(BATCH) * steps + wanted.len()) as u64);
+    let mut tokens = Vec::with_capacity(wanted.len());
+    for batch in wanted.chunks(BATCH) {
+        request.set_count(batch.len() as u32)?;
+        for (at, image) in batch.iter().enumerate() {
+            request.set_image(at, *image)?;
+        }
+        let mut generation = Generation::new(&request)?;
+        while generation.step()?.steps_left > 0 {
+            bar.inc(1);
+        }
+        bar.inc(1);
+        for (at, image) in batch.iter().enumerate() {
+            output.add(generation.image(at)?)?;
+            let class = Some(bundle.classes()[image.class as usize].clone());
+            tokens.push(TokenImage { class, seed: Some(image.seed), tokens: generation.tokens(at)?.to_vec() });
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    for path in output.finish()? {
+        say!("{}", path.display());
+    }
+    if let Some(path) = &args.tokens_out {
+        TokenFile::new(bundle, tokens).save(path)?;
+        say!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn settings(args: &GenerateArgs, request: &mut Request) -> detailflow::Result<()> {
+    let (guidance, sampling) = (request.guidance(), request.sampling());
+    request.set_guidance(Guidance {
+        scale: args.guidance.unwrap_or(guidance.scale),
+        gradual: args.gradual || guidance.gradual,
+    })?;
+    request.set_sampling(Sampling {
+        temperature: args.temperature.unwrap_or(sampling.temperature),
+        top_k: args.top_k.unwrap_or(sampling.top_k),
+        top_p: args.top_p.unwrap_or(sampling.top_p),
+    })?;
+    if let Some(level) = args.level {
+        request.set_level(level)?;
+    }
+    Ok(())
+}
+
+/// Every picture that was asked for: class by class, the same seeds each.
+fn wanted(args: &GenerateArgs, model: &Model) -> Result<Vec<ImageRequest>, Failure> {
+    let bundle = model.bundle();
+    let all = args.class == "all" && !bundle.classes().iter().any(|name| name == "all");
+    let classes: Vec<u32> = if all {
+        (0..bundle.classes().len() as u32).collect()
+    } else {
+        vec![bundle.class(&args.class).map_err(Failure::Usage)?]
+    };
+    let seeds = (0..u64::from(args.count)).map(|k| args.seed.wrapping_add(k));
+    Ok(classes.iter().flat_map(|&class| seeds.clone().map(move |seed| ImageRequest { class, seed })).collect())
+}
+
+/// On a terminal a bar, in a pipe nothing.
+pub fn progress_bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {percent}%  {elapsed} (left {eta})")
+        .expect("the template is a constant");
+    ProgressBar::new(length).with_style(style)
+}

@@ -1,0 +1,106 @@
+//! `dflow info`: what a bundle is.
+
+use clap::Args;
+use detailflow::Bundle;
+use serde_json::json;
+
+use crate::{BundleArgs, Failure, say};
+
+#[derive(Args)]
+pub struct InfoArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &InfoArgs) -> Result<(), Failure> {
+    let bundle = args.bundle.open()?;
+    if args.json {
+        say!("{:#}", as_json(&bundle));
+    } else {
+        print(&bundle);
+    }
+    Ok(())
+}
+
+fn as_json(bundle: &Bundle) -> serde_json::Value {
+    let sampling = bundle.sampling();
+    let levels: Vec<_> = bundle.ladder().levels().iter().map(|l| json!({"size": l.size, "tokens": l.tokens})).collect();
+    let variants: Vec<_> = bundle
+        .variants()
+        .iter()
+        .map(|v| json!({"precision": v.precision, "form": v.form, "devices": v.devices, "min_runtime": v.min_runtime}))
+        .collect();
+    json!({
+        "path": bundle.path(),
+        "name": bundle.name(),
+        "license": bundle.license(),
+        "tokenizer_id": bundle.tokenizer_id(),
+        "provenance": {
+            "exporter": bundle.provenance().exporter,
+            "tokenizer": bundle.provenance().tokenizer,
+            "ar": bundle.provenance().ar,
+        },
+        "size": bundle.size(),
+        "channels": bundle.channels(),
+        "tokens": bundle.tokens(),
+        "group": bundle.group(),
+        "causal": bundle.causal(),
+        "codes": bundle.codes(),
+        "bits": bundle.bits(),
+        "classes": bundle.classes(),
+        "levels": levels,
+        "sampling": {
+            "guidance": sampling.guidance,
+            "gradual": sampling.gradual,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+        },
+        "variants": variants,
+        "bytes": bundle.files().iter().map(|file| file.length).sum::<u64>(),
+    })
+}
+
+fn print(bundle: &Bundle) {
+    let colours = if bundle.channels() == 4 { "RGBA" } else { "RGB" };
+    let bytes: u64 = bundle.files().iter().map(|file| file.length).sum();
+    let sampling = bundle.sampling();
+    let steps = bundle.causal() + (bundle.tokens() - bundle.causal()) / bundle.group();
+    let code_bytes = (bundle.tokens() * bundle.bits() as usize).div_ceil(8);
+    say!("{}  ({}, {:.1} MB)", bundle.name(), bundle.path().display(), bytes as f64 / 1e6);
+    say!("licence    {}", bundle.license());
+    say!("picture    {0} x {0} {colours}", bundle.size());
+    say!(
+        "tokens     {} of {} bits ({code_bytes} bytes), {} one by one, then {} at once: {steps} steps",
+        bundle.tokens(),
+        bundle.bits(),
+        bundle.causal(),
+        bundle.group()
+    );
+    say!("tokenizer  {}", bundle.tokenizer_id());
+    let levels: Vec<String> =
+        bundle.ladder().levels().iter().map(|l| format!("{} px ({} tokens)", l.size, l.tokens)).collect();
+    say!("levels     {}", levels.join(", "));
+    let top_k = if sampling.top_k == 0 { "off".to_owned() } else { sampling.top_k.to_string() };
+    say!(
+        "sampling   guidance {}{}, temperature {}, top-k {top_k}, top-p {}",
+        sampling.guidance,
+        if sampling.gradual { " gradual" } else { "" },
+        sampling.temperature,
+        sampling.top_p
+    );
+    let variants: Vec<String> =
+        bundle.variants().iter().map(|v| format!("{} {} ({})", v.precision, v.form, v.devices.join(", "))).collect();
+    say!("variants   {}", variants.join(", "));
+    let classes = bundle.classes();
+    let shown = classes.len().min(32);
+    let more = if classes.len() > shown {
+        format!(", ... {} more: --json lists them", classes.len() - shown)
+    } else {
+        String::new()
+    };
+    say!("classes    {}: {}{more}", classes.len(), classes[..shown].join(", "));
+}
