@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, filled, reserve};
 use crate::model::Model;
@@ -26,15 +25,6 @@ pub struct Progress {
     pub size: u32,
     /// The finest level that is complete.
     pub level: Option<Level>,
-}
-
-/// How the time of a generation was spent.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Timing {
-    /// All steps.
-    pub steps: Duration,
-    /// The part of it within ONNX Runtime.
-    pub graph: Duration,
 }
 
 /// Stops a generation from any thread, at any time: also while a graph runs, also after the generation is gone.
@@ -82,7 +72,6 @@ pub struct Generation {
     /// What the next step feeds, `[row, query]`: the conditional rows, then with guidance the unconditional ones.
     ids: Vec<i64>,
     cancel: Cancel,
-    timing: Timing,
 }
 
 impl std::fmt::Debug for Generation {
@@ -123,7 +112,6 @@ impl Generation {
             steps_done: 0,
             ids: reserve("ids", rows * bundle.group())?,
             cancel: Cancel(Arc::new(CancelState { flag: AtomicBool::new(false), interrupt: Interrupt::new()? })),
-            timing: Timing::default(),
             model,
         })
     }
@@ -134,15 +122,12 @@ impl Generation {
     /// [`Error::Cancelled`] once cancelled; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime, after
     /// which the step can be tried again. The tokens drawn before stay.
     pub fn step(&mut self) -> Result<Progress> {
-        let begun = Instant::now();
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         let Some(step) = self.schedule.after(self.drawn) else { return Ok(self.progress()) };
         self.fill_ids(step);
-        let before = Instant::now();
         let logits = self.cache.step(self.model.ar(), step, &self.ids, &self.cancel.0.interrupt);
-        let graph = before.elapsed();
         // A run that was interrupted fails in ONNX Runtime's words; why it failed is ours to say.
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -170,8 +155,6 @@ impl Generation {
         }
         self.drawn += step.query;
         self.steps_done += 1;
-        self.timing.graph += graph;
-        self.timing.steps += begun.elapsed();
         Ok(self.progress())
     }
 
@@ -225,11 +208,6 @@ impl Generation {
     /// The handle that stops it.
     pub fn cancel_handle(&self) -> Cancel {
         self.cancel.clone()
-    }
-
-    /// How the time was spent so far.
-    pub fn timing(&self) -> Timing {
-        self.timing
     }
 
     /// The model that draws it.

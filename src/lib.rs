@@ -48,7 +48,7 @@ pub mod tokens;
 
 pub use bundle::Bundle;
 pub use error::{Error, Result};
-pub use generation::{Cancel, Generation, Progress, Timing};
+pub use generation::{Cancel, Generation, Progress};
 pub use model::{Model, ModelOptions, default_bundle};
 pub use pixels::{Image, Picture, PixelFormat};
 pub use plan::Guidance;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::bundle::{self, Bundle, Variant};
 use crate::error::{Error, Result};
@@ -124,6 +125,13 @@ impl Model {
     pub fn schedule(&self, tokens: usize) -> Schedule {
         let bundle = self.bundle();
         Schedule::new(bundle.group, bundle.causal, tokens)
+    }
+
+    /// Time spent within ONNX Runtime so far, over all graphs and users. The rest of what a generation takes is ours.
+    pub fn graph_time(&self) -> Duration {
+        let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
+        self.0.ar.spent() + self.0.decoder.spent() + encoder
     }
 
     pub(crate) fn ar(&self) -> &Graph {

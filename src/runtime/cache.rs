@@ -113,7 +113,10 @@ impl Cache {
                     .expect("every query length of the schedule was prepared");
                 call.ids.extract_tensor_mut().1.copy_from_slice(ids);
                 call.start.extract_tensor_mut().1[0] = step.start as i64;
-                graph.lock().run_binding_with_options(&call.binding, interrupt.options()).map_err(fail)?;
+                let mut session = graph.lock();
+                graph
+                    .timed(|| session.run_binding_with_options(&call.binding, interrupt.options()).map(drop))
+                    .map_err(fail)?;
                 Ok(call.logits.extract_tensor().1)
             }
             Kept::Growing { keys_and_values, logits } => {
@@ -128,7 +131,8 @@ impl Cache {
                 );
                 let (grown, new_logits) = {
                     let mut session = graph.lock();
-                    let mut outputs = session.run_with_options(inputs, interrupt.options()).map_err(fail)?;
+                    let mut outputs =
+                        graph.timed(|| session.run_with_options(inputs, interrupt.options())).map_err(fail)?;
                     let mut take = |name: &str| {
                         outputs.remove(name).expect("the signature was checked when the graph was compiled")
                     };

@@ -1,7 +1,9 @@
 //! One ONNX file, compiled, with the signature it must have.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use ort::ep;
 use ort::session::builder::GraphOptimizationLevel;
@@ -53,6 +55,8 @@ pub(crate) struct GraphOptions {
 pub(crate) struct Graph {
     session: Mutex<Session>,
     name: String,
+    /// Nanoseconds spent in runs, by whomever.
+    spent: AtomicU64,
 }
 
 /// Stops a run from another thread; for one user of a graph, who gives it to each run.
@@ -103,11 +107,24 @@ impl Graph {
         .map_err(|error: ort::Error| failed(&name, error))?;
         check(&name, "input", session.inputs(), inputs)?;
         check(&name, "output", session.outputs(), outputs)?;
-        Ok(Self { session: Mutex::new(session), name })
+        Ok(Self { session: Mutex::new(session), name, spent: AtomicU64::new(0) })
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Time spent within ONNX Runtime, over all runs.
+    pub fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
+    }
+
+    /// Counts the time of a run; called with the lock held, so that waiting does not count.
+    pub(super) fn timed<R>(&self, run: impl FnOnce() -> R) -> R {
+        let begun = Instant::now();
+        let result = run();
+        self.spent.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        result
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
@@ -122,7 +139,7 @@ impl Graph {
         let ids = TensorRef::from_array_view((shape, ids)).map_err(fail)?;
         let size = Tensor::from_array(([1], vec![i64::from(size)])).map_err(fail)?;
         let mut session = self.lock();
-        let outputs = session.run(ort::inputs!["ids" => ids, "size" => size]).map_err(fail)?;
+        let outputs = self.timed(|| session.run(ort::inputs!["ids" => ids, "size" => size])).map_err(fail)?;
         let (_, pixels) = outputs["pixels"].try_extract_tensor::<f32>().map_err(fail)?;
         Ok(take(pixels))
     }
@@ -132,7 +149,7 @@ impl Graph {
         let fail = |error| failed(&self.name, error);
         let image = TensorRef::from_array_view((shape, pixels)).map_err(fail)?;
         let mut session = self.lock();
-        let outputs = session.run(ort::inputs!["image" => image]).map_err(fail)?;
+        let outputs = self.timed(|| session.run(ort::inputs!["image" => image])).map_err(fail)?;
         let (_, ids) = outputs["ids"].try_extract_tensor::<i64>().map_err(fail)?;
         Ok(take(ids))
     }

@@ -1,0 +1,61 @@
+# What a person types. Each target calls the real tool; `make -n TARGET` shows how.
+#
+#   make demo     build, fetch ONNX Runtime, draw demo.png with the shipped model
+#   make test     everything: Rust, C programs (plain, sanitizers, valgrind), the exporter
+#   make bench    time a picture of the published size, random weights (writes 3 GB below target/)
+#   make install  into PREFIX (default /opt/detailflow)
+
+PREFIX ?= /opt/detailflow
+PYTHON ?= python3
+CARGO ?= cargo
+VENV := target/venv
+RUNTIME := target/runtime/libonnxruntime.so
+BENCH := target/bench/detailflow-16
+# What the tests call beside Rust and Python; Debian's names are the same but for cc (gcc), c++ (g++), nm and readelf (binutils).
+TOOLS := cc c++ nm readelf strace valgrind
+
+.PHONY: all demo test bench install tools
+
+all: $(RUNTIME)
+	$(CARGO) build --release --locked --features cli
+
+demo: all
+	target/release/dflow generate all --count 4 -o demo.png
+
+test: tools all $(VENV)/tests
+	$(CARGO) test --release --locked --features cli
+	$(VENV)/bin/python -m pytest -q tests/exporter
+
+bench: all $(BENCH)/detailflow.json
+	$(CARGO) bench --locked --bench generation -- $(BENCH) --threads 2
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/detailflow $(DESTDIR)$(PREFIX)/runtime
+	install -m 755 target/release/dflow $(DESTDIR)$(PREFIX)/bin
+	install -m 755 target/release/libdetailflow.so $(DESTDIR)$(PREFIX)/lib
+	install -m 644 target/release/libdetailflow.a $(DESTDIR)$(PREFIX)/lib
+	install -m 644 include/detailflow.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 onnx/bundles/sprites/* $(DESTDIR)$(PREFIX)/share/detailflow
+	install -m 755 $(RUNTIME) $(DESTDIR)$(PREFIX)/runtime
+
+tools:
+	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then echo "make test needs:$$missing (on Debian: apt-get install gcc g++ binutils strace valgrind)" >&2; exit 1; fi
+
+# Pinned, checked against the hashes in onnx/runtime.txt, and only when absent.
+$(RUNTIME): onnx/runtime.txt | $(VENV)/bin/python
+	rm -rf target/wheel && $(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
+		--python-version 3.13 --platform manylinux_2_28_$$(uname -m) --dest target/wheel --requirement onnx/runtime.txt
+	mkdir -p target/runtime && cd target/wheel && ../venv/bin/python -m zipfile -e *.whl . && mv onnxruntime/capi/libonnxruntime.so.* ../runtime/libonnxruntime.so
+	rm -rf target/wheel && touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The exporter in its own surroundings, editable.
+$(VENV)/tests: onnx/pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ./onnx[test]
+	touch $@
+
+$(BENCH)/detailflow.json: | $(VENV)/tests
+	$(VENV)/bin/python -m detailflow_onnx export --random detailflow-16 --precision fp32,int8 --out $(BENCH)
