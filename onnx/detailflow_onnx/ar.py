@@ -69,6 +69,7 @@ class _Ar:
         """Inputs, the embedded ids, and where the rotary rows come from."""
         b, model = self.b, self.model
         ids, start = b.input("ids", INT64, ["batch", "q"]), b.input("start", INT64, [1])
+        self.batch, self.lead = b.dim(ids, 0), b.op("Shape", ids)
         cos, sin = rotary(model)
         self.cos, self.sin = b.weight("ar.cos", lambda: cos), b.weight("ar.sin", lambda: sin)
         if b.fused:
@@ -76,7 +77,7 @@ class _Ar:
         else:
             end = b.op("Add", start, b.dim(ids, 1))
             self.cos, self.sin = (b.rows_of(t, 0, start, end) for t in (self.cos, self.sin))
-        return b.op("Gather", b.weight("ar.embeddings", lambda: _embeddings(model)), ids, axis=0)
+        return b.flat(b.op("Gather", b.weight("ar.embeddings", lambda: _embeddings(model)), ids, axis=0), self.ar.width)
 
     def past_and_present(self, i):
         b, ar = self.b, self.ar
@@ -91,15 +92,17 @@ class _Ar:
     def fused_attention(self, qkv, i):
         b, ar = self.b, self.ar
         w = ar.head_width
+        qkv = b.reshape(qkv, self.lead, -1)
         qk, v = b.split(qkv, (ar.heads + ar.kv_heads) * w, ar.kv_heads * w)
         qk = b.fusedop("RotaryEmbedding", qk, self.place, self.cos, self.sin, interleaved=0)
         q, k = b.split(qk, ar.width, ar.kv_heads * w)
         k, v = (self.all_heads(t) for t in (k, v))
         pasts, presents = self.past_and_present(i)
-        return b.fusedop(
+        y = b.fusedop(
             "MultiHeadAttention", q, k, v, None, None, None, *pasts, self.past,
             num_heads=ar.heads, scale=w**-0.5, out=[f"layers.{i}.attended", *presents],
         )[0]  # fmt: skip
+        return b.flat(y, ar.width)
 
     def all_heads(self, x):
         """Grouped keys repeated for every head; MultiHeadAttention knows no groups."""
@@ -112,7 +115,7 @@ class _Ar:
 
     def turned(self, x, heads):
         b = self.b
-        first, second = b.split(b.heads_first(x, heads, self.ar.head_width), *[self.ar.head_width // 2] * 2)
+        first, second = b.split(b.heads_first(x, self.batch, heads, self.ar.head_width), *[self.ar.head_width // 2] * 2)
         left = b.op("Sub", b.op("Mul", first, self.cos), b.op("Mul", second, self.sin))
         right = b.op("Add", b.op("Mul", second, self.cos), b.op("Mul", first, self.sin))
         return b.op("Concat", left, right, axis=-1)
@@ -122,7 +125,7 @@ class _Ar:
         w = ar.head_width
         q, k, v = b.split(qkv, ar.width, ar.kv_heads * w, ar.kv_heads * w)
         pasts, presents = self.past_and_present(i)
-        new = self.turned(k, ar.kv_heads), b.heads_first(v, ar.kv_heads, w)
+        new = self.turned(k, ar.kv_heads), b.heads_first(v, self.batch, ar.kv_heads, w)
         keys, values = (b.op("Concat", past, x, axis=2, out=out) for past, x, out in zip(pasts, new, presents))
         q = self.turned(q, ar.heads)
         if ar.kv_heads != ar.heads:  # the heads of one group side by side as rows: no key is repeated
@@ -130,7 +133,7 @@ class _Ar:
         y = b.softmax_attention(q, keys, values, w)
         if ar.kv_heads != ar.heads:
             y = b.reshape(y, 0, ar.heads, -1, w)
-        return b.reshape(b.op("Transpose", y, perm=[0, 2, 1, 3]), 0, 0, ar.width)
+        return b.heads_last(y, ar.width)
 
     def gated(self, x, i):
         """w2(silu(w1 x) * w3 x), with w1 and w3 as one product."""
@@ -151,7 +154,7 @@ class _Ar:
             added = self.gated(h, i)
         _, h = self.norm(x, added, "norm")
         logits = self.linear(h, "output.weight")
-        b.op("Identity", logits, out=b.output("logits", FLOAT, ["batch", "q", self.model.codes], place=0))
+        b.reshape(logits, self.lead, self.model.codes, out=b.output("logits", FLOAT, ["batch", "q", self.model.codes], place=0))
         return b.model()
 
 

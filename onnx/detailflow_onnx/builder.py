@@ -23,8 +23,9 @@ class Builder:
         self.fused = form == "mha"
         self.precision = precision
         self._nodes, self._inputs, self._outputs = [], [], []
-        self._initializers, self._rows = {}, {}
+        self._initializers, self._shapes = {}, {}
         self._number = 0
+        self.zero_points = None  # int8: one for each row; forgotten when the number of rows changes
 
     # ------------------------------------------------------------ nodes and constants
     def op(self, kind, *inputs, out=None, count=1, domain="", **attributes):
@@ -67,18 +68,28 @@ class Builder:
 
     # ------------------------------------------------------------ arithmetic
     def linear(self, x, key, make, bias=None):
-        """x times the weight [in, out] that `make()` gives, plus `bias`, a function that gives [out]."""
+        """x [rows, in] times the weight [in, out] that `make()` gives, plus `bias`, the name of a tensor [out]."""
         if self.precision == "int8":
             y = int8_product(self, x, key, make)
-        else:
-            y = self.op("MatMul", x, self.weight(key, make))
-        return self.op("Add", y, self.weight(key + ".bias", bias)) if bias else y
+            return self.op("Add", y, bias) if bias else y
+        return self.op("Gemm", x, self.weight(key, make), bias) if bias else self.op("MatMul", x, self.weight(key, make))
 
-    def reshape(self, x, *shape):
-        """Reshape; 0 keeps that dimension, a name stands for a tensor of one number."""
-        if any(isinstance(n, str) for n in shape):
-            return self.op("Reshape", x, self.op("Concat", *[n if isinstance(n, str) else self.const([n]) for n in shape], axis=0))
-        return self.op("Reshape", x, self.const(shape))
+    # ------------------------------------------------------------ shapes
+    def shape(self, *parts):
+        """A shape from numbers and from names of shape tensors. Equal shapes are one node."""
+        if parts not in self._shapes:
+            named = [p if isinstance(p, str) else self.const([p]) for p in parts]
+            whole = all(isinstance(p, int) for p in parts)
+            self._shapes[parts] = self.const(parts) if whole else self.op("Concat", *named, axis=0)
+        return self._shapes[parts]
+
+    def reshape(self, x, *parts, out=None):
+        """Reshape; 0 keeps a dimension, -1 is what remains, a name stands for a shape tensor."""
+        return self.op("Reshape", x, self.shape(*parts), out=out)
+
+    def flat(self, x, width):
+        """[batch, q, width] -> [rows, width]: how layers compute, so that a row is a row."""
+        return self.reshape(x, -1, width)
 
     def split(self, x, *widths):
         return self.op("Split", x, self.const(widths), axis=-1, count=len(widths))
@@ -92,11 +103,15 @@ class Builder:
 
     def repeat(self, x, batch):
         """A constant [1, rows, width] once for each member of the batch."""
-        return self.op("Expand", x, self.op("Concat", batch, self.const([1, 1]), axis=0))
+        return self.op("Expand", x, self.shape(batch, 1, 1))
 
-    def heads_first(self, x, heads, width):
-        """[batch, q, heads*width] -> [batch, heads, q, width]."""
-        return self.op("Transpose", self.reshape(x, 0, 0, heads, width), perm=[0, 2, 1, 3])
+    def heads_first(self, x, batch, heads, width):
+        """[rows, heads*width] -> [batch, heads, q, width]."""
+        return self.op("Transpose", self.reshape(x, batch, -1, heads, width), perm=[0, 2, 1, 3])
+
+    def heads_last(self, x, width):
+        """[batch, heads, q, head width] -> [rows, width]."""
+        return self.flat(self.op("Transpose", x, perm=[0, 2, 1, 3]), width)
 
     def softmax_attention(self, q, k, v, width, mask=None):
         """Standard operators: softmax(q k / sqrt(width) + mask) v, all [batch, heads, rows, width]."""

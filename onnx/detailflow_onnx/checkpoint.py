@@ -187,7 +187,7 @@ def open_model(options):
     )  # fmt: skip
     return check(
         Model(
-            name=options.name or home.resolve().name,
+            name=options.name or home.resolve().parent.name or home.resolve().name,
             size=config.get("max_image_size", int),
             channels=config.get("in_channels", int, 3),
             count=count,

@@ -38,18 +38,20 @@ def build(model, store, form, precision):
     p, across = side.patch, model.size // side.patch
     image = b.input("image", FLOAT, ["batch", model.channels, model.size, model.size])
     x = b.op("Transpose", b.reshape(image, 0, model.channels, across, p, across, p), perm=[0, 2, 4, 3, 5, 1])
-    x = b.reshape(x, 0, across * across, p * p * model.channels)
-    name = "encoder.visual_model.embeddings.patch_embedding"
-    x = b.linear(x, name, lambda: np.ascontiguousarray(read(name + ".weight").T), lambda: _patch_bias(model))
+    batch, name = b.dim(image, 0), "encoder.visual_model.embeddings.patch_embedding"
+    x = b.linear(b.flat(x, p * p * model.channels), name, lambda: np.ascontiguousarray(read(name + ".weight").T))
+    b.zero_points = None
+    x = b.op("Add", b.reshape(x, batch, across * across, side.width), b.weight("encoder.patches", lambda: _patch_bias(model)))
     latents = b.weight("encoder.latents", lambda: read("encoder.latent_tokens") + read("encoder.latent_pos_embed"))
-    x = b.op("Concat", x, b.repeat(latents, b.dim(image, 0)), axis=1)
+    x = b.op("Concat", x, b.repeat(latents, batch), axis=1)
     hidden = b.weight("encoder.mask", lambda: mask(model))
     end = b.const([across * across + n])
-    x = Layers(b, side, read).run(x, lambda x: b.rows_of(x, 1, b.const([across * across]), end), hidden)
-    z = b.op("MatMul", x, b.weight("quant_conv.weight", lambda: np.ascontiguousarray(read("quant_conv.weight").T)))
+    x = Layers(b, side, read, batch).run(x, lambda x: b.rows_of(x, 1, b.const([across * across]), end), hidden)
+    weight = b.weight("quant_conv.weight", lambda: np.ascontiguousarray(read("quant_conv.weight").T))
+    z = b.op("Gemm", x, weight, b.weight("quant_conv.bias", lambda: read("quant_conv.bias")))
     ids = b.output("ids", INT64, ["batch", n])
     latents = b.output("latents", FLOAT, ["batch", n, model.code_width])
-    b.op("Add", z, b.weight("quant_conv.bias", lambda: read("quant_conv.bias")), out=latents)
+    b.reshape(z, batch, n, model.code_width, out=latents)
     matrix, bias = _lookup(model)
     near = b.op("MatMul", latents, b.weight("encoder.codebook", lambda: matrix))
     if bias is not None:

@@ -1,2 +1,42 @@
+"""Products with int8 weights: a scale for each output channel, and for each row of the input a scale of its own.
+
+A row is scaled by its own largest value, so what becomes of it does not depend on the rows beside it. The product of
+the integers is exact in int32 on every processor. On x86 without VNNI two neighbouring products are added in int16
+first, so a channel's scale is chosen such that this sum cannot overflow either: 255 x 128 < 32768.
+"""
+
+import numpy as np
+
+LARGEST = 127
+ZERO = 128  # of the unsigned input
+SMALLEST = 1e-30  # stands for the largest value of a row of zeros
+
+
+def quantized(weight):
+    """A weight [in, out] as (int8 [in, out], scale [out])."""
+    rows = weight if len(weight) % 2 == 0 else np.concatenate([weight, np.zeros_like(weight[:1])])
+    top = np.abs(weight).max(0)
+    for sign in (1, -1):
+        half = np.maximum(sign * rows, 0)
+        top = np.maximum(top, (half[0::2] + half[1::2]).max(0))
+    scale = np.where(top == 0, 1, top / LARGEST).astype(np.float32)
+    return np.rint(weight / scale).clip(-LARGEST, LARGEST).astype(np.int8), scale
+
+
 def int8_product(b, x, key, make):
-    raise NotImplementedError
+    """Nodes for x [rows, in] times the weight `key`, added to builder `b`."""
+    made = []
+
+    def part(i):
+        if not made:
+            made.extend(quantized(make()))
+        return made[i]
+
+    weight, columns = b.weight(key + ".int8", lambda: part(0)), b.weight(key + ".scale", lambda: part(1))
+    top = b.op("ReduceMax", b.op("Abs", x), b.const([1]), keepdims=0)
+    scale = b.op("Mul", b.op("Max", top, b.const(SMALLEST, np.float32)), b.const(1 / LARGEST, np.float32))
+    if b.zero_points is None:
+        b.zero_points = b.op("Expand", b.const([ZERO], np.uint8), b.op("Shape", scale))
+    whole = b.op("QuantizeLinear", x, scale, b.zero_points, axis=0)
+    y = b.fusedop("MatMulIntegerToFloat", whole, weight, b.const(1, np.float32), columns, b.const(ZERO, np.uint8))
+    return b.op("Mul", y, b.op("Unsqueeze", scale, b.const([1])))

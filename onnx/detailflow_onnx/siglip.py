@@ -6,66 +6,69 @@ from .builder import Builder
 
 
 class Layers:
-    """The layers of one side, added to a builder."""
+    """The layers of one side, added to a builder. `batch` names the shape tensor of the batch."""
 
-    def __init__(self, builder: Builder, side, read):
-        self.b, self.side, self.read = builder, side, read
+    def __init__(self, builder: Builder, side, read, batch):
+        self.b, self.side, self.read, self.batch = builder, side, read, batch
         self.root = side.prefix + ".visual_model."
 
     def weight(self, name):
         return self.b.weight(name, lambda: self.read(name))
 
-    def linear(self, x, name, bias=True):
-        return self.b.linear(
-            x, name, lambda: np.ascontiguousarray(self.read(name + ".weight").T), (lambda: self.read(name + ".bias")) if bias else None
-        )
+    def product(self, x, name):
+        """Without the bias, where another operator adds it."""
+        return self.b.linear(x, name, lambda: np.ascontiguousarray(self.read(name + ".weight").T))
+
+    def linear(self, x, name):
+        return self.b.linear(x, name, lambda: np.ascontiguousarray(self.read(name + ".weight").T), self.weight(name + ".bias"))
 
     def norm(self, x, added, name):
-        """(x + added, its layer norm). `added` may be None."""
+        """(x + added, its layer norm). `added` is None or the name of the linear part and its input."""
         b, eps = self.b, self.side.eps
         gain, bias = self.weight(name + ".weight"), self.weight(name + ".bias")
         if b.fused and added:
-            y, total = b.fusedop("SkipLayerNormalization", x, added, gain, bias, epsilon=eps, out=[f"{name}.y", None, None, f"{name}.x"])[::3]
+            part, inner = added
+            out = [f"{name}.y", None, None, f"{name}.x"]
+            y, total = b.fusedop(
+                "SkipLayerNormalization", x, self.product(inner, part), gain, bias, self.weight(part + ".bias"), epsilon=eps, out=out
+            )[::3]  # fmt: skip
             return total, y
         if added:
-            x = b.op("Add", x, added)
+            x = b.op("Add", x, self.linear(added[1], added[0]))
         return x, b.op("LayerNormalization", x, gain, bias, axis=-1, epsilon=eps)
 
-    def qkv(self, x, p):
-        """One product for q, k and v; their bias apart, so that the fused attention can add it."""
-        names = [f"{p}self_attn.{n}_proj" for n in "qkv"]
-        y = self.b.linear(x, p + "self_attn.qkv", lambda: np.concatenate([self.read(n + ".weight").T for n in names], 1))
-        bias = self.b.weight(p + "self_attn.qkv.bias", lambda: np.concatenate([self.read(n + ".bias") for n in names]))
-        return y, bias
-
     def attention(self, x, p, mask):
+        """One product for q, k and v; the fused operator adds their bias."""
         b, side = self.b, self.side
-        y, bias = self.qkv(x, p)
-        width = side.width // side.heads
+        names, width = [f"{p}self_attn.{n}_proj" for n in "qkv"], side.width // side.heads
+        key, make = p + "self_attn.qkv", lambda: np.concatenate([self.read(n + ".weight").T for n in names], 1)
+        bias = b.weight(key + ".bias", lambda: np.concatenate([self.read(n + ".bias") for n in names]))
         if b.fused:
-            q, k, v = b.split(y, *[side.width] * 3)
+            q, k, v = b.split(b.reshape(b.linear(x, key, make), self.batch, -1, 3 * side.width), *[side.width] * 3)
             return b.fusedop("MultiHeadAttention", q, k, v, bias, None, mask, num_heads=side.heads, scale=width**-0.5)
-        q, k, v = (b.heads_first(t, side.heads, width) for t in b.split(b.op("Add", y, bias), *[side.width] * 3))
-        y = b.softmax_attention(q, k, v, width, mask)
-        return b.reshape(b.op("Transpose", y, perm=[0, 2, 1, 3]), 0, 0, side.width)
+        q, k, v = (b.heads_first(t, self.batch, side.heads, width) for t in b.split(b.linear(x, key, make, bias), *[side.width] * 3))
+        y = b.op("Transpose", b.softmax_attention(q, k, v, width, mask), perm=[0, 2, 1, 3])
+        return b.reshape(y, 0, 0, side.width)
 
     def mlp(self, x, p):
+        """Up to the last product, which the next norm takes in."""
         b = self.b
-        if not b.fused:
-            return self.linear(b.op("Gelu", self.linear(x, p + "mlp.fc1"), approximate="tanh"), p + "mlp.fc2")
-        y = self.linear(x, p + "mlp.fc1", bias=False)
-        bias = b.weight(p + "mlp.fc1.bias", lambda: self.read(p + "mlp.fc1.bias"))
-        return self.linear(b.fusedop("FastGelu", y, bias), p + "mlp.fc2")
+        if b.fused:
+            return b.fusedop("FastGelu", self.product(x, p + "mlp.fc1"), self.weight(p + "mlp.fc1.bias"))
+        return b.op("Gelu", self.linear(x, p + "mlp.fc1"), approximate="tanh")
 
     def run(self, x, keep, mask=None):
-        """All layers and the last norm. `keep` takes the rows that are wanted in the end; the others stop at the last attention."""
-        b, added = self.b, None
+        """All layers and the last norm, for x [batch, places, width]; gives rows. `keep` takes the places that are wanted
+        in the end: the others stop at the last attention."""
+        b, width, added = self.b, self.side.width, None
+        x = b.flat(x, width)
         for i in range(self.side.depth):
             p = f"{self.root}encoder.layers.{i}."
             x, h = self.norm(x, added, p + "layer_norm1")
             y = self.attention(h, p, mask)
             if i == self.side.depth - 1:
-                x, y = keep(x), keep(y)
-            x, h = self.norm(x, self.linear(y, p + "self_attn.out_proj"), p + "layer_norm2")
-            added = self.mlp(h, p)
+                x, y = keep(b.reshape(x, self.batch, -1, width)), keep(y)
+                x, b.zero_points = b.flat(x, width), None
+            x, h = self.norm(x, (p + "self_attn.out_proj", b.flat(y, width)), p + "layer_norm2")
+            added = p + "mlp.fc2", self.mlp(h, p)
         return self.norm(x, added, self.root + "post_layernorm")[1]

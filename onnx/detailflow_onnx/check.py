@@ -1,0 +1,104 @@
+"""Run each graph of a new bundle once and compare it with `reference`, in a process of its own.
+
+The process is `python -m detailflow_onnx.check`: it gets the bundle's folder and the source on its standard input and
+prints its figures as JSON. What it needs of memory is its own affair, and a crash of it is only a failed check.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+
+from .errors import Refused, need
+
+STEPS_AFTER_CAUSAL = 2
+# The largest error over the largest value (at least 1), for each precision. int8 is compared by root mean squares.
+LIMITS = {"fp32": 1e-3, "int8": 0.25}
+
+
+def _cases(model, rows):
+    """(classes, tokens, steps), decode requests, images: small, fixed, the same for every variant."""
+    rng = np.random.default_rng(7)
+    length = min(model.count, model.causal + STEPS_AFTER_CAUSAL * model.group)
+    tokens = rng.integers(0, model.codes, (2, length))
+    steps = model.causal + (length - model.causal) // model.group
+    picked = {rows[0]["tokens"]: rows[0], rows[len(rows) // 2]["tokens"]: rows[len(rows) // 2]}
+    if model.size <= 64:
+        picked[rows[-1]["tokens"]] = rows[-1]
+    requests = [(rng.integers(0, model.codes, (1, row["tokens"])), row["size"]) for row in picked.values()]
+    images = rng.uniform(-1, 1, (1, model.channels, model.size, model.size)).astype(np.float32)
+    return ([len(model.classes) - 1, -1], tokens, steps), requests, images
+
+
+def _error(precision, pairs):
+    """The error of one graph over all its outputs."""
+    worst = 0.0
+    for got, want in pairs:
+        if not (got.shape == want.shape and np.isfinite(got).all()):
+            return float("inf")
+        if precision == "fp32":
+            worst = max(worst, float(np.abs(got - want).max() / max(1.0, np.abs(want).max())))
+        else:
+            worst = max(worst, float(np.sqrt(((got - want) ** 2).mean() / max((want**2).mean(), 1e-12))))
+    return worst
+
+
+def measure(model, folder):
+    """[{graph, precision, form, error}] for every graph of the bundle."""
+    from . import reference, runner, verify
+
+    content = verify.read_manifest(folder)
+    (classes, tokens, steps), requests, images = _cases(model, content["ladder"]["prefixes"])
+    want = {
+        "ar": [reference.ar_logits(model, classes, tokens)],
+        "decoder": reference.decode(model, requests),
+        "encoder": [reference.encode(model, images)[0]],
+    }
+    out = []
+    for variant in content["variants"]:
+        bundle = runner.Bundle(folder, content, variant)
+        got = {
+            "ar": lambda: [bundle.logits(classes, tokens, steps)],
+            "decoder": lambda: [bundle.decode(t, size) for t, size in requests],
+            "encoder": lambda: [bundle.encode(images)[0]],
+        }
+        for graph, run in got.items():
+            error = _error(variant["precision"], zip(run(), want[graph]))
+            out.append({"graph": graph, "precision": variant["precision"], "form": variant["form"], "error": error})
+        verify.check_signatures(bundle)
+    return out
+
+
+def check(folder, source):
+    """Measure `folder` in a process of its own; refuse it past the limits. `source` is what `sources.open_source` takes."""
+    home = str(Path(__file__).resolve().parent.parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}
+    request = json.dumps({"folder": str(folder), "source": source})
+    command = [sys.executable, "-m", "detailflow_onnx.check"]
+    done = subprocess.run(command, input=request, capture_output=True, text=True, env=environment)
+    lines = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()
+    need(done.returncode == 0, f"the check of the new bundle failed: {lines[-1]}")
+    figures = json.loads(done.stdout)
+    for row in figures:
+        limit = LIMITS[row["precision"]]
+        if not row["error"] <= limit:
+            raise Refused(f"the graph {row['graph']} ({row['precision']}, {row['form']}) is off by {row['error']:.3g}; at most {limit} is allowed")
+    return figures
+
+
+def main():
+    from .sources import open_source
+
+    request = json.load(sys.stdin)
+    try:
+        print(json.dumps(measure(open_source(types.SimpleNamespace(**request["source"])), Path(request["folder"]))))
+    except Refused as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The command line. Exit status: 0 done, 1 refused or past tolerance (one sentence on stderr), 2 wrong usage."""
+
+import argparse
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+from . import __version__
+from .errors import Refused, need
+from .random_model import TOKENS
+from .sources import FIELDS, open_source, origins
+
+PRECISIONS = ("fp32", "int8")
+
+
+def _precisions(text):
+    out = list(dict.fromkeys(text.split(",")))
+    if not set(out) <= set(PRECISIONS):
+        raise argparse.ArgumentTypeError(f"{text!r}: a comma-separated list of {', '.join(PRECISIONS)} is needed")
+    return out
+
+
+def _number(kind, least, most=math.inf, *, above=False):
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (least < value if above else least <= value) or not value <= most or math.isinf(value):
+            bound = f"{'above' if above else 'at least'} {least}" + (f" and at most {most}" if most < math.inf else "")
+            raise argparse.ArgumentTypeError(f"{text!r}: a number {bound} is needed")
+        return value
+
+    return read
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="detailflow_onnx", description="Make and measure DetailFlow bundles.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    p = commands.add_parser("export", help="write a bundle from a checkpoint, or from random weights")
+    p.add_argument("--out", required=True, metavar="BUNDLE", help="the folder to write; an older bundle there is replaced")
+    p.add_argument("--tokenizer", metavar="DIR", help="tokenizer checkpoint: config.json, config.yaml, checkpoints/*.pt or *.safetensors")
+    p.add_argument("--ar", metavar="DIR", help="autoregressive checkpoint, the same layout")
+    p.add_argument("--tokenizer-weights", metavar="FILE", help="the weights, when there are several or they lie elsewhere")
+    p.add_argument("--ar-weights", metavar="FILE")
+    p.add_argument("--siglip-config", metavar="FILE", help="the backbone's config.json, for head counts")
+    p.add_argument("--encoder-heads", type=_number(int, 1), metavar="N")
+    p.add_argument("--decoder-heads", type=_number(int, 1), metavar="N")
+    p.add_argument("--random", choices=sorted(TOKENS), help="published shapes with random weights, for measuring")
+    p.add_argument("--seed", type=_number(int, 0), default=0, metavar="S", help="of --random (default 0)")
+    p.add_argument("--labels", metavar="FILE", help="class names, one a line (default: ImageNet's for 1000 classes)")
+    p.add_argument("--name", help="what to call the model (default: the folder above the tokenizer)")
+    p.add_argument("--precision", type=_precisions, default=["fp32"], metavar="fp32|int8[,...]", help="default fp32")
+    p.add_argument("--license", default="unknown", metavar="TEXT", help="of the weights: an SPDX expression or a sentence")
+    p.add_argument("--license-file", metavar="FILE", help="copied into the bundle as LICENSE.md")
+    p.add_argument("--guidance", type=_number(float, 0), default=1.5, metavar="F", help="default sampling: scale (default 1.5)")
+    p.add_argument("--gradual", action="store_true", help="default sampling: lower the scale over the steps")
+    p.add_argument("--temperature", type=_number(float, 0), default=1.0, metavar="F", help="default 1; 0 is greedy")
+    p.add_argument("--top-k", type=_number(int, 0), default=0, metavar="K", help="default 0: off")
+    p.add_argument("--top-p", type=_number(float, 0, 1, above=True), default=1.0, metavar="P", help="default 1: off")
+
+    p = commands.add_parser("verify", help="compare a bundle with expected numbers")
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("--expected", required=True, metavar="FILE.npz")
+    p.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return parser
+
+
+def _license(path):
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+
+
+def _export(options):
+    from . import bundle, check
+
+    out = Path(os.path.abspath(options.out))
+    bundle.check_place(out)
+    license_file = _license(options.license_file)
+    model = open_source(options)
+    sampling = {key: getattr(options, key) for key in ("guidance", "gradual", "temperature", "top_k", "top_p")}
+    need(options.top_k <= model.codes, f"--top-k {options.top_k} is more than the codebook_size {model.codes}")
+    with bundle.beside(out) as work:
+        content = bundle.write(
+            model, work, precisions=options.precision, license=options.license, license_file=license_file,
+            origins=origins(options, model), sampling=sampling,
+        )  # fmt: skip
+        figures = check.check(work, {key: getattr(options, key) for key in FIELDS})
+    lengths = {item["path"]: item["length"] for item in content["files"]}
+    print(f"{'graph':<26}{'bytes':>12}   error against numpy")
+    for row in figures:
+        name = f"{row['graph']}.{row['precision']}.{row['form']}.onnx"
+        print(f"{name:<26}{lengths[name]:>12}   {row['error']:.2e}{'' if row['precision'] == 'fp32' else ' (relative, root mean square)'}")
+    for name in (n for n in lengths if n.startswith("weights.")):
+        print(f"{name:<26}{lengths[name]:>12}")
+    print(f"{out}: {sum(lengths.values()) / 1e6:.1f} MB, tokenizer {content['tokenizer_id']}")
+    return 0
+
+
+def _verify(options):
+    from .verify import verify
+
+    rows = verify(options.bundle, options.expected)
+    failed = [row for row in rows if row["ok"] is False]
+    if options.json:
+        print(json.dumps({"ok": not failed, "figures": rows}, indent=1))
+    else:
+        print(f"{'precision':<11}{'form':<7}{'figure':<9}{'value':>12}{'tolerance':>11}")
+        for row in rows:
+            bound = "" if row["tolerance"] is None else f"{row['tolerance']:g}"
+            print(f"{row['precision']:<11}{row['form']:<7}{row['figure']:<9}{row['value']:>12.6g}{bound:>11}{'' if row['ok'] is not False else '  FAILED'}")
+    for row in failed:
+        print(f"{row['precision']} {row['form']}: {row['figure']} is {row['value']:.6g}, past the tolerance {row['tolerance']:g}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main(arguments=None):
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "export":
+        if options.random and (options.tokenizer or options.ar):
+            parser.error("--random takes neither --tokenizer nor --ar")
+        if not options.random and not (options.tokenizer and options.ar):
+            parser.error("export needs --tokenizer DIR and --ar DIR, or --random MODEL")
+    try:
+        return _export(options) if options.command == "export" else _verify(options)
+    except Refused as error:
+        print(f"detailflow_onnx: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"detailflow_onnx: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    except (KeyboardInterrupt, BrokenPipeError):
+        print("detailflow_onnx: interrupted", file=sys.stderr)
+    return 1
