@@ -36,10 +36,10 @@ def _number(kind, least, most=math.inf, *, above=False):
     return read
 
 
-def _parser():
-    parser = argparse.ArgumentParser(prog="detailflow_onnx", description="Make and measure DetailFlow bundles.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser():
+    top = argparse.ArgumentParser(prog="detailflow_onnx", description="Make and measure DetailFlow bundles.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True)
 
     p = commands.add_parser("export", help="write a bundle from a checkpoint, or from random weights")
     p.add_argument("--out", required=True, metavar="BUNDLE", help="the folder to write; an older bundle there is replaced")
@@ -67,7 +67,7 @@ def _parser():
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--expected", required=True, metavar="FILE.npz")
     p.add_argument("--json", action="store_true", help="print the figures as JSON")
-    return parser
+    return top
 
 
 def _license(path):
@@ -121,13 +121,13 @@ def _verify(options):
 
 
 def main(arguments=None):
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    command_line = parser()
+    options = command_line.parse_args(arguments)
     if options.command == "export":
         if options.random and (options.tokenizer or options.ar):
-            parser.error("--random takes neither --tokenizer nor --ar")
+            command_line.error("--random takes neither --tokenizer nor --ar")
         if not options.random and not (options.tokenizer and options.ar):
-            parser.error("export needs --tokenizer DIR and --ar DIR, or --random MODEL")
+            command_line.error("export needs --tokenizer DIR and --ar DIR, or --random MODEL")
     try:
         return _export(options) if options.command == "export" else _verify(options)
     except Refused as error:

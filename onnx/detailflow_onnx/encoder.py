@@ -10,15 +10,19 @@ from .siglip import Layers
 BLOCKED = -1e9  # added to a score, it leaves exactly nothing after the softmax
 
 
-def mask(model):
-    """Added to the scores: [1, 1, patches + N, patches + N]."""
-    patches, n = (model.size // model.encoder.patch) ** 2, model.count
-    i = np.arange(n)
-    last = np.where(i < model.causal, i, (i // model.group + 1) * model.group - 1)
-    blocked = np.zeros((patches + n, patches + n), bool)
-    blocked[:patches, patches:] = True
-    blocked[patches:, patches:] = i[None] > last[:, None]
-    return np.where(blocked, np.float32(BLOCKED), np.float32(0))[None, None]
+def _last_seen(model):
+    """The last place that each place sees: patches first, then the N latents."""
+    patches, i = (model.size // model.encoder.patch) ** 2, np.arange(model.count)
+    latents = patches + np.where(i < model.causal, i, (i // model.group + 1) * model.group - 1)
+    return np.concatenate([np.full(patches, patches - 1), latents])
+
+
+def _mask(b, model):
+    """Added to the scores: [1, 1, places, places]. ONNX Runtime computes it once, when it loads the graph."""
+    last = _last_seen(model)
+    seen = b.op("LessOrEqual", b.const(np.arange(len(last))[None]), b.const(last[:, None]))
+    mask = b.op("Where", seen, b.const(0, np.float32), b.const(BLOCKED, np.float32))
+    return b.op("Unsqueeze", mask, b.const([0, 1]))
 
 
 def _patch_bias(model):
@@ -44,9 +48,8 @@ def build(model, store, form, precision):
     x = b.op("Add", b.reshape(x, batch, across * across, side.width), b.weight("encoder.patches", lambda: _patch_bias(model)))
     latents = b.weight("encoder.latents", lambda: read("encoder.latent_tokens") + read("encoder.latent_pos_embed"))
     x = b.op("Concat", x, b.repeat(latents, batch), axis=1)
-    hidden = b.weight("encoder.mask", lambda: mask(model))
     end = b.const([across * across + n])
-    x = Layers(b, side, read, batch).run(x, lambda x: b.rows_of(x, 1, b.const([across * across]), end), hidden)
+    x = Layers(b, side, read, batch).run(x, lambda x: b.rows_of(x, 1, b.const([across * across]), end), _mask(b, model))
     weight = b.weight("quant_conv.weight", lambda: np.ascontiguousarray(read("quant_conv.weight").T))
     z = b.op("Gemm", x, weight, b.weight("quant_conv.bias", lambda: read("quant_conv.bias")))
     ids = b.output("ids", INT64, ["batch", n])
