@@ -10,6 +10,8 @@ mod random;
 use filter::Filter;
 pub(crate) use random::uniform;
 
+use crate::error::{Error, Result};
+
 /// How a token is drawn from its distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
@@ -31,6 +33,24 @@ impl Sampling {
         }
         Ok(())
     }
+}
+
+/// The distribution that a token is drawn from: softmax of `logits` after temperature, top-k and top-p.
+///
+/// # Errors
+/// [`Error::Invalid`] when a setting is out of its range, there is no logit, or one is not a finite number.
+pub fn probabilities(sampling: Sampling, logits: &[f32]) -> Result<Vec<f32>> {
+    sampling.check().map_err(Error::Invalid)?;
+    let not_numbers = || Error::Invalid("the logits are not all finite numbers".into());
+    if logits.is_empty() {
+        return Err(not_numbers());
+    }
+    let likeliest = argmax(logits).ok_or_else(not_numbers)?;
+    let mut weights = logits.to_vec();
+    Filter::default().weights(sampling, &mut weights, likeliest);
+    let total: f32 = weights.iter().sum();
+    weights.iter_mut().for_each(|weight| *weight /= total);
+    Ok(weights)
 }
 
 /// Draws tokens; keeps its working memory between calls.

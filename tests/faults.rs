@@ -1,0 +1,209 @@
+//! Bundles that are not what they should be: each a clear error that names the fault, never a crash.
+
+mod common;
+
+use std::path::Path;
+
+use detailflow::{Bundle, Error, Model, ModelOptions};
+use serde_json::{Value, json};
+
+fn refuse(bundle: &Path) -> String {
+    let error = Model::open(bundle, &ModelOptions::default()).expect_err("the bundle is damaged");
+    assert!(matches!(error, Error::Bundle { .. }), "{error:?}");
+    error.to_string()
+}
+
+/// Opens a copy of the small bundle with a changed manifest; the error must name each of `words`.
+fn edited(words: &[&str], edit: impl FnOnce(&mut Value)) {
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), edit);
+    let error = refuse(folder.path());
+    for word in words {
+        assert!(error.contains(word), "\"{error}\" does not name {word}");
+    }
+}
+
+#[test]
+fn what_is_not_there() {
+    let missing = Model::open("/nonexistent/bundle", &ModelOptions::default()).unwrap_err();
+    assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
+    let empty = tempfile::tempdir().unwrap();
+    let no_manifest = Bundle::open(empty.path()).unwrap_err();
+    assert!(matches!(no_manifest, Error::NotFound { .. }) && no_manifest.to_string().contains("detailflow.json"));
+    let file = empty.path().join("file");
+    std::fs::write(&file, "text").unwrap();
+    assert!(Bundle::open(&file).is_err());
+}
+
+#[test]
+fn a_manifest_that_is_none() {
+    let folder = common::copy(&common::small());
+    let path = folder.path().join("detailflow.json");
+    for (text, word) in
+        [("", "EOF"), ("{\"format\": 1", "EOF"), ("[]", "format"), ("\u{feff}soup", "expected"), ("{}", "format")]
+    {
+        std::fs::write(&path, text).unwrap();
+        assert!(refuse(folder.path()).contains(word), "{text}: {}", refuse(folder.path()));
+    }
+    std::fs::write(&path, [0xff, 0xfe, 0]).unwrap();
+    assert!(Bundle::open(folder.path()).is_err(), "bytes that are no text");
+}
+
+#[test]
+fn an_unknown_format_is_said_before_anything_else() {
+    edited(&["format 2", "reads format 1"], |m| *m = json!({"format": 2, "something": "new"}));
+    edited(&["format \"1\""], |m| m["format"] = json!("1"));
+}
+
+#[test]
+fn unknown_keys_are_ignored() {
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), |m| m["from_the_future"] = json!({"a": [1, 2]}));
+    Bundle::open(folder.path()).unwrap();
+}
+
+#[test]
+fn sizes_that_contradict_each_other() {
+    edited(&["tokens.count", "0"], |m| m["tokens"]["count"] = json!(0));
+    edited(&["tokens.group"], |m| m["tokens"]["group"] = json!(0));
+    edited(&["tokens.count", "multiple"], |m| m["tokens"]["group"] = json!(3));
+    edited(&["tokens.causal"], |m| m["tokens"]["causal"] = json!(17));
+    edited(&["tokens.bits"], |m| m["tokens"]["bits"] = json!(31));
+    edited(&["image.patch"], |m| m["image"]["patch"] = json!(0));
+    edited(&["image.size", "multiple"], |m| m["image"]["patch"] = json!(7));
+    edited(&["channels", "alpha"], |m| m["image"]["channels"] = json!(3));
+    edited(&["image.size"], |m| m["image"]["size"] = json!(4_000_000));
+    edited(&["kv_heads"], |m| m["ar"]["kv_heads"] = json!(1000));
+    edited(&["ids.no_class", "overlaps"], |m| m["ids"]["no_class"] = m["ids"]["class"].clone());
+    edited(&["ids.special", "outside"], |m| m["ids"]["special"] = json!(i64::MAX));
+    edited(&["ids.class", "outside"], |m| m["ids"]["class"] = json!(-5));
+    edited(&["classes", "twice"], |m| m["classes"][1] = m["classes"][0].clone());
+    edited(&["number of classes"], |m| m["classes"] = json!([]));
+    edited(&["tokenizer_id"], |m| m["tokenizer_id"] = json!("xyz"));
+    edited(&["temperature"], |m| m["sampling"]["temperature"] = json!(-1.0));
+    edited(&["guidance"], |m| m["sampling"]["guidance"] = json!(-1.0));
+    edited(&["variant"], |m| m["variants"] = json!([]));
+    edited(&["missing field", "ladder"], |m| drop(m.as_object_mut().unwrap().remove("ladder")));
+    edited(&["invalid type"], |m| m["tokens"]["count"] = json!("many"));
+    edited(&["invalid"], |m| m["tokens"]["count"] = json!(-16));
+}
+
+#[test]
+fn a_ladder_that_lies() {
+    edited(&["ladder", "formula"], |m| m["ladder"]["prefixes"][5]["resolution"] = json!(31));
+    edited(&["ladder", "rounded"], |m| m["ladder"]["prefixes"][5]["size"] = json!(32));
+    edited(&["ladder", "rows"], |m| drop(m["ladder"]["prefixes"].as_array_mut().unwrap().pop()));
+    edited(&["ladder.power"], |m| m["ladder"]["power"] = json!(0.0));
+}
+
+#[test]
+fn files_that_are_not_what_the_manifest_says() {
+    edited(&["plain file name"], |m| m["files"][0]["path"] = json!("../../etc/passwd"));
+    edited(&["plain file name"], |m| m["files"][0]["path"] = json!("/etc/passwd"));
+    edited(&["SHA-256", "hex"], |m| m["files"][0]["sha256"] = json!("12"));
+    edited(&["SHA-256", "the manifest says 000"], |m| m["files"][0]["sha256"] = json!("0".repeat(64)));
+    edited(&["bytes, the manifest says 1"], |m| m["files"][0]["length"] = json!(1));
+    edited(&["files does not list"], |m| m["variants"][0]["ar"] = json!("other.onnx"));
+
+    let folder = common::copy(&common::small());
+    let name = Bundle::open(folder.path()).unwrap().files()[0].path.clone();
+    std::fs::remove_file(folder.path().join(&name)).unwrap();
+    assert!(refuse(folder.path()).contains(&format!("{name} is missing")));
+}
+
+/// A graph that was damaged, with a manifest that was mended to hide it.
+fn damaged(part: &str, damage: impl FnOnce(&mut Vec<u8>)) -> tempfile::TempDir {
+    let folder = common::copy(&common::small());
+    let bundle = Bundle::open(folder.path()).unwrap();
+    let first = &bundle.variants()[0];
+    let name = format!("{part}.{}.{}.onnx", first.precision, first.form);
+    let path = folder.path().join(&name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    damage(&mut bytes);
+    std::fs::write(&path, &bytes).unwrap();
+    rehash(folder.path(), &name, &bytes);
+    folder
+}
+
+fn rehash(folder: &Path, name: &str, bytes: &[u8]) {
+    use sha2::Digest;
+    let hash: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    common::edit_manifest(folder, |m| {
+        let files = m["files"].as_array_mut().unwrap();
+        let file = files.iter_mut().find(|file| file["path"] == name).unwrap();
+        file["length"] = json!(bytes.len());
+        file["sha256"] = json!(hash);
+    });
+}
+
+#[test]
+fn a_truncated_graph_is_refused_by_name() {
+    for part in ["ar", "decoder"] {
+        let folder = damaged(part, |bytes| bytes.truncate(bytes.len() / 2));
+        let error = refuse(folder.path());
+        assert!(error.contains(&format!("{part}.")), "{error}");
+        let folder = damaged(part, |bytes| *bytes = b"not a graph at all".to_vec());
+        assert!(refuse(folder.path()).contains(&format!("{part}.")));
+    }
+}
+
+#[test]
+fn truncated_weights_are_refused() {
+    let folder = common::copy(&common::small());
+    let bundle = Bundle::open(folder.path()).unwrap();
+    let weights = bundle.files().iter().find(|file| file.path.ends_with(".bin")).unwrap().path.clone();
+    let bytes = std::fs::read(folder.path().join(&weights)).unwrap();
+    let cut = &bytes[..bytes.len() / 4];
+    std::fs::write(folder.path().join(&weights), cut).unwrap();
+    rehash(folder.path(), &weights, cut);
+    let precision = weights.split('.').nth(1).unwrap().to_owned();
+    let options = ModelOptions { precision: Some(precision), ..Default::default() };
+    let error = Model::open(folder.path(), &options).unwrap_err();
+    assert!(matches!(error, Error::Bundle { .. }), "{error:?}");
+}
+
+#[test]
+fn a_graph_with_another_signature_is_refused_by_port() {
+    // The decoder in the place of the autoregressive model, and the other way round.
+    for (part, other) in [("ar", "decoder"), ("decoder", "ar")] {
+        let folder = common::copy(&common::small());
+        common::edit_manifest(folder.path(), |m| m["variants"][0][part] = m["variants"][0][other].clone());
+        let error = refuse(folder.path());
+        assert!(error.contains(&format!("{other}.")) && error.contains("input"), "{error}");
+    }
+    // Sizes that agree with each other but not with the graph.
+    edited(&["past_key", "should be"], |m| m["ar"]["head_width"] = json!(12));
+}
+
+#[test]
+fn the_encoder_is_checked_when_it_is_first_used() {
+    let folder = damaged("encoder", |bytes| bytes.truncate(100));
+    let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
+    let picture = detailflow::Picture::from_pixels(detailflow::PixelFormat::Rgb8, 1, 1, &[0; 3], 3).unwrap();
+    let error = model.encode(&picture).unwrap_err();
+    assert!(matches!(error, Error::Bundle { .. }) && error.to_string().contains("encoder."), "{error}");
+    assert!(model.encode(&picture).is_err(), "and again");
+}
+
+#[test]
+fn a_variant_that_is_not_there_lists_those_that_are() {
+    let open = |precision: Option<&str>, form: Option<&str>| {
+        let options =
+            ModelOptions { precision: precision.map(Into::into), form: form.map(Into::into), ..Default::default() };
+        Model::open(common::small(), &options).unwrap_err().to_string()
+    };
+    assert!(open(Some("fp8"), None).contains("int8 mha"));
+    assert!(open(None, Some("flash")).contains("int8 plain"));
+}
+
+#[test]
+fn a_runtime_that_is_too_old_for_the_bundle_is_said() {
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), |m| {
+        for variant in m["variants"].as_array_mut().unwrap() {
+            variant["min_runtime"] = json!("1.999");
+        }
+    });
+    let error = Model::open(folder.path(), &ModelOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Runtime(_)) && error.to_string().contains("1.999"), "{error:?}");
+}

@@ -1,0 +1,236 @@
+//! What a generation promises: the same request gives the same tokens, however it is stepped, batched, threaded or
+//! interrupted.
+
+mod common;
+
+use detailflow::{Error, Generation, Guidance, ImageRequest, Model, PixelFormat, Request, Sampling};
+
+const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
+
+/// The precisions and forms that everything here must hold for.
+fn models() -> impl Iterator<Item = Model> {
+    [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha"), ("int8", "plain")]
+        .into_iter()
+        .map(|(precision, form)| common::open(&common::small(), precision, form))
+}
+
+fn request(model: &Model, images: &[(u32, u64)]) -> Request {
+    let mut request = Request::new(model);
+    request.set_guidance(Guidance { scale: 2.0, gradual: false }).unwrap();
+    request.set_sampling(WILD).unwrap();
+    request.set_count(images.len() as u32).unwrap();
+    for (at, &(class, seed)) in images.iter().enumerate() {
+        request.set_image(at, ImageRequest { class, seed }).unwrap();
+    }
+    request
+}
+
+fn draw(request: &Request) -> Vec<Vec<u32>> {
+    let mut generation = Generation::new(request).unwrap();
+    generation.finish().unwrap();
+    (0..request.images().len()).map(|at| generation.tokens(at).unwrap().to_vec()).collect()
+}
+
+#[test]
+fn a_picture_does_not_depend_on_its_place_in_a_batch() {
+    for model in models() {
+        let alone = draw(&request(&model, &[(1, 7)]));
+        let others = draw(&request(&model, &[(0, 3), (2, 9), (1, 7), (1, 8), (0, 7)]));
+        assert_eq!(alone[0], others[2], "{:?}", model.variant());
+        assert_ne!(others[2], others[3], "another seed is another picture");
+    }
+}
+
+#[test]
+fn steps_reach_what_one_call_reaches_and_grow_by_prefixes() {
+    for model in models() {
+        let wanted = request(&model, &[(0, 1), (2, 2)]);
+        let whole = draw(&wanted);
+        let mut generation = Generation::new(&wanted).unwrap();
+        assert_eq!(generation.progress().size, 0);
+        assert!(matches!(generation.image(0), Err(Error::State(_))), "nothing is drawn before the first step");
+        let bundle = model.bundle();
+        let steps = model.schedule(bundle.tokens()).steps().count();
+        for done in 1..=steps {
+            let progress = generation.step().unwrap();
+            assert_eq!((progress.steps_done, progress.steps_left), (done, steps - done));
+            let tokens = generation.tokens(1).unwrap();
+            assert_eq!(tokens, &whole[1][..progress.tokens]);
+            let prefix = bundle.ladder().prefix(progress.tokens).unwrap();
+            assert_eq!(progress.size, prefix.size);
+            // Looking does not disturb.
+            assert_eq!(generation.image(1).unwrap(), model.decode(&whole[1][..progress.tokens]).unwrap());
+        }
+        assert_eq!(generation.step().unwrap().steps_left, 0, "a step after the last does nothing");
+        assert_eq!(generation.tokens(0).unwrap(), whole[0]);
+    }
+}
+
+#[test]
+fn a_level_stops_at_its_tokens() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let mut wanted = request(&model, &[(1, 5)]);
+    let whole = draw(&wanted);
+    for level in model.bundle().ladder().levels() {
+        wanted.set_level(level.size).unwrap();
+        let tokens = draw(&wanted);
+        assert_eq!(tokens[0], whole[0][..level.tokens], "the {} px level", level.size);
+        assert_eq!(model.decode(&tokens[0]).unwrap().size(), level.size);
+        assert_eq!(model.decode_level(&whole[0], level.size).unwrap(), model.decode(&tokens[0]).unwrap());
+    }
+    let error = wanted.set_level(7).map(drop).unwrap_err().to_string();
+    for level in model.bundle().ladder().levels() {
+        assert!(error.contains(&level.size.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn forms_agree_in_fp32() {
+    let greedy = |form| {
+        let model = common::open(&common::small(), "fp32", form);
+        let mut wanted = request(&model, &[(0, 0), (1, 0), (2, 0)]);
+        wanted.set_sampling(Sampling { temperature: 0.0, ..WILD }).unwrap();
+        draw(&wanted)
+    };
+    assert_eq!(greedy("mha"), greedy("plain"));
+}
+
+#[test]
+fn guidance_of_one_is_the_conditional_model_alone() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let mut wanted = request(&model, &[(1, 3)]);
+    let mut with = |scale, gradual| {
+        wanted.set_guidance(Guidance { scale, gradual }).unwrap();
+        draw(&wanted)
+    };
+    let off = with(1.0, false);
+    assert_eq!(off, with(1.0, true), "gradual of nothing is nothing");
+    assert_eq!(off, with(1.000_000_1, false), "and a hair above 1, with both halves, gives the same tokens");
+    assert_ne!(off, with(8.0, false));
+    assert_ne!(with(8.0, true), with(8.0, false));
+}
+
+#[test]
+fn threads_do_not_change_tokens() {
+    let model = common::open(&common::small(), "int8", "mha");
+    let wanted = request(&model, &[(0, 11), (1, 12)]);
+    let expected = draw(&wanted);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| draw(&wanted))).collect();
+        for one in all {
+            assert_eq!(one.join().unwrap(), expected, "generations that take turns on one model");
+        }
+    });
+    let options = detailflow::ModelOptions { threads: 2, precision: Some("int8".into()), ..Default::default() };
+    let two = Model::open(common::small(), &options).unwrap();
+    assert_eq!(draw(&request(&two, &[(0, 11), (1, 12)])), expected);
+}
+
+#[test]
+fn cancelled_work_leaves_what_was_drawn_and_a_model_as_new() {
+    for model in models() {
+        let wanted = request(&model, &[(1, 4)]);
+        let whole = draw(&wanted);
+        let mut generation = Generation::new(&wanted).unwrap();
+        generation.step().unwrap();
+        generation.step().unwrap();
+        let cancel = generation.cancel_handle();
+        cancel.cancel();
+        assert!(matches!(generation.step(), Err(Error::Cancelled)));
+        assert!(matches!(generation.finish(), Err(Error::Cancelled)));
+        assert_eq!(generation.tokens(0).unwrap(), &whole[0][..2]);
+        generation.image(0).unwrap();
+        drop(generation);
+        cancel.cancel();
+        assert_eq!(draw(&wanted), whole);
+    }
+}
+
+#[test]
+fn cancel_from_another_thread_ends_a_long_generation() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let mut wanted = request(&model, &[(1, 4)]);
+    wanted.set_count(512).unwrap();
+    let mut generation = Generation::new(&wanted).unwrap();
+    let cancel = generation.cancel_handle();
+    let result = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            cancel.cancel();
+        });
+        generation.finish()
+    });
+    // The machine may be so fast that all was done before; then nothing was cancelled in time, and the tokens are
+    // whole.
+    match result {
+        Err(Error::Cancelled) => assert!(generation.progress().steps_left > 0),
+        other => assert_eq!(other.unwrap().steps_left, 0),
+    }
+}
+
+#[test]
+fn a_batch_too_large_for_memory_is_refused_and_the_next_works() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let mut wanted = request(&model, &[(0, 0)]);
+    let expected = draw(&wanted);
+    wanted.set_count(1 << 20).unwrap();
+    match Generation::new(&wanted) {
+        Err(Error::OutOfMemory { bytes, .. }) => assert!(bytes > 1 << 30),
+        // 512 bytes a position and row are 17 GB here; a machine that has them may go on.
+        other => drop(other.unwrap()),
+    }
+    wanted.set_count(1).unwrap();
+    assert_eq!(draw(&wanted), expected);
+}
+
+#[test]
+fn pictures_go_in_and_come_out() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let bundle = model.bundle();
+    let tokens = draw(&request(&model, &[(2, 2)]));
+    let image = model.decode(&tokens[0]).unwrap();
+    let size = image.size();
+    let pixels = image.to_vec(PixelFormat::Rgba8).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("picture.png");
+    image.save(&path).unwrap();
+    let from_file = model.encode(&detailflow::Picture::open(&path).unwrap()).unwrap();
+    let raw = detailflow::Picture::from_pixels(PixelFormat::Rgba8, size, size, &pixels, size as usize * 4).unwrap();
+    assert_eq!(from_file, model.encode(&raw).unwrap());
+    assert_eq!(from_file.len(), bundle.tokens());
+    assert!(from_file.iter().all(|&token| (token as usize) < bundle.codes()));
+}
+
+#[test]
+fn pictures_of_every_mode_are_read() {
+    use image::{DynamicImage, ImageBuffer, Luma, LumaA, Rgb, Rgba};
+    let model = common::open(&common::small(), "fp32", "mha");
+    let folder = tempfile::tempdir().unwrap();
+    let modes: [(&str, DynamicImage); 5] = [
+        ("grey", DynamicImage::ImageLuma8(ImageBuffer::from_pixel(50, 20, Luma([77])))),
+        ("grey with alpha", DynamicImage::ImageLumaA8(ImageBuffer::from_pixel(3, 200, LumaA([77, 9])))),
+        ("16 bit", DynamicImage::ImageRgb16(ImageBuffer::from_pixel(32, 32, Rgb([65535, 3, 700])))),
+        ("16 bit with alpha", DynamicImage::ImageRgba16(ImageBuffer::from_pixel(33, 31, Rgba([9, 3, 700, 40000])))),
+        ("1 x 1", DynamicImage::ImageRgb8(ImageBuffer::from_pixel(1, 1, Rgb([1, 2, 3])))),
+    ];
+    for (name, picture) in modes {
+        let path = folder.path().join("picture.png");
+        picture.save(&path).unwrap();
+        let tokens = model.encode(&detailflow::Picture::open(&path).unwrap()).unwrap();
+        assert_eq!(tokens.len(), model.bundle().tokens(), "{name}");
+    }
+}
+
+#[test]
+fn tokens_that_mean_nothing_are_refused() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let bundle = model.bundle();
+    let refuse = |tokens: &[u32]| model.decode(tokens).unwrap_err().to_string();
+    assert!(refuse(&[]).contains("prefix"));
+    assert!(refuse(&vec![0; bundle.causal() + 1]).contains("prefix"));
+    assert!(refuse(&vec![0; bundle.tokens() + bundle.group()]).contains("prefix"));
+    assert!(refuse(&[bundle.codes() as u32]).contains("codebook"));
+    assert!(refuse(&[u32::MAX]).contains("codebook"));
+    let error = model.decode_level(&[0; 4], bundle.size()).unwrap_err().to_string();
+    assert!(error.contains("takes") && error.contains('4'), "{error}");
+}
