@@ -6,7 +6,7 @@ which both forms rotate without a gather and which leaves every product of q and
 
 import numpy as np
 
-from .builder import FLOAT, INT64, Builder
+from .builder import FLOAT, INT32, INT64, Builder
 from .model import Model
 
 
@@ -73,7 +73,7 @@ class _Ar:
         cos, sin = rotary(model)
         self.cos, self.sin = b.weight("ar.cos", lambda: cos), b.weight("ar.sin", lambda: sin)
         if b.fused:
-            self.place, self.past = start, b.op("Cast", start, to=6)
+            self.place, self.past = start, b.op("Cast", start, to=INT32)
         else:
             end = b.op("Add", start, b.dim(ids, 1))
             self.cos, self.sin = (b.rows_of(t, 0, start, end) for t in (self.cos, self.sin))

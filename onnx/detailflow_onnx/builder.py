@@ -13,6 +13,7 @@ from .quantize import int8_product
 
 OPSET, IR = 21, 10
 FUSED = "com.microsoft"
+FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
 
 
 class Builder:
@@ -127,6 +128,3 @@ class Builder:
         if any(node.domain == FUSED for node in self._nodes):
             opsets.append(helper.make_opsetid(FUSED, 1))
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="detailflow_onnx", producer_version=__version__)
-
-
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64

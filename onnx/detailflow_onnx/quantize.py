@@ -6,6 +6,7 @@ first, so a channel's scale is chosen such that this sum cannot overflow either:
 """
 
 import numpy as np
+from onnx import TensorProto
 
 LARGEST = 127
 ZERO = 128  # of the unsigned input
@@ -38,5 +39,9 @@ def int8_product(b, x, key, make):
     if b.zero_points is None:
         b.zero_points = b.op("Expand", b.const([ZERO], np.uint8), b.op("Shape", scale))
     whole = b.op("QuantizeLinear", x, scale, b.zero_points, axis=0)
-    y = b.fusedop("MatMulIntegerToFloat", whole, weight, b.const(1, np.float32), columns, b.const(ZERO, np.uint8))
+    zero = b.const(ZERO, np.uint8)
+    if b.fused:
+        y = b.fusedop("MatMulIntegerToFloat", whole, weight, b.const(1, np.float32), columns, zero)
+    else:
+        y = b.op("Mul", b.op("Cast", b.op("MatMulInteger", whole, weight, zero), to=TensorProto.FLOAT), columns)
     return b.op("Mul", y, b.op("Unsqueeze", scale, b.const([1])))

@@ -1,7 +1,6 @@
 """The weight file of one precision: tensors appended as they come, each once, found again by key."""
 
 import hashlib
-import math
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -51,6 +50,3 @@ class Store:
         self._file.close()
         return self.length, self._hash.hexdigest()
 
-
-def elements(shape):
-    return math.prod(shape)
