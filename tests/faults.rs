@@ -90,8 +90,12 @@ fn sizes_that_contradict_each_other() {
 
 #[test]
 fn a_ladder_that_lies() {
-    edited(&["ladder", "formula"], |m| m["ladder"]["prefixes"][5]["resolution"] = json!(31));
-    edited(&["ladder", "rounded"], |m| m["ladder"]["prefixes"][5]["size"] = json!(32));
+    let raise = |m: &mut Value, key: &str, by: u64| {
+        let place = &mut m["ladder"]["prefixes"][4][key];
+        *place = json!(place.as_u64().unwrap() + by);
+    };
+    edited(&["ladder", "formula"], |m| raise(m, "resolution", 1));
+    edited(&["ladder", "rounded"], |m| raise(m, "size", 8));
     edited(&["ladder", "rows"], |m| drop(m["ladder"]["prefixes"].as_array_mut().unwrap().pop()));
     edited(&["ladder.power"], |m| m["ladder"]["power"] = json!(0.0));
 }

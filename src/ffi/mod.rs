@@ -2,6 +2,7 @@
 //!
 //! In short: open a model, make a request, draw it, take the pictures.
 //!
+//! ```c
 //!     detailflow_model *model = NULL;
 //!     detailflow_request *request = NULL;
 //!     detailflow_generation *generation = NULL;
@@ -9,6 +10,7 @@
 //!     detailflow_request_new(model, &request);
 //!     detailflow_generate(request, &generation);
 //!     detailflow_generation_save(generation, 0, "sprite.png");
+//! ```
 //!
 //! What holds for every function, unless it says otherwise:
 //!

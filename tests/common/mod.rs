@@ -20,7 +20,7 @@ pub fn open(bundle: &Path, precision: &str, form: &str) -> Model {
 
 /// The smallest bundle: 32 px, RGBA, 16 tokens in groups of 4.
 pub fn small() -> PathBuf {
-    data("small/bundle")
+    data("small")
 }
 
 /// A copy of a bundle that a test may damage.

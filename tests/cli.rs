@@ -1,0 +1,273 @@
+//! `dflow` as a person and a pipeline meet it: results on stdout, errors on stderr, exit codes 0, 1, 2.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// `dflow ARGUMENTS --bundle SMALL` in `folder`.
+fn dflow(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dflow"))
+        .args(arguments)
+        .env("DETAILFLOW_BUNDLE", common::small())
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn ok(folder: &Path, arguments: &[&str]) -> String {
+    let output = dflow(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "dflow {arguments:?}: {errors}");
+    assert!(errors.is_empty(), "no progress bar, nothing else on stderr in a pipe: {errors:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails with `code`; the error has each of `words`, and nothing was written.
+fn fails(code: i32, words: &[&str], arguments: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = dflow(folder.path(), arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "dflow {arguments:?}: {errors}");
+    for word in words {
+        assert!(errors.contains(word), "dflow {arguments:?}: \"{errors}\" does not say {word}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "dflow {arguments:?} left something");
+}
+
+fn picture_size(path: &Path) -> (u32, u32) {
+    image::image_dimensions(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn tokens(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn class(index: usize) -> String {
+    detailflow::Bundle::open(common::small()).unwrap().classes()[index].clone()
+}
+
+#[test]
+fn one_picture_is_a_file_of_the_level() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = ok(folder.path(), &["generate", "0", "--seed", "3", "-o", "one.png", "--tokens-out", "t.json"]);
+    assert_eq!(said, "one.png\nt.json\n");
+    assert_eq!(picture_size(&folder.path().join("one.png")), (32, 32));
+    let file = tokens(&folder.path().join("t.json"));
+    assert_eq!(file["format"], 1);
+    assert_eq!(file["bundle"].as_str().unwrap().len(), 16);
+    assert_eq!(file["images"][0]["class"], class(0));
+    assert_eq!(file["images"][0]["seed"], 3);
+    assert_eq!(file["images"][0]["tokens"].as_array().unwrap().len(), 16);
+
+    // By name it is the same, and so is what decode makes of the tokens.
+    ok(folder.path(), &["generate", &class(0), "--seed", "3", "-o", "two.png"]);
+    ok(folder.path(), &["decode", "t.json", "-o", "three.png"]);
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("one.png"), bytes("two.png"));
+    assert_eq!(bytes("one.png"), bytes("three.png"));
+    ok(folder.path(), &["generate", "0", "--seed", "3", "--level", "16", "-o", "coarse.png"]);
+    ok(folder.path(), &["decode", "t.json", "--level", "16", "-o", "coarse2.png"]);
+    assert_eq!(picture_size(&folder.path().join("coarse.png")), (16, 16));
+    assert_eq!(bytes("coarse.png"), bytes("coarse2.png"));
+}
+
+#[test]
+fn without_a_name_the_file_is_called_after_class_and_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = ok(folder.path(), &["generate", "1", "--seed", "5"]);
+    assert_eq!(said.trim(), format!("{}-5.png", class(1)));
+    assert!(folder.path().join(said.trim()).is_file());
+}
+
+#[test]
+fn several_pictures_are_a_sheet_or_a_file_each() {
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), &["generate", "0", "--count", "20", "-o", "sheet.png"]);
+    let (width, height) = picture_size(&folder.path().join("sheet.png"));
+    assert!(width >= 5 * 64 && height >= 4 * 64, "{width} x {height}");
+    let said =
+        ok(folder.path(), &["generate", "all", "--count", "2", "-o", "{class}_{seed}_{index}.png", "--seed", "8"]);
+    assert_eq!(said.lines().next().unwrap(), format!("{}_8_0.png", class(0)));
+    assert_eq!(said.lines().nth(1).unwrap(), format!("{}_9_1.png", class(0)));
+    assert!(said.lines().all(|line| folder.path().join(line).is_file()));
+    ok(folder.path(), &["generate", "all", "-o", "all.png", "--tokens-out", "all.json"]);
+    let all = tokens(&folder.path().join("all.json"));
+    assert!(all["images"].as_array().unwrap().iter().all(|image| image["seed"] == 0), "the same seeds for each class");
+}
+
+#[test]
+fn the_picture_of_a_seed_is_the_same_alone_and_in_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), &["generate", "1", "--count", "20", "--tokens-out", "many.json", "-o", "many.png"]);
+    ok(folder.path(), &["generate", "1", "--seed", "18", "--tokens-out", "one.json", "-o", "one.png"]);
+    assert_eq!(
+        tokens(&folder.path().join("many.json"))["images"][18],
+        tokens(&folder.path().join("one.json"))["images"][0]
+    );
+}
+
+#[test]
+fn encode_and_decode() {
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), &["generate", "0", "-o", "a.png"]);
+    ok(folder.path(), &["encode", "a.png", "-o", "t.json"]);
+    let file = tokens(&folder.path().join("t.json"));
+    assert!(file["images"][0]["class"].is_null() && file["images"][0]["seed"].is_null());
+    ok(folder.path(), &["decode", "t.json", "-o", "b.webp"]);
+    assert_eq!(picture_size(&folder.path().join("b.webp")), (32, 32));
+
+    // Tokens of another tokenizer.
+    let foreign = std::fs::read_to_string(folder.path().join("t.json"))
+        .unwrap()
+        .replace(file["bundle"].as_str().unwrap(), "0123456789abcdef");
+    std::fs::write(folder.path().join("foreign.json"), foreign).unwrap();
+    let refused = dflow(folder.path(), &["decode", "foreign.json", "-o", "c.png"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("0123456789abcdef") && errors.contains("--force"), "{errors}");
+    assert!(!folder.path().join("c.png").exists());
+    ok(folder.path(), &["decode", "foreign.json", "--force", "-o", "c.png"]);
+
+    // Files that are none, or hold nonsense.
+    for (text, word) in [
+        ("soup", "not a token file"),
+        ("{}", "format"),
+        (r#"{"format": 9}"#, "format 9"),
+        (
+            r#"{"format": 1, "bundle": "x", "images": [{"class": null, "seed": null, "tokens": [-1]}]}"#,
+            "not a token file",
+        ),
+    ] {
+        std::fs::write(folder.path().join("bad.json"), text).unwrap();
+        let refused = dflow(folder.path(), &["decode", "bad.json", "-o", "d.png"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(word), "{text}");
+    }
+    for list in ["[99999]", "[]", "[1,2,3,4,5]"] {
+        let text = format!(
+            r#"{{"format": 1, "bundle": {}, "images": [{{"class": null, "seed": null, "tokens": {list}}}]}}"#,
+            file["bundle"]
+        );
+        std::fs::write(folder.path().join("bad.json"), text).unwrap();
+        assert_eq!(dflow(folder.path(), &["decode", "bad.json", "-o", "d.png"]).status.code(), Some(1), "{list}");
+    }
+    assert!(!folder.path().join("d.png").exists());
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let name = class(0);
+    let near = format!("{}x", &name);
+    fails(2, &["did you mean", &name], &["generate", &near]);
+    fails(2, &["out of range"], &["generate", "999"]);
+    fails(2, &["temperature"], &["generate", "0", "--temperature", "NaN"]);
+    fails(2, &["temperature"], &["generate", "0", "--temperature", "-1"]);
+    fails(2, &["guidance"], &["generate", "0", "--guidance", "inf"]);
+    fails(2, &["top-p"], &["generate", "0", "--top-p", "0"]);
+    fails(2, &["levels are 16"], &["generate", "0", "--level", "9"]);
+    fails(2, &["1024"], &["generate", "0", "--threads", "5000"]);
+    fails(2, &["0 is not in"], &["generate", "0", "--count", "0"]);
+    fails(2, &["more than one picture"], &["generate", "all", "--count", "2", "-o", "{class}.png"]);
+    fails(2, &["Usage"], &["generate"]);
+    fails(2, &["Usage"], &["soup"]);
+}
+
+#[test]
+fn failures_exit_with_1() {
+    fails(1, &["folder", "nowhere"], &["generate", "0", "-o", "nowhere/a.png"]);
+    fails(1, &["ending"], &["generate", "0", "-o", "a.soup"]);
+    fails(1, &["not found", "absent.png"], &["encode", "absent.png", "-o", "t.json"]);
+    fails(1, &["int8"], &["generate", "0", "--precision", "fp7"]);
+    fails(1, &["not found"], &["info", "--bundle", "/nonexistent"]);
+    fails(1, &["not a picture"], &["encode", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "-o", "t.json"]);
+}
+
+#[test]
+fn info_verify_and_doctor() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = ok(folder.path(), &["info"]);
+    assert!(said.contains("levels     16 px") && said.contains(&class(0)), "{said}");
+    let json: Value = serde_json::from_str(&ok(folder.path(), &["info", "--json"])).unwrap();
+    assert_eq!((&json["size"], &json["tokens"]), (&Value::from(32), &Value::from(16)));
+    let said = ok(folder.path(), &["verify"]);
+    for variant in ["fp32 mha", "fp32 plain", "int8 mha", "int8 plain"] {
+        assert!(said.contains(&format!("{variant}: ar, decoder and encoder")), "{said}");
+    }
+    let said = ok(folder.path(), &["doctor"]);
+    assert!(said.contains("ONNX Runtime") && said.contains("cpu"), "{said}");
+    let json: Value = serde_json::from_str(&ok(folder.path(), &["doctor", "--json"])).unwrap();
+    assert_eq!(json["devices"][0], "cpu");
+    assert_eq!(json["missing"], Value::Array(vec![]));
+}
+
+#[test]
+fn verify_names_a_damaged_file() {
+    let bundle = common::copy(&common::small());
+    let weights = bundle.path().join("weights.int8.bin");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    fails(1, &["weights.int8.bin", "SHA-256"], &["verify", "--bundle", bundle.path().to_str().unwrap()]);
+}
+
+#[test]
+fn doctor_without_a_runtime_names_every_place_and_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("dflow");
+    std::fs::copy(env!("CARGO_BIN_EXE_dflow"), &alone).unwrap();
+    let doctor = |runtime: Option<&Path>| {
+        let mut command = Command::new(&alone);
+        command
+            .args(["doctor", "--json"])
+            .env("DETAILFLOW_BUNDLE", common::small())
+            .env_remove("ORT_DYLIB_PATH")
+            .env_remove("LD_LIBRARY_PATH");
+        if let Some(path) = runtime {
+            command.env("ORT_DYLIB_PATH", path);
+        }
+        let output = command.output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), json["missing"][0].as_str().unwrap_or_default().to_owned(), json)
+    };
+    let (code, missing, json) = doctor(None);
+    // A system that has ONNX Runtime of its own is found; then there is nothing to name.
+    if json["runtime"].is_null() {
+        assert_eq!(code, Some(1));
+        for word in ["runtime/libonnxruntime", "the system's search", "pip download", "export ORT_DYLIB_PATH"] {
+            assert!(missing.contains(word), "{missing}");
+        }
+    } else {
+        assert_eq!(json["runtime"]["found_by"], "system");
+    }
+    let text = folder.path().join("text.so");
+    std::fs::write(&text, "not a library").unwrap();
+    for (path, word) in [
+        (text.as_path(), "not a library that can be loaded"),
+        (Path::new("/nonexistent.so"), "not a file"),
+        (alone.as_path(), "loaded"),
+    ] {
+        let (code, missing, _) = doctor(Some(path));
+        assert_eq!(code, Some(1));
+        assert!(missing.contains(word) && missing.contains(&path.display().to_string()), "{missing}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_not_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dflow"))
+        .args(["info", "--json"])
+        .env("DETAILFLOW_BUNDLE", common::small())
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
