@@ -1,0 +1,109 @@
+//! What a host that is linked to the library relies on, and what must never change: the exported names, the numbers,
+//! the layout of the structs.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The library that was built together with this test.
+fn library() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().join("libdetailflow.so")
+}
+
+fn output(program: &str, package: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program} is missing: install the package {package} ({error})"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The functions of the header: what stands before `(` at the start of a declaration.
+fn declared() -> BTreeSet<String> {
+    let header = std::fs::read_to_string(root().join("include/detailflow.h")).unwrap();
+    let (_, code) = header.split_once("extern \"C\" {").unwrap();
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join(" ");
+    code.split(';')
+        .filter_map(|declaration| declaration.split_once('('))
+        .filter_map(|(before, _)| before.rsplit([' ', '*']).next())
+        .filter(|name| name.starts_with("detailflow_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn only_what_the_header_declares_is_exported() {
+    let symbols = output("nm", "binutils", &["-D", "--defined-only", library().to_str().unwrap()]);
+    let exported: BTreeSet<String> =
+        symbols.lines().filter_map(|line| line.split_whitespace().last()).map(str::to_owned).collect();
+    let declared = declared();
+    assert!(declared.len() > 40, "{} functions were found in the header", declared.len());
+    let missing: Vec<_> = declared.difference(&exported).collect();
+    let surplus: Vec<_> = exported.difference(&declared).collect();
+    assert!(missing.is_empty() && surplus.is_empty(), "not exported: {missing:?}; not in the header: {surplus:?}");
+    assert_eq!(symbols.lines().count(), declared.len());
+}
+
+/// ONNX Runtime's threads may still run when a host unloads us.
+#[test]
+fn the_library_is_never_unloaded() {
+    let dynamic = output("readelf", "binutils", &["-d", "--wide", library().to_str().unwrap()]);
+    let flags = dynamic.lines().find(|line| line.contains("(FLAGS_1)")).unwrap_or_else(|| panic!("{dynamic}"));
+    assert!(flags.contains("NODELETE"), "{flags}");
+}
+
+/// It needs nothing that is not on every system: ONNX Runtime is loaded, not linked.
+#[test]
+fn the_library_needs_the_system_only() {
+    let dynamic = output("readelf", "binutils", &["-d", "--wide", library().to_str().unwrap()]);
+    for line in dynamic.lines().filter(|line| line.contains("(NEEDED)")) {
+        let name = line.split(['[', ']']).nth(1).unwrap();
+        let known = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libdl.so.2", "libpthread.so.0"];
+        assert!(known.contains(&name) || name.starts_with("ld-linux"), "{name} is needed");
+    }
+}
+
+/// Numbers and layouts never change. This is checked by the compiler, on the header that hosts compile with; whoever
+/// has to change a line here breaks every program that exists.
+#[test]
+fn numbers_and_layouts_are_pinned() {
+    compile(&["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "tests/c/layout.c"]);
+}
+
+#[test]
+fn versions_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("version");
+    let source = folder.path().join("version.c");
+    std::fs::write(
+        &source,
+        "#include <detailflow.h>\n#include <stdio.h>\nint main(void)\n{\n    printf(\"%s %u %u\", detailflow_version(), \
+         (unsigned)detailflow_abi_version(), (unsigned)DETAILFLOW_ABI_VERSION);\n    return 0;\n}\n",
+    )
+    .unwrap();
+    let folder = library().parent().unwrap().to_owned();
+    let link = format!("-L{}", folder.display());
+    compile(&["-std=c99", source.to_str().unwrap(), &link, "-ldetailflow", "-o", program.to_str().unwrap()]);
+    let output = Command::new(&program).env("LD_LIBRARY_PATH", folder).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let words: Vec<&str> = said.split(' ').collect();
+    assert_eq!(words[0], env!("CARGO_PKG_VERSION"), "the library's version and Cargo.toml's");
+    assert_eq!(words[1], words[2], "the ABI version of the library and of the header");
+}
+
+fn compile(arguments: &[&str]) {
+    let output = Command::new("cc")
+        .arg("-Iinclude")
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap_or_else(|error| panic!("a C compiler is needed: {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,202 @@
+/* Two threads in one handle: BUSY where it is not const, both served where it is; freeing waits for a step. */
+#include "check.h"
+
+struct work {
+    detailflow_generation *generation;
+    const detailflow_request *request;
+    uint32_t *tokens;
+    size_t count;
+    int begun, done, busy;
+    detailflow_status status;
+};
+
+/* Steps and looks until the picture is finished, together with others who do the same. */
+static void *hammer(void *argument)
+{
+    struct work *work = (struct work *)argument;
+    for (;;) {
+        detailflow_progress progress;
+        size_t count = 0;
+        detailflow_status status;
+        progress.struct_size = sizeof progress;
+        progress.steps_left = 1;
+        status = detailflow_generation_step(work->generation, &progress);
+        if (status == DETAILFLOW_OK && progress.steps_left == 0) {
+            return NULL;
+        }
+        CHECK(status == DETAILFLOW_OK || status == DETAILFLOW_BUSY);
+        work->busy += status == DETAILFLOW_BUSY;
+        status = detailflow_generation_tokens(work->generation, 0, NULL, 0, &count);
+        CHECK(status == DETAILFLOW_OK || status == DETAILFLOW_BUSY);
+        if (status == DETAILFLOW_BUSY) {
+            CHECK(count == 0);
+            CHECK(strstr(detailflow_last_message(), "another thread") != NULL);
+            sched_yield();
+        }
+    }
+}
+
+static void two_in_one_generation(const detailflow_model *model)
+{
+    detailflow_request *request = check_request(model, 2, 21);
+    int round, busy = 0;
+    size_t wanted_count;
+    uint32_t *wanted = check_draw(model, 21, &wanted_count);
+    for (round = 0; round < 5; round++) {
+        struct work work[2];
+        pthread_t threads[2];
+        uint32_t *tokens;
+        size_t count;
+        int at;
+        memset(work, 0, sizeof work);
+        OK(detailflow_generation_new(request, &work[0].generation));
+        work[1].generation = work[0].generation;
+        for (at = 0; at < 2; at++) {
+            CHECK(pthread_create(&threads[at], NULL, hammer, &work[at]) == 0);
+        }
+        for (at = 0; at < 2; at++) {
+            CHECK(pthread_join(threads[at], NULL) == 0);
+            busy += work[at].busy;
+        }
+        /* As if one thread had drawn it. */
+        tokens = check_tokens(work[0].generation, 0, &count);
+        CHECK(count == wanted_count && memcmp(tokens, wanted, count * sizeof *tokens) == 0);
+        free(tokens);
+        detailflow_generation_free(work[0].generation);
+    }
+    printf("%d times busy\n", busy);
+    free(wanted);
+    detailflow_request_free(request);
+}
+
+/* One step, then nothing more with the handle. */
+static void *step_once(void *argument)
+{
+    struct work *work = (struct work *)argument;
+    check_set(&work->begun, 1);
+    work->status = detailflow_generation_step(work->generation, NULL);
+    check_set(&work->done, 1);
+    return NULL;
+}
+
+/* While a long step runs: every call that needs the handle is BUSY, those that take it as const are not. */
+static void others_are_told(const detailflow_model *model)
+{
+    detailflow_request *request = check_slow_request(model, 0.05);
+    int round, seen = 0;
+    for (round = 0; round < 50 && !seen; round++) {
+        struct work work;
+        pthread_t thread;
+        detailflow_cancel *cancel = NULL;
+        memset(&work, 0, sizeof work);
+        OK(detailflow_generation_new(request, &work.generation));
+        CHECK(pthread_create(&thread, NULL, step_once, &work) == 0);
+        check_wait(&work.begun);
+        while (!check_get(&work.done)) {
+            detailflow_progress progress;
+            detailflow_status status;
+            memset(&progress, 0, sizeof progress);
+            progress.struct_size = sizeof progress;
+            progress.size = 4711;
+            OK(detailflow_generation_cancel_handle(work.generation, &cancel));
+            detailflow_cancel_free(cancel);
+            check_forget();
+            status = detailflow_generation_get_progress(work.generation, &progress);
+            if (status == DETAILFLOW_BUSY) {
+                char message[256];
+                CHECK(progress.size == 4711);
+                CHECK(strstr(detailflow_last_message(), "detailflow_generation") != NULL);
+                CHECK(detailflow_generation_message(work.generation, message, sizeof message) > 0);
+                CHECK(strstr(message, "another thread") != NULL);
+                seen = 1;
+            } else {
+                CHECK(status == DETAILFLOW_OK);
+            }
+        }
+        CHECK(pthread_join(thread, NULL) == 0);
+        /* The step itself was not disturbed. */
+        CHECK(work.status == DETAILFLOW_OK || work.status == DETAILFLOW_BUSY);
+        CHECK(check_progress(work.generation).steps_done == (work.status == DETAILFLOW_OK));
+        detailflow_generation_free(work.generation);
+    }
+    CHECK(seen);
+    detailflow_request_free(request);
+}
+
+/* Freeing a generation that steps cancels the step and waits for it. */
+static void free_while_stepping(const detailflow_model *model)
+{
+    detailflow_request *request = check_slow_request(model, 0.02);
+    int round, cancelled = 0;
+    for (round = 0; round < 10; round++) {
+        struct work work;
+        pthread_t thread;
+        detailflow_status status = DETAILFLOW_OK;
+        double begun;
+        memset(&work, 0, sizeof work);
+        OK(detailflow_generation_new(request, &work.generation));
+        CHECK(pthread_create(&thread, NULL, step_once, &work) == 0);
+        while (status != DETAILFLOW_BUSY && !check_get(&work.done)) {
+            detailflow_progress progress;
+            progress.struct_size = sizeof progress;
+            /* Between this look and its step the other thread can be told BUSY itself; then it is done. */
+            if (check_get(&work.begun)) {
+                status = detailflow_generation_get_progress(work.generation, &progress);
+            }
+        }
+        begun = check_now();
+        detailflow_generation_free(work.generation);
+        CHECK(check_now() - begun < 60);
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK(work.status == DETAILFLOW_CANCELLED || work.status == DETAILFLOW_OK || work.status == DETAILFLOW_BUSY);
+        cancelled += work.status == DETAILFLOW_CANCELLED;
+    }
+    CHECK(cancelled > 0);
+    detailflow_request_free(request);
+}
+
+static void *draw(void *argument)
+{
+    struct work *work = (struct work *)argument;
+    detailflow_generation *generation = NULL;
+    OK(detailflow_generate(work->request, &generation));
+    work->tokens = check_tokens(generation, 0, &work->count);
+    detailflow_generation_free(generation);
+    return NULL;
+}
+
+/* A request is const where it is drawn: two threads may do it at once. So is a model. */
+static void const_is_shared(detailflow_model *model)
+{
+    detailflow_request *request = check_request(model, 1, 33);
+    int round;
+    for (round = 0; round < 5; round++) {
+        struct work work[2];
+        pthread_t threads[2];
+        int at;
+        memset(work, 0, sizeof work);
+        for (at = 0; at < 2; at++) {
+            work[at].request = request;
+            CHECK(pthread_create(&threads[at], NULL, draw, &work[at]) == 0);
+        }
+        for (at = 0; at < 2; at++) {
+            CHECK(pthread_join(threads[at], NULL) == 0);
+        }
+        CHECK(work[0].count == work[1].count);
+        CHECK(memcmp(work[0].tokens, work[1].tokens, work[0].count * sizeof(uint32_t)) == 0);
+        free(work[0].tokens);
+        free(work[1].tokens);
+    }
+    detailflow_request_free(request);
+}
+
+int main(int argc, char **argv)
+{
+    detailflow_model *model = check_open(check_bundle(argc, argv), 1);
+    two_in_one_generation(model);
+    others_are_told(model);
+    free_while_stepping(model);
+    const_is_shared(model);
+    detailflow_model_free(model);
+    return 0;
+}

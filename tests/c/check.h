@@ -1,0 +1,243 @@
+/*
+ * What every test program needs: checks that say where they failed, and a model to test with.
+ *
+ * The programs take the path of a bundle as their first argument, work with any bundle, and write into the working
+ * directory. They exit with 0 when everything held, with 1 after the first check that did not.
+ */
+#ifndef CHECK_H
+#define CHECK_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* setrlimit, nanosleep, sched_yield under -std=c99 */
+#endif
+
+#include <detailflow.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__GNUC__)
+#define CHECK_UNUSED __attribute__((unused))
+#else
+#define CHECK_UNUSED
+#endif
+
+/* The condition holds. */
+#define CHECK(condition)                                                                                           \
+    do {                                                                                                           \
+        if (!(condition)) {                                                                                        \
+            check_failed(__FILE__, __LINE__, #condition, "does not hold");                                         \
+        }                                                                                                          \
+    } while (0)
+
+/* The call gives DETAILFLOW_OK. */
+#define OK(call) check_status(__FILE__, __LINE__, #call, call, DETAILFLOW_OK, "")
+
+/* The call gives this status, and the thread's message is new and holds this text ("" is any). */
+#define FAILS(call, status, text)                                                                                  \
+    do {                                                                                                           \
+        check_forget();                                                                                            \
+        check_status(__FILE__, __LINE__, #call, call, status, text);                                               \
+    } while (0)
+
+static CHECK_UNUSED void check_failed(const char *file, int line, const char *what, const char *why)
+{
+    fprintf(stderr, "%s:%d: %s: %s\n", file, line, what, why);
+    fflush(stderr);
+    /* Not exit(): other threads may be at work, and a failed check is not the place to test that. */
+    _Exit(1);
+}
+
+static CHECK_UNUSED void check_log(void *user, uint32_t level, const char *message)
+{
+    (void)user;
+    (void)level;
+    (void)message;
+}
+
+#define CHECK_STALE "log level 4711"
+
+/* Leaves a message that no call under test leaves, so that an old one is not taken for a new one. */
+static CHECK_UNUSED void check_forget(void)
+{
+    (void)detailflow_log_set(check_log, 4711, NULL);
+}
+
+static CHECK_UNUSED void check_status(const char *file, int line, const char *what, detailflow_status status,
+                                      detailflow_status wanted, const char *text)
+{
+    const char *message = detailflow_last_message();
+    if (status != wanted) {
+        fprintf(stderr, "%s (%s), wanted %s\n", detailflow_status_name(status),
+                status == DETAILFLOW_OK ? "no message" : message, detailflow_status_name(wanted));
+        check_failed(file, line, what, "another status");
+    }
+    if (wanted != DETAILFLOW_OK) {
+        if (message[0] == 0 || strncmp(message, CHECK_STALE, strlen(CHECK_STALE)) == 0) {
+            check_failed(file, line, what, "no message");
+        }
+        if (strstr(message, text) == NULL) {
+            fprintf(stderr, "\"%s\" is not in: %s\n", text, message);
+            check_failed(file, line, what, "another message");
+        }
+    }
+}
+
+static CHECK_UNUSED const char *check_bundle(int argc, char **argv)
+{
+    if (argc < 2) {
+        check_failed(__FILE__, __LINE__, argv[0], "the first argument is a bundle");
+    }
+    return argv[1];
+}
+
+/* Opens the bundle with `threads` threads. */
+static CHECK_UNUSED detailflow_model *check_open(const char *bundle, uint32_t threads)
+{
+    detailflow_model_options *options = NULL;
+    detailflow_model *model = NULL;
+    OK(detailflow_model_options_new(&options));
+    OK(detailflow_model_options_set_threads(options, threads));
+    OK(detailflow_model_open(bundle, options, &model));
+    detailflow_model_options_free(options);
+    CHECK(model != NULL);
+    return model;
+}
+
+static CHECK_UNUSED detailflow_model_info check_info(const detailflow_model *model)
+{
+    detailflow_model_info info;
+    memset(&info, 0, sizeof info);
+    info.struct_size = sizeof info;
+    OK(detailflow_model_get_info(model, &info));
+    return info;
+}
+
+static CHECK_UNUSED detailflow_progress check_progress(detailflow_generation *generation)
+{
+    detailflow_progress progress;
+    memset(&progress, 0, sizeof progress);
+    progress.struct_size = sizeof progress;
+    OK(detailflow_generation_get_progress(generation, &progress));
+    return progress;
+}
+
+/* A request for `count` pictures from `seed` on. */
+static CHECK_UNUSED detailflow_request *check_request(const detailflow_model *model, uint32_t count, uint64_t seed)
+{
+    detailflow_request *request = NULL;
+    OK(detailflow_request_new(model, &request));
+    OK(detailflow_request_set_count(request, count));
+    OK(detailflow_request_set_seed(request, seed));
+    return request;
+}
+
+/* The tokens of a picture, in memory that the caller frees. */
+static CHECK_UNUSED uint32_t *check_tokens(detailflow_generation *generation, uint32_t image, size_t *count)
+{
+    uint32_t *tokens;
+    size_t told = 0;
+    OK(detailflow_generation_tokens(generation, image, NULL, 0, &told));
+    tokens = (uint32_t *)malloc((told + 1) * sizeof *tokens);
+    CHECK(tokens != NULL);
+    OK(detailflow_generation_tokens(generation, image, tokens, told, count));
+    CHECK(*count == told);
+    return tokens;
+}
+
+/* The tokens of one picture of class 0 and this seed, drawn at once, in memory that the caller frees. */
+static CHECK_UNUSED uint32_t *check_draw(const detailflow_model *model, uint64_t seed, size_t *count)
+{
+    detailflow_request *request = check_request(model, 1, seed);
+    detailflow_generation *generation = NULL;
+    uint32_t *tokens;
+    OK(detailflow_generate(request, &generation));
+    tokens = check_tokens(generation, 0, count);
+    detailflow_generation_free(generation);
+    detailflow_request_free(request);
+    return tokens;
+}
+
+/* Pixels of `size` x `size` at `pixels`, rows without gaps. */
+static CHECK_UNUSED detailflow_image check_image(uint32_t format, uint32_t size, void *pixels, size_t capacity)
+{
+    detailflow_image image;
+    memset(&image, 0, sizeof image);
+    image.struct_size = sizeof image;
+    image.format = format;
+    image.width = size;
+    image.height = size;
+    image.pixels = pixels;
+    image.capacity = capacity;
+    return image;
+}
+
+static CHECK_UNUSED size_t check_pixel_bytes(uint32_t format)
+{
+    return format == DETAILFLOW_RGB8 ? 3 : format == DETAILFLOW_RGBA8 ? 4 : 16;
+}
+
+static CHECK_UNUSED double check_now(void)
+{
+    struct timespec now;
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static CHECK_UNUSED void check_sleep(double seconds)
+{
+    struct timespec time;
+    time.tv_sec = (time_t)seconds;
+    time.tv_nsec = (long)((seconds - (double)time.tv_sec) * 1e9);
+    nanosleep(&time, NULL);
+}
+
+/* A request whose first step takes a while (at least `seconds`, or as many pictures as are reasonable). */
+static CHECK_UNUSED detailflow_request *check_slow_request(const detailflow_model *model, double seconds)
+{
+    uint32_t count = 1;
+    size_t tokens;
+    /* The first run of anything takes longer. */
+    free(check_draw(model, 1, &tokens));
+    for (;;) {
+        detailflow_request *request = check_request(model, count, 1);
+        detailflow_generation *generation = NULL;
+        double begun, took;
+        OK(detailflow_generation_new(request, &generation));
+        begun = check_now();
+        OK(detailflow_generation_step(generation, NULL));
+        took = check_now() - begun;
+        detailflow_generation_free(generation);
+        if (took >= seconds || count >= 4096) {
+            return request;
+        }
+        detailflow_request_free(request);
+        count *= 2;
+    }
+}
+
+/* Flags between threads. */
+static CHECK_UNUSED int check_get(const int *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+}
+
+static CHECK_UNUSED void check_set(int *flag, int value)
+{
+    __atomic_store_n(flag, value, __ATOMIC_SEQ_CST);
+}
+
+/* Waits until the flag is set; fails after two minutes. */
+static CHECK_UNUSED void check_wait(const int *flag)
+{
+    double end = check_now() + 120;
+    while (!check_get(flag)) {
+        CHECK(check_now() < end);
+        check_sleep(0.0002);
+    }
+}
+
+#endif

@@ -1,0 +1,87 @@
+/* Every number and every layout of the header, pinned: sizes and places on 64-bit systems, values everywhere. C11. */
+#include <detailflow.h>
+
+#define PIN(constant, value) _Static_assert((constant) == (value), #constant " never changes")
+#define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "the size of " #type " never changes")
+#define PLACE(type, member, at)                                                                                    \
+    _Static_assert(offsetof(type, member) == (at), "the place of " #type "." #member " never changes")
+
+PIN(DETAILFLOW_ABI_VERSION, 1); /* Counts up with every addition: the one number here that may change. */
+
+PIN(DETAILFLOW_OK, 0);
+PIN(DETAILFLOW_INVALID_ARGUMENT, 1);
+PIN(DETAILFLOW_NOT_FOUND, 2);
+PIN(DETAILFLOW_BAD_BUNDLE, 3);
+PIN(DETAILFLOW_NO_RUNTIME, 4);
+PIN(DETAILFLOW_NO_DEVICE, 5);
+PIN(DETAILFLOW_OUT_OF_MEMORY, 6);
+PIN(DETAILFLOW_IO, 7);
+PIN(DETAILFLOW_BAD_FORMAT, 8);
+PIN(DETAILFLOW_CANCELLED, 9);
+PIN(DETAILFLOW_WRONG_STATE, 10);
+PIN(DETAILFLOW_BUSY, 11);
+PIN(DETAILFLOW_FAILED, 12);
+PIN(DETAILFLOW_INTERNAL, 13);
+
+PIN(DETAILFLOW_LOG_ERROR, 1);
+PIN(DETAILFLOW_LOG_WARNING, 2);
+PIN(DETAILFLOW_LOG_INFO, 3);
+PIN(DETAILFLOW_LOG_DEBUG, 4);
+
+PIN(DETAILFLOW_RGB8, 1);
+PIN(DETAILFLOW_RGBA8, 2);
+PIN(DETAILFLOW_RGBA32F, 3);
+
+SIZE(detailflow_status, 4);
+
+#if UINTPTR_MAX == UINT64_MAX
+
+SIZE(detailflow_image, 40);
+PLACE(detailflow_image, struct_size, 0);
+PLACE(detailflow_image, format, 4);
+PLACE(detailflow_image, width, 8);
+PLACE(detailflow_image, height, 12);
+PLACE(detailflow_image, stride, 16);
+PLACE(detailflow_image, pixels, 24);
+PLACE(detailflow_image, capacity, 32);
+
+SIZE(detailflow_model_info, 120);
+PLACE(detailflow_model_info, struct_size, 0);
+PLACE(detailflow_model_info, size, 4);
+PLACE(detailflow_model_info, channels, 8);
+PLACE(detailflow_model_info, tokens, 12);
+PLACE(detailflow_model_info, group, 16);
+PLACE(detailflow_model_info, causal, 20);
+PLACE(detailflow_model_info, codes, 24);
+PLACE(detailflow_model_info, bits, 28);
+PLACE(detailflow_model_info, class_count, 32);
+PLACE(detailflow_model_info, level_count, 36);
+PLACE(detailflow_model_info, guidance, 40);
+PLACE(detailflow_model_info, temperature, 44);
+PLACE(detailflow_model_info, top_p, 48);
+PLACE(detailflow_model_info, top_k, 52);
+PLACE(detailflow_model_info, gradual, 56);
+PLACE(detailflow_model_info, reserved, 60);
+PLACE(detailflow_model_info, name, 64);
+PLACE(detailflow_model_info, license, 72);
+PLACE(detailflow_model_info, tokenizer_id, 80);
+PLACE(detailflow_model_info, precision, 88);
+PLACE(detailflow_model_info, form, 96);
+PLACE(detailflow_model_info, device, 104);
+PLACE(detailflow_model_info, path, 112);
+
+#endif
+
+SIZE(detailflow_level, 16);
+PLACE(detailflow_level, struct_size, 0);
+PLACE(detailflow_level, size, 4);
+PLACE(detailflow_level, tokens, 8);
+PLACE(detailflow_level, reserved, 12);
+
+SIZE(detailflow_progress, 24);
+PLACE(detailflow_progress, struct_size, 0);
+PLACE(detailflow_progress, steps_done, 4);
+PLACE(detailflow_progress, steps_left, 8);
+PLACE(detailflow_progress, tokens, 12);
+PLACE(detailflow_progress, size, 16);
+PLACE(detailflow_progress, level, 20);

@@ -1,0 +1,197 @@
+/* NULL for every pointer of every function: INVALID_ARGUMENT, a message that names the pointer, outputs untouched. */
+#include "check.h"
+
+#define NAMES(call, name)                                                                                          \
+    do {                                                                                                           \
+        FAILS(call, DETAILFLOW_INVALID_ARGUMENT, "NULL");                                                          \
+        CHECK(strstr(detailflow_last_message(), name) != NULL);                                                    \
+    } while (0)
+
+/* Handles that nothing may write over. */
+static char marker;
+#define UNTOUCHED(type) ((type *)(void *)&marker)
+
+static void without_a_model(void)
+{
+    detailflow_runtime_options *runtime = NULL;
+    detailflow_model_options *options = NULL;
+    detailflow_model *model = UNTOUCHED(detailflow_model);
+    detailflow_request *request = UNTOUCHED(detailflow_request);
+    detailflow_generation *generation = UNTOUCHED(detailflow_generation);
+    detailflow_cancel *cancel = UNTOUCHED(detailflow_cancel);
+    detailflow_model_info info;
+    detailflow_level level;
+    detailflow_progress progress;
+    detailflow_image image;
+    const char *name = "name";
+    uint32_t number = 77;
+    uint32_t tokens[1] = {77};
+    size_t count = 77;
+    char buffer[4] = "abc";
+    unsigned char pixel[4] = {1, 2, 3, 4};
+
+    memset(&info, 0, sizeof info);
+    info.struct_size = sizeof info;
+    info.size = 77;
+    memset(&level, 0, sizeof level);
+    level.struct_size = sizeof level;
+    level.size = 77;
+    memset(&progress, 0, sizeof progress);
+    progress.struct_size = sizeof progress;
+    progress.size = 77;
+    image = check_image(DETAILFLOW_RGBA8, 1, pixel, sizeof pixel);
+
+    /* Without a handle there is nothing to free, and no message. */
+    detailflow_runtime_options_free(NULL);
+    detailflow_model_options_free(NULL);
+    detailflow_model_free(NULL);
+    detailflow_request_free(NULL);
+    detailflow_generation_free(NULL);
+    detailflow_cancel_free(NULL);
+    CHECK(detailflow_model_message(NULL, NULL, 0) == 0);
+    CHECK(detailflow_request_message(NULL, NULL, 0) == 0);
+    CHECK(detailflow_generation_message(NULL, NULL, 0) == 0);
+    CHECK(detailflow_model_message(NULL, buffer, sizeof buffer) == 0);
+    CHECK(detailflow_request_message(NULL, buffer, sizeof buffer) == 0);
+    CHECK(detailflow_generation_message(NULL, buffer, sizeof buffer) == 0);
+    CHECK(detailflow_last_message() != NULL);
+
+    OK(detailflow_log_set(NULL, 0, NULL));
+    OK(detailflow_log_set(NULL, 4711, NULL));
+
+    NAMES(detailflow_runtime_options_new(NULL), "options");
+    NAMES(detailflow_runtime_options_set_library(NULL, "x"), "options");
+    OK(detailflow_runtime_options_new(&runtime));
+    NAMES(detailflow_runtime_options_set_library(runtime, NULL), "library");
+    detailflow_runtime_options_free(runtime);
+
+    NAMES(detailflow_model_options_new(NULL), "options");
+    NAMES(detailflow_model_options_set_device(NULL, "cpu"), "options");
+    NAMES(detailflow_model_options_set_threads(NULL, 1), "options");
+    NAMES(detailflow_model_options_set_precision(NULL, "fp32"), "options");
+    NAMES(detailflow_model_options_set_form(NULL, "mha"), "options");
+    OK(detailflow_model_options_new(&options));
+    NAMES(detailflow_model_options_set_device(options, NULL), "device");
+    OK(detailflow_model_options_set_precision(options, NULL));
+    OK(detailflow_model_options_set_form(options, NULL));
+    detailflow_model_options_free(options);
+
+    NAMES(detailflow_model_open("x", NULL, NULL), "model");
+    NAMES(detailflow_model_open(NULL, NULL, NULL), "model");
+    NAMES(detailflow_model_get_info(NULL, &info), "model");
+    NAMES(detailflow_model_class_name(NULL, 0, &name), "model");
+    NAMES(detailflow_model_class_index(NULL, "x", &number), "model");
+    NAMES(detailflow_model_get_level(NULL, 0, &level), "model");
+    NAMES(detailflow_model_prefix_size(NULL, 1, &number), "model");
+    NAMES(detailflow_model_encode(NULL, &image, tokens, 1, &count), "model");
+    NAMES(detailflow_model_encode_file(NULL, "x.png", tokens, 1, &count), "model");
+    NAMES(detailflow_model_decode(NULL, tokens, 1, 0, &image), "model");
+
+    NAMES(detailflow_request_new(NULL, &request), "model");
+    NAMES(detailflow_request_set_count(NULL, 1), "request");
+    NAMES(detailflow_request_set_class(NULL, 0), "request");
+    NAMES(detailflow_request_set_seed(NULL, 0), "request");
+    NAMES(detailflow_request_set_image(NULL, 0, 0, 0), "request");
+    NAMES(detailflow_request_set_guidance(NULL, 1), "request");
+    NAMES(detailflow_request_set_gradual(NULL, 0), "request");
+    NAMES(detailflow_request_set_temperature(NULL, 1), "request");
+    NAMES(detailflow_request_set_top_k(NULL, 0), "request");
+    NAMES(detailflow_request_set_top_p(NULL, 1), "request");
+    NAMES(detailflow_request_set_level(NULL, 0), "request");
+
+    NAMES(detailflow_generate(NULL, &generation), "request");
+    NAMES(detailflow_generation_new(NULL, &generation), "request");
+    NAMES(detailflow_generation_step(NULL, &progress), "generation");
+    NAMES(detailflow_generation_step(NULL, NULL), "generation");
+    NAMES(detailflow_generation_get_progress(NULL, &progress), "generation");
+    NAMES(detailflow_generation_tokens(NULL, 0, tokens, 1, &count), "generation");
+    NAMES(detailflow_generation_image(NULL, 0, &image), "generation");
+    NAMES(detailflow_generation_save(NULL, 0, "x.png"), "generation");
+    NAMES(detailflow_generation_cancel_handle(NULL, &cancel), "generation");
+    NAMES(detailflow_cancel_trigger(NULL), "cancel");
+
+    NAMES(detailflow_image_save(NULL, "x.png"), "image");
+    NAMES(detailflow_image_save(&image, NULL), "path");
+    image.pixels = NULL;
+    NAMES(detailflow_image_save(&image, "x.png"), "pixels");
+
+    CHECK(model == UNTOUCHED(detailflow_model));
+    CHECK(request == UNTOUCHED(detailflow_request));
+    CHECK(generation == UNTOUCHED(detailflow_generation));
+    CHECK(cancel == UNTOUCHED(detailflow_cancel));
+    CHECK(info.size == 77 && info.struct_size == sizeof info);
+    CHECK(level.size == 77 && level.struct_size == sizeof level);
+    CHECK(progress.size == 77 && progress.struct_size == sizeof progress);
+    CHECK(number == 77 && tokens[0] == 77 && count == 77);
+    CHECK(strcmp(name, "name") == 0 && strcmp(buffer, "abc") == 0);
+    CHECK(pixel[0] == 1 && pixel[3] == 4);
+}
+
+static void with_a_model(detailflow_model *model)
+{
+    detailflow_request *request = NULL;
+    detailflow_generation *generation = NULL;
+    detailflow_image image;
+    uint32_t number = 77;
+    uint32_t token[1] = {0};
+    size_t count = 77;
+    unsigned char pixel[4] = {1, 2, 3, 4};
+
+    NAMES(detailflow_model_get_info(model, NULL), "info");
+    NAMES(detailflow_model_class_name(model, 0, NULL), "name");
+    NAMES(detailflow_model_class_index(model, NULL, &number), "name");
+    NAMES(detailflow_model_class_index(model, "x", NULL), "index");
+    NAMES(detailflow_model_get_level(model, 0, NULL), "level");
+    NAMES(detailflow_model_prefix_size(model, 1, NULL), "size");
+    CHECK(detailflow_model_message(model, NULL, 0) > 0);
+
+    image = check_image(DETAILFLOW_RGBA8, 1, pixel, sizeof pixel);
+    NAMES(detailflow_model_encode(model, NULL, token, 1, &count), "image");
+    NAMES(detailflow_model_encode(model, &image, NULL, 1, &count), "tokens");
+    NAMES(detailflow_model_encode(model, &image, NULL, 0, NULL), "count");
+    NAMES(detailflow_model_encode_file(model, NULL, token, 1, &count), "path");
+    NAMES(detailflow_model_encode_file(model, "x.png", NULL, 1, &count), "tokens");
+    NAMES(detailflow_model_encode_file(model, "x.png", NULL, 0, NULL), "count");
+    NAMES(detailflow_model_decode(model, NULL, 1, 0, &image), "tokens");
+    NAMES(detailflow_model_decode(model, token, 1, 0, NULL), "image");
+    OK(detailflow_model_prefix_size(model, 1, &number));
+    image = check_image(DETAILFLOW_RGBA8, number, NULL, (size_t)4 * number * number);
+    NAMES(detailflow_model_decode(model, token, 1, 0, &image), "pixels");
+    NAMES(detailflow_model_encode(model, &image, token, 1, &count), "pixels");
+
+    NAMES(detailflow_request_new(model, NULL), "request");
+    OK(detailflow_request_new(model, &request));
+    NAMES(detailflow_generate(request, NULL), "generation");
+    NAMES(detailflow_generation_new(request, NULL), "generation");
+    CHECK(detailflow_request_message(request, NULL, 0) == 0);
+
+    OK(detailflow_generation_new(request, &generation));
+    NAMES(detailflow_generation_get_progress(generation, NULL), "progress");
+    NAMES(detailflow_generation_tokens(generation, 0, NULL, 1, &count), "tokens");
+    NAMES(detailflow_generation_tokens(generation, 0, token, 1, NULL), "count");
+    NAMES(detailflow_generation_image(generation, 0, NULL), "image");
+    NAMES(detailflow_generation_save(generation, 0, NULL), "path");
+    NAMES(detailflow_generation_cancel_handle(generation, NULL), "cancel");
+    CHECK(count == 77 && token[0] == 0);
+    CHECK(check_progress(generation).steps_done == 0);
+    OK(detailflow_generation_step(generation, NULL));
+    number = check_progress(generation).size;
+    image = check_image(DETAILFLOW_RGB8, number, NULL, (size_t)3 * number * number);
+    NAMES(detailflow_generation_image(generation, 0, &image), "pixels");
+    CHECK(detailflow_generation_message(generation, NULL, 0) > 0);
+
+    detailflow_generation_free(generation);
+    detailflow_request_free(request);
+}
+
+int main(int argc, char **argv)
+{
+    detailflow_model *model;
+    const char *bundle = check_bundle(argc, argv);
+    CHECK(detailflow_last_message()[0] == 0);
+    without_a_model();
+    model = check_open(bundle, 1);
+    with_a_model(model);
+    detailflow_model_free(model);
+    return 0;
+}

@@ -1,0 +1,481 @@
+//! The C programs of `tests/c` and `examples/c`, compiled as strictly as a compiler can be told, and run plain, under
+//! the address and undefined-behaviour sanitizers, and under valgrind.
+//!
+//! They test with the bundle `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names. Everything that is not
+//! ours (the sanitizers themselves, valgrind, strace) is first shown to work: a check that cannot fail checks nothing.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The folder of the libraries that were built together with this test: its own. `target/release` itself holds what
+/// the last `cargo build` left there, which may be older.
+fn libraries() -> PathBuf {
+    let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    for name in ["libdetailflow.so", "libdetailflow.a"] {
+        assert!(folder.join(name).is_file(), "{} was not built together with this test", folder.join(name).display());
+    }
+    folder
+}
+
+fn bundle() -> PathBuf {
+    let bundle = std::env::var_os("DETAILFLOW_TEST_BUNDLE").map_or(root().join("tests/data/small"), PathBuf::from);
+    assert!(bundle.join("detailflow.json").is_file(), "no bundle to test with at {}", bundle.display());
+    bundle
+}
+
+fn runtime() -> PathBuf {
+    let path =
+        std::env::var_os("ORT_DYLIB_PATH").map_or(root().join("target/runtime/libonnxruntime.so"), PathBuf::from);
+    assert!(path.is_file(), "there is no ONNX Runtime at {}: run `make` once, it fetches one", path.display());
+    path.canonicalize().unwrap()
+}
+
+/// A program that is not ours, by the name of the Debian package that has it.
+fn needed(program: &str, package: &str) -> Command {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(found.is_ok(), "{program} is missing: install the package {package} (apt-get install {package})");
+    Command::new(program)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Plain,
+    Cpp,
+    Sanitized,
+    Valgrind,
+}
+
+const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-g"];
+
+fn compile(source: &Path, program: &Path, mode: Mode) {
+    let mut command = match mode {
+        Mode::Cpp => {
+            let mut command = Command::new("g++");
+            command.args(["-std=c++17", "-x", "c++"]);
+            command
+        }
+        _ => {
+            let mut command = Command::new("cc");
+            command.arg("-std=c99");
+            command
+        }
+    };
+    command.args(STRICT);
+    if mode == Mode::Sanitized {
+        command.args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]);
+    }
+    command.arg("-I").arg(root().join("include")).arg("-I").arg(root().join("tests/c")).arg(source);
+    command
+        .args(["-x", "none"])
+        .arg("-L")
+        .arg(libraries())
+        .args(["-ldetailflow", "-lm", "-lpthread", "-o"])
+        .arg(program);
+    let output = command.output().unwrap_or_else(|error| panic!("a C compiler is needed: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", text(&output));
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Runs to the end or to the limit, which is a failure.
+fn run(mut command: Command, limit: Duration) -> Output {
+    let begun = Instant::now();
+    // Through files: a pipe that nobody reads stops a program that says much.
+    let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().unwrap())
+        .stderr(err.try_clone().unwrap())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut read = |status| {
+        use std::io::{Read, Seek};
+        let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
+        out.rewind().and_then(|()| out.read_to_end(&mut output.stdout)).unwrap();
+        err.rewind().and_then(|()| err.read_to_end(&mut output.stderr)).unwrap();
+        output
+    };
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return read(status);
+        }
+        if begun.elapsed() > limit {
+            child.kill().unwrap();
+            let output = read(child.wait().unwrap());
+            panic!("{command:?} did not end within {limit:?}\n{}", text(&output));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A program, compiled in a folder of its own, which is also where it runs.
+struct Program {
+    folder: TempDir,
+    name: String,
+    mode: Mode,
+}
+
+impl Program {
+    fn new(name: &str, mode: Mode) -> Self {
+        Self::from(&root().join(format!("tests/c/{name}.c")), name, mode)
+    }
+
+    fn from(source: &Path, name: &str, mode: Mode) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        compile(source, &folder.path().join(name), mode);
+        Self { folder, name: name.to_owned(), mode }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let path = self.folder.path().join(&self.name);
+        let mut command = match self.mode {
+            Mode::Valgrind => {
+                let mut command = needed("valgrind", "valgrind");
+                command
+                    .args(["-q", "--error-exitcode=99", "--leak-check=full"])
+                    .args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+                    // One thread runs at a time; without this one of two that wait for each other may starve.
+                    .arg("--fair-sched=yes")
+                    .arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display()))
+                    .arg(path);
+                command
+            }
+            _ => Command::new(path),
+        };
+        if self.mode == Mode::Sanitized {
+            command.env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=98:allocator_may_return_null=1");
+            command.env("UBSAN_OPTIONS", "print_stacktrace=1:exitcode=98");
+            let suppressions = root().join("tests/c/lsan.supp");
+            command.env("LSAN_OPTIONS", format!("suppressions={}:print_suppressions=0", suppressions.display()));
+        }
+        command
+            .args(arguments)
+            .env("LD_LIBRARY_PATH", libraries())
+            .env("ORT_DYLIB_PATH", runtime())
+            .env_remove("DETAILFLOW_BUNDLE")
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs it with the bundle and more arguments; it must end with 0.
+    fn passes(&self, arguments: &[&str], limit: u64) {
+        let bundle = bundle();
+        let mut all = vec![bundle.to_str().unwrap()];
+        all.extend_from_slice(arguments);
+        let output = run(self.command(&all), Duration::from_secs(limit));
+        assert!(output.status.success(), "{} {all:?}: {}\n{}", self.name, output.status, text(&output));
+    }
+}
+
+/// A test for each program and mode, so that a failure has a name.
+macro_rules! programs {
+    ($($test:ident: $name:literal $mode:ident $arguments:expr;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                Program::new($name, Mode::$mode).passes(&$arguments, 100);
+            }
+        )*
+    };
+}
+
+programs! {
+    null_plain: "null" Plain [];
+    null_cpp: "null" Cpp [];
+    null_sanitized: "null" Sanitized [];
+    null_valgrind: "null" Valgrind [];
+    errors_plain: "errors" Plain [];
+    errors_sanitized: "errors" Sanitized [];
+    errors_valgrind: "errors" Valgrind [];
+    draw_plain: "draw" Plain [];
+    draw_sanitized: "draw" Sanitized [];
+    draw_valgrind: "draw" Valgrind [];
+    order_plain: "order" Plain [];
+    order_sanitized: "order" Sanitized [];
+    order_valgrind: "order" Valgrind ["few"];
+    cancel_plain: "cancel" Plain [];
+    cancel_sanitized: "cancel" Sanitized [];
+    cancel_valgrind: "cancel" Valgrind [];
+    busy_plain: "busy" Plain [];
+    busy_sanitized: "busy" Sanitized [];
+    busy_valgrind: "busy" Valgrind [];
+    oom_plain: "oom" Plain [];
+    oom_sanitized: "oom" Sanitized ["nolimit"];
+}
+
+/// A race: many times each, and none may crash, hang or say anything but 0.
+#[test]
+fn exit_in_flight_plain() {
+    let program = Program::new("exit_in_flight", Mode::Plain);
+    for how in ["exit", "return", "thread", "orphans", "late", "join"] {
+        for _ in 0..10 {
+            program.passes(&[how], 30);
+        }
+    }
+}
+
+#[test]
+fn exit_in_flight_sanitized() {
+    let program = Program::new("exit_in_flight", Mode::Sanitized);
+    // What threads hold at that moment is no leak.
+    for how in ["exit", "return", "thread", "orphans", "late", "join"] {
+        let mut command = program.command(&[bundle().to_str().unwrap(), how]);
+        command.env("ASAN_OPTIONS", "detect_leaks=0:exitcode=98");
+        let output = run(command, Duration::from_secs(60));
+        assert!(output.status.success(), "exit_in_flight {how}: {}\n{}", output.status, text(&output));
+    }
+}
+
+#[test]
+fn runtime_plain() {
+    runtime_cases(Mode::Plain);
+}
+
+#[test]
+fn runtime_sanitized() {
+    runtime_cases(Mode::Sanitized);
+}
+
+fn runtime_cases(mode: Mode) {
+    let program = Program::new("runtime", mode);
+    let (runtime, foreign) = (runtime(), libraries().join("libdetailflow.so"));
+    for case in ["text", "foreign", "missing", "environment", "second"] {
+        program.passes(&[case, runtime.to_str().unwrap(), foreign.to_str().unwrap()], 60);
+    }
+}
+
+/// A library that stands alone, with nothing beside it: what is said when there is no ONNX Runtime.
+#[test]
+fn no_runtime_is_said_with_every_place_and_the_way_out() {
+    let program = Program::new("runtime", Mode::Plain);
+    let alone = tempfile::tempdir().unwrap();
+    let library = alone.path().join("libdetailflow.so");
+    std::fs::copy(libraries().join("libdetailflow.so"), &library).unwrap();
+    let (bundle, runtime) = (bundle(), runtime());
+    let arguments = [&bundle, Path::new("nowhere"), &runtime, &library].map(|path| path.to_str().unwrap());
+    let mut command = program.command(&arguments);
+    command.env("LD_LIBRARY_PATH", alone.path());
+    let output = run(command, Duration::from_secs(60));
+    assert!(output.status.success(), "runtime nowhere: {}\n{}", output.status, text(&output));
+}
+
+// --- The checkers check ---
+
+fn faulty(body: &str, mode: Mode) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("faulty.c");
+    let code = format!(
+        "#include \"check.h\"\nint main(int argc, char **argv)\n{{\n    char *volatile memory = (char *)malloc(8);\n    \
+         (void)argc;\n    (void)argv;\n    CHECK(memory != NULL && detailflow_abi_version() > 0);\n{body}\n    return 0;\n}}\n"
+    );
+    std::fs::write(&source, code).unwrap();
+    let program = Program::from(&source, "faulty", mode);
+    run(program.command(&[]), Duration::from_secs(60))
+}
+
+const OVERFLOW: &str = "    memory[7 + argc] = 1;\n    free(memory);";
+const LEAK: &str = "    memory = NULL;";
+const SIGNED_OVERFLOW: &str = "    argc += 2147483646;\n    memory[0] = (char)argc;\n    argc++;\n    free(memory);";
+
+#[test]
+fn the_sanitizers_are_on() {
+    for (body, report) in [
+        (OVERFLOW, "heap-buffer-overflow"),
+        (LEAK, "detected memory leaks"),
+        (SIGNED_OVERFLOW, "signed integer overflow"),
+    ] {
+        let output = faulty(body, Mode::Sanitized);
+        let text = text(&output);
+        assert!(!output.status.success() && text.contains(report), "no {report}: {}\n{text}", output.status);
+    }
+    assert!(faulty("    free(memory);", Mode::Sanitized).status.success());
+}
+
+#[test]
+fn valgrind_is_on() {
+    for (body, report) in [(OVERFLOW, "Invalid write of size 1"), (LEAK, "definitely lost")] {
+        let output = faulty(body, Mode::Valgrind);
+        let text = text(&output);
+        assert!(output.status.code() == Some(99) && text.contains(report), "no {report}: {}\n{text}", output.status);
+    }
+    assert!(faulty("    free(memory);", Mode::Valgrind).status.success());
+}
+
+/// Each suppression names a frame of ONNX Runtime or of the dynamic linker, so that none can hide a fault of ours.
+#[test]
+fn suppressions_are_limited_to_others() {
+    let read = |name: &str| std::fs::read_to_string(root().join("tests/c").join(name)).unwrap();
+    let valgrind = read("valgrind.supp");
+    let entries: Vec<&str> = valgrind.split('{').skip(1).collect();
+    assert!(!entries.is_empty());
+    for entry in entries {
+        let frames: Vec<&str> = entry.lines().map(str::trim).filter(|line| line.starts_with("obj:")).collect();
+        assert!(!frames.is_empty(), "a suppression without an object:{entry}");
+        for frame in frames {
+            assert!(["obj:*/libonnxruntime.so*", "obj:*/ld-linux*.so*"].contains(&frame), "{frame}");
+        }
+        assert!(!entry.lines().any(|line| line.trim() == "..."), "a suppression with any frames:{entry}");
+    }
+    for line in read("lsan.supp").lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        assert_eq!(line, "leak:libonnxruntime.so");
+    }
+}
+
+// --- The example ---
+
+/// The line of the README, with the libraries of this build.
+fn build_example(folder: &Path, more: &[&str]) {
+    let output = Command::new("cc")
+        .args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Iinclude", "examples/c/generate.c"])
+        .args(more)
+        .args(["-lm", "-o"])
+        .arg(folder.join("generate"))
+        .current_dir(root())
+        .output()
+        .unwrap_or_else(|error| panic!("a C compiler is needed: {error}"));
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// Nothing is set: the library finds ONNX Runtime and the bundle by itself, as it must on a fresh machine. A target
+/// folder outside the checkout has neither beside it, and is told.
+fn example_environment(command: &mut Command, program_folder: &Path) {
+    command.env_remove("DETAILFLOW_BUNDLE").env_remove("ORT_DYLIB_PATH").env_remove("LD_LIBRARY_PATH");
+    let finds_itself = program_folder.starts_with(root());
+    if !finds_itself {
+        command.env("ORT_DYLIB_PATH", runtime()).env("DETAILFLOW_BUNDLE", root().join("onnx/bundles/sprites"));
+    }
+}
+
+fn is_a_picture(path: &Path) {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.len() > 100, "{} is no PNG", path.display());
+}
+
+#[test]
+fn the_example_builds_and_draws() {
+    let source = std::fs::read_to_string(root().join("examples/c/generate.c")).unwrap();
+    assert!(source.lines().count() < 80, "examples/c/generate.c has {} lines", source.lines().count());
+    let folder = tempfile::tempdir().unwrap();
+    build_example(folder.path(), &[&format!("-L{}", libraries().display()), "-ldetailflow"]);
+    let mut command = Command::new(folder.path().join("generate"));
+    example_environment(&mut command, &libraries());
+    command.env("LD_LIBRARY_PATH", libraries()).current_dir(folder.path());
+    let output = run(command, Duration::from_secs(60));
+    assert!(output.status.success(), "{}", text(&output));
+    is_a_picture(&folder.path().join("sprite.png"));
+    assert!(output.stderr.is_empty(), "{}", text(&output));
+
+    // Every error is printed, with its name, and ends with 1.
+    let mut command = Command::new(folder.path().join("generate"));
+    command.env("LD_LIBRARY_PATH", libraries()).env("DETAILFLOW_BUNDLE", "/there/is/none").env_remove("ORT_DYLIB_PATH");
+    command.current_dir(folder.path());
+    let output = run(command, Duration::from_secs(60));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("DETAILFLOW_NOT_FOUND") && text(&output).contains("/there/is/none"));
+}
+
+/// The static library links with what the system has, and draws. Its program must find things by itself too, so it is
+/// given them by the environment: it stands in a folder of its own.
+#[test]
+fn the_example_links_statically() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = libraries().join("libdetailflow.a");
+    build_example(folder.path(), &[library.to_str().unwrap(), "-ldl", "-lpthread", "-lgcc_s"]);
+    let mut command = Command::new(folder.path().join("generate"));
+    example_environment(&mut command, folder.path());
+    command.current_dir(folder.path());
+    let output = run(command, Duration::from_secs(60));
+    assert!(output.status.success(), "{}", text(&output));
+    is_a_picture(&folder.path().join("sprite.png"));
+}
+
+/// No socket, and no file but those that were named: the bundle, the runtime, the picture, and what the system's linker
+/// and ONNX Runtime's look at the processor read.
+#[test]
+fn the_example_opens_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, work, log) = (folder.path().join("home"), folder.path().join("work"), folder.path().join("log"));
+    std::fs::create_dir(&home).unwrap();
+    std::fs::create_dir(&work).unwrap();
+    build_example(folder.path(), &[&format!("-L{}", libraries().display()), "-ldetailflow"]);
+    let mut command = needed("strace", "strace");
+    command.args(["-f", "-y", "-s", "4096", "-e", "trace=%network,%file", "-o"]).arg(&log);
+    command.arg(folder.path().join("generate"));
+    example_environment(&mut command, &libraries());
+    command.env("LD_LIBRARY_PATH", libraries()).env("HOME", &home).env("TMPDIR", &home).current_dir(&work);
+    for name in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+        command.env_remove(name);
+    }
+    let output = run(command, Duration::from_secs(100));
+    assert!(output.status.success(), "{}", text(&output));
+
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("detailflow.json") && log.contains("sprite.png"), "strace saw nothing:\n{log}");
+    let network = ["socket(", "connect(", "bind(", "sendto(", "sendmsg(", "socketpair("];
+    let calls: Vec<&str> = log.lines().filter(|line| network.iter().any(|call| line.contains(call))).collect();
+    assert!(calls.is_empty(), "network: {calls:#?}");
+
+    let bundle = root().join("onnx/bundles/sprites");
+    let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
+    for line in log.lines() {
+        let Some((call, rest)) = line.split_once('(') else { continue };
+        let call = call.split_whitespace().last().unwrap_or_default();
+        // What is not there was not read; looking for it is a search.
+        let failed = line.contains(" = -1 ");
+        let changes = ["mkdir", "rename", "unlink", "symlink", "link", "chmod", "chown", "truncate", "mknod", "utime"];
+        let opens = ["open", "openat", "openat2", "creat"];
+        let path = rest.split('"').nth(1).unwrap_or_default();
+        let path = if path.starts_with('/') { PathBuf::from(path) } else { work.join(path) };
+        if changes.iter().any(|change| call.starts_with(change))
+            || call == "creat"
+            || (opens.contains(&call) && ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| rest.contains(flag)))
+        {
+            written.insert(path);
+        } else if opens.contains(&call) && !failed {
+            read.insert(path);
+        }
+    }
+    println!("read: {read:#?}\nwritten: {written:#?}");
+    let strangers: Vec<_> = written.iter().filter(|path| path.parent() != Some(&*work)).collect();
+    assert!(strangers.is_empty(), "written: {strangers:#?}");
+
+    let allowed = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let system_library = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].iter().any(|lib| path.starts_with(lib))
+            && (name.ends_with(".so") || name.contains(".so."));
+        system_library
+            || path == Path::new("/etc/ld.so.cache")
+            || resolved == libraries().join("libdetailflow.so")
+            || resolved == runtime()
+            || resolved.starts_with(&bundle)
+            // ONNX Runtime, while it is loaded: how many processors there are and what they can do, which devices are on
+            // the bus, and the time zone for its log.
+            || path == Path::new("/proc/cpuinfo")
+            || path.starts_with("/sys/devices/system/cpu")
+            || path == Path::new("/sys/bus/pci/devices")
+            || (path.starts_with("/sys/bus/pci/devices") && ["class", "vendor", "device"].contains(&&*name))
+            || path == Path::new("/etc/localtime")
+            // Rust's start on the main thread, and its count of processors.
+            || ["/proc/self/maps", "/proc/self/cgroup", "/proc/self/mountinfo"].iter().any(|file| path == Path::new(file))
+    };
+    let strangers: Vec<_> = read.iter().filter(|path| !allowed(path)).collect();
+    assert!(strangers.is_empty(), "opened: {strangers:#?}");
+
+    let left =
+        |folder: &Path| -> Vec<_> { std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect() };
+    assert!(left(&home).is_empty(), "in HOME: {:?}", left(&home));
+    assert_eq!(left(&work), ["sprite.png"]);
+}
