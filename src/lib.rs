@@ -19,8 +19,8 @@
 //! The rooms, in the order in which data flows:
 //!
 //! - [`bundle`]: a model on disk; its manifest read, its files checked.
-//! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, guidance over
-//! the steps, memory.
+//! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, guidance,
+//!   memory.
 //! - `runtime`: the only room that knows ONNX Runtime: find it, compile graphs, keep keys and values.
 //! - `model`: a bundle with its graphs compiled; shared.
 //! - `request`: what to draw; checked as it is set.
@@ -29,12 +29,13 @@
 //! - `tokenizer`: pictures to tokens and back.
 //! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, and picture files.
 //! - [`tokens`]: token files.
-//! - [`log`]: messages for whoever embeds us.
+//! - `error`, `files`, [`log`]: one error for all, files that appear whole, messages for whoever embeds us.
 //! - [`ffi`]: the C contract, and with `runtime::sys` the only unsafe code.
 
 pub mod bundle;
 mod error;
 pub mod ffi;
+mod files;
 mod generation;
 pub mod log;
 mod model;

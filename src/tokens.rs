@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
-use crate::pixels::write_file;
+use crate::files::write_file;
 
 const FORMAT: u32 = 1;
 

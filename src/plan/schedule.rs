@@ -32,7 +32,8 @@ impl Schedule {
 
     /// The step that follows when `tokens` tokens are drawn, or none when that is all.
     pub fn after(&self, tokens: usize) -> Option<Step> {
-        (tokens < self.target).then(|| Step { start: tokens, query: if tokens < self.causal { 1 } else { self.group } })
+        let query = if tokens < self.causal { 1 } else { self.group };
+        (tokens < self.target).then_some(Step { start: tokens, query })
     }
 
     /// How many steps are left when `tokens` tokens are drawn.

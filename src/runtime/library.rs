@@ -65,12 +65,6 @@ pub(super) fn environment() -> Result<&'static Environment> {
     load(None).map(|loaded| &loaded.environment)
 }
 
-/// `major.minor` of a version, (0, 0) where it cannot be read.
-pub(crate) fn major_minor(version: &str) -> (u32, u32) {
-    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
 fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     let _one_at_a_time = LOADING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(loaded) = LOADED.get() {
@@ -174,16 +168,4 @@ fn existing(path: &Path, named_by: &str) -> Result<PathBuf> {
 
 fn absolute(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(|error| Error::io("cannot read", path, error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions() {
-        assert_eq!(major_minor("1.32.0"), (1, 32));
-        assert_eq!(major_minor("1.9"), (1, 9));
-        assert_eq!(major_minor("soup"), (0, 0));
-    }
 }

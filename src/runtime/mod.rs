@@ -11,7 +11,6 @@ mod sys;
 pub(crate) use cache::Cache;
 pub use device::Device;
 pub(crate) use graph::{Dim, Graph, GraphOptions, Interrupt, Port};
-pub(crate) use library::major_minor;
 pub use library::{Library, init, library};
 pub(crate) use sys::anchors;
 
@@ -27,6 +26,12 @@ fn failed<R>(what: &str, error: ort::Error<R>) -> Error {
     Error::Failed { graph: what.to_owned(), reason: text.to_owned() }
 }
 
+/// `major.minor` of a version, (0, 0) where it cannot be read.
+pub(crate) fn major_minor(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// The size in ONNX Runtime's "Failed to allocate memory for requested buffer of size N", 0 when it names none.
 fn requested_bytes(text: &str) -> u64 {
     let digits = text.rsplit("of size").next().unwrap_or_default().trim_start();
@@ -36,6 +41,13 @@ fn requested_bytes(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn versions() {
+        assert_eq!(super::major_minor("1.32.0"), (1, 32));
+        assert_eq!(super::major_minor("1.9"), (1, 9));
+        assert_eq!(super::major_minor("soup"), (0, 0));
+    }
+
     #[test]
     fn the_size_of_a_failed_allocation_is_read() {
         assert_eq!(super::requested_bytes("x Failed to allocate memory for requested buffer of size 4096\n"), 4096);

@@ -74,7 +74,7 @@ pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
         }
         let version = CStr::from_ptr(((*base).GetVersionString)() as *const c_char).to_string_lossy().into_owned();
         // Asking a too old library for a newer API makes it print to stderr: look at the version first.
-        let (major, minor) = super::library::major_minor(&version);
+        let (major, minor) = super::major_minor(&version);
         let api = (major, minor) >= (1, least_minor) && !((*base).GetApi)(least_minor).is_null();
         (version, api)
     };
@@ -130,8 +130,7 @@ pub(super) fn physical_memory() -> Option<u64> {
     // SAFETY: an all-zero sysinfo is valid and sysinfo fills it.
     unsafe {
         let mut info: libc::sysinfo = std::mem::zeroed();
-        (libc::sysinfo(&mut info) == 0)
-            .then(|| u64::from(info.totalram as u64).saturating_mul(u64::from(info.mem_unit.max(1))))
+        (libc::sysinfo(&mut info) == 0).then(|| (info.totalram as u64).saturating_mul(u64::from(info.mem_unit.max(1))))
     }
 }
 

@@ -126,13 +126,13 @@ mod tests {
     fn drawn_frequencies_follow_the_softmax() {
         let logits: Vec<f32> = [1.0f32, 2.0, 4.0, 8.0, 1.0].iter().map(|x| x.ln()).collect();
         let mut sampler = Sampler::default();
-        let mut counts = [0; 5];
+        let mut counts = [0i32; 5];
         for position in 0..16_000 {
             let at = sampler.draw(PLAIN, &logits, None, uniform(7, position)).unwrap();
             counts[at as usize] += 1;
         }
         for (count, expected) in counts.iter().zip([1000, 2000, 4000, 8000, 1000]) {
-            assert!((count - expected as i32).abs() < 250, "{counts:?}");
+            assert!((count - expected).abs() < 250, "{counts:?}");
         }
     }
 

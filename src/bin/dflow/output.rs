@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use detailflow::{Error, Image};
 
 use crate::Failure;
-use crate::sheet;
-
-/// Class and seed of a picture, where it has them.
-pub type Label = (Option<String>, Option<u64>);
+use crate::sheet::{self, Label};
 
 /// What was planned before the work began, so that a mistake shows at once and not after it.
 pub struct Output {

@@ -6,7 +6,6 @@ use detailflow::{Error, Image, PixelFormat, pixels};
 use font8x8::UnicodeFonts;
 
 use crate::Failure;
-use crate::output::Label;
 
 /// Pictures smaller than this are enlarged, each pixel to a square.
 const LEAST_CELL: usize = 64;
@@ -19,6 +18,9 @@ const LETTER: usize = 8;
 const WIDEST: usize = 16;
 const BACKGROUND: [u8; 3] = [34, 34, 40];
 const INK: [u8; 3] = [200, 200, 208];
+
+/// Class and seed of a picture, where it has them.
+pub type Label = (Option<String>, Option<u64>);
 
 struct Canvas {
     width: usize,
