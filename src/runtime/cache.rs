@@ -58,8 +58,7 @@ impl Cache {
             .fold(0, u64::saturating_add);
         let bytes = shape.bytes(rows).saturating_add(logits);
         let what = format!("keys and values of {rows} rows");
-        // The system promises memory that it does not have and kills whoever uses it: refuse what can never fit.
-        if sys::physical_memory().is_some_and(|memory| bytes > memory) {
+        if !sys::memory_suffices(bytes) {
             return Err(Error::OutOfMemory { what, bytes });
         }
         library::environment()?;

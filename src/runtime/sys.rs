@@ -124,17 +124,30 @@ pub(super) fn find_by_system(_name: &str) -> Option<PathBuf> {
     None
 }
 
-/// Bytes of memory in this machine, or none where that cannot be told without opening a file.
+/// Whether `bytes` of memory can be had at all. The system promises memory that it does not have and then kills
+/// whoever uses it, so what cannot fit is refused before. Small amounts are not looked up: then this opens no file.
 #[cfg(target_os = "linux")]
-pub(super) fn physical_memory() -> Option<u64> {
+pub(super) fn memory_suffices(bytes: u64) -> bool {
     // SAFETY: an all-zero sysinfo is valid and sysinfo fills it.
-    unsafe {
+    let total = unsafe {
         let mut info: libc::sysinfo = std::mem::zeroed();
-        (libc::sysinfo(&mut info) == 0).then(|| (info.totalram as u64).saturating_mul(u64::from(info.mem_unit.max(1))))
-    }
+        if libc::sysinfo(&mut info) != 0 {
+            return true;
+        }
+        (info.totalram as u64).saturating_mul(u64::from(info.mem_unit.max(1)))
+    };
+    bytes <= total / 8 || bytes <= available_memory().unwrap_or(total)
+}
+
+/// What the kernel thinks can be used without swapping: free memory and caches that it would give up.
+#[cfg(target_os = "linux")]
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn physical_memory() -> Option<u64> {
-    None
+pub(super) fn memory_suffices(_bytes: u64) -> bool {
+    true
 }
