@@ -79,9 +79,10 @@ class Builder:
     def shape(self, *parts):
         """A shape from numbers and from names of shape tensors. Equal shapes are one node."""
         if parts not in self._shapes:
-            named = [p if isinstance(p, str) else self.const([p]) for p in parts]
-            whole = all(isinstance(p, int) for p in parts)
-            self._shapes[parts] = self.const(parts) if whole else self.op("Concat", *named, axis=0)
+            if all(isinstance(p, int) for p in parts):
+                self._shapes[parts] = self.const(parts)
+            else:
+                self._shapes[parts] = self.op("Concat", *[p if isinstance(p, str) else self.const([p]) for p in parts], axis=0)
         return self._shapes[parts]
 
     def reshape(self, x, *parts, out=None):

@@ -25,6 +25,12 @@ def session(path, threads=None, spinning=None):
         raise Refused(f"{path}: ONNX Runtime does not load it ({str(error).splitlines()[0]})") from None
 
 
+def runs_here(variant):
+    """Whether the installed ONNX Runtime is new enough for a variant."""
+    have, need = (tuple(int(n) for n in version.split(".")[:2]) for version in (ort.__version__, variant["min_runtime"]))
+    return have >= need
+
+
 class Bundle:
     """One variant of a bundle. `content` is the manifest, `variant` one of its variants."""
 

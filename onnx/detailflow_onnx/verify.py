@@ -8,7 +8,7 @@ import numpy as np
 
 from . import manifest
 from .errors import Refused, need
-from .runner import KINDS, Bundle, unit_images
+from .runner import KINDS, Bundle, runs_here, unit_images
 
 # Figure -> ("most" or "least", bound). What has no bound is reported only. How the int8 bounds came about: README.md.
 TOLERANCES = {
@@ -161,8 +161,9 @@ def verify(folder, expected_path):
             expected = {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, AttributeError) as error:
         raise Refused(f"{expected_path}: not an .npz file ({error})") from None
-    rows = []
-    for variant in content["variants"]:
+    rows, fit = [], list(filter(runs_here, content["variants"]))
+    need(fit, f"{folder}: every variant needs a newer ONNX Runtime than the one installed")
+    for variant in fit:
         bundle = Bundle(folder, content, variant)
         check_signatures(bundle)
         for name, value in figures(bundle, expected).items():

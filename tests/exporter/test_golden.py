@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import DATA, assert_same_bundle
 
 from detailflow_onnx import ladder, resize, weights
 
@@ -20,9 +20,7 @@ def test_export_and_verify(name, tmp_path, run):
     assert status == 0, error
     figures = json.loads(text)["figures"]
     assert {(row["form"], row["figure"]) for row in figures} >= {(f, k) for f in ("mha", "plain") for k in ("logits", "greedy", "indices", "latents", "pixels")}
-    committed = json.loads((DATA / name / "bundle" / "detailflow.json").read_text())
-    made = json.loads((out / "detailflow.json").read_text())
-    assert made == committed, "the exporter writes other bundles than tests/data holds: run tests/data/make.py and look at the difference"
+    assert_same_bundle(out, DATA / name / "bundle")
 
 
 def test_committed_bundle_is_verified(run):

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import layout
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import DATA, HERE, open_model, write_bundle
 
-from detailflow_onnx import check, checkpoint, encoder, errors
+from detailflow_onnx import bundle, check, checkpoint, cli, encoder, errors
 
 
 def config(part, **changes):
@@ -147,11 +146,7 @@ class TestHeads:
     """Head counts: a flag, the backbone's config where its width fits, the checkpoint's key, the published rules, or a refusal."""
 
     def side(self, folder, prefix="encoder", more=()):
-        n = layout.numbers()
-        from detailflow_onnx import cli
-
         arguments = ["export", "--tokenizer", str(folder / "tokenizer"), "--ar", str(folder / "ar"), "--out", "x", *more]
-        assert n
         return getattr(checkpoint.open_model(cli.parser().parse_args(arguments)), prefix)
 
     @pytest.fixture
@@ -234,7 +229,7 @@ class TestPlace:
         def broken(*_):
             raise failure
 
-        monkeypatch.setitem(__import__("detailflow_onnx.bundle").bundle.BUILDERS, "encoder", broken)
+        monkeypatch.setitem(bundle.BUILDERS, "encoder", broken)
         with pytest.raises(type(failure)):
             write_bundle(open_model(folder, n), tmp_path / "out", ["fp32"])
         assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before and [p.name for p in tmp_path.iterdir()] == ["out"]
@@ -300,4 +295,4 @@ def test_the_command_runs_as_a_module(tmp_path, small):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert "ar.int8.mha.onnx" in done.stdout and (tmp_path / "out" / "detailflow.json").exists()
-    assert zipfile and not (HERE.parent.parent / "onnx" / "__init__.py").exists()
+    assert not (HERE.parent.parent / "onnx" / "__init__.py").exists()
