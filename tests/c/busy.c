@@ -82,7 +82,7 @@ static void *step_once(void *argument)
 /* While a long step runs: every call that needs the handle is BUSY, those that take it as const are not. */
 static void others_are_told(const detailflow_model *model)
 {
-    detailflow_request *request = check_slow_request(model, 0.05);
+    detailflow_request *request = check_slow_request(model, 0.1);
     int round, seen = 0;
     for (round = 0; round < 50 && !seen; round++) {
         struct work work;
@@ -126,9 +126,9 @@ static void others_are_told(const detailflow_model *model)
 /* Freeing a generation that steps cancels the step and waits for it. */
 static void free_while_stepping(const detailflow_model *model)
 {
-    detailflow_request *request = check_slow_request(model, 0.02);
+    detailflow_request *request = check_slow_request(model, 0.1);
     int round, cancelled = 0;
-    for (round = 0; round < 10; round++) {
+    for (round = 0; round < 10 || (cancelled == 0 && round < 100); round++) {
         struct work work;
         pthread_t thread;
         detailflow_status status = DETAILFLOW_OK;

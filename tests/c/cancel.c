@@ -112,9 +112,9 @@ static void *step_on(void *argument)
 
 static void during(const detailflow_model *model)
 {
-    detailflow_request *request = check_slow_request(model, 0.02);
+    detailflow_request *request = check_slow_request(model, 0.05);
     int seen = 0, round;
-    for (round = 0; round < 8; round++) {
+    for (round = 0; round < 8 || (seen == 0 && round < 100); round++) {
         struct stepping stepping = {NULL, 0, DETAILFLOW_OK};
         detailflow_cancel *cancel = NULL;
         pthread_t thread;
@@ -123,7 +123,7 @@ static void during(const detailflow_model *model)
         OK(detailflow_generation_cancel_handle(stepping.generation, &cancel));
         CHECK(pthread_create(&thread, NULL, step_on, &stepping) == 0);
         check_wait(&stepping.begun);
-        check_sleep(0.004 * round);
+        check_sleep(0.004 * (round % 8));
         begun = check_now();
         OK(detailflow_cancel_trigger(cancel));
         OK(detailflow_cancel_trigger(cancel));
