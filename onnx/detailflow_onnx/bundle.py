@@ -51,7 +51,7 @@ def _exchange(work, out):
     if not out.exists():
         work.rename(out)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+    old = work.with_name(work.name + ".old")
     out.rename(old)
     try:
         work.rename(out)

@@ -4,7 +4,9 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from . import __version__
@@ -131,6 +133,8 @@ def main(arguments=None):
             command_line.error("--random takes neither --tokenizer nor --ar")
         if not options.random and not (options.tokenizer and options.ar):
             command_line.error("export needs --tokenizer DIR and --ar DIR, or --random MODEL")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half-written is taken away
     try:
         return _export(options) if options.command == "export" else _verify(options)
     except Refused as error:

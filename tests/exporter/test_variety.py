@@ -114,7 +114,10 @@ def test_the_tokenizer_id_follows_the_weights_and_nothing_else(tmp_path, small):
 def test_int8_rows_do_not_depend_on_their_batch(tmp_path, small, form):
     n, folder = small
     content = write_bundle(open_model(folder, n), tmp_path / "out", ["int8"])
-    bundle = runner.Bundle(tmp_path / "out", content, next(v for v in content["variants"] if v["form"] == form))
+    variant = next(v for v in content["variants"] if v["form"] == form)
+    if not runner.runs_here(variant):
+        pytest.skip(f"{form} needs ONNX Runtime {variant['min_runtime']}")
+    bundle = runner.Bundle(tmp_path / "out", content, variant)
     rng = np.random.default_rng(2)
     tokens, classes = rng.integers(0, n["codes"], (5, n["count"])), [0, 1, 2, 3, -1]
     images = (rng.uniform(-1, 1, (5, 4, 32, 32)) * np.arange(1, 6)[:, None, None, None] / 5).astype(np.float32)
