@@ -84,19 +84,7 @@ impl Model {
     /// Compiles a bundle that is open already.
     pub fn from_bundle(bundle: Bundle, options: &ModelOptions) -> Result<Self> {
         options.clone().set_threads(options.threads)?;
-        let variant = choose(&bundle, options)?.clone();
-        let library = runtime::library()?;
-        if runtime::major_minor(&library.version) < runtime::major_minor(&variant.min_runtime) {
-            return Err(Error::Runtime(format!(
-                "{}: variant {} {} needs ONNX Runtime {}, {} is {}",
-                bundle.path().display(),
-                variant.precision,
-                variant.form,
-                variant.min_runtime,
-                library.path.display(),
-                library.version
-            )));
-        }
+        let variant = choose(&bundle, options, runtime::library()?)?.clone();
         let options = GraphOptions { device: options.device, threads: options.threads };
         let compile =
             |file: &str, (inputs, outputs): (Vec<Port>, Vec<Port>)| compile(&bundle, file, options, &inputs, &outputs);
@@ -182,8 +170,8 @@ fn in_place(variant: &Variant) -> bool {
     variant.form == "mha"
 }
 
-/// The first variant that suits; the error lists what there is.
-fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions) -> Result<&'a Variant> {
+/// The first variant that suits and that this ONNX Runtime is new enough for; the error lists what there is.
+fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions, library: &runtime::Library) -> Result<&'a Variant> {
     let device = options.device.to_string();
     let wanted = |variant: &&Variant| {
         options.precision.as_ref().is_none_or(|precision| *precision == variant.precision)
@@ -192,17 +180,27 @@ fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions) -> Result<&'a Variant>
             // A form that was asked for by name is taken at the caller's word.
             && (options.form.is_some() || variant.devices.iter().any(|d| d == "*" || *d == device))
     };
-    bundle.variants().iter().find(wanted).ok_or_else(|| {
-        let any = |choice: &Option<String>| choice.clone().unwrap_or_else(|| "any".into());
-        let there: Vec<String> = bundle.variants().iter().map(|v| format!("{} {}", v.precision, v.form)).collect();
-        Error::Invalid(format!(
-            "{} has no variant of precision {} and form {} for {device}; it has: {}",
-            bundle.path().display(),
-            any(&options.precision),
-            any(&options.form),
-            there.join(", ")
-        ))
-    })
+    let version = runtime::major_minor(&library.version);
+    let mut suitable = bundle.variants().iter().filter(wanted).peekable();
+    let first = suitable.peek().copied();
+    if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
+        return Ok(variant);
+    }
+    let place = bundle.path().display();
+    if let Some(Variant { precision, form, min_runtime, .. }) = first {
+        let (path, version) = (library.path.display(), &library.version);
+        return Err(Error::Runtime(format!(
+            "{place}: variant {precision} {form} needs ONNX Runtime {min_runtime}, {path} is {version}"
+        )));
+    }
+    let any = |choice: &Option<String>| choice.clone().unwrap_or_else(|| "any".into());
+    let there: Vec<String> = bundle.variants().iter().map(|v| format!("{} {}", v.precision, v.form)).collect();
+    Err(Error::Invalid(format!(
+        "{place} has no variant of precision {} and form {} for {device}; it has: {}",
+        any(&options.precision),
+        any(&options.form),
+        there.join(", ")
+    )))
 }
 
 /// A graph that does not compile, or is not what the manifest says, is the bundle's fault.

@@ -201,6 +201,15 @@ fn a_variant_that_is_not_there_lists_those_that_are() {
 }
 
 #[test]
+fn a_variant_that_needs_a_newer_runtime_is_passed_over() {
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), |m| m["variants"][0]["min_runtime"] = json!("1.999"));
+    let second = Bundle::open(folder.path()).unwrap().variants()[1].clone();
+    let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
+    assert_eq!((&model.variant().precision, &model.variant().form), (&second.precision, &second.form));
+}
+
+#[test]
 fn a_runtime_that_is_too_old_for_the_bundle_is_said() {
     let folder = common::copy(&common::small());
     common::edit_manifest(folder.path(), |m| {
