@@ -21,7 +21,7 @@
 //! - [`bundle`]: a model on disk; its manifest read, its files checked.
 //! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, guidance,
 //!   memory.
-//! - `runtime`: the only room that knows ONNX Runtime: find it, compile graphs, keep keys and values.
+//! - `runtime`: the only room that knows ONNX Runtime: find it, compile graphs, keep keys and values, end in peace.
 //! - `model`: a bundle with its graphs compiled; shared.
 //! - `request`: what to draw; checked as it is set.
 //! - [`sample`]: from logits to a token: guide, temperature, top-k, top-p, draw by counter-based random numbers.

@@ -92,24 +92,35 @@ impl<T: Send> Handle<T> {
 
     /// Runs `body` with the value to itself, or fails with BUSY when another thread is inside.
     pub fn enter(&self, body: impl FnOnce(&mut T) -> Outcome) -> detailflow_status {
-        call_on(Some(&self.message), || {
-            let free = self.users.compare_exchange(0, CHANGING, Ordering::Acquire, Ordering::Relaxed).is_ok();
-            let _inside = free.then_some(Inside(&self.users)).ok_or_else(|| self.busy())?;
-            // SAFETY: the state lets nobody else in until the guard is dropped, also when the body panics.
-            body(unsafe { &mut *self.value.get() })
-        })
+        let free = self.users.compare_exchange(0, CHANGING, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if !free {
+            return call_on(Some(&self.message), || Err(self.busy()));
+        }
+        // Leaves when the message is kept too: whoever waits for us may free the handle right after.
+        let _inside = Inside(&self.users);
+        // SAFETY: the state lets nobody else in until the guard is dropped, and no panic leaves `call_on`.
+        call_on(Some(&self.message), || body(unsafe { &mut *self.value.get() }))
     }
 
-    /// A copy of the value, or BUSY when another thread is changing it. For calls that take the handle as const.
-    pub fn copy(&self) -> Result<T, Failure>
+    /// Looks at the value, together with others who do, or BUSY when another thread is changing it. For calls that take
+    /// the handle as const.
+    pub fn read<R>(&self, body: impl FnOnce(&T) -> Result<R, Failure>) -> Result<R, Failure>
     where
-        T: Clone + Sync,
+        T: Sync,
     {
         let more = |users: usize| (users < CHANGING - 1).then(|| users + 1);
         self.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).map_err(|_| self.busy())?;
         let _inside = Inside(&self.users);
         // SAFETY: while there are readers nobody changes it.
-        Ok(unsafe { &*self.value.get() }.clone())
+        body(unsafe { &*self.value.get() })
+    }
+
+    /// A copy of a small value; see [`read`](Self::read).
+    pub fn copy(&self) -> Result<T, Failure>
+    where
+        T: Clone + Sync,
+    {
+        self.read(|value| Ok(value.clone()))
     }
 
     /// Waits until nobody is inside.

@@ -231,8 +231,8 @@ unsafe fn begin(
     call(|| {
         // SAFETY: as the caller promises.
         let (request, place) = unsafe { (object(request, "request")?, output(place, "generation")?) };
-        // A copy, so that the request is free while the pictures are drawn.
-        let mut generation = Generation::new(&request.0.copy()?)?;
+        // It takes what it needs, so that the request is free while the pictures are drawn; in memory that may be refused.
+        let mut generation = request.0.read(|request| Ok(Generation::new(request)?))?;
         run(&mut generation)?;
         let cancel = generation.cancel_handle();
         let generation = Handle::new("detailflow_generation", generation);

@@ -16,7 +16,7 @@ pub const DETAILFLOW_LOG_INFO: u32 = 3;
 pub const DETAILFLOW_LOG_DEBUG: u32 = 4;
 
 /// Takes a message. `message` is valid during the call. Called from any thread, perhaps from several at once; it
-/// must not throw, and must not call detailflow_log_set.
+/// must not throw, and must not call this library.
 pub type detailflow_log_fn = Option<unsafe extern "C" fn(user: *mut c_void, level: u32, message: *const c_char)>;
 
 /// The host vouches for what it gave.

@@ -16,10 +16,11 @@
 //!
 //! Errors. Functions return a detailflow_status: DETAILFLOW_OK (0) or a positive code. The code is for the program;
 //! the sentence for the person is detailflow_last_message() on the same thread, or the _message function of the
-//! handle from any thread. A call that fails changes nothing, and leaves outputs as they were. No call prints,
-//! exits, aborts or lets an exception or panic through; a fault of the library itself comes back as
-//! DETAILFLOW_INTERNAL. Memory whose size comes from a request or a file is asked for in a way that can fail
-//! (DETAILFLOW_OUT_OF_MEMORY, and the next call works); only tiny allocations may abort, as in any Rust program.
+//! handle from any thread. A call that fails changes nothing, and leaves outputs as they were. No call exits,
+//! aborts or lets an exception or panic through, and none prints; a fault of the library itself comes back as
+//! DETAILFLOW_INTERNAL (and Rust says on stderr where). Memory whose size comes from a request or a file is asked
+//! for in a way that can fail (DETAILFLOW_OUT_OF_MEMORY, and the next call works); only tiny allocations may abort,
+//! as in any Rust program.
 //!
 //! Pointers. NULL where a pointer is needed is DETAILFLOW_INVALID_ARGUMENT, never a crash; what may be NULL says
 //! so. Strings are zero-terminated UTF-8; paths are the system's bytes on Unix. Strings given to the library are
@@ -42,8 +43,9 @@
 //! Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
 //! unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call
 //! detailflow_runtime_init early if other threads read the environment). The library opens no socket, and no file
-//! but those named. exit() with work in flight is safe. fork() after ONNX Runtime was loaded is not supported: the
-//! child must not use the library.
+//! but those named and what ONNX Runtime reads of the processor. exit() with work in flight is safe: it stops
+//! running steps and waits for them, and calls that come after get DETAILFLOW_WRONG_STATE. fork() after ONNX
+//! Runtime was loaded is not supported: the child must not use the library.
 //!
 //! Numbers (status codes, constants, struct layouts) never change their meaning; new ones are appended.
 

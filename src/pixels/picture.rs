@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image::Rgba32FImage;
+use image::{DynamicImage, Rgba32FImage};
 
 use super::{PixelFormat, check_rows};
 use crate::error::{Error, Result, filled, reserve};
@@ -34,7 +34,17 @@ impl Picture {
             }
             error => Error::format(path, format!("not a picture that can be read: {error}")),
         })?;
-        let mut pixels = picture.into_rgba32f();
+        Self::from_image(&picture)
+    }
+
+    /// Row by row, so that the one large allocation is ours and can fail.
+    fn from_image(picture: &DynamicImage) -> Result<Self> {
+        let (width, height) = (picture.width(), picture.height());
+        let mut values = reserve("a picture", (width as usize).saturating_mul(height as usize).saturating_mul(4))?;
+        for y in 0..height {
+            values.extend_from_slice(picture.crop_imm(0, y, width, 1).into_rgba32f().as_raw());
+        }
+        let mut pixels = Rgba32FImage::from_raw(width, height, values).expect("the vector was filled to this size");
         premultiply(&mut pixels);
         Ok(Self { pixels })
     }

@@ -9,6 +9,7 @@ use ort::memory::Allocator;
 use ort::session::{IoBinding, Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 
+use super::exit::{self, Held, Running};
 use super::{Graph, Interrupt, failed, library, sys};
 use crate::error::{Error, Result};
 use crate::plan::{KeyShape, Step};
@@ -32,7 +33,7 @@ enum Kept {
 }
 
 pub(crate) struct Cache {
-    kept: Kept,
+    kept: Held<Kept>,
     names: Vec<[String; 2]>,
     rows: usize,
     positions: usize,
@@ -61,8 +62,9 @@ impl Cache {
         if !sys::memory_suffices(bytes) {
             return Err(Error::OutOfMemory { what, bytes });
         }
+        let _inside = exit::enter()?;
         library::environment()?;
-        let fail = |error: ort::Error| match failed("keys and values", error) {
+        let fail = |error: ort::Error| match exit::reason(failed("keys and values", error)) {
             Error::OutOfMemory { .. } => Error::OutOfMemory { what: what.clone(), bytes },
             other => other,
         };
@@ -92,7 +94,7 @@ impl Cache {
                 logits: None,
             }
         };
-        Ok(Self { kept, names, rows, positions: shape.positions, codes })
+        Ok(Self { kept: Held::new(kept), names, rows, positions: shape.positions, codes })
     }
 
     /// Feeds `ids` `[rows, query]` at the step's position; returns logits `[rows, query, codes]`. When it fails (or
@@ -103,8 +105,10 @@ impl Cache {
             step.start + step.query <= self.positions && ids.len() == self.rows * step.query,
             "a step outside the keys and values"
         );
-        let fail = |error| failed(graph.name(), error);
-        match &mut self.kept {
+        let _inside = exit::enter()?;
+        let _running = Running::new(interrupt.options());
+        let fail = |error| exit::reason(failed(graph.name(), error));
+        match &mut *self.kept {
             Kept::InPlace(calls) => {
                 let call = calls
                     .iter_mut()

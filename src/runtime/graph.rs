@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ort::ep;
@@ -10,6 +10,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
+use super::exit::{self, Held};
 use super::{Device, failed, library};
 use crate::error::{Error, Result};
 
@@ -53,28 +54,33 @@ pub(crate) struct GraphOptions {
 /// A compiled graph. Shared between threads: one runs it at a time, because ONNX Runtime's `Run` is not safe to
 /// call twice at once.
 pub(crate) struct Graph {
-    session: Mutex<Session>,
+    session: Held<Mutex<Session>>,
     name: String,
     /// Nanoseconds spent in runs, by whomever.
     spent: AtomicU64,
 }
 
 /// Stops a run from another thread; for one user of a graph, who gives it to each run.
-pub(crate) struct Interrupt(RunOptions<NoSelectedOutputs>);
+pub(crate) struct Interrupt(Held<Arc<RunOptions<NoSelectedOutputs>>>);
 
 impl Interrupt {
     pub fn new() -> Result<Self> {
+        let _inside = exit::enter()?;
         library::environment()?;
-        RunOptions::new().map(Self).map_err(|error| failed("run options", error))
+        RunOptions::new()
+            .map(|options| Self(Held::new(Arc::new(options))))
+            .map_err(|error| failed("run options", error))
     }
 
     /// Ends the run in progress after its current operator. Stays set.
     pub fn trigger(&self) {
         // It only fails for a null pointer, which a live RunOptions does not have.
-        let _ = self.0.terminate();
+        if let Ok(_inside) = exit::enter() {
+            let _ = self.0.terminate();
+        }
     }
 
-    pub(super) fn options(&self) -> &RunOptions<NoSelectedOutputs> {
+    pub(super) fn options(&self) -> &Arc<RunOptions<NoSelectedOutputs>> {
         &self.0
     }
 }
@@ -85,6 +91,7 @@ impl Graph {
     /// Telling ONNX Runtime the device keeps it from picking one by itself.
     pub fn compile(path: &Path, options: GraphOptions, inputs: &[Port], outputs: &[Port]) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let _inside = exit::enter()?;
         let environment = library::environment()?;
         let session = (|| {
             let mut builder = Session::builder(environment)?
@@ -104,10 +111,11 @@ impl Graph {
             };
             builder.commit_from_file(path)
         })()
-        .map_err(|error: ort::Error| failed(&name, error))?;
+        .map_err(|error: ort::Error| exit::reason(failed(&name, error)))?;
+        exit::arm();
         check(&name, "input", session.inputs(), inputs)?;
         check(&name, "output", session.outputs(), outputs)?;
-        Ok(Self { session: Mutex::new(session), name, spent: AtomicU64::new(0) })
+        Ok(Self { session: Held::new(Mutex::new(session)), name, spent: AtomicU64::new(0) })
     }
 
     pub fn name(&self) -> &str {
@@ -135,7 +143,8 @@ impl Graph {
     /// Runs a decoder: ids `[batch, tokens]` at `size` pixels; `take` gets the pixels `[batch, channels, size,
     /// size]`.
     pub fn decode<R>(&self, ids: &[i64], shape: [usize; 2], size: u32, take: impl FnOnce(&[f32]) -> R) -> Result<R> {
-        let fail = |error| failed(&self.name, error);
+        let _inside = exit::enter()?;
+        let fail = |error| exit::reason(failed(&self.name, error));
         let ids = TensorRef::from_array_view((shape, ids)).map_err(fail)?;
         let size = Tensor::from_array(([1], vec![i64::from(size)])).map_err(fail)?;
         let mut session = self.lock();
@@ -146,7 +155,8 @@ impl Graph {
 
     /// Runs an encoder: pixels `[batch, channels, side, side]`; `take` gets the ids `[batch, tokens]`.
     pub fn encode<R>(&self, pixels: &[f32], shape: [usize; 4], take: impl FnOnce(&[i64]) -> R) -> Result<R> {
-        let fail = |error| failed(&self.name, error);
+        let _inside = exit::enter()?;
+        let fail = |error| exit::reason(failed(&self.name, error));
         let image = TensorRef::from_array_view((shape, pixels)).map_err(fail)?;
         let mut session = self.lock();
         let outputs = self.timed(|| session.run(ort::inputs!["image" => image])).map_err(fail)?;

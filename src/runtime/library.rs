@@ -66,6 +66,7 @@ pub(super) fn environment() -> Result<&'static Environment> {
 }
 
 fn load(named: Option<&Path>) -> Result<&'static Loaded> {
+    let _inside = super::exit::enter()?;
     let _one_at_a_time = LOADING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(loaded) = LOADED.get() {
         if let Some(path) = named
@@ -98,6 +99,7 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     environment.set_log_level(ort::logging::LogLevel::Warning);
     // A second handle that is never dropped: the environment outlives every static destructor.
     std::mem::forget(environment.clone());
+    super::exit::arm();
     Ok(LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment }))
 }
 

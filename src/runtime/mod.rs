@@ -4,6 +4,7 @@
 
 mod cache;
 mod device;
+mod exit;
 mod graph;
 mod library;
 mod sys;

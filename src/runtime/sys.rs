@@ -54,6 +54,16 @@ pub(super) fn disable_telemetry() {
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
 }
 
+/// Has the process call `handler` when it ends by `exit()` or by returning from `main`.
+#[cfg(unix)]
+pub(super) fn at_exit(handler: extern "C" fn()) {
+    // SAFETY: the handler is code of this library, which is never unloaded.
+    let _ = unsafe { libc::atexit(handler) };
+}
+
+#[cfg(not(unix))]
+pub(super) fn at_exit(_handler: extern "C" fn()) {}
+
 /// Loads the library `path`, checks that it is an ONNX Runtime with at least API `least_minor`, and returns its
 /// version. It stays loaded.
 pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {

@@ -20,13 +20,13 @@ static detailflow_generation *generation;
 static pthread_t threads[3];
 static int drawing[2], looking, leaving, enough, in_flight;
 
-/* OK, or anything that is an answer when the process is ending. */
+/* OK, or the answer that the process is ending. */
 static int goes_on(detailflow_status status)
 {
     if (status == DETAILFLOW_OK) {
         return 1;
     }
-    if (!check_get(&leaving) || status == DETAILFLOW_INTERNAL) {
+    if (!check_get(&leaving) || status != DETAILFLOW_WRONG_STATE) {
         fprintf(stderr, "%s: %s\n", detailflow_status_name(status), detailflow_last_message());
         CHECK(!"only a process that is ending may refuse");
     }
