@@ -11,7 +11,7 @@ CARGO ?= cargo
 VENV := target/venv
 RUNTIME := target/runtime/libonnxruntime.so
 BENCH := target/bench/detailflow-16
-# What the tests call beside Rust and Python; Debian's names are the same but for cc (gcc), c++ (g++), nm and readelf (binutils).
+# What the tests call beside Rust and Python; in Debian's packages gcc, g++, binutils, strace, valgrind.
 TOOLS := cc c++ nm readelf strace valgrind
 
 .PHONY: all demo test bench install tools
@@ -22,7 +22,7 @@ all: $(RUNTIME)
 demo: all
 	target/release/dflow generate all --count 4 -o demo.png
 
-test: tools all $(VENV)/tests
+test: tools $(RUNTIME) $(VENV)/tests
 	$(CARGO) test --release --locked --features cli
 	$(VENV)/bin/python -m pytest -q tests/exporter
 

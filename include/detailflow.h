@@ -119,7 +119,7 @@ typedef struct detailflow_image {
     uint32_t height;
     /// Bytes from the start of a row to that of the next; 0 when rows follow without a gap.
     size_t stride;
-    /// The first pixel. Need not be aligned. Read only where a picture goes in.
+    /// The first pixel. Need not be aligned. Where a picture goes in it is only read: a cast from const is fine.
     void *pixels;
     /// Bytes of memory at `pixels`.
     size_t capacity;
@@ -398,7 +398,7 @@ detailflow_status detailflow_request_set_image(struct detailflow_request *reques
                                                uint32_t class_index,
                                                uint64_t seed);
 
-/// Guidance scale, finite, at least 0. 1 is off and takes half the time; above 1 the class pulls harder.
+/// Guidance scale, 0 to 1000. 1 is off and takes half the time; above 1 the class pulls harder.
 detailflow_status detailflow_request_set_guidance(struct detailflow_request *request, float scale);
 
 /// Not 0: guidance falls linearly over the groups ("gradual"). 0: it stays the same.
@@ -417,7 +417,7 @@ detailflow_status detailflow_request_set_top_p(struct detailflow_request *reques
 /// are.
 detailflow_status detailflow_request_set_level(struct detailflow_request *request, uint32_t size);
 
-/// Draws a whole request in one call: detailflow_generation_new and all its steps. Free with
+/// Draws a whole request in one call: detailflow_generation_new and all its steps. It cannot be cancelled; stepping can. Free with
 /// detailflow_generation_free.
 detailflow_status detailflow_generate(const struct detailflow_request *request,
                                       struct detailflow_generation **generation);

@@ -89,29 +89,16 @@ impl Error {
         Self::Format { path: path.to_owned(), reason: reason.into() }
     }
 
-    /// An error of reading or writing `path`; a missing file becomes [`Error::NotFound`].
-    pub(crate) fn io(what: &'static str, path: &Path, source: std::io::Error) -> Self {
-        if source.kind() == std::io::ErrorKind::NotFound && what.starts_with("cannot read") {
+    /// The system refused to read `path`; a missing file is [`Error::NotFound`].
+    pub(crate) fn reading(path: &Path, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::NotFound {
             return Self::NotFound { what: "file", path: path.to_owned() };
         }
-        Self::Io { what, path: path.to_owned(), source }
+        Self::Io { what: "cannot read", path: path.to_owned(), source }
     }
-}
 
-/// An empty vector with room for `count` elements, or [`Error::OutOfMemory`] instead of an abort: for sizes that
-/// come from a request or a file.
-pub(crate) fn reserve<T>(what: &str, count: usize) -> Result<Vec<T>> {
-    let mut memory = Vec::new();
-    memory.try_reserve_exact(count).map_err(|_| Error::OutOfMemory {
-        what: what.to_owned(),
-        bytes: (count as u64).saturating_mul(size_of::<T>() as u64),
-    })?;
-    Ok(memory)
-}
-
-/// A vector of `count` copies of `value`, allocated as [`reserve`] does.
-pub(crate) fn filled<T: Clone>(what: &str, count: usize, value: T) -> Result<Vec<T>> {
-    let mut memory = reserve(what, count)?;
-    memory.resize(count, value);
-    Ok(memory)
+    /// The system refused to write `path`.
+    pub(crate) fn writing(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { what: "cannot write", path: path.to_owned(), source }
+    }
 }

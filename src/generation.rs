@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Result, filled, reserve};
+use ndarray::Axis;
+
+use crate::error::{Error, Result};
+use crate::memory::{filled, reserve};
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::{Guidance, Level, Schedule, Step};
@@ -84,7 +87,7 @@ impl std::fmt::Debug for Generation {
 }
 
 impl Generation {
-    /// Begins: reserves all memory that the steps will need, draws nothing yet.
+    /// Begins: reserves the memory that the steps will need (form `plain` asks for it step by step), draws nothing yet.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when the batch is too large for this machine; nothing is kept then, and a smaller
@@ -135,17 +138,20 @@ impl Generation {
         let logits = logits?;
 
         let bundle = self.model.bundle();
-        let codes = bundle.codes();
-        let unconditional = self.guidance.is_on().then(|| self.images.len() * step.query * codes);
+        let count = self.images.len();
         let scale = self.guidance.scale_at(step, bundle.tokens(), bundle.causal(), bundle.group());
+        let row = |row: usize, query: usize| logits.index_axis_move(Axis(0), row).index_axis_move(Axis(0), query);
         for (image, request) in self.images.iter().enumerate() {
             for query in 0..step.query {
-                let row = (image * step.query + query) * codes;
                 let position = step.start + query;
-                let uncond = unconditional.map(|half| (&logits[half + row..][..codes], scale));
+                const DENSE: &str = "logits are dense";
+                let cond = row(image, query);
+                let uncond = self.guidance.is_on().then(|| row(count + image, query));
+                let uncond = uncond.as_ref().map(|row| (row.to_slice().expect(DENSE), scale));
+                let random = uniform(request.seed, position as u64);
                 let token = self
                     .sampler
-                    .draw(self.sampling, &logits[row..][..codes], uncond, uniform(request.seed, position as u64))
+                    .draw(self.sampling, cond.to_slice().expect(DENSE), uncond, random)
                     .ok_or_else(|| Error::Failed {
                         graph: self.model.ar().name().to_owned(),
                         reason: format!("its logits for token {position} are not numbers"),

@@ -29,7 +29,8 @@
 //! - `tokenizer`: pictures to tokens and back.
 //! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, and picture files.
 //! - [`tokens`]: token files.
-//! - `error`, `files`, [`log`]: one error for all, files that appear whole, messages for whoever embeds us.
+//! - `error`, `files`, `memory`, [`log`]: one error for all, files that appear whole, memory that can be refused, messages for
+//!   whoever embeds us.
 //! - [`ffi`]: the C contract, and with `runtime::sys` the only unsafe code.
 
 pub mod bundle;
@@ -38,6 +39,7 @@ pub mod ffi;
 mod files;
 mod generation;
 pub mod log;
+mod memory;
 mod model;
 pub mod pixels;
 pub mod plan;

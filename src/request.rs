@@ -1,7 +1,8 @@
 //! What to draw: how many pictures, of which classes, from which seeds, how far and how boldly. Every setter checks
 //! at once.
 
-use crate::error::{Error, Result, reserve};
+use crate::error::{Error, Result};
+use crate::memory::reserve;
 use crate::model::Model;
 use crate::plan::Guidance;
 use crate::sample::Sampling;

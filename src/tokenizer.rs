@@ -1,6 +1,7 @@
 //! Pictures to tokens and tokens to pictures (DETAILFLOW paper section 3.1).
 
-use crate::error::{Error, Result, reserve};
+use crate::error::{Error, Result};
+use crate::memory::reserve;
 use crate::model::Model;
 use crate::pixels::{Image, Picture};
 
@@ -11,6 +12,10 @@ impl Model {
         let side = bundle.size as usize;
         let planes = picture.planes(bundle.size, bundle.channels)?;
         let ids = self.encoder()?.encode(&planes, [1, bundle.channels, side, side], |ids| ids.to_vec())?;
+        // A graph that was damaged, or belongs to another model, is not trusted with what goes into files.
+        if ids.len() != bundle.tokens || ids.iter().any(|&id| !(0..bundle.codes as i64).contains(&id)) {
+            return Err(self.wrong_output(&self.variant().encoder, "ids that are not tokens of the codebook"));
+        }
         Ok(ids.into_iter().map(|id| id as u32).collect())
     }
 
@@ -42,8 +47,13 @@ impl Model {
             }
             ids.push(i64::from(token));
         }
-        self.decoder()
-            .decode(&ids, [1, tokens.len()], prefix.size, |pixels| Image::new(prefix.size, bundle.channels, pixels))?
+        let values = bundle.channels * prefix.size as usize * prefix.size as usize;
+        self.decoder().decode(&ids, [1, tokens.len()], prefix.size, |pixels| {
+            if pixels.len() != values {
+                return Err(self.wrong_output(&self.variant().decoder, "a picture of another size"));
+            }
+            Image::new(prefix.size, bundle.channels, pixels)
+        })?
     }
 
     /// The picture of the level of `size` pixels, from a sequence that has at least its tokens.
@@ -57,6 +67,10 @@ impl Model {
             Error::Invalid(format!("the {size} px level takes {} tokens, there are {}", level.tokens, tokens.len()))
         })?;
         self.decode(prefix)
+    }
+
+    fn wrong_output(&self, graph: &str, what: &str) -> Error {
+        Error::bundle(self.bundle().path(), format!("{graph} gave {what}"))
     }
 
     /// The level of `size` pixels; the error lists those that are.

@@ -50,11 +50,12 @@ impl TokenFile {
     /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] when it is not a token file, or of another format.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|error| Error::io("cannot read", path, error))?;
+        let bytes = std::fs::read(path).map_err(|error| Error::reading(path, error))?;
         let refuse = |error: serde_json::Error| Error::format(path, format!("not a token file: {error}"));
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(refuse)?;
         match value.get("format") {
-            Some(format) if format.as_u64() == Some(u64::from(FORMAT)) => serde_json::from_value(value).map_err(refuse),
+            Some(format) if format.as_u64() == Some(u64::from(FORMAT)) => serde_path_to_error::deserialize(value)
+                .map_err(|error| Error::format(path, format!("not a token file: {}: {}", error.path(), error.inner()))),
             Some(format) => {
                 Err(Error::format(path, format!("token file of format {format}; this version reads format {FORMAT}")))
             }

@@ -60,7 +60,7 @@ const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-g"];
 fn compile(source: &Path, program: &Path, mode: Mode) {
     let mut command = match mode {
         Mode::Cpp => {
-            let mut command = Command::new("g++");
+            let mut command = Command::new("c++");
             command.args(["-std=c++17", "-x", "c++"]);
             command
         }

@@ -155,6 +155,28 @@ fn encode_and_decode() {
         assert_eq!(dflow(folder.path(), &["decode", "bad.json", "-o", "d.png"]).status.code(), Some(1), "{list}");
     }
     assert!(!folder.path().join("d.png").exists());
+    assert_eq!(dflow(folder.path(), &["decode", "t.json", "--level", "7", "-o", "d.png"]).status.code(), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_picture_larger_than_memory_is_an_error_and_no_abort() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = tempfile::tempdir().unwrap();
+    // 8000 x 8000 grey is a small file and 64 MB in memory, here with 60 MB of address space in all.
+    let path = folder.path().join("large.png");
+    image::GrayImage::new(8000, 8000).save(&path).unwrap();
+    let script = "ulimit -v 60000; exec \"$0\" encode large.png -o t.json";
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_dflow")])
+        .env("DETAILFLOW_BUNDLE", common::small())
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.signal(), None);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("out of memory") && errors.contains("8000 x 8000"), "{errors}");
 }
 
 #[test]
@@ -166,6 +188,7 @@ fn usage_errors_exit_with_2() {
     fails(2, &["temperature"], &["generate", "0", "--temperature", "NaN"]);
     fails(2, &["temperature"], &["generate", "0", "--temperature", "-1"]);
     fails(2, &["guidance"], &["generate", "0", "--guidance", "inf"]);
+    fails(2, &["guidance"], &["generate", "0", "--guidance", "1e38"]);
     fails(2, &["top-p"], &["generate", "0", "--top-p", "0"]);
     fails(2, &["levels are 16"], &["generate", "0", "--level", "9"]);
     fails(2, &["1024"], &["generate", "0", "--threads", "5000"]);
@@ -178,7 +201,8 @@ fn usage_errors_exit_with_2() {
 #[test]
 fn failures_exit_with_1() {
     fails(1, &["folder", "nowhere"], &["generate", "0", "-o", "nowhere/a.png"]);
-    fails(1, &["ending"], &["generate", "0", "-o", "a.soup"]);
+    fails(2, &["ending", "png"], &["generate", "0", "-o", "a.soup"]);
+    fails(2, &["ending"], &["generate", "0", "--count", "3", "-o", "a.ico"]);
     fails(1, &["not found", "absent.png"], &["encode", "absent.png", "-o", "t.json"]);
     fails(1, &["int8"], &["generate", "0", "--precision", "fp7"]);
     fails(1, &["not found"], &["info", "--bundle", "/nonexistent"]);
@@ -237,7 +261,7 @@ fn doctor_without_a_runtime_names_every_place_and_the_way_out() {
     // A system that has ONNX Runtime of its own is found; then there is nothing to name.
     if json["runtime"].is_null() {
         assert_eq!(code, Some(1));
-        for word in ["runtime/libonnxruntime", "the system's search", "pip download", "export ORT_DYLIB_PATH"] {
+        for word in ["runtime/libonnxruntime", "the system's search", "pip install onnxruntime", "export ORT_DYLIB_PATH"] {
             assert!(missing.contains(word), "{missing}");
         }
     } else {
@@ -256,18 +280,51 @@ fn doctor_without_a_runtime_names_every_place_and_the_way_out() {
     }
 }
 
+/// Runs `dflow` in `folder` with a standard output of our choosing.
+fn into(folder: &Path, arguments: &[&str], stdout: std::process::Stdio) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
+    command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).current_dir(folder);
+    command.stdout(stdout).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+}
+
 #[test]
-fn a_closed_pipe_is_not_an_error() {
+fn a_reader_that_has_gone_does_not_stop_the_work() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .args(["info", "--json"])
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder.path())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = into(folder.path(), &["generate", "0", "-o", "a.png", "--tokens-out", "t.json"], writer.into());
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(folder.path().join("a.png").is_file() && folder.path().join("t.json").is_file());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_told_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into();
+    let output = into(folder.path(), &["info"], full());
+    assert_eq!(output.status.code(), Some(1));
+    let bundle = common::copy(&common::small());
+    std::fs::write(bundle.path().join("ar.fp32.mha.onnx"), "soup").unwrap();
+    let output = into(folder.path(), &["verify", "--bundle", bundle.path().to_str().unwrap()], full());
+    assert_eq!(output.status.code(), Some(1), "a check that cannot fail is none");
+}
+
+#[test]
+fn verify_and_doctor_fail_when_nothing_can_run() {
+    let bundle = common::copy(&common::small());
+    common::edit_manifest(bundle.path(), |m| {
+        for variant in m["variants"].as_array_mut().unwrap() {
+            variant["min_runtime"] = "1.999".into();
+        }
+    });
+    let path = bundle.path().to_str().unwrap();
+    fails(1, &["no variant"], &["verify", "--bundle", path]);
+    fails(1, &["1.999"], &["doctor", "--bundle", path]);
+}
+
+#[test]
+fn one_file_cannot_be_two() {
+    fails(2, &["both"], &["generate", "0", "-o", "same.png", "--tokens-out", "same.png"]);
+    fails(2, &["both"], &["encode", "same.png", "-o", "same.png"]);
 }

@@ -84,8 +84,12 @@ fn sizes_that_contradict_each_other() {
     edited(&["guidance"], |m| m["sampling"]["guidance"] = json!(-1.0));
     edited(&["variant"], |m| m["variants"] = json!([]));
     edited(&["missing field", "ladder"], |m| drop(m.as_object_mut().unwrap().remove("ladder")));
-    edited(&["invalid type"], |m| m["tokens"]["count"] = json!("many"));
-    edited(&["invalid"], |m| m["tokens"]["count"] = json!(-16));
+    edited(&["tokens.count", "invalid type"], |m| m["tokens"]["count"] = json!("many"));
+    edited(&["tokens.count", "-16"], |m| m["tokens"]["count"] = json!(-16));
+    edited(&["min_runtime", "soup"], |m| m["variants"][0]["min_runtime"] = json!("soup"));
+    edited(&["weights.int8.bin", "does not list"], |m| {
+        m["files"].as_array_mut().unwrap().retain(|file| file["path"] != "weights.int8.bin");
+    });
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn check(folder: &Path, files: &[FileEntry], mut depth: Depth<'_>) ->
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::bundle(folder, format!("{} is missing", entry.path)));
             }
-            Err(error) => return Err(Error::io("cannot read", &path, error)),
+            Err(error) => return Err(Error::reading(&path, error)),
         };
         if metadata.len() != entry.length {
             return Err(Error::bundle(
@@ -70,7 +70,7 @@ pub(super) fn check(folder: &Path, files: &[FileEntry], mut depth: Depth<'_>) ->
 }
 
 fn sha256(path: &Path, mut progress: impl FnMut(u64)) -> Result<String> {
-    let fail = |error| Error::io("cannot read", path, error);
+    let fail = |error| Error::reading(path, error);
     let mut file = File::open(path).map_err(fail)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];

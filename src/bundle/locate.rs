@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::files::checkouts;
 
 /// `DETAILFLOW_BUNDLE`; else, for each folder of `anchors` (our library's, the executable's): `detailflow/` beside
 /// it, `../share/detailflow`, and the `onnx/bundles/sprites` of the checkout it was built in.
@@ -14,14 +15,7 @@ pub(crate) fn find(anchors: &[PathBuf]) -> Result<PathBuf> {
     let mut tried: Vec<PathBuf> = Vec::new();
     for anchor in anchors {
         let beside = [anchor.join("detailflow"), anchor.join("../share/detailflow")];
-        // target/release/, target/release/deps/ and target/TRIPLE/release/ are two or three folders below the
-        // checkout.
-        let checkout = anchor
-            .ancestors()
-            .skip(1)
-            .take(4)
-            .filter(|folder| folder.join("Cargo.toml").is_file())
-            .map(|folder| folder.join("onnx/bundles/sprites"));
+        let checkout = checkouts(anchor).map(|checkout| checkout.join("onnx/bundles/sprites"));
         for candidate in beside.into_iter().chain(checkout) {
             if is_bundle(&candidate) {
                 return Ok(candidate.canonicalize().unwrap_or(candidate));

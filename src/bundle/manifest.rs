@@ -137,11 +137,11 @@ pub(super) fn read(folder: &Path) -> Result<Bundle> {
         return Err(Error::NotFound { what: "bundle", path: folder.to_owned() });
     }
     let path = folder.join(FILE);
-    let metadata = std::fs::metadata(&path).map_err(|error| Error::io("cannot read", &path, error))?;
+    let metadata = std::fs::metadata(&path).map_err(|error| Error::reading(&path, error))?;
     if metadata.len() > LARGEST_MANIFEST {
         return Err(Error::bundle(folder, format!("{FILE} has {} bytes; that is no manifest", metadata.len())));
     }
-    let text = std::fs::read_to_string(&path).map_err(|error| Error::io("cannot read", &path, error))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::reading(&path, error))?;
     parse(folder, &text)
 }
 
@@ -157,7 +157,8 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
         }
         None => return Err(refuse(format!("{FILE} has no \"format\""))),
     }
-    let manifest: Manifest = serde_json::from_value(value).map_err(json)?;
+    let manifest: Manifest = serde_path_to_error::deserialize(value)
+        .map_err(|error| refuse(format!("{FILE}: {}: {}", error.path(), error.inner())))?;
     check(&manifest).map_err(|reason| refuse(format!("{FILE}: {reason}")))?;
     let Manifest { image, tokens, ladder, .. } = &manifest;
     let formula = crate::plan::Formula {
@@ -279,6 +280,17 @@ fn check(manifest: &Manifest) -> Result<(), String> {
         return Err("there is no variant".into());
     }
     for variant in variants {
+        let numbers: Vec<Option<u32>> = variant.min_runtime.split('.').map(|number| number.parse().ok()).collect();
+        if !matches!(numbers[..], [Some(_), Some(_)]) {
+            return Err(format!("min_runtime \"{}\" is not major.minor", variant.min_runtime));
+        }
+        let weights = format!("weights.{}.bin", variant.precision);
+        if !names.contains(weights.as_str()) {
+            return Err(format!(
+                "variant {} {} needs {weights}, which files does not list",
+                variant.precision, variant.form
+            ));
+        }
         for graph in [&variant.ar, &variant.decoder, &variant.encoder] {
             if !names.contains(graph.as_str()) {
                 return Err(format!(

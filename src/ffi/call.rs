@@ -74,6 +74,16 @@ impl Message {
     }
 }
 
+/// [`Message::copy`] for an export; 0 when there is no handle.
+///
+/// # Safety
+/// As for [`Message::copy`].
+pub(super) unsafe fn copy_message(message: Option<&Message>, buffer: *mut c_char, capacity: usize) -> usize {
+    // SAFETY: as the caller promises.
+    let copy = || message.map_or(0, |message| unsafe { message.copy(buffer, capacity) });
+    catch_unwind(AssertUnwindSafe(copy)).unwrap_or(0)
+}
+
 /// What a handle points to: a value that one thread at a time may change, or any number may read.
 pub(super) struct Handle<T> {
     name: &'static str,

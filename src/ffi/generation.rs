@@ -2,9 +2,11 @@
 
 use std::ffi::c_char;
 
-use super::call::{Handle, call, free, into_handle, object, on, output, path, put_tokens};
+use super::call::{
+    Handle, call, call_on, copy_message, free, into_handle, object, on, output, path, put_tokens, quietly,
+};
 use super::image::{detailflow_image, write_image};
-use super::plain::{Plain, read, write};
+use super::plain::{Plain, check, read, write};
 use super::request::detailflow_request;
 use super::status::detailflow_status;
 use crate::generation::{Cancel, Generation, Progress};
@@ -57,7 +59,7 @@ impl From<Progress> for detailflow_progress {
     }
 }
 
-/// Draws a whole request in one call: detailflow_generation_new and all its steps. Free with
+/// Draws a whole request in one call: detailflow_generation_new and all its steps. It cannot be cancelled; stepping can. Free with
 /// detailflow_generation_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_generate(
@@ -86,8 +88,10 @@ pub unsafe extern "C" fn detailflow_generation_new(
 pub unsafe extern "C" fn detailflow_generation_free(generation: *mut detailflow_generation) {
     // SAFETY: the contract of the header.
     if let Some(this) = unsafe { generation.as_ref() } {
-        this.cancel.cancel();
-        this.generation.wait();
+        quietly(|| {
+            this.cancel.cancel();
+            this.generation.wait();
+        });
     }
     // SAFETY: the contract of the header.
     unsafe { free(generation) }
@@ -101,7 +105,7 @@ pub unsafe extern "C" fn detailflow_generation_message(
     capacity: usize,
 ) -> usize {
     // SAFETY: the contract of the header.
-    unsafe { generation.as_ref().map_or(0, |this| this.generation.message.copy(buffer, capacity)) }
+    unsafe { copy_message(generation.as_ref().map(|this| &this.generation.message), buffer, capacity) }
 }
 
 /// Does one step: one token for each picture while causal, a group of them after. Nothing when finished. `progress`
@@ -118,7 +122,7 @@ pub unsafe extern "C" fn detailflow_generation_step(
         if !progress.is_null() {
             // A wrong struct is told before the work: a step whose result cannot be told would still have been
             // done. SAFETY: the contract of the header.
-            unsafe { write(progress, generation.progress().into()) }?;
+            unsafe { check(progress) }?;
         }
         let now = generation.step()?;
         if progress.is_null() {
@@ -195,9 +199,14 @@ pub unsafe extern "C" fn detailflow_generation_cancel_handle(
     generation: *const detailflow_generation,
     cancel: *mut *mut detailflow_cancel,
 ) -> detailflow_status {
-    call(|| {
+    // SAFETY: the contract of the header.
+    let this = match unsafe { object(generation, "generation") } {
+        Ok(this) => this,
+        Err(failure) => return call(|| Err(failure)),
+    };
+    call_on(Some(&this.generation.message), || {
         // SAFETY: the contract of the header.
-        let (this, place) = unsafe { (object(generation, "generation")?, output(cancel, "cancel")?) };
+        let place = unsafe { output(cancel, "cancel") }?;
         place.set(into_handle(detailflow_cancel(this.cancel.clone())));
         Ok(())
     })
@@ -228,11 +237,16 @@ unsafe fn begin(
     place: *mut *mut detailflow_generation,
     run: impl FnOnce(&mut Generation) -> crate::Result<()>,
 ) -> detailflow_status {
-    call(|| {
+    // SAFETY: as the caller promises.
+    let request = match unsafe { object(request, "request") } {
+        Ok(request) => &request.0,
+        Err(failure) => return call(|| Err(failure)),
+    };
+    call_on(Some(&request.message), || {
         // SAFETY: as the caller promises.
-        let (request, place) = unsafe { (object(request, "request")?, output(place, "generation")?) };
+        let place = unsafe { output(place, "generation") }?;
         // It takes what it needs, so that the request is free while the pictures are drawn; in memory that may be refused.
-        let mut generation = request.0.read(|request| Ok(Generation::new(request)?))?;
+        let mut generation = request.read(|request| Ok(Generation::new(request)?))?;
         run(&mut generation)?;
         let cancel = generation.cancel_handle();
         let generation = Handle::new("detailflow_generation", generation);

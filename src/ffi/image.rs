@@ -28,7 +28,7 @@ pub struct detailflow_image {
     pub height: u32,
     /// Bytes from the start of a row to that of the next; 0 when rows follow without a gap.
     pub stride: usize,
-    /// The first pixel. Need not be aligned. Read only where a picture goes in.
+    /// The first pixel. Need not be aligned. Where a picture goes in it is only read: a cast from const is fine.
     pub pixels: *mut c_void,
     /// Bytes of memory at `pixels`.
     pub capacity: usize,

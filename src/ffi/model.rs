@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use super::call::{Message, call, call_on, free, into_handle, object, output, path, put_tokens, text};
+use super::call::{Message, call, call_on, copy_message, free, into_handle, object, output, path, put_tokens, text};
 use super::image::{detailflow_image, image_pixels, write_image};
 use super::options::detailflow_model_options;
 use super::plain::{Plain, read, write};
@@ -14,7 +14,7 @@ use crate::pixels::Picture;
 /// A model that is open. Shared: any number of threads may use it at once; one runs a graph at a time.
 pub struct detailflow_model {
     pub(super) model: Model,
-    message: Message,
+    pub(super) message: Message,
     /// What the strings of detailflow_model_info point into.
     texts: Texts,
 }
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn detailflow_model_message(
     capacity: usize,
 ) -> usize {
     // SAFETY: the contract of the header.
-    unsafe { model.as_ref().map_or(0, |model| model.message.copy(buffer, capacity)) }
+    unsafe { copy_message(model.as_ref().map(|model| &model.message), buffer, capacity) }
 }
 
 /// Fills `info`, whose struct_size is set.
@@ -353,7 +353,11 @@ pub unsafe extern "C" fn detailflow_model_decode(
         // SAFETY: the contract of the header; count is at most N. Copied because C does not promise alignment.
         let tokens: Vec<u32> = (0..count).map(|at| unsafe { tokens.add(at).read_unaligned() }).collect();
         // Wrong sizes are told before the work, not after.
-        let size = if level == 0 { bundle.ladder().prefix(count).map(|prefix| prefix.size) } else { Some(level) };
+        let size = if level == 0 {
+            bundle.ladder().prefix(count).map(|prefix| prefix.size)
+        } else {
+            Some(this.model.level(level)?.size)
+        };
         // SAFETY: the contract of the header.
         let target = unsafe { read(target) }?;
         if let Some(size) = size {

@@ -13,12 +13,36 @@ pub(super) unsafe trait Plain: Copy {
     fn struct_size(&mut self) -> &mut u32;
 }
 
-fn check<T: Plain>(size: u32) -> Result<usize, Failure> {
-    let size = size as usize;
-    if size < size_of::<T>() {
-        return Err(Failure::invalid(format!("{}.struct_size is {size}; version 1 has {}", T::NAME, size_of::<T>())));
+/// No version will ever be larger: what is, was not set.
+const LARGEST: usize = 4096;
+
+/// The size that the caller gave, where it makes sense.
+///
+/// # Safety
+/// `place` is NULL or has at least four bytes.
+unsafe fn size_of_theirs<T: Plain>(place: *const T) -> Result<usize, Failure> {
+    if place.is_null() {
+        return Err(Failure::invalid(format!("{} is NULL", T::NAME)));
+    }
+    // SAFETY: the first four bytes are there, whatever version it is.
+    let size = unsafe { place.cast::<u32>().read_unaligned() } as usize;
+    if !(size_of::<T>()..=LARGEST).contains(&size) {
+        return Err(Failure::invalid(format!(
+            "{0}.struct_size is {size}; set it to sizeof({0}), {1}",
+            T::NAME,
+            size_of::<T>()
+        )));
     }
     Ok(size)
+}
+
+/// Whether [`write`] will work, for a caller that should know before the work is done.
+///
+/// # Safety
+/// As for [`write`].
+pub(super) unsafe fn check<T: Plain>(target: *const T) -> Result<(), Failure> {
+    // SAFETY: as the caller promises.
+    unsafe { size_of_theirs(target) }.map(drop)
 }
 
 /// Reads a struct of the caller's.
@@ -26,18 +50,16 @@ fn check<T: Plain>(size: u32) -> Result<usize, Failure> {
 /// # Safety
 /// `source` is NULL or points to a struct of as many bytes as its struct_size says.
 pub(super) unsafe fn read<T: Plain>(source: *const T) -> Result<T, Failure> {
-    if source.is_null() {
-        return Err(Failure::invalid(format!("{} is NULL", T::NAME)));
-    }
-    // SAFETY: the first four bytes are there whatever version it is; the rest is, when they say so.
+    // SAFETY: as the caller promises: as many bytes as it says.
     unsafe {
-        let size = check::<T>(source.cast::<u32>().read_unaligned())?;
+        let size = size_of_theirs(source)?;
         let tail = std::slice::from_raw_parts(source.cast::<u8>().add(size_of::<T>()), size - size_of::<T>());
         if tail.iter().any(|&byte| byte != 0) {
-            return Err(Failure::invalid(format!(
-                "{} asks for something that this version of the library does not know",
+            let text = format!(
+                "{} (struct_size {size}) asks for something that this version of the library does not know",
                 T::NAME
-            )));
+            );
+            return Err(Failure::invalid(text));
         }
         Ok(source.read_unaligned())
     }
@@ -48,14 +70,9 @@ pub(super) unsafe fn read<T: Plain>(source: *const T) -> Result<T, Failure> {
 /// # Safety
 /// `target` is NULL or may be written for as many bytes as its struct_size says.
 pub(super) unsafe fn write<T: Plain>(target: *mut T, mut value: T) -> Result<(), Failure> {
-    if target.is_null() {
-        return Err(Failure::invalid(format!("{} is NULL", T::NAME)));
-    }
-    // SAFETY: as for `read`.
+    // SAFETY: as the caller promises.
     unsafe {
-        let size = target.cast::<u32>().read_unaligned();
-        check::<T>(size)?;
-        *value.struct_size() = size;
+        *value.struct_size() = size_of_theirs(target)? as u32;
         target.write_unaligned(value);
     }
     Ok(())

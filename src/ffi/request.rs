@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::call::{Handle, call, free, into_handle, object, on, output};
+use super::call::{Handle, call, call_on, copy_message, free, into_handle, object, on, output};
 use super::model::detailflow_model;
 use super::status::detailflow_status;
 use crate::plan::Guidance;
@@ -20,10 +20,15 @@ pub unsafe extern "C" fn detailflow_request_new(
     model: *const detailflow_model,
     request: *mut *mut detailflow_request,
 ) -> detailflow_status {
-    call(|| {
+    // SAFETY: the contract of the header.
+    let this = match unsafe { object(model, "model") } {
+        Ok(this) => this,
+        Err(failure) => return call(|| Err(failure)),
+    };
+    call_on(Some(&this.message), || {
         // SAFETY: the contract of the header.
-        let (model, place) = unsafe { (object(model, "model")?, output(request, "request")?) };
-        place.set(into_handle(detailflow_request(Handle::new("detailflow_request", Request::new(&model.model)))));
+        let place = unsafe { output(request, "request") }?;
+        place.set(into_handle(detailflow_request(Handle::new("detailflow_request", Request::new(&this.model)))));
         Ok(())
     })
 }
@@ -43,7 +48,7 @@ pub unsafe extern "C" fn detailflow_request_message(
     capacity: usize,
 ) -> usize {
     // SAFETY: the contract of the header.
-    unsafe { request.as_ref().map_or(0, |request| request.0.message.copy(buffer, capacity)) }
+    unsafe { copy_message(request.as_ref().map(|request| &request.0.message), buffer, capacity) }
 }
 
 /// How many pictures to draw together, 1 to 1048576. Further ones take the class of the first and the seeds that
@@ -88,7 +93,7 @@ pub unsafe extern "C" fn detailflow_request_set_image(
     })
 }
 
-/// Guidance scale, finite, at least 0. 1 is off and takes half the time; above 1 the class pulls harder.
+/// Guidance scale, 0 to 1000. 1 is off and takes half the time; above 1 the class pulls harder.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_request_set_guidance(
     request: *mut detailflow_request,

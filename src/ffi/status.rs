@@ -136,5 +136,6 @@ pub extern "C" fn detailflow_status_name(status: detailflow_status) -> *const c_
 /// thread that fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_last_message() -> *const c_char {
-    MESSAGE.try_with(|message| message.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+    let message = || MESSAGE.try_with(|message| message.borrow().as_ptr()).ok();
+    std::panic::catch_unwind(message).ok().flatten().unwrap_or(c"".as_ptr())
 }

@@ -5,8 +5,38 @@ use std::path::Path;
 use image::{DynamicImage, ImageFormat};
 
 use super::{PixelFormat, check_rows};
-use crate::error::{Error, Result, reserve};
+use crate::error::{Error, Result};
 use crate::files::write_file;
+use crate::memory::reserve;
+
+/// The kinds of picture files that are written.
+const KINDS: [ImageFormat; 7] = [
+    ImageFormat::Png,
+    ImageFormat::Jpeg,
+    ImageFormat::WebP,
+    ImageFormat::Bmp,
+    ImageFormat::Tga,
+    ImageFormat::Tiff,
+    ImageFormat::Qoi,
+];
+
+/// Whether a picture file can be called `path`, as far as its ending says.
+///
+/// # Errors
+/// [`Error::Invalid`] listing the endings when not.
+pub fn check_ending(path: &Path) -> Result<()> {
+    kind(path).map(drop)
+}
+
+fn kind(path: &Path) -> Result<ImageFormat> {
+    ImageFormat::from_path(path).ok().filter(|kind| KINDS.contains(kind)).ok_or_else(|| {
+        let endings = "png, jpg, webp, bmp, tga, tiff, qoi";
+        Error::Invalid(format!(
+            "{}: its ending names no kind of picture that can be written ({endings})",
+            path.display()
+        ))
+    })
+}
 
 /// Encodes 8-bit pixels, rows `stride` bytes apart, into the file `path`, through a neighbour that is renamed, so
 /// that a failure leaves nothing half-written and nothing lost.
@@ -15,12 +45,7 @@ use crate::files::write_file;
 /// [`Error::Invalid`] when the ending names no kind of picture, the format is not of 8 bits, or the bytes are too
 /// few; [`Error::Io`] when the file cannot be written.
 pub fn save(path: &Path, width: u32, height: u32, format: PixelFormat, pixels: &[u8], stride: usize) -> Result<()> {
-    let kind = ImageFormat::from_path(path).ok().filter(ImageFormat::writing_enabled).ok_or_else(|| {
-        Error::Invalid(format!(
-            "{}: the ending names no kind of picture that can be written (png, jpg, webp, bmp, tga, tiff, qoi)",
-            path.display()
-        ))
-    })?;
+    let kind = kind(path)?;
     if width == 0 || height == 0 {
         return Err(Error::Invalid(format!("a picture of {width} x {height} pixels is empty")));
     }

@@ -9,7 +9,7 @@ mod file;
 mod image;
 mod picture;
 
-pub use file::save;
+pub use file::{check_ending, save};
 pub use image::Image;
 pub use picture::Picture;
 

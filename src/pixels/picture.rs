@@ -1,13 +1,16 @@
 //! Pictures on their way in: any size, any mode, as the encoder wants them.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
-use image::{DynamicImage, Rgba32FImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Rgba32FImage};
 
 use super::{PixelFormat, check_rows};
-use crate::error::{Error, Result, filled, reserve};
+use crate::error::{Error, Result};
+use crate::memory::{filled, reserve};
 
-/// A picture on its way in: any size, premultiplied `f32`.
+/// A picture on its way in: the square in its middle, premultiplied `f32`.
 #[derive(Debug, Clone)]
 pub struct Picture {
     pixels: Rgba32FImage,
@@ -20,33 +23,58 @@ impl Picture {
     /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] when it is not a picture that can be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let fail = |error| Error::io("cannot read", path, error);
-        let reader = image::ImageReader::open(path).map_err(fail)?.with_guessed_format().map_err(fail)?;
-        let picture = reader.decode().map_err(|error| match error {
-            image::ImageError::IoError(error)
-                if error.kind() != std::io::ErrorKind::UnexpectedEof
-                    && error.kind() != std::io::ErrorKind::InvalidData =>
+        let fail = |error: ImageError| match error {
+            ImageError::IoError(error)
+                if !matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) =>
             {
-                fail(error)
-            }
-            image::ImageError::Limits(_) => {
-                Error::OutOfMemory { what: format!("the picture {}", path.display()), bytes: 0 }
+                Error::reading(path, error)
             }
             error => Error::format(path, format!("not a picture that can be read: {error}")),
-        })?;
-        Self::from_image(&picture)
+        };
+        let mut reader = ImageReader::open(path)
+            .and_then(ImageReader::with_guessed_format)
+            .map_err(|error| Error::reading(path, error))?;
+        // What memory there is decides, below, and not a number that somebody chose.
+        reader.no_limits();
+        let mut decoder = reader.into_decoder().map_err(fail)?;
+        let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 {
+            return Err(Error::format(path, "the picture is empty"));
+        }
+        // Its decoder asks for memory in a way that cannot fail: see first whether as much is to be had, for the picture, a
+        // turned copy, and what is made of it.
+        let what = format!("the picture {} of {width} x {height} pixels", path.display());
+        let side = width.min(height) as usize;
+        let decoded = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
+        drop(reserve::<u8>(
+            &what,
+            decoded.saturating_mul(2).saturating_add(side.saturating_mul(side).saturating_mul(32)),
+        )?);
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let mut picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
+        picture.apply_orientation(orientation);
+        Self::from_image(&picture, &what)
     }
 
-    /// Row by row, so that the one large allocation is ours and can fail.
-    fn from_image(picture: &DynamicImage) -> Result<Self> {
+    /// Takes the square in the middle, row by row, so that no more than it is held in full precision.
+    fn from_image(picture: &DynamicImage, what: &str) -> Result<Self> {
         let (width, height) = (picture.width(), picture.height());
-        let mut values = reserve("a picture", (width as usize).saturating_mul(height as usize).saturating_mul(4))?;
-        for y in 0..height {
-            values.extend_from_slice(picture.crop_imm(0, y, width, 1).into_rgba32f().as_raw());
+        let side = width.min(height);
+        let mut values = reserve(what, side as usize * side as usize * 4)?;
+        for y in 0..side {
+            let row = picture.crop_imm((width - side) / 2, (height - side) / 2 + y, side, 1);
+            values.extend_from_slice(row.into_rgba32f().as_raw());
         }
-        let mut pixels = Rgba32FImage::from_raw(width, height, values).expect("the vector was filled to this size");
-        premultiply(&mut pixels);
-        Ok(Self { pixels })
+        Ok(Self::from_square(side, values))
+    }
+
+    fn from_square(side: u32, values: Vec<f32>) -> Self {
+        let mut pixels = Rgba32FImage::from_raw(side, side, values).expect("the vector was filled to this size");
+        for pixel in pixels.pixels_mut() {
+            let alpha = pixel[3];
+            (0..3).for_each(|channel| pixel[channel] *= alpha);
+        }
+        Self { pixels }
     }
 
     /// Takes `width` x `height` pixels whose rows start `stride` bytes apart. Alpha is straight; floats are taken
@@ -61,14 +89,14 @@ impl Picture {
         }
         let row = width as usize * format.bytes();
         check_rows(row, height as usize, stride, bytes.len())?;
-        let mut values = reserve("a picture", (width as usize).saturating_mul(height as usize).saturating_mul(4))?;
-        for line in bytes.chunks(stride).take(height as usize) {
-            for pixel in line[..row].chunks_exact(format.bytes()) {
+        let side = width.min(height) as usize;
+        let (left, top) = ((width as usize - side) / 2, (height as usize - side) / 2);
+        let mut values = reserve("a picture", side.saturating_mul(side).saturating_mul(4))?;
+        for line in bytes.chunks(stride).skip(top).take(side) {
+            for pixel in line[left * format.bytes()..][..side * format.bytes()].chunks_exact(format.bytes()) {
                 let byte = |c: usize| f32::from(pixel[c]) / 255.0;
-                let float = |c: usize| {
-                    f32::from_ne_bytes([pixel[4 * c], pixel[4 * c + 1], pixel[4 * c + 2], pixel[4 * c + 3]])
-                        .clamp(0.0, 1.0)
-                };
+                let float =
+                    |c: usize| f32::from_ne_bytes([pixel[4 * c], pixel[4 * c + 1], pixel[4 * c + 2], pixel[4 * c + 3]]);
                 values.extend(match format {
                     PixelFormat::Rgb8 => [byte(0), byte(1), byte(2), 1.0],
                     PixelFormat::Rgba8 => [byte(0), byte(1), byte(2), byte(3)],
@@ -77,25 +105,23 @@ impl Picture {
             }
         }
         if values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::Invalid("a pixel is not a number".into()));
+            return Err(Error::Invalid("a pixel is not a finite number".into()));
         }
-        let mut pixels = Rgba32FImage::from_raw(width, height, values).expect("the vector was filled to this size");
-        premultiply(&mut pixels);
-        Ok(Self { pixels })
+        values.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+        Ok(Self::from_square(side as u32, values))
     }
 
     /// What the encoder takes: planes of `size` x `size`, -1..1, 3 channels (over black) or 4 (premultiplied). A
     /// picture of that size is taken as it is; another is cropped to the square in its middle and resized
     /// (Catmull-Rom).
     pub(crate) fn planes(&self, size: u32, channels: usize) -> Result<Vec<f32>> {
-        let (width, height) = self.pixels.dimensions();
         let resized;
-        let square = if (width, height) == (size, size) {
+        let square = if self.pixels.width() == size {
             &self.pixels
         } else {
-            let side = width.min(height);
-            let middle = image::imageops::crop_imm(&self.pixels, (width - side) / 2, (height - side) / 2, side, side);
-            resized = image::imageops::resize(&*middle, size, size, image::imageops::FilterType::CatmullRom);
+            let between = (self.pixels.width() as usize).saturating_mul(size as usize).saturating_mul(16);
+            drop(reserve::<u8>("a picture", between)?);
+            resized = image::imageops::resize(&self.pixels, size, size, image::imageops::FilterType::CatmullRom);
             &resized
         };
         let plane = size as usize * size as usize;
@@ -106,15 +132,6 @@ impl Picture {
             }
         }
         Ok(planes)
-    }
-}
-
-fn premultiply(pixels: &mut Rgba32FImage) {
-    for pixel in pixels.pixels_mut() {
-        let alpha = pixel[3];
-        for channel in 0..3 {
-            pixel[channel] *= alpha;
-        }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use super::Step;
 
+/// Far beyond any use, and far from where logits times it would overflow.
+const LARGEST: f32 = 1000.0;
+
 /// How strongly the class pulls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guidance {
-    /// 1 is off and costs nothing; the published models are best at about 1.5. Finite, at least 0.
+    /// 1 is off and costs nothing; the published models are best at about 1.5. 0 to 1000.
     pub scale: f32,
     /// The authors' "gradual" schedule: from the first parallel step on the scale falls linearly with the group
     /// index i, as `scale * (G - i + 1) / (G + 1)` with G groups in all.
@@ -14,10 +17,10 @@ pub struct Guidance {
 
 impl Guidance {
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.scale.is_finite() && self.scale >= 0.0 {
+        if (0.0..=LARGEST).contains(&self.scale) {
             return Ok(());
         }
-        Err(format!("guidance {} is not a number of at least 0", self.scale))
+        Err(format!("guidance {} is not a number of 0 to {LARGEST}", self.scale))
     }
 
     /// Whether the unconditional half is needed at all.

@@ -5,13 +5,15 @@
 //! `start + query` on are never read, so the memory needs no clearing. Form `plain` hands longer tensors from step
 //! to step.
 
+use ndarray::ArrayView3;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 
 use super::exit::{self, Held, Running};
-use super::{Graph, Interrupt, failed, library, sys};
+use super::{Graph, Interrupt, failed, library};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::plan::{KeyShape, Step};
 
 /// One prepared call: everything that goes in and out for one query length.
@@ -28,6 +30,9 @@ enum Kept {
     InPlace(Vec<Call>),
     Growing {
         keys_and_values: Vec<DynValue>,
+        /// What the last step grew, and the position after it. It is taken over when the next step begins there: a step
+        /// that is done again must find the keys as they were.
+        grown: Option<(usize, Vec<DynValue>)>,
         logits: Option<DynValue>,
     },
 }
@@ -59,9 +64,8 @@ impl Cache {
             .fold(0, u64::saturating_add);
         let bytes = shape.bytes(rows).saturating_add(logits);
         let what = format!("keys and values of {rows} rows");
-        if !sys::memory_suffices(bytes) {
-            return Err(Error::OutOfMemory { what, bytes });
-        }
+        // Form `plain` holds the keys before and after a step at once, and asks for them as it goes.
+        memory::check(&what, if in_place { bytes } else { bytes.saturating_mul(2) })?;
         let _inside = exit::enter()?;
         library::environment()?;
         let fail = |error: ort::Error| match exit::reason(failed("keys and values", error)) {
@@ -91,6 +95,7 @@ impl Cache {
         } else {
             Kept::Growing {
                 keys_and_values: keys_and_values.into_iter().map(|tensor| tensor.into_dyn()).collect(),
+                grown: None,
                 logits: None,
             }
         };
@@ -99,7 +104,13 @@ impl Cache {
 
     /// Feeds `ids` `[rows, query]` at the step's position; returns logits `[rows, query, codes]`. When it fails (or
     /// is interrupted) the step can be done again.
-    pub fn step(&mut self, graph: &Graph, step: Step, ids: &[i64], interrupt: &Interrupt) -> Result<&[f32]> {
+    pub fn step(
+        &mut self,
+        graph: &Graph,
+        step: Step,
+        ids: &[i64],
+        interrupt: &Interrupt,
+    ) -> Result<ArrayView3<'_, f32>> {
         // ONNX Runtime would write beyond the keys without a word.
         assert!(
             step.start + step.query <= self.positions && ids.len() == self.rows * step.query,
@@ -108,7 +119,8 @@ impl Cache {
         let _inside = exit::enter()?;
         let _running = Running::new(interrupt.options());
         let fail = |error| exit::reason(failed(graph.name(), error));
-        match &mut *self.kept {
+        let shape = [self.rows, step.query, self.codes];
+        let values = match &mut *self.kept {
             Kept::InPlace(calls) => {
                 let call = calls
                     .iter_mut()
@@ -120,9 +132,14 @@ impl Cache {
                 graph
                     .timed(|| session.run_binding_with_options(&call.binding, interrupt.options()).map(drop))
                     .map_err(fail)?;
-                Ok(call.logits.extract_tensor().1)
+                call.logits.extract_tensor().1
             }
-            Kept::Growing { keys_and_values, logits } => {
+            Kept::Growing { keys_and_values, grown, logits } => {
+                if let Some((position, values)) = grown.take()
+                    && position == step.start
+                {
+                    *keys_and_values = values;
+                }
                 let ids = Tensor::from_array(([self.rows, step.query], ids.to_vec())).map_err(fail)?;
                 let start = Tensor::from_array(([1], vec![step.start as i64])).map_err(fail)?;
                 let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![("ids", ids.into()), ("start", start.into())];
@@ -132,22 +149,24 @@ impl Cache {
                         .zip(keys_and_values.iter())
                         .map(|([past, _], value)| (past.as_str(), value.into())),
                 );
-                let (grown, new_logits) = {
+                let (values, new_logits) = {
                     let mut session = graph.lock();
                     let mut outputs =
                         graph.timed(|| session.run_with_options(inputs, interrupt.options())).map_err(fail)?;
                     let mut take = |name: &str| {
                         outputs.remove(name).expect("the signature was checked when the graph was compiled")
                     };
-                    let grown: Vec<DynValue> = self.names.iter().map(|[_, present]| take(present)).collect();
-                    (grown, take("logits"))
+                    let values: Vec<DynValue> = self.names.iter().map(|[_, present]| take(present)).collect();
+                    (values, take("logits"))
                 };
-                *keys_and_values = grown;
-                let (_, values) = logits.insert(new_logits).try_extract_tensor::<f32>().map_err(fail)?;
-                debug_assert_eq!(values.len(), self.rows * step.query * self.codes);
-                Ok(values)
+                *grown = Some((step.start + step.query, values));
+                logits.insert(new_logits).try_extract_tensor::<f32>().map_err(fail)?.1
             }
-        }
+        };
+        ArrayView3::from_shape(shape, values).map_err(|_| Error::Failed {
+            graph: graph.name().to_owned(),
+            reason: format!("it gave {} logits where {shape:?} should be", values.len()),
+        })
     }
 }
 

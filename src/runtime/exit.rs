@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use ort::session::{NoSelectedOutputs, RunOptions};
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 /// blocks, say. A process that is told to end has to end.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
+static BEGUN: OnceLock<Instant> = OnceLock::new();
 static ENDING: AtomicBool = AtomicBool::new(false);
 /// Threads inside ONNX Runtime.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
@@ -77,7 +78,8 @@ extern "C" fn handler() {
     ENDING.store(true, Ordering::SeqCst);
     // A callback of the host's may have called exit() from inside.
     let own = usize::from(DEPTH.get() > 0);
-    let begun = Instant::now();
+    // It is registered more than once; the first to run decides when patience ends.
+    let begun = *BEGUN.get_or_init(Instant::now);
     while INSIDE.load(Ordering::SeqCst) > own && begun.elapsed() < LONGEST_WAIT {
         for options in running().iter() {
             let _ = options.terminate();

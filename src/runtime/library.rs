@@ -11,11 +11,14 @@ use ort::environment::Environment;
 
 use super::sys;
 use crate::error::{Error, Result};
+use crate::files::checkouts;
 use crate::log;
 
 /// The API that this build is written for: ONNX Runtime 1.24.
 const LEAST_MINOR: u32 = ort::MINOR_VERSION;
-const MEND: &str = "To mend it:\n  pip download --only-binary=:all: --no-deps -d . onnxruntime && unzip -j onnxruntime-*.whl 'onnxruntime/capi/libonnxruntime.so*' -d runtime\n  export ORT_DYLIB_PATH=\"$(ls -d \"$PWD\"/runtime/libonnxruntime.so*)\"";
+const MEND: &str = r#"To mend it (in a checkout, `make` does):
+  python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
+  export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#;
 
 #[cfg(target_os = "windows")]
 const FILE_NAMES: [&str; 1] = ["onnxruntime.dll"];
@@ -131,13 +134,8 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
     }
     let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
     for anchor in sys::anchors() {
-        let places = [
-            (anchor.join("runtime"), "runtime folder"),
-            (anchor.join("../runtime"), "runtime folder"),
-            // target/release and target/release/deps of a checkout.
-            (anchor.join("../../target/runtime"), "checkout"),
-            (anchor.join("../../../target/runtime"), "checkout"),
-        ];
+        let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.join("../runtime"), "runtime folder")];
+        let places = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
         for (folder, found_by) in places {
             for name in FILE_NAMES {
                 let candidate = folder.join(name);
@@ -169,5 +167,5 @@ fn existing(path: &Path, named_by: &str) -> Result<PathBuf> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(|error| Error::io("cannot read", path, error))
+    path.canonicalize().map_err(|error| Error::reading(path, error))
 }

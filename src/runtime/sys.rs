@@ -70,8 +70,11 @@ pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
     let refuse = |reason: String| Error::Runtime(format!("{}: {reason}", path.display()));
     // SAFETY: loading runs the library's initialisers. Whoever named the file, or put it where we look, vouches for
     // it.
-    let library = unsafe { libloading::Library::new(path) }
-        .map_err(|error| refuse(format!("not a library that can be loaded: {error}")))?;
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
+        // What the system says is one level down.
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        refuse(format!("not a library that can be loaded: {error}{cause}"))
+    })?;
     type GetApiBase = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
     // SAFETY: the symbol of this name has this type in every ONNX Runtime since 1.0; the pointers it gives are
     // static.
@@ -132,32 +135,4 @@ struct LinkMap {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn find_by_system(_name: &str) -> Option<PathBuf> {
     None
-}
-
-/// Whether `bytes` of memory can be had at all. The system promises memory that it does not have and then kills
-/// whoever uses it, so what cannot fit is refused before. Small amounts are not looked up: then this opens no file.
-#[cfg(target_os = "linux")]
-pub(super) fn memory_suffices(bytes: u64) -> bool {
-    // SAFETY: an all-zero sysinfo is valid and sysinfo fills it.
-    let total = unsafe {
-        let mut info: libc::sysinfo = std::mem::zeroed();
-        if libc::sysinfo(&mut info) != 0 {
-            return true;
-        }
-        (info.totalram as u64).saturating_mul(u64::from(info.mem_unit.max(1)))
-    };
-    bytes <= total / 8 || bytes <= available_memory().unwrap_or(total)
-}
-
-/// What the kernel thinks can be used without swapping: free memory and caches that it would give up.
-#[cfg(target_os = "linux")]
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn memory_suffices(_bytes: u64) -> bool {
-    true
 }

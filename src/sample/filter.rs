@@ -17,10 +17,10 @@ impl Filter {
     /// `likeliest` is the index of the largest.
     pub fn weights<'a>(&mut self, sampling: Sampling, logits: &'a mut [f32], likeliest: usize) -> &'a [f32] {
         let temperature = sampling.temperature.max(LEAST_TEMPERATURE);
-        let top = logits[likeliest] / temperature;
+        let top = logits[likeliest];
         let least = self.top_k(sampling.top_k, logits);
         for x in logits.iter_mut() {
-            *x = if *x < least { 0.0 } else { libm::expf(*x / temperature - top) };
+            *x = if *x < least { 0.0 } else { libm::expf((*x - top) / temperature) };
         }
         if sampling.top_p < 1.0 {
             self.top_p(sampling.top_p, logits);

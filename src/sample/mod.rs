@@ -162,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn extremes_still_draw_the_likeliest() {
+        // Differences that overflow when divided by the temperature are minus infinity, never not-a-number.
+        let cold = Sampling { temperature: 1e-30, ..PLAIN };
+        let logits = [-3e37, 1.0, 3e37, 2e37];
+        assert_eq!(Sampler::default().draw(cold, &logits, None, 0.999), Some(2));
+        assert_eq!(Sampler::default().draw(cold, &[0.0, 0.0, -1.0], None, 0.75), Some(1));
+    }
+
+    #[test]
     fn settings_out_of_range_are_named() {
         for (sampling, word) in [
             (Sampling { temperature: f32::NAN, ..PLAIN }, "temperature"),

@@ -439,7 +439,7 @@ static void targets(const detailflow_model *model)
         float pixel[4] = {0, 0, 0, 1};
         pixel[1] = NAN;
         image = check_image(DETAILFLOW_RGBA32F, 1, pixel, sizeof pixel);
-        INVALID(detailflow_model_encode(model, &image, tokens, count, &count), "not a number");
+        INVALID(detailflow_model_encode(model, &image, tokens, count, &count), "not a finite number");
         pixel[1] = 0;
         INVALID(detailflow_image_save(&image, "float.png"), "8-bit");
     }

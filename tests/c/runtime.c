@@ -83,7 +83,7 @@ int main(int argc, char **argv)
         FAILS(detailflow_model_open(bundle, NULL, &model), DETAILFLOW_NO_RUNTIME, "was not found");
         CHECK(strstr(detailflow_last_message(), "ORT_DYLIB_PATH") != NULL);
         CHECK(strstr(detailflow_last_message(), "runtime/libonnxruntime.so") != NULL);
-        CHECK(strstr(detailflow_last_message(), "pip download") != NULL);
+        CHECK(strstr(detailflow_last_message(), "pip install onnxruntime") != NULL);
     } else if (strcmp(which, "second") == 0) {
         OK(init(runtime));
         OK(init(runtime));

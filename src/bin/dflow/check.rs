@@ -29,11 +29,14 @@ pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
         bundle.files().len(),
         bytes as f64 / 1e6
     );
-    let mut failed = false;
+    let (mut failed, mut ran) = (false, false);
     for variant in bundle.variants() {
         let name = format!("{} {}", variant.precision, variant.form);
         match run_each_graph(&bundle, &variant.precision, &variant.form) {
-            Ok(()) => say!("{name}: ar, decoder and encoder compile, have their signatures, and run"),
+            Ok(()) => {
+                ran = true;
+                say!("{name}: ar, decoder and encoder compile, have their signatures, and run");
+            }
             // What this ONNX Runtime is too old for is no fault of the bundle.
             Err(error @ Error::Runtime(_)) if detailflow::library().is_ok() => say!("{name}: not run: {error}"),
             Err(error) => {
@@ -42,7 +45,10 @@ pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
             }
         }
     }
-    if failed { Err(Failure::Told) } else { Ok(()) }
+    if !ran && !failed {
+        eprintln!("dflow: no variant of this bundle runs with this ONNX Runtime");
+    }
+    if failed || !ran { Err(Failure::Told) } else { Ok(()) }
 }
 
 /// Draws the coarsest level (every query shape of it), decodes it, and encodes a grey picture.
@@ -74,11 +80,18 @@ pub struct DoctorArgs {
 pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
     let runtime = detailflow::library();
     let bundle = args.bundle.open();
-    let missing: Vec<String> =
-        [runtime.as_ref().err().map(ToString::to_string), bundle.as_ref().err().map(ToString::to_string)]
-            .into_iter()
-            .flatten()
-            .collect();
+    let model = match (&runtime, &bundle) {
+        (Ok(_), Ok(bundle)) => Model::from_bundle(bundle.clone(), &ModelOptions::default()).map(drop),
+        _ => Ok(()),
+    };
+    let missing: Vec<String> = [
+        runtime.as_ref().err().map(ToString::to_string),
+        bundle.as_ref().err().map(ToString::to_string),
+        model.as_ref().err().map(ToString::to_string),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let devices = if runtime.is_ok() { vec!["cpu"] } else { vec![] };
     if args.json {
         let found =

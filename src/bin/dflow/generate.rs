@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use detailflow::tokens::{TokenFile, TokenImage};
-use detailflow::{Generation, Guidance, ImageRequest, Model, Request, Sampling};
+use detailflow::{Error, Generation, Guidance, ImageRequest, Model, Request, Sampling};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::Output;
+use crate::output::{Output, check_folder};
 use crate::{Failure, ModelArgs, say};
 
 /// Pictures drawn together: enough to use the cores, few enough that memory stays bounded however many are asked
@@ -62,12 +62,16 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let labels = wanted.iter().map(|image| (Some(bundle.classes()[image.class as usize].clone()), Some(image.seed)));
     let mut output = Output::plan(args.output.as_deref(), labels.collect())?;
     if let Some(path) = &args.tokens_out {
-        crate::output::check_folder(path)?;
+        check_folder(path)?;
+        if output.paths().contains(path) {
+            let text = format!("{} cannot be both the picture and the tokens", path.display());
+            return Err(Failure::Usage(Error::Invalid(text)));
+        }
     }
 
     let steps = model.schedule(request.target()).steps().count();
     let bar = progress_bar((wanted.len().div_ceil(BATCH) * steps + wanted.len()) as u64);
-    let mut tokens = Vec::with_capacity(wanted.len());
+    let mut tokens = Vec::new();
     for batch in wanted.chunks(BATCH) {
         request.set_count(batch.len() as u32)?;
         for (at, image) in batch.iter().enumerate() {
@@ -86,11 +90,12 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
-    for path in output.finish()? {
-        say!("{}", path.display());
-    }
+    let mut written = output.finish()?;
     if let Some(path) = &args.tokens_out {
         TokenFile::new(bundle, tokens).save(path)?;
+        written.push(path.clone());
+    }
+    for path in written {
         say!("{}", path.display());
     }
     Ok(())

@@ -7,8 +7,10 @@ mod output;
 mod sheet;
 mod tokens;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
 use detailflow::{Bundle, Error, Model, ModelOptions};
@@ -113,6 +115,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => check::doctor(&args),
     };
     match result {
+        Ok(()) if UNTOLD.load(Ordering::Relaxed) => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(error)) => {
             eprintln!("dflow: {error}");
@@ -126,13 +129,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints a line of the command's result. A reader that has gone away is not an error of ours.
+/// Set when the result could not be told.
+static UNTOLD: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line of the command's result. A reader that has gone away has seen enough, and the work goes on; that the result
+/// cannot be told for another reason is a failure.
+fn tell(line: std::fmt::Arguments<'_>) {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && !UNTOLD.swap(true, Ordering::Relaxed) => {
+            eprintln!("dflow: cannot write the result: {error}");
+        }
+        _ => {}
+    }
+}
+
+/// [`tell`], as `println!`.
 #[macro_export]
 macro_rules! say {
-    ($($arg:tt)*) => {{
-        use std::io::Write;
-        if writeln!(std::io::stdout(), $($arg)*).is_err() {
-            std::process::exit(0);
-        }
-    }};
+    ($($arg:tt)*) => { $crate::tell(format_args!($($arg)*)) };
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use detailflow::Picture;
 use detailflow::tokens::{TokenFile, TokenImage};
+use detailflow::{Error, Picture, Request};
 
 use crate::output::{Output, check_folder};
 use crate::{Failure, ModelArgs, say};
@@ -22,6 +22,10 @@ pub struct EncodeArgs {
 
 pub fn encode(args: &EncodeArgs) -> Result<(), Failure> {
     check_folder(&args.output)?;
+    if args.output == args.image {
+        let text = format!("{} cannot be both the picture and the tokens", args.image.display());
+        return Err(Failure::Usage(Error::Invalid(text)));
+    }
     let picture = Picture::open(&args.image)?;
     let model = args.model.open()?;
     let tokens = model.encode(&picture)?;
@@ -50,22 +54,29 @@ pub struct DecodeArgs {
 
 pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     let file = TokenFile::open(&args.tokens)?;
-    let model = args.model.open()?;
-    if !args.force {
-        file.check_bundle(model.bundle()).map_err(|error| {
-            detailflow::Error::Invalid(format!("{}: {error}; --force decodes them all the same", args.tokens.display()))
-        })?;
-    }
+    let place = args.tokens.display();
     if file.images.is_empty() {
-        return Err(detailflow::Error::Invalid(format!("{} holds no picture", args.tokens.display())).into());
+        return Err(Error::Invalid(format!("{place} holds no picture")).into());
     }
     let labels = file.images.iter().map(|image| (image.class.clone(), image.seed)).collect();
     let mut output = Output::plan(Some(&args.output), labels)?;
-    for image in &file.images {
-        output.add(match args.level {
-            Some(size) => model.decode_level(&image.tokens, size)?,
-            None => model.decode(&image.tokens)?,
-        })?;
+    let model = args.model.open()?;
+    if !args.force {
+        file.check_bundle(model.bundle())
+            .map_err(|error| Error::Invalid(format!("{place}: {error}; --force decodes them all the same")))?;
+    }
+    if let Some(size) = args.level {
+        Request::new(&model).set_level(size).map_err(Failure::Usage)?;
+    }
+    for (index, image) in file.images.iter().enumerate() {
+        let decoded = match args.level {
+            Some(size) => model.decode_level(&image.tokens, size),
+            None => model.decode(&image.tokens),
+        };
+        output.add(decoded.map_err(|error| match error {
+            Error::Invalid(text) => Error::Invalid(format!("{place}: picture {index}: {text}")),
+            other => other,
+        })?)?;
     }
     for path in output.finish()? {
         say!("{}", path.display());
