@@ -24,7 +24,7 @@ demo: all
 
 test: tools $(RUNTIME) $(VENV)/tests
 	$(CARGO) test --release --locked --features cli
-	$(VENV)/bin/python -m pytest -q tests/exporter
+	$(VENV)/bin/python -m pytest -q -rs tests/exporter
 
 bench: all $(BENCH)/detailflow.json
 	$(CARGO) bench --locked --bench generation -- $(BENCH) --threads 2

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Writes a whole file or leaves what was there: into a neighbour first, then renamed. A link to a file stays a link. What is
-/// no file (a pipe, /dev/stdout) is written as it is.
+/// Writes a whole file or leaves what was there: into a neighbour first, then renamed. A link to a file stays a
+/// link. What is no file (a pipe, /dev/stdout) is written as it is.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |error| Error::writing(path, error);
     if path.file_name().is_none() {
         return Err(Error::Invalid(format!("{} names no file", path.display())));
     }
     let Some(place) = place(path) else { return std::fs::write(path, bytes).map_err(fail) };
-    // Two processes, or two threads of one, may write the same file: the last one wins, neither meets the other's half.
+    // Two processes, or two threads of one, may write the same file: the last one wins, neither meets the other's
+    // half.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let part = place.with_file_name(format!(".{}.{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let written = std::fs::File::create(&part)
@@ -41,8 +42,8 @@ fn place(path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// The checkouts that `folder` may be a build folder of: target/release, target/release/deps and target/TRIPLE/release are two
-/// or three folders below one.
+/// The checkouts that `folder` may be a build folder of: target/release, target/release/deps and
+/// target/TRIPLE/release are two or three folders below one.
 pub(crate) fn checkouts(folder: &Path) -> impl Iterator<Item = &Path> {
     folder.ancestors().skip(1).take(4).filter(|above| above.join("Cargo.toml").is_file())
 }

@@ -20,7 +20,7 @@
 //!
 //! - [`bundle`]: a model on disk; its manifest read, its files checked.
 //! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, guidance,
-//!   memory.
+//! memory.
 //! - `runtime`: the only room that knows ONNX Runtime: find it, compile graphs, keep keys and values, end in peace.
 //! - `model`: a bundle with its graphs compiled; shared.
 //! - `request`: what to draw; checked as it is set.
@@ -29,8 +29,8 @@
 //! - `tokenizer`: pictures to tokens and back.
 //! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, and picture files.
 //! - [`tokens`]: token files.
-//! - `error`, `files`, `memory`, [`log`]: one error for all, files that appear whole, memory that can be refused, messages for
-//!   whoever embeds us.
+//! - `error`, `files`, `memory`, [`log`]: one error for all, files that appear whole, memory that can be refused,
+//! messages for whoever embeds us.
 //! - [`ffi`]: the C contract, and with `runtime::sys` the only unsafe code.
 
 pub mod bundle;

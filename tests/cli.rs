@@ -261,7 +261,9 @@ fn doctor_without_a_runtime_names_every_place_and_the_way_out() {
     // A system that has ONNX Runtime of its own is found; then there is nothing to name.
     if json["runtime"].is_null() {
         assert_eq!(code, Some(1));
-        for word in ["runtime/libonnxruntime", "the system's search", "pip install onnxruntime", "export ORT_DYLIB_PATH"] {
+        for word in
+            ["runtime/libonnxruntime", "the system's search", "pip install onnxruntime", "export ORT_DYLIB_PATH"]
+        {
             assert!(missing.contains(word), "{missing}");
         }
     } else {

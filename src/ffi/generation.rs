@@ -59,8 +59,8 @@ impl From<Progress> for detailflow_progress {
     }
 }
 
-/// Draws a whole request in one call: detailflow_generation_new and all its steps. It cannot be cancelled; stepping can. Free with
-/// detailflow_generation_free.
+/// Draws a whole request in one call: detailflow_generation_new and all its steps. It cannot be cancelled; stepping
+/// can. Free with detailflow_generation_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_generate(
     request: *const detailflow_request,
@@ -245,7 +245,8 @@ unsafe fn begin(
     call_on(Some(&request.message), || {
         // SAFETY: as the caller promises.
         let place = unsafe { output(place, "generation") }?;
-        // It takes what it needs, so that the request is free while the pictures are drawn; in memory that may be refused.
+        // It takes what it needs, so that the request is free while the pictures are drawn; in memory that may be
+        // refused.
         let mut generation = request.read(|request| Ok(Generation::new(request)?))?;
         run(&mut generation)?;
         let cancel = generation.cancel_handle();

@@ -41,8 +41,8 @@ impl Picture {
         if width == 0 || height == 0 {
             return Err(Error::format(path, "the picture is empty"));
         }
-        // Its decoder asks for memory in a way that cannot fail: see first whether as much is to be had, for the picture, a
-        // turned copy, and what is made of it.
+        // Its decoder asks for memory in a way that cannot fail: see first whether as much is to be had, for the
+        // picture, a turned copy, and what is made of it.
         let what = format!("the picture {} of {width} x {height} pixels", path.display());
         let side = width.min(height) as usize;
         let decoded = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);

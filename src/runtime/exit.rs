@@ -1,7 +1,7 @@
-//! `exit()` with work in flight. It runs the destructors of ONNX Runtime's static objects while other threads may still
-//! be inside; a run then fails on types that are gone, or crashes. So when the process ends, this comes first: it turns
-//! away whoever wants in, interrupts what runs, and waits until nobody is inside. What is dropped afterwards is leaked,
-//! for there is nothing left to give it back to.
+//! `exit()` with work in flight. It runs the destructors of ONNX Runtime's static objects while other threads may
+//! still be inside; a run then fails on types that are gone, or crashes. So when the process ends, this comes
+//! first: it turns away whoever wants in, interrupts what runs, and waits until nobody is inside. What is dropped
+//! afterwards is leaked, for there is nothing left to give it back to.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -14,8 +14,8 @@ use ort::session::{NoSelectedOutputs, RunOptions};
 use super::sys;
 use crate::error::{Error, Result};
 
-/// A step or a decode takes seconds at the most. Whoever is inside for longer waits for us: a callback of the host's that
-/// blocks, say. A process that is told to end has to end.
+/// A step or a decode takes seconds at the most. Whoever is inside for longer waits for us: a callback of the
+/// host's that blocks, say. A process that is told to end has to end.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 static BEGUN: OnceLock<Instant> = OnceLock::new();
@@ -67,9 +67,9 @@ fn ending() -> Error {
     Error::State("the process is ending".into())
 }
 
-/// Sees to it that the handler comes before the destructors of all static objects that ONNX Runtime has made so far:
-/// handlers run in the opposite order of their registration. It makes them when it is loaded and when a graph is
-/// compiled (measured: none while one runs), so this is called after each.
+/// Sees to it that the handler comes before the destructors of all static objects that ONNX Runtime has made so
+/// far: handlers run in the opposite order of their registration. It makes them when it is loaded and when a graph
+/// is compiled (measured: none while one runs), so this is called after each.
 pub(super) fn arm() {
     sys::at_exit(handler);
 }

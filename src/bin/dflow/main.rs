@@ -132,8 +132,8 @@ fn main() -> ExitCode {
 /// Set when the result could not be told.
 static UNTOLD: AtomicBool = AtomicBool::new(false);
 
-/// Prints a line of the command's result. A reader that has gone away has seen enough, and the work goes on; that the result
-/// cannot be told for another reason is a failure.
+/// Prints a line of the command's result. A reader that has gone away has seen enough, and the work goes on; that
+/// the result cannot be told for another reason is a failure.
 fn tell(line: std::fmt::Arguments<'_>) {
     match writeln!(std::io::stdout(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && !UNTOLD.swap(true, Ordering::Relaxed) => {
