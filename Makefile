@@ -58,4 +58,4 @@ $(VENV)/tests: onnx/pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(BENCH)/detailflow.json: | $(VENV)/tests
-	$(VENV)/bin/python -m detailflow_onnx export --random detailflow-16 --precision fp32,int8 --out $(BENCH)
+	mkdir -p target/bench && $(VENV)/bin/python -m detailflow_onnx export --random detailflow-16 --precision fp32,int8 --out $(BENCH)
