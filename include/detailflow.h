@@ -42,9 +42,10 @@
  * Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
  * unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call
  * detailflow_runtime_init early if other threads read the environment). The library opens no socket, and no file
- * but those named and what ONNX Runtime reads of the processor. exit() with work in flight is safe: it stops
- * running steps and waits for them, and calls that come after get DETAILFLOW_WRONG_STATE. fork() after ONNX
- * Runtime was loaded is not supported: the child must not use the library.
+ * but those named, what ONNX Runtime reads of the processor, and, before much memory is asked for, what the system
+ * says is there. exit() with work in flight is safe: it stops running steps and waits for them, and calls that
+ * come after get DETAILFLOW_WRONG_STATE. fork() after ONNX Runtime was loaded is not supported: the child must not
+ * use the library.
  *
  * Numbers (status codes, constants, struct layouts) never change their meaning; new ones are appended.
  *
@@ -417,8 +418,8 @@ detailflow_status detailflow_request_set_top_p(struct detailflow_request *reques
 /// are.
 detailflow_status detailflow_request_set_level(struct detailflow_request *request, uint32_t size);
 
-/// Draws a whole request in one call: detailflow_generation_new and all its steps. It cannot be cancelled; stepping can. Free with
-/// detailflow_generation_free.
+/// Draws a whole request in one call: detailflow_generation_new and all its steps. It cannot be cancelled; stepping
+/// can. Free with detailflow_generation_free.
 detailflow_status detailflow_generate(const struct detailflow_request *request,
                                       struct detailflow_generation **generation);
 
