@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import ar, decoder, encoder, manifest
-from .errors import Refused, need
+from .errors import Refused, need, stop_if_told
 from .model import shapes
 from .store import Store
 
@@ -38,6 +38,7 @@ def beside(out):
         raise Refused(f"{out.parent}: {error.strerror}") from None
     try:
         yield work
+        stop_if_told()
         mask = os.umask(0)
         os.umask(mask)
         work.chmod(0o777 & ~mask)
@@ -83,7 +84,12 @@ def write(model, folder, *, precisions, license, license_file, origins, sampling
     total = (sum(tokenizer.values()) + sum(autoregressive.values())) * len(precisions) + sum(tokenizer.values())
     files = []
     with tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None) as bar:
-        model.tokenizer.on_read = model.ar_weights.on_read = bar.update
+
+        def on_read(count):
+            stop_if_told()
+            bar.update(count)
+
+        model.tokenizer.on_read = model.ar_weights.on_read = on_read
         try:
             for precision in precisions:
                 files += _precision(model, folder, precision)

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from . import __version__
-from .errors import Refused, need
+from .errors import Refused, need, stop
 from .random_model import TOKENS
 from .sources import FIELDS, open_source, origins
 
@@ -134,7 +134,7 @@ def main(arguments=None):
         if not options.random and not (options.tokenizer and options.ar):
             command_line.error("export needs --tokenizer DIR and --ar DIR, or --random MODEL")
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half-written is taken away
+        signal.signal(signal.SIGTERM, stop)  # so that what is half-written is taken away
     try:
         return _export(options) if options.command == "export" else _verify(options)
     except Refused as error:
