@@ -1,19 +1,21 @@
-//! One request on its way: the only loop. Each step feeds what was just drawn, gets logits, guides and draws
+//! One request on its way: the only loop. Each step feeds what stands before, gets logits, guides and draws
 //! (DETAILFLOW paper section 3.4).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use ndarray::Axis;
+use ndarray::{ArrayView3, s};
 
+use crate::cancel::{Interrupts, Signal};
 use crate::error::{Error, Result};
 use crate::memory::{filled, reserve};
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::{Guidance, Level, Schedule, Step};
 use crate::request::{ImageRequest, Request};
+use crate::rows::{Row, Rows};
 use crate::runtime::{Cache, Interrupt};
-use crate::sample::{Sampler, Sampling, uniform};
+use crate::sample::{Sampler, SamplingCurves, log_probability, uniform};
+use crate::sync::Arc;
 
 /// Where a generation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,31 +26,51 @@ pub struct Progress {
     pub steps_left: usize,
     /// Tokens of each picture so far.
     pub tokens: usize,
-    /// Pixels a side that they decode to; 0 before the first step.
+    /// Pixels a side that they decode to; 0 before the first token.
     pub size: u32,
     /// The finest level that is complete.
     pub level: Option<Level>,
+    /// How long the next step should take on this machine, from steps of its shape that were measured. None when there
+    /// is no next step, or nothing was measured yet.
+    pub next_step: Option<Duration>,
+    /// How long it should take to decode the finest level that is complete, for one picture. None when there is none
+    /// yet, or nothing was measured.
+    pub next_decode: Option<Duration>,
+}
+
+/// What a generation holds in memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Its own keys, values and tokens.
+    pub own: u64,
+    /// Keys and values of the generation that it was forked from, to which it refers until its first step. All forks of
+    /// one generation refer to the same.
+    pub shared: u64,
 }
 
 /// Stops a generation from any thread, at any time: also while a graph runs, also after the generation is gone.
 #[derive(Clone)]
-pub struct Cancel(Arc<CancelState>);
+pub struct Cancel(Arc<Signal<Interrupt>>);
 
-struct CancelState {
-    flag: AtomicBool,
-    interrupt: Interrupt,
+impl Interrupts for Interrupt {
+    fn trigger(&self) {
+        self.trigger();
+    }
 }
 
 impl Cancel {
+    fn new() -> Result<Self> {
+        Ok(Self(Signal::new(Interrupt::new()?)))
+    }
+
     /// Stops it within one step. The step in progress, and every later one, gives [`Error::Cancelled`].
     pub fn cancel(&self) {
-        self.0.flag.store(true, Ordering::SeqCst);
-        self.0.interrupt.trigger();
+        self.0.cancel();
     }
 
     /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.0.flag.load(Ordering::SeqCst)
+        self.0.is_cancelled()
     }
 }
 
@@ -64,15 +86,23 @@ pub struct Generation {
     model: Model,
     images: Vec<ImageRequest>,
     guidance: Guidance,
-    sampling: Sampling,
+    sampling: SamplingCurves,
     schedule: Schedule,
     cache: Cache,
+    /// What is fed at a step, and where each picture's logits are.
+    rows: Rows,
     sampler: Sampler,
-    /// `[image, position]`, the first `drawn` of each filled.
+    /// `[image, N]`: the first `given` of each were given, the first `fed` were computed.
     tokens: Vec<u32>,
-    drawn: usize,
+    given: usize,
+    /// Positions that the cache has seen: the tokens up to here are given or drawn.
+    fed: usize,
+    /// `[image, N]`, the first `fed` of each filled; empty when they are not kept.
+    log_probabilities: Vec<f32>,
+    /// Given tokens are computed too where nothing is drawn after them.
+    scoring: bool,
     steps_done: usize,
-    /// What the next step feeds, `[row, query]`: the conditional rows, then with guidance the unconditional ones.
+    work: u64,
     ids: Vec<i64>,
     cancel: Cancel,
 }
@@ -87,81 +117,122 @@ impl std::fmt::Debug for Generation {
 }
 
 impl Generation {
-    /// Begins: reserves the memory that the steps will need (form `plain` asks for it step by step), draws nothing yet.
+    /// Begins: reserves the memory that the steps will need (form `plain` asks for it step by step, and pictures that
+    /// share a prefix when they part), draws nothing yet.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when the batch is too large for this machine; nothing is kept then, and a smaller
-    /// request works.
+    /// request works. [`Error::Invalid`] when the prefixes are not of one length, or longer than what is asked for.
     pub fn new(request: &Request) -> Result<Self> {
+        Self::begin(request, false)
+    }
+
+    /// As [`new`](Self::new); `scoring` computes all tokens that are given.
+    pub(crate) fn begin(request: &Request, scoring: bool) -> Result<Self> {
         let model = request.model().clone();
         let bundle = model.bundle();
+        let given = request.given()?;
         let schedule = model.schedule(request.target);
         let count = request.images.len();
-        let rows = if request.guidance.is_on() { 2 * count } else { count };
-        let mut queries: Vec<usize> = schedule.steps().map(|step| step.query).collect();
-        queries.dedup();
-        let cache = Cache::new(model.ar(), model.in_place(), model.key_shape(), bundle.codes(), rows, &queries)?;
         let mut images = reserve("a generation", count)?;
         images.extend_from_slice(&request.images);
+        let mut tokens = filled("tokens", count * bundle.tokens(), 0)?;
+        for (tokens, prefix) in tokens.chunks_exact_mut(bundle.tokens()).zip(&request.prefixes) {
+            tokens[..given].copy_from_slice(prefix);
+        }
+        let guided = request.guidance.is_on() && !scoring;
+        let whole = Rows::all(count, guided)?;
+        let rows = if given > 0 { Rows::distinct(&images, &request.prefixes, guided)? } else { whole.clone() };
+        let mut queries: Vec<usize> = schedule.steps().map(|step| step.query).collect();
+        queries.dedup();
+        let cache =
+            Cache::new(model.ar()?, model.in_place(), model.key_shape(), bundle.codes(), rows.fed.len(), &queries)?;
+        cache.check(whole.fed.len())?;
+        let log_probabilities =
+            if request.log_probabilities { filled("log-probabilities", tokens.len(), 0.0)? } else { Vec::new() };
         Ok(Self {
             images,
-            guidance: request.guidance,
-            sampling: request.sampling,
+            guidance: request.guidance.clone(),
+            sampling: request.sampling.clone(),
             schedule,
             cache,
+            rows,
             sampler: Sampler::default(),
-            tokens: filled("tokens", count * schedule.target(), 0)?,
-            drawn: 0,
+            tokens,
+            given,
+            fed: 0,
+            log_probabilities,
+            scoring,
             steps_done: 0,
-            ids: reserve("ids", rows * bundle.group())?,
-            cancel: Cancel(Arc::new(CancelState { flag: AtomicBool::new(false), interrupt: Interrupt::new()? })),
+            work: 0,
+            ids: reserve("ids", whole.fed.len() * bundle.group())?,
+            cancel: Cancel::new()?,
             model,
         })
     }
 
-    /// Does one step: one token for each picture while causal, a group of them after. Does nothing when finished.
+    /// Does one step: one token for each picture while causal, a group of them after. The tokens of a prefix take their
+    /// steps too. Does nothing when finished.
     ///
     /// # Errors
     /// [`Error::Cancelled`] once cancelled; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime, after
     /// which the step can be tried again. The tokens drawn before stay.
     pub fn step(&mut self) -> Result<Progress> {
+        let begun = Instant::now();
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let Some(step) = self.schedule.after(self.drawn) else { return Ok(self.progress()) };
+        let Some(step) = self.next() else { return Ok(self.progress()) };
+        self.part(step);
         self.fill_ids(step);
-        let logits = self.cache.step(self.model.ar(), step, &self.ids, &self.cancel.0.interrupt);
+        let first = self.cache.refers();
+        let (cache, ids, model) = (&mut self.cache, &self.ids, &self.model);
+        let ar = model.ar()?;
         // A run that was interrupted fails in ONNX Runtime's words; why it failed is ours to say.
-        if self.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
+        let run = self.cancel.0.guard(|interrupt| cache.step(ar, step, ids, interrupt));
+        run.ok_or(Error::Cancelled)??;
+        let logits = self.cache.logits(ar, step)?;
+        draw(
+            logits,
+            Drawing {
+                model: &self.model,
+                images: &self.images,
+                guidance: &self.guidance,
+                sampling: &self.sampling,
+                rows: &self.rows,
+                given: self.given,
+                step,
+            },
+            &mut self.sampler,
+            &mut self.tokens,
+            &mut self.log_probabilities,
+        )?;
+        self.fed += step.query;
+        self.steps_done += 1;
+        self.work += self.rows.pictures() as u64;
+        // A step that had to take memory first tells nothing of the next.
+        if !first {
+            let took = begun.elapsed().saturating_sub(self.cache.waited());
+            self.model.note_step(self.cache.rows(), step.query, took);
         }
-        let logits = logits?;
+        Ok(self.progress())
+    }
 
-        let bundle = self.model.bundle();
-        let count = self.images.len();
-        let scale = self.guidance.scale_at(step, bundle.tokens(), bundle.causal(), bundle.group());
-        let row = |row: usize, query: usize| logits.index_axis_move(Axis(0), row).index_axis_move(Axis(0), query);
-        for (image, request) in self.images.iter().enumerate() {
-            for query in 0..step.query {
-                let position = step.start + query;
-                const DENSE: &str = "logits are dense";
-                let cond = row(image, query);
-                let uncond = self.guidance.is_on().then(|| row(count + image, query));
-                let uncond = uncond.as_ref().map(|row| (row.to_slice().expect(DENSE), scale));
-                let random = uniform(request.seed, position as u64);
-                let token = self
-                    .sampler
-                    .draw(self.sampling, cond.to_slice().expect(DENSE), uncond, random)
-                    .ok_or_else(|| Error::Failed {
-                        graph: self.model.ar().name().to_owned(),
-                        reason: format!("its logits for token {position} are not numbers"),
-                    })?;
-                self.tokens[image * self.schedule.target() + position] = token;
+    /// Does steps for as long as the next one should end within `budget`, counted from this call; always at least one.
+    /// How long a step takes is known from those that ran (see [`Progress::next_step`]); where it is not known yet, one
+    /// step is done.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
+    pub fn advance(&mut self, budget: Duration) -> Result<Progress> {
+        let begun = Instant::now();
+        loop {
+            let progress = self.step()?;
+            let fits = |next: Duration| begun.elapsed().saturating_add(next) <= budget;
+            if progress.steps_left == 0 || !progress.next_step.is_some_and(fits) {
+                return Ok(progress);
             }
         }
-        self.drawn += step.query;
-        self.steps_done += 1;
-        Ok(self.progress())
     }
 
     /// Does all steps that are left.
@@ -173,12 +244,17 @@ impl Generation {
     /// Where it stands.
     pub fn progress(&self) -> Progress {
         let ladder = self.model.bundle().ladder();
+        let tokens = self.known();
+        let level = ladder.finished(tokens);
+        let next = self.next();
         Progress {
             steps_done: self.steps_done,
-            steps_left: self.schedule.left(self.drawn),
-            tokens: self.drawn,
-            size: ladder.prefix(self.drawn).map_or(0, |prefix| prefix.size),
-            level: ladder.finished(self.drawn),
+            steps_left: next.map_or(0, |_| self.schedule.left(self.fed)),
+            tokens,
+            size: ladder.prefix(tokens).map_or(0, |prefix| prefix.size),
+            level,
+            next_step: next.and_then(|step| self.model.predict_step(self.rows_of(step), step.query)),
+            next_decode: level.and_then(|level| self.model.predict_decode(1, level.tokens)),
         }
     }
 
@@ -192,23 +268,134 @@ impl Generation {
     /// # Errors
     /// [`Error::Invalid`] when there is no such picture.
     pub fn tokens(&self, image: usize) -> Result<&[u32]> {
-        if image >= self.images.len() {
-            return Err(Error::Invalid(format!("image {image} is out of range: there are {}", self.images.len())));
-        }
-        Ok(&self.tokens[image * self.schedule.target()..][..self.drawn])
+        self.check_image(image)?;
+        Ok(&self.tokens[image * self.model.bundle().tokens()..][..self.known()])
     }
 
-    /// Decodes all tokens drawn so far, at the size that the ladder gives them. Any time after the first step, also
-    /// after a cancel; the generation is not disturbed.
+    /// Decodes all tokens of one picture so far, at the size that the ladder gives them. Any time after the first step,
+    /// also after a cancel; the generation is not disturbed.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such picture, [`Error::State`] before the first step.
+    /// [`Error::Invalid`] when there is no such picture, [`Error::State`] before the first token.
     pub fn image(&self, image: usize) -> Result<Image> {
         let tokens = self.tokens(image)?;
         if tokens.is_empty() {
             return Err(Error::State("nothing is drawn yet: step first".into()));
         }
         self.model.decode(tokens)
+    }
+
+    /// Decodes the finest level of one picture that is complete (see [`Progress::level`]), however many tokens there
+    /// are beyond it. Any time, also after a cancel; the generation is not disturbed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such picture, [`Error::State`] before the first level is complete.
+    pub fn level_image(&self, image: usize) -> Result<Image> {
+        let tokens = self.tokens(image)?;
+        let ladder = self.model.bundle().ladder();
+        let level = ladder.finished(tokens.len()).ok_or_else(|| {
+            let first = ladder.levels()[0].tokens;
+            Error::State(format!(
+                "no level is complete yet: the first takes {first} tokens, there are {}",
+                tokens.len()
+            ))
+        })?;
+        self.model.decode(&tokens[..level.tokens])
+    }
+
+    /// The natural logarithms of the probability of each token computed so far: what the model holds of it, given the
+    /// class and the tokens before it, before guidance, temperature and cuts. Those of a group are each on their own.
+    /// They are what [`Model::score`] gives for the same tokens.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such picture, [`Error::State`] when the request did not ask for them
+    /// ([`Request::set_log_probabilities`]).
+    pub fn log_probabilities(&self, image: usize) -> Result<&[f32]> {
+        self.check_image(image)?;
+        if self.log_probabilities.is_empty() {
+            return Err(Error::State("the request did not ask for log-probabilities".into()));
+        }
+        Ok(&self.log_probabilities[image * self.model.bundle().tokens()..][..self.fed])
+    }
+
+    /// The mean of [`log_probabilities`](Self::log_probabilities); 0 before the first step.
+    pub fn mean_log_probability(&self, image: usize) -> Result<f32> {
+        let all = self.log_probabilities(image)?;
+        let sum: f64 = all.iter().map(|&value| f64::from(value)).sum();
+        Ok((sum / all.len().max(1) as f64) as f32)
+    }
+
+    /// A generation that stands where this one does and goes on with other seeds, one for each picture; with the same
+    /// seeds it draws the same tokens. Until its first step it refers to the keys and values of this one and takes no
+    /// memory of its own for them ([`memory`](Self::memory)). It has a cancel of its own, and is not cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there are not as many seeds as pictures.
+    pub fn fork(&self, seeds: &[u64]) -> Result<Self> {
+        if seeds.len() != self.images.len() {
+            let text = format!("{} seeds for {} pictures", seeds.len(), self.images.len());
+            return Err(Error::Invalid(text));
+        }
+        let all: Vec<usize> = (0..self.images.len()).collect();
+        let mut fork = self.of(&all)?;
+        for (image, &seed) in fork.images.iter_mut().zip(seeds) {
+            image.seed = seed;
+        }
+        Ok(fork)
+    }
+
+    /// Goes on with these pictures only, in this order; the others fall away, and with them their share of the work and
+    /// (from the next step on) of the memory.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such picture, one is named twice, or none is. Nothing has changed then.
+    pub fn keep(&mut self, images: &[usize]) -> Result<()> {
+        if images.is_empty() {
+            return Err(Error::Invalid("at least one picture has to stay".into()));
+        }
+        let mut seen = filled("a generation", self.images.len(), false)?;
+        for &image in images {
+            self.check_image(image)?;
+            if std::mem::replace(&mut seen[image], true) {
+                return Err(Error::Invalid(format!("image {image} is named twice")));
+            }
+        }
+        let mut kept = self.of(images)?;
+        kept.cancel = self.cancel.clone();
+        kept.steps_done = self.steps_done;
+        kept.work = self.work;
+        *self = kept;
+        Ok(())
+    }
+
+    /// Goes on to another level than was asked for: a finer one, or one that is not passed yet. 0 is the finest.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such level, or it has fewer tokens than there are.
+    pub fn set_level(&mut self, size: u32) -> Result<()> {
+        let bundle = self.model.bundle();
+        let target = if size == 0 { bundle.tokens() } else { self.model.level(size)?.tokens };
+        if target < self.known() {
+            return Err(Error::Invalid(format!(
+                "the {size} px level has {target} tokens; there are {} already",
+                self.known()
+            )));
+        }
+        self.schedule = self.model.schedule(target);
+        Ok(())
+    }
+
+    /// The work done: each step counts once for every picture that it computed (once for all that share a prefix).
+    /// Guidance, which doubles the cost of each, is not counted twice.
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// What it holds in memory.
+    pub fn memory(&self) -> Memory {
+        let (own, shared) = self.cache.bytes();
+        let tokens = size_of_val(&self.tokens[..]) + size_of_val(&self.log_probabilities[..]);
+        Memory { own: own + tokens as u64, shared }
     }
 
     /// The handle that stops it.
@@ -221,30 +408,163 @@ impl Generation {
         &self.model
     }
 
+    /// Tokens that each picture has.
+    fn known(&self) -> usize {
+        self.given.max(self.fed)
+    }
+
+    fn next(&self) -> Option<Step> {
+        let end =
+            if self.scoring { self.fed >= self.schedule.target() } else { self.known() >= self.schedule.target() };
+        if end { None } else { self.schedule.after(self.fed) }
+    }
+
+    fn check_image(&self, image: usize) -> Result<()> {
+        if image < self.images.len() {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!("image {image} is out of range: there are {}", self.images.len())))
+    }
+
+    /// A copy of these pictures as they are.
+    fn of(&self, images: &[usize]) -> Result<Self> {
+        let each = self.model.bundle().tokens();
+        let (rows, map) = self.rows.of(images)?;
+        let mut copy = Self {
+            model: self.model.clone(),
+            images: reserve("a generation", images.len())?,
+            guidance: self.guidance.clone(),
+            sampling: self.sampling.clone(),
+            schedule: self.schedule,
+            cache: self.cache.fork(&map, self.fed),
+            rows,
+            sampler: Sampler::default(),
+            tokens: reserve("tokens", images.len() * each)?,
+            given: self.given,
+            fed: self.fed,
+            log_probabilities: Vec::new(),
+            scoring: self.scoring,
+            steps_done: 0,
+            work: 0,
+            ids: Vec::new(),
+            cancel: Cancel::new()?,
+        };
+        if !self.log_probabilities.is_empty() {
+            copy.log_probabilities = reserve("log-probabilities", images.len() * each)?;
+        }
+        for &image in images {
+            let range = image * each..(image + 1) * each;
+            copy.images.push(self.images[image]);
+            copy.tokens.extend_from_slice(&self.tokens[range.clone()]);
+            if !self.log_probabilities.is_empty() {
+                copy.log_probabilities.extend_from_slice(&self.log_probabilities[range]);
+            }
+        }
+        Ok(copy)
+    }
+
+    /// Whether the step is the first whose input differs from picture to picture although they began alike.
+    fn parts(&self, step: Step) -> bool {
+        self.rows.shared && step.start > self.given
+    }
+
+    /// Whether guidance has come to an end before the step.
+    fn loses_guidance(&self, step: Step) -> bool {
+        self.rows.is_guided() && !self.guidance.is_on_from(step.start)
+    }
+
+    /// How many rows the step will feed.
+    fn rows_of(&self, step: Step) -> usize {
+        let guided = self.rows.is_guided() && !self.loses_guidance(step);
+        if self.parts(step) {
+            self.images.len() * (1 + usize::from(guided))
+        } else if self.loses_guidance(step) {
+            self.rows.pictures()
+        } else {
+            self.cache.rows()
+        }
+    }
+
+    /// Gives each picture a row of its own when they part, and lets the unconditional rows go when they are needed no
+    /// more.
+    fn part(&mut self, step: Step) {
+        let guided = self.rows.is_guided() && !self.loses_guidance(step);
+        if self.parts(step) {
+            let (rows, map) = self.rows.parted(guided);
+            self.cache = self.cache.fork(&map, self.fed);
+            self.rows = rows;
+        } else if self.loses_guidance(step) {
+            let (rows, map) = self.rows.unguided();
+            self.cache = self.cache.fork(&map, self.fed);
+            self.rows = rows;
+        }
+    }
+
     fn fill_ids(&mut self, step: Step) {
         let bundle = self.model.bundle();
         let layout = bundle.ids;
-        let guided = self.guidance.is_on();
         self.ids.clear();
-        for unconditional in if guided { &[false, true][..] } else { &[false] } {
-            for (image, request) in self.images.iter().enumerate() {
-                let drawn = &self.tokens[image * self.schedule.target()..];
-                if step.start == 0 {
-                    self.ids.push(if *unconditional {
-                        layout.no_class
-                    } else {
-                        layout.class + i64::from(request.class)
-                    });
-                    continue;
-                }
-                if step.start == bundle.causal {
-                    // The last causal token, then the special tokens that stand for a group that is not there yet.
-                    self.ids.push(i64::from(drawn[step.start - 1]));
-                    self.ids.extend((0..step.query as i64 - 1).map(|k| layout.special + k));
-                    continue;
-                }
-                self.ids.extend(drawn[step.start - step.query..step.start].iter().map(|&token| i64::from(token)));
+        for &Row { image, unconditional } in &self.rows.fed {
+            let known = &self.tokens[image * bundle.tokens()..];
+            if step.start == 0 {
+                self.ids.push(if unconditional {
+                    layout.no_class
+                } else {
+                    layout.class + i64::from(self.images[image].class)
+                });
+            } else if step.start == bundle.causal {
+                // The last causal token, then the special tokens that stand for a group that is not there yet.
+                self.ids.push(i64::from(known[step.start - 1]));
+                self.ids.extend((0..step.query as i64 - 1).map(|k| layout.special + k));
+            } else {
+                self.ids.extend(known[step.start - step.query..step.start].iter().map(|&token| i64::from(token)));
             }
         }
     }
+}
+
+/// What a step's logits are turned into tokens by.
+struct Drawing<'a> {
+    model: &'a Model,
+    images: &'a [ImageRequest],
+    guidance: &'a Guidance,
+    sampling: &'a SamplingCurves,
+    rows: &'a Rows,
+    given: usize,
+    step: Step,
+}
+
+/// Draws the tokens of a step that were not given, and notes how likely each is.
+fn draw(
+    logits: ArrayView3<'_, f32>,
+    drawing: Drawing<'_>,
+    sampler: &mut Sampler,
+    tokens: &mut [u32],
+    log_probabilities: &mut [f32],
+) -> Result<()> {
+    let Drawing { model, images, guidance, sampling, rows, given, step } = drawing;
+    let (bundle, graph) = (model.bundle(), model.ar()?.name());
+    let row = |row: usize, query: usize| logits.slice_move(s![row, query, ..]).to_slice().expect("logits are dense");
+    for (image, request) in images.iter().enumerate() {
+        for query in 0..step.query {
+            let position = step.start + query;
+            let not_numbers = || Error::Failed {
+                graph: graph.to_owned(),
+                reason: format!("its logits for token {position} are not numbers"),
+            };
+            let cond = row(rows.cond[image], query);
+            let place = image * bundle.tokens() + position;
+            if position >= given {
+                let scale = guidance.scale_at(position, bundle.tokens(), bundle.causal(), bundle.group());
+                let uncond = rows.uncond.get(image).filter(|_| scale != 1.0).map(|&at| (row(at, query), scale));
+                let random = uniform(request.seed, position as u64);
+                let now = sampling.at(position, bundle.codes());
+                tokens[place] = sampler.draw(now, cond, uncond, random).ok_or_else(not_numbers)?;
+            }
+            if !log_probabilities.is_empty() {
+                log_probabilities[place] = log_probability(cond, tokens[place]).ok_or_else(not_numbers)?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -19,21 +19,27 @@
 //! The rooms, in the order in which data flows:
 //!
 //! - [`bundle`]: a model on disk; its manifest read, its files checked.
-//! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, guidance,
-//! memory.
+//! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, curves, guidance,
+//!   memory.
 //! - `runtime`: the only room that knows ONNX Runtime: find it, compile graphs, keep keys and values, end in peace.
 //! - `model`: a bundle with its graphs compiled; shared.
 //! - `request`: what to draw; checked as it is set.
 //! - [`sample`]: from logits to a token: guide, temperature, top-k, top-p, draw by counter-based random numbers.
-//! - `generation`: one request on its way; the only loop; cancel.
+//! - `rows`: which rows a step feeds; pictures that began alike share theirs until they part.
+//! - `generation`: one request on its way; the only loop: step, advance, fork, keep, log-probabilities.
+//! - `cancel`: a flag that decides and an interrupt that hurries.
+//! - `score`: how likely given tokens are.
+//! - `pace`, `cost`: how long steps take here; what a request costs before it is made.
 //! - `tokenizer`: pictures to tokens and back.
 //! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, and picture files.
 //! - [`tokens`]: token files.
-//! - `error`, `files`, `memory`, [`log`]: one error for all, files that appear whole, memory that can be refused,
-//! messages for whoever embeds us.
+//! - `error`, `files`, `memory`, `sync`, [`log`]: one error for all, files that appear whole, memory that can be
+//!   refused, what threads meet at, messages for whoever embeds us.
 //! - [`ffi`]: the C contract, and with `runtime::sys` the only unsafe code.
 
 pub mod bundle;
+mod cancel;
+mod cost;
 mod error;
 pub mod ffi;
 mod files;
@@ -41,23 +47,27 @@ mod generation;
 pub mod log;
 mod memory;
 mod model;
+mod pace;
 pub mod pixels;
 pub mod plan;
 mod request;
+mod rows;
 mod runtime;
 pub mod sample;
+mod score;
+mod sync;
 mod tokenizer;
 pub mod tokens;
 
 pub use bundle::Bundle;
 pub use error::{Error, Result};
-pub use generation::{Cancel, Generation, Progress};
+pub use generation::{Cancel, Generation, Memory, Progress};
 pub use model::{Model, ModelOptions, default_bundle};
 pub use pixels::{Image, Picture, PixelFormat};
-pub use plan::Guidance;
+pub use plan::{Curve, Guidance};
 pub use request::{ImageRequest, Request};
 pub use runtime::{Device, Library, init, library};
-pub use sample::Sampling;
+pub use sample::{Sampling, SamplingCurves};
 
 /// The version of this library, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

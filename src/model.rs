@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::bundle::{self, Bundle, Variant};
 use crate::error::{Error, Result};
 use crate::log;
+use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule};
 use crate::runtime::{self, Device, Dim, Graph, GraphOptions, Port};
 
@@ -50,6 +51,7 @@ struct Inner {
     decoder: Graph,
     /// Compiled when the first picture is encoded.
     encoder: Mutex<Option<Arc<Graph>>>,
+    pace: Pace,
 }
 
 impl std::fmt::Debug for Model {
@@ -91,7 +93,15 @@ impl Model {
         let ar = compile(&variant.ar, ar_ports(&bundle, in_place(&variant)))?;
         let decoder = compile(&variant.decoder, decoder_ports(&bundle))?;
         log::info(|| format!("opened {} ({} {})", bundle.path().display(), variant.precision, variant.form));
-        Ok(Self(Arc::new(Inner { bundle, variant, options, ar, decoder, encoder: Mutex::new(None) })))
+        Ok(Self(Arc::new(Inner {
+            bundle,
+            variant,
+            options,
+            ar,
+            decoder,
+            encoder: Mutex::new(None),
+            pace: Pace::default(),
+        })))
     }
 
     /// The bundle that it was opened from.
@@ -122,8 +132,13 @@ impl Model {
         self.0.ar.spent() + self.0.decoder.spent() + encoder
     }
 
-    pub(crate) fn ar(&self) -> &Graph {
-        &self.0.ar
+    pub(crate) fn ar(&self) -> Result<&Graph> {
+        Ok(&self.0.ar)
+    }
+
+    /// How long things take here.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.0.pace
     }
 
     pub(crate) fn decoder(&self) -> &Graph {

@@ -1,11 +1,13 @@
-//! What to draw: how many pictures, of which classes, from which seeds, how far and how boldly. Every setter checks
-//! at once.
+//! What to draw: how many pictures, of which classes, from which seeds and which tokens on, how far and how boldly.
+//! Every setter checks at once.
+
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::memory::reserve;
 use crate::model::Model;
-use crate::plan::Guidance;
-use crate::sample::Sampling;
+use crate::plan::{Curve, Guidance};
+use crate::sample::{Sampling, SamplingCurves};
 
 /// The most pictures of one request; memory ends long before.
 const MOST_IMAGES: u32 = 1 << 20;
@@ -27,9 +29,12 @@ pub struct ImageRequest {
 pub struct Request {
     model: Model,
     pub(crate) images: Vec<ImageRequest>,
+    /// What each picture begins with; one for each picture, or none at all.
+    pub(crate) prefixes: Vec<Arc<[u32]>>,
     pub(crate) guidance: Guidance,
-    pub(crate) sampling: Sampling,
+    pub(crate) sampling: SamplingCurves,
     pub(crate) target: usize,
+    pub(crate) log_probabilities: bool,
 }
 
 impl Request {
@@ -37,12 +42,15 @@ impl Request {
     pub fn new(model: &Model) -> Self {
         let bundle = model.bundle();
         let defaults = bundle.sampling();
+        let sampling = Sampling { temperature: defaults.temperature, top_k: defaults.top_k, top_p: defaults.top_p };
         Self {
             model: model.clone(),
             images: vec![ImageRequest { class: 0, seed: 0 }],
-            guidance: Guidance { scale: defaults.guidance, gradual: defaults.gradual },
-            sampling: Sampling { temperature: defaults.temperature, top_k: defaults.top_k, top_p: defaults.top_p },
+            prefixes: Vec::new(),
+            guidance: Guidance { scale: defaults.guidance.into(), gradual: defaults.gradual },
+            sampling: sampling.into(),
             target: bundle.tokens(),
+            log_probabilities: false,
         }
     }
 
@@ -56,7 +64,8 @@ impl Request {
         &self.images
     }
 
-    /// How many pictures, at least 1. Further ones take the class of the first and the seeds that follow its own.
+    /// How many pictures, at least 1. Further ones take the class and prefix of the first and the seeds that follow its
+    /// own.
     pub fn set_count(&mut self, count: u32) -> Result<&mut Self> {
         if !(1..=MOST_IMAGES).contains(&count) {
             return Err(Error::Invalid(format!("a count of {count} is not 1 to {MOST_IMAGES}")));
@@ -69,6 +78,12 @@ impl Request {
             (images.len()..count)
                 .map(|at| ImageRequest { class: first.class, seed: first.seed.wrapping_add(at as u64) }),
         );
+        if let Some(prefix) = self.prefixes.first().cloned() {
+            let mut prefixes = reserve("a request", count)?;
+            prefixes.extend(self.prefixes.iter().take(count).cloned());
+            prefixes.resize(count, prefix);
+            self.prefixes = prefixes;
+        }
         self.images = images;
         Ok(self)
     }
@@ -91,16 +106,48 @@ impl Request {
     /// Class and seed of one picture.
     pub fn set_image(&mut self, index: usize, image: ImageRequest) -> Result<&mut Self> {
         self.model.bundle().check_class(image.class)?;
-        let count = self.images.len();
-        let place = self
-            .images
-            .get_mut(index)
-            .ok_or_else(|| Error::Invalid(format!("image {index} is out of range: the request has {count}")))?;
-        *place = image;
+        self.check_index(index)?;
+        self.images[index] = image;
         Ok(self)
     }
 
-    /// Guidance, constant or gradual. Scale 1 is off and runs no unconditional half.
+    /// The tokens that every picture begins with: those of a level, or any count within the causal part, or whole
+    /// groups. They are taken as they are, and the rest is drawn after them. Computed once for all pictures that
+    /// share a class. None (the empty slice) draws from nothing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not a prefix of the model's, or a token is not of its codebook.
+    pub fn set_prefix(&mut self, tokens: &[u32]) -> Result<&mut Self> {
+        if tokens.is_empty() {
+            self.prefixes.clear();
+            return Ok(self);
+        }
+        self.model.check_prefix(tokens)?;
+        let mut prefixes = reserve("a request", self.images.len())?;
+        prefixes.resize(self.images.len(), Arc::<[u32]>::from(tokens));
+        self.prefixes = prefixes;
+        Ok(self)
+    }
+
+    /// The tokens that one picture begins with. In the end all pictures of a request have prefixes of one length: they
+    /// are drawn in step.
+    ///
+    /// # Errors
+    /// Those of [`set_prefix`](Self::set_prefix), and [`Error::Invalid`] when there is no such picture.
+    pub fn set_image_prefix(&mut self, index: usize, tokens: &[u32]) -> Result<&mut Self> {
+        self.check_index(index)?;
+        if !tokens.is_empty() {
+            self.model.check_prefix(tokens)?;
+        }
+        if self.prefixes.is_empty() {
+            self.prefixes = reserve("a request", self.images.len())?;
+            self.prefixes.resize(self.images.len(), Arc::default());
+        }
+        self.prefixes[index] = tokens.into();
+        Ok(self)
+    }
+
+    /// Guidance, constant, gradual or a curve. Scale 1 is off and runs no unconditional half.
     pub fn set_guidance(&mut self, guidance: Guidance) -> Result<&mut Self> {
         guidance.check().map_err(Error::Invalid)?;
         self.guidance = guidance;
@@ -108,20 +155,36 @@ impl Request {
     }
 
     /// The guidance in force.
-    pub fn guidance(&self) -> Guidance {
-        self.guidance
+    pub fn guidance(&self) -> &Guidance {
+        &self.guidance
     }
 
-    /// Temperature, top-k and top-p.
+    /// Temperature, top-k and top-p, the same for every token.
     pub fn set_sampling(&mut self, sampling: Sampling) -> Result<&mut Self> {
         sampling.check().map_err(Error::Invalid)?;
-        self.sampling = sampling;
+        self.sampling = sampling.into();
         Ok(self)
     }
 
+    /// The temperature: a number or a [`Curve`]; see [`Sampling::temperature`].
+    pub fn set_temperature(&mut self, temperature: impl Into<Curve>) -> Result<&mut Self> {
+        self.change_sampling(|sampling| sampling.temperature = temperature.into())
+    }
+
+    /// Top-k: a number or a [`Curve`], rounded at each token; see [`Sampling::top_k`]. 0, which is off, counts as the
+    /// whole codebook where a line leads to it.
+    pub fn set_top_k(&mut self, top_k: impl Into<Curve>) -> Result<&mut Self> {
+        self.change_sampling(|sampling| sampling.top_k = top_k.into())
+    }
+
+    /// Top-p: a number or a [`Curve`]; see [`Sampling::top_p`].
+    pub fn set_top_p(&mut self, top_p: impl Into<Curve>) -> Result<&mut Self> {
+        self.change_sampling(|sampling| sampling.top_p = top_p.into())
+    }
+
     /// The sampling in force.
-    pub fn sampling(&self) -> Sampling {
-        self.sampling
+    pub fn sampling(&self) -> &SamplingCurves {
+        &self.sampling
     }
 
     /// Stop at the level of `size` pixels; 0 is the finest. The error lists the levels that are.
@@ -133,5 +196,48 @@ impl Request {
     /// How many tokens each picture will have.
     pub fn target(&self) -> usize {
         self.target
+    }
+
+    /// Whether to keep the log-probability of each token, for
+    /// [`Generation::log_probabilities`](crate::Generation::log_probabilities). Costs a pass over the codebook for each
+    /// token.
+    pub fn set_log_probabilities(&mut self, keep: bool) -> &mut Self {
+        self.log_probabilities = keep;
+        self
+    }
+
+    /// How many tokens the pictures begin with, when that can be drawn from.
+    pub(crate) fn given(&self) -> Result<usize> {
+        let Some(first) = self.prefixes.first() else { return Ok(0) };
+        let given = first.len();
+        if let Some(other) = self.prefixes.iter().position(|prefix| prefix.len() != given) {
+            return Err(Error::Invalid(format!(
+                "picture 0 begins with {given} tokens and picture {other} with {}: in one request they are as many",
+                self.prefixes[other].len()
+            )));
+        }
+        if given > self.target {
+            return Err(Error::Invalid(format!(
+                "the prefix has {given} tokens, the level asked for has {}",
+                self.target
+            )));
+        }
+        Ok(given)
+    }
+
+    fn change_sampling(&mut self, change: impl FnOnce(&mut SamplingCurves)) -> Result<&mut Self> {
+        let mut sampling = self.sampling.clone();
+        change(&mut sampling);
+        sampling.check().map_err(Error::Invalid)?;
+        self.sampling = sampling;
+        Ok(self)
+    }
+
+    fn check_index(&self, index: usize) -> Result<()> {
+        let count = self.images.len();
+        if index < count {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!("image {index} is out of range: the request has {count}")))
     }
 }

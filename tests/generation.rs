@@ -16,7 +16,7 @@ fn models() -> impl Iterator<Item = Model> {
 
 fn request(model: &Model, images: &[(u32, u64)]) -> Request {
     let mut request = Request::new(model);
-    request.set_guidance(Guidance { scale: 2.0, gradual: false }).unwrap();
+    request.set_guidance(Guidance::constant(2.0)).unwrap();
     request.set_sampling(WILD).unwrap();
     request.set_count(images.len() as u32).unwrap();
     for (at, &(class, seed)) in images.iter().enumerate() {
@@ -99,8 +99,8 @@ fn forms_agree_in_fp32() {
 fn guidance_of_one_is_the_conditional_model_alone() {
     let model = common::open(&common::small(), "fp32", "mha");
     let mut wanted = request(&model, &[(1, 3)]);
-    let mut with = |scale, gradual| {
-        wanted.set_guidance(Guidance { scale, gradual }).unwrap();
+    let mut with = |scale: f32, gradual| {
+        wanted.set_guidance(Guidance { scale: scale.into(), gradual }).unwrap();
         draw(&wanted)
     };
     let off = with(1.0, false);

@@ -89,7 +89,7 @@ fn check(name: &str, form: &str) {
 
 fn draw(model: &Model, case: &Greedy) -> Vec<Vec<u32>> {
     let mut request = Request::new(model);
-    request.set_guidance(Guidance { scale: case.guidance, gradual: case.gradual }).unwrap();
+    request.set_guidance(Guidance { scale: case.guidance.into(), gradual: case.gradual }).unwrap();
     request.set_sampling(GREEDY).unwrap();
     request.set_count(case.classes.len() as u32).unwrap();
     for (at, &class) in case.classes.iter().enumerate() {

@@ -180,6 +180,7 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
         size: manifest.image.size,
         channels: manifest.image.channels,
         alpha: manifest.image.alpha,
+        patch: manifest.image.patch,
         tokens: manifest.tokens.count,
         group: manifest.tokens.group,
         causal: manifest.tokens.causal,
@@ -254,7 +255,7 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     }
     crate::sample::Sampling { temperature: sampling.temperature, top_k: sampling.top_k, top_p: sampling.top_p }
         .check()
-        .and_then(|()| crate::plan::Guidance { scale: sampling.guidance, gradual: sampling.gradual }.check())
+        .and_then(|()| crate::plan::Guidance { scale: sampling.guidance.into(), gradual: sampling.gradual }.check())
         .map_err(|reason| format!("sampling: {reason}"))?;
 
     within("ar.layers", ar.layers, 1, LARGEST_COUNT)?;

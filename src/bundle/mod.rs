@@ -29,6 +29,7 @@ pub struct Bundle {
     pub(crate) size: u32,
     pub(crate) channels: usize,
     pub(crate) alpha: Alpha,
+    pub(crate) patch: u32,
     pub(crate) tokens: usize,
     pub(crate) group: usize,
     pub(crate) causal: usize,
@@ -102,6 +103,11 @@ impl Bundle {
     /// What the fourth channel means.
     pub fn alpha(&self) -> Alpha {
         self.alpha
+    }
+
+    /// Pixels a side of a patch of the decoder; every decode size is a multiple of it.
+    pub fn patch(&self) -> u32 {
+        self.patch
     }
 
     /// Tokens of a whole picture (N).

@@ -7,7 +7,6 @@ use super::model::detailflow_model;
 use super::status::detailflow_status;
 use crate::plan::Guidance;
 use crate::request::{ImageRequest, Request};
-use crate::sample::Sampling;
 
 /// A request: how many pictures, of which classes, from which seeds, sampled how. Every setter checks at once. Not
 /// const: one thread at a time.
@@ -99,7 +98,10 @@ pub unsafe extern "C" fn detailflow_request_set_guidance(
     request: *mut detailflow_request,
     scale: f32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_guidance(Guidance { scale, ..request.guidance() }).map(drop)?))
+    set(request, |request| {
+        let gradual = request.guidance().gradual;
+        Ok(request.set_guidance(Guidance { scale: scale.into(), gradual }).map(drop)?)
+    })
 }
 
 /// Not 0: guidance falls linearly over the groups ("gradual"). 0: it stays the same.
@@ -109,7 +111,8 @@ pub unsafe extern "C" fn detailflow_request_set_gradual(
     gradual: u32,
 ) -> detailflow_status {
     set(request, |request| {
-        Ok(request.set_guidance(Guidance { gradual: gradual != 0, ..request.guidance() }).map(drop)?)
+        let scale = request.guidance().scale.clone();
+        Ok(request.set_guidance(Guidance { scale, gradual: gradual != 0 }).map(drop)?)
     })
 }
 
@@ -119,7 +122,7 @@ pub unsafe extern "C" fn detailflow_request_set_temperature(
     request: *mut detailflow_request,
     temperature: f32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_sampling(Sampling { temperature, ..request.sampling() }).map(drop)?))
+    set(request, |request| Ok(request.set_temperature(temperature).map(drop)?))
 }
 
 /// Draw from the k likeliest codes only; 0 is off.
@@ -128,7 +131,7 @@ pub unsafe extern "C" fn detailflow_request_set_top_k(
     request: *mut detailflow_request,
     top_k: u32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_sampling(Sampling { top_k, ..request.sampling() }).map(drop)?))
+    set(request, |request| Ok(request.set_top_k(top_k as f32).map(drop)?))
 }
 
 /// Draw from the likeliest codes up to this much probability, above 0, at most 1; 1 is off.
@@ -137,7 +140,7 @@ pub unsafe extern "C" fn detailflow_request_set_top_p(
     request: *mut detailflow_request,
     top_p: f32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_sampling(Sampling { top_p, ..request.sampling() }).map(drop)?))
+    set(request, |request| Ok(request.set_top_p(top_p).map(drop)?))
 }
 
 /// Stop at the level of `size` pixels; 0 is the finest. When there is no such level the message lists those that

@@ -1,42 +1,51 @@
-//! Classifier-free guidance over the steps: `guided = uncond + (cond - uncond) * scale`.
+//! Classifier-free guidance over the tokens: `guided = uncond + (cond - uncond) * scale`.
 
-use super::Step;
+use super::Curve;
 
 /// Far beyond any use, and far from where logits times it would overflow.
 const LARGEST: f32 = 1000.0;
 
 /// How strongly the class pulls.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Guidance {
-    /// 1 is off and costs nothing; the published models are best at about 1.5. 0 to 1000.
-    pub scale: f32,
+    /// 1 is off and costs nothing; the published models are best at about 1.5. 0 to 1000. A curve that stays at 1 from
+    /// some token on costs nothing from there on.
+    pub scale: Curve,
     /// The authors' "gradual" schedule: from the first parallel step on the scale falls linearly with the group
     /// index i, as `scale * (G - i + 1) / (G + 1)` with G groups in all.
     pub gradual: bool,
 }
 
 impl Guidance {
+    /// The same scale for every token.
+    pub fn constant(scale: f32) -> Self {
+        Self { scale: scale.into(), gradual: false }
+    }
+
     pub(crate) fn check(&self) -> Result<(), String> {
-        if (0.0..=LARGEST).contains(&self.scale) {
-            return Ok(());
-        }
-        Err(format!("guidance {} is not a number of 0 to {LARGEST}", self.scale))
+        self.scale.check(|scale| (0.0..=LARGEST).contains(&scale), "guidance", &format!("a number of 0 to {LARGEST}"))
     }
 
     /// Whether the unconditional half is needed at all.
     pub fn is_on(&self) -> bool {
-        self.scale != 1.0
+        self.is_on_from(0)
     }
 
-    /// The scale of one step of a model with `tokens` tokens, the first `causal` drawn singly, in groups of
-    /// `group`.
-    pub fn scale_at(&self, step: Step, tokens: usize, causal: usize, group: usize) -> f32 {
-        if !self.gradual || step.start < causal {
-            return self.scale;
+    /// Whether it is needed for the token of index `token` or a later one.
+    pub fn is_on_from(&self, token: usize) -> bool {
+        !self.scale.stays(token, 1.0)
+    }
+
+    /// The scale at one token of a model with `tokens` tokens, the first `causal` drawn singly, in groups of `group`.
+    pub fn scale_at(&self, token: usize, tokens: usize, causal: usize, group: usize) -> f32 {
+        let scale = self.scale.at(token);
+        // What is off stays off.
+        if !self.gradual || token < causal || !self.is_on_from(token) {
+            return scale;
         }
         let groups = (tokens / group) as f32;
-        let index = (step.start / group) as f32;
-        self.scale * (groups - index + 1.0) / (groups + 1.0)
+        let index = (token / group) as f32;
+        scale * (groups - index + 1.0) / (groups + 1.0)
     }
 }
 
@@ -46,11 +55,22 @@ mod tests {
 
     #[test]
     fn gradual_starts_with_the_parallel_part_and_falls() {
-        let guidance = Guidance { scale: 3.4, gradual: true };
-        let at = |start, query| guidance.scale_at(Step { start, query }, 128, 8, 8);
-        assert_eq!(at(7, 1), 3.4);
-        assert!((at(8, 8) - 3.4 * 16.0 / 17.0).abs() < 1e-6);
-        assert!((at(120, 8) - 3.4 * 2.0 / 17.0).abs() < 1e-6);
-        assert_eq!(Guidance { scale: 2.0, gradual: false }.scale_at(Step { start: 120, query: 8 }, 128, 8, 8), 2.0);
+        let guidance = Guidance { scale: 3.4.into(), gradual: true };
+        let at = |token| guidance.scale_at(token, 128, 8, 8);
+        assert_eq!(at(7), 3.4);
+        assert!((at(8) - 3.4 * 16.0 / 17.0).abs() < 1e-6);
+        assert_eq!(at(8), at(15), "a group has one scale");
+        assert!((at(120) - 3.4 * 2.0 / 17.0).abs() < 1e-6);
+        assert_eq!(Guidance::constant(2.0).scale_at(120, 128, 8, 8), 2.0);
+    }
+
+    #[test]
+    fn a_curve_that_ends_at_one_is_off_from_there() {
+        let guidance = Guidance { scale: "3@0,1@64".parse().unwrap(), gradual: false };
+        assert!(guidance.is_on() && guidance.is_on_from(63) && !guidance.is_on_from(64));
+        assert_eq!(guidance.scale_at(32, 128, 8, 8), 2.0);
+        assert!(!Guidance::constant(1.0).is_on());
+        assert!(Guidance { scale: "1@8,3@64".parse().unwrap(), gradual: false }.is_on());
+        assert!(Guidance { scale: "1@8,-3@64".parse().unwrap(), gradual: false }.check().is_err());
     }
 }

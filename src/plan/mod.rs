@@ -1,11 +1,13 @@
 //! Arithmetic about tokens, with no model at hand: which prefix decodes at which size, which steps draw which
-//! tokens, how strongly each step is guided, and what memory a request needs.
+//! tokens, how strongly each token is guided, and what memory a request needs.
 
+mod curve;
 mod guidance;
 mod ladder;
 mod memory;
 mod schedule;
 
+pub use curve::Curve;
 pub use guidance::Guidance;
 pub(crate) use ladder::Formula;
 pub use ladder::{Ladder, Level, Prefix};

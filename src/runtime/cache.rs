@@ -4,6 +4,13 @@
 //! bound once for each query length (1 and g), and nothing is allocated or copied between steps. Positions from
 //! `start + query` on are never read, so the memory needs no clearing. Form `plain` hands longer tensors from step
 //! to step.
+//!
+//! **Forks.** What stands at a position is never written again. So a fork first only refers to the memory of its
+//! origin, which goes on writing behind the fork's last position, and takes memory of its own, with a copy of its rows,
+//! when it first steps. The copy is made under the graph's lock: nobody writes then.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ndarray::ArrayView3;
 use ort::memory::Allocator;
@@ -25,24 +32,52 @@ struct Call {
     logits: Tensor<f32>,
 }
 
+/// The keys and values of all layers, keys first, of as many rows as they say: shared by a generation and its forks.
+type Buffers = Arc<Held<Mutex<Vec<Tensor<f32>>>>>;
+type Values = Arc<Held<Vec<DynValue>>>;
+
 enum Kept {
-    /// The bindings hold the keys and values.
-    InPlace(Vec<Call>),
+    /// Nothing of its own yet.
+    Referred(Origin),
+    InPlace {
+        buffers: Buffers,
+        calls: Held<Vec<Call>>,
+    },
     Growing {
-        keys_and_values: Vec<DynValue>,
+        /// The keys and values of the positions before this one. None at 0: the form takes empty tensors.
+        now: (usize, Values),
         /// What the last step grew, and the position after it. It is taken over when the next step begins there: a step
         /// that is done again must find the keys as they were.
-        grown: Option<(usize, Vec<DynValue>)>,
-        logits: Option<DynValue>,
+        grown: Option<(usize, Values)>,
+        logits: Option<Held<DynValue>>,
     },
 }
 
-pub(crate) struct Cache {
-    kept: Held<Kept>,
-    names: Vec<[String; 2]>,
+/// Where a fork's keys and values are until it has its own.
+struct Origin {
+    store: Store,
+    /// How many rows the store has.
     rows: usize,
+    /// Which of them become the fork's rows.
+    map: Vec<usize>,
     positions: usize,
+}
+
+#[derive(Clone)]
+enum Store {
+    InPlace(Buffers),
+    Growing(Values),
+}
+
+pub(crate) struct Cache {
+    kept: Kept,
+    names: Arc<[[String; 2]]>,
+    shape: KeyShape,
+    in_place: bool,
+    rows: usize,
     codes: usize,
+    queries: Vec<usize>,
+    waited: Duration,
 }
 
 impl Cache {
@@ -58,14 +93,142 @@ impl Cache {
         rows: usize,
         queries: &[usize],
     ) -> Result<Self> {
-        let logits = queries
+        let names: Vec<[String; 2]> = ["key", "value"]
             .iter()
-            .map(|query| (rows as u64).saturating_mul((query * codes * size_of::<f32>()) as u64))
+            .flat_map(|kind| {
+                (0..shape.layers).map(move |layer| [format!("past_{kind}_{layer}"), format!("present_{kind}_{layer}")])
+            })
+            .collect();
+        let nothing = Origin {
+            store: Store::Growing(Values::new(Held::new(Vec::new()))),
+            rows: 0,
+            map: Vec::new(),
+            positions: 0,
+        };
+        let mut cache = Self {
+            kept: Kept::Referred(nothing),
+            names: names.into(),
+            shape,
+            in_place,
+            rows,
+            codes,
+            queries: queries.to_vec(),
+            waited: Duration::ZERO,
+        };
+        cache.own(graph)?;
+        Ok(cache)
+    }
+
+    /// A cache whose row i goes on from row `rows[i]` of this one, which has stepped to `positions`. It takes no memory
+    /// until its first step; see [`bytes`](Self::bytes).
+    pub fn fork(&self, rows: &[usize], positions: usize) -> Self {
+        let (store, store_rows, map) = match &self.kept {
+            Kept::Referred(origin) => {
+                let map = rows.iter().map(|&row| origin.map[row]).collect();
+                (origin.store.clone(), origin.rows, map)
+            }
+            Kept::InPlace { buffers, .. } => (Store::InPlace(buffers.clone()), self.rows, rows.to_vec()),
+            Kept::Growing { now, grown, .. } => {
+                let values = match grown {
+                    Some((position, values)) if *position == positions => values,
+                    _ => &now.1,
+                };
+                (Store::Growing(values.clone()), self.rows, rows.to_vec())
+            }
+        };
+        Self {
+            kept: Kept::Referred(Origin { store, rows: store_rows, map, positions }),
+            names: self.names.clone(),
+            shape: self.shape,
+            in_place: self.in_place,
+            rows: rows.len(),
+            codes: self.codes,
+            queries: self.queries.clone(),
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// How many rows it feeds at a step.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes of keys and values: its own, and those of its origin that it still refers to.
+    pub fn bytes(&self) -> (u64, u64) {
+        let grown = |positions| KeyShape { positions, ..self.shape };
+        match &self.kept {
+            Kept::Referred(Origin { positions: 0, .. }) => (0, 0),
+            Kept::Referred(origin) => {
+                let shape = if self.in_place { self.shape } else { grown(origin.positions) };
+                (0, shape.bytes(origin.rows))
+            }
+            Kept::InPlace { .. } => (self.shape.bytes(self.rows), 0),
+            Kept::Growing { now, grown: Some((position, _)), .. } => {
+                (grown(now.0).bytes(self.rows) + grown(*position).bytes(self.rows), 0)
+            }
+            Kept::Growing { now, .. } => (grown(now.0).bytes(self.rows), 0),
+        }
+    }
+
+    /// Bytes that it will take in the end, and while it grows.
+    fn needed(&self) -> u64 {
+        let logits = self
+            .queries
+            .iter()
+            .map(|query| (self.rows as u64).saturating_mul((query * self.codes * size_of::<f32>()) as u64))
             .fold(0, u64::saturating_add);
-        let bytes = shape.bytes(rows).saturating_add(logits);
-        let what = format!("keys and values of {rows} rows");
+        let bytes = self.shape.bytes(self.rows).saturating_add(logits);
         // Form `plain` holds the keys before and after a step at once, and asks for them as it goes.
-        memory::check(&what, if in_place { bytes } else { bytes.saturating_mul(2) })?;
+        if self.in_place { bytes } else { bytes.saturating_mul(2) }
+    }
+
+    /// Whether `rows` rows would fit, before anything is asked for.
+    pub fn check(&self, rows: usize) -> Result<()> {
+        let bytes = self.needed() / (self.rows.max(1) as u64);
+        memory::check(&format!("keys and values of {rows} rows"), bytes.saturating_mul(rows as u64))
+    }
+
+    /// How long the last step waited for others who use the graph.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Whether the next step has to take memory first.
+    pub fn refers(&self) -> bool {
+        matches!(self.kept, Kept::Referred(_))
+    }
+
+    /// Sees to it that a step of `query` positions is prepared for.
+    fn prepared(&mut self, graph: &Graph, query: usize) -> Result<()> {
+        if self.refers() {
+            self.own(graph)?;
+        }
+        if !self.queries.contains(&query) {
+            self.queries.push(query);
+            if let Kept::InPlace { buffers, calls } = &mut self.kept {
+                let session = graph.lock();
+                let mut tensors = lock(buffers);
+                let allocator = Allocator::default();
+                let call = prepare(&session, &allocator, &self.names, &mut tensors, [self.rows, query, self.codes]);
+                match call {
+                    Ok(call) => calls.push(call),
+                    Err(error) => {
+                        self.queries.pop();
+                        return Err(exit::reason(failed("logits", error)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes memory of its own, and copies into it what it referred to. When it fails all is as before.
+    fn own(&mut self, graph: &Graph) -> Result<()> {
+        let (rows, shape, codes, bytes) = (self.rows, self.shape, self.codes, self.needed());
+        let Kept::Referred(origin) = &mut self.kept else { return Ok(()) };
+        let identity = origin.rows == rows && origin.map.iter().enumerate().all(|(at, &row)| at == row);
+        let what = format!("keys and values of {rows} rows");
+        memory::check(&what, bytes)?;
         let _inside = exit::enter()?;
         library::environment()?;
         let fail = |error: ort::Error| match exit::reason(failed("keys and values", error)) {
@@ -73,100 +236,144 @@ impl Cache {
             other => other,
         };
         let allocator = Allocator::default();
-        let positions = if in_place { shape.positions } else { 0 };
-        let layer = [rows, shape.heads, positions, shape.head_width];
-        let mut keys_and_values = (0..2 * shape.layers)
-            .map(|_| Tensor::<f32>::new(&allocator, layer))
-            .collect::<ort::Result<Vec<_>>>()
-            .map_err(fail)?;
-        let names: Vec<[String; 2]> = ["key", "value"]
-            .iter()
-            .flat_map(|kind| {
-                (0..shape.layers).map(move |layer| [format!("past_{kind}_{layer}"), format!("present_{kind}_{layer}")])
-            })
-            .collect();
-
-        let kept = if in_place {
-            let session = graph.lock();
-            let prepare =
-                |query: &usize| prepare(&session, &allocator, &names, &mut keys_and_values, [rows, *query, codes]);
-            let calls = queries.iter().map(prepare).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
-            Kept::InPlace(calls)
-        } else {
-            Kept::Growing {
-                keys_and_values: keys_and_values.into_iter().map(|tensor| tensor.into_dyn()).collect(),
-                grown: None,
-                logits: None,
-            }
+        let make = |positions: usize| {
+            (0..2 * shape.layers)
+                .map(|_| Tensor::<f32>::new(&allocator, [rows, shape.heads, positions, shape.head_width]))
+                .collect::<ort::Result<Vec<_>>>()
+                .map_err(fail)
         };
-        Ok(Self { kept: Held::new(kept), names, rows, positions: shape.positions, codes })
+        let positions = origin.positions;
+        let kept = if self.in_place {
+            let sole = match &mut origin.store {
+                // Its origin is gone and nobody else refers to it: what it left is taken over.
+                Store::InPlace(buffers) if identity && Arc::strong_count(buffers) == 1 => Some(buffers.clone()),
+                _ => None,
+            };
+            let buffers = match sole {
+                Some(buffers) => buffers,
+                None => Arc::new(Held::new(Mutex::new(make(shape.positions)?))),
+            };
+            let session = graph.lock();
+            if let Store::InPlace(source) = &origin.store
+                && !Arc::ptr_eq(source, &buffers)
+                && positions > 0
+            {
+                let (source, mut target) = (lock(source), lock(&buffers));
+                for (from, to) in source.iter().zip(target.iter_mut()) {
+                    let lengths = [shape.positions, shape.positions, positions].map(|count| count * shape.head_width);
+                    copy_rows(from.extract_tensor().1, to.extract_tensor_mut().1, shape.heads, lengths, &origin.map);
+                }
+            }
+            let mut tensors = lock(&buffers);
+            let prepare =
+                |query: &usize| prepare(&session, &allocator, &self.names, &mut tensors, [rows, *query, codes]);
+            let calls = self.queries.iter().map(prepare).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
+            drop(tensors);
+            Kept::InPlace { buffers, calls: Held::new(calls) }
+        } else {
+            let values = match &origin.store {
+                // Nothing writes into them: they can be shared for ever.
+                Store::Growing(values) if positions > 0 && identity => values.clone(),
+                Store::Growing(values) => {
+                    let mut tensors = make(positions)?;
+                    if positions > 0 {
+                        for (from, to) in values.iter().zip(tensors.iter_mut()) {
+                            let from = from.try_extract_tensor::<f32>().map_err(fail)?.1;
+                            let lengths = [positions * shape.head_width; 3];
+                            copy_rows(from, to.extract_tensor_mut().1, shape.heads, lengths, &origin.map);
+                        }
+                    }
+                    Arc::new(Held::new(tensors.into_iter().map(|tensor| tensor.into_dyn()).collect()))
+                }
+                Store::InPlace(_) => unreachable!("a cache keeps its form"),
+            };
+            Kept::Growing { now: (positions, values), grown: None, logits: None }
+        };
+        self.kept = kept;
+        Ok(())
     }
 
-    /// Feeds `ids` `[rows, query]` at the step's position; returns logits `[rows, query, codes]`. When it fails (or
-    /// is interrupted) the step can be done again.
-    pub fn step(
-        &mut self,
-        graph: &Graph,
-        step: Step,
-        ids: &[i64],
-        interrupt: &Interrupt,
-    ) -> Result<ArrayView3<'_, f32>> {
+    /// Feeds `ids` `[rows, query]` at the step's position. When it fails (or is interrupted) the step can be done again.
+    pub fn step(&mut self, graph: &Graph, step: Step, ids: &[i64], interrupt: &Interrupt) -> Result<()> {
         // ONNX Runtime would write beyond the keys without a word.
         assert!(
-            step.start + step.query <= self.positions && ids.len() == self.rows * step.query,
+            step.start + step.query <= self.shape.positions && ids.len() == self.rows * step.query,
             "a step outside the keys and values"
         );
         let _inside = exit::enter()?;
         let _running = Running::new(interrupt.options());
+        self.prepared(graph, step.query)?;
         let fail = |error| exit::reason(failed(graph.name(), error));
-        let shape = [self.rows, step.query, self.codes];
-        let values = match &mut *self.kept {
-            Kept::InPlace(calls) => {
-                let call = calls
-                    .iter_mut()
-                    .find(|call| call.query == step.query)
-                    .expect("every query length of the schedule was prepared");
+        let waiting = Instant::now();
+        let mut session = graph.lock();
+        self.waited = waiting.elapsed();
+        match &mut self.kept {
+            Kept::InPlace { calls, .. } => {
+                let call = calls.iter_mut().find(|call| call.query == step.query).expect(PREPARED);
                 call.ids.extract_tensor_mut().1.copy_from_slice(ids);
                 call.start.extract_tensor_mut().1[0] = step.start as i64;
-                let mut session = graph.lock();
                 graph
                     .timed(|| session.run_binding_with_options(&call.binding, interrupt.options()).map(drop))
                     .map_err(fail)?;
-                call.logits.extract_tensor().1
             }
-            Kept::Growing { keys_and_values, grown, logits } => {
+            Kept::Growing { now, grown, logits } => {
                 if let Some((position, values)) = grown.take()
                     && position == step.start
                 {
-                    *keys_and_values = values;
+                    *now = (position, values);
                 }
                 let ids = Tensor::from_array(([self.rows, step.query], ids.to_vec())).map_err(fail)?;
                 let start = Tensor::from_array(([1], vec![step.start as i64])).map_err(fail)?;
                 let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![("ids", ids.into()), ("start", start.into())];
                 inputs.extend(
-                    self.names
-                        .iter()
-                        .zip(keys_and_values.iter())
-                        .map(|([past, _], value)| (past.as_str(), value.into())),
+                    self.names.iter().zip(now.1.iter()).map(|([past, _], value)| (past.as_str(), value.into())),
                 );
-                let (values, new_logits) = {
-                    let mut session = graph.lock();
-                    let mut outputs =
-                        graph.timed(|| session.run_with_options(inputs, interrupt.options())).map_err(fail)?;
-                    let mut take = |name: &str| {
-                        outputs.remove(name).expect("the signature was checked when the graph was compiled")
-                    };
-                    let values: Vec<DynValue> = self.names.iter().map(|[_, present]| take(present)).collect();
-                    (values, take("logits"))
-                };
-                *grown = Some((step.start + step.query, values));
-                logits.insert(new_logits).try_extract_tensor::<f32>().map_err(fail)?.1
+                let mut outputs =
+                    graph.timed(|| session.run_with_options(inputs, interrupt.options())).map_err(fail)?;
+                let mut take =
+                    |name: &str| outputs.remove(name).expect("the signature was checked when the graph was compiled");
+                let values: Vec<DynValue> = self.names.iter().map(|[_, present]| take(present)).collect();
+                *logits = Some(Held::new(take("logits")));
+                *grown = Some((step.start + step.query, Arc::new(Held::new(values))));
             }
+            Kept::Referred(_) => unreachable!("{PREPARED}"),
+        }
+        Ok(())
+    }
+
+    /// The logits `[rows, query, codes]` of the last step, which was this one.
+    pub fn logits(&self, graph: &Graph, step: Step) -> Result<ArrayView3<'_, f32>> {
+        let shape = [self.rows, step.query, self.codes];
+        let values = match &self.kept {
+            Kept::InPlace { calls, .. } => {
+                calls.iter().find(|call| call.query == step.query).expect(PREPARED).logits.extract_tensor().1
+            }
+            Kept::Growing { logits: Some(logits), .. } => {
+                logits.try_extract_tensor::<f32>().map_err(|error| exit::reason(failed(graph.name(), error)))?.1
+            }
+            _ => unreachable!("there was a step"),
         };
         ArrayView3::from_shape(shape, values).map_err(|_| Error::Failed {
             graph: graph.name().to_owned(),
             reason: format!("it gave {} logits where {shape:?} should be", values.len()),
         })
+    }
+}
+
+const PREPARED: &str = "what a step needs is prepared before it runs";
+
+fn lock(buffers: &Buffers) -> MutexGuard<'_, Vec<Tensor<f32>>> {
+    buffers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Copies rows of `heads` heads: row i of `target` is row `map[i]` of `source`. `lengths` are the numbers of a head in
+/// the source, in the target, and how many of them are copied.
+fn copy_rows(source: &[f32], target: &mut [f32], heads: usize, lengths: [usize; 3], map: &[usize]) {
+    let [from, to, copied] = lengths;
+    for (row, &origin) in target.chunks_exact_mut(heads * to).zip(map) {
+        for (head, target) in row.chunks_exact_mut(to).enumerate() {
+            target[..copied].copy_from_slice(&source[(origin * heads + head) * from..][..copied]);
+        }
     }
 }
 

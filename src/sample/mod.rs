@@ -11,6 +11,7 @@ use filter::Filter;
 pub(crate) use random::uniform;
 
 use crate::error::{Error, Result};
+use crate::plan::Curve;
 
 /// How a token is drawn from its distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +33,39 @@ impl Sampling {
             return Err(format!("top-p {} is not above 0 and at most 1", self.top_p));
         }
         Ok(())
+    }
+}
+
+/// How the tokens of a picture are drawn, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingCurves {
+    /// See [`Sampling::temperature`].
+    pub temperature: Curve,
+    /// See [`Sampling::top_k`].
+    pub top_k: Curve,
+    /// See [`Sampling::top_p`].
+    pub top_p: Curve,
+}
+
+impl SamplingCurves {
+    /// What holds at the token of index `token`, with a codebook of `codes` codes.
+    pub fn at(&self, token: usize, codes: usize) -> Sampling {
+        let k = self.top_k.mapped(token, |k| if k == 0.0 { codes as f32 } else { k });
+        let top_k = if k >= codes as f32 { 0 } else { k.round().max(1.0) as u32 };
+        Sampling { temperature: self.temperature.at(token), top_k, top_p: self.top_p.at(token) }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.temperature.check(|t| t >= 0.0, "temperature", "a number of at least 0")?;
+        self.top_k.check(|k| k >= 0.0 && k <= u32::MAX as f32, "top-k", "a number of at least 0")?;
+        self.top_p.check(|p| p > 0.0 && p <= 1.0, "top-p", "above 0 and at most 1")
+    }
+}
+
+impl From<Sampling> for SamplingCurves {
+    fn from(sampling: Sampling) -> Self {
+        let Sampling { temperature, top_k, top_p } = sampling;
+        Self { temperature: temperature.into(), top_k: (top_k as f32).into(), top_p: top_p.into() }
     }
 }
 
@@ -82,6 +116,14 @@ impl Sampler {
         let weights = self.filter.weights(sampling, &mut self.guided, likeliest);
         Some(pick(weights, random) as u32)
     }
+}
+
+/// The logarithm of the softmax of `logits` at `token`: how likely the model holds it, before guidance, temperature and
+/// cuts. In f64, summed in order. None when a logit is not a number.
+pub(crate) fn log_probability(logits: &[f32], token: u32) -> Option<f32> {
+    let top = logits[argmax(logits)?];
+    let total: f64 = logits.iter().map(|&x| f64::from(libm::expf(x - top))).sum();
+    Some((f64::from(logits[token as usize] - top) - libm::log(total)) as f32)
 }
 
 /// Index of the first largest value; none when a value is NaN or the largest is infinite.
@@ -168,6 +210,26 @@ mod tests {
         let logits = [-3e37, 1.0, 3e37, 2e37];
         assert_eq!(Sampler::default().draw(cold, &logits, None, 0.999), Some(2));
         assert_eq!(Sampler::default().draw(cold, &[0.0, 0.0, -1.0], None, 0.75), Some(1));
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_softmax() {
+        let logits: Vec<f32> = [1.0f32, 2.0, 4.0, 8.0, 1.0].iter().map(|x| x.ln() + 3.0).collect();
+        for (token, part) in [1.0f32, 2.0, 4.0, 8.0, 1.0].iter().enumerate() {
+            assert!((log_probability(&logits, token as u32).unwrap() - (part / 16.0).ln()).abs() < 1e-6);
+        }
+        assert_eq!(log_probability(&[0.0, f32::NAN], 0), None);
+    }
+
+    #[test]
+    fn top_k_leads_to_off_in_a_line() {
+        let mut curves = SamplingCurves::from(PLAIN);
+        curves.top_k = "10@0,0@10".parse().unwrap();
+        assert_eq!([0, 5, 10, 11].map(|token| curves.at(token, 110).top_k), [10, 60, 0, 0]);
+        curves.top_k = 500.0.into();
+        assert_eq!(curves.at(3, 110).top_k, 0, "more than there are is off");
+        curves.top_p = "1@0,0@4".parse().unwrap();
+        assert!(curves.check().unwrap_err().contains("top-p"));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Entry {
     fn run(&mut self, batch: u32, counted: bool) -> Result<()> {
         let mut request = Request::new(&self.model);
         request.set_count(batch)?;
-        request.set_guidance(Guidance { scale: 1.5, gradual: false })?;
+        request.set_guidance(Guidance::constant(1.5))?;
         request.set_sampling(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 })?;
         let within = self.model.graph_time();
         let begun = Instant::now();

@@ -56,7 +56,7 @@ fn run_each_graph(bundle: &Bundle, precision: &str, form: &str) -> Result<()> {
     let options = ModelOptions { precision: Some(precision.into()), form: Some(form.into()), ..Default::default() };
     let model = Model::from_bundle(bundle.clone(), &options)?;
     let mut request = Request::new(&model);
-    request.set_guidance(Guidance { scale: 1.0, gradual: false })?;
+    request.set_guidance(Guidance::constant(1.0))?;
     // One parallel step, where there is one: the other query length.
     let parallel = bundle.ladder().levels().iter().find(|level| level.tokens > bundle.causal());
     request.set_level(parallel.map_or(0, |level| level.size))?;

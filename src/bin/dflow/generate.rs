@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use detailflow::tokens::{TokenFile, TokenImage};
-use detailflow::{Error, Generation, Guidance, ImageRequest, Model, Request, Sampling};
+use detailflow::{Curve, Error, Generation, Guidance, ImageRequest, Model, Request};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{Output, check_folder};
@@ -28,19 +28,19 @@ pub struct GenerateArgs {
     count: u32,
     /// Guidance scale, 1 is off; without it the model's own
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
-    guidance: Option<f32>,
+    guidance: Option<Curve>,
     /// Let guidance fall over the groups
     #[arg(long)]
     gradual: bool,
     /// Temperature, 0 is greedy; without it the model's own
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
-    temperature: Option<f32>,
+    temperature: Option<Curve>,
     /// Draw from the K likeliest codes, 0 is off; without it the model's own
     #[arg(long, value_name = "K")]
-    top_k: Option<u32>,
+    top_k: Option<Curve>,
     /// Draw from the likeliest codes up to this probability, 1 is off; without it the model's own
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f32>,
+    top_p: Option<Curve>,
     /// Stop at the level of this many pixels; without it the whole picture
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
@@ -102,16 +102,20 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
 }
 
 fn settings(args: &GenerateArgs, request: &mut Request) -> detailflow::Result<()> {
-    let (guidance, sampling) = (request.guidance(), request.sampling());
+    let guidance = request.guidance();
     request.set_guidance(Guidance {
-        scale: args.guidance.unwrap_or(guidance.scale),
+        scale: args.guidance.clone().unwrap_or_else(|| guidance.scale.clone()),
         gradual: args.gradual || guidance.gradual,
     })?;
-    request.set_sampling(Sampling {
-        temperature: args.temperature.unwrap_or(sampling.temperature),
-        top_k: args.top_k.unwrap_or(sampling.top_k),
-        top_p: args.top_p.unwrap_or(sampling.top_p),
-    })?;
+    if let Some(temperature) = &args.temperature {
+        request.set_temperature(temperature.clone())?;
+    }
+    if let Some(top_k) = &args.top_k {
+        request.set_top_k(top_k.clone())?;
+    }
+    if let Some(top_p) = &args.top_p {
+        request.set_top_p(top_p.clone())?;
+    }
     if let Some(level) = args.level {
         request.set_level(level)?;
     }

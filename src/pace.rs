@@ -1,0 +1,189 @@
+//! How long a step or a decode takes here: measured as they run, kept with the model, and asked before the next one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// The last so many runs of a shape count. Odd, so that the median is one of them.
+const KEPT: usize = 31;
+/// Fewer runs than this may all have been slow ones: the first of a shape often is.
+const ENOUGH: usize = 3;
+
+/// Runs that take about the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shape {
+    /// A step: rows of the batch (twice the pictures under guidance) and positions of each.
+    Step { rows: usize, query: usize },
+    /// A decode: pictures, tokens of each, patches of each.
+    Decode { pictures: usize, tokens: usize, patches: usize },
+}
+
+impl Shape {
+    /// How many rows go through the network, for want of a better measure of how shapes compare.
+    fn weight(self) -> f64 {
+        match self {
+            Self::Step { rows, query } => (rows * query) as f64,
+            Self::Decode { pictures, tokens, patches } => (pictures * (tokens + patches)) as f64,
+        }
+    }
+
+    /// Whether they differ in the size of the batch alone.
+    fn is_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Step { query: a, .. }, Self::Step { query: b, .. }) => a == b,
+            (Self::Decode { tokens: a, patches: x, .. }, Self::Decode { tokens: b, patches: y, .. }) => {
+                (a, x) == (b, y)
+            }
+            _ => false,
+        }
+    }
+
+    fn is_kin(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+}
+
+/// Times by shape.
+pub(crate) type Table = BTreeMap<Shape, Duration>;
+
+#[derive(Default)]
+struct Runs {
+    last: VecDeque<Duration>,
+    median: Duration,
+}
+
+/// The times of one model on its device.
+#[derive(Default)]
+pub(crate) struct Pace {
+    seen: Mutex<BTreeMap<Shape, Runs>>,
+    /// What an earlier calibration measured; looked for once.
+    stored: OnceLock<Table>,
+}
+
+impl Pace {
+    /// A run of `shape` took so long.
+    pub fn note(&self, shape: Shape, took: Duration) {
+        let mut seen = self.seen();
+        let runs = seen.entry(shape).or_default();
+        if runs.last.len() == KEPT {
+            runs.last.pop_front();
+        }
+        runs.last.push_back(took);
+        runs.median = median(runs.last.iter().copied());
+    }
+
+    /// How long the next run of `shape` should take: the median of its last runs; else what was stored; else what
+    /// others of its kind let expect, rather too much than too little. None when nothing of its kind ever ran. `load`
+    /// reads what was stored, at the first need.
+    pub fn predict(&self, shape: Shape, load: impl FnOnce() -> Table) -> Option<Duration> {
+        let seen = self.seen();
+        if let Some(runs) = seen.get(&shape).filter(|runs| runs.last.len() >= ENOUGH) {
+            return Some(runs.median);
+        }
+        let stored = self.stored.get_or_init(load);
+        if let Some(&time) = stored.get(&shape) {
+            return Some(time);
+        }
+        let mut known = stored.clone();
+        known.extend(seen.iter().map(|(&shape, runs)| (shape, runs.median)));
+        estimate(&known, shape)
+    }
+
+    /// What was stored is so; for a calibration that was just made.
+    pub fn store(&self, table: &Table) {
+        let mut seen = self.seen();
+        for (&shape, &time) in table {
+            seen.insert(shape, Runs { last: vec![time; ENOUGH].into(), median: time });
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<Shape, Runs>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lower median; zero of nothing.
+pub(crate) fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut sorted: Vec<Duration> = times.collect();
+    if sorted.is_empty() {
+        return Duration::ZERO;
+    }
+    let middle = (sorted.len() - 1) / 2;
+    *sorted.select_nth_unstable(middle).1
+}
+
+fn estimate(known: &Table, shape: Shape) -> Option<Duration> {
+    if let Some(&time) = known.get(&shape) {
+        return Some(time);
+    }
+    let weight = shape.weight();
+    // A line between batches of like shape; nothing is likelier.
+    let like = || known.iter().filter(|(other, _)| other.is_like(shape));
+    let below = like().filter(|(other, _)| other.weight() < weight).max_by(by_weight);
+    let above = like().filter(|(other, _)| other.weight() > weight).min_by(by_weight);
+    if let (Some((low, from)), Some((high, to))) = (below, above) {
+        let part = (weight - low.weight()) / (high.weight() - low.weight());
+        return Some(Duration::from_secs_f64(from.as_secs_f64() * (1.0 - part) + to.as_secs_f64() * part));
+    }
+    // What is larger takes longer, at most in proportion; what is smaller never takes longer.
+    let nearest = |(other, time): (&Shape, &Duration)| time.mul_f64((weight / other.weight()).max(1.0));
+    let of = |table: &mut dyn Iterator<Item = (&Shape, &Duration)>| {
+        table.min_by(|a, b| distance(a.0, weight).total_cmp(&distance(b.0, weight))).map(nearest)
+    };
+    of(&mut like()).or_else(|| of(&mut known.iter().filter(|(other, _)| other.is_kin(shape))))
+}
+
+fn by_weight(a: &(&Shape, &Duration), b: &(&Shape, &Duration)) -> std::cmp::Ordering {
+    a.0.weight().total_cmp(&b.0.weight())
+}
+
+fn distance(shape: &Shape, weight: f64) -> f64 {
+    (shape.weight() / weight).ln().abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn step(rows: usize, query: usize) -> Shape {
+        Shape::Step { rows, query }
+    }
+
+    #[test]
+    fn the_median_of_the_last_runs_wins_over_a_slow_first_one() {
+        let pace = Pace::default();
+        assert_eq!(pace.predict(step(2, 1), Table::new), None);
+        for took in [50, 4, 5, 4] {
+            pace.note(step(2, 1), took * MS);
+        }
+        assert_eq!(pace.predict(step(2, 1), Table::new), Some(4 * MS));
+        (0..KEPT).for_each(|_| pace.note(step(2, 1), 9 * MS));
+        assert_eq!(pace.predict(step(2, 1), Table::new), Some(9 * MS), "what is long ago is forgotten");
+    }
+
+    #[test]
+    fn what_was_stored_serves_until_enough_was_seen() {
+        let pace = Pace::default();
+        let stored = || Table::from([(step(2, 1), 7 * MS)]);
+        pace.note(step(2, 1), 90 * MS);
+        assert_eq!(pace.predict(step(2, 1), stored), Some(7 * MS));
+        pace.note(step(2, 1), 3 * MS);
+        pace.note(step(2, 1), 3 * MS);
+        assert_eq!(pace.predict(step(2, 1), stored), Some(3 * MS));
+    }
+
+    #[test]
+    fn others_of_its_kind_give_an_estimate() {
+        let table = Table::from([(step(2, 1), 4 * MS), (step(8, 1), 10 * MS), (step(2, 8), 6 * MS)]);
+        let of = |shape| estimate(&table, shape);
+        assert_eq!(of(step(5, 1)), Some(7 * MS), "between two batches, a line");
+        assert_eq!(of(step(16, 1)), Some(20 * MS), "larger, in proportion");
+        assert_eq!(of(step(1, 1)), Some(4 * MS), "smaller, no longer");
+        assert_eq!(of(step(4, 8)), Some(12 * MS));
+        assert_eq!(of(step(2, 16)), Some(12 * MS), "of another query length, by what goes through");
+        let decode = Shape::Decode { pictures: 1, tokens: 8, patches: 4 };
+        assert_eq!(of(decode), None, "a step tells nothing of a decode");
+    }
+}

@@ -1,0 +1,321 @@
+//! What only coarse-to-fine tokens can do: start from a prefix, fork, let pictures fall away, cancel and keep what is
+//! there, score.
+
+mod common;
+
+use std::time::Duration;
+
+use detailflow::{Error, Generation, Guidance, ImageRequest, Model, Request, Sampling};
+
+const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
+
+/// The precisions and forms that everything here must hold for.
+fn models() -> impl Iterator<Item = Model> {
+    [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha"), ("int8", "plain")]
+        .into_iter()
+        .map(|(precision, form)| common::open(&common::small(), precision, form))
+}
+
+fn request(model: &Model, images: &[(u32, u64)]) -> Request {
+    let mut request = Request::new(model);
+    request.set_guidance(Guidance::constant(2.0)).unwrap().set_sampling(WILD).unwrap();
+    request.set_count(images.len() as u32).unwrap();
+    for (at, &(class, seed)) in images.iter().enumerate() {
+        request.set_image(at, ImageRequest { class, seed }).unwrap();
+    }
+    request
+}
+
+fn finished(request: &Request) -> Generation {
+    let mut generation = Generation::new(request).unwrap();
+    generation.finish().unwrap();
+    generation
+}
+
+fn all_tokens(generation: &Generation) -> Vec<Vec<u32>> {
+    (0..generation.images().len()).map(|at| generation.tokens(at).unwrap().to_vec()).collect()
+}
+
+/// Every number of tokens that is a prefix, and none.
+fn prefixes(model: &Model) -> Vec<usize> {
+    [0].into_iter().chain(model.bundle().ladder().prefixes().iter().map(|prefix| prefix.tokens)).collect()
+}
+
+#[test]
+fn a_picture_goes_on_from_its_own_prefix_as_it_was_drawn() {
+    for model in models() {
+        let mut wanted = request(&model, &[(1, 7)]);
+        let whole = all_tokens(&finished(&wanted)).remove(0);
+        for count in prefixes(&model) {
+            wanted.set_prefix(&whole[..count]).unwrap();
+            let generation = Generation::new(&wanted).unwrap();
+            assert_eq!(generation.tokens(0).unwrap(), &whole[..count], "what is given is there before the first step");
+            assert_eq!(finished(&wanted).tokens(0).unwrap(), whole, "{count} tokens, {:?}", model.variant());
+        }
+    }
+}
+
+#[test]
+fn prefixes_of_a_batch_are_computed_once_and_change_nothing() {
+    for model in models() {
+        let alone: Vec<Vec<u32>> =
+            [(0, 1), (2, 2)].iter().map(|&image| all_tokens(&finished(&request(&model, &[image]))).remove(0)).collect();
+        for count in prefixes(&model).into_iter().filter(|&count| count > 0 && count < model.bundle().tokens()) {
+            // Two of one class that begin alike, one of another class that does too, and one that begins otherwise.
+            let images = [(0, 5), (0, 6), (1, 5), (0, 5)];
+            let starts = [0, 0, 0, 1].map(|which: usize| &alone[which][..count]);
+            let mut together = request(&model, &images);
+            for (at, start) in starts.iter().enumerate() {
+                together.set_image_prefix(at, start).unwrap();
+            }
+            let generation = finished(&together);
+            let mut work = 0;
+            for (at, (&image, start)) in images.iter().zip(starts).enumerate() {
+                let mut single = request(&model, &[image]);
+                single.set_prefix(start).unwrap();
+                let single = finished(&single);
+                assert_eq!(generation.tokens(at).unwrap(), single.tokens(0).unwrap(), "{count} tokens, picture {at}");
+                work += single.work();
+            }
+            // Three different pictures until they part, which is after the first step that draws.
+            let schedule = model.schedule(model.bundle().tokens());
+            let shared = schedule.steps().filter(|step| step.start <= count).count() as u64;
+            assert_eq!(generation.work(), work - shared, "the first two shared {shared} steps");
+        }
+    }
+}
+
+#[test]
+fn a_prefix_that_does_not_fit_is_refused() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let mut wanted = request(&model, &[(0, 1), (0, 2)]);
+    let said = |error: Error| error.to_string();
+    assert!(said(wanted.set_prefix(&[1; 5]).unwrap_err()).contains("5 tokens are not a prefix"));
+    assert!(said(wanted.set_prefix(&[1, 1, 1, u32::MAX]).unwrap_err()).contains("token 3"));
+    assert!(said(wanted.set_image_prefix(2, &[1]).unwrap_err()).contains("out of range"));
+    wanted.set_image_prefix(1, &[1; 4]).unwrap();
+    assert!(said(Generation::new(&wanted).unwrap_err()).contains("0 tokens and picture 1 with 4"));
+    let first = model.bundle().ladder().levels()[0];
+    wanted.set_prefix(&[1; 8]).unwrap().set_level(first.size).unwrap();
+    assert!(said(Generation::new(&wanted).unwrap_err()).contains("the prefix has 8 tokens"));
+    wanted.set_prefix(&[]).unwrap();
+    assert_eq!(Generation::new(&wanted).unwrap().progress().tokens, 0);
+}
+
+#[test]
+fn a_fork_keeps_what_was_drawn_and_draws_the_rest_by_its_own_seed() {
+    for model in models() {
+        let wanted = request(&model, &[(1, 7), (2, 8)]);
+        let whole = all_tokens(&finished(&wanted));
+        let steps = Generation::new(&wanted).unwrap().progress().steps_left;
+        for before in 0..=steps {
+            let mut parent = Generation::new(&wanted).unwrap();
+            (0..before).for_each(|_| drop(parent.step().unwrap()));
+            let at = parent.progress().tokens;
+            let (mut same, mut other) = (parent.fork(&[7, 8]).unwrap(), parent.fork(&[70, 80]).unwrap());
+            let again = other.fork(&[7, 8]).unwrap();
+            // The parent goes on behind its forks, and its end does not touch them.
+            parent.finish().unwrap();
+            assert_eq!(all_tokens(&parent), whole);
+            other.finish().unwrap();
+            drop(parent);
+            same.finish().unwrap();
+            assert_eq!(all_tokens(&same), whole, "the same seeds, {before} steps before");
+            for (other, whole) in all_tokens(&other).iter().zip(&whole) {
+                assert_eq!(other[..at], whole[..at]);
+                assert_eq!(other == whole, at == whole.len(), "other seeds draw another rest");
+            }
+            let mut again = again;
+            again.finish().unwrap();
+            assert_eq!(all_tokens(&again), whole, "a fork of a fork");
+        }
+        assert!(Generation::new(&wanted).unwrap().fork(&[1]).is_err());
+    }
+}
+
+#[test]
+fn forks_take_memory_at_their_first_step() {
+    for model in models() {
+        let mut parent = Generation::new(&request(&model, &[(1, 7)])).unwrap();
+        (0..3).for_each(|_| drop(parent.step().unwrap()));
+        let mut forks: Vec<Generation> = (0..100).map(|seed| parent.fork(&[seed]).unwrap()).collect();
+        let held = parent.memory();
+        assert_eq!(held.shared, 0);
+        for fork in &forks {
+            assert!(fork.memory().own < 1024, "tokens only: {:?}", fork.memory());
+            assert!(fork.memory().shared > 0);
+        }
+        for fork in &mut forks[1..3] {
+            fork.step().unwrap();
+            assert_eq!(fork.memory().shared, 0);
+            assert!(fork.memory().own > 1024);
+        }
+        assert_eq!(forks[0].memory().own, forks[99].memory().own);
+    }
+}
+
+#[test]
+fn pictures_that_fall_away_leave_the_others_as_they_were() {
+    for model in models() {
+        let images = [(0, 1), (1, 2), (2, 3), (0, 4)];
+        let whole = all_tokens(&finished(&request(&model, &images)));
+        let steps = Generation::new(&request(&model, &images)).unwrap().progress().steps_left;
+        for before in 0..steps {
+            let mut generation = Generation::new(&request(&model, &images)).unwrap();
+            (0..before).for_each(|_| drop(generation.step().unwrap()));
+            generation.keep(&[3, 1, 2]).unwrap();
+            assert_eq!(generation.progress().steps_done, before);
+            generation.step().unwrap();
+            generation.keep(&[1]).unwrap();
+            generation.finish().unwrap();
+            assert_eq!(generation.images(), [ImageRequest { class: 1, seed: 2 }]);
+            assert_eq!(generation.tokens(0).unwrap(), whole[1]);
+            assert_eq!(generation.work() as usize, 4 * before + 3 + (steps - before - 1));
+        }
+        let mut generation = Generation::new(&request(&model, &images)).unwrap();
+        for wrong in [&[][..], &[4], &[1, 1]] {
+            assert!(matches!(generation.keep(wrong), Err(Error::Invalid(_))));
+        }
+        generation.finish().unwrap();
+        assert_eq!(all_tokens(&generation), whole, "what is refused changes nothing");
+    }
+}
+
+#[test]
+fn cancelled_at_each_step_what_is_there_stays() {
+    for model in models() {
+        let wanted = request(&model, &[(1, 7), (0, 9)]);
+        let whole = all_tokens(&finished(&wanted));
+        let steps = Generation::new(&wanted).unwrap().progress().steps_left;
+        for before in 0..steps {
+            let mut generation = Generation::new(&wanted).unwrap();
+            (0..before).for_each(|_| drop(generation.step().unwrap()));
+            let progress = generation.progress();
+            generation.cancel_handle().cancel();
+            assert!(matches!(generation.step(), Err(Error::Cancelled)));
+            assert!(matches!(generation.advance(Duration::from_secs(1)), Err(Error::Cancelled)));
+            assert_eq!(generation.progress().tokens, progress.tokens);
+            for (at, whole) in whole.iter().enumerate() {
+                assert_eq!(generation.tokens(at).unwrap(), &whole[..progress.tokens]);
+                match progress.level {
+                    Some(level) => {
+                        let expected = model.decode(&whole[..level.tokens]).unwrap();
+                        assert_eq!(generation.level_image(at).unwrap(), expected);
+                        assert_eq!(expected.size(), level.size);
+                    }
+                    None => assert!(matches!(generation.level_image(at), Err(Error::State(_)))),
+                }
+            }
+            // The model is as it was, and a fork of what was cancelled goes on.
+            let mut fork = generation.fork(&[7, 9]).unwrap();
+            fork.finish().unwrap();
+            assert_eq!(all_tokens(&fork), whole);
+            assert_eq!(all_tokens(&finished(&wanted)), whole);
+        }
+    }
+}
+
+#[test]
+fn a_finished_level_goes_on_to_a_finer_one() {
+    for model in models() {
+        let mut wanted = request(&model, &[(1, 7)]);
+        let whole = all_tokens(&finished(&wanted)).remove(0);
+        let levels = model.bundle().ladder().levels().to_vec();
+        wanted.set_level(levels[0].size).unwrap();
+        let mut generation = finished(&wanted);
+        for level in &levels {
+            generation.set_level(level.size).unwrap();
+            generation.finish().unwrap();
+            assert_eq!(generation.tokens(0).unwrap(), &whole[..level.tokens]);
+        }
+        assert!(generation.set_level(levels[0].size).unwrap_err().to_string().contains("already"));
+        assert!(generation.set_level(5).is_err());
+    }
+}
+
+#[test]
+fn advance_does_one_step_at_least_and_all_when_there_is_time() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let wanted = request(&model, &[(1, 7)]);
+    let whole = all_tokens(&finished(&wanted));
+    let mut generation = Generation::new(&wanted).unwrap();
+    let steps = generation.progress().steps_left;
+    for done in 1..=steps {
+        let progress = generation.advance(Duration::ZERO).unwrap();
+        assert_eq!(progress.steps_done, done);
+        assert_eq!(progress.next_step.is_some(), done < steps, "steps were measured, so the next one is predicted");
+    }
+    assert_eq!(all_tokens(&generation), whole);
+    let mut generation = Generation::new(&wanted).unwrap();
+    let progress = generation.advance(Duration::from_secs(3600)).unwrap();
+    assert_eq!((progress.steps_done, progress.steps_left), (steps, 0));
+    assert_eq!(all_tokens(&generation), whole);
+}
+
+#[test]
+fn scores_are_the_log_probabilities_that_drawing_notes() {
+    for model in models() {
+        let mut wanted = request(&model, &[(1, 7), (2, 8)]);
+        wanted.set_log_probabilities(true);
+        let generation = finished(&wanted);
+        for (at, image) in generation.images().iter().enumerate() {
+            let tokens = generation.tokens(at).unwrap();
+            let noted = generation.log_probabilities(at).unwrap();
+            assert!(noted.iter().all(|&value| value <= 0.0 && value.is_finite()));
+            assert_eq!(model.score(image.class, tokens).unwrap(), noted, "{:?}", model.variant());
+            let prefix = model.bundle().causal();
+            assert_eq!(model.score(image.class, &tokens[..prefix]).unwrap(), noted[..prefix]);
+            let mean = noted.iter().sum::<f32>() / noted.len() as f32;
+            assert!((generation.mean_log_probability(at).unwrap() - mean).abs() < 1e-5);
+            // Another seed draws otherwise, but judges the same tokens alike.
+            let classes: Vec<(u32, &[u32])> = (0..3).map(|class| (class, tokens)).collect();
+            assert_eq!(model.score_all(&classes).unwrap()[image.class as usize], noted);
+        }
+        assert!(finished(&request(&model, &[(1, 7)])).log_probabilities(0).is_err());
+        assert!(model.score(0, &[]).is_err() && model.score(99, &[1]).is_err() && model.score_all(&[]).is_err());
+    }
+}
+
+/// The same sum in double precision, from the logits that one greedy token implies: probabilities of all codes of the
+/// first token sum to one.
+#[test]
+fn probabilities_of_all_first_tokens_sum_to_one() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let codes: Vec<[u32; 1]> = (0..model.bundle().codes() as u32).map(|code| [code]).collect();
+    let pictures: Vec<(u32, &[u32])> = codes.iter().map(|code| (1, &code[..])).collect();
+    let sum: f64 = model.score_all(&pictures).unwrap().iter().map(|scores| f64::from(scores[0]).exp()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+}
+
+#[test]
+fn curves_that_stay_flat_are_constants() {
+    for model in models() {
+        let whole = all_tokens(&finished(&request(&model, &[(1, 7)])));
+        let mut wanted = request(&model, &[(1, 7)]);
+        let flat = |value: f32| format!("{value}@0,{value}@5,{value}@11").parse::<detailflow::Curve>().unwrap();
+        wanted.set_guidance(Guidance { scale: flat(2.0), gradual: false }).unwrap();
+        wanted.set_temperature(flat(1.0)).unwrap().set_top_p(flat(1.0)).unwrap().set_top_k(flat(0.0)).unwrap();
+        assert_eq!(all_tokens(&finished(&wanted)), whole);
+        assert!(wanted.set_temperature("1@0,-1@4".parse::<detailflow::Curve>().unwrap()).is_err());
+        assert_eq!(wanted.sampling().temperature, flat(1.0), "what is refused changes nothing");
+    }
+}
+
+#[test]
+fn guidance_that_ends_goes_on_as_without() {
+    for model in models() {
+        let causal = model.bundle().causal();
+        let scale: detailflow::Curve = format!("2@{},1@{}", causal - 1, causal).parse().unwrap();
+        let mut wanted = request(&model, &[(1, 7), (2, 3)]);
+        wanted.set_guidance(Guidance { scale, gradual: false }).unwrap();
+        let ended = finished(&wanted);
+        // The same by hand: the first level with guidance, the rest from its tokens without.
+        let guided = all_tokens(&finished(&request(&model, &[(1, 7), (2, 3)])));
+        let mut rest = request(&model, &[(1, 7), (2, 3)]);
+        rest.set_guidance(Guidance::constant(1.0)).unwrap();
+        for (at, guided) in guided.iter().enumerate() {
+            rest.set_image_prefix(at, &guided[..causal]).unwrap();
+        }
+        assert_eq!(all_tokens(&ended), all_tokens(&finished(&rest)));
+    }
+}
