@@ -28,8 +28,8 @@
 //! - `rows`: which rows a step feeds; pictures that began alike share theirs until they part.
 //! - `generation`: one request on its way; the only loop: step, advance, fork, keep, log-probabilities.
 //! - `cancel`: a flag that decides and an interrupt that hurries.
-//! - `score`: how likely given tokens are.
-//! - `pace`, `cost`: how long steps take here; what a request costs before it is made.
+//! - `score`, `best`, `vary`: how likely given tokens are; the best of many; variations of what is there.
+//! - `pace`, `calibration`, `cost`: how long steps take here, measured and kept; what a request costs before it is made.
 //! - `tokenizer`: pictures to tokens and back.
 //! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, and picture files.
 //! - [`tokens`]: token files.
@@ -37,7 +37,9 @@
 //!   refused, what threads meet at, messages for whoever embeds us.
 //! - [`ffi`]: the C contract, and with `runtime::sys` the only unsafe code.
 
+mod best;
 pub mod bundle;
+mod calibration;
 mod cancel;
 mod cost;
 mod error;
@@ -58,8 +60,12 @@ mod score;
 mod sync;
 mod tokenizer;
 pub mod tokens;
+mod vary;
 
+pub use best::{BestOf, Candidate, Round, Scorer};
 pub use bundle::Bundle;
+pub use calibration::Calibration;
+pub use cost::{Cost, LevelCost, StepCost};
 pub use error::{Error, Result};
 pub use generation::{Cancel, Generation, Memory, Progress};
 pub use model::{Model, ModelOptions, default_bundle};
@@ -68,6 +74,7 @@ pub use plan::{Curve, Guidance};
 pub use request::{ImageRequest, Request};
 pub use runtime::{Device, Library, init, library};
 pub use sample::{Sampling, SamplingCurves};
+pub use vary::{redetail, vary};
 
 /// The version of this library, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

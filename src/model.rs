@@ -119,6 +119,11 @@ impl Model {
         self.0.options.device
     }
 
+    /// Threads within an operator; 0 is one for each core.
+    pub fn threads(&self) -> usize {
+        self.0.options.threads
+    }
+
     /// The steps from nothing to `tokens` tokens, a prefix of the ladder.
     pub fn schedule(&self, tokens: usize) -> Schedule {
         let bundle = self.bundle();

@@ -5,7 +5,10 @@ mod common;
 
 use std::time::Duration;
 
-use detailflow::{Error, Generation, Guidance, ImageRequest, Model, Request, Sampling};
+use detailflow::{
+    BestOf, Error, Generation, Guidance, ImageRequest, Model, Picture, PixelFormat, Request, Round, Sampling, Scorer,
+    redetail, vary,
+};
 
 const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
@@ -30,6 +33,12 @@ fn finished(request: &Request) -> Generation {
     let mut generation = Generation::new(request).unwrap();
     generation.finish().unwrap();
     generation
+}
+
+fn step_times(generation: &mut Generation, times: usize) {
+    for _ in 0..times {
+        generation.step().unwrap();
+    }
 }
 
 fn all_tokens(generation: &Generation) -> Vec<Vec<u32>> {
@@ -110,7 +119,7 @@ fn a_fork_keeps_what_was_drawn_and_draws_the_rest_by_its_own_seed() {
         let steps = Generation::new(&wanted).unwrap().progress().steps_left;
         for before in 0..=steps {
             let mut parent = Generation::new(&wanted).unwrap();
-            (0..before).for_each(|_| drop(parent.step().unwrap()));
+            step_times(&mut parent, before);
             let at = parent.progress().tokens;
             let (mut same, mut other) = (parent.fork(&[7, 8]).unwrap(), parent.fork(&[70, 80]).unwrap());
             let again = other.fork(&[7, 8]).unwrap();
@@ -137,7 +146,7 @@ fn a_fork_keeps_what_was_drawn_and_draws_the_rest_by_its_own_seed() {
 fn forks_take_memory_at_their_first_step() {
     for model in models() {
         let mut parent = Generation::new(&request(&model, &[(1, 7)])).unwrap();
-        (0..3).for_each(|_| drop(parent.step().unwrap()));
+        step_times(&mut parent, 3);
         let mut forks: Vec<Generation> = (0..100).map(|seed| parent.fork(&[seed]).unwrap()).collect();
         let held = parent.memory();
         assert_eq!(held.shared, 0);
@@ -162,7 +171,7 @@ fn pictures_that_fall_away_leave_the_others_as_they_were() {
         let steps = Generation::new(&request(&model, &images)).unwrap().progress().steps_left;
         for before in 0..steps {
             let mut generation = Generation::new(&request(&model, &images)).unwrap();
-            (0..before).for_each(|_| drop(generation.step().unwrap()));
+            step_times(&mut generation, before);
             generation.keep(&[3, 1, 2]).unwrap();
             assert_eq!(generation.progress().steps_done, before);
             generation.step().unwrap();
@@ -189,7 +198,7 @@ fn cancelled_at_each_step_what_is_there_stays() {
         let steps = Generation::new(&wanted).unwrap().progress().steps_left;
         for before in 0..steps {
             let mut generation = Generation::new(&wanted).unwrap();
-            (0..before).for_each(|_| drop(generation.step().unwrap()));
+            step_times(&mut generation, before);
             let progress = generation.progress();
             generation.cancel_handle().cancel();
             assert!(matches!(generation.step(), Err(Error::Cancelled)));
@@ -317,5 +326,136 @@ fn guidance_that_ends_goes_on_as_without() {
             rest.set_image_prefix(at, &guided[..causal]).unwrap();
         }
         assert_eq!(all_tokens(&ended), all_tokens(&finished(&rest)));
+    }
+}
+
+/// What comes after all candidates were drawn to the end, by the same scores at the same level.
+fn winners(scores: &[f32], keep: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order.truncate(keep);
+    order
+}
+
+#[test]
+fn the_best_of_eight_is_the_best_of_eight_that_were_all_drawn() {
+    for model in models() {
+        let images: Vec<(u32, u64)> = (0..8).map(|seed| (1, seed)).collect();
+        let mut wanted = request(&model, &images);
+        wanted.set_log_probabilities(true);
+        let all = finished(&wanted);
+        let level = model.bundle().ladder().levels()[0];
+        let coarse = |at: usize| model.decode_level(all.tokens(at).unwrap(), level.size).unwrap();
+        let pixels = coarse(3).to_vec(PixelFormat::Rgba8).unwrap();
+        let size = level.size;
+        let picture = Picture::from_pixels(PixelFormat::Rgba8, size, size, &pixels, size as usize * 4).unwrap();
+        let brightness = |planes: &[f32]| planes.iter().sum::<f32>();
+        let mean = |at: usize| {
+            let each = &all.log_probabilities(at).unwrap()[..level.tokens];
+            (each.iter().map(|&value| f64::from(value)).sum::<f64>() / each.len() as f64) as f32
+        };
+        let mut custom = |candidate: &detailflow::Candidate<'_>| brightness(candidate.image.planes());
+        let scorers: [(Scorer<'_>, Vec<f32>); 2] = [
+            (Scorer::LogProbability, (0..8).map(mean).collect()),
+            (Scorer::Custom(&mut custom), (0..8).map(|at| brightness(coarse(at).planes())).collect()),
+        ];
+        let steps = model.schedule(model.bundle().tokens()).steps().count() as u64;
+        let before = model.schedule(level.tokens).steps().count() as u64;
+        for (scorer, expected) in scorers {
+            let mut best =
+                BestOf::new(&request(&model, &images), &[Round { level: level.size, keep: 1 }], scorer).unwrap();
+            best.finish().unwrap();
+            assert_eq!(best.survivors(), winners(&expected, 1));
+            assert_eq!(best.scores().iter().map(|score| score.unwrap()).collect::<Vec<_>>(), expected);
+            assert_eq!(best.generation().tokens(0).unwrap(), all.tokens(best.survivors()[0]).unwrap());
+            assert_eq!(best.generation().work(), 8 * before + (steps - before));
+        }
+        let mut best =
+            BestOf::new(&request(&model, &images), &[Round { level: level.size, keep: 3 }], Scorer::Likeness(&picture))
+                .unwrap();
+        best.finish().unwrap();
+        assert_eq!(best.survivors()[0], 3, "what is compared with itself is likest: {best:?}");
+        assert_eq!(best.generation().images().len(), 3);
+    }
+}
+
+#[test]
+fn rounds_that_make_no_sense_are_refused() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let levels = model.bundle().ladder().levels().to_vec();
+    let wanted = request(&model, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
+    let round = |level: u32, keep| Round { level, keep };
+    let refused = |rounds: &[Round]| BestOf::new(&wanted, rounds, Scorer::LogProbability).unwrap_err().to_string();
+    assert!(refused(&[]).contains("without a round"));
+    assert!(refused(&[round(levels[0].size, 0)]).contains("keeps 0 of 4"));
+    assert!(refused(&[round(levels[0].size, 4)]).contains("keeps 4 of 4"));
+    assert!(refused(&[round(3, 1)]).contains("no 3 px level"));
+    assert!(refused(&[round(levels[1].size, 2), round(levels[0].size, 1)]).contains("not above the one before"));
+    let mut nan = |_: &detailflow::Candidate<'_>| f32::NAN;
+    let mut best = BestOf::new(&wanted, &[round(levels[0].size, 1)], Scorer::Custom(&mut nan)).unwrap();
+    assert!(best.finish().unwrap_err().to_string().contains("candidate 0 is not a number"));
+    // Two rounds, one after the other.
+    let rounds = [round(levels[0].size, 2), round(levels[1].size, 1)];
+    let mut best = BestOf::new(&wanted, &rounds, Scorer::LogProbability).unwrap();
+    best.finish().unwrap();
+    assert_eq!(best.survivors().len(), 1);
+    assert!(best.scores().iter().all(Option::is_some));
+}
+
+#[test]
+fn variations_keep_what_they_are_told_to() {
+    for model in models() {
+        let whole = all_tokens(&finished(&request(&model, &[(1, 7)]))).remove(0);
+        let level = model.bundle().ladder().levels()[0];
+        let wanted = request(&model, &[(1, 7), (1, 8), (1, 9)]);
+        let varied = vary(&wanted, &whole, level.size).unwrap();
+        for at in 0..3 {
+            assert_eq!(varied.tokens(at).unwrap()[..level.tokens], whole[..level.tokens]);
+        }
+        assert_eq!(varied.tokens(0).unwrap(), whole);
+        assert_ne!(varied.tokens(1).unwrap(), whole);
+        assert!(vary(&wanted, &whole[..1], level.size).unwrap_err().to_string().contains("takes"));
+        assert!(vary(&wanted, &whole, 7).is_err());
+
+        let pixels = model.decode(&whole).unwrap().to_vec(PixelFormat::Rgba8).unwrap();
+        let size = model.bundle().size();
+        let picture = Picture::from_pixels(PixelFormat::Rgba8, size, size, &pixels, size as usize * 4).unwrap();
+        let encoded = model.encode(&picture).unwrap();
+        let detailed = redetail(&wanted, &picture, level.size).unwrap();
+        assert_eq!(detailed.tokens(2).unwrap()[..level.tokens], encoded[..level.tokens]);
+        let by_hand = vary(&wanted, &encoded, level.size).unwrap();
+        assert_eq!(all_tokens(&detailed), all_tokens(&by_hand));
+        assert_eq!(redetail(&wanted, &picture, 0).unwrap().tokens(0).unwrap(), encoded, "all kept, nothing to draw");
+    }
+}
+
+/// What a request costs is what it then does.
+#[test]
+fn the_cost_counts_the_steps_that_are_done() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let bundle = model.bundle();
+    let whole = all_tokens(&finished(&request(&model, &[(1, 7)]))).remove(0);
+    for (prefix, scale) in [(0, "2"), (0, "1"), (0, "2@5,1@8"), (4, "2"), (8, "1"), (3, "2@0,1@9"), (16, "2")] {
+        for level in bundle.ladder().levels().iter().filter(|level| level.tokens >= prefix) {
+            let mut wanted = request(&model, &[(1, 7), (1, 8), (2, 9)]);
+            wanted.set_guidance(Guidance { scale: scale.parse().unwrap(), gradual: false }).unwrap();
+            wanted.set_prefix(&whole[..prefix]).unwrap().set_level(level.size).unwrap();
+            let cost = wanted.cost().unwrap();
+            let mut generation = Generation::new(&wanted).unwrap();
+            assert_eq!(cost.steps.iter().map(|step| step.count).sum::<usize>(), generation.progress().steps_left);
+            let last = cost.levels.last().unwrap();
+            assert_eq!((last.level, last.steps), (*level, generation.progress().steps_left));
+            let pictures: u64 = cost.steps.iter().map(|step| (step.rows * step.count) as u64).sum();
+            generation.finish().unwrap();
+            // Without guidance a row is a picture, with it half of one.
+            match scale {
+                "1" => assert_eq!(pictures, generation.work()),
+                "2" if prefix == 0 => assert_eq!(pictures, 2 * generation.work()),
+                _ => assert!(pictures >= generation.work()),
+            }
+            assert_eq!(cost.output_bytes, u64::from(level.size * level.size) * 4 * 3);
+            generation.image(0).unwrap();
+            assert!(wanted.cost().unwrap().time().is_some(), "each shape ran: {cost:?}");
+        }
     }
 }

@@ -182,6 +182,14 @@ impl Bundle {
         )))
     }
 
+    pub(crate) fn step_work(&self, _rows: usize, _step: crate::plan::Step) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn decode_work(&self, _tokens: usize, _size: u32) -> Option<u64> {
+        None
+    }
+
     pub(crate) fn check_class(&self, index: u32) -> Result<()> {
         let count = self.classes.len();
         if (index as usize) < count {
