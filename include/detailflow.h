@@ -308,7 +308,8 @@ void detailflow_model_options_free(struct detailflow_model_options *options);
 /// The file appears whole or not at all.
 detailflow_status detailflow_image_save(const struct detailflow_image *image, const char *path);
 
-/// Opens the bundle in the folder `path` and compiles its graphs; loads ONNX Runtime if that has not happened.
+/// Opens the bundle in the folder `path` and compiles its graphs (one that holds the decoder alone is opened too, and
+/// decodes); loads ONNX Runtime if that has not happened.
 /// `path` NULL is the default bundle: the folder DETAILFLOW_BUNDLE names; otherwise detailflow/ beside this library
 /// or the executable, ../share/detailflow, or the one that is shipped with the checkout. `options` may be NULL.
 /// Free with detailflow_model_free.
@@ -330,6 +331,15 @@ size_t detailflow_model_message(const struct detailflow_model *model, char *buff
 /// Fills `info`, whose struct_size is set.
 detailflow_status detailflow_model_get_info(const struct detailflow_model *model, struct detailflow_model_info *info);
 
+/// Whether the model can draw: 1 into `can`, or 0 when its bundle holds no autoregressive model. It decodes tokens all the
+/// same; detailflow_generate and detailflow_generation_new give DETAILFLOW_WRONG_STATE then.
+detailflow_status detailflow_model_can_draw(const struct detailflow_model *model,
+                                            uint32_t *can);
+
+/// Whether the model can encode: 1 into `can`, or 0 when its bundle holds no encoder; detailflow_model_encode and
+/// detailflow_model_encode_file give DETAILFLOW_WRONG_STATE then.
+detailflow_status detailflow_model_can_encode(const struct detailflow_model *model, uint32_t *can);
+
 /// The name of class `index`, 0 to class_count - 1. It lives as long as the model handle.
 detailflow_status detailflow_model_class_name(const struct detailflow_model *model, uint32_t index, const char **name);
 
@@ -349,7 +359,7 @@ detailflow_status detailflow_model_prefix_size(const struct detailflow_model *mo
 /// The tokens of a picture of any size and format, coarse to fine: N of them into `tokens`, which has room for
 /// `capacity`; their number into `count`. `tokens` NULL with `capacity` 0 only tells the number. The picture is
 /// cropped to the square in its middle and resized, unless it has the model's size. Compiles the encoder at the
-/// first call.
+/// first call; DETAILFLOW_WRONG_STATE when the bundle holds none.
 detailflow_status detailflow_model_encode(const struct detailflow_model *model,
                                           const struct detailflow_image *picture,
                                           uint32_t *tokens,
@@ -426,7 +436,8 @@ detailflow_status detailflow_generate(const struct detailflow_request *request,
 /// Begins a request: reserves all memory that its steps will need, draws nothing yet. The request may be changed or
 /// freed afterwards. Free with detailflow_generation_free.
 ///
-/// Errors: OUT_OF_MEMORY when the batch is too large for the machine.
+/// Errors: OUT_OF_MEMORY when the batch is too large for the machine; WRONG_STATE when the model cannot draw (see
+/// detailflow_model_can_draw).
 detailflow_status detailflow_generation_new(const struct detailflow_request *request,
                                             struct detailflow_generation **generation);
 

@@ -123,6 +123,7 @@ impl Generation {
     /// # Errors
     /// [`Error::OutOfMemory`] when the batch is too large for this machine; nothing is kept then, and a smaller
     /// request works. [`Error::Invalid`] when the prefixes are not of one length, or longer than what is asked for.
+    /// [`Error::State`] when the bundle holds the decoder alone.
     pub fn new(request: &Request) -> Result<Self> {
         Self::begin(request, false)
     }

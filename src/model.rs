@@ -47,7 +47,8 @@ struct Inner {
     bundle: Bundle,
     variant: Variant,
     options: GraphOptions,
-    ar: Graph,
+    /// None when the bundle holds none.
+    ar: Option<Graph>,
     decoder: Graph,
     /// Compiled when the first picture is encoded.
     encoder: Mutex<Option<Arc<Graph>>>,
@@ -67,8 +68,8 @@ impl std::fmt::Debug for Model {
 const MOST_THREADS: usize = 1024;
 
 impl Model {
-    /// Opens the bundle in the folder `path` and compiles `ar` and `decoder`. Loads ONNX Runtime when that has not
-    /// happened yet (see [`runtime::init`](crate::init)).
+    /// Opens the bundle in the folder `path` and compiles `ar` (where it has one) and `decoder`. Loads ONNX Runtime
+    /// when that has not happened yet (see [`runtime::init`](crate::init)).
     ///
     /// # Errors
     /// Those of [`Bundle::open`]; [`Error::Runtime`] when there is no ONNX Runtime or it is too old for the
@@ -90,7 +91,7 @@ impl Model {
         let options = GraphOptions { device: options.device, threads: options.threads };
         let compile =
             |file: &str, (inputs, outputs): (Vec<Port>, Vec<Port>)| compile(&bundle, file, options, &inputs, &outputs);
-        let ar = compile(&variant.ar, ar_ports(&bundle, in_place(&variant)))?;
+        let ar = variant.ar.as_ref().map(|file| compile(file, ar_ports(&bundle, in_place(&variant)))).transpose()?;
         let decoder = compile(&variant.decoder, decoder_ports(&bundle))?;
         log::info(|| format!("opened {} ({} {})", bundle.path().display(), variant.precision, variant.form));
         Ok(Self(Arc::new(Inner {
@@ -134,11 +135,13 @@ impl Model {
     pub fn graph_time(&self) -> Duration {
         let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
-        self.0.ar.spent() + self.0.decoder.spent() + encoder
+        let ar = self.0.ar.as_ref().map_or(Duration::ZERO, Graph::spent);
+        ar + self.0.decoder.spent() + encoder
     }
 
+    /// The autoregressive graph; [`Error::State`] when the bundle was made without.
     pub(crate) fn ar(&self) -> Result<&Graph> {
-        Ok(&self.0.ar)
+        self.0.ar.as_ref().ok_or_else(|| self.bundle().cannot("draw"))
     }
 
     /// How long things take here.
@@ -150,15 +153,16 @@ impl Model {
         &self.0.decoder
     }
 
-    /// The encoder, compiled when it is first asked for.
+    /// The encoder, compiled when it is first asked for; [`Error::State`] when the bundle was made without.
     pub(crate) fn encoder(&self) -> Result<Arc<Graph>> {
         let inner = &*self.0;
         let mut encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(graph) = encoder.as_ref() {
             return Ok(graph.clone());
         }
+        let file = inner.variant.encoder.as_ref().ok_or_else(|| inner.bundle.cannot("encode pictures"))?;
         let (inputs, outputs) = encoder_ports(&inner.bundle);
-        let graph = Arc::new(compile(&inner.bundle, &inner.variant.encoder, inner.options, &inputs, &outputs)?);
+        let graph = Arc::new(compile(&inner.bundle, file, inner.options, &inputs, &outputs)?);
         *encoder = Some(graph.clone());
         Ok(graph)
     }

@@ -10,14 +10,18 @@ use crate::plan::{Level, Prefix};
 
 impl Model {
     /// The tokens of a picture, coarse to fine. Compiles the encoder at the first call.
+    ///
+    /// # Errors
+    /// [`Error::State`] when the bundle was made without an encoder.
     pub fn encode(&self, picture: &Picture) -> Result<Vec<u32>> {
         let bundle = self.bundle();
         let side = bundle.size as usize;
+        let encoder = self.encoder()?;
         let planes = picture.planes(bundle.size, bundle.channels)?;
-        let ids = self.encoder()?.encode(&planes, [1, bundle.channels, side, side], |ids| ids.to_vec())?;
+        let ids = encoder.encode(&planes, [1, bundle.channels, side, side], |ids| ids.to_vec())?;
         // A graph that was damaged, or belongs to another model, is not trusted with what goes into files.
         if ids.len() != bundle.tokens || ids.iter().any(|&id| !(0..bundle.codes as i64).contains(&id)) {
-            return Err(self.wrong_output(&self.variant().encoder, "ids that are not tokens of the codebook"));
+            return Err(self.wrong_output(encoder.name(), "ids that are not tokens of the codebook"));
         }
         Ok(ids.into_iter().map(|id| id as u32).collect())
     }

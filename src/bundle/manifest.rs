@@ -30,7 +30,7 @@ pub enum Alpha {
     Premultiplied,
 }
 
-/// Where a bundle came from. For reading only.
+/// Where a bundle came from. For reading only; what it was made without is empty.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Provenance {
@@ -57,6 +57,13 @@ pub struct DefaultSampling {
     pub top_p: f32,
 }
 
+impl Default for DefaultSampling {
+    /// Everything off: what a bundle that cannot draw says.
+    fn default() -> Self {
+        Self { guidance: 1.0, gradual: false, temperature: 1.0, top_k: 0, top_p: 1.0 }
+    }
+}
+
 /// One way to compute the model.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Variant {
@@ -68,13 +75,22 @@ pub struct Variant {
     pub devices: Vec<String>,
     /// The least ONNX Runtime that runs it, as `major.minor`.
     pub min_runtime: String,
-    pub(crate) ar: String,
+    /// None when the bundle was made without: it cannot draw.
+    pub(crate) ar: Option<String>,
     pub(crate) decoder: String,
-    pub(crate) encoder: String,
+    /// None when the bundle was made without: it cannot encode.
+    pub(crate) encoder: Option<String>,
+}
+
+impl Variant {
+    /// The graphs that it has.
+    pub(super) fn graphs(&self) -> impl Iterator<Item = &String> {
+        self.ar.iter().chain([&self.decoder]).chain(&self.encoder)
+    }
 }
 
 /// Rows of the embedding table.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(crate) struct IdLayout {
     pub class: i64,
     pub no_class: i64,
@@ -83,7 +99,7 @@ pub(crate) struct IdLayout {
 }
 
 /// Shape of the autoregressive model's kept keys and values.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(crate) struct Layers {
     pub layers: usize,
     pub heads: usize,
@@ -123,11 +139,12 @@ struct Manifest {
     provenance: Provenance,
     image: Image,
     tokens: Tokens,
-    ids: IdLayout,
+    ids: Option<IdLayout>,
+    #[serde(default)]
     classes: Vec<String>,
     ladder: LadderTable,
-    sampling: DefaultSampling,
-    ar: Layers,
+    sampling: Option<DefaultSampling>,
+    ar: Option<Layers>,
     variants: Vec<Variant>,
     files: Vec<FileEntry>,
 }
@@ -186,11 +203,11 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
         causal: manifest.tokens.causal,
         codes: manifest.tokens.codes,
         bits: manifest.tokens.bits,
-        ids: manifest.ids,
+        ids: manifest.ids.unwrap_or_default(),
         classes: manifest.classes,
         ladder,
-        sampling: manifest.sampling,
-        layers: manifest.ar,
+        sampling: manifest.sampling.unwrap_or_default(),
+        layers: manifest.ar.unwrap_or_default(),
         variants: manifest.variants,
         files: manifest.files,
     })
@@ -198,7 +215,7 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
 
 /// Everything in the manifest that can contradict something else in it, but for the ladder.
 fn check(manifest: &Manifest) -> Result<(), String> {
-    let Manifest { image, tokens, ids, classes, ladder, sampling, ar, variants, files, .. } = manifest;
+    let Manifest { image, tokens, ladder, variants, files, .. } = manifest;
     if manifest.tokenizer_id.len() != 16 || !manifest.tokenizer_id.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(format!("tokenizer_id \"{}\" is not 16 hex digits", manifest.tokenizer_id));
     }
@@ -227,16 +244,42 @@ fn check(manifest: &Manifest) -> Result<(), String> {
         return Err(format!("tokens.bits is {}, {} codes take {}", tokens.bits, tokens.codes, bits.max(1)));
     }
 
-    within("number of classes", classes.len(), 1, LARGEST_COUNT)?;
-    let mut seen = HashSet::new();
-    if let Some(twice) = classes.iter().find(|name| name.is_empty() || !seen.insert(name.as_str())) {
-        return Err(format!("classes: \"{twice}\" is empty or stands twice"));
+    check_classes(&manifest.classes)?;
+    if let Some(ids) = &manifest.ids {
+        check_ids(ids, tokens, manifest.classes.len())?;
     }
+    if !(ladder.power.is_finite() && ladder.power > 0.0) {
+        return Err(format!("ladder.power {} is not a positive number", ladder.power));
+    }
+    if let Some(sampling) = &manifest.sampling {
+        check_sampling(sampling).map_err(|reason| format!("sampling: {reason}"))?;
+    }
+    if let Some(ar) = &manifest.ar {
+        within("ar.layers", ar.layers, 1, LARGEST_COUNT)?;
+        within("ar.heads", ar.heads, 1, LARGEST_COUNT)?;
+        within("ar.kv_heads", ar.kv_heads, 1, ar.heads)?;
+        within("ar.head_width", ar.head_width, 1, LARGEST_COUNT)?;
+    }
+    let names = check_files(files)?;
+    check_variants(variants, &names)?;
+    check_drawing(manifest)
+}
+
+fn check_classes(classes: &[String]) -> Result<(), String> {
+    within("number of classes", classes.len(), 0, LARGEST_COUNT)?;
+    let mut seen = HashSet::new();
+    match classes.iter().find(|name| name.is_empty() || !seen.insert(name.as_str())) {
+        Some(twice) => Err(format!("classes: \"{twice}\" is empty or stands twice")),
+        None => Ok(()),
+    }
+}
+
+fn check_ids(ids: &IdLayout, tokens: &Tokens, classes: usize) -> Result<(), String> {
     // Every block of rows must lie within the table and none may overlap: an id that means two things would draw
     // nonsense.
     let blocks = [
         ("codes", 0, tokens.codes as i64),
-        ("ids.class", ids.class, classes.len() as i64),
+        ("ids.class", ids.class, classes as i64),
         ("ids.no_class", ids.no_class, 1),
         ("ids.special", ids.special, tokens.group as i64 - 1),
     ];
@@ -249,20 +292,17 @@ fn check(manifest: &Manifest) -> Result<(), String> {
             }
         }
     }
+    Ok(())
+}
 
-    if !(ladder.power.is_finite() && ladder.power > 0.0) {
-        return Err(format!("ladder.power {} is not a positive number", ladder.power));
-    }
+fn check_sampling(sampling: &DefaultSampling) -> Result<(), String> {
     crate::sample::Sampling { temperature: sampling.temperature, top_k: sampling.top_k, top_p: sampling.top_p }
         .check()
         .and_then(|()| crate::plan::Guidance { scale: sampling.guidance.into(), gradual: sampling.gradual }.check())
-        .map_err(|reason| format!("sampling: {reason}"))?;
+}
 
-    within("ar.layers", ar.layers, 1, LARGEST_COUNT)?;
-    within("ar.heads", ar.heads, 1, LARGEST_COUNT)?;
-    within("ar.kv_heads", ar.kv_heads, 1, ar.heads)?;
-    within("ar.head_width", ar.head_width, 1, LARGEST_COUNT)?;
-
+/// The files' names.
+fn check_files(files: &[FileEntry]) -> Result<HashSet<&str>, String> {
     let mut names = HashSet::new();
     for file in files {
         let plain = Path::new(&file.path).file_name().is_some_and(|name| name == file.path.as_str())
@@ -277,6 +317,10 @@ fn check(manifest: &Manifest) -> Result<(), String> {
             return Err(format!("files: the SHA-256 of {} is not 64 lower-case hex digits", file.path));
         }
     }
+    Ok(names)
+}
+
+fn check_variants(variants: &[Variant], names: &HashSet<&str>) -> Result<(), String> {
     if variants.is_empty() {
         return Err("there is no variant".into());
     }
@@ -292,7 +336,7 @@ fn check(manifest: &Manifest) -> Result<(), String> {
                 variant.precision, variant.form
             ));
         }
-        for graph in [&variant.ar, &variant.decoder, &variant.encoder] {
+        for graph in variant.graphs() {
             if !names.contains(graph.as_str()) {
                 return Err(format!(
                     "variant {} {} names {graph}, which files does not list",
@@ -302,6 +346,31 @@ fn check(manifest: &Manifest) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Every variant holds the same graphs, so that what a bundle can do does not depend on the machine; and one that
+/// draws says all that drawing needs.
+fn check_drawing(manifest: &Manifest) -> Result<(), String> {
+    let first = &manifest.variants[0];
+    for variant in &manifest.variants {
+        for (graph, ours, others) in [("ar", &first.ar, &variant.ar), ("encoder", &first.encoder, &variant.encoder)] {
+            if ours.is_some() != others.is_some() {
+                let name = |variant: &Variant| format!("{} {}", variant.precision, variant.form);
+                let (with, without) = if ours.is_some() { (first, variant) } else { (variant, first) };
+                return Err(format!("variant {} has {graph}, {} has none", name(with), name(without)));
+            }
+        }
+    }
+    if first.ar.is_none() {
+        return Ok(());
+    }
+    within("number of classes", manifest.classes.len(), 1, LARGEST_COUNT)?;
+    let needed =
+        [("ids", manifest.ids.is_some()), ("sampling", manifest.sampling.is_some()), ("ar", manifest.ar.is_some())];
+    match needed.iter().find(|(_, there)| !there) {
+        Some((key, _)) => Err(format!("missing field `{key}`, which a bundle that can draw needs")),
+        None => Ok(()),
+    }
 }
 
 fn within(name: &str, value: usize, least: usize, most: usize) -> Result<(), String> {

@@ -35,10 +35,12 @@ pub struct Bundle {
     pub(crate) causal: usize,
     pub(crate) codes: usize,
     pub(crate) bits: u32,
+    /// All zero when it cannot draw.
     pub(crate) ids: IdLayout,
     pub(crate) classes: Vec<String>,
     pub(crate) ladder: Ladder,
     pub(crate) sampling: DefaultSampling,
+    /// All zero when it cannot draw.
     pub(crate) layers: Layers,
     pub(crate) variants: Vec<Variant>,
     pub(crate) files: Vec<FileEntry>,
@@ -135,7 +137,7 @@ impl Bundle {
         self.bits
     }
 
-    /// The classes' names, in order.
+    /// The classes' names, in order. A bundle that cannot draw may have none.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
@@ -145,7 +147,7 @@ impl Bundle {
         &self.ladder
     }
 
-    /// How to sample when nothing else is said.
+    /// How to sample when nothing else is said; everything off when it cannot draw.
     pub fn sampling(&self) -> DefaultSampling {
         self.sampling
     }
@@ -153,6 +155,16 @@ impl Bundle {
     /// The precisions and forms it holds, best first.
     pub fn variants(&self) -> &[Variant] {
         &self.variants
+    }
+
+    /// Whether it holds the autoregressive model. Without, it decodes tokens and cannot draw.
+    pub fn can_draw(&self) -> bool {
+        self.variants.iter().all(|variant| variant.ar.is_some())
+    }
+
+    /// Whether it holds the encoder, which turns pictures into tokens.
+    pub fn can_encode(&self) -> bool {
+        self.variants.iter().all(|variant| variant.encoder.is_some())
     }
 
     /// Its files, without the manifest.
@@ -175,6 +187,9 @@ impl Bundle {
         if let Some(at) = self.classes.iter().position(|name| name.eq_ignore_ascii_case(text)) {
             return Ok(at as u32);
         }
+        if self.classes.is_empty() {
+            return Err(Error::Invalid(format!("no class \"{text}\": {} names no classes", self.name)));
+        }
         Err(Error::Invalid(format!(
             "no class \"{text}\" in {}: did you mean {}?",
             self.name,
@@ -195,7 +210,29 @@ impl Bundle {
         if (index as usize) < count {
             return Ok(());
         }
-        Err(Error::Invalid(format!("class {index} is out of range: {} has classes 0 to {}", self.name, count - 1)))
+        let there = match count {
+            0 => "names no classes".to_owned(),
+            _ => format!("has classes 0 to {}", count - 1),
+        };
+        Err(Error::Invalid(format!("class {index} is out of range: {} {there}", self.name)))
+    }
+
+    /// For a caller that wants to know before anything else is looked at: a request is made of any model, a
+    /// generation says this.
+    ///
+    /// # Errors
+    /// [`Error::State`] when it cannot draw.
+    pub fn check_can_draw(&self) -> Result<()> {
+        if self.can_draw() { Ok(()) } else { Err(self.cannot("draw")) }
+    }
+
+    /// What is said when a graph is asked for that the bundle was made without.
+    pub(crate) fn cannot(&self, what: &str) -> Error {
+        Error::State(if self.can_draw() || self.can_encode() {
+            format!("{} was made without what it takes to {what}", self.name)
+        } else {
+            format!("{} holds the decoder alone: it decodes tokens and cannot {what}", self.name)
+        })
     }
 
     /// Up to three class names that look most like `text`.

@@ -128,7 +128,8 @@ unsafe impl Plain for detailflow_level {
     }
 }
 
-/// Opens the bundle in the folder `path` and compiles its graphs; loads ONNX Runtime if that has not happened.
+/// Opens the bundle in the folder `path` and compiles its graphs (one that holds the decoder alone is opened too, and
+/// decodes); loads ONNX Runtime if that has not happened.
 /// `path` NULL is the default bundle: the folder DETAILFLOW_BUNDLE names; otherwise detailflow/ beside this library
 /// or the executable, ../share/detailflow, or the one that is shipped with the checkout. `options` may be NULL.
 /// Free with detailflow_model_free.
@@ -217,6 +218,31 @@ pub unsafe extern "C" fn detailflow_model_get_info(
     })
 }
 
+/// Whether the model can draw: 1 into `can`, or 0 when its bundle holds no autoregressive model. It decodes tokens all the
+/// same; detailflow_generate and detailflow_generation_new give DETAILFLOW_WRONG_STATE then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_can_draw(model: *const detailflow_model, can: *mut u32) -> detailflow_status {
+    with(model, |_, bundle| {
+        // SAFETY: the contract of the header.
+        unsafe { output(can, "can") }?.set(bundle.can_draw().into());
+        Ok(())
+    })
+}
+
+/// Whether the model can encode: 1 into `can`, or 0 when its bundle holds no encoder; detailflow_model_encode and
+/// detailflow_model_encode_file give DETAILFLOW_WRONG_STATE then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_can_encode(
+    model: *const detailflow_model,
+    can: *mut u32,
+) -> detailflow_status {
+    with(model, |_, bundle| {
+        // SAFETY: the contract of the header.
+        unsafe { output(can, "can") }?.set(bundle.can_encode().into());
+        Ok(())
+    })
+}
+
 /// The name of class `index`, 0 to class_count - 1. It lives as long as the model handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_class_name(
@@ -290,7 +316,7 @@ pub unsafe extern "C" fn detailflow_model_prefix_size(
 /// The tokens of a picture of any size and format, coarse to fine: N of them into `tokens`, which has room for
 /// `capacity`; their number into `count`. `tokens` NULL with `capacity` 0 only tells the number. The picture is
 /// cropped to the square in its middle and resized, unless it has the model's size. Compiles the encoder at the
-/// first call.
+/// first call; DETAILFLOW_WRONG_STATE when the bundle holds none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_encode(
     model: *const detailflow_model,

@@ -79,6 +79,8 @@ static void without_a_model(void)
     NAMES(detailflow_model_open("x", NULL, NULL), "model");
     NAMES(detailflow_model_open(NULL, NULL, NULL), "model");
     NAMES(detailflow_model_get_info(NULL, &info), "model");
+    NAMES(detailflow_model_can_draw(NULL, &number), "model");
+    NAMES(detailflow_model_can_encode(NULL, &number), "model");
     NAMES(detailflow_model_class_name(NULL, 0, &name), "model");
     NAMES(detailflow_model_class_index(NULL, "x", &number), "model");
     NAMES(detailflow_model_get_level(NULL, 0, &level), "model");
@@ -138,6 +140,8 @@ static void with_a_model(detailflow_model *model)
     unsigned char pixel[4] = {1, 2, 3, 4};
 
     NAMES(detailflow_model_get_info(model, NULL), "info");
+    NAMES(detailflow_model_can_draw(model, NULL), "can");
+    NAMES(detailflow_model_can_encode(model, NULL), "can");
     NAMES(detailflow_model_class_name(model, 0, NULL), "name");
     NAMES(detailflow_model_class_index(model, NULL, &number), "name");
     NAMES(detailflow_model_class_index(model, "x", NULL), "index");

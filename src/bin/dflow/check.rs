@@ -5,6 +5,7 @@ use detailflow::{Bundle, Error, Generation, Guidance, Model, ModelOptions, Pictu
 use serde_json::json;
 
 use crate::generate::progress_bar;
+use crate::info::abilities;
 use crate::{BundleArgs, Failure, say};
 
 #[derive(Args)]
@@ -35,7 +36,13 @@ pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
         match run_each_graph(&bundle, &variant.precision, &variant.form) {
             Ok(()) => {
                 ran = true;
-                say!("{name}: ar, decoder and encoder compile, have their signatures, and run");
+                let graphs = match (bundle.can_draw(), bundle.can_encode()) {
+                    (true, true) => "ar, decoder and encoder compile, have their signatures, and run",
+                    (true, false) => "ar and decoder compile, have their signatures, and run",
+                    (false, true) => "decoder and encoder compile, have their signatures, and run",
+                    (false, false) => "decoder compiles, has its signature, and runs",
+                };
+                say!("{name}: {graphs}");
             }
             // What this ONNX Runtime is too old for is no fault of the bundle.
             Err(error @ Error::Runtime(_)) if detailflow::library().is_ok() => say!("{name}: not run: {error}"),
@@ -51,11 +58,26 @@ pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
     if failed || !ran { Err(Failure::Told) } else { Ok(()) }
 }
 
-/// Draws the coarsest level (every query shape of it), decodes it, and encodes a grey picture.
+/// Draws the coarsest level (every query shape of it), decodes it, and encodes a grey picture; without what draws,
+/// the coarsest level's tokens are code 0.
 fn run_each_graph(bundle: &Bundle, precision: &str, form: &str) -> Result<()> {
     let options = ModelOptions { precision: Some(precision.into()), form: Some(form.into()), ..Default::default() };
     let model = Model::from_bundle(bundle.clone(), &options)?;
-    let mut request = Request::new(&model);
+    if bundle.can_draw() {
+        draw(&model)?;
+    } else {
+        model.decode(&vec![0; bundle.causal()])?;
+    }
+    if bundle.can_encode() {
+        let grey = Picture::from_pixels(PixelFormat::Rgb8, 1, 1, &[128; 3], 3)?;
+        model.encode(&grey)?;
+    }
+    Ok(())
+}
+
+fn draw(model: &Model) -> Result<()> {
+    let bundle = model.bundle();
+    let mut request = Request::new(model);
     request.set_guidance(Guidance::constant(1.0))?;
     // One parallel step, where there is one: the other query length.
     let parallel = bundle.ladder().levels().iter().find(|level| level.tokens > bundle.causal());
@@ -63,8 +85,6 @@ fn run_each_graph(bundle: &Bundle, precision: &str, form: &str) -> Result<()> {
     let mut generation = Generation::new(&request)?;
     generation.finish()?;
     generation.image(0)?;
-    let grey = Picture::from_pixels(PixelFormat::Rgb8, 1, 1, &[128; 3], 3)?;
-    model.encode(&grey)?;
     Ok(())
 }
 
@@ -96,7 +116,11 @@ pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
     if args.json {
         let found =
             runtime.as_ref().ok().map(|l| json!({"path": l.path, "version": l.version, "found_by": l.found_by}));
-        let bundle = bundle.as_ref().ok().map(|b| json!({"path": b.path(), "name": b.name()}));
+        let bundle = bundle.as_ref().ok().map(|b| {
+            json!({
+                "path": b.path(), "name": b.name(), "can_draw": b.can_draw(), "can_encode": b.can_encode()
+            })
+        });
         say!(
             "{:#}",
             json!({"version": detailflow::VERSION, "runtime": found, "devices": devices, "bundle": bundle, "missing": missing})
@@ -108,7 +132,7 @@ pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
             say!("devices        {}", devices.join(", "));
         }
         if let Ok(bundle) = &bundle {
-            say!("bundle         {}  {}", bundle.name(), bundle.path().display());
+            say!("bundle         {}  {}  ({})", bundle.name(), bundle.path().display(), abilities(bundle));
         }
         for text in &missing {
             eprintln!("dflow: {text}");

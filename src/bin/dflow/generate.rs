@@ -55,6 +55,7 @@ pub struct GenerateArgs {
 
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
+    model.bundle().check_can_draw()?;
     let mut request = Request::new(&model);
     settings(args, &mut request).map_err(Failure::Usage)?;
     let wanted = wanted(args, &model)?;

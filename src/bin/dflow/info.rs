@@ -59,6 +59,8 @@ fn as_json(bundle: &Bundle) -> serde_json::Value {
             "top_k": sampling.top_k,
             "top_p": sampling.top_p,
         },
+        "can_draw": bundle.can_draw(),
+        "can_encode": bundle.can_encode(),
         "variants": variants,
         "bytes": bundle.files().iter().map(|file| file.length).sum::<u64>(),
     })
@@ -84,14 +86,17 @@ fn print(bundle: &Bundle) {
     let levels: Vec<String> =
         bundle.ladder().levels().iter().map(|l| format!("{} px ({} tokens)", l.size, l.tokens)).collect();
     say!("levels     {}", levels.join(", "));
+    say!("can        {}", abilities(bundle));
     let top_k = if sampling.top_k == 0 { "off".to_owned() } else { sampling.top_k.to_string() };
-    say!(
-        "sampling   guidance {}{}, temperature {}, top-k {top_k}, top-p {}",
-        sampling.guidance,
-        if sampling.gradual { " gradual" } else { "" },
-        sampling.temperature,
-        sampling.top_p
-    );
+    if bundle.can_draw() {
+        say!(
+            "sampling   guidance {}{}, temperature {}, top-k {top_k}, top-p {}",
+            sampling.guidance,
+            if sampling.gradual { " gradual" } else { "" },
+            sampling.temperature,
+            sampling.top_p
+        );
+    }
     let variants: Vec<String> =
         bundle.variants().iter().map(|v| format!("{} {} ({})", v.precision, v.form, v.devices.join(", "))).collect();
     say!("variants   {}", variants.join(", "));
@@ -103,4 +108,14 @@ fn print(bundle: &Bundle) {
         String::new()
     };
     say!("classes    {}: {}{more}", classes.len(), classes[..shown].join(", "));
+}
+
+/// What it can do, in words.
+pub fn abilities(bundle: &Bundle) -> &'static str {
+    match (bundle.can_draw(), bundle.can_encode()) {
+        (true, true) => "draw, decode, encode",
+        (true, false) => "draw, decode; it has no encoder",
+        (false, true) => "decode, encode; it cannot draw",
+        (false, false) => "decode; it holds the decoder alone",
+    }
 }
