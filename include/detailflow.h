@@ -35,15 +35,16 @@
  * at any time. Freeing a handle while another thread is inside a call with it is an error of the caller, with one
  * exception: freeing a generation that steps cancels it and waits.
  *
- * Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than version 1 is
- * refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
- * both sides know. Choices come as uint32_t.
+ * Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than the first version
+ * is refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
+ * both sides know. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
  *
  * Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
  * unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call
  * detailflow_runtime_init early if other threads read the environment). The library opens no socket, and no file
- * but those named, what ONNX Runtime reads of the processor, and, before much memory is asked for, what the system
- * says is there. exit() with work in flight is safe: it stops running steps and waits for them, and calls that
+ * but those named, what ONNX Runtime reads of the processor, before much memory is asked for what the system says is
+ * there, and, when a time is predicted that was not measured yet, the calibration of that model in the user's cache
+ * directory. It writes no file but those named and, when told to calibrate, that one. exit() with work in flight is safe: it stops running steps and waits for them, and calls that
  * come after get DETAILFLOW_WRONG_STATE. fork() after ONNX Runtime was loaded is not supported: the child must not
  * use the library.
  *
@@ -59,7 +60,7 @@
 #include <stdint.h>
 
 /// Counts up when a function, constant or struct of the C API is added. What is there never changes.
-#define DETAILFLOW_ABI_VERSION 1
+#define DETAILFLOW_ABI_VERSION 2
 
 /// Log level: something failed.
 #define DETAILFLOW_LOG_ERROR 1
@@ -81,6 +82,15 @@
 
 /// Pixel format: four floats R, G, B, A of 0 to 1 with straight alpha; 1 for RGB models.
 #define DETAILFLOW_RGBA32F 3
+
+/// Scorer: the mean log-probability of a candidate's tokens, how typical the model finds it of its class.
+#define DETAILFLOW_SCORE_LOG_PROBABILITY 1
+
+/// Scorer: likeness to a given picture at the level: minus the mean squared difference of the channels (0 to 1).
+#define DETAILFLOW_SCORE_LIKENESS 2
+
+/// Scorer: a function of yours.
+#define DETAILFLOW_SCORE_FUNCTION 3
 
 /// Stops a generation. Shared: for any thread, at any time, also after the generation was freed.
 typedef struct detailflow_cancel detailflow_cancel;
@@ -202,7 +212,104 @@ typedef struct detailflow_progress {
     uint32_t size;
     /// Pixels a side of the finest level that is complete; 0 before the first.
     uint32_t level;
+    /// Pictures. From here on since ABI version 2.
+    uint32_t images;
+    /// Tokens of the finest level that is complete; 0 before the first.
+    uint32_t level_tokens;
+    /// How many nanoseconds the next step should take, from steps of its shape that were measured; 0 when there is none
+    /// or nothing was measured yet.
+    uint64_t next_step_ns;
+    /// How many nanoseconds it should take to decode the finest level that is complete, for one picture; 0 when there is
+    /// none or nothing was measured yet.
+    uint64_t next_decode_ns;
 } detailflow_progress;
+
+/// A candidate at the level where it is scored. All pointers are valid during the call only.
+typedef struct detailflow_candidate {
+    /// sizeof(detailflow_candidate).
+    uint32_t struct_size;
+    /// Which picture of the request it is.
+    uint32_t index;
+    /// Its class.
+    uint32_t class_index;
+    /// Pixels a side of the level.
+    uint32_t size;
+    /// Its seed.
+    uint64_t seed;
+    /// Its tokens so far: those of the level.
+    const uint32_t *tokens;
+    /// How many.
+    size_t token_count;
+    /// What they decode to: size x size pixels, RGBA8, rows without gaps.
+    const uint8_t *pixels;
+} detailflow_candidate;
+
+/// Scores a candidate: the larger the better, and not NaN. Called on the calling thread, once for each candidate, in
+/// order. It must return: no exception and no longjmp across it. It must not use the request.
+typedef float (*detailflow_score_fn)(void *user, const struct detailflow_candidate *candidate);
+
+/// How the best are chosen.
+typedef struct detailflow_best_options {
+    /// sizeof(detailflow_best_options).
+    uint32_t struct_size;
+    /// DETAILFLOW_SCORE_LOG_PROBABILITY, DETAILFLOW_SCORE_LIKENESS or DETAILFLOW_SCORE_FUNCTION.
+    uint32_t scorer;
+    /// The level of each round, in pixels, rising: where candidates are scored.
+    const uint32_t *levels;
+    /// How many go on after each round: fewer each time, at least 1.
+    const uint32_t *keeps;
+    /// How many rounds; at least 1.
+    size_t rounds;
+    /// For DETAILFLOW_SCORE_LIKENESS: the picture, of any size and format.
+    const struct detailflow_image *picture;
+    /// For DETAILFLOW_SCORE_FUNCTION: the function.
+    detailflow_score_fn score;
+    /// Handed to the function.
+    void *user;
+} detailflow_best_options;
+
+/// What a request costs.
+typedef struct detailflow_cost {
+    /// sizeof(detailflow_cost).
+    uint32_t struct_size;
+    /// Steps in all.
+    uint32_t steps;
+    /// Multiplications (each with its addition) of all steps and of decoding the last level; 0 when the bundle does not
+    /// say how large its networks are.
+    uint64_t multiply_adds;
+    /// Bytes of keys and values when they are most.
+    uint64_t key_bytes;
+    /// Bytes of the pictures of the last level, one for each channel of each pixel.
+    uint64_t output_bytes;
+    /// Nanoseconds until the last level's pictures are decoded; 0 when nothing was measured on this machine yet.
+    uint64_t time_ns;
+} detailflow_cost;
+
+/// Steps of one shape.
+typedef struct detailflow_step_cost {
+    /// sizeof(detailflow_step_cost).
+    uint32_t struct_size;
+    /// Rows of the batch: one for each picture, two with guidance, fewer while pictures share a prefix.
+    uint32_t rows;
+    /// Positions of each row: 1, or g.
+    uint32_t query;
+    /// How many such steps.
+    uint32_t count;
+} detailflow_step_cost;
+
+/// What it takes to have the pictures of a level.
+typedef struct detailflow_level_cost {
+    /// sizeof(detailflow_level_cost).
+    uint32_t struct_size;
+    /// Pixels a side.
+    uint32_t size;
+    /// Its tokens.
+    uint32_t tokens;
+    /// Steps from the start.
+    uint32_t steps;
+    /// Nanoseconds from the start until its pictures are decoded; 0 when nothing was measured on this machine yet.
+    uint64_t time_ns;
+} detailflow_level_cost;
 
 /// It worked.
 #define DETAILFLOW_OK 0
@@ -424,6 +531,59 @@ detailflow_status detailflow_request_set_top_k(struct detailflow_request *reques
 /// Draw from the likeliest codes up to this much probability, above 0, at most 1; 1 is off.
 detailflow_status detailflow_request_set_top_p(struct detailflow_request *request, float top_p);
 
+/// Guidance as a curve over the tokens: `values`[i] (0 to 1000) at the token of index `tokens`[i] (0 is the first that is
+/// drawn; the first after a level of 8 tokens is 8), `count` points, 1 to 64, whose tokens rise. Between two points the
+/// value runs in a straight line, before the first and after the last it stays. Where it stays at 1 to the end the
+/// unconditional half is not computed any more.
+detailflow_status detailflow_request_set_guidance_curve(struct detailflow_request *request,
+                                                        const uint32_t *tokens,
+                                                        const float *values,
+                                                        size_t count);
+
+/// Temperature as a curve over the tokens; see detailflow_request_set_guidance_curve.
+detailflow_status detailflow_request_set_temperature_curve(struct detailflow_request *request,
+                                                           const uint32_t *tokens,
+                                                           const float *values,
+                                                           size_t count);
+
+/// Top-k as a curve over the tokens, rounded at each; 0, which is off, counts as the whole codebook where a line leads to
+/// it. See detailflow_request_set_guidance_curve.
+detailflow_status detailflow_request_set_top_k_curve(struct detailflow_request *request,
+                                                     const uint32_t *tokens,
+                                                     const float *values,
+                                                     size_t count);
+
+/// Top-p as a curve over the tokens; see detailflow_request_set_guidance_curve.
+detailflow_status detailflow_request_set_top_p_curve(struct detailflow_request *request,
+                                                     const uint32_t *tokens,
+                                                     const float *values,
+                                                     size_t count);
+
+/// Not 0: keeps the log-probability of each token, for detailflow_generation_log_probabilities. 0 (the default): no.
+detailflow_status detailflow_request_set_log_probabilities(struct detailflow_request *request, uint32_t keep);
+
+/// Every picture begins with these tokens, and the rest is drawn after them: all `count` of `tokens` when `level` is 0
+/// (1 to c of them, or a multiple of g up to N), otherwise those of the level of `level` pixels. With other seeds that
+/// gives variations of one composition; with tokens that end at a level, a finer level of the same picture. What is
+/// given is computed once for all pictures of one class. `count` 0 draws from nothing again.
+detailflow_status detailflow_request_set_prefix(struct detailflow_request *request,
+                                                const uint32_t *tokens,
+                                                size_t count,
+                                                uint32_t level);
+
+/// As detailflow_request_set_prefix with level 0, for the picture `image` alone. In the end all pictures of a request
+/// begin with as many tokens: they are drawn in step.
+detailflow_status detailflow_request_set_image_prefix(struct detailflow_request *request,
+                                                      uint32_t image,
+                                                      const uint32_t *tokens,
+                                                      size_t count);
+
+/// Encodes a picture of any size and format and begins every picture of the request with its tokens of the level of
+/// `level` pixels; 0 keeps all of them, and then nothing is drawn.
+detailflow_status detailflow_request_set_prefix_picture(struct detailflow_request *request,
+                                                        const struct detailflow_image *picture,
+                                                        uint32_t level);
+
 /// Stop at the level of `size` pixels; 0 is the finest. When there is no such level the message lists those that
 /// are.
 detailflow_status detailflow_request_set_level(struct detailflow_request *request, uint32_t size);
@@ -455,6 +615,22 @@ size_t detailflow_generation_message(const struct detailflow_generation *generat
 detailflow_status detailflow_generation_step(struct detailflow_generation *generation,
                                              struct detailflow_progress *progress);
 
+/// Does steps for as long as the next one should end within `budget_ns` nanoseconds, counted from this call; always at
+/// least one. How long a step takes is known from those of its shape that ran with this model, else from a calibration
+/// (detailflow_model_calibrate); where neither is there, one step is done. So a call ends at most one step after the
+/// budget, unless that step takes longer than those before it. `progress` (may be NULL) has its struct_size set.
+///
+/// Errors: those of detailflow_generation_step.
+detailflow_status detailflow_generation_advance(struct detailflow_generation *generation,
+                                                uint64_t budget_ns,
+                                                struct detailflow_progress *progress);
+
+/// Does all steps that are left. `progress` (may be NULL) has its struct_size set.
+///
+/// Errors: those of detailflow_generation_step.
+detailflow_status detailflow_generation_finish(struct detailflow_generation *generation,
+                                               struct detailflow_progress *progress);
+
 /// Where it stands, without a step. `progress` has its struct_size set.
 detailflow_status detailflow_generation_get_progress(struct detailflow_generation *generation,
                                                      struct detailflow_progress *progress);
@@ -473,11 +649,70 @@ detailflow_status detailflow_generation_image(struct detailflow_generation *gene
                                               uint32_t image,
                                               const struct detailflow_image *target);
 
+/// Decodes the finest level of the picture `image` that is complete, however many tokens there are beyond it, into
+/// `target`, whose width and height are the progress's level. Any time, also after a cancel; the generation is not
+/// disturbed. WRONG_STATE before the first level is complete.
+detailflow_status detailflow_generation_level_image(struct detailflow_generation *generation,
+                                                    uint32_t image,
+                                                    const struct detailflow_image *target);
+
 /// Decodes the picture `image` as it is now and writes it to the file `path`; the ending says which kind: png, jpg,
 /// webp, bmp, tga, tiff, qoi.
 detailflow_status detailflow_generation_save(struct detailflow_generation *generation,
                                              uint32_t image,
                                              const char *path);
+
+/// Class and seed of the picture `image`; either may be NULL.
+detailflow_status detailflow_generation_get_image(struct detailflow_generation *generation,
+                                                  uint32_t image,
+                                                  uint32_t *class_index,
+                                                  uint64_t *seed);
+
+/// The natural logarithms of the probability of each token of the picture `image` that was computed so far, into
+/// `values`, which has room for `capacity`; their number into `count`. What the model holds of a token, given the class
+/// and the tokens before it, before guidance, temperature and cuts: what detailflow_model_score gives for the same
+/// tokens. `values` NULL with `capacity` 0 only tells the number. WRONG_STATE when the request did not ask for them
+/// (detailflow_request_set_log_probabilities).
+detailflow_status detailflow_generation_log_probabilities(struct detailflow_generation *generation,
+                                                          uint32_t image,
+                                                          float *values,
+                                                          size_t capacity,
+                                                          size_t *count);
+
+/// The mean of detailflow_generation_log_probabilities into `mean`; 0 before the first step.
+detailflow_status detailflow_generation_mean_log_probability(struct detailflow_generation *generation,
+                                                             uint32_t image,
+                                                             float *mean);
+
+/// A generation that stands where this one does and goes on with other seeds: `seeds` has one for each picture,
+/// `seed_count` of them. With the same seeds it draws the same tokens. Until its first step it refers to the keys and
+/// values of this one and takes no memory of its own for them (detailflow_generation_get_memory). It has a cancel of its
+/// own, and is not cancelled. Free with detailflow_generation_free; either may be freed first.
+detailflow_status detailflow_generation_fork(struct detailflow_generation *generation,
+                                             const uint64_t *seeds,
+                                             size_t seed_count,
+                                             struct detailflow_generation **fork);
+
+/// Goes on with these pictures only, in this order: `images` has `count` of their indices, each at most once. The others
+/// fall away, and with them their share of the work and (from the next step on) of the memory; those that stay are
+/// numbered anew from 0.
+detailflow_status detailflow_generation_keep(struct detailflow_generation *generation,
+                                             const uint32_t *images,
+                                             size_t count);
+
+/// Goes on to the level of `size` pixels instead of the one asked for: a finer one, also when it is finished, or one
+/// that is not passed yet. 0 is the finest.
+detailflow_status detailflow_generation_set_level(struct detailflow_generation *generation, uint32_t size);
+
+/// The work done into `work`: each step counts once for every picture that it computed (once for all that share a
+/// prefix; guidance is not counted twice).
+detailflow_status detailflow_generation_get_work(struct detailflow_generation *generation, uint64_t *work);
+
+/// Bytes that it holds: its own keys, values and tokens into `own`; into `shared` the keys and values of the generation
+/// that it was forked from, to which it refers until its first step (all forks of one to the same). Either may be NULL.
+detailflow_status detailflow_generation_get_memory(struct detailflow_generation *generation,
+                                                   uint64_t *own,
+                                                   uint64_t *shared);
 
 /// The handle that stops it. May be called while another thread steps it, and any number of times. Free each with
 /// detailflow_cancel_free.
@@ -490,6 +725,90 @@ detailflow_status detailflow_cancel_trigger(const struct detailflow_cancel *canc
 
 /// Frees the handle; does not cancel. NULL is fine.
 void detailflow_cancel_free(struct detailflow_cancel *cancel);
+
+/// Variations in one call: every picture of `request` keeps the tokens of the level of `keep` pixels of `tokens`
+/// (`count` of them; 0 keeps all) and has the rest drawn from its own seed. The request is not changed. What is kept is
+/// computed once for all its pictures of one class. For a finer level of the same picture give the tokens of the coarser
+/// and `keep` 0. To step it instead: detailflow_request_set_prefix and detailflow_generation_new. Free with
+/// detailflow_generation_free.
+detailflow_status detailflow_vary(const struct detailflow_request *request,
+                                  const uint32_t *tokens,
+                                  size_t count,
+                                  uint32_t keep,
+                                  struct detailflow_generation **generation);
+
+/// Draws a picture's detail anew, in one call: encodes `picture` (any size and format), keeps the tokens of the level of
+/// `keep` pixels, and has the rest drawn for the classes and seeds of `request`. Free with detailflow_generation_free.
+detailflow_status detailflow_redetail(const struct detailflow_request *request,
+                                      const struct detailflow_image *picture,
+                                      uint32_t keep,
+                                      struct detailflow_generation **generation);
+
+/// As detailflow_redetail, from the picture file `path`.
+detailflow_status detailflow_redetail_file(const struct detailflow_request *request,
+                                           const char *path,
+                                           uint32_t keep,
+                                           struct detailflow_generation **generation);
+
+/// How likely tokens are for a class, without drawing: the natural logarithm of the probability of each of the `count`
+/// `tokens` (a prefix: 1 to c, or a multiple of g up to N) into `values`, which has room for `capacity`; their number
+/// into `value_count`. Given the class and the tokens before, before guidance, temperature and cuts. Takes the steps that
+/// drawing them takes, without guidance.
+detailflow_status detailflow_model_score(const struct detailflow_model *model,
+                                         uint32_t class_index,
+                                         const uint32_t *tokens,
+                                         size_t count,
+                                         float *values,
+                                         size_t capacity,
+                                         size_t *value_count);
+
+/// Draws the pictures of `request` as candidates, in one call: at the level of each round they are scored, and only the
+/// best go on; the last that stay reach the request's level. `generation` has these, the best first.
+///
+/// `survivors` (may be NULL) has room for `capacity` and gets which pictures of the request they are, their number into
+/// `survivor_count`. `scores` (may be NULL) has room for one float for each picture of the request and gets its last
+/// score. The work that was done is detailflow_generation_get_work. Free the generation with detailflow_generation_free.
+detailflow_status detailflow_best_of(const struct detailflow_request *request,
+                                     const struct detailflow_best_options *options,
+                                     struct detailflow_generation **generation,
+                                     uint32_t *survivors,
+                                     size_t capacity,
+                                     size_t *survivor_count,
+                                     float *scores);
+
+/// What `request` costs, without drawing anything, into `cost`, whose struct_size is set. Times are known from steps that
+/// ran with this model in this process, else from an earlier calibration on this machine (detailflow_model_calibrate).
+detailflow_status detailflow_request_get_cost(const struct detailflow_request *request,
+                                              struct detailflow_cost *cost);
+
+/// The steps of `request` by shape, in the order in which they begin, into `steps`, which has room for `capacity`; their
+/// number into `count`. The first element's struct_size is set and says how far apart they are. `steps` NULL with
+/// `capacity` 0 only tells the number.
+detailflow_status detailflow_request_step_costs(const struct detailflow_request *request,
+                                                struct detailflow_step_cost *steps,
+                                                size_t capacity,
+                                                size_t *count);
+
+/// The levels of `request` on the way, coarse to fine (the last is the one asked for), into `levels`; as
+/// detailflow_request_step_costs.
+detailflow_status detailflow_request_level_costs(const struct detailflow_request *request,
+                                                 struct detailflow_level_cost *levels,
+                                                 size_t capacity,
+                                                 size_t *count);
+
+/// Measures steps of batches of these sizes (`count` of them, each 1 to 4096), with and without guidance, and the decode
+/// of each level, and writes the result to the user's cache directory, where it is found by any process that opens the
+/// same bundle with the same precision, form, device and threads and the same versions of this library and of ONNX
+/// Runtime. Takes about ten pictures of each batch. NOT_FOUND when the user has no cache directory.
+detailflow_status detailflow_model_calibrate(const struct detailflow_model *model,
+                                             const uint32_t *batches,
+                                             size_t count);
+
+/// How many nanoseconds it should take to decode one picture of a prefix of `tokens` tokens, into `time_ns`; 0 when
+/// nothing was measured on this machine yet.
+detailflow_status detailflow_model_predict_decode(const struct detailflow_model *model,
+                                                  size_t tokens,
+                                                  uint64_t *time_ns);
 
 #ifdef __cplusplus
 }  // extern "C"

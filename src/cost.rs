@@ -84,11 +84,10 @@ impl Request {
         let mut steps: Vec<StepCost> = Vec::new();
         let mut levels = Vec::new();
         let mut time = Some(Duration::ZERO);
-        let mut done = 0;
         let mut work = Some(0u64);
         let ladder = bundle.ladder();
         let schedule = model.schedule(self.target);
-        for step in schedule.steps().filter(|_| given < self.target) {
+        for (done, step) in schedule.steps().filter(|_| given < self.target).enumerate() {
             let rows = rows(step);
             match steps.iter_mut().find(|known| (known.rows, known.query) == (rows, step.query)) {
                 Some(known) => known.count += 1,
@@ -96,11 +95,10 @@ impl Request {
             }
             time = time.zip(model.predict_step(rows, step.query)).map(|(so_far, step)| so_far + step);
             work = work.zip(bundle.step_work(rows, step)).map(|(so_far, step)| so_far.saturating_add(step));
-            done += 1;
             let tokens = step.start + step.query;
             if let Some(level) = ladder.levels().iter().find(|level| level.tokens == tokens && tokens > given) {
                 let time = time.zip(decode(*level)).map(|(steps, decode)| steps + decode);
-                levels.push(LevelCost { level: *level, steps: done, time });
+                levels.push(LevelCost { level: *level, steps: done + 1, time });
             }
         }
         let size = ladder.prefix(self.target).map_or(0, |prefix| prefix.size);

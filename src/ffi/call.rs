@@ -248,26 +248,57 @@ pub(super) unsafe fn path(path: *const c_char, name: &str) -> Result<PathBuf, Fa
     Ok(PathBuf::from(path))
 }
 
-/// Copies tokens into the caller's memory, and their number into `count`. With no memory given only the number is
-/// told.
+/// An array of the caller's, copied: C does not promise alignment.
 ///
 /// # Safety
-/// `target` is NULL or has room for `capacity` tokens; `count` is NULL or may be written.
-pub(super) unsafe fn put_tokens(tokens: &[u32], target: *mut u32, capacity: usize, count: *mut usize) -> Outcome {
+/// `values` is NULL or has `count` values.
+pub(super) unsafe fn array<T: Copy>(values: *const T, count: usize, name: &str) -> Result<Vec<T>, Failure> {
+    if values.is_null() && count > 0 {
+        return Err(null(name));
+    }
+    if count > isize::MAX as usize / size_of::<T>() {
+        return Err(Failure::invalid(format!("{count} {name} are more than an address space")));
+    }
+    let mut copy = crate::memory::reserve(name, count)?;
+    // SAFETY: as the caller promises.
+    copy.extend((0..count).map(|at| unsafe { values.add(at).read_unaligned() }));
+    Ok(copy)
+}
+
+/// Copies values into the caller's memory, and their number into `count`. With no memory given only the number is told.
+///
+/// # Safety
+/// `target` is NULL or has room for `capacity` values; `count` is NULL or may be written.
+pub(super) unsafe fn put<T: Copy>(
+    values: &[T],
+    target: *mut T,
+    capacity: usize,
+    count: *mut usize,
+    name: &str,
+) -> Outcome {
     // SAFETY: as the caller promises.
     let count = unsafe { output(count, "count") }?;
     if target.is_null() && capacity > 0 {
-        return Err(null("tokens"));
+        return Err(null(name));
     }
     if !target.is_null() {
-        if capacity < tokens.len() {
-            return Err(Failure::invalid(format!("room for {capacity} tokens, there are {}", tokens.len())));
+        if capacity < values.len() {
+            return Err(Failure::invalid(format!("room for {capacity} {name}, there are {}", values.len())));
         }
-        for (at, &token) in tokens.iter().enumerate() {
-            // SAFETY: at < tokens.len() <= capacity.
-            unsafe { target.add(at).write_unaligned(token) };
+        for (at, &value) in values.iter().enumerate() {
+            // SAFETY: at < values.len() <= capacity.
+            unsafe { target.add(at).write_unaligned(value) };
         }
     }
-    count.set(tokens.len());
+    count.set(values.len());
     Ok(())
+}
+
+/// [`put`] of tokens.
+///
+/// # Safety
+/// As for [`put`].
+pub(super) unsafe fn put_tokens(tokens: &[u32], target: *mut u32, capacity: usize, count: *mut usize) -> Outcome {
+    // SAFETY: as the caller promises.
+    unsafe { put(tokens, target, capacity, count, "tokens") }
 }

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use super::call::{Outcome, call, path};
 use super::plain::{Plain, read};
 use super::status::{Failure, detailflow_status};
-use crate::pixels::{Image, PixelFormat, save};
+use crate::pixels::{Image, Picture, PixelFormat, save};
 
 /// Pixel format: three bytes R, G, B. An RGBA model's picture is shown over black.
 pub const DETAILFLOW_RGB8: u32 = 1;
@@ -88,6 +88,18 @@ pub(super) unsafe fn image_pixels<'a>(image: &detailflow_image) -> Result<(Pixel
     let format = image.check_pixels()?;
     // SAFETY: as the caller promises.
     Ok((format, unsafe { std::slice::from_raw_parts(image.pixels.cast(), image.capacity) }))
+}
+
+/// A picture that goes in.
+///
+/// # Safety
+/// As the header asks of the pointer and what it points to.
+pub(super) unsafe fn picture_of(image: *const detailflow_image) -> Result<Picture, Failure> {
+    // SAFETY: as the caller promises.
+    let image = unsafe { read(image) }?;
+    // SAFETY: as the caller promises.
+    let (format, pixels) = unsafe { image_pixels(&image) }?;
+    Ok(Picture::from_pixels(format, image.width, image.height, pixels, image.stride_of(format))?)
 }
 
 /// Writes a picture where the caller wants it.

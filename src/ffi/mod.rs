@@ -36,15 +36,16 @@
 //! at any time. Freeing a handle while another thread is inside a call with it is an error of the caller, with one
 //! exception: freeing a generation that steps cancels it and waits.
 //!
-//! Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than version 1 is
-//! refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
-//! both sides know. Choices come as uint32_t.
+//! Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than the first version
+//! is refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
+//! both sides know. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
 //!
 //! Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
 //! unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call
 //! detailflow_runtime_init early if other threads read the environment). The library opens no socket, and no file
-//! but those named, what ONNX Runtime reads of the processor, and, before much memory is asked for, what the system
-//! says is there. exit() with work in flight is safe: it stops running steps and waits for them, and calls that
+//! but those named, what ONNX Runtime reads of the processor, before much memory is asked for what the system says is
+//! there, and, when a time is predicted that was not measured yet, the calibration of that model in the user's cache
+//! directory. It writes no file but those named and, when told to calibrate, that one. exit() with work in flight is safe: it stops running steps and waits for them, and calls that
 //! come after get DETAILFLOW_WRONG_STATE. fork() after ONNX Runtime was loaded is not supported: the child must not
 //! use the library.
 //!
@@ -53,7 +54,9 @@
 #![allow(unsafe_code, non_camel_case_types)]
 #![allow(clippy::missing_safety_doc)] // The contract is stated once, above: it is the head of the header.
 
+mod best;
 mod call;
+mod cost;
 mod generation;
 mod image;
 mod log;
@@ -62,7 +65,10 @@ mod options;
 mod plain;
 mod request;
 mod status;
+mod vary;
 
+pub use best::*;
+pub use cost::*;
 pub use generation::*;
 pub use image::*;
 pub use log::*;
@@ -70,3 +76,4 @@ pub use model::*;
 pub use options::*;
 pub use request::*;
 pub use status::*;
+pub use vary::*;

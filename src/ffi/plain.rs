@@ -10,6 +10,8 @@ use super::status::Failure;
 /// That is what an implementation promises.
 pub(super) unsafe trait Plain: Copy {
     const NAME: &'static str;
+    /// Its size when it first appeared. What was appended since is left out for callers that do not know it.
+    const LEAST: usize = size_of::<Self>();
     fn struct_size(&mut self) -> &mut u32;
 }
 
@@ -26,7 +28,7 @@ unsafe fn size_of_theirs<T: Plain>(place: *const T) -> Result<usize, Failure> {
     }
     // SAFETY: the first four bytes are there, whatever version it is.
     let size = unsafe { place.cast::<u32>().read_unaligned() } as usize;
-    if !(size_of::<T>()..=LARGEST).contains(&size) {
+    if !(T::LEAST..=LARGEST).contains(&size) {
         return Err(Failure::invalid(format!(
             "{0}.struct_size is {size}; set it to sizeof({0}), {1}",
             T::NAME,
@@ -50,10 +52,11 @@ pub(super) unsafe fn check<T: Plain>(target: *const T) -> Result<(), Failure> {
 /// # Safety
 /// `source` is NULL or points to a struct of as many bytes as its struct_size says.
 pub(super) unsafe fn read<T: Plain>(source: *const T) -> Result<T, Failure> {
-    // SAFETY: as the caller promises: as many bytes as it says.
+    // SAFETY: as the caller promises: as many bytes as it says; what an older caller does not know is zero.
     unsafe {
         let size = size_of_theirs(source)?;
-        let tail = std::slice::from_raw_parts(source.cast::<u8>().add(size_of::<T>()), size - size_of::<T>());
+        let ours = size.min(size_of::<T>());
+        let tail = std::slice::from_raw_parts(source.cast::<u8>().add(ours), size - ours);
         if tail.iter().any(|&byte| byte != 0) {
             let text = format!(
                 "{} (struct_size {size}) asks for something that this version of the library does not know",
@@ -61,19 +64,61 @@ pub(super) unsafe fn read<T: Plain>(source: *const T) -> Result<T, Failure> {
             );
             return Err(Failure::invalid(text));
         }
-        Ok(source.read_unaligned())
+        let mut value = std::mem::zeroed::<T>();
+        std::ptr::copy_nonoverlapping(source.cast::<u8>(), (&raw mut value).cast(), ours);
+        Ok(value)
     }
 }
 
-/// Fills a struct of the caller's; its struct_size stays as it is.
+/// Fills a struct of the caller's, as much as both sides know; its struct_size stays as it is.
 ///
 /// # Safety
 /// `target` is NULL or may be written for as many bytes as its struct_size says.
 pub(super) unsafe fn write<T: Plain>(target: *mut T, mut value: T) -> Result<(), Failure> {
     // SAFETY: as the caller promises.
     unsafe {
-        *value.struct_size() = size_of_theirs(target)? as u32;
-        target.write_unaligned(value);
+        let size = size_of_theirs(target)?;
+        *value.struct_size() = size as u32;
+        std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), target.cast(), size.min(size_of::<T>()));
     }
     Ok(())
+}
+
+/// Fills an array of the caller's, whose first element says how far apart they are, and tells how many there are. With
+/// no memory given only the number is told.
+///
+/// # Safety
+/// `target` is NULL or `capacity` structs of as many bytes as the first says; `count` is NULL or may be written.
+pub(super) unsafe fn write_all<T: Plain>(
+    values: &[T],
+    target: *mut T,
+    capacity: usize,
+    count: *mut usize,
+) -> Result<(), Failure> {
+    // SAFETY: as the caller promises.
+    let count = unsafe { super::call::output(count, "count") }?;
+    if !target.is_null() {
+        if capacity < values.len() {
+            return Err(Failure::invalid(format!("room for {capacity} of {}, there are {}", T::NAME, values.len())));
+        }
+        // SAFETY: as the caller promises.
+        let size = unsafe { size_of_theirs(target) }?;
+        for (at, &value) in values.iter().enumerate() {
+            // SAFETY: at < capacity elements of this size each. Only the first has to say it.
+            unsafe {
+                let place = target.cast::<u8>().add(at * size).cast::<T>();
+                place.cast::<u32>().write_unaligned(size as u32);
+                write(place, value)?;
+            }
+        }
+    } else if capacity > 0 {
+        return Err(Failure::invalid(format!("{} is NULL", T::NAME)));
+    }
+    count.set(values.len());
+    Ok(())
+}
+
+/// A time for C; 0 where it is not known.
+pub(super) fn nanoseconds(time: Option<std::time::Duration>) -> u64 {
+    time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1))
 }

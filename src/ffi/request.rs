@@ -2,10 +2,11 @@
 
 use std::ffi::c_char;
 
-use super::call::{Handle, call, call_on, copy_message, free, into_handle, object, on, output};
+use super::call::{Handle, array, call, call_on, copy_message, free, into_handle, object, on, output};
+use super::image::{detailflow_image, picture_of};
 use super::model::detailflow_model;
-use super::status::detailflow_status;
-use crate::plan::Guidance;
+use super::status::{Failure, detailflow_status};
+use crate::plan::{Curve, Guidance};
 use crate::request::{ImageRequest, Request};
 
 /// A request: how many pictures, of which classes, from which seeds, sampled how. Every setter checks at once. Not
@@ -143,6 +144,123 @@ pub unsafe extern "C" fn detailflow_request_set_top_p(
     set(request, |request| Ok(request.set_top_p(top_p).map(drop)?))
 }
 
+/// Guidance as a curve over the tokens: `values`[i] (0 to 1000) at the token of index `tokens`[i] (0 is the first that is
+/// drawn; the first after a level of 8 tokens is 8), `count` points, 1 to 64, whose tokens rise. Between two points the
+/// value runs in a straight line, before the first and after the last it stays. Where it stays at 1 to the end the
+/// unconditional half is not computed any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_request_set_guidance_curve(
+    request: *mut detailflow_request,
+    tokens: *const u32,
+    values: *const f32,
+    count: usize,
+) -> detailflow_status {
+    set(request, |request| {
+        // SAFETY: the contract of the header.
+        let scale = unsafe { curve(tokens, values, count) }?;
+        let gradual = request.guidance().gradual;
+        Ok(request.set_guidance(Guidance { scale, gradual }).map(drop)?)
+    })
+}
+
+/// Temperature as a curve over the tokens; see detailflow_request_set_guidance_curve.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_request_set_temperature_curve(
+    request: *mut detailflow_request,
+    tokens: *const u32,
+    values: *const f32,
+    count: usize,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    set(request, |request| Ok(request.set_temperature(unsafe { curve(tokens, values, count) }?).map(drop)?))
+}
+
+/// Top-k as a curve over the tokens, rounded at each; 0, which is off, counts as the whole codebook where a line leads to
+/// it. See detailflow_request_set_guidance_curve.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_request_set_top_k_curve(
+    request: *mut detailflow_request,
+    tokens: *const u32,
+    values: *const f32,
+    count: usize,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    set(request, |request| Ok(request.set_top_k(unsafe { curve(tokens, values, count) }?).map(drop)?))
+}
+
+/// Top-p as a curve over the tokens; see detailflow_request_set_guidance_curve.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_request_set_top_p_curve(
+    request: *mut detailflow_request,
+    tokens: *const u32,
+    values: *const f32,
+    count: usize,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    set(request, |request| Ok(request.set_top_p(unsafe { curve(tokens, values, count) }?).map(drop)?))
+}
+
+/// Not 0: keeps the log-probability of each token, for detailflow_generation_log_probabilities. 0 (the default): no.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_request_set_log_probabilities(
+    request: *mut detailflow_request,
+    keep: u32,
+) -> detailflow_status {
+    set(request, |request| {
+        request.set_log_probabilities(keep != 0);
+        Ok(())
+    })
+}
+
+/// Every picture begins with these tokens, and the rest is drawn after them: all `count` of `tokens` when `level` is 0
+/// (1 to c of them, or a multiple of g up to N), otherwise those of the level of `level` pixels. With other seeds that
+/// gives variations of one composition; with tokens that end at a level, a finer level of the same picture. What is
+/// given is computed once for all pictures of one class. `count` 0 draws from nothing again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_request_set_prefix(
+    request: *mut detailflow_request,
+    tokens: *const u32,
+    count: usize,
+    level: u32,
+) -> detailflow_status {
+    set(request, |request| {
+        // SAFETY: the contract of the header.
+        let tokens = unsafe { array(tokens, count, "tokens") }?;
+        Ok(request.set_prefix_level(&tokens, level).map(drop)?)
+    })
+}
+
+/// As detailflow_request_set_prefix with level 0, for the picture `image` alone. In the end all pictures of a request
+/// begin with as many tokens: they are drawn in step.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_request_set_image_prefix(
+    request: *mut detailflow_request,
+    image: u32,
+    tokens: *const u32,
+    count: usize,
+) -> detailflow_status {
+    set(request, |request| {
+        // SAFETY: the contract of the header.
+        let tokens = unsafe { array(tokens, count, "tokens") }?;
+        Ok(request.set_image_prefix(image as usize, &tokens).map(drop)?)
+    })
+}
+
+/// Encodes a picture of any size and format and begins every picture of the request with its tokens of the level of
+/// `level` pixels; 0 keeps all of them, and then nothing is drawn.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_request_set_prefix_picture(
+    request: *mut detailflow_request,
+    picture: *const detailflow_image,
+    level: u32,
+) -> detailflow_status {
+    set(request, |request| {
+        // SAFETY: the contract of the header.
+        let picture = unsafe { picture_of(picture) }?;
+        Ok(request.set_prefix_picture(&picture, level).map(drop)?)
+    })
+}
+
 /// Stop at the level of `size` pixels; 0 is the finest. When there is no such level the message lists those that
 /// are.
 #[unsafe(no_mangle)]
@@ -151,6 +269,15 @@ pub unsafe extern "C" fn detailflow_request_set_level(
     size: u32,
 ) -> detailflow_status {
     set(request, |request| Ok(request.set_level(size).map(drop)?))
+}
+
+/// # Safety
+/// Each array is NULL or has `count` values.
+unsafe fn curve(tokens: *const u32, values: *const f32, count: usize) -> Result<Curve, Failure> {
+    // SAFETY: as the caller promises.
+    let (tokens, values) = unsafe { (array(tokens, count, "tokens")?, array(values, count, "values")?) };
+    let points: Vec<(u32, f32)> = tokens.into_iter().zip(values).collect();
+    Ok(Curve::new(&points)?)
 }
 
 fn set(request: *mut detailflow_request, body: impl FnOnce(&mut Request) -> super::call::Outcome) -> detailflow_status {

@@ -6,7 +6,7 @@
 #define PLACE(type, member, at)                                                                                    \
     _Static_assert(offsetof(type, member) == (at), "the place of " #type "." #member " never changes")
 
-PIN(DETAILFLOW_ABI_VERSION, 1); /* Counts up with every addition: the one number here that may change. */
+PIN(DETAILFLOW_ABI_VERSION, 2); /* Counts up with every addition: the one number here that may change. */
 
 PIN(DETAILFLOW_OK, 0);
 PIN(DETAILFLOW_INVALID_ARGUMENT, 1);
@@ -78,10 +78,59 @@ PLACE(detailflow_level, size, 4);
 PLACE(detailflow_level, tokens, 8);
 PLACE(detailflow_level, reserved, 12);
 
-SIZE(detailflow_progress, 24);
+SIZE(detailflow_progress, 48);
 PLACE(detailflow_progress, struct_size, 0);
 PLACE(detailflow_progress, steps_done, 4);
 PLACE(detailflow_progress, steps_left, 8);
 PLACE(detailflow_progress, tokens, 12);
 PLACE(detailflow_progress, size, 16);
 PLACE(detailflow_progress, level, 20);
+PLACE(detailflow_progress, images, 24);
+PLACE(detailflow_progress, level_tokens, 28);
+PLACE(detailflow_progress, next_step_ns, 32);
+PLACE(detailflow_progress, next_decode_ns, 40);
+
+PIN(DETAILFLOW_SCORE_LOG_PROBABILITY, 1);
+PIN(DETAILFLOW_SCORE_LIKENESS, 2);
+PIN(DETAILFLOW_SCORE_FUNCTION, 3);
+
+SIZE(detailflow_best_options, 56);
+PLACE(detailflow_best_options, struct_size, 0);
+PLACE(detailflow_best_options, scorer, 4);
+PLACE(detailflow_best_options, levels, 8);
+PLACE(detailflow_best_options, keeps, 16);
+PLACE(detailflow_best_options, rounds, 24);
+PLACE(detailflow_best_options, picture, 32);
+PLACE(detailflow_best_options, score, 40);
+PLACE(detailflow_best_options, user, 48);
+
+SIZE(detailflow_candidate, 48);
+PLACE(detailflow_candidate, struct_size, 0);
+PLACE(detailflow_candidate, index, 4);
+PLACE(detailflow_candidate, class_index, 8);
+PLACE(detailflow_candidate, size, 12);
+PLACE(detailflow_candidate, seed, 16);
+PLACE(detailflow_candidate, tokens, 24);
+PLACE(detailflow_candidate, token_count, 32);
+PLACE(detailflow_candidate, pixels, 40);
+
+SIZE(detailflow_cost, 40);
+PLACE(detailflow_cost, struct_size, 0);
+PLACE(detailflow_cost, steps, 4);
+PLACE(detailflow_cost, multiply_adds, 8);
+PLACE(detailflow_cost, key_bytes, 16);
+PLACE(detailflow_cost, output_bytes, 24);
+PLACE(detailflow_cost, time_ns, 32);
+
+SIZE(detailflow_step_cost, 16);
+PLACE(detailflow_step_cost, struct_size, 0);
+PLACE(detailflow_step_cost, rows, 4);
+PLACE(detailflow_step_cost, query, 8);
+PLACE(detailflow_step_cost, count, 12);
+
+SIZE(detailflow_level_cost, 24);
+PLACE(detailflow_level_cost, struct_size, 0);
+PLACE(detailflow_level_cost, size, 4);
+PLACE(detailflow_level_cost, tokens, 8);
+PLACE(detailflow_level_cost, steps, 12);
+PLACE(detailflow_level_cost, time_ns, 16);
