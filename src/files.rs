@@ -1,30 +1,69 @@
 //! Files that appear whole or not at all.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Writes a whole file or leaves what was there: into a neighbour first, then renamed. A link to a file stays a
-/// link. What is no file (a pipe, /dev/stdout) is written as it is.
+/// Writes a whole file or leaves what was there.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |error| Error::writing(path, error);
-    if path.file_name().is_none() {
-        return Err(Error::Invalid(format!("{} names no file", path.display())));
+    let mut file = NewFile::create(path)?;
+    file.write(bytes)?;
+    file.finish()
+}
+
+/// A file on its way: written into a neighbour of its place, and renamed when it is finished. Until then, and when it
+/// is dropped, what was there is left. A link to a file stays a link. What is no file (a pipe, /dev/stdout) is written
+/// as it is.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    path: PathBuf,
+    file: File,
+    /// The neighbour, and the place that it is for; none once it is there.
+    part: Option<(PathBuf, PathBuf)>,
+}
+
+impl NewFile {
+    pub fn create(path: &Path) -> Result<Self> {
+        let fail = |error| Error::writing(path, error);
+        if path.file_name().is_none() {
+            return Err(Error::Invalid(format!("{} names no file", path.display())));
+        }
+        let Some(place) = place(path) else {
+            return Ok(Self { path: path.to_owned(), file: File::create(path).map_err(fail)?, part: None });
+        };
+        // Two processes, or two threads of one, may write the same file: the last one wins, neither meets the other's
+        // half.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let part = place.with_file_name(format!(".{}.{number}.part", std::process::id()));
+        let file = File::create(&part).map_err(fail)?;
+        Ok(Self { path: path.to_owned(), file, part: Some((part, place)) })
     }
-    let Some(place) = place(path) else { return std::fs::write(path, bytes).map_err(fail) };
-    // Two processes, or two threads of one, may write the same file: the last one wins, neither meets the other's
-    // half.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let part = place.with_file_name(format!(".{}.{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-    let written = std::fs::File::create(&part)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&part, &place));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&part);
-        fail(error)
-    })
+
+    /// The next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|error| Error::writing(&self.path, error))
+    }
+
+    /// Puts it in its place.
+    pub fn finish(mut self) -> Result<()> {
+        let Some((part, place)) = &self.part else { return Ok(()) };
+        let moved = self.file.sync_all().and_then(|()| std::fs::rename(part, place));
+        moved.map_err(|error| Error::writing(&self.path, error))?;
+        self.part = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some((part, _)) = &self.part {
+            let _ = std::fs::remove_file(part);
+        }
+    }
 }
 
 /// The file to replace, or none when `path` is to be written through.
@@ -87,6 +126,25 @@ mod tests {
     fn a_name_as_long_as_may_be() {
         let folder = tempfile::tempdir().unwrap();
         write_file(&folder.path().join("n".repeat(250)), b"text").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_not_finished_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "old").unwrap();
+        let mut file = NewFile::create(&path).unwrap();
+        file.write(b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        drop(file);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        let mut file = NewFile::create(&path).unwrap();
+        file.write(b"ne").unwrap();
+        file.write(b"w").unwrap();
+        file.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
