@@ -61,6 +61,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Bytes that should be a token file are none, or so damaged that no token in them can be trusted.
+    #[error("{0}")]
+    Tokens(String),
     /// The generation was cancelled. What was drawn before stays readable.
     #[error("cancelled")]
     Cancelled,

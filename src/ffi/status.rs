@@ -66,7 +66,7 @@ impl From<Error> for Failure {
             Error::Device(_) => DETAILFLOW_NO_DEVICE,
             Error::OutOfMemory { .. } => DETAILFLOW_OUT_OF_MEMORY,
             Error::Io { .. } => DETAILFLOW_IO,
-            Error::Format { .. } => DETAILFLOW_BAD_FORMAT,
+            Error::Format { .. } | Error::Tokens(_) => DETAILFLOW_BAD_FORMAT,
             Error::Cancelled => DETAILFLOW_CANCELLED,
             Error::State(_) => DETAILFLOW_WRONG_STATE,
             Error::Failed { .. } => DETAILFLOW_FAILED,

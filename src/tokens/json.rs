@@ -1,9 +1,10 @@
-//! Token files: the tokens of one or more pictures as JSON, with the ID of the tokenizer that they belong to.
+//! The tokens of one or more pictures as JSON, with the ID of the tokenizer that they belong to.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::dft::foreign;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::files::write_file;
@@ -71,11 +72,6 @@ impl TokenFile {
         if self.bundle == bundle.tokenizer_id() {
             return Ok(());
         }
-        Err(Error::Invalid(format!(
-            "these tokens belong to tokenizer {}, the bundle {} has {}",
-            self.bundle,
-            bundle.name(),
-            bundle.tokenizer_id()
-        )))
+        Err(foreign(&self.bundle, bundle))
     }
 }
