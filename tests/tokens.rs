@@ -44,8 +44,8 @@ fn sample(geometry: Geometry, count: usize, seed: u64) -> Dft {
     Dft {
         tokenizer: TokenizerId(random.next().to_le_bytes()),
         geometry,
-        class: (seed % 3 > 0).then_some(seed as u32 % 65536),
-        seed: (seed % 2 > 0).then_some(random.next()),
+        class: (!seed.is_multiple_of(3)).then_some(seed as u32 % 65536),
+        seed: (!seed.is_multiple_of(2)).then_some(random.next()),
         tokens: (0..count).map(|_| random.next() as u32 & ((1 << geometry.bits) - 1)).collect(),
     }
 }
