@@ -330,3 +330,189 @@ fn one_file_cannot_be_two() {
     fails(2, &["both"], &["generate", "0", "-o", "same.png", "--tokens-out", "same.png"]);
     fails(2, &["both"], &["encode", "same.png", "-o", "same.png"]);
 }
+
+#[test]
+fn each_level_is_a_file_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = ok(folder.path(), &["generate", "0", "--count", "2", "--seed", "3", "-o", "{seed}-{level}.png"]);
+    let levels: Vec<u32> =
+        detailflow::Bundle::open(common::small()).unwrap().ladder().levels().iter().map(|l| l.size).collect();
+    assert_eq!(said.lines().count(), 2 * levels.len());
+    ok(folder.path(), &["generate", "0", "--seed", "3", "--level", "16", "-o", "coarse.png"]);
+    for size in levels {
+        assert_eq!(picture_size(&folder.path().join(format!("4-{size}.png"))), (size, size));
+    }
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("3-16.png"), bytes("coarse.png"));
+    ok(folder.path(), &["generate", "0", "--tokens-out", "t.json", "-o", "t.png"]);
+    let output = dflow(folder.path(), &["decode", "t.json", "-o", "{level}.png"]);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn variations_keep_the_coarse_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), &["generate", "1", "--seed", "3", "--tokens-out", "a.json", "-o", "a.png"]);
+    ok(
+        folder.path(),
+        &["vary", "a.json", "--keep", "16", "--count", "3", "--seed", "3", "-o", "v.png", "--tokens-out", "v.json"],
+    );
+    let (a, v) = (tokens(&folder.path().join("a.json")), tokens(&folder.path().join("v.json")));
+    let of = |file: &Value, at: usize| file["images"][at]["tokens"].as_array().unwrap().clone();
+    let kept = detailflow::Bundle::open(common::small()).unwrap().ladder().level(16).unwrap().tokens;
+    for at in 0..3 {
+        assert_eq!(of(&v, at)[..kept], of(&a, 0)[..kept]);
+    }
+    assert_eq!(of(&v, 0), of(&a, 0), "its own seed draws it again");
+    assert_ne!(of(&v, 1), of(&a, 0));
+    // A level that was stopped at goes on, and by its own seed to what it would have been.
+    ok(folder.path(), &["generate", "1", "--seed", "3", "--level", "16", "--tokens-out", "c.json", "-o", "c.png"]);
+    ok(folder.path(), &["vary", "c.json", "--seed", "3", "--tokens-out", "d.json", "-o", "d.png"]);
+    assert_eq!(of(&tokens(&folder.path().join("d.json")), 0), of(&a, 0));
+    // What is shared by forks is what the first seed draws.
+    ok(
+        folder.path(),
+        &["generate", "1", "--seed", "3", "--count", "3", "--share", "16", "--tokens-out", "s.json", "-o", "s.png"],
+    );
+    assert_eq!(tokens(&folder.path().join("s.json"))["images"], v["images"]);
+
+    ok(folder.path(), &["redetail", "a.png", "--class", "2", "--keep", "16", "-o", "r.png", "--tokens-out", "r.json"]);
+    ok(folder.path(), &["encode", "a.png", "-o", "e.json"]);
+    let (r, e) = (tokens(&folder.path().join("r.json")), tokens(&folder.path().join("e.json")));
+    assert_eq!(of(&r, 0)[..kept], of(&e, 0)[..kept]);
+    let refused = |words: &[&str], arguments: &[&str]| {
+        let output = dflow(folder.path(), arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && words.iter().all(|word| errors.contains(word)), "{arguments:?}: {errors}");
+    };
+    refused(&["no picture 1"], &["vary", "a.json", "--picture", "1", "-o", "x.png"]);
+    refused(&["names no class"], &["vary", "e.json", "-o", "x.png"]);
+    refused(&["17 px level"], &["vary", "a.json", "--keep", "17", "-o", "x.png"]);
+    refused(&["17 px level"], &["redetail", "a.png", "--class", "0", "--keep", "17", "-o", "x.png"]);
+    assert!(!folder.path().join("x.png").exists());
+}
+
+#[test]
+fn the_best_of_many_is_said_and_named_by_its_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["generate", "0", "--count", "8", "--best", "1", "--at", "16", "-o", "{seed}.png", "--tokens-out", "b.json"];
+    let said = ok(folder.path(), &arguments);
+    let best = tokens(&folder.path().join("b.json"))["images"][0]["seed"].as_u64().unwrap();
+    assert!(folder.path().join(format!("{best}.png")).is_file(), "{said}");
+    assert_eq!(said.lines().filter(|line| line.ends_with("kept")).count(), 1);
+    let kept = said.lines().find(|line| line.ends_with("kept")).unwrap();
+    assert!(kept.contains(&format!(" {best}: score")));
+    let bundle = detailflow::Bundle::open(common::small()).unwrap();
+    let coarse = bundle.ladder().level(16).unwrap().tokens;
+    let steps = |tokens: usize| bundle.causal() + (tokens - bundle.causal()) / bundle.group();
+    let work = 8 * steps(coarse) + steps(bundle.tokens()) - steps(coarse);
+    assert!(said.contains(&format!("work: {work} steps")), "{said}");
+    // The likest to a picture is that picture.
+    ok(folder.path(), &["generate", "0", "--seed", "5", "--level", "16", "-o", "like.png"]);
+    let arguments =
+        ["generate", "0", "--count", "8", "--best", "2", "--at", "16", "--by", "likeness", "--like", "like.png"];
+    let said = ok(folder.path(), &[&arguments[..], &["-o", "two.png"]].concat());
+    assert!(said.lines().any(|line| line.contains(" 5: score") && line.ends_with("kept")), "{said}");
+    fails(2, &["--at"], &["generate", "0", "--best", "1"]);
+    fails(2, &["--best 4 of 4"], &["generate", "0", "--count", "4", "--best", "4", "--at", "16"]);
+    fails(2, &["--like"], &["generate", "0", "--count", "4", "--best", "1", "--at", "16", "--by", "likeness"]);
+}
+
+#[test]
+fn scores_and_curves() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = ok(folder.path(), &["generate", "1", "--log-probabilities", "--tokens-out", "a.json", "-o", "a.png"]);
+    let mean = said.lines().last().unwrap().split("mean log-probability ").nth(1).unwrap().to_owned();
+    assert!(ok(folder.path(), &["score", "a.json"]).contains(&mean), "{said}");
+    let all: Value =
+        serde_json::from_str(&ok(folder.path(), &["score", "a.json", "--class", "all", "--json"])).unwrap();
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), detailflow::Bundle::open(common::small()).unwrap().classes().len());
+    assert!(all.windows(2).all(|pair| pair[0]["mean"].as_f64() >= pair[1]["mean"].as_f64()), "the likeliest first");
+    assert_eq!(all[0]["log_probabilities"].as_array().unwrap().len(), 16);
+
+    // A curve that is flat is the number.
+    ok(folder.path(), &["generate", "1", "--guidance", "3", "-o", "b.png"]);
+    ok(folder.path(), &["generate", "1", "--guidance", "3@0,3@9", "-o", "c.png"]);
+    ok(folder.path(), &["generate", "1", "--guidance", "3@0,1@4", "-o", "d.png"]);
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("b.png"), bytes("c.png"));
+    assert_ne!(bytes("b.png"), bytes("d.png"));
+    fails(2, &["3@9,3@0"], &["generate", "1", "--guidance", "3@9,3@0", "-o", "x.png"]);
+    fails(2, &["guidance -1"], &["generate", "1", "--guidance", "1@0,-1@3", "-o", "x.png"]);
+}
+
+#[test]
+fn times_are_known_after_a_calibration_and_only_for_what_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
+        command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).env("XDG_CACHE_HOME", &cache);
+        let output = command.current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let cost = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&run(&[&["cost", "--json"], arguments].concat())).unwrap()
+    };
+    let unknown = cost(&[]);
+    assert!(unknown["predicted_ms"].is_null() && !cache.exists(), "asking writes nothing");
+    let steps: u64 = unknown["steps"].as_array().unwrap().iter().map(|step| step["count"].as_u64().unwrap()).sum();
+    assert_eq!(unknown["levels"].as_array().unwrap().last().unwrap()["steps"], steps);
+
+    run(&["calibrate", "--batch", "1,2"]);
+    let files: Vec<_> =
+        std::fs::read_dir(cache.join("detailflow")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    assert!(cost(&[])["predicted_ms"].as_f64().unwrap() > 0.0);
+    assert!(cost(&["--threads", "1"])["predicted_ms"].is_null(), "another number of threads was not measured");
+    assert!(cost(&["--precision", "fp32"])["predicted_ms"].is_null());
+
+    // What is damaged, or of another kind, is as if it were not there.
+    let text = std::fs::read_to_string(&files[0]).unwrap();
+    for damaged in [
+        "",
+        "{",
+        &text[..text.len() / 2],
+        &text.replace("\"format\": 1", "\"format\": 2"),
+        &text.replace("onnxruntime", "other"),
+    ] {
+        std::fs::write(&files[0], damaged).unwrap();
+        assert!(cost(&[])["predicted_ms"].is_null(), "{damaged:?}");
+    }
+}
+
+/// Control-C leaves what is there, says so, and ends with 130.
+#[test]
+#[cfg(unix)]
+fn control_c_keeps_what_is_there() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    // Far more than can be drawn before the signal comes; the first line is a picture that is done.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dflow"))
+        .args(["generate", "0", "--count", "1000000", "-o", "{seed}.png"])
+        .env("DETAILFLOW_BUNDLE", common::small())
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !folder.path().join("16.png").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let lines: Vec<String> = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
+    let mut errors = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut errors).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{errors}");
+    assert!(errors.contains("of 1000000 pictures are done"), "{errors}");
+    assert!(lines.len() > 16);
+    let written = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(written, lines.len(), "every file is named, and each is whole");
+    for line in lines {
+        assert!(picture_size(&folder.path().join(line)).0 > 0);
+    }
+}

@@ -4,7 +4,7 @@ use clap::Args;
 use detailflow::{Bundle, Error, Generation, Guidance, Model, ModelOptions, Picture, PixelFormat, Request, Result};
 use serde_json::json;
 
-use crate::generate::progress_bar;
+use crate::draw::progress_bar;
 use crate::info::abilities;
 use crate::{BundleArgs, Failure, say};
 

@@ -2,17 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use detailflow::tokens::{TokenFile, TokenImage};
-use detailflow::{Curve, Error, Generation, Guidance, ImageRequest, Model, Request};
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::{Args, ValueEnum};
+use detailflow::{Error, ImageRequest, Model, Picture, Request, Round, Scorer};
 
-use crate::output::{Output, check_folder};
-use crate::{Failure, ModelArgs, say};
-
-/// Pictures drawn together: enough to use the cores, few enough that memory stays bounded however many are asked
-/// for.
-const BATCH: usize = 16;
+use crate::draw::{Choice, Drawing, OutputArgs};
+use crate::settings::SettingsArgs;
+use crate::{Failure, ModelArgs};
 
 #[derive(Args)]
 pub struct GenerateArgs {
@@ -20,125 +15,99 @@ pub struct GenerateArgs {
     class: String,
     #[command(flatten)]
     model: ModelArgs,
-    /// Seed of the first picture; the next takes the next
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
-    /// Pictures of each class
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    count: u32,
-    /// Guidance scale, 1 is off; without it the model's own
-    #[arg(long, value_name = "F", allow_negative_numbers = true)]
-    guidance: Option<Curve>,
-    /// Let guidance fall over the groups
-    #[arg(long)]
-    gradual: bool,
-    /// Temperature, 0 is greedy; without it the model's own
-    #[arg(long, value_name = "F", allow_negative_numbers = true)]
-    temperature: Option<Curve>,
-    /// Draw from the K likeliest codes, 0 is off; without it the model's own
-    #[arg(long, value_name = "K")]
-    top_k: Option<Curve>,
-    /// Draw from the likeliest codes up to this probability, 1 is off; without it the model's own
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<Curve>,
-    /// Stop at the level of this many pixels; without it the whole picture
-    #[arg(long, value_name = "PX")]
-    level: Option<u32>,
-    /// The picture file. For several pictures one contact sheet, or one file each when it contains {class}, {seed}
-    /// or {index}
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Write the tokens to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    tokens_out: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Of the pictures of each class go on with the best J only, from the level of --at on
+    #[arg(long, value_name = "J", requires = "at")]
+    best: Option<usize>,
+    /// The level in pixels at which --best judges
+    #[arg(long, value_name = "PX", requires = "best")]
+    at: Option<u32>,
+    /// By what --best judges
+    #[arg(long, value_enum, default_value_t = Judge::LogProbability, requires = "best")]
+    by: Judge,
+    /// The picture that --by likeness compares with
+    #[arg(long, value_name = "IMAGE", required_if_eq("by", "likeness"))]
+    like: Option<PathBuf>,
+    /// Draw all up to the level of this many pixels once for each class, and only the rest by each seed
+    #[arg(long, value_name = "PX", conflicts_with = "best")]
+    share: Option<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Judge {
+    /// How typical the model finds it of its class
+    LogProbability,
+    /// How much it looks like --like
+    Likeness,
 }
 
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
     model.bundle().check_can_draw()?;
     let mut request = Request::new(&model);
-    settings(args, &mut request).map_err(Failure::Usage)?;
-    let wanted = wanted(args, &model)?;
-    let bundle = model.bundle();
-    let labels = wanted.iter().map(|image| (Some(bundle.classes()[image.class as usize].clone()), Some(image.seed)));
-    let mut output = Output::plan(args.output.as_deref(), labels.collect())?;
-    if let Some(path) = &args.tokens_out {
-        check_folder(path)?;
-        if output.paths().contains(path) {
-            let text = format!("{} cannot be both the picture and the tokens", path.display());
+    args.settings.apply(&mut request).map_err(Failure::Usage)?;
+    let classes = classes(&args.class, &model)?;
+    let of = |class: u32| args.settings.seeds().map(move |seed| ImageRequest { class, seed });
+    let wanted: Vec<ImageRequest> = classes.iter().flat_map(|&class| of(class)).collect();
+    if let (Some(keep), Some(level)) = (args.best, args.at) {
+        return best(args, &mut request, &classes, Round { level, keep });
+    }
+    if let Some(size) = args.share {
+        let target = request.target();
+        // A level that is not there is said before the work.
+        let kept = request.clone().set_level(size).map_err(Failure::Usage)?.target();
+        if kept > target {
+            let text = format!("the {size} px level lies beyond the level asked for");
             return Err(Failure::Usage(Error::Invalid(text)));
         }
     }
-
-    let steps = model.schedule(request.target()).steps().count();
-    let bar = progress_bar((wanted.len().div_ceil(BATCH) * steps + wanted.len()) as u64);
-    let mut tokens = Vec::new();
-    for batch in wanted.chunks(BATCH) {
-        request.set_count(batch.len() as u32)?;
-        for (at, image) in batch.iter().enumerate() {
-            request.set_image(at, *image)?;
+    let mut drawing = Drawing::plan(&args.output, &mut request, &wanted)?;
+    match args.share {
+        Some(size) => {
+            for of_class in wanted.chunks(args.settings.count as usize) {
+                drawing.draw_forks(&mut request, of_class, size)?;
+            }
         }
-        let mut generation = Generation::new(&request)?;
-        while generation.step()?.steps_left > 0 {
-            bar.inc(1);
-        }
-        bar.inc(1);
-        for (at, image) in batch.iter().enumerate() {
-            output.add(generation.image(at)?)?;
-            let class = Some(bundle.classes()[image.class as usize].clone());
-            tokens.push(TokenImage { class, seed: Some(image.seed), tokens: generation.tokens(at)?.to_vec() });
-            bar.inc(1);
-        }
+        None => drawing.draw(&mut request, &wanted)?,
     }
-    bar.finish_and_clear();
-    let mut written = output.finish()?;
-    if let Some(path) = &args.tokens_out {
-        TokenFile::new(bundle, tokens).save(path)?;
-        written.push(path.clone());
-    }
-    for path in written {
-        say!("{}", path.display());
-    }
-    Ok(())
+    drawing.end()
 }
 
-fn settings(args: &GenerateArgs, request: &mut Request) -> detailflow::Result<()> {
-    let guidance = request.guidance();
-    request.set_guidance(Guidance {
-        scale: args.guidance.clone().unwrap_or_else(|| guidance.scale.clone()),
-        gradual: args.gradual || guidance.gradual,
-    })?;
-    if let Some(temperature) = &args.temperature {
-        request.set_temperature(temperature.clone())?;
+fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Round) -> Result<(), Failure> {
+    let count = args.settings.count as usize;
+    if round.keep == 0 || round.keep >= count {
+        let text = format!("--best {} of {count} candidates; --count says how many there are", round.keep);
+        return Err(Failure::Usage(Error::Invalid(text)));
     }
-    if let Some(top_k) = &args.top_k {
-        request.set_top_k(top_k.clone())?;
-    }
-    if let Some(top_p) = &args.top_p {
-        request.set_top_p(top_p.clone())?;
-    }
-    if let Some(level) = args.level {
-        request.set_level(level)?;
-    }
-    Ok(())
-}
-
-/// Every picture that was asked for: class by class, the same seeds each.
-fn wanted(args: &GenerateArgs, model: &Model) -> Result<Vec<ImageRequest>, Failure> {
-    let bundle = model.bundle();
-    let all = args.class == "all" && !bundle.classes().iter().any(|name| name == "all");
-    let classes: Vec<u32> = if all {
-        (0..bundle.classes().len() as u32).collect()
-    } else {
-        vec![bundle.class(&args.class).map_err(Failure::Usage)?]
+    request.clone().set_level(round.level).map_err(Failure::Usage)?;
+    // It lives as long as the command.
+    let like: Option<&'static Picture> = match &args.like {
+        Some(path) => Some(Box::leak(Box::new(Picture::open(path)?))),
+        None => None,
     };
-    let seeds = (0..u64::from(args.count)).map(|k| args.seed.wrapping_add(k));
-    Ok(classes.iter().flat_map(|&class| seeds.clone().map(move |seed| ImageRequest { class, seed })).collect())
+    let scorer = || like.filter(|_| args.by == Judge::Likeness).map_or(Scorer::LogProbability, Scorer::Likeness);
+    let choice = Choice { rounds: vec![round], scorer: &scorer };
+    // Which seeds stay is not known yet; that as many pictures fit their names is.
+    let kept: Vec<ImageRequest> = classes
+        .iter()
+        .flat_map(|&class| args.settings.seeds().take(round.keep).map(move |seed| ImageRequest { class, seed }))
+        .collect();
+    let mut drawing = Drawing::plan(&args.output, request, &kept)?;
+    for &class in classes {
+        let candidates: Vec<ImageRequest> = args.settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
+        drawing.draw_best(request, &candidates, &choice)?;
+    }
+    drawing.end()
 }
 
-/// On a terminal a bar, in a pipe nothing.
-pub fn progress_bar(length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {percent}%  {elapsed} (left {eta})")
-        .expect("the template is a constant");
-    ProgressBar::new(length).with_style(style)
+/// The class of that name, or all of them.
+pub fn classes(name: &str, model: &Model) -> Result<Vec<u32>, Failure> {
+    let bundle = model.bundle();
+    if name == "all" && !bundle.classes().iter().any(|class| class == "all") {
+        return Ok((0..bundle.classes().len() as u32).collect());
+    }
+    Ok(vec![bundle.class(name).map_err(Failure::Usage)?])
 }

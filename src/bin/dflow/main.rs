@@ -1,11 +1,17 @@
 //! `dflow`: DetailFlow from the command line. It uses the library's public API only, and so proves it complete.
 
 mod check;
+mod cost;
+mod draw;
 mod generate;
 mod info;
+mod interrupt;
 mod output;
+mod score;
+mod settings;
 mod sheet;
 mod tokens;
+mod vary;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,10 +39,20 @@ enum Command {
     Info(info::InfoArgs),
     /// Draw pictures of a class, or of all
     Generate(generate::GenerateArgs),
+    /// Keep the coarse tokens of a picture and draw variations, or go on to a finer level
+    Vary(vary::VaryArgs),
+    /// Draw the detail of a picture file anew
+    Redetail(vary::RedetailArgs),
     /// Turn a picture file into tokens
     Encode(tokens::EncodeArgs),
     /// Turn tokens into pictures
     Decode(tokens::DecodeArgs),
+    /// How likely the tokens of a file are for a class, or for each
+    Score(score::ScoreArgs),
+    /// What a request takes: steps, work, memory, time
+    Cost(cost::CostArgs),
+    /// Measure this machine once, so that times are known before the first step
+    Calibrate(cost::CalibrateArgs),
     /// Check a bundle: lengths, hashes, signatures, one run of each graph
     Verify(check::VerifyArgs),
     /// Which ONNX Runtime, from where, which devices; and what is missing
@@ -97,10 +113,15 @@ enum Failure {
     Failed(Error),
     /// It was said already: 1.
     Told,
+    /// Control-C: 130, as shells have it.
+    Cancelled(String),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        if matches!(error, Error::Cancelled) {
+            return Self::Cancelled("cancelled".into());
+        }
         Self::Failed(error)
     }
 }
@@ -109,8 +130,13 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Info(args) => info::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Vary(args) => vary::vary(&args),
+        Command::Redetail(args) => vary::redetail(&args),
         Command::Encode(args) => tokens::encode(&args),
         Command::Decode(args) => tokens::decode(&args),
+        Command::Score(args) => score::run(&args),
+        Command::Cost(args) => cost::cost(&args),
+        Command::Calibrate(args) => cost::calibrate(&args),
         Command::Verify(args) => check::verify(&args),
         Command::Doctor(args) => check::doctor(&args),
     };
@@ -126,6 +152,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Told) => ExitCode::FAILURE,
+        Err(Failure::Cancelled(text)) => {
+            eprintln!("dflow: {text}");
+            ExitCode::from(130)
+        }
     }
 }
 

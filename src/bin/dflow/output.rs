@@ -8,11 +8,14 @@ use detailflow::{Error, Image, pixels};
 use crate::Failure;
 use crate::sheet::{self, Label};
 
-const FIELDS: [&str; 3] = ["{class}", "{seed}", "{index}"];
+const FIELDS: [&str; 4] = ["{class}", "{seed}", "{index}", LEVEL];
+const LEVEL: &str = "{level}";
 
 /// What was planned before the work began, so that a mistake shows at once and not after it.
 pub struct Output {
     labels: Vec<Label>,
+    /// The path, when it has places to be filled.
+    pattern: Option<String>,
     target: Target,
     added: usize,
     written: Vec<PathBuf>,
@@ -21,20 +24,29 @@ pub struct Output {
 enum Target {
     /// A file each, written as they come.
     Each(Vec<PathBuf>),
+    /// A file for each level of each, written as they are reached: by picture, then by level.
+    Levels(Vec<u32>, Vec<PathBuf>),
     /// One sheet of all, written at the end.
     Sheet(PathBuf, Vec<Image>),
 }
 
 impl Output {
-    /// Pictures with these labels, to `path` (or to a name of our own).
-    pub fn plan(path: Option<&Path>, labels: Vec<Label>) -> Result<Self, Failure> {
+    /// Pictures with these labels, to `path` (or to a name of our own); `levels` are the sizes that each may be shown at
+    /// on its way.
+    pub fn plan(path: Option<&Path>, labels: Vec<Label>, levels: &[u32]) -> Result<Self, Failure> {
         let default = if labels.len() == 1 { "{class}-{seed}.png" } else { "sheet.png" };
         let path = path.unwrap_or(Path::new(default));
         let pattern = path.to_str().filter(|text| FIELDS.iter().any(|field| text.contains(field)));
         let target = match pattern {
             Some(pattern) => {
-                let names = labels.iter().enumerate().map(|(index, label)| fill(pattern, index, label));
-                let paths: Vec<PathBuf> = names.collect();
+                let by_level = pattern.contains(LEVEL);
+                if by_level && levels.is_empty() {
+                    let text = format!("{pattern}: {LEVEL} is for pictures that are drawn");
+                    return Err(Failure::Usage(Error::Invalid(text)));
+                }
+                let sizes = if by_level { levels } else { &[0] };
+                let names = |(index, label)| sizes.iter().map(move |&size| fill(pattern, index, label, size));
+                let paths: Vec<PathBuf> = labels.iter().enumerate().flat_map(names).collect();
                 let mut seen = HashSet::new();
                 if let Some(twice) = paths.iter().find(|path| !seen.insert(*path)) {
                     let twice = twice.display();
@@ -43,12 +55,13 @@ impl Output {
                     );
                     return Err(Failure::Usage(Error::Invalid(text)));
                 }
-                Target::Each(paths)
+                if by_level { Target::Levels(sizes.to_vec(), paths) } else { Target::Each(paths) }
             }
             None if labels.len() == 1 => Target::Each(vec![path.to_owned()]),
             None => Target::Sheet(path.to_owned(), Vec::new()),
         };
-        let planned = Self { labels, target, added: 0, written: Vec::new() };
+        let pattern = pattern.map(str::to_owned);
+        let planned = Self { labels, pattern, target, added: 0, written: Vec::new() };
         for path in planned.paths() {
             pixels::check_ending(path).map_err(Failure::Usage)?;
             check_folder(path)?;
@@ -59,9 +72,25 @@ impl Output {
     /// Every file that will be written.
     pub fn paths(&self) -> &[PathBuf] {
         match &self.target {
-            Target::Each(paths) => paths,
+            Target::Each(paths) | Target::Levels(_, paths) => paths,
             Target::Sheet(path, _) => std::slice::from_ref(path),
         }
+    }
+
+    /// The picture `index` turns out to be another of its class than was planned: one of several seeds, say.
+    pub fn relabel(&mut self, index: usize, label: Label) {
+        if let Some(pattern) = &self.pattern {
+            let names = |size: u32| fill(pattern, index, &label, size);
+            match &mut self.target {
+                Target::Each(paths) => paths[index] = names(0),
+                Target::Levels(sizes, paths) => {
+                    let first = index * sizes.len();
+                    sizes.iter().enumerate().for_each(|(at, &size)| paths[first + at] = names(size));
+                }
+                Target::Sheet(..) => {}
+            }
+        }
+        self.labels[index] = label;
     }
 
     /// The next picture.
@@ -72,18 +101,38 @@ impl Output {
                 self.written.push(paths[self.added].clone());
             }
             Target::Sheet(_, images) => images.push(image),
+            Target::Levels(..) => return self.add_level(self.added, image.size(), image),
         }
         self.added += 1;
         Ok(())
     }
 
+    /// Whether each level is wanted.
+    pub fn by_level(&self) -> bool {
+        matches!(self.target, Target::Levels(..))
+    }
+
+    /// The picture `index` at the level of `size` pixels.
+    pub fn add_level(&mut self, index: usize, size: u32, image: Image) -> Result<(), Failure> {
+        if let Target::Levels(sizes, paths) = &self.target
+            && let Some(at) = sizes.iter().position(|&other| other == size)
+        {
+            let path = &paths[index * sizes.len() + at];
+            image.save(path)?;
+            self.written.push(path.clone());
+        }
+        Ok(())
+    }
+
     /// Writes what is left and tells which files there are.
-    pub fn finish(mut self) -> Result<Vec<PathBuf>, Failure> {
-        if let Target::Sheet(path, images) = &self.target {
+    pub fn finish(&mut self) -> Result<Vec<PathBuf>, Failure> {
+        if let Target::Sheet(path, images) = &self.target
+            && !images.is_empty()
+        {
             sheet::save(path, images, &self.labels)?;
             self.written.push(path.clone());
         }
-        Ok(self.written)
+        Ok(std::mem::take(&mut self.written))
     }
 }
 
@@ -97,18 +146,19 @@ pub fn check_folder(path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn fill(pattern: &str, index: usize, (class, seed): &Label) -> PathBuf {
+fn fill(pattern: &str, index: usize, (class, seed): &Label, size: u32) -> PathBuf {
     // A class named "lamp/torch" must not name a folder.
     let safe = |name: &str| name.replace(['/', '\\', ':', '*', '?', '"', '<', '>', '|', '\0'], "_");
     let values = [
         class.as_deref().map_or("picture".to_owned(), safe),
         seed.map_or("none".to_owned(), |seed| seed.to_string()),
         index.to_string(),
+        size.to_string(),
     ];
     // From left to right, so that what was filled in is not filled in again.
     let mut name = String::new();
     let mut rest = pattern;
-    while let Some((at, field)) = (0..3).filter_map(|field| Some((rest.find(FIELDS[field])?, field))).min() {
+    while let Some((at, field)) = (0..FIELDS.len()).filter_map(|field| Some((rest.find(FIELDS[field])?, field))).min() {
         name.push_str(&rest[..at]);
         name.push_str(&values[field]);
         rest = &rest[at + FIELDS[field].len()..];
@@ -123,15 +173,15 @@ mod tests {
     #[test]
     fn names_are_filled_in() {
         let label = (Some("lamp/torch".to_owned()), Some(7));
-        assert_eq!(fill("out/{class}_{seed}_{index}.png", 3, &label), PathBuf::from("out/lamp_torch_7_3.png"));
+        assert_eq!(fill("out/{class}_{seed}_{index}.png", 3, &label, 0), PathBuf::from("out/lamp_torch_7_3.png"));
         let odd = (Some("{index}".to_owned()), None);
-        assert_eq!(fill("{class}-{seed}{x}.png", 3, &odd), PathBuf::from("{index}-none{x}.png"));
+        assert_eq!(fill("{class}-{seed}{x}.png", 3, &odd, 0), PathBuf::from("{index}-none{x}.png"));
     }
 
     #[test]
     fn two_pictures_never_get_one_name() {
         let labels = vec![(Some("a".to_owned()), Some(1)), (Some("a".to_owned()), Some(2))];
-        assert!(matches!(Output::plan(Some(Path::new("{class}.png")), labels.clone()), Err(Failure::Usage(_))));
-        assert!(Output::plan(Some(Path::new("{class}{seed}.png")), labels).is_ok());
+        assert!(matches!(Output::plan(Some(Path::new("{class}.png")), labels.clone(), &[]), Err(Failure::Usage(_))));
+        assert!(Output::plan(Some(Path::new("{class}{seed}.png")), labels, &[]).is_ok());
     }
 }

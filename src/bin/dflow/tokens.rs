@@ -59,7 +59,7 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         return Err(Error::Invalid(format!("{place} holds no picture")).into());
     }
     let labels = file.images.iter().map(|image| (image.class.clone(), image.seed)).collect();
-    let mut output = Output::plan(Some(&args.output), labels)?;
+    let mut output = Output::plan(Some(&args.output), labels, &[])?;
     let model = args.model.open()?;
     if !args.force {
         file.check_bundle(model.bundle())

@@ -1,0 +1,86 @@
+//! `dflow cost` and `dflow calibrate`: what a request takes, before it is made.
+
+use std::time::Duration;
+
+use clap::Args;
+use detailflow::Request;
+use serde_json::json;
+
+use crate::draw::progress_bar;
+use crate::settings::SettingsArgs;
+use crate::{Failure, ModelArgs, say};
+
+#[derive(Args)]
+pub struct CostArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn cost(args: &CostArgs) -> Result<(), Failure> {
+    let model = args.model.open()?;
+    let mut request = Request::new(&model);
+    request.set_count(args.settings.count)?;
+    args.settings.apply(&mut request).map_err(Failure::Usage)?;
+    let cost = request.cost()?;
+    let ms = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1e3);
+    if args.json {
+        let steps = cost.steps.iter().map(|s| json!({"rows": s.rows, "query": s.query, "count": s.count}));
+        let levels = cost.levels.iter().map(
+            |l| json!({"size": l.level.size, "tokens": l.level.tokens, "steps": l.steps, "predicted_ms": ms(l.time)}),
+        );
+        say!(
+            "{:#}",
+            json!({
+                "steps": steps.collect::<Vec<_>>(), "levels": levels.collect::<Vec<_>>(),
+                "multiply_adds": cost.multiply_adds, "key_bytes": cost.key_bytes, "output_bytes": cost.output_bytes,
+                "predicted_ms": ms(cost.time()),
+            })
+        );
+        return Ok(());
+    }
+    for step in &cost.steps {
+        say!("steps            {} of {} rows x {} positions", step.count, step.rows, step.query);
+    }
+    match cost.multiply_adds {
+        Some(work) => say!("multiply-adds    {:.3} G", work as f64 / 1e9),
+        None => say!("multiply-adds    unknown: the bundle does not say how large its networks are"),
+    }
+    say!("keys and values  {:.1} MB", cost.key_bytes as f64 / 1e6);
+    say!("pictures         {:.3} MB", cost.output_bytes as f64 / 1e6);
+    for level in &cost.levels {
+        let time = ms(level.time).map_or("unknown".to_owned(), |ms| format!("{ms:.1} ms"));
+        say!("level {:>4} px    {:>3} steps, {:>3} tokens   {time}", level.level.size, level.steps, level.level.tokens);
+    }
+    if cost.time().is_none() {
+        say!("times            unknown: `dflow calibrate` measures them once");
+    }
+    Ok(())
+}
+
+#[derive(Args)]
+pub struct CalibrateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Sizes of batch to measure
+    #[arg(long, value_name = "K,K", value_delimiter = ',', default_value = "1,4,16")]
+    batch: Vec<u32>,
+}
+
+pub fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
+    let model = args.model.open()?;
+    model.bundle().check_can_draw()?;
+    let bar = progress_bar(0);
+    let calibration = model.calibrate(&args.batch, |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let calibration = calibration?;
+    say!("{}: {} shapes", calibration.path.display(), calibration.shapes);
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! The loop that generate, vary and redetail share: draw batch by batch, put each picture where it goes.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use detailflow::tokens::{TokenFile, TokenImage};
+use detailflow::{BestOf, Error, Generation, ImageRequest, Model, Progress, Request, Round, Scorer};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::{Output, check_folder};
+use crate::{Failure, interrupt, say};
+
+/// Pictures drawn together: enough to use the cores, few enough that memory stays bounded however many are asked
+/// for.
+const BATCH: usize = 16;
+
+#[derive(Args)]
+pub struct OutputArgs {
+    /// The picture file. For several pictures one contact sheet, or one file each when it contains {class}, {seed}
+    /// or {index}; with {level} one for each level as it is reached
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write the tokens to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    tokens_out: Option<PathBuf>,
+    /// Tell the mean log-probability of each picture's tokens
+    #[arg(long)]
+    log_probabilities: bool,
+    /// Draw in slices of so many milliseconds, as a game would within its frames, and tell how long they took
+    #[arg(long, value_name = "MS")]
+    slice: Option<f64>,
+}
+
+/// Which of the candidates are kept.
+pub struct Choice<'a> {
+    pub rounds: Vec<Round>,
+    pub scorer: &'a dyn Fn() -> Scorer<'static>,
+}
+
+/// Where the pictures of one run go.
+pub struct Drawing<'a> {
+    args: &'a OutputArgs,
+    model: Model,
+    output: Output,
+    slice: Option<Duration>,
+    slices: Vec<(Duration, Duration)>,
+    bar: ProgressBar,
+    tokens: Vec<TokenImage>,
+    told: Vec<String>,
+    whole: usize,
+    total: usize,
+}
+
+impl<'a> Drawing<'a> {
+    /// Plans `pictures`, before any work: a mistake shows at once.
+    pub fn plan(args: &'a OutputArgs, request: &mut Request, pictures: &[ImageRequest]) -> Result<Self, Failure> {
+        let model = request.model().clone();
+        let bundle = model.bundle();
+        let slice = match args.slice {
+            Some(ms) if !(ms > 0.0 && ms < 1e9) => {
+                return Err(Failure::Usage(Error::Invalid(format!("a slice of {ms} milliseconds"))));
+            }
+            slice => slice.map(|ms| Duration::from_secs_f64(ms / 1e3)),
+        };
+        let labels =
+            pictures.iter().map(|image| (Some(bundle.classes()[image.class as usize].clone()), Some(image.seed)));
+        let levels = bundle.ladder().levels().iter().filter(|level| level.tokens <= request.target());
+        let output =
+            Output::plan(args.output.as_deref(), labels.collect(), &levels.map(|l| l.size).collect::<Vec<_>>())?;
+        if let Some(path) = &args.tokens_out {
+            check_folder(path)?;
+            if output.paths().contains(path) {
+                let text = format!("{} cannot be both the picture and the tokens", path.display());
+                return Err(Failure::Usage(Error::Invalid(text)));
+            }
+        }
+        request.set_log_probabilities(args.log_probabilities);
+        let steps = model.schedule(request.target()).steps().count();
+        let bar = progress_bar((pictures.len().div_ceil(BATCH) * steps + pictures.len()) as u64);
+        let (slices, tokens, told) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { args, model, output, slice, slices, bar, tokens, told, whole: 0, total: pictures.len() })
+    }
+
+    /// Draws pictures that have nothing in common, or begin as `request` says.
+    pub fn draw(&mut self, request: &mut Request, pictures: &[ImageRequest]) -> Result<(), Failure> {
+        for batch in pictures.chunks(BATCH) {
+            request.set_count(batch.len() as u32)?;
+            for (at, image) in batch.iter().enumerate() {
+                request.set_image(at, *image)?;
+            }
+            self.finish(Generation::new(request)?)?;
+        }
+        Ok(())
+    }
+
+    /// Draws pictures of one class that share all up to the level of `size` pixels, which the first seed draws.
+    pub fn draw_forks(&mut self, request: &mut Request, pictures: &[ImageRequest], size: u32) -> Result<(), Failure> {
+        let Some(&first) = pictures.first() else { return Ok(()) };
+        let mut trunk = request.clone();
+        trunk.set_count(1)?.set_image(0, first)?.set_level(size)?;
+        let mut trunk = Generation::new(&trunk)?;
+        interrupt::ends(trunk.cancel_handle());
+        trunk.finish()?;
+        let target = self.model.bundle().ladder().prefix(request.target()).map_or(0, |prefix| prefix.size);
+        trunk.set_level(target)?;
+        for image in pictures {
+            self.finish(trunk.fork(&[image.seed])?)?;
+        }
+        Ok(())
+    }
+
+    /// Draws candidates and keeps the best.
+    pub fn draw_best(
+        &mut self,
+        request: &mut Request,
+        candidates: &[ImageRequest],
+        choice: &Choice<'_>,
+    ) -> Result<(), Failure> {
+        request.set_count(candidates.len() as u32)?;
+        for (at, image) in candidates.iter().enumerate() {
+            request.set_image(at, *image)?;
+        }
+        let mut best = BestOf::new(request, &choice.rounds, (choice.scorer)())?;
+        interrupt::ends(best.cancel_handle());
+        while best.step()?.steps_left > 0 {
+            self.bar.inc(1);
+        }
+        for (at, (image, score)) in candidates.iter().zip(best.scores()).enumerate() {
+            let class = &self.model.bundle().classes()[image.class as usize];
+            let kept = if best.survivors().contains(&at) { "  kept" } else { "" };
+            let score = score.map_or("none".to_owned(), |score| format!("{score:.4}"));
+            self.told.push(format!("{class} {}: score {score}{kept}", image.seed));
+        }
+        self.told.push(format!("work: {} steps of one picture", best.generation().work()));
+        for (at, image) in best.generation().images().iter().enumerate() {
+            let class = self.model.bundle().classes()[image.class as usize].clone();
+            self.output.relabel(self.whole + at, (Some(class), Some(image.seed)));
+        }
+        self.finish(best.into_generation())
+    }
+
+    /// Does what is left of a generation and puts its pictures where they go. What was cancelled is put there as far as
+    /// it came.
+    fn finish(&mut self, mut generation: Generation) -> Result<(), Failure> {
+        interrupt::ends(generation.cancel_handle());
+        let mut reached = None;
+        loop {
+            let progress = match self.go_on(&mut generation) {
+                Ok(progress) => progress,
+                Err(Error::Cancelled) => return self.leave(&generation),
+                Err(error) => return Err(error.into()),
+            };
+            self.bar.inc(1);
+            if let Some(level) = progress.level.filter(|level| self.output.by_level() && reached != Some(level.size)) {
+                reached = Some(level.size);
+                for at in 0..generation.images().len() {
+                    self.output.add_level(self.whole + at, level.size, generation.level_image(at)?)?;
+                }
+            }
+            if progress.steps_left == 0 {
+                break;
+            }
+        }
+        let classes = self.model.bundle().classes();
+        for (at, image) in generation.images().iter().enumerate() {
+            if !self.output.by_level() {
+                self.output.add(generation.image(at)?)?;
+            }
+            let class = &classes[image.class as usize];
+            if self.args.log_probabilities {
+                let mean = generation.mean_log_probability(at)?;
+                self.told.push(format!("{class} {}: mean log-probability {mean:.4}", image.seed));
+            }
+            let tokens = generation.tokens(at)?.to_vec();
+            self.tokens.push(TokenImage { class: Some(class.clone()), seed: Some(image.seed), tokens });
+            self.bar.inc(1);
+        }
+        self.whole += generation.images().len();
+        Ok(())
+    }
+
+    fn go_on(&mut self, generation: &mut Generation) -> Result<Progress, Error> {
+        let Some(budget) = self.slice else { return generation.step() };
+        let begun = Instant::now();
+        let step = generation.progress().next_step.unwrap_or(Duration::ZERO);
+        let progress = generation.advance(budget)?;
+        self.slices.push((begun.elapsed(), step));
+        Ok(progress)
+    }
+
+    /// Keeps what a cancelled generation has: each picture at the finest level that is complete.
+    fn leave(&mut self, generation: &Generation) -> Result<(), Failure> {
+        let level = generation.progress().level;
+        if !self.output.by_level() && level.is_some() {
+            for at in 0..generation.images().len() {
+                self.output.add(generation.level_image(at)?)?;
+            }
+        }
+        let (whole, total) = (self.whole, self.total);
+        let rest = match level {
+            Some(level) => format!("{} stopped at {} px", generation.images().len(), level.size),
+            None => "the next had no level yet".to_owned(),
+        };
+        self.write()?;
+        Err(Failure::Cancelled(format!("cancelled: {whole} of {total} pictures are done, {rest}")))
+    }
+
+    /// Writes what is left to write and tells what there is.
+    pub fn end(mut self) -> Result<(), Failure> {
+        self.write()?;
+        for line in &self.told {
+            say!("{line}");
+        }
+        if let Some(budget) = self.slice {
+            say!("{}", slices(&mut self.slices, budget));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        self.bar.finish_and_clear();
+        let mut written = self.output.finish()?;
+        if let Some(path) = &self.args.tokens_out {
+            TokenFile::new(self.model.bundle(), std::mem::take(&mut self.tokens)).save(path)?;
+            written.push(path.clone());
+        }
+        for path in written {
+            say!("{}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// How long slices took: each with the step that was predicted before it.
+fn slices(slices: &mut [(Duration, Duration)], budget: Duration) -> String {
+    let over = slices.iter().filter(|(took, step)| *took > budget.max(*step) + *step).count();
+    slices.sort_unstable();
+    let ms = |part: f64| {
+        let at = ((slices.len().max(1) - 1) as f64 * part) as usize;
+        slices.get(at).map_or(0.0, |(took, _)| took.as_secs_f64() * 1e3)
+    };
+    format!(
+        "{} slices of {} ms: p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms; {over} over by more than a step",
+        slices.len(),
+        budget.as_secs_f64() * 1e3,
+        ms(0.5),
+        ms(0.99),
+        ms(1.0)
+    )
+}
+
+/// On a terminal a bar, in a pipe nothing.
+pub fn progress_bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {percent}%  {elapsed} (left {eta})")
+        .expect("the template is a constant");
+    ProgressBar::new(length).with_style(style)
+}

@@ -1,0 +1,63 @@
+//! `dflow score`: how likely the tokens of a file are for a class, or for each.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use detailflow::Error;
+use detailflow::tokens::TokenFile;
+use serde_json::json;
+
+use crate::generate::classes;
+use crate::{Failure, ModelArgs, say};
+
+#[derive(Args)]
+pub struct ScoreArgs {
+    /// The token file, as generate --tokens-out and encode write it
+    tokens: PathBuf,
+    /// The class to score for, `all` is every class; without it the one that the file names
+    #[arg(long, value_name = "C")]
+    class: Option<String>,
+    /// As JSON, with the log-probability of each token
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
+    let file = TokenFile::open(&args.tokens)?;
+    let place = args.tokens.display();
+    let model = args.model.open()?;
+    let bundle = model.bundle();
+    bundle.check_can_draw()?;
+    file.check_bundle(bundle).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
+    let mut found = Vec::new();
+    for (index, image) in file.images.iter().enumerate() {
+        let name = args.class.as_ref().or(image.class.as_ref()).ok_or_else(|| {
+            Failure::Usage(Error::Invalid(format!("{place}: picture {index} names no class; say --class")))
+        })?;
+        let classes = classes(name, &model)?;
+        let mut ranked = Vec::new();
+        // A few at a time: memory stays bounded however many classes there are.
+        for some in classes.chunks(16) {
+            let pictures: Vec<(u32, &[u32])> = some.iter().map(|&class| (class, &image.tokens[..])).collect();
+            for (&class, scores) in some.iter().zip(model.score_all(&pictures)?) {
+                let mean = scores.iter().map(|&score| f64::from(score)).sum::<f64>() / scores.len().max(1) as f64;
+                ranked.push((class, mean, scores));
+            }
+        }
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (class, mean, scores) in ranked {
+            let class = &bundle.classes()[class as usize];
+            if args.json {
+                found.push(json!({"picture": index, "class": class, "mean": mean, "log_probabilities": scores}));
+            } else {
+                say!("picture {index}  {class:<20} {mean:.4}");
+            }
+        }
+    }
+    if args.json {
+        say!("{:#}", json!(found));
+    }
+    Ok(())
+}

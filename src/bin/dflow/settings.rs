@@ -1,0 +1,62 @@
+//! How pictures are drawn: the options that generate, vary, redetail and cost share.
+
+use clap::Args;
+use detailflow::{Curve, Guidance, Request};
+
+#[derive(Args)]
+pub struct SettingsArgs {
+    /// Seed of the first picture; the next takes the next
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Pictures of each class
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub count: u32,
+    /// Guidance scale, 1 is off: a number, or a curve over the tokens such as 1.0@8,3.0@64; without it the model's own
+    #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
+    guidance: Option<Curve>,
+    /// Let guidance fall over the groups
+    #[arg(long)]
+    gradual: bool,
+    /// Temperature, 0 is greedy: a number or a curve; without it the model's own
+    #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
+    temperature: Option<Curve>,
+    /// Draw from the K likeliest codes, 0 is off: a number or a curve; without it the model's own
+    #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
+    top_k: Option<Curve>,
+    /// Draw from the likeliest codes up to this probability, 1 is off: a number or a curve; without it the model's own
+    #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
+    top_p: Option<Curve>,
+    /// Stop at the level of this many pixels; without it the whole picture
+    #[arg(long, value_name = "PX")]
+    level: Option<u32>,
+}
+
+impl SettingsArgs {
+    /// Everything but seed and count.
+    pub fn apply(&self, request: &mut Request) -> detailflow::Result<()> {
+        let guidance = request.guidance();
+        request.set_guidance(Guidance {
+            scale: self.guidance.clone().unwrap_or_else(|| guidance.scale.clone()),
+            gradual: self.gradual || guidance.gradual,
+        })?;
+        if let Some(temperature) = &self.temperature {
+            request.set_temperature(temperature.clone())?;
+        }
+        if let Some(top_k) = &self.top_k {
+            request.set_top_k(top_k.clone())?;
+        }
+        if let Some(top_p) = &self.top_p {
+            request.set_top_p(top_p.clone())?;
+        }
+        if let Some(level) = self.level {
+            request.set_level(level)?;
+        }
+        Ok(())
+    }
+
+    /// The seeds of `count` pictures.
+    pub fn seeds(&self) -> impl Iterator<Item = u64> + Clone + use<> {
+        let first = self.seed;
+        (0..u64::from(self.count)).map(move |k| first.wrapping_add(k))
+    }
+}
