@@ -1,0 +1,192 @@
+//! What the tests of C and C++ programs need: compile them as strictly as a compiler can be told, run them plain, under
+//! the sanitizers or under valgrind, within a limit.
+//!
+//! They test with the bundle `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names.
+
+#![allow(dead_code)] // Each test uses a part of it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// The checkout.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The folder of the libraries that were built together with this test: its own. `target/release` itself holds what
+/// the last `cargo build` left there, which may be older.
+pub fn libraries() -> PathBuf {
+    let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    for name in ["libdetailflow.so", "libdetailflow.a"] {
+        assert!(folder.join(name).is_file(), "{} was not built together with this test", folder.join(name).display());
+    }
+    folder
+}
+
+/// The bundle to test with.
+pub fn bundle() -> PathBuf {
+    let bundle = std::env::var_os("DETAILFLOW_TEST_BUNDLE").map_or(root().join("tests/data/small"), PathBuf::from);
+    assert!(bundle.join("detailflow.json").is_file(), "no bundle to test with at {}", bundle.display());
+    bundle
+}
+
+/// The ONNX Runtime to test with.
+pub fn runtime() -> PathBuf {
+    let path =
+        std::env::var_os("ORT_DYLIB_PATH").map_or(root().join("target/runtime/libonnxruntime.so"), PathBuf::from);
+    assert!(path.is_file(), "there is no ONNX Runtime at {}: run `make` once, it fetches one", path.display());
+    path.canonicalize().unwrap()
+}
+
+/// A program that is not ours, by the name of the Debian package that has it.
+pub fn needed(program: &str, package: &str) -> Command {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(found.is_ok(), "{program} is missing: install the package {package} (apt-get install {package})");
+    Command::new(program)
+}
+
+/// How a program is compiled and run.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Mode {
+    Plain,
+    /// A C program as C++.
+    Cpp,
+    Sanitized,
+    Valgrind,
+    /// What threads hold when the process ends is no leak.
+    ValgrindWithoutLeaks,
+}
+
+pub const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-g"];
+
+/// What a C++ program has to live without, and one warning more: as engines compile.
+pub const STRICT_CPP: [&str; 3] = ["-Wconversion", "-fno-exceptions", "-fno-rtti"];
+
+/// The language is told by the ending: c, or cpp.
+pub fn compile(source: &Path, program: &Path, mode: Mode) {
+    let is_cpp = source.extension().is_some_and(|ending| ending == "cpp");
+    let mut command = if is_cpp || mode == Mode::Cpp {
+        let mut command = Command::new("c++");
+        command.args(["-std=c++17", "-x", "c++"]).args(if is_cpp { &STRICT_CPP[..] } else { &[] });
+        command
+    } else {
+        let mut command = Command::new("cc");
+        command.arg("-std=c99");
+        command
+    };
+    command.args(STRICT);
+    if mode == Mode::Sanitized {
+        command.args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]);
+    }
+    command.arg("-I").arg(root().join("include")).arg("-I").arg(root().join("tests/c")).arg(source);
+    command
+        .args(["-x", "none"])
+        .arg("-L")
+        .arg(libraries())
+        .args(["-ldetailflow", "-lm", "-lpthread", "-o"])
+        .arg(program);
+    let output = command.output().unwrap_or_else(|error| panic!("{:?} is needed: {error}", command.get_program()));
+    assert!(output.status.success(), "{command:?}\n{}", text(&output));
+}
+
+/// All that a program said.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Runs to the end or to the limit, which is a failure.
+pub fn run(mut command: Command, limit: Duration) -> Output {
+    let begun = Instant::now();
+    // Through files: a pipe that nobody reads stops a program that says much.
+    let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().unwrap())
+        .stderr(err.try_clone().unwrap())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut read = |status| {
+        use std::io::{Read, Seek};
+        let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
+        out.rewind().and_then(|()| out.read_to_end(&mut output.stdout)).unwrap();
+        err.rewind().and_then(|()| err.read_to_end(&mut output.stderr)).unwrap();
+        output
+    };
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return read(status);
+        }
+        if begun.elapsed() > limit {
+            child.kill().unwrap();
+            let output = read(child.wait().unwrap());
+            panic!("{command:?} did not end within {limit:?}\n{}", text(&output));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A program, compiled in a folder of its own, which is also where it runs.
+pub struct Program {
+    pub folder: TempDir,
+    pub name: String,
+    pub mode: Mode,
+}
+
+impl Program {
+    pub fn new(name: &str, mode: Mode) -> Self {
+        Self::from(&root().join(format!("tests/c/{name}.c")), name, mode)
+    }
+
+    pub fn from(source: &Path, name: &str, mode: Mode) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        compile(source, &folder.path().join(name), mode);
+        Self { folder, name: name.to_owned(), mode }
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let path = self.folder.path().join(&self.name);
+        let mut command = match self.mode {
+            Mode::Valgrind | Mode::ValgrindWithoutLeaks => {
+                let mut command = needed("valgrind", "valgrind");
+                command
+                    .args(["-q", "--error-exitcode=99"])
+                    .arg(if self.mode == Mode::Valgrind { "--leak-check=full" } else { "--leak-check=no" })
+                    .args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+                    // One thread runs at a time; without this one of two that wait for each other may starve.
+                    .arg("--fair-sched=yes")
+                    .arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display()))
+                    .arg(path);
+                command
+            }
+            _ => Command::new(path),
+        };
+        if self.mode == Mode::Sanitized {
+            command.env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=98:allocator_may_return_null=1");
+            command.env("UBSAN_OPTIONS", "print_stacktrace=1:exitcode=98");
+            let suppressions = root().join("tests/c/lsan.supp");
+            command.env("LSAN_OPTIONS", format!("suppressions={}:print_suppressions=0", suppressions.display()));
+        }
+        command
+            .args(arguments)
+            .env("LD_LIBRARY_PATH", libraries())
+            .env("ORT_DYLIB_PATH", runtime())
+            .env_remove("DETAILFLOW_BUNDLE")
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs it with the bundle and more arguments; it must end with 0.
+    pub fn passes(&self, arguments: &[&str], limit: u64) {
+        self.passes_with(&bundle(), arguments, limit);
+    }
+
+    pub fn passes_with(&self, bundle: &Path, arguments: &[&str], limit: u64) {
+        let mut all = vec![bundle.to_str().unwrap()];
+        all.extend_from_slice(arguments);
+        let output = run(self.command(&all), Duration::from_secs(limit));
+        assert!(output.status.success(), "{} {all:?}: {}\n{}", self.name, output.status, text(&output));
+    }
+}
