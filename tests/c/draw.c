@@ -158,8 +158,9 @@ static uint32_t *draw_by_the_step(const detailflow_model *model, uint64_t seed, 
         before = now;
     }
     CHECK(now.tokens == info.tokens && now.size == info.size && now.level == info.size);
-    /* A step more does nothing. */
+    /* A step more does nothing. The prediction of a decode changes with every decode. */
     OK(detailflow_generation_step(generation, &now));
+    now.next_decode_ns = before.next_decode_ns;
     CHECK(memcmp(&now, &before, sizeof now) == 0);
     detailflow_generation_free(generation);
     return tokens;
