@@ -1,0 +1,285 @@
+//! What levels cost and give, in one place: slices of a frame, the time of each level, predictions, forks, best of many.
+//!
+//!     cargo bench --bench levels -- [--sprites 10000] [--hz 60] [--threads T] [--large BUNDLE] [--repeat R]
+//!
+//! The sprites are drawn with the default bundle. `--hz 0` draws slice after slice; otherwise the rest of each frame is
+//! slept through, as a game would spend it otherwise. `--large` names a second bundle for the tables of levels, such as
+//! the random detailflow-16 that `make bench` exports.
+
+use std::time::{Duration, Instant};
+
+use detailflow::{
+    BestOf, Generation, Guidance, ImageRequest, Model, ModelOptions, PixelFormat, Request, Result, Round, Sampling,
+    Scorer,
+};
+
+struct Arguments {
+    sprites: usize,
+    hz: f64,
+    threads: usize,
+    large: Option<String>,
+    repeat: usize,
+}
+
+fn main() -> Result<()> {
+    let arguments = arguments();
+    let options = ModelOptions { threads: arguments.threads, ..Default::default() };
+    let shipped = Model::open_default(&options)?;
+    println!("== {} ({}), {} threads", shipped.bundle().name(), shipped.variant().precision, arguments.threads);
+    levels(&shipped, arguments.repeat)?;
+    forks(&shipped)?;
+    best(&shipped, arguments.repeat)?;
+    log_probabilities(&shipped, arguments.repeat)?;
+    if let Some(path) = &arguments.large {
+        let bundle = detailflow::Bundle::open(path)?;
+        for variant in bundle.variants().iter().filter(|variant| variant.form == bundle.variants()[0].form) {
+            let options = ModelOptions { precision: Some(variant.precision.clone()), ..options.clone() };
+            let model = Model::from_bundle(bundle.clone(), &options)?;
+            println!("\n== {} ({}), {} threads", bundle.name(), variant.precision, arguments.threads);
+            levels(&model, arguments.repeat)?;
+            forks(&model)?;
+        }
+    }
+    println!("\n== slices of a frame: {} sprites, advance(2 ms)", arguments.sprites);
+    slices(&shipped, &arguments)
+}
+
+/// A request as a game makes it.
+fn request(model: &Model, count: u32) -> Result<Request> {
+    let mut request = Request::new(model);
+    request.set_guidance(Guidance::constant(1.5))?.set_count(count)?;
+    request.set_sampling(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 })?;
+    Ok(request)
+}
+
+/// From the request to the pixels of one level, and nothing else.
+fn draw_level(request: &Request) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut generation = Generation::new(request)?;
+    generation.finish()?;
+    for image in 0..request.images().len() {
+        std::hint::black_box(generation.image(image)?.to_vec(PixelFormat::Rgba8)?);
+    }
+    Ok(begun.elapsed())
+}
+
+/// The time of each level, and what was predicted from a calibration made just before.
+fn levels(model: &Model, repeat: usize) -> Result<()> {
+    // What the user has calibrated stays as it is.
+    let cache = std::env::temp_dir().join(format!("detailflow-bench-{}", std::process::id()));
+    // SAFETY of the bench: it has one thread here.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var("XDG_CACHE_HOME", &cache);
+    }
+    model.calibrate(&[1, 4], |_, _| {})?;
+    let _ = std::fs::remove_dir_all(&cache);
+    for count in [1, 4] {
+        println!("\nlevels, batch {count}, guidance 1.5 (median of {repeat}; the pictures of that level alone)");
+        println!(
+            "{:>8} {:>7} {:>6} {:>10} {:>7} {:>12} {:>7}",
+            "level", "tokens", "steps", "ms", "share", "predicted", "off"
+        );
+        let mut wanted = request(model, count)?;
+        // The prediction first: what is drawn below would teach it.
+        let predicted = wanted.cost()?;
+        let mut rows = Vec::new();
+        for level in &predicted.levels {
+            wanted.set_level(level.level.size)?;
+            draw_level(&wanted)?;
+            let times: Result<Vec<Duration>> = (0..repeat).map(|_| draw_level(&wanted)).collect();
+            rows.push((level, middle(times?)));
+        }
+        let whole = rows.last().map_or(Duration::MAX, |row| row.1);
+        for (level, time) in rows {
+            let expected = level.time.unwrap_or_default();
+            println!(
+                "{:>5} px {:>7} {:>6} {:>10.2} {:>6.1}% {:>12.2} {:>+6.1}%",
+                level.level.size,
+                level.level.tokens,
+                level.steps,
+                ms(time),
+                100.0 * time.as_secs_f64() / whole.as_secs_f64(),
+                ms(expected),
+                100.0 * (expected.as_secs_f64() / time.as_secs_f64() - 1.0)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Memory and time of 100 forks, before and after their first step.
+fn forks(model: &Model) -> Result<()> {
+    let mut parent = Generation::new(&request(model, 1)?)?;
+    let first = model.bundle().ladder().levels()[0].tokens;
+    while parent.progress().tokens < first {
+        parent.step()?;
+    }
+    let before = resident();
+    let begun = Instant::now();
+    let forks: Result<Vec<Generation>> = (0..100).map(|seed| parent.fork(&[seed])).collect();
+    let (mut forks, took) = (forks?, begun.elapsed());
+    let referred = resident();
+    let own: u64 = forks.iter().map(|fork| fork.memory().own).sum();
+    println!("\n100 forks after {first} tokens");
+    println!(
+        "  before their first step: {:.1} kB of their own, {:.2} MB of their origin's; process {:+.2} MB; {:.1} us a fork",
+        own as f64 / 1e3,
+        forks[0].memory().shared as f64 / 1e6,
+        (referred - before) / 1e6,
+        took.as_secs_f64() * 1e4
+    );
+    let begun = Instant::now();
+    for fork in &mut forks {
+        fork.step()?;
+    }
+    let own: u64 = forks.iter().map(|fork| fork.memory().own).sum();
+    println!(
+        "  after it: {:.2} MB of their own; process {:+.2} MB; {:.2} ms a first step",
+        own as f64 / 1e6,
+        (resident() - before) / 1e6,
+        ms(begun.elapsed()) / 100.0
+    );
+    Ok(())
+}
+
+/// Best of 8 against all eight drawn to the end.
+fn best(model: &Model, repeat: usize) -> Result<()> {
+    let wanted = request(model, 8)?;
+    let level = model.bundle().ladder().levels()[0];
+    let rounds = [Round { level: level.size, keep: 1 }];
+    let (mut culled, mut all) = (Vec::new(), Vec::new());
+    let mut works = (0, 0);
+    for _ in 0..repeat {
+        let begun = Instant::now();
+        let mut best = BestOf::new(&wanted, &rounds, Scorer::LogProbability)?;
+        best.finish()?;
+        culled.push(begun.elapsed());
+        works.0 = best.generation().work();
+        let begun = Instant::now();
+        let mut whole = Generation::new(&wanted)?;
+        whole.finish()?;
+        all.push(begun.elapsed());
+        works.1 = whole.work();
+    }
+    let (culled, all) = (middle(culled), middle(all));
+    println!(
+        "\nbest of 8, chosen at {} px ({} tokens): work {} of {} picture-steps; {:.2} ms of {:.2} ms",
+        level.size,
+        level.tokens,
+        works.0,
+        works.1,
+        ms(culled),
+        ms(all)
+    );
+    Ok(())
+}
+
+/// What log-probabilities cost.
+fn log_probabilities(model: &Model, repeat: usize) -> Result<()> {
+    let mut wanted = request(model, 1)?;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..repeat {
+        wanted.set_log_probabilities(false);
+        without.push(draw_level(&wanted)?);
+        wanted.set_log_probabilities(true);
+        with.push(draw_level(&wanted)?);
+    }
+    println!("\nlog-probabilities: {:.2} ms a picture with, {:.2} ms without", ms(middle(with)), ms(middle(without)));
+    Ok(())
+}
+
+/// Many sprites within 2 ms of each frame: what calls of `advance` took.
+fn slices(model: &Model, arguments: &Arguments) -> Result<()> {
+    let budget = Duration::from_millis(2);
+    let classes = model.bundle().classes().len();
+    let mut calls = Vec::new();
+    let (mut beyond, mut frames, mut over_frames) = (0, 0, 0);
+    let mut sprite = 0;
+    let mut generation: Option<Generation> = None;
+    let begun = Instant::now();
+    while sprite < arguments.sprites {
+        let frame = Instant::now();
+        let mut left = budget;
+        while sprite < arguments.sprites {
+            let current = match &mut generation {
+                Some(current) => current,
+                None => {
+                    let mut wanted = request(model, 1)?;
+                    wanted.set_image(0, ImageRequest { class: (sprite % classes) as u32, seed: sprite as u64 })?;
+                    generation.insert(Generation::new(&wanted)?)
+                }
+            };
+            let step = current.progress().next_step.unwrap_or_default();
+            let call = Instant::now();
+            let progress = current.advance(left)?;
+            let took = call.elapsed();
+            beyond += usize::from(took > left + step.max(progress.next_step.unwrap_or_default()));
+            calls.push(took);
+            if progress.steps_left == 0 {
+                generation = None;
+                sprite += 1;
+            }
+            // Not even one more step would fit, whosever it is.
+            left = budget.saturating_sub(frame.elapsed());
+            if left < step.max(progress.next_step.unwrap_or_default()) {
+                break;
+            }
+        }
+        frames += 1;
+        over_frames += usize::from(frame.elapsed() > budget);
+        if arguments.hz > 0.0 {
+            std::thread::sleep(Duration::from_secs_f64(1.0 / arguments.hz).saturating_sub(frame.elapsed()));
+        }
+    }
+    let whole = begun.elapsed();
+    calls.sort_unstable();
+    let at = |part: f64| ms(calls[((calls.len() - 1) as f64 * part) as usize]);
+    let pace =
+        if arguments.hz > 0.0 { format!("{} frames a second", arguments.hz) } else { "without a pause".to_owned() };
+    println!("  {} calls in {frames} frames, {pace}, {:.0} s", calls.len(), whole.as_secs_f64());
+    println!("  a call: p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms", at(0.5), at(0.99), at(1.0));
+    println!(
+        "  longer than its budget and one step: {beyond} calls, {:.3}%; frames over 2 ms: {:.2}%",
+        100.0 * beyond as f64 / calls.len() as f64,
+        100.0 * over_frames as f64 / f64::from(frames)
+    );
+    Ok(())
+}
+
+fn middle(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Bytes of this process in memory; 0 where that cannot be told.
+fn resident() -> f64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or(0.0) * 4096.0
+}
+
+fn arguments() -> Arguments {
+    let mut parsed = Arguments { sprites: 1000, hz: 0.0, threads: 2, large: None, repeat: 5 };
+    let usage = || -> ! {
+        eprintln!("usage: [--sprites N] [--hz F] [--threads T] [--large BUNDLE] [--repeat R]");
+        std::process::exit(2)
+    };
+    // Cargo adds --bench.
+    let mut rest = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(argument) = rest.next() {
+        let value = rest.next().unwrap_or_else(|| usage());
+        match argument.as_str() {
+            "--sprites" => parsed.sprites = value.parse().unwrap_or_else(|_| usage()),
+            "--hz" => parsed.hz = value.parse().unwrap_or_else(|_| usage()),
+            "--threads" => parsed.threads = value.parse().unwrap_or_else(|_| usage()),
+            "--repeat" => parsed.repeat = value.parse().ok().filter(|&n| n > 0).unwrap_or_else(|| usage()),
+            "--large" => parsed.large = Some(value),
+            _ => usage(),
+        }
+    }
+    parsed
+}
