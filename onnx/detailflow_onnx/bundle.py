@@ -67,36 +67,57 @@ def _small_file(folder, name, data):
     return {"path": name, "length": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _precision(model, folder, precision):
-    """The weight file and the graphs of one precision, as `files` entries."""
-    store, files = Store(folder, precision), []
-    for form in manifest.FORMS:
-        for graph, build in BUILDERS.items():
-            proto = build(model, store, form, precision)
-            files.append(_small_file(folder, manifest.graph_file(graph, precision, form), proto.SerializeToString(deterministic=True)))
+def _precision(model, folder, precision, graphs):
+    """The weight file and the graphs of one precision, as `files` entries.
+
+    The decoder comes first, so that what it reads is a leading part of the weights: a copy of that part, and the
+    decoder's graphs as they are, make a bundle that holds the decoder alone (`dflow strip`)."""
+    store, files, decoder_length = Store(folder, precision), {}, 0
+    for graph in sorted(graphs, key=lambda graph: graph != "decoder"):
+        for form in manifest.FORMS:
+            proto = BUILDERS[graph](model, store, form, precision)
+            files[form, graph] = _small_file(folder, manifest.graph_file(graph, precision, form), proto.SerializeToString(deterministic=True))
+        if graph == "decoder":
+            decoder_length = store.length
     length, digest = store.close()
-    return files + [{"path": store.name, "length": length, "sha256": digest}]
+    listed = [files[form, graph] for form in manifest.FORMS for graph in graphs]
+    return listed + [{"path": store.name, "length": length, "sha256": digest, "decoder": decoder_length}]
 
 
-def write(model, folder, *, precisions, license, license_file, origins, sampling):
+def _bytes_read(model, precisions, graphs):
+    """How much of the sources is read: every graph's tensors once for each precision, and the tokenizer's for its ID."""
+
+    def size(shapes):
+        return sum(math.prod(shape) * 4 for shape in shapes.values())
+
+    tokenizer, autoregressive = shapes(model)
+    encoder = {name: shape for name, shape in tokenizer.items() if name.startswith(("encoder.", "quant_conv."))}
+    each = size(tokenizer) - (0 if "encoder" in graphs else size(encoder)) + (size(autoregressive) if "ar" in graphs else 0)
+    return each * len(precisions) + size(tokenizer)
+
+
+def write(model, folder, *, precisions, license, license_file, origins, sampling, graphs=manifest.GRAPHS):
     """All files of a bundle into `folder`. Returns the manifest."""
-    tokenizer, autoregressive = ({n: math.prod(s) * 4 for n, s in part.items()} for part in shapes(model))
-    total = (sum(tokenizer.values()) + sum(autoregressive.values())) * len(precisions) + sum(tokenizer.values())
+    sources = [weights for weights in (model.tokenizer, model.ar_weights) if weights]
     files = []
-    with tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None) as bar:
+    with tqdm(total=_bytes_read(model, precisions, graphs), unit="B", unit_scale=True, desc="weights", disable=None) as bar:
 
         def on_read(count):
             stop_if_told()
             bar.update(count)
 
-        model.tokenizer.on_read = model.ar_weights.on_read = on_read
+        for weights in sources:
+            weights.on_read = on_read
         try:
             for precision in precisions:
-                files += _precision(model, folder, precision)
+                files += _precision(model, folder, precision, graphs)
             if license_file:
                 files.append(_small_file(folder, "LICENSE.md", license_file))
-            content = manifest.build(model, license=license, origins=origins, sampling=sampling, precisions=precisions, files=files)
+            content = manifest.build(
+                model, license=license, origins=origins, sampling=sampling, precisions=precisions, graphs=graphs, files=files
+            )  # fmt: skip
         finally:
-            model.tokenizer.on_read = model.ar_weights.on_read = None
+            for weights in sources:
+                weights.on_read = None
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return content

@@ -53,12 +53,12 @@ def measure(model, folder):
 
     content = verify.read_manifest(folder)
     (classes, tokens, steps), requests, images = _cases(model, content["ladder"]["prefixes"])
-    want = {
-        "ar": [reference.ar_logits(model, classes, tokens)],
-        "decoder": reference.decode(model, requests),
-        "encoder": [reference.encode(model, images)[0]],
+    evaluate = {
+        "ar": lambda: [reference.ar_logits(model, classes, tokens)],
+        "decoder": lambda: reference.decode(model, requests),
+        "encoder": lambda: [reference.encode(model, images)[0]],
     }
-    out = []
+    want, out = {graph: evaluate[graph]() for graph in runner.graphs(content)}, []
     for variant in filter(runner.runs_here, content["variants"]):
         bundle = runner.Bundle(folder, content, variant)
         got = {
@@ -66,8 +66,8 @@ def measure(model, folder):
             "decoder": lambda: [bundle.decode(t, size) for t, size in requests],
             "encoder": lambda: [bundle.encode(images)[0]],
         }
-        for graph, run in got.items():
-            error = _error(variant["precision"], zip(run(), want[graph]))
+        for graph in want:
+            error = _error(variant["precision"], zip(got[graph](), want[graph]))
             out.append({"graph": graph, "precision": variant["precision"], "form": variant["form"], "error": error})
         verify.check_signatures(bundle)
     return out

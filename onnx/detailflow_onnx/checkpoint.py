@@ -146,7 +146,7 @@ def _heads(prefix, width, config, siglip, given):
     raise Refused(f"the head count of the {prefix} (width {width}) cannot be known from its weights; give --siglip-config FILE or {flag} N")
 
 
-def _side(prefix, config, tensors, siglip, given):
+def _side(prefix, config, tensors, siglip, given, heads_matter=True):
     root = f"{prefix}.visual_model."
     width = tensors.shape(f"{prefix}.latent_pos_embed")[-1]
     rows = tensors.shape(root + "embeddings.position_embedding.weight")[0]
@@ -155,7 +155,7 @@ def _side(prefix, config, tensors, siglip, given):
     depth = _depth(tensors, root + "encoder.layers.")
     hidden = tensors.shape(f"{root}encoder.layers.0.mlp.fc1.weight")[0]
     patch = config.get(f"{prefix[:3]}_patch_size", int)
-    heads, eps = _heads(prefix, width, config, siglip, given)
+    heads, eps = _heads(prefix, width, config, siglip, given) if heads_matter else (None, 1e-6)
     return Side(prefix, width, depth, heads, hidden, patch, grid, eps)
 
 
@@ -163,42 +163,51 @@ def _agree(name, tokenizer, other, ar):
     need(tokenizer == ar, f"{name} is {tokenizer} in the tokenizer, but {other} is {ar} in the AR model")
 
 
-def open_model(options):
-    """The model that the export options describe: folders `tokenizer` and `ar`, and what was given beside them."""
-    home, ar_home = Path(options.tokenizer), Path(options.ar)
-    config, ar_config = Config(home), Config(ar_home)
-    _refuse_tokenizer(config)
-    tensors = weights.open_file(_weights_file(home, options.tokenizer_weights, "--tokenizer-weights"), "model")
-    ar_tensors = weights.open_file(_weights_file(ar_home, options.ar_weights, "--ar-weights"), "ema")
-    _refuse_ar(ar_config, ar_tensors)
-    siglip = _siglip(home, options.siglip_config)
+def _open_ar(options, config):
+    """(numbers, number of classes, weights) of the AR model, which must fit the tokenizer's `config`."""
+    home = Path(options.ar)
+    ar_config = Config(home)
+    tensors = weights.open_file(_weights_file(home, options.ar_weights, "--ar-weights"), "ema")
+    _refuse_ar(ar_config, tensors)
     group, ar_group = config.get("group_size", int), ar_config.get("group_size", int)
-    causal, ar_causal = config.get("causal_num", int, group), ar_config.get("causal_num", int, ar_group)
-    count, codes, classes = config.get("num_latent_tokens", int), config.get("codebook_size", int), ar_config.get("num_classes", int)
-    _agree("num_latent_tokens", count, "block_size", ar_config.get("block_size", int))
+    _agree("num_latent_tokens", config.get("num_latent_tokens", int), "block_size", ar_config.get("block_size", int))
     _agree("group_size", group, "group_size", ar_group)
-    _agree("causal_num", causal, "causal_num", ar_causal)
-    _agree("codebook_size", codes, "vocab_size", ar_config.get("vocab_size", int))
+    _agree("causal_num", config.get("causal_num", int, group), "causal_num", ar_config.get("causal_num", int, ar_group))
+    _agree("codebook_size", config.get("codebook_size", int), "vocab_size", ar_config.get("vocab_size", int))
     heads = ar_config.get("n_head", int)
-    hidden = ar_tensors.shape("layers.0.feed_forward.w1.weight")[0]
+    hidden = tensors.shape("layers.0.feed_forward.w1.weight")[0]
     ar = Ar(
         ar_config.get("dim", int), ar_config.get("n_layer", int), heads, ar_config.get("n_kv_head", int, heads), hidden,
         ar_config.get("rope_base", float), ar_config.get("norm_eps", float),
     )  # fmt: skip
+    return ar, ar_config.get("num_classes", int), tensors
+
+
+def open_model(options):
+    """The model that the export options describe: folders `tokenizer` and `ar`, and what was given beside them.
+
+    With `only` there may be no `ar`, and how many heads the encoder has does not matter."""
+    home = Path(options.tokenizer)
+    config = Config(home)
+    _refuse_tokenizer(config)
+    tensors = weights.open_file(_weights_file(home, options.tokenizer_weights, "--tokenizer-weights"), "model")
+    ar, classes, ar_tensors = _open_ar(options, config) if options.ar else (None, None, None)
+    siglip = _siglip(home, options.siglip_config)
+    group = config.get("group_size", int)
     return check(
         Model(
             name=options.name or home.resolve().parent.name or home.resolve().name,
             size=config.get("max_image_size", int),
             channels=config.get("in_channels", int, 3),
-            count=count,
+            count=config.get("num_latent_tokens", int),
             group=group,
-            causal=causal,
-            codes=codes,
+            causal=config.get("causal_num", int, group),
+            codes=config.get("codebook_size", int),
             code_width=config.get("codebook_embed_dim", int),
             l2_norm=config.get("codebook_l2_norm", bool),
             power=config.get("degradation_power", float),
             classes=class_names(options.labels, classes),
-            encoder=_side("encoder", config, tensors, siglip, options.encoder_heads),
+            encoder=_side("encoder", config, tensors, siglip, options.encoder_heads, heads_matter=not options.only),
             decoder=_side("decoder", config, tensors, siglip, options.decoder_heads),
             ar=ar,
             tokenizer=tensors,

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from . import __version__
 from .errors import Refused, need, stop
+from .manifest import GRAPHS
 from .random_model import TOKENS
 from .sources import FIELDS, open_source, origins
 
 PRECISIONS = ("fp32", "int8")
+SAMPLING = {"guidance": 1.5, "gradual": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
 def _precisions(text):
@@ -54,16 +56,17 @@ def parser():
     p.add_argument("--decoder-heads", type=_number(int, 1), metavar="N")
     p.add_argument("--random", choices=sorted(TOKENS), help="published shapes with random weights, for measuring")
     p.add_argument("--seed", type=_number(int, 0), default=0, metavar="S", help="of --random (default 0)")
+    p.add_argument("--only", choices=["decoder"], help="leave out what draws and what encodes; --ar is not needed then, and only tells the classes")
     p.add_argument("--labels", metavar="FILE", help="class names, one a line (default: ImageNet's for 1000 classes)")
     p.add_argument("--name", help="what to call the model (default: the folder above the tokenizer)")
     p.add_argument("--precision", type=_precisions, default=["fp32"], metavar="fp32|int8[,...]", help="default fp32")
     p.add_argument("--license", default="unknown", metavar="TEXT", help="of the weights: an SPDX expression or a sentence")
     p.add_argument("--license-file", metavar="FILE", help="copied into the bundle as LICENSE.md")
-    p.add_argument("--guidance", type=_number(float, 0), default=1.5, metavar="F", help="default sampling: scale (default 1.5)")
+    p.add_argument("--guidance", type=_number(float, 0), default=SAMPLING["guidance"], metavar="F", help="default sampling: scale (default 1.5)")
     p.add_argument("--gradual", action="store_true", help="default sampling: lower the scale over the steps")
-    p.add_argument("--temperature", type=_number(float, 0), default=1.0, metavar="F", help="default 1; 0 is greedy")
-    p.add_argument("--top-k", type=_number(int, 0), default=0, metavar="K", help="default 0: off")
-    p.add_argument("--top-p", type=_number(float, 0, 1, above=True), default=1.0, metavar="P", help="default 1: off")
+    p.add_argument("--temperature", type=_number(float, 0), default=SAMPLING["temperature"], metavar="F", help="default 1; 0 is greedy")
+    p.add_argument("--top-k", type=_number(int, 0), default=SAMPLING["top_k"], metavar="K", help="default 0: off")
+    p.add_argument("--top-p", type=_number(float, 0, 1, above=True), default=SAMPLING["top_p"], metavar="P", help="default 1: off")
 
     p = commands.add_parser("verify", help="compare a bundle with expected numbers")
     p.add_argument("bundle", metavar="BUNDLE")
@@ -86,12 +89,12 @@ def _export(options):
     bundle.check_place(out)
     license_file = _license(options.license_file)
     model = open_source(options)
-    sampling = {key: getattr(options, key) for key in ("guidance", "gradual", "temperature", "top_k", "top_p")}
+    sampling = {key: getattr(options, key) for key in SAMPLING}
     need(options.top_k <= model.codes, f"--top-k {options.top_k} is more than the codebook_size {model.codes}")
     with bundle.beside(out) as work:
         content = bundle.write(
             model, work, precisions=options.precision, license=options.license, license_file=license_file,
-            origins=origins(options, model), sampling=sampling,
+            origins=origins(options, model), sampling=sampling, graphs=(options.only,) if options.only else GRAPHS,
         )  # fmt: skip
         figures = check.check(work, {key: getattr(options, key) for key in FIELDS})
     lengths = {item["path"]: item["length"] for item in content["files"]}
@@ -131,8 +134,11 @@ def main(arguments=None):
     if options.command == "export":
         if options.random and (options.tokenizer or options.ar):
             command_line.error("--random takes neither --tokenizer nor --ar")
-        if not options.random and not (options.tokenizer and options.ar):
-            command_line.error("export needs --tokenizer DIR and --ar DIR, or --random MODEL")
+        if not options.random and not (options.tokenizer and (options.ar or options.only)):
+            command_line.error("export needs --tokenizer DIR and --ar DIR, or --tokenizer DIR and --only decoder, or --random MODEL")
+        given = [key for key in SAMPLING if options.only and getattr(options, key) != SAMPLING[key]]
+        if given:
+            command_line.error(f"--only decoder draws nothing: it takes no --{given[0].replace('_', '-')}")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)  # so that what is half-written is taken away
     try:

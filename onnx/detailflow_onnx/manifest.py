@@ -32,20 +32,36 @@ def graph_file(graph, precision, form):
     return f"{graph}.{precision}.{form}.onnx"
 
 
-def variants(precisions):
+def variants(precisions, graphs):
     """Every precision in both forms, the fused one first."""
     return [
-        {"precision": p, "form": f, "devices": DEVICES[f], "min_runtime": MIN_RUNTIME[f]} | {g: graph_file(g, p, f) for g in GRAPHS}
+        {"precision": p, "form": f, "devices": DEVICES[f], "min_runtime": MIN_RUNTIME[f]} | {g: graph_file(g, p, f) for g in graphs}
         for p in precisions
         for f in FORMS
     ]
 
 
-def build(model: Model, *, license, origins, sampling, precisions, files):
+def _side(side):
+    return {"layers": side.depth, "width": side.width, "heads": side.heads, "hidden": side.hidden}
+
+
+def _networks(model: Model, graphs):
+    """The sizes of what is in the bundle: what is kept between steps, and what it takes to count multiply-adds."""
+    ar, out = model.ar, {}
+    if "ar" in graphs:
+        kept = {"layers": ar.depth, "heads": ar.heads, "kv_heads": ar.kv_heads, "head_width": ar.head_width}
+        out["ar"] = kept | {"width": ar.width, "hidden": ar.hidden}
+    out["decoder"] = _side(model.decoder)
+    if "encoder" in graphs:
+        out["encoder"] = _side(model.encoder) | {"patch": model.encoder.patch, "code_width": model.code_width}
+    return out
+
+
+def build(model: Model, *, license, origins, sampling, precisions, graphs, files):
     rows = ladder.table(
         size=model.size, patch=model.decoder.patch, count=model.count, group=model.group, causal=model.causal, power=model.power
     )  # fmt: skip
-    return {
+    content = {
         "format": FORMAT,
         "name": model.name,
         "license": license,
@@ -68,7 +84,8 @@ def build(model: Model, *, license, origins, sampling, precisions, files):
         "classes": list(model.classes),
         "ladder": {"power": model.power, "prefixes": rows},
         "sampling": sampling,
-        "ar": {"layers": model.ar.depth, "heads": model.ar.heads, "kv_heads": model.ar.kv_heads, "head_width": model.ar.head_width},
-        "variants": variants(precisions),
+        **_networks(model, graphs),
+        "variants": variants(precisions, graphs),
         "files": files,
     }
+    return content if "ar" in graphs else {key: value for key, value in content.items() if key not in ("ids", "sampling")}

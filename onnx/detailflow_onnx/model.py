@@ -13,7 +13,7 @@ class Side:
     prefix: str
     width: int
     depth: int
-    heads: int
+    heads: int | None  # no tensor's shape depends on it; None where no graph is made
     hidden: int
     patch: int
     grid: int  # side of the position table
@@ -39,6 +39,8 @@ class Ar:
 
 @dataclass(frozen=True)
 class Model:
+    """`ar` and `ar_weights` are None where only the tokenizer was given; `classes` may be empty then."""
+
     name: str
     size: int
     channels: int
@@ -52,9 +54,9 @@ class Model:
     classes: tuple
     encoder: Side
     decoder: Side
-    ar: Ar
+    ar: Ar | None
     tokenizer: Weights
-    ar_weights: Weights
+    ar_weights: Weights | None
 
     @property
     def first_class(self):
@@ -117,10 +119,10 @@ def ar_shapes(ar, *, codes, group, classes):
 
 
 def shapes(model):
-    """(tokenizer, ar): {name: shape} of all that is read."""
+    """(tokenizer, ar): {name: shape} of all that a bundle depends on."""
     sizes = dict(channels=model.channels, count=model.count, codes=model.codes, code_width=model.code_width)
     tokenizer = tokenizer_shapes(model.encoder, model.decoder, **sizes)
-    return tokenizer, ar_shapes(model.ar, codes=model.codes, group=model.group, classes=len(model.classes))
+    return tokenizer, ar_shapes(model.ar, codes=model.codes, group=model.group, classes=len(model.classes)) if model.ar else {}
 
 
 def _divides(part, whole, sentence):
@@ -138,11 +140,12 @@ def check(model):
     need(0 < model.power < 1000, f"degradation_power {model.power} is not a positive number")
     for side, key in ((model.encoder, "enc_patch_size"), (model.decoder, "dec_patch_size")):
         _divides(side.patch, model.size, f"{key} {side.patch} does not divide max_image_size {model.size}")
-        _divides(side.heads, side.width, f"{side.heads} heads do not divide the {side.prefix}'s width {side.width}")
-    ar = model.ar
-    _divides(ar.heads, ar.width, f"n_head {ar.heads} does not divide dim {ar.width}")
-    _divides(ar.kv_heads, ar.heads, f"n_kv_head {ar.kv_heads} does not divide n_head {ar.heads}")
-    need(ar.head_width % 4 == 0, f"dim {ar.width} over n_head {ar.heads} gives heads of width {ar.head_width}, which is not a multiple of 4")
+        if side.heads is not None:
+            _divides(side.heads, side.width, f"{side.heads} heads do not divide the {side.prefix}'s width {side.width}")
+    if ar := model.ar:
+        _divides(ar.heads, ar.width, f"n_head {ar.heads} does not divide dim {ar.width}")
+        _divides(ar.kv_heads, ar.heads, f"n_kv_head {ar.kv_heads} does not divide n_head {ar.heads}")
+        need(ar.head_width % 4 == 0, f"dim {ar.width} over n_head {ar.heads} gives heads of width {ar.head_width}, which is not a multiple of 4")
     for weights, wanted in zip((model.tokenizer, model.ar_weights), shapes(model)):
         for name, shape in wanted.items():
             have = weights.shape(name)

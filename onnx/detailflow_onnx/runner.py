@@ -8,6 +8,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort  # noqa: E402  (it reads the variable when it is loaded)
 
 from .errors import Refused  # noqa: E402
+from .manifest import GRAPHS  # noqa: E402
 
 KINDS = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
@@ -29,6 +30,11 @@ def runs_here(variant):
     """Whether the installed ONNX Runtime is new enough for a variant."""
     have, need = (tuple(int(n) for n in version.split(".")[:2]) for version in (ort.__version__, variant["min_runtime"]))
     return have >= need
+
+
+def graphs(content):
+    """The graphs that a bundle holds; every variant holds the same."""
+    return [graph for graph in GRAPHS if graph in content["variants"][0]]
 
 
 class Bundle:

@@ -4,7 +4,7 @@ from . import checkpoint, random_model
 
 # What `open_source` reads of the command line; all of it fits in JSON, so that the check can open the same model.
 FIELDS = (
-    "tokenizer", "ar", "tokenizer_weights", "ar_weights", "siglip_config", "encoder_heads", "decoder_heads", "labels", "name", "random", "seed",
+    "tokenizer", "ar", "tokenizer_weights", "ar_weights", "siglip_config", "encoder_heads", "decoder_heads", "labels", "name", "random", "seed", "only",
 )  # fmt: skip
 
 
@@ -17,9 +17,11 @@ def open_source(options):
 def origins(options, model):
     """The manifest's `provenance`: names of files, never whole paths."""
     if options.random:
-        return {"tokenizer": f"{options.random}, {model.tokenizer.origin}", "ar": f"{options.random}, {model.ar_weights.origin}"}
+        out = {"tokenizer": f"{options.random}, {model.tokenizer.origin}"}
+        return out if options.only else out | {"ar": f"{options.random}, {model.ar_weights.origin}"}
 
     def short(folder, origin):
         return f"{folder.rstrip('/').split('/')[-1]}/{origin.split('/')[-1]}"
 
-    return {"tokenizer": short(options.tokenizer, model.tokenizer.origin), "ar": short(options.ar, model.ar_weights.origin)}
+    out = {"tokenizer": short(options.tokenizer, model.tokenizer.origin)}
+    return out if options.only else out | {"ar": short(options.ar, model.ar_weights.origin)}

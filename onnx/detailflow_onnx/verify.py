@@ -8,7 +8,7 @@ import numpy as np
 
 from . import manifest
 from .errors import Refused, need
-from .runner import KINDS, Bundle, runs_here, unit_images
+from .runner import KINDS, Bundle, graphs, runs_here, unit_images
 
 # Figure -> ("most" or "least", bound). What has no bound is reported only. How the int8 bounds came about: README.md.
 TOLERANCES = {
@@ -24,7 +24,9 @@ def read_manifest(folder):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         need(content["format"] == manifest.FORMAT, f"{path}: format {content['format']!r} is unknown; this exporter knows {manifest.FORMAT}")
-        content["tokens"]["count"], content["variants"][0]["ar"], content["files"][0]["sha256"], content["ar"]["layers"]
+        content["tokens"]["count"], content["variants"][0]["decoder"], content["files"][0]["sha256"]
+        if "ar" in graphs(content):
+            content["ar"]["layers"], content["ids"]["class"]
     except OSError as error:
         raise Refused(f"{path}: {error.strerror or error}") from None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -48,17 +50,20 @@ def check_files(folder, content):
 
 def _signatures(content, form):
     """Graph -> (inputs, outputs), each {name: (type, dimensions)}; a dimension that may vary is None."""
-    real, whole = np.float32, np.int64
-    ar, tokens, image = content["ar"], content["tokens"], content["image"]
-    n, kept = tokens["count"], [None, ar["heads"], tokens["count"]] if form == "mha" else [None, ar["kv_heads"], None]
-    keys = [f"{kind}_{i}" for i in range(ar["layers"]) for kind in ("key", "value")]
-    cache = {k: (real, [*kept, ar["head_width"]]) for k in keys}
-    picture = [None, image["channels"], image["size"], image["size"]]
-    return {
-        "ar": (
+    real, whole, tokens, image = np.float32, np.int64, content["tokens"], content["image"]
+    n, picture = tokens["count"], [None, image["channels"], image["size"], image["size"]]
+
+    def step():
+        ar = content["ar"]
+        kept = [None, ar["heads"], n] if form == "mha" else [None, ar["kv_heads"], None]
+        keys = [f"{kind}_{i}" for i in range(ar["layers"]) for kind in ("key", "value")]
+        cache = {k: (real, [*kept, ar["head_width"]]) for k in keys}
+        return (
             {"ids": (whole, [None, None]), "start": (whole, [1])} | {f"past_{k}": v for k, v in cache.items()},
             {"logits": (real, [None, None, tokens["codes"]])} | {f"present_{k}": v for k, v in cache.items()},
-        ),
+        )
+
+    return ({"ar": step()} if "ar" in graphs(content) else {}) | {
         "decoder": ({"ids": (whole, [None, None]), "size": (whole, [1])}, {"pixels": (real, [None, image["channels"], None, None])}),
         "encoder": ({"image": (real, picture)}, {"ids": (whole, [None, n]), "latents": (real, [None, n, None])}),
     }
@@ -66,7 +71,8 @@ def _signatures(content, form):
 
 def check_signatures(bundle):
     """Inputs and outputs of every graph as the format page has them."""
-    for graph, sides in _signatures(bundle.content, bundle.variant["form"]).items():
+    signatures = _signatures(bundle.content, bundle.variant["form"])
+    for graph, sides in ((graph, signatures[graph]) for graph in graphs(bundle.content)):
         session = bundle.graph(graph)
         for have, want in zip((session.get_inputs(), session.get_outputs()), sides):
             path = bundle.folder / bundle.variant[graph]
@@ -96,6 +102,8 @@ def psnr(want, got):
 
 
 def _ar_figures(bundle, expected):
+    if "ar" not in bundle.variant:
+        return {}
     out = {}
     if {"ar_tokens", "ar_classes", "ar_logits_cond"} <= set(expected):
         tokens, classes, want = expected["ar_tokens"], expected["ar_classes"], expected["ar_logits_cond"]
@@ -114,7 +122,7 @@ def _ar_figures(bundle, expected):
 
 def _tokenizer_figures(bundle, expected):
     out = {}
-    if "tok_images" in expected:
+    if "tok_images" in expected and "encoder" in bundle.variant:
         latents, ids = bundle.encode(unit_images(expected["tok_images"]))
         if "tok_latents" in expected:
             out["latents"] = float(np.abs(latents - expected["tok_latents"]).max())

@@ -2,9 +2,9 @@
 
     PYTHONPATH=onnx python tests/data/make.py REFERENCE
 
-tiny-16 and tiny-32 hold checkpoints in the published layout with only what inference needs, numbers that the authors'
+It needs an ONNX Runtime that runs form `mha`, and onnx/bundles/sprites in its place. tiny-16 and tiny-32 hold checkpoints in the published layout with only what inference needs, numbers that the authors'
 code computed for them (expected.npz, golden.json, pictures), and the fp32 bundle. `small` is a bundle of random
-weights, as small as one can be.
+weights, as small as one can be. work.json is what graphs were seen to compute.
 """
 
 import json
@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "exporter"))
 
 import layout  # noqa: E402
+import work  # noqa: E402
 from detailflow_onnx import checkpoint, cli, model  # noqa: E402
 
 CHECKPOINTS = {"tiny-16": "pt", "tiny-32": "safetensors"}  # how the tokenizer's weights are kept
@@ -96,6 +97,16 @@ def small(out):
         export(*layout.arguments(Path(folder) / "small", SMALL), "--name", "small", "--precision", "int8,fp32", "--license", "CC0-1.0", "--out", out)
 
 
+def works():
+    """The multiply-adds of three bundles, for the library's own count to be compared with."""
+    places = {"small": HERE / "small", "tiny-16": HERE / "tiny-16" / "bundle", "sprites": HERE.parent.parent / "onnx" / "bundles" / "sprites"}
+    out = {}
+    for name, folder in places.items():
+        content = json.loads((folder / "detailflow.json").read_text())
+        out[name] = work.cases(folder, content, content["variants"][0])
+    (HERE / "work.json").write_text(json.dumps(out, indent=1) + "\n")
+
+
 def main(reference):
     for name, kind in CHECKPOINTS.items():
         out = HERE / name
@@ -106,6 +117,7 @@ def main(reference):
         home = out / "checkpoint"
         export("export", "--tokenizer", home / "tokenizer", "--ar", home / "ar", "--name", name, "--license", "CC0-1.0", "--out", out / "bundle")
     small(HERE / "small")
+    works()
 
 
 if __name__ == "__main__":

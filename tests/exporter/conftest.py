@@ -13,9 +13,9 @@ sys.path[:0] = [str(HERE.parent.parent / "onnx"), str(HERE)]
 
 import layout  # noqa: E402
 from detailflow_onnx import bundle, cli, sources  # noqa: E402
+from detailflow_onnx.cli import SAMPLING  # noqa: E402
 
 DATA = HERE.parent / "data"
-SAMPLING = {"guidance": 1.5, "gradual": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
 def open_model(folder, n, *more):
@@ -24,11 +24,11 @@ def open_model(folder, n, *more):
     return sources.open_source(options)
 
 
-def write_bundle(model, out, precisions=("fp32", "int8")):
+def write_bundle(model, out, precisions=("fp32", "int8"), **more):
     """A bundle without the check in a process of its own. Returns its manifest."""
     with bundle.beside(out) as work:
         return bundle.write(
-            model, work, precisions=list(precisions), license="CC0-1.0", license_file=None, origins={"tokenizer": "test", "ar": "test"}, sampling=SAMPLING
+            model, work, precisions=list(precisions), license="CC0-1.0", license_file=None, origins={"tokenizer": "test", "ar": "test"}, sampling=SAMPLING, **more
         )  # fmt: skip
 
 
@@ -46,9 +46,9 @@ def assert_same_bundle(made, committed):
     hint = "the exporter writes other bundles than tests/data holds: run tests/data/make.py and look at the difference"
     plain = [read_manifest(folder) for folder in (made, committed)]
     for content in plain:
-        content["files"] = [item["path"] for item in content["files"]]
+        content["files"] = [(item["path"], item.get("decoder")) for item in content["files"]]
     assert plain[0] == plain[1], hint
-    for name in (n for n in plain[0]["files"] if n.endswith(".onnx")):
+    for name in (n for n, _ in plain[0]["files"] if n.endswith(".onnx")):
         a, b = (onnx.load(folder / name, load_external_data=False) for folder in (made, committed))
         assert [n.SerializeToString() for n in a.graph.node] == [n.SerializeToString() for n in b.graph.node], (name, hint)
         assert list(a.graph.input) == list(b.graph.input) and list(a.graph.output) == list(b.graph.output), (name, hint)

@@ -10,7 +10,7 @@ def _lines(text, origin, count):
     names = tuple(line.strip() for line in text.splitlines())
     while names and not names[-1]:
         names = names[:-1]
-    need(len(names) == count, f"{origin}: {len(names)} labels, and the model has {count} classes")
+    need(count in (None, len(names)), f"{origin}: {len(names)} labels, and the model has {count} classes")
     seen = {}
     for line, name in enumerate(names, 1):
         need(name, f"{origin}: line {line} is empty")
@@ -20,12 +20,14 @@ def _lines(text, origin, count):
 
 
 def class_names(path, count):
-    """`count` unique names, from the file `path` (one a line) where given."""
+    """`count` unique names, from the file `path` (one a line) where given. With a count of None, as many as the file has."""
     if path:
         try:
             return _lines(Path(path).read_text(encoding="utf-8"), path, count)
         except (OSError, UnicodeDecodeError) as error:
             raise Refused(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    if count is None:
+        return ()
     need(count >= 1, f"num_classes is {count}; a model needs a class")
     if count == 1000:
         return _lines(resources.files(__package__).joinpath("imagenet.txt").read_text(encoding="utf-8"), "imagenet.txt", count)
