@@ -86,6 +86,14 @@ fn sizes_that_contradict_each_other() {
     edited(&["missing field", "ladder"], |m| drop(m.as_object_mut().unwrap().remove("ladder")));
     edited(&["tokens.count", "invalid type"], |m| m["tokens"]["count"] = json!("many"));
     edited(&["tokens.count", "-16"], |m| m["tokens"]["count"] = json!(-16));
+    edited(&["ar.width is 17", "2 heads of 8"], |m| m["ar"]["width"] = json!(17));
+    edited(&["ar.hidden"], |m| m["ar"]["hidden"] = json!(0));
+    edited(&["decoder.layers"], |m| m["decoder"]["layers"] = json!(0));
+    edited(&["decoder.heads"], |m| m["decoder"]["heads"] = json!(3));
+    edited(&["decoder", "missing field", "hidden"], |m| m["decoder"] = json!({"layers": 2, "width": 16, "heads": 2}));
+    edited(&["encoder.width"], |m| m["encoder"]["width"] = json!(1 << 21));
+    edited(&["encoder.patch"], |m| m["encoder"]["patch"] = json!(5));
+    edited(&["encoder.code_width"], |m| m["encoder"]["code_width"] = json!(0));
     edited(&["min_runtime", "soup"], |m| m["variants"][0]["min_runtime"] = json!("soup"));
     edited(&["weights.int8.bin", "does not list"], |m| {
         m["files"].as_array_mut().unwrap().retain(|file| file["path"] != "weights.int8.bin");
@@ -110,6 +118,11 @@ fn files_that_are_not_what_the_manifest_says() {
     edited(&["plain file name"], |m| m["files"][0]["path"] = json!("/etc/passwd"));
     edited(&["SHA-256", "hex"], |m| m["files"][0]["sha256"] = json!("12"));
     edited(&["SHA-256", "the manifest says 000"], |m| m["files"][0]["sha256"] = json!("0".repeat(64)));
+    edited(&["decoder's part", "longer than the file"], |m| {
+        let files = m["files"].as_array_mut().unwrap();
+        let weights = files.iter_mut().find(|file| file["path"] == "weights.fp32.bin").unwrap();
+        weights["decoder"] = json!(weights["length"].as_u64().unwrap() + 1);
+    });
     edited(&["bytes, the manifest says 1"], |m| m["files"][0]["length"] = json!(1));
     edited(&["files does not list"], |m| m["variants"][0]["ar"] = json!("other.onnx"));
 
@@ -180,7 +193,10 @@ fn a_graph_with_another_signature_is_refused_by_port() {
         assert!(error.contains(&format!("{other}.")) && error.contains("input"), "{error}");
     }
     // Sizes that agree with each other but not with the graph.
-    edited(&["past_key", "should be"], |m| m["ar"]["head_width"] = json!(12));
+    edited(&["past_key", "should be"], |m| {
+        m["ar"]["head_width"] = json!(12);
+        m["ar"]["width"] = json!(24);
+    });
 }
 
 #[test]

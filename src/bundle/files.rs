@@ -21,6 +21,9 @@ pub struct FileEntry {
     pub length: u64,
     /// Its SHA-256, 64 hex digits.
     pub sha256: String,
+    /// Of a weight file: how many of its first bytes are all that the decoder reads.
+    #[serde(default)]
+    pub decoder: Option<u64>,
 }
 
 /// How closely to look.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Bundle, FileEntry};
 use crate::error::{Error, Result};
 use crate::plan::Ladder;
-use crate::plan::Prefix;
+use crate::plan::{DecodeWork, EncodeWork, Prefix, SideSize, StepWork};
 
 /// The manifest's name within the folder.
 const FILE: &str = "detailflow.json";
@@ -98,13 +98,24 @@ pub(crate) struct IdLayout {
     pub total: i64,
 }
 
-/// Shape of the autoregressive model's kept keys and values.
+/// Shape of the autoregressive model's kept keys and values; and its widths, where the manifest has them.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(crate) struct Layers {
     pub layers: usize,
     pub heads: usize,
     pub kv_heads: usize,
     pub head_width: usize,
+    width: Option<usize>,
+    hidden: Option<usize>,
+}
+
+/// The encoder's sizes.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct EncoderSize {
+    #[serde(flatten)]
+    side: SideSize,
+    patch: usize,
+    code_width: usize,
 }
 
 #[derive(Deserialize)]
@@ -145,6 +156,8 @@ struct Manifest {
     ladder: LadderTable,
     sampling: Option<DefaultSampling>,
     ar: Option<Layers>,
+    decoder: Option<SideSize>,
+    encoder: Option<EncoderSize>,
     variants: Vec<Variant>,
     files: Vec<FileEntry>,
 }
@@ -177,6 +190,7 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
     let manifest: Manifest = serde_path_to_error::deserialize(value)
         .map_err(|error| refuse(format!("{FILE}: {}: {}", error.path(), error.inner())))?;
     check(&manifest).map_err(|reason| refuse(format!("{FILE}: {reason}")))?;
+    let (step_work, decode_work, encode_work) = work(&manifest);
     let Manifest { image, tokens, ladder, .. } = &manifest;
     let formula = crate::plan::Formula {
         size: image.size,
@@ -208,6 +222,9 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
         ladder,
         sampling: manifest.sampling.unwrap_or_default(),
         layers: manifest.ar.unwrap_or_default(),
+        step_work,
+        decode_work,
+        encode_work,
         variants: manifest.variants,
         files: manifest.files,
     })
@@ -259,10 +276,63 @@ fn check(manifest: &Manifest) -> Result<(), String> {
         within("ar.heads", ar.heads, 1, LARGEST_COUNT)?;
         within("ar.kv_heads", ar.kv_heads, 1, ar.heads)?;
         within("ar.head_width", ar.head_width, 1, LARGEST_COUNT)?;
+        if let Some(hidden) = ar.hidden {
+            within("ar.hidden", hidden, 1, LARGEST_COUNT)?;
+        }
+        if let Some(width) = ar.width {
+            within("ar.width", width, 1, LARGEST_COUNT)?;
+            if ar.heads * ar.head_width != width {
+                let Layers { heads, head_width, .. } = ar;
+                return Err(format!("ar.width is {width}, {heads} heads of {head_width} are {}", heads * head_width));
+            }
+        }
+    }
+    if let Some(side) = &manifest.decoder {
+        check_side("decoder", side)?;
+    }
+    if let Some(EncoderSize { side, patch, code_width }) = &manifest.encoder {
+        check_side("encoder", side)?;
+        within("encoder.patch", *patch, 1, image.size as usize)?;
+        if !(image.size as usize).is_multiple_of(*patch) {
+            return Err(format!("image.size {} is not a multiple of encoder.patch {patch}", image.size));
+        }
+        within("encoder.code_width", *code_width, 1, LARGEST_COUNT)?;
     }
     let names = check_files(files)?;
     check_variants(variants, &names)?;
     check_drawing(manifest)
+}
+
+fn check_side(name: &str, side: &SideSize) -> Result<(), String> {
+    within(&format!("{name}.layers"), side.layers, 1, LARGEST_COUNT)?;
+    within(&format!("{name}.width"), side.width, 1, LARGEST_COUNT)?;
+    within(&format!("{name}.hidden"), side.hidden, 1, LARGEST_COUNT)?;
+    within(&format!("{name}.heads"), side.heads, 1, side.width)?;
+    if !side.width.is_multiple_of(side.heads) {
+        return Err(format!("{name}.width {} is not a multiple of {name}.heads {}", side.width, side.heads));
+    }
+    Ok(())
+}
+
+/// What counts multiply-adds, as far as the manifest says how large the networks are.
+fn work(manifest: &Manifest) -> (Option<StepWork>, Option<DecodeWork>, Option<EncodeWork>) {
+    let Manifest { image, tokens, .. } = manifest;
+    let (channels, codes) = (image.channels, tokens.codes);
+    let step = manifest.ar.as_ref().and_then(|ar| {
+        let keys = ar.kv_heads * ar.head_width;
+        Some(StepWork { layers: ar.layers, width: ar.width?, keys, hidden: ar.hidden?, codes })
+    });
+    let decode = manifest.decoder.map(|side| DecodeWork { side, patch: image.patch as usize, channels });
+    let encode = manifest.encoder.map(|EncoderSize { side, patch, code_width }| EncodeWork {
+        side,
+        patch,
+        channels,
+        size: image.size as usize,
+        tokens: tokens.count,
+        codes,
+        code_width,
+    });
+    (step, decode, encode)
 }
 
 fn check_classes(classes: &[String]) -> Result<(), String> {
@@ -312,6 +382,9 @@ fn check_files(files: &[FileEntry]) -> Result<HashSet<&str>, String> {
         }
         if !names.insert(file.path.as_str()) {
             return Err(format!("files: {} stands twice", file.path));
+        }
+        if file.decoder.is_some_and(|part| part > file.length) {
+            return Err(format!("files: the decoder's part of {} is longer than the file", file.path));
         }
         if file.sha256.len() != 64 || !file.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             return Err(format!("files: the SHA-256 of {} is not 64 lower-case hex digits", file.path));

@@ -16,7 +16,7 @@ pub use manifest::{Alpha, DefaultSampling, Provenance, Variant};
 pub(crate) use manifest::{IdLayout, Layers};
 
 use crate::error::{Error, Result};
-use crate::plan::Ladder;
+use crate::plan::{DecodeWork, EncodeWork, Ladder, Step, StepWork};
 
 /// One DetailFlow model on disk, checked. Immutable.
 #[derive(Debug, Clone)]
@@ -42,6 +42,10 @@ pub struct Bundle {
     pub(crate) sampling: DefaultSampling,
     /// All zero when it cannot draw.
     pub(crate) layers: Layers,
+    /// Each of the three none when the manifest does not say how large the network is.
+    step_work: Option<StepWork>,
+    decode_work: Option<DecodeWork>,
+    encode_work: Option<EncodeWork>,
     pub(crate) variants: Vec<Variant>,
     pub(crate) files: Vec<FileEntry>,
 }
@@ -197,12 +201,19 @@ impl Bundle {
         )))
     }
 
-    pub(crate) fn step_work(&self, _rows: usize, _step: crate::plan::Step) -> Option<u64> {
-        None
+    /// Multiply-adds of one step of `rows` rows. None when the manifest does not say how large the network is.
+    pub(crate) fn step_work(&self, rows: usize, step: Step) -> Option<u64> {
+        self.step_work.map(|work| work.of(rows, step))
     }
 
-    pub(crate) fn decode_work(&self, _tokens: usize, _size: u32) -> Option<u64> {
-        None
+    /// Multiply-adds of decoding `tokens` tokens to one picture of `size` pixels a side, or none.
+    pub(crate) fn decode_work(&self, tokens: usize, size: u32) -> Option<u64> {
+        self.decode_work.map(|work| work.of(tokens, size as usize))
+    }
+
+    /// Multiply-adds of encoding one picture. None when the bundle has no encoder, or does not say how large it is.
+    pub fn encode_work(&self) -> Option<u64> {
+        self.encode_work.filter(|_| self.can_encode()).map(|work| work.of())
     }
 
     pub(crate) fn check_class(&self, index: u32) -> Result<()> {

@@ -1,11 +1,12 @@
 //! Arithmetic about tokens, with no model at hand: which prefix decodes at which size, which steps draw which
-//! tokens, how strongly each token is guided, and what memory a request needs.
+//! tokens, how strongly each token is guided, and what memory and work a request needs.
 
 mod curve;
 mod guidance;
 mod ladder;
 mod memory;
 mod schedule;
+mod work;
 
 pub use curve::Curve;
 pub use guidance::Guidance;
@@ -13,3 +14,4 @@ pub(crate) use ladder::Formula;
 pub use ladder::{Ladder, Level, Prefix};
 pub(crate) use memory::KeyShape;
 pub use schedule::{Schedule, Step};
+pub(crate) use work::{DecodeWork, EncodeWork, SideSize, StepWork};
