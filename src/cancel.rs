@@ -5,7 +5,7 @@
 //! The interrupt stays set: a cancel between the look and the run stops that run at its first operator.
 //! `tests/cancel_order.rs` tries every order of the two.
 
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering, fence};
 
 /// Stops what runs. Called by whoever cancels, from any thread.
 pub(crate) trait Interrupts {
@@ -26,8 +26,10 @@ impl<I: Interrupts> Signal<I> {
 
     /// Stops the work.
     pub fn cancel(&self) {
-        // The flag first: a run that ends by the interrupt must find it set.
+        // The flag first: a run that ends by the interrupt must find it set. Two fences see to that, this one and the one
+        // in `guard`, because ONNX Runtime's own flag is a plain bool that orders nothing.
         self.flag.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         self.interrupt.trigger();
     }
 
@@ -41,6 +43,7 @@ impl<I: Interrupts> Signal<I> {
             return None;
         }
         let result = run(&self.interrupt);
+        fence(Ordering::SeqCst);
         if self.is_cancelled() { None } else { Some(result) }
     }
 }
