@@ -31,7 +31,8 @@
 //! - `score`, `best`, `vary`: how likely given tokens are; the best of many; variations of what is there.
 //! - `pace`, `calibration`, `cost`: how long steps take here, measured and kept; what a request costs before it is made.
 //! - `tokenizer`: pictures to tokens and back.
-//! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, and picture files.
+//! - `detail`: levels of detail for engines: mips, sprites in an atlas, a finer picture made coarser.
+//! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, larger and smaller, and picture files.
 //! - [`tokens`]: token files.
 //! - `error`, `files`, `memory`, `sync`, [`log`]: one error for all, files that appear whole, memory that can be
 //!   refused, what threads meet at, messages for whoever embeds us.
@@ -42,6 +43,7 @@ pub mod bundle;
 mod calibration;
 mod cancel;
 mod cost;
+mod detail;
 mod error;
 pub mod ffi;
 mod files;
@@ -66,10 +68,11 @@ pub use best::{BestOf, Candidate, Round, Scorer};
 pub use bundle::Bundle;
 pub use calibration::Calibration;
 pub use cost::{Cost, LevelCost, StepCost};
+pub use detail::{MipSource, Sprite, mip_sizes};
 pub use error::{Error, Result};
 pub use generation::{Cancel, Generation, Memory, Progress};
 pub use model::{Model, ModelOptions, default_bundle};
-pub use pixels::{Image, Picture, PixelFormat};
+pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};
 pub use request::{ImageRequest, Request};
 pub use runtime::{Device, Library, init, library};

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::{PixelFormat, check_rows, save};
+use super::{Canvas, Downscale, PixelFormat, check_factor, save};
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::Result;
 use crate::memory::{filled, reserve};
 
-/// A square picture as the decoder computed it.
+/// A square picture as the decoder computed it, or a smaller one made of that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Image {
     size: u32,
@@ -19,7 +21,12 @@ impl Image {
     pub(crate) fn new(size: u32, channels: usize, planes: &[f32]) -> Result<Self> {
         let mut copy = reserve("a picture", planes.len())?;
         copy.extend_from_slice(planes);
-        Ok(Self { size, alpha: channels == 4, planes: copy })
+        Ok(Self::from_planes(size, channels == 4, copy))
+    }
+
+    /// Takes the planes as they are.
+    pub(super) fn from_planes(size: u32, alpha: bool, planes: Vec<f32>) -> Self {
+        Self { size, alpha, planes }
     }
 
     /// Pixels a side.
@@ -43,15 +50,28 @@ impl Image {
     /// # Errors
     /// [`Error::Invalid`] when `stride` is less than a row, or `target` than the rows.
     pub fn write(&self, format: PixelFormat, target: &mut [u8], stride: usize) -> Result<()> {
-        let size = self.size as usize;
-        let row = size * format.bytes();
-        check_rows(row, size, stride, target.len())?;
-        for (y, line) in target.chunks_mut(stride).take(size).enumerate() {
-            for (x, pixel) in line[..row].chunks_exact_mut(format.bytes()).enumerate() {
-                self.pixel(y * size + x, format, pixel);
-            }
-        }
-        Ok(())
+        self.write_upscaled(format, 1, target, stride)
+    }
+
+    /// As [`write`](Self::write), each pixel as a square of `factor` pixels a side, for pixel art: `target` takes
+    /// `factor` times as many pixels a side.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), and [`Error::Invalid`] when `factor` is not 1 to 64.
+    pub fn write_upscaled(&self, format: PixelFormat, factor: u32, target: &mut [u8], stride: usize) -> Result<()> {
+        check_factor(factor)?;
+        let side = self.size.saturating_mul(factor);
+        Canvas::new(format, side, side, target, stride)?.put(self, 0, 0, factor)
+    }
+
+    /// The picture at `size` pixels a side, at most its own: each new pixel is the mean of the area that it covers, in
+    /// linear light and weighted by alpha, so that nothing darkens and no colour bleeds at the edges. Its own size
+    /// gives the same picture.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `size` is 0 or larger than the picture.
+    pub fn downscale(&self, size: u32) -> Result<Image> {
+        Downscale::new(self).to(size)
     }
 
     /// The picture as `format`, rows without gaps.
@@ -73,32 +93,44 @@ impl Image {
         save(path.as_ref(), self.size, self.size, format, &self.to_vec(format)?, stride)
     }
 
-    fn pixel(&self, at: usize, format: PixelFormat, target: &mut [u8]) {
+    /// A value of a channel as 0 to 1, premultiplied as the decoder gave it.
+    fn unit(&self, channel: usize, at: usize) -> f32 {
         let plane = self.size as usize * self.size as usize;
-        let value = |channel: usize| self.planes[channel * plane + at];
-        let unit = |channel| ((value(channel) + 1.0) / 2.0).clamp(0.0, 1.0);
+        ((self.planes[channel * plane + at] + 1.0) / 2.0).clamp(0.0, 1.0)
+    }
+
+    /// Straight colour and alpha of a pixel, 0 to 1; alpha 1 where there is none.
+    pub(super) fn straight(&self, at: usize) -> ([f32; 3], f32) {
+        if !self.alpha {
+            return ([0, 1, 2].map(|channel| self.unit(channel, at)), 1.0);
+        }
+        let alpha = self.unit(3, at);
+        ([0, 1, 2].map(|channel| if alpha > 0.0 { (self.unit(channel, at) / alpha).min(1.0) } else { 0.0 }), alpha)
+    }
+
+    pub(super) fn pixel(&self, at: usize, format: PixelFormat, target: &mut [u8]) {
         let byte = |v: f32| (255.0 * v).round() as u8;
-        if self.alpha {
-            let alpha = unit(3);
-            let straight = |channel| if alpha > 0.0 { (unit(channel) / alpha).min(1.0) } else { 0.0 };
-            match format {
-                PixelFormat::Rgb8 => (0..3).for_each(|c| target[c] = byte(unit(c).min(alpha))),
-                PixelFormat::Rgba8 => {
-                    (0..3).for_each(|c| target[c] = byte(straight(c)));
-                    target[3] = byte(alpha);
-                }
-                PixelFormat::Rgba32F => put_floats(target, [straight(0), straight(1), straight(2), alpha]),
+        // `as u8` truncates, which is the authors' rule.
+        let plane = self.size as usize * self.size as usize;
+        let authors = |channel: usize| (127.5 * self.planes[channel * plane + at] + 128.0).clamp(0.0, 255.0) as u8;
+        match (format, self.alpha) {
+            (PixelFormat::Rgba32F, _) => {
+                let ([r, g, b], alpha) = self.straight(at);
+                put_floats(target, [r, g, b, alpha]);
             }
-        } else {
-            // `as u8` truncates, which is the authors' rule.
-            let authors = |channel| (127.5 * value(channel) + 128.0).clamp(0.0, 255.0) as u8;
-            match format {
-                PixelFormat::Rgb8 => (0..3).for_each(|c| target[c] = authors(c)),
-                PixelFormat::Rgba8 => {
-                    (0..3).for_each(|c| target[c] = authors(c));
-                    target[3] = 255;
-                }
-                PixelFormat::Rgba32F => put_floats(target, [unit(0), unit(1), unit(2), 1.0]),
+            (PixelFormat::Rgb8, true) => {
+                let alpha = self.unit(3, at);
+                (0..3).for_each(|c| target[c] = byte(self.unit(c, at).min(alpha)));
+            }
+            (PixelFormat::Rgba8, true) => {
+                let (colour, alpha) = self.straight(at);
+                (0..3).for_each(|c| target[c] = byte(colour[c]));
+                target[3] = byte(alpha);
+            }
+            (PixelFormat::Rgb8, false) => (0..3).for_each(|c| target[c] = authors(c)),
+            (PixelFormat::Rgba8, false) => {
+                (0..3).for_each(|c| target[c] = authors(c));
+                target[3] = 255;
             }
         }
     }

@@ -11,6 +11,8 @@ mod work;
 pub use curve::Curve;
 pub use guidance::Guidance;
 pub(crate) use ladder::Formula;
+#[cfg(test)]
+pub(crate) use ladder::tests;
 pub use ladder::{Ladder, Level, Prefix};
 pub(crate) use memory::KeyShape;
 pub use schedule::{Schedule, Step};

@@ -1,0 +1,202 @@
+//! Pixels in memory of the caller's, that pictures are written into.
+
+use super::{Image, PixelFormat, check_rows};
+use crate::error::{Error, Result};
+
+/// The largest factor of upscaling.
+pub const LARGEST_FACTOR: u32 = 64;
+
+/// Pixels in memory of the caller's: `height` rows of `width`, `stride` bytes apart. What is not written stays as it
+/// is: the gaps between rows too.
+#[derive(Debug)]
+pub struct Canvas<'a> {
+    format: PixelFormat,
+    width: u32,
+    height: u32,
+    stride: usize,
+    pixels: &'a mut [u8],
+}
+
+impl<'a> Canvas<'a> {
+    /// # Errors
+    /// [`Error::Invalid`] when a side is 0, `stride` is less than a row, or `pixels` than the rows.
+    pub fn new(format: PixelFormat, width: u32, height: u32, pixels: &'a mut [u8], stride: usize) -> Result<Self> {
+        check_sides(width, height)?;
+        check_rows((width as usize).saturating_mul(format.bytes()), height as usize, stride, pixels.len())?;
+        Ok(Self { format, width, height, stride, pixels })
+    }
+
+    /// How its pixels lie.
+    pub fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Writes a picture with its left upper corner at `x`, `y`, each of its pixels as a square of `factor` pixels a
+    /// side.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it would not lie within, or `factor` is not 1 to 64.
+    pub fn put(&mut self, image: &Image, x: u32, y: u32, factor: u32) -> Result<()> {
+        self.check_place(x, y, image.size(), image.size(), factor)?;
+        let (format, size) = (self.format, image.size() as usize);
+        self.fill((x, y), (size, size), factor, |column, row, pixel| {
+            image.pixel(row * size + column, format, pixel);
+        });
+        Ok(())
+    }
+
+    /// Writes each pixel of `source` (as [`Canvas::new`] takes them, in this canvas's format) as a square of `factor`
+    /// pixels a side. This is nearest-neighbour upscaling; the canvas is `factor` times as wide and high as the
+    /// source.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the sizes do not fit, `factor` is not 1 to 64, or the source is not as
+    /// [`Canvas::new`] would have it.
+    pub fn upscale(&mut self, width: u32, height: u32, source: &[u8], stride: usize, factor: u32) -> Result<()> {
+        check_sides(width, height)?;
+        check_rows((width as usize).saturating_mul(self.format.bytes()), height as usize, stride, source.len())?;
+        check_factor(factor)?;
+        let wanted = [width, height].map(|side| u64::from(side) * u64::from(factor));
+        if [self.width, self.height].map(u64::from) != wanted {
+            let [wide, high] = wanted;
+            return Err(Error::Invalid(format!(
+                "{width} x {height} pixels upscaled by {factor} are {wide} x {high}; the target is {} x {}",
+                self.width, self.height
+            )));
+        }
+        let bytes = self.format.bytes();
+        self.fill((0, 0), (width as usize, height as usize), factor, |column, row, pixel| {
+            pixel.copy_from_slice(&source[row * stride + column * bytes..][..bytes]);
+        });
+        Ok(())
+    }
+
+    fn check_place(&self, x: u32, y: u32, width: u32, height: u32, factor: u32) -> Result<()> {
+        check_factor(factor)?;
+        let end = |start: u32, side: u32| u64::from(start) + u64::from(side) * u64::from(factor);
+        let (right, bottom) = (end(x, width), end(y, height));
+        if right <= u64::from(self.width) && bottom <= u64::from(self.height) {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "{} x {} pixels at {x}, {y} do not lie within {} x {}",
+            right - u64::from(x),
+            bottom - u64::from(y),
+            self.width,
+            self.height
+        )))
+    }
+
+    /// Squares of `factor` pixels a side, `size` of them, from `corner` on: `paint` gives the pixel at a column and
+    /// row. The place was checked.
+    fn fill(
+        &mut self,
+        corner: (u32, u32),
+        size: (usize, usize),
+        factor: u32,
+        mut paint: impl FnMut(usize, usize, &mut [u8]),
+    ) {
+        let (bytes, factor) = (self.format.bytes(), factor as usize);
+        let length = size.0 * factor * bytes;
+        for row in 0..size.1 {
+            let start = (corner.1 as usize + row * factor) * self.stride + corner.0 as usize * bytes;
+            let line = &mut self.pixels[start..start + length];
+            for (column, squares) in line.chunks_exact_mut(factor * bytes).enumerate() {
+                let (first, others) = squares.split_at_mut(bytes);
+                paint(column, row, first);
+                others.chunks_exact_mut(bytes).for_each(|other| other.copy_from_slice(first));
+            }
+            for copy in 1..factor {
+                self.pixels.copy_within(start..start + length, start + copy * self.stride);
+            }
+        }
+    }
+}
+
+/// Whether pixels can be upscaled by this factor.
+pub(crate) fn check_factor(factor: u32) -> Result<()> {
+    if (1..=LARGEST_FACTOR).contains(&factor) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("the factor {factor} is not 1 to {LARGEST_FACTOR}")))
+}
+
+fn check_sides(width: u32, height: u32) -> Result<()> {
+    if width == 0 || height == 0 {
+        return Err(Error::Invalid(format!("a picture of {width} x {height} pixels is empty")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_become_squares_and_nothing_else_is_touched() {
+        // 2 x 1: black, white; on 6 x 4 pixels with two bytes between rows.
+        let image = Image::new(2, 3, &[-1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0]).unwrap();
+        let mut bytes = [7u8; 20 * 5];
+        let mut canvas = Canvas::new(PixelFormat::Rgb8, 6, 5, &mut bytes, 20).unwrap();
+        canvas.put(&image, 1, 1, 2).unwrap();
+        for (y, row) in bytes.chunks(20).enumerate() {
+            for (x, &byte) in row.iter().enumerate() {
+                let wanted = match (x / 3, y) {
+                    (1 | 2, 1..=4) => 0,
+                    (3 | 4, 1..=4) => 255,
+                    _ => 7,
+                };
+                assert_eq!(byte, wanted, "byte {x} of row {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn places_outside_are_refused() {
+        let image = Image::new(2, 3, &[0.0; 12]).unwrap();
+        let mut bytes = [7u8; 12 * 4];
+        let mut canvas = Canvas::new(PixelFormat::Rgb8, 4, 4, &mut bytes, 12).unwrap();
+        for (x, y, factor) in [(3, 0, 1), (0, 3, 1), (1, 0, 2), (0, 0, 3), (u32::MAX, 0, 1), (0, u32::MAX, 64)] {
+            let error = canvas.put(&image, x, y, factor).unwrap_err().to_string();
+            assert!(error.contains("4 x 4"), "{error}");
+        }
+        for factor in [0, 65, u32::MAX] {
+            assert!(canvas.put(&image, 0, 0, factor).unwrap_err().to_string().contains("factor"));
+        }
+        assert_eq!(bytes, [7; 48]);
+        let mut few = [0u8; 47];
+        assert!(Canvas::new(PixelFormat::Rgb8, 4, 4, &mut few, 12).is_err());
+        assert!(Canvas::new(PixelFormat::Rgb8, 4, 0, &mut few, 12).is_err());
+        assert!(Canvas::new(PixelFormat::Rgb8, 4, 1, &mut few, 11).is_err());
+        assert!(Canvas::new(PixelFormat::Rgba32F, u32::MAX, u32::MAX, &mut few, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn memory_is_upscaled_to_memory() {
+        // Rows 5 bytes apart, the fifth no pixel's.
+        let source = [1, 2, 3, 4, 99, 5, 6, 7, 8];
+        let mut target = [0u8; 16 * 2 * 3];
+        // One column of two RGBA pixels, by three: 3 x 6.
+        let mut canvas = Canvas::new(PixelFormat::Rgba8, 3, 6, &mut target, 12).unwrap();
+        canvas.upscale(1, 2, &source, 5, 3).unwrap();
+        assert_eq!(target[..36], [1, 2, 3, 4].repeat(9));
+        assert_eq!(target[36..72], [5, 6, 7, 8].repeat(9));
+        assert_eq!(target[72..], [0; 24]);
+        let mut canvas = Canvas::new(PixelFormat::Rgba8, 3, 6, &mut target, 12).unwrap();
+        for (width, height, stride, factor) in [(1, 2, 5, 2), (2, 1, 8, 3), (1, 2, 3, 3), (1, 2, 6, 3), (0, 2, 5, 3)] {
+            assert!(canvas.upscale(width, height, &source, stride, factor).is_err());
+        }
+        let error = canvas.upscale(1, 2, &source, 5, 4).unwrap_err().to_string();
+        assert!(error.contains("4 x 8") && error.contains("3 x 6"), "{error}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Smaller pictures: each new pixel is the mean of the area that it covers, in linear light and weighted by alpha.
+//!
+//! Light adds, sRGB's numbers do not: the mean of black and white is 188 of 255, and a mean of the encoded numbers
+//! (128) would darken every fine pattern from mip to mip. What is transparent has no colour that could bleed into its
+//! neighbours: a pixel counts for the colour as much as it covers.
+
+use super::Image;
+use crate::error::{Error, Result};
+use crate::memory::reserve;
+
+/// Makes smaller pictures of one picture, which is brought to linear light only once and only if there is need.
+pub(crate) struct Downscale<'a> {
+    image: &'a Image,
+    linear: Option<Vec<f32>>,
+}
+
+impl<'a> Downscale<'a> {
+    pub fn new(image: &'a Image) -> Self {
+        Self { image, linear: None }
+    }
+
+    /// The picture at `size` pixels a side: itself when that is its size.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `size` is 0 or larger than the picture.
+    pub fn to(&mut self, size: u32) -> Result<Image> {
+        let (image, side) = (self.image, self.image.size());
+        if size == 0 || size > side {
+            return Err(Error::Invalid(format!("a picture of {side} px cannot be downscaled to {size} px")));
+        }
+        let channels = if image.has_alpha() { 4 } else { 3 };
+        if size == side {
+            return Image::new(size, channels, image.planes());
+        }
+        let linear = match &mut self.linear {
+            Some(linear) => linear,
+            empty => empty.insert(linear(image)?),
+        };
+        let mut planes = reserve("a picture", channels * size as usize * size as usize)?;
+        for plane in linear.chunks_exact(side as usize * side as usize) {
+            shrink(plane, side as usize, size as usize, &mut planes);
+        }
+        encode(&mut planes, size as usize * size as usize);
+        Ok(Image::from_planes(size, image.has_alpha(), planes))
+    }
+}
+
+/// Planes of linear light, 0 to 1, with alpha premultiplied by it and alpha last.
+fn linear(image: &Image) -> Result<Vec<f32>> {
+    let plane = image.size() as usize * image.size() as usize;
+    let mut planes = reserve("a picture", image.planes().len())?;
+    for channel in 0..3 {
+        planes.extend((0..plane).map(|at| {
+            let ([r, g, b], alpha) = image.straight(at);
+            to_linear([r, g, b][channel]) * alpha
+        }));
+    }
+    if image.has_alpha() {
+        planes.extend((0..plane).map(|at| image.straight(at).1));
+    }
+    Ok(planes)
+}
+
+/// Back from linear light to what the decoder gives.
+fn encode(planes: &mut [f32], plane: usize) {
+    let (colour, alpha) = planes.split_at_mut(3 * plane);
+    for (at, value) in colour.iter_mut().enumerate() {
+        let alpha = alpha.get(at % plane).copied().unwrap_or(1.0);
+        let straight = if alpha > 0.0 { (*value / alpha).min(1.0) } else { 0.0 };
+        *value = 2.0 * from_linear(straight) * alpha - 1.0;
+    }
+    alpha.iter_mut().for_each(|alpha| *alpha = 2.0 * *alpha - 1.0);
+}
+
+/// The plane of `from` x `from` values as one of `to` x `to`, appended to `target`.
+fn shrink(plane: &[f32], from: usize, to: usize, target: &mut Vec<f32>) {
+    let area = (from * from) as f64;
+    for y in 0..to {
+        for x in 0..to {
+            let row = |line: &[f32]| covered(x, from, to).map(|(at, part)| part * f64::from(line[at])).sum::<f64>();
+            let sum: f64 = covered(y, from, to).map(|(at, part)| part * row(&plane[at * from..][..from])).sum();
+            target.push((sum / area) as f32);
+        }
+    }
+}
+
+/// Which of `from` pixels lie under pixel `at` of `to`, and with how much of them. In units that make everything whole:
+/// an old pixel is `to` wide and a new one `from`. So the parts add up to `from` without any error, and what is of one
+/// colour stays so.
+fn covered(at: usize, from: usize, to: usize) -> impl Iterator<Item = (usize, f64)> {
+    let (start, end) = (at * from, (at + 1) * from);
+    (start / to..end.div_ceil(to)).map(move |old| (old, (end.min((old + 1) * to) - start.max(old * to)) as f64))
+}
+
+/// sRGB to linear light. With `libm`, so that platforms agree.
+fn to_linear(value: f32) -> f32 {
+    if value <= 0.04045 { value / 12.92 } else { libm::powf((value + 0.055) / 1.055, 2.4) }
+}
+
+fn from_linear(value: f32) -> f32 {
+    if value <= 0.003_130_8 { value * 12.92 } else { 1.055 * libm::powf(value, 1.0 / 2.4) - 0.055 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pixels::PixelFormat;
+
+    /// A grey picture of RGB from values of 0 to 1.
+    fn grey(size: u32, values: &[f32]) -> Image {
+        let plane: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
+        Image::new(size, 3, &plane.repeat(3)).unwrap()
+    }
+
+    /// A picture from straight RGBA of 0 to 1.
+    fn rgba(size: u32, pixels: &[[f32; 4]]) -> Image {
+        let channel = |c: usize| pixels.iter().map(move |p| 2.0 * if c < 3 { p[c] * p[3] } else { p[3] } - 1.0);
+        Image::new(size, 4, &(0..4).flat_map(channel).collect::<Vec<f32>>()).unwrap()
+    }
+
+    fn floats(image: &Image) -> Vec<f32> {
+        let bytes = image.to_vec(PixelFormat::Rgba32F).unwrap();
+        bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect()
+    }
+
+    fn near(found: &[f32], wanted: &[f32], tolerance: f32) {
+        assert_eq!(found.len(), wanted.len());
+        for (at, (a, b)) in found.iter().zip(wanted).enumerate() {
+            assert!((a - b).abs() <= tolerance, "value {at} is {a}, wanted {b}");
+        }
+    }
+
+    #[test]
+    fn black_and_white_mix_to_half_the_light() {
+        // Half the light is 0.735357 in sRGB: 188 of 255 (and 187.5 + 0.5 by the authors' rule). 128 would be too dark.
+        let image = grey(2, &[0.0, 1.0, 1.0, 0.0]).downscale(1).unwrap();
+        near(&floats(&image), &[0.735_357, 0.735_357, 0.735_357, 1.0], 1e-6);
+        assert_eq!(image.to_vec(PixelFormat::Rgb8).unwrap(), [188; 3]);
+        // A quarter of the light: 0.537099.
+        near(&floats(&grey(2, &[0.0, 0.0, 1.0, 0.0]).downscale(1).unwrap())[..1], &[0.537_099], 1e-6);
+    }
+
+    #[test]
+    fn what_is_transparent_has_no_colour() {
+        // One red pixel among clear ones: red all the same, a quarter of the cover.
+        let clear = [0.0, 0.0, 0.0, 0.0];
+        let image = rgba(2, &[[1.0, 0.0, 0.0, 1.0], clear, clear, clear]).downscale(1).unwrap();
+        near(&floats(&image), &[1.0, 0.0, 0.0, 0.25], 1e-6);
+        assert_eq!(image.to_vec(PixelFormat::Rgba8).unwrap(), [255, 0, 0, 64]);
+        // A green one of a third of its cover: light 3 to 1, alpha (1 + 1/3) / 4.
+        let image = rgba(2, &[[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0 / 3.0], clear, clear]).downscale(1).unwrap();
+        near(&floats(&image), &[from_linear(0.75), from_linear(0.25), 0.0, 1.0 / 3.0], 1e-6);
+        // Nothing at all stays nothing, whatever colour the decoder gave it.
+        let nothing =
+            Image::new(2, 4, &[0.9, 0.9, 0.9, 0.9, 0.2, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0, 0.0, -1.0, -1.0, -1.0, -1.0]);
+        assert_eq!(nothing.unwrap().downscale(1).unwrap().planes(), [-1.0; 4]);
+        // Half-transparent everywhere is the same colour and the same cover.
+        let image = rgba(4, &[[0.2, 0.6, 1.0, 0.5]; 16]).downscale(3).unwrap();
+        near(&floats(&image), &[0.2, 0.6, 1.0, 0.5].repeat(9), 1e-6);
+    }
+
+    #[test]
+    fn parts_of_pixels_count_as_parts() {
+        // 3 to 2: a new pixel is one old one and half of the next. Rows the same, so only columns matter.
+        let linear = [0.9_f32, 0.3, 0.0];
+        let row: Vec<f32> = linear.iter().map(|&v| from_linear(v)).collect();
+        let image = grey(3, &row.repeat(3)).downscale(2).unwrap();
+        let wanted = [(0.9 + 0.5 * 0.3) / 1.5, (0.5 * 0.3) / 1.5].map(from_linear);
+        let found: Vec<f32> = floats(&image).chunks(4).map(|pixel| pixel[0]).collect();
+        near(&found, &[wanted[0], wanted[1], wanted[0], wanted[1]], 1e-6);
+        // 48 to 32 has the same pattern, 176 to 128 a longer one; the parts always make a whole new pixel.
+        let parts: Vec<_> = covered(1, 48, 32).collect();
+        assert_eq!(parts, [(1, 16.0), (2, 32.0)]);
+        assert_eq!(covered(0, 176, 128).collect::<Vec<_>>(), [(0, 128.0), (1, 48.0)]);
+        assert_eq!(covered(1, 176, 128).collect::<Vec<_>>(), [(1, 80.0), (2, 96.0)]);
+        for (from, to) in [(48, 32), (176, 128), (7, 5), (256, 1), (13, 13), (1000, 999), (1, 1)] {
+            let mut seen = vec![0.0; from];
+            for at in 0..to {
+                assert_eq!(covered(at, from, to).map(|(_, part)| part).sum::<f64>(), from as f64);
+                covered(at, from, to).for_each(|(old, part)| seen[old] += part);
+            }
+            assert!(seen.iter().all(|&part| part == to as f64), "{from} to {to}: every old pixel counts the same");
+        }
+    }
+
+    #[test]
+    fn the_light_is_kept() {
+        let noise = |at: usize| ((at * 2_654_435_761) % 1000) as f32 / 999.0;
+        let light = |image: &Image| {
+            let linear = linear(image).unwrap();
+            let plane = linear.len() / 4;
+            [0, 1, 2, 3].map(|c| linear[c * plane..][..plane].iter().map(|&v| f64::from(v)).sum::<f64>() / plane as f64)
+        };
+        let pixels: Vec<[f32; 4]> = (0..48 * 48).map(|at| [4, 5, 6, 7].map(|c| noise(c * 7919 + at * 4 + c))).collect();
+        let image = rgba(48, &pixels);
+        let before = light(&image);
+        for size in [47, 32, 24, 17, 5, 2, 1] {
+            let after = light(&image.downscale(size).unwrap());
+            for (a, b) in before.iter().zip(after) {
+                assert!((a - b).abs() < 1e-6, "{size} px: {before:?} became {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_colour_stays_and_the_same_size_is_the_same_picture() {
+        for value in [0.0, 0.03, 0.5, 0.77, 1.0] {
+            let image = grey(48, &[value; 48 * 48]);
+            near(&floats(&image.downscale(32).unwrap()), &[value, value, value, 1.0].repeat(1024), 1e-6);
+        }
+        // Beyond -1..1 too, where a filter would have cut.
+        let odd = Image::new(2, 3, &[-1.5, 3.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]).unwrap();
+        assert_eq!(odd.downscale(2).unwrap(), odd);
+        assert!(odd.downscale(3).is_err());
+        assert!(odd.downscale(0).is_err());
+    }
+
+    #[test]
+    fn srgb_goes_there_and_back() {
+        near(&[to_linear(0.0), to_linear(1.0), to_linear(0.5)], &[0.0, 1.0, 0.214_041], 1e-6);
+        for value in 0..=255 {
+            let value = value as f32 / 255.0;
+            near(&[from_linear(to_linear(value))], &[value], 1e-6);
+        }
+    }
+}
