@@ -37,7 +37,8 @@
  *
  * Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than the first version
  * is refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
- * both sides know. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
+ * both sides know. In an array of structs the first one's struct_size is also how far apart they lie; those that go
+ * in all say the same. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
  *
  * Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
  * unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call
@@ -82,6 +83,13 @@
 
 /// Pixel format: four floats R, G, B, A of 0 to 1 with straight alpha; 1 for RGB models.
 #define DETAILFLOW_RGBA32F 3
+
+/// Mips: each is decoded by the model at the nearest level that is at least as large, and downscaled from there to its
+/// size. A level is decoded once for all that come from it.
+#define DETAILFLOW_MIPS_FROM_LEVELS 0
+
+/// Mips: all are downscaled from the picture of all tokens, which is decoded once.
+#define DETAILFLOW_MIPS_FROM_FINEST 1
 
 /// Scorer: the mean log-probability of a candidate's tokens, how typical the model finds it of its class.
 #define DETAILFLOW_SCORE_LOG_PROBABILITY 1
@@ -197,6 +205,26 @@ typedef struct detailflow_level {
     /// 0.
     uint32_t reserved;
 } detailflow_level;
+
+/// A picture's tokens and its place in an atlas. In an array every one has its struct_size set.
+typedef struct detailflow_sprite {
+    /// sizeof(detailflow_sprite).
+    uint32_t struct_size;
+    /// Left edge in the atlas, in pixels.
+    uint32_t x;
+    /// Upper edge.
+    uint32_t y;
+    /// The level to decode, by its pixels; 0 takes all tokens.
+    uint32_t level;
+    /// Each pixel becomes a square of so many pixels a side, 1 to 64; 0 is 1.
+    uint32_t factor;
+    /// 0.
+    uint32_t reserved;
+    /// A prefix (1 to c tokens, or a multiple of g up to N); with a level, at least its tokens.
+    const uint32_t *tokens;
+    /// How many tokens.
+    size_t count;
+} detailflow_sprite;
 
 /// Where a generation stands.
 typedef struct detailflow_progress {
@@ -415,6 +443,12 @@ void detailflow_model_options_free(struct detailflow_model_options *options);
 /// The file appears whole or not at all.
 detailflow_status detailflow_image_save(const struct detailflow_image *image, const char *path);
 
+/// Writes each pixel of `source` as a square of `factor` pixels a side, 1 to 64: nearest-neighbour upscaling, for pixel
+/// art. `target` has the source's format and is `factor` times as wide and high; their memory must not overlap.
+detailflow_status detailflow_image_upscale(const struct detailflow_image *source,
+                                           uint32_t factor,
+                                           const struct detailflow_image *target);
+
 /// Opens the bundle in the folder `path` and compiles its graphs (one that holds the decoder alone is opened too, and
 /// decodes); loads ONNX Runtime if that has not happened.
 /// `path` NULL is the default bundle: the folder DETAILFLOW_BUNDLE names; otherwise detailflow/ beside this library
@@ -488,6 +522,61 @@ detailflow_status detailflow_model_decode(const struct detailflow_model *model,
                                           size_t count,
                                           uint32_t level,
                                           const struct detailflow_image *target);
+
+/// How many of the first `count` tokens of a picture the level of `level` pixels keeps, into `kept`: the same picture
+/// with less detail, which takes nothing but to leave off the rest.
+///
+/// Errors: INVALID_ARGUMENT when there is no such level (the message lists those that are), the tokens are too few, or
+/// one is not of the codebook.
+detailflow_status detailflow_model_demote(const struct detailflow_model *model,
+                                          const uint32_t *tokens,
+                                          size_t count,
+                                          uint32_t level,
+                                          size_t *kept);
+
+/// The sizes of the usual chain of mips, `size` and down to 1, each half of the one before and rounded down (48, 24,
+/// 12, 6, 3, 1): into `sizes`, which has room for `capacity` (32 are always enough); their number into `count`. `sizes`
+/// NULL with `capacity` 0 only tells the number. Any other sizes are as good for detailflow_model_mips.
+detailflow_status detailflow_mip_sizes(uint32_t size, uint32_t *sizes, size_t capacity, size_t *count);
+
+/// Pictures of several sizes from the `count` tokens of a prefix (1 to c, or a multiple of g up to N), each into the
+/// memory of one of the `target_count` images at `targets` (an array: every one has its struct_size set). Each target
+/// is square, of any size from 1 to what detailflow_model_prefix_size tells, and has a format and stride of its own; in
+/// any order, and several may be of one size. Where their memory overlaps, the later is written over the earlier.
+///
+/// `source` is DETAILFLOW_MIPS_FROM_LEVELS (0) or DETAILFLOW_MIPS_FROM_FINEST. A size that is decoded is what
+/// detailflow_model_decode gives. Others are downscaled: each pixel is the mean of the area that it covers, in linear
+/// light and weighted by alpha, so that nothing darkens and no colour bleeds at the edges.
+///
+/// What is wrong with the tokens or a target is told before the work, and nothing is written.
+detailflow_status detailflow_model_mips(const struct detailflow_model *model,
+                                        const uint32_t *tokens,
+                                        size_t count,
+                                        uint32_t source,
+                                        const struct detailflow_image *targets,
+                                        size_t target_count);
+
+/// Puts the `sprite_count` sprites at `sprites` in rows, the largest first, on a width of `width` pixels, with
+/// `padding` pixels between any two: sets their x and y. Sprites of one size make a grid, in their order. `height` (may
+/// be NULL) takes how high an atlas they need. Fails when one is wider than `width`.
+detailflow_status detailflow_model_lay_out_atlas(const struct detailflow_model *model,
+                                                 struct detailflow_sprite *sprites,
+                                                 size_t sprite_count,
+                                                 uint32_t width,
+                                                 uint32_t padding,
+                                                 uint32_t *height);
+
+/// Decodes the `sprite_count` sprites at `sprites` into their places in `atlas`; every other pixel and the gaps between
+/// rows stay as they are. Sprites of as many tokens are decoded together, which is faster than one by one.
+///
+/// A sprite takes the pixels that it decodes to (detailflow_model_prefix_size, or its level) times its factor. It is
+/// INVALID_ARGUMENT, and nothing is done, when one does not lie within the atlas, or two overlap (the message says
+/// which; to touch is fine). When the work itself fails (FAILED, OUT_OF_MEMORY), some of the sprites are there and
+/// others are not.
+detailflow_status detailflow_model_decode_atlas(const struct detailflow_model *model,
+                                                const struct detailflow_sprite *sprites,
+                                                size_t sprite_count,
+                                                const struct detailflow_image *atlas);
 
 /// A request for one picture of class 0 with seed 0 at the full level, sampled as the model's makers would. Free
 /// with detailflow_request_free.

@@ -39,6 +39,9 @@ programs! {
     draw_plain: "draw" Plain [];
     draw_sanitized: "draw" Sanitized [];
     draw_valgrind: "draw" Valgrind [];
+    detail_plain: "detail" Plain [];
+    detail_sanitized: "detail" Sanitized [];
+    detail_valgrind: "detail" Valgrind ["few"];
     order_plain: "order" Plain [];
     order_sanitized: "order" Sanitized [];
     order_valgrind: "order" Valgrind ["few"];

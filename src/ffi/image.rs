@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use super::call::{Outcome, call, path};
 use super::plain::{Plain, read};
 use super::status::{Failure, detailflow_status};
-use crate::pixels::{Image, Picture, PixelFormat, save};
+use crate::pixels::{Canvas, Image, Picture, PixelFormat, check_rows, save};
 
 /// Pixel format: three bytes R, G, B. An RGBA model's picture is shown over black.
 pub const DETAILFLOW_RGB8: u32 = 1;
@@ -44,7 +44,7 @@ unsafe impl Plain for detailflow_image {
 
 impl detailflow_image {
     pub(super) fn stride_of(&self, format: PixelFormat) -> usize {
-        if self.stride == 0 { self.width as usize * format.bytes() } else { self.stride }
+        if self.stride == 0 { (self.width as usize).saturating_mul(format.bytes()) } else { self.stride }
     }
 
     fn pixel_format(&self) -> Result<PixelFormat, Failure> {
@@ -66,6 +66,12 @@ impl detailflow_image {
             "detailflow_image is {} x {}; the picture is {size} x {size}",
             self.width, self.height
         )))
+    }
+
+    /// The bytes from the first pixel to the end of the last, which lie within the capacity.
+    fn length(&self, format: PixelFormat) -> Result<usize, Failure> {
+        let row = (self.width as usize).saturating_mul(format.bytes());
+        Ok(check_rows(row, self.height as usize, self.stride_of(format), self.capacity)?)
     }
 
     fn check_pixels(&self) -> Result<PixelFormat, Failure> {
@@ -102,6 +108,18 @@ pub(super) unsafe fn picture_of(image: *const detailflow_image) -> Result<Pictur
     Ok(Picture::from_pixels(format, image.width, image.height, pixels, image.stride_of(format))?)
 }
 
+/// The memory that a picture goes into: every mistake in it is told here.
+///
+/// # Safety
+/// `pixels` may be written for `capacity` bytes as long as `'a`, and is not looked at by another way meanwhile.
+pub(super) unsafe fn canvas<'a>(image: &detailflow_image) -> Result<Canvas<'a>, Failure> {
+    let format = image.check_pixels()?;
+    let length = image.length(format)?;
+    // SAFETY: as the caller promises, and the length is within the capacity.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(image.pixels.cast(), length) };
+    Ok(Canvas::new(format, image.width, image.height, bytes, image.stride_of(format))?)
+}
+
 /// Writes a picture where the caller wants it.
 ///
 /// # Safety
@@ -127,5 +145,36 @@ pub unsafe extern "C" fn detailflow_image_save(
         // SAFETY: the contract of the header.
         let (format, bytes) = unsafe { image_pixels(&image) }?;
         Ok(save(&path, image.width, image.height, format, bytes, image.stride_of(format))?)
+    })
+}
+
+/// Writes each pixel of `source` as a square of `factor` pixels a side, 1 to 64: nearest-neighbour upscaling, for pixel
+/// art. `target` has the source's format and is `factor` times as wide and high; their memory must not overlap.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_image_upscale(
+    source: *const detailflow_image,
+    factor: u32,
+    target: *const detailflow_image,
+) -> detailflow_status {
+    call(|| {
+        // SAFETY: the contract of the header.
+        let (source, target) = unsafe { (read(source)?, read(target)?) };
+        let (format, other) = (source.check_pixels()?, target.check_pixels()?);
+        if format != other {
+            return Err(Failure::invalid(format!(
+                "detailflow_image.format of the source is {}, of the target {}: they must be the same",
+                source.format, target.format
+            )));
+        }
+        let (length, room) = (source.length(format)?, target.length(format)?);
+        let (from, to) = (source.pixels as usize, target.pixels as usize);
+        if from < to.saturating_add(room) && to < from.saturating_add(length) {
+            return Err(Failure::invalid("the memory of the source and of the target overlap"));
+        }
+        // SAFETY: the contract of the header; the length is within the capacity, and apart from the target.
+        let pixels = unsafe { std::slice::from_raw_parts(source.pixels.cast::<u8>(), length) };
+        // SAFETY: the contract of the header.
+        let mut canvas = unsafe { canvas(&target) }?;
+        Ok(canvas.upscale(source.width, source.height, pixels, source.stride_of(format), factor)?)
     })
 }

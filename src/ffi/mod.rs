@@ -38,7 +38,8 @@
 //!
 //! Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than the first version
 //! is refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
-//! both sides know. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
+//! both sides know. In an array of structs the first one's struct_size is also how far apart they lie; those that go
+//! in all say the same. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
 //!
 //! Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
 //! unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call
@@ -57,6 +58,7 @@
 mod best;
 mod call;
 mod cost;
+mod detail;
 mod generation;
 mod image;
 mod log;
@@ -69,6 +71,7 @@ mod vary;
 
 pub use best::*;
 pub use cost::*;
+pub use detail::*;
 pub use generation::*;
 pub use image::*;
 pub use log::*;

@@ -2,7 +2,9 @@
 
 use std::ffi::{CString, c_char};
 
-use super::call::{Message, call, call_on, copy_message, free, into_handle, object, output, path, put_tokens, text};
+use super::call::{
+    Message, array, call, call_on, copy_message, free, into_handle, object, output, path, put_tokens, text,
+};
 use super::image::{detailflow_image, image_pixels, write_image};
 use super::options::detailflow_model_options;
 use super::plain::{Plain, read, write};
@@ -366,18 +368,8 @@ pub unsafe extern "C" fn detailflow_model_decode(
     target: *const detailflow_image,
 ) -> detailflow_status {
     with(model, |this, bundle| {
-        if tokens.is_null() {
-            return Err(Failure::invalid("tokens is NULL"));
-        }
-        if count == 0 || count > bundle.tokens() {
-            return Err(Failure::invalid(format!(
-                "{count} tokens are not a prefix of {}: it has {}",
-                bundle.name(),
-                bundle.tokens()
-            )));
-        }
-        // SAFETY: the contract of the header; count is at most N. Copied because C does not promise alignment.
-        let tokens: Vec<u32> = (0..count).map(|at| unsafe { tokens.add(at).read_unaligned() }).collect();
+        // SAFETY: the contract of the header.
+        let tokens = unsafe { get_tokens(tokens, count, bundle) }?;
         // Wrong sizes are told before the work, not after.
         let size = if level == 0 {
             bundle.ladder().prefix(count).map(|prefix| prefix.size)
@@ -393,6 +385,22 @@ pub unsafe extern "C" fn detailflow_model_decode(
         // SAFETY: the contract of the header.
         unsafe { write_image(&image, &target) }
     })
+}
+
+/// Tokens of the caller's, 1 to as many as a picture of `bundle` has.
+///
+/// # Safety
+/// `tokens` is NULL or may be read for `count` tokens.
+pub(super) unsafe fn get_tokens(tokens: *const u32, count: usize, bundle: &Bundle) -> Result<Vec<u32>, Failure> {
+    if count == 0 || count > bundle.tokens() {
+        return Err(Failure::invalid(format!(
+            "{count} tokens are not a prefix of {}: it has {}",
+            bundle.name(),
+            bundle.tokens()
+        )));
+    }
+    // SAFETY: as the caller promises.
+    unsafe { array(tokens, count, "tokens") }
 }
 
 /// # Safety
@@ -417,7 +425,7 @@ unsafe fn encode(
 }
 
 /// Runs `body` with the model; keeps the message with the handle.
-fn with(
+pub(super) fn with(
     model: *const detailflow_model,
     body: impl FnOnce(&detailflow_model, &Bundle) -> super::call::Outcome,
 ) -> detailflow_status {

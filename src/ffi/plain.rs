@@ -3,6 +3,7 @@
 use std::mem::size_of;
 
 use super::status::Failure;
+use crate::memory;
 
 /// A struct that begins with a `u32` called struct_size, is `#[repr(C)]`, and may have any bytes.
 ///
@@ -68,6 +69,38 @@ pub(super) unsafe fn read<T: Plain>(source: *const T) -> Result<T, Failure> {
         std::ptr::copy_nonoverlapping(source.cast::<u8>(), (&raw mut value).cast(), ours);
         Ok(value)
     }
+}
+
+/// Reads an array of structs of the caller's. They lie as far apart as the first one's struct_size says, which is what
+/// sizeof was where the array was made; all must say the same.
+///
+/// # Safety
+/// `first` is NULL or points to `count` structs of as many bytes as the first one's struct_size says.
+pub(super) unsafe fn read_all<T: Plain>(first: *const T, count: usize) -> Result<Vec<T>, Failure> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: as the caller promises: there is at least one.
+    let size = unsafe { size_of_theirs(first) }?;
+    if count > isize::MAX as usize / size {
+        return Err(Failure::invalid(format!("{count} {} are more than an address space", T::NAME)));
+    }
+    let mut all = memory::reserve(T::NAME, count)?;
+    for at in 0..count {
+        // SAFETY: as the caller promises, and at * size is within an address space.
+        let one = unsafe { first.byte_add(at * size) };
+        // SAFETY: the first four bytes are there.
+        let theirs = unsafe { one.cast::<u32>().read_unaligned() };
+        if theirs as usize != size {
+            return Err(Failure::invalid(format!(
+                "{0}[{at}].struct_size is {theirs}, that of the first is {size}: in an array all are sizeof({0})",
+                T::NAME
+            )));
+        }
+        // SAFETY: as the caller promises.
+        all.push(unsafe { read(one) }?);
+    }
+    Ok(all)
 }
 
 /// Fills a struct of the caller's, as much as both sides know; its struct_size stays as it is.

@@ -32,6 +32,9 @@ PIN(DETAILFLOW_RGB8, 1);
 PIN(DETAILFLOW_RGBA8, 2);
 PIN(DETAILFLOW_RGBA32F, 3);
 
+PIN(DETAILFLOW_MIPS_FROM_LEVELS, 0);
+PIN(DETAILFLOW_MIPS_FROM_FINEST, 1);
+
 SIZE(detailflow_status, 4);
 
 #if UINTPTR_MAX == UINT64_MAX
@@ -44,6 +47,16 @@ PLACE(detailflow_image, height, 12);
 PLACE(detailflow_image, stride, 16);
 PLACE(detailflow_image, pixels, 24);
 PLACE(detailflow_image, capacity, 32);
+
+SIZE(detailflow_sprite, 40);
+PLACE(detailflow_sprite, struct_size, 0);
+PLACE(detailflow_sprite, x, 4);
+PLACE(detailflow_sprite, y, 8);
+PLACE(detailflow_sprite, level, 12);
+PLACE(detailflow_sprite, factor, 16);
+PLACE(detailflow_sprite, reserved, 20);
+PLACE(detailflow_sprite, tokens, 24);
+PLACE(detailflow_sprite, count, 32);
 
 SIZE(detailflow_model_info, 120);
 PLACE(detailflow_model_info, struct_size, 0);

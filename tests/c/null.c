@@ -22,7 +22,8 @@ static void without_a_model(void)
     detailflow_model_info info;
     detailflow_level level;
     detailflow_progress progress;
-    detailflow_image image;
+    detailflow_image image, nowhere;
+    detailflow_sprite sprite;
     const char *name = "name";
     uint32_t number = 77;
     uint32_t tokens[1] = {77};
@@ -40,6 +41,10 @@ static void without_a_model(void)
     progress.struct_size = sizeof progress;
     progress.size = 77;
     image = check_image(DETAILFLOW_RGBA8, 1, pixel, sizeof pixel);
+    memset(&sprite, 0, sizeof sprite);
+    sprite.struct_size = sizeof sprite;
+    sprite.tokens = tokens;
+    sprite.count = 1;
 
     /* Without a handle there is nothing to free, and no message. */
     detailflow_runtime_options_free(NULL);
@@ -89,6 +94,13 @@ static void without_a_model(void)
     NAMES(detailflow_model_encode_file(NULL, "x.png", tokens, 1, &count), "model");
     NAMES(detailflow_model_decode(NULL, tokens, 1, 0, &image), "model");
 
+    NAMES(detailflow_model_demote(NULL, tokens, 1, 8, &count), "model");
+    NAMES(detailflow_model_mips(NULL, tokens, 1, 0, &image, 1), "model");
+    NAMES(detailflow_model_lay_out_atlas(NULL, &sprite, 1, 9, 0, &number), "model");
+    NAMES(detailflow_model_decode_atlas(NULL, &sprite, 1, &image), "model");
+    NAMES(detailflow_mip_sizes(4, tokens, 1, NULL), "count");
+    NAMES(detailflow_mip_sizes(4, NULL, 1, &count), "sizes");
+
     NAMES(detailflow_request_new(NULL, &request), "model");
     NAMES(detailflow_request_set_count(NULL, 1), "request");
     NAMES(detailflow_request_set_class(NULL, 0), "request");
@@ -114,6 +126,12 @@ static void without_a_model(void)
 
     NAMES(detailflow_image_save(NULL, "x.png"), "image");
     NAMES(detailflow_image_save(&image, NULL), "path");
+    NAMES(detailflow_image_upscale(NULL, 1, &image), "image");
+    NAMES(detailflow_image_upscale(&image, 1, NULL), "image");
+    nowhere = image;
+    nowhere.pixels = NULL;
+    NAMES(detailflow_image_upscale(&nowhere, 1, &image), "pixels");
+    NAMES(detailflow_image_upscale(&image, 1, &nowhere), "pixels");
     image.pixels = NULL;
     NAMES(detailflow_image_save(&image, "x.png"), "pixels");
 
@@ -134,6 +152,7 @@ static void with_a_model(detailflow_model *model)
     detailflow_request *request = NULL;
     detailflow_generation *generation = NULL;
     detailflow_image image;
+    detailflow_sprite sprite;
     uint32_t number = 77;
     uint32_t token[1] = {0};
     size_t count = 77;
@@ -162,6 +181,23 @@ static void with_a_model(detailflow_model *model)
     image = check_image(DETAILFLOW_RGBA8, number, NULL, (size_t)4 * number * number);
     NAMES(detailflow_model_decode(model, token, 1, 0, &image), "pixels");
     NAMES(detailflow_model_encode(model, &image, token, 1, &count), "pixels");
+
+    NAMES(detailflow_model_demote(model, NULL, 1, number, &count), "tokens");
+    NAMES(detailflow_model_demote(model, token, 1, number, NULL), "kept");
+    NAMES(detailflow_model_mips(model, NULL, 1, 0, &image, 1), "tokens");
+    NAMES(detailflow_model_mips(model, token, 1, 0, NULL, 1), "image");
+    NAMES(detailflow_model_mips(model, token, 1, 0, &image, 1), "pixels");
+    memset(&sprite, 0, sizeof sprite);
+    sprite.struct_size = sizeof sprite;
+    sprite.count = 1;
+    NAMES(detailflow_model_lay_out_atlas(model, NULL, 1, 99, 0, NULL), "sprite");
+    NAMES(detailflow_model_lay_out_atlas(model, &sprite, 1, 99, 0, NULL), "tokens");
+    NAMES(detailflow_model_decode_atlas(model, NULL, 1, &image), "sprite");
+    NAMES(detailflow_model_decode_atlas(model, &sprite, 1, &image), "tokens");
+    sprite.tokens = token;
+    NAMES(detailflow_model_decode_atlas(model, &sprite, 1, &image), "pixels");
+    NAMES(detailflow_model_decode_atlas(model, &sprite, 1, NULL), "image");
+    CHECK(sprite.x == 0 && sprite.y == 0);
 
     NAMES(detailflow_request_new(model, NULL), "request");
     OK(detailflow_request_new(model, &request));
