@@ -28,12 +28,13 @@
 //! - `rows`: which rows a step feeds; pictures that began alike share theirs until they part.
 //! - `generation`: one request on its way; the only loop: step, advance, fork, keep, log-probabilities.
 //! - `cancel`: a flag that decides and an interrupt that hurries.
-//! - `score`, `best`, `vary`: how likely given tokens are; the best of many; variations of what is there.
+//! - `score`, `best`, `vary`, `repair`: how likely given tokens are; the best of many; variations of what is there; the
+//!   rest of a damaged token file.
 //! - `pace`, `calibration`, `cost`: how long steps take here, measured and kept; what a request costs before it is made.
 //! - `tokenizer`: pictures to tokens and back.
 //! - `detail`: levels of detail for engines: mips, sprites in an atlas, a finer picture made coarser.
 //! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, larger and smaller, and picture files.
-//! - [`tokens`]: token files.
+//! - [`tokens`]: token files: one sequence, many in a pack, JSON.
 //! - `error`, `files`, `memory`, `sync`, [`log`]: one error for all, files that appear whole, memory that can be
 //!   refused, what threads meet at, messages for whoever embeds us.
 //! - [`ffi`]: the C contract, and with `runtime::sys` the only unsafe code.
@@ -54,6 +55,7 @@ mod model;
 mod pace;
 pub mod pixels;
 pub mod plan;
+mod repair;
 mod request;
 mod rows;
 mod runtime;
@@ -74,6 +76,7 @@ pub use generation::{Cancel, Generation, Memory, Progress};
 pub use model::{Model, ModelOptions, default_bundle};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};
+pub use repair::repair;
 pub use request::{ImageRequest, Request};
 pub use runtime::{Device, Library, init, library};
 pub use sample::{Sampling, SamplingCurves};

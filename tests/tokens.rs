@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use detailflow::tokens::{
     Damage, Dft, Found, Geometry, Pack, PackWriter, ReadAt, Salvage, TokenFile, TokenImage, TokenizerId, salvage,
 };
-use detailflow::{Bundle, Error};
+use detailflow::{Bundle, Error, Generation, Guidance, Request, Sampling, repair};
 
 const HEADER: usize = 32;
 
@@ -705,4 +705,272 @@ fn json_stays_what_it_was() {
     let read = TokenFile::open(&path).unwrap();
     read.check_bundle(&bundle).unwrap();
     assert_eq!(read.images, [image]);
+}
+
+// --- What was lost is drawn again ---
+
+#[test]
+fn a_repaired_file_is_what_it_was() {
+    for (precision, form) in [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha")] {
+        let model = common::open(&common::small(), precision, form);
+        let bundle = model.bundle();
+        let mut request = Request::new(&model);
+        request.set_guidance(Guidance::constant(2.0)).unwrap();
+        request.set_sampling(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }).unwrap();
+        let mut drawn = Generation::new(request.clone().set_class(1).unwrap().set_seed(77)).unwrap();
+        drawn.finish().unwrap();
+        let dft = Dft::new(bundle, Some(1), Some(77), drawn.tokens(0).unwrap().to_vec()).unwrap();
+        let bytes = dft.encode().unwrap();
+        for cut in (HEADER..bytes.len()).step_by(3) {
+            let (left, soundness) = Dft::decode(&bytes[..cut]).unwrap();
+            assert_eq!(repair(&request, &left, soundness.promised).unwrap(), dft, "{precision} {form}, cut at {cut}");
+        }
+
+        // Another seed keeps what is sound and draws another rest; a file that says neither takes the request's.
+        let (left, _) = Dft::decode(&bytes[..bytes.len() - 5]).unwrap();
+        let other = repair(&request, &Dft { seed: Some(78), ..left.clone() }, 16).unwrap();
+        assert!(other.tokens.starts_with(&left.tokens) && other.tokens != dft.tokens && other.seed == Some(78));
+        request.set_class(1).unwrap().set_seed(77);
+        let unsaid = Dft { class: None, seed: None, ..left.clone() };
+        assert_eq!(repair(&request, &unsaid, 16).unwrap(), dft);
+
+        // Any prefix may be asked for: one within the causal part, one that is there already.
+        let nothing = Dft { tokens: vec![], ..dft.clone() };
+        for count in (1..=16).filter(|&count| dft.geometry.is_prefix(count)) {
+            assert_eq!(repair(&request, &nothing, count).unwrap().tokens, dft.tokens[..count]);
+            assert_eq!(repair(&request, &dft, count).unwrap().tokens, dft.tokens[..count]);
+        }
+        assert!(repair(&request, &left, 0).is_err() && repair(&request, &left, 17).is_err());
+        let foreign = Dft { tokenizer: TokenizerId([1; 8]), ..left };
+        assert!(repair(&request, &foreign, 16).unwrap_err().to_string().contains("0101010101010101"));
+    }
+}
+
+/// `dflow` with token files.
+#[cfg(feature = "cli")]
+mod command {
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    use super::*;
+
+    fn dflow(folder: &Path, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
+        command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).current_dir(folder).output().unwrap()
+    }
+
+    fn ok(folder: &Path, arguments: &[&str]) -> String {
+        let output = dflow(folder, arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && errors.is_empty(), "dflow {arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Ends with `code`, says each of `words` on stderr, and what on stdout is given back.
+    fn says(folder: &Path, code: i32, words: &[&str], arguments: &[&str]) -> String {
+        let output = dflow(folder, arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "dflow {arguments:?}: {errors}");
+        for word in words {
+            assert!(errors.contains(word), "dflow {arguments:?}: \"{errors}\" does not say {word}");
+        }
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names.into_iter().map(|name| name.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn every_kind_of_file_is_written_and_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, at) = (folder.path(), |name: &str| folder.path().join(name));
+        for ending in ["json", "dft", "dftpack"] {
+            let tokens = format!("t.{ending}");
+            let said = ok(folder, &["generate", "1", "--seed", "3", "-o", "a.png", "--tokens-out", &tokens]);
+            assert_eq!(said, format!("a.png\n{tokens}\n"));
+            // By content: another name is as good.
+            std::fs::rename(at(&tokens), at("tokens")).unwrap();
+            ok(folder, &["decode", "tokens", "-o", "b.png"]);
+            assert_eq!(std::fs::read(at("a.png")).unwrap(), std::fs::read(at("b.png")).unwrap(), "{ending}");
+            ok(folder, &["decode", "tokens", "--level", "16", "-o", "c.png"]);
+            assert_eq!(image::image_dimensions(at("c.png")).unwrap(), (16, 16));
+            ok(folder, &["encode", "a.png", "-o", &tokens]);
+            ok(folder, &["decode", &tokens, "-o", "{class}-{seed}.png"]);
+            assert!(at("picture-none.png").is_file());
+        }
+        let bundle = Bundle::open(common::small()).unwrap();
+        ok(folder, &["generate", "1", "--seed", "3", "--level", "16", "-o", "a.png", "--tokens-out", "t.dft"]);
+        let (dft, soundness) = Dft::open(at("t.dft")).unwrap();
+        assert_eq!((dft.class, dft.seed, soundness.promised), (Some(1), Some(3), dft.tokens.len()));
+        assert_eq!(Geometry::of(&bundle), dft.geometry);
+        ok(folder, &["decode", "t.dft", "-o", "{class}_{seed}.png"]);
+        assert!(at(&format!("{}_3.png", bundle.classes()[1])).is_file());
+
+        // Several in a pack, by name or number; not in a .dft, and that is said before the work.
+        ok(folder, &["generate", "all", "--count", "2", "-o", "s.png", "--tokens-out", "all.dftpack"]);
+        let pack = Pack::open(at("all.dftpack")).unwrap();
+        assert_eq!(pack.len() as usize, 2 * bundle.classes().len());
+        let name = format!("{}-1", bundle.classes()[2]);
+        let number = pack.find(&name).unwrap().unwrap();
+        ok(folder, &["decode", "all.dftpack", "--entry", &name, "-o", "one.png"]);
+        ok(folder, &["decode", "all.dftpack", "--entry", &number.to_string(), "-o", "two.png"]);
+        ok(folder, &["decode", "all.dftpack", "-o", "{index}.png"]);
+        let bytes = |name: &str| std::fs::read(at(name)).unwrap();
+        assert_eq!(bytes("one.png"), bytes("two.png"));
+        assert_eq!(bytes("one.png"), bytes(&format!("{number}.png")));
+        says(folder, 2, &["no entry \"soup\""], &["decode", "all.dftpack", "--entry", "soup", "-o", "x.png"]);
+        says(folder, 2, &["no entry \"9999\""], &["decode", "all.dftpack", "--entry", "9999", "-o", "x.png"]);
+        says(
+            folder,
+            2,
+            &["x.dft holds one picture", "there are 2"],
+            &["generate", "0", "--count", "2", "--tokens-out", "x.dft"],
+        );
+        assert!(!at("x.dft").exists() && !at("x.png").exists());
+    }
+
+    #[test]
+    fn damaged_files_show_their_sound_prefix_and_are_repaired() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, at) = (folder.path(), |name: &str| folder.path().join(name));
+        ok(folder, &["generate", "2", "--seed", "8", "-o", "a.png", "--tokens-out", "t.dft"]);
+        let bytes = std::fs::read(at("t.dft")).unwrap();
+        let (dft, _) = Dft::decode(&bytes).unwrap();
+        let end = ends(&dft)[1];
+        std::fs::write(at("cut.dft"), &bytes[..end + 1]).unwrap();
+        let words = ["cut.dft", "cut off after", "the first 8 of 16 tokens are sound"];
+        let said = says(folder, 1, &words, &["decode", "cut.dft", "-o", "b.png"]);
+        assert_eq!(said, "b.png\n", "and the picture is there");
+        let sound = Dft { tokens: dft.tokens[..8].to_vec(), ..dft.clone() };
+        sound.save(at("sound.dft")).unwrap();
+        ok(folder, &["decode", "sound.dft", "-o", "c.png"]);
+        assert_eq!(std::fs::read(at("b.png")).unwrap(), std::fs::read(at("c.png")).unwrap());
+
+        // Its own seed gives what it was, another keeps what is sound; a sound file is copied.
+        let read = |name: &str| Dft::open(at(name)).unwrap().0;
+        assert_eq!(ok(folder, &["repair", "cut.dft", "-o", "whole.dft"]), "whole.dft\n");
+        assert_eq!(std::fs::read(at("whole.dft")).unwrap(), bytes);
+        ok(folder, &["repair", "cut.dft", "--seed", "9", "-o", "other.dft"]);
+        assert!(read("other.dft").tokens.starts_with(&sound.tokens) && read("other.dft").seed == Some(9));
+        assert_ne!(read("other.dft").tokens, dft.tokens);
+        ok(folder, &["repair", "t.dft", "-o", "same.dft"]);
+        assert_eq!(std::fs::read(at("same.dft")).unwrap(), bytes);
+        ok(folder, &["repair", "sound.dft", "--level", "32", "-o", "on.dft"]);
+        assert_eq!(read("on.dft"), dft);
+        says(folder, 2, &["levels are"], &["repair", "cut.dft", "--level", "7", "-o", "x.dft"]);
+        Dft { class: None, ..sound }.save(at("unsaid.dft")).unwrap();
+        let unsaid = std::fs::read(at("unsaid.dft")).unwrap();
+        std::fs::write(at("unsaid.dft"), &unsaid[..unsaid.len() - 1]).unwrap();
+        says(folder, 2, &["unsaid.dft", "--class"], &["repair", "unsaid.dft", "-o", "x.dft"]);
+        ok(folder, &["repair", "unsaid.dft", "--class", "2", "-o", "said.dft"]);
+        assert_eq!(read("said.dft").tokens, dft.tokens[..8]);
+
+        // Nothing that is sound, and nothing that belongs here.
+        std::fs::write(at("none.dft"), &bytes[..HEADER]).unwrap();
+        says(folder, 1, &["none of 16 tokens is sound"], &["decode", "none.dft", "-o", "x.png"]);
+        ok(folder, &["repair", "none.dft", "-o", "again.dft"]);
+        assert_eq!(read("again.dft"), dft);
+        for (size, word) in [(31, "cut off within the header"), (2, "not a token file"), (0, "not a token file")] {
+            std::fs::write(at("none.dft"), &bytes[..size]).unwrap();
+            says(folder, 1, &["none.dft", word], &["decode", "none.dft", "-o", "x.png"]);
+            says(folder, 1, &["none.dft", word], &["repair", "none.dft", "-o", "x.dft"]);
+        }
+        Dft { tokenizer: TokenizerId([0xab; 8]), ..dft }.save(at("foreign.dft")).unwrap();
+        let id = Bundle::open(common::small()).unwrap().tokenizer_id().to_owned();
+        says(folder, 1, &["abababababababab", &id, "--force"], &["decode", "foreign.dft", "-o", "x.png"]);
+        says(folder, 1, &["abababababababab", &id], &["repair", "foreign.dft", "-o", "x.dft"]);
+        assert!(!at("x.png").exists() && !at("x.dft").exists());
+        ok(folder, &["decode", "foreign.dft", "--force", "-o", "x.png"]);
+    }
+
+    #[test]
+    fn packs_are_made_listed_and_taken_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, at) = (folder.path(), |name: &str| folder.path().join(name));
+        std::fs::create_dir(at("in")).unwrap();
+        ok(folder, &["generate", "0", "-o", "0.png", "--tokens-out", "in/a.dft"]);
+        ok(folder, &["generate", "1", "-o", "0.png", "--tokens-out", "in/b.dft"]);
+        ok(folder, &["generate", "all", "-o", "0.png", "--tokens-out", "all.json"]);
+        ok(folder, &["encode", "0.png", "-o", "c.json"]);
+        assert_eq!(ok(folder, &["pack", "in/a.dft", "in/b.dft", "c.json", "-o", "one.dftpack"]), "one.dftpack\n");
+        ok(folder, &["pack", "one.dftpack", "all.json", "-o", "two.dftpack"]);
+        let bundle = Bundle::open(common::small()).unwrap();
+        let id = bundle.tokenizer_id();
+        let list = ok(folder, &["unpack", "two.dftpack", "--list"]);
+        let lines: Vec<&str> = list.lines().collect();
+        assert_eq!(lines.len(), 3 + bundle.classes().len());
+        assert_eq!(lines[0], format!("0\ta\t16/16\t0\t0\t{id}"));
+        assert_eq!(lines[2], format!("2\tc\t16/16\t-\t-\t{id}"));
+        assert_eq!(lines[3], format!("3\t{}-0\t16/16\t0\t0\t{id}", bundle.classes()[0]));
+
+        let said = ok(folder, &["unpack", "one.dftpack"]);
+        assert_eq!(said, "one/a.dft\none/b.dft\none/c.dft\n");
+        for name in ["a", "b"] {
+            let read = |folder: &str| std::fs::read(at(&format!("{folder}/{name}.dft"))).unwrap();
+            assert_eq!(read("in"), read("one"));
+        }
+        ok(folder, &["pack", "in/a.dft", "--paths", "-o", "paths.dftpack"]);
+        assert_eq!(Pack::open(at("paths.dftpack")).unwrap().name(0).unwrap().unwrap(), "in/a");
+
+        // Names that are no files' names, and two that would be one file.
+        let dft = Dft::open(at("in/a.dft")).unwrap().0;
+        let mut pack = PackWriter::create(at("odd.dftpack")).unwrap();
+        for name in [Some("../../x"), Some(".._.._x"), Some("A"), Some("a"), Some("a.4"), None, Some(&*"n".repeat(255))]
+        {
+            pack.add(name, &dft).unwrap();
+        }
+        pack.finish().unwrap();
+        ok(folder, &["unpack", "odd.dftpack", "-o", "deep/out"]);
+        let expected = [".._.._x.1.dft", ".._.._x.dft", "5.dft", "6.dft", "A.dft", "a.3.dft", "a.4.dft"];
+        assert_eq!(names(&at("deep/out")), expected);
+
+        // What does not go in.
+        std::fs::write(at("cut.dft"), &dft.encode().unwrap()[..40]).unwrap();
+        says(folder, 1, &["cut.dft", "repair or decode it first"], &["pack", "in/a.dft", "cut.dft", "-o", "x.dftpack"]);
+        says(
+            folder,
+            1,
+            &["one/a.dft", "\"a\" is entry 0's already"],
+            &["pack", "in/a.dft", "one/a.dft", "-o", "x.dftpack"],
+        );
+        says(folder, 1, &["not found", "absent.dft"], &["pack", "absent.dft", "-o", "x.dftpack"]);
+        says(folder, 1, &["not a pack"], &["unpack", "in/a.dft", "-o", "x.dftpack"]);
+        std::fs::copy(at("one.dftpack"), at("bare")).unwrap();
+        says(folder, 2, &["-o"], &["unpack", "bare"]);
+        assert!(!at("x.dftpack").exists());
+    }
+
+    #[test]
+    fn damaged_packs_give_what_is_sound() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, at) = (folder.path(), |name: &str| folder.path().join(name));
+        ok(folder, &["generate", "0", "--count", "3", "-o", "0.png", "--tokens-out", "p.dftpack"]);
+        let bytes = std::fs::read(at("p.dftpack")).unwrap();
+        let found = salvaged(&bytes);
+        let class = Bundle::open(common::small()).unwrap().classes()[0].clone();
+
+        // A group of the first, the head of the second.
+        let mut damaged = bytes.clone();
+        damaged[found[1].at as usize - 1] ^= 1;
+        damaged[found[1].at as usize + 5] ^= 1;
+        std::fs::write(at("p.dftpack"), &damaged).unwrap();
+        let words = ["entry 0: damaged in group 3", "the first 12 of 16", "the head of entry 1 is damaged"];
+        let said = says(folder, 1, &words, &["unpack", "p.dftpack", "-o", "out"]);
+        assert_eq!(said, format!("out/{class}-0.dft\nout/{class}-2.dft\n"));
+        assert_eq!(says(folder, 1, &words, &["unpack", "p.dftpack", "--list"]).lines().count(), 2);
+        says(folder, 1, &words, &["decode", "p.dftpack", "-o", "{class}-{seed}.png"]);
+        assert!(at(&format!("{class}-0.png")).is_file() && at(&format!("{class}-2.png")).is_file());
+
+        // Cut within the last.
+        let end = found[2].at as usize + 16 + format!("{class}-2").len() + found[2].dft.encode().unwrap().len();
+        std::fs::write(at("p.dftpack"), &damaged[..end - 3]).unwrap();
+        says(folder, 1, &["p.dftpack", "cut or damaged", "salvage"], &["unpack", "p.dftpack", "-o", "none"]);
+        assert!(!at("none").exists());
+        let said = says(folder, 1, &["entry 2: cut off"], &["unpack", "p.dftpack", "--salvage", "-o", "left"]);
+        assert_eq!(said, format!("left/{class}-0.dft\nleft/lost-1.dft\nleft/{class}-2.dft\n"));
+        assert_eq!(Dft::open(at("left/lost-1.dft")).unwrap().0, found[1].dft);
+    }
 }

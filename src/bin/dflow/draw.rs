@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use detailflow::tokens::{TokenFile, TokenImage};
+use detailflow::tokens::TokenImage;
 use detailflow::{BestOf, Error, Generation, ImageRequest, Model, Progress, Request, Round, Scorer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{Output, check_folder};
+use crate::source::{Kind, check_target, save};
 use crate::{Failure, interrupt, say};
 
 /// Pictures drawn together: enough to use the cores, few enough that memory stays bounded however many are asked
@@ -21,7 +22,8 @@ pub struct OutputArgs {
     /// or {index}; with {level} one for each level as it is reached
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write the tokens to this file as JSON
+    /// Write the tokens to this file: .dft (one picture), .dftpack (entries called class-seed), or any other ending for
+    /// JSON
     #[arg(long, value_name = "FILE")]
     tokens_out: Option<PathBuf>,
     /// Tell the mean log-probability of each picture's tokens
@@ -70,6 +72,7 @@ impl<'a> Drawing<'a> {
             Output::plan(args.output.as_deref(), labels.collect(), &levels.map(|l| l.size).collect::<Vec<_>>())?;
         if let Some(path) = &args.tokens_out {
             check_folder(path)?;
+            check_target(path, bundle, pictures.len())?;
             if output.paths().contains(path) {
                 let text = format!("{} cannot be both the picture and the tokens", path.display());
                 return Err(Failure::Usage(Error::Invalid(text)));
@@ -221,8 +224,10 @@ impl<'a> Drawing<'a> {
     fn write(&mut self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
         let mut written = self.output.finish()?;
-        if let Some(path) = &self.args.tokens_out {
-            TokenFile::new(self.model.bundle(), std::mem::take(&mut self.tokens)).save(path)?;
+        // A file of one picture, where there is none yet, is not written.
+        let none = |path: &PathBuf| Kind::of(path) == Kind::Dft && self.tokens.is_empty();
+        if let Some(path) = self.args.tokens_out.as_ref().filter(|path| !none(path)) {
+            save(path, self.model.bundle(), std::mem::take(&mut self.tokens), None)?;
             written.push(path.clone());
         }
         for path in written {

@@ -7,9 +7,11 @@ mod generate;
 mod info;
 mod interrupt;
 mod output;
+mod pack;
 mod score;
 mod settings;
 mod sheet;
+mod source;
 mod tokens;
 mod vary;
 
@@ -47,6 +49,12 @@ enum Command {
     Encode(tokens::EncodeArgs),
     /// Turn tokens into pictures
     Decode(tokens::DecodeArgs),
+    /// Draw again what a damaged .dft lost
+    Repair(tokens::RepairArgs),
+    /// Put many token files into one
+    Pack(pack::PackArgs),
+    /// Take token files out of a pack, or list it
+    Unpack(pack::UnpackArgs),
     /// How likely the tokens of a file are for a class, or for each
     Score(score::ScoreArgs),
     /// What a request takes: steps, work, memory, time
@@ -134,6 +142,9 @@ fn main() -> ExitCode {
         Command::Redetail(args) => vary::redetail(&args),
         Command::Encode(args) => tokens::encode(&args),
         Command::Decode(args) => tokens::decode(&args),
+        Command::Repair(args) => tokens::repair(&args),
+        Command::Pack(args) => pack::pack(&args),
+        Command::Unpack(args) => pack::unpack(&args),
         Command::Score(args) => score::run(&args),
         Command::Cost(args) => cost::cost(&args),
         Command::Calibrate(args) => cost::calibrate(&args),

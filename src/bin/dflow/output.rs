@@ -146,9 +146,12 @@ pub fn check_folder(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// A name that is a file's: a class named "lamp/torch" must not name a folder.
+pub fn safe(name: &str) -> String {
+    name.replace(|c: char| c.is_control() || "/\\:*?\"<>|".contains(c), "_")
+}
+
 fn fill(pattern: &str, index: usize, (class, seed): &Label, size: u32) -> PathBuf {
-    // A class named "lamp/torch" must not name a folder.
-    let safe = |name: &str| name.replace(['/', '\\', ':', '*', '?', '"', '<', '>', '|', '\0'], "_");
     let values = [
         class.as_deref().map_or("picture".to_owned(), safe),
         seed.map_or("none".to_owned(), |seed| seed.to_string()),

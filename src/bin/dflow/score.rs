@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use detailflow::Error;
-use detailflow::tokens::TokenFile;
 use serde_json::json;
 
 use crate::generate::classes;
+use crate::source::Source;
 use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct ScoreArgs {
-    /// The token file, as generate --tokens-out and encode write it
+    /// The token file: .dft, .dftpack or JSON
     tokens: PathBuf,
     /// The class to score for, `all` is every class; without it the one that the file names
     #[arg(long, value_name = "C")]
@@ -25,14 +25,14 @@ pub struct ScoreArgs {
 }
 
 pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
-    let file = TokenFile::open(&args.tokens)?;
+    let source = Source::open(&args.tokens)?;
     let place = args.tokens.display();
     let model = args.model.open()?;
     let bundle = model.bundle();
     bundle.check_can_draw()?;
-    file.check_bundle(bundle).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
     let mut found = Vec::new();
-    for (index, image) in file.images.iter().enumerate() {
+    for index in 0..source.len() {
+        let image = source.sound(index, &args.tokens, bundle)?;
         let name = args.class.as_ref().or(image.class.as_ref()).ok_or_else(|| {
             Failure::Usage(Error::Invalid(format!("{place}: picture {index} names no class; say --class")))
         })?;

@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use detailflow::tokens::TokenFile;
 use detailflow::{Error, ImageRequest, Picture, Request};
 
 use crate::draw::{Drawing, OutputArgs};
 use crate::settings::SettingsArgs;
+use crate::source::Source;
 use crate::{Failure, ModelArgs};
 
 #[derive(Args)]
 pub struct VaryArgs {
-    /// The token file, as generate --tokens-out and encode write it
+    /// The token file: .dft, .dftpack or JSON
     tokens: PathBuf,
     /// Which picture of the file, from 0
     #[arg(long, value_name = "I", default_value_t = 0)]
-    picture: usize,
+    picture: u32,
     /// The class of what is drawn; without it the one that the file names
     #[arg(long, value_name = "C")]
     class: Option<String>,
@@ -32,14 +32,11 @@ pub struct VaryArgs {
 }
 
 pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
-    let file = TokenFile::open(&args.tokens)?;
+    let source = Source::open(&args.tokens)?;
     let place = args.tokens.display();
-    let image = file.images.get(args.picture).ok_or_else(|| {
-        Error::Invalid(format!("{place} holds {} pictures; there is no picture {}", file.images.len(), args.picture))
-    })?;
     let model = args.model.open()?;
     model.bundle().check_can_draw()?;
-    file.check_bundle(model.bundle()).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
+    let image = source.sound(args.picture, &args.tokens, model.bundle())?;
     let class = args
         .class
         .as_ref()

@@ -1,0 +1,214 @@
+//! `dflow pack` and `dflow unpack`: many token files in one, and out again.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use detailflow::tokens::{Dft, Found, Pack, PackWriter, Salvage, Soundness};
+use detailflow::{Bundle, Error};
+
+use crate::output::{check_folder, safe};
+use crate::source::{Sequence, Source, Tokens, called};
+use crate::{BundleArgs, Failure, say};
+
+#[derive(Args)]
+pub struct PackArgs {
+    /// Token files: .dft, .dftpack, JSON. An entry is called as its file without the ending; those of a pack keep their
+    /// names, those of a JSON file of several are called after class and seed
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    bundle: BundleArgs,
+    /// Call entries after the whole path as it is given: sprites/wand instead of wand
+    #[arg(long)]
+    paths: bool,
+    /// The pack to write
+    #[arg(short, long, value_name = "FILE.dftpack")]
+    output: PathBuf,
+}
+
+pub fn pack(args: &PackArgs) -> Result<(), Failure> {
+    check_folder(&args.output)?;
+    let mut pack = PackWriter::create(&args.output)?;
+    // JSON says less than a pack holds: the bundle says the rest.
+    let mut bundle = None;
+    for path in &args.files {
+        let refuse = |error: Error| match error {
+            Error::Invalid(text) | Error::Tokens(text) => Error::Invalid(format!("{}: {text}", path.display())),
+            other => other,
+        };
+        let source = Source::open(path)?;
+        if let (Source::Json(file), None) = (&source, &bundle) {
+            let found = args.bundle.open()?;
+            file.check_bundle(&found).map_err(refuse)?;
+            bundle = Some(found);
+        }
+        let own = own_name(path, args.paths);
+        for number in 0..source.len() {
+            let sequence = source.get(number)?;
+            if let Some(damage) = sequence.damage() {
+                return Err(refuse(Error::Tokens(format!("{damage}; repair or decode it first"))).into());
+            }
+            let name = match (&source, &sequence.tokens) {
+                (Source::Pack(_), _) => sequence.name.clone(),
+                (_, Tokens::Image(image)) if source.len() > 1 => called(image),
+                _ => own.clone(),
+            };
+            let dft = dft_of(&source, sequence, bundle.as_ref()).map_err(refuse)?;
+            pack.add(name.as_deref(), &dft).map_err(refuse)?;
+        }
+    }
+    pack.finish()?;
+    say!("{}", args.output.display());
+    Ok(())
+}
+
+fn dft_of(source: &Source, sequence: Sequence, bundle: Option<&Bundle>) -> Result<Dft, Error> {
+    match (sequence.tokens, bundle) {
+        (Tokens::Dft(dft, _), _) => Ok(dft),
+        (Tokens::Image(image), Some(bundle)) => {
+            if let Source::Json(file) = source {
+                file.check_bundle(bundle)?;
+            }
+            Dft::from_image(bundle, &image)
+        }
+        (Tokens::Image(_), None) => Err(Error::Invalid("JSON needs a bundle".into())),
+    }
+}
+
+/// What the entry of a file is called: its name, or its path, without the ending. None when that is no text.
+fn own_name(path: &Path, whole: bool) -> Option<String> {
+    let path = path.with_extension("");
+    if whole { path.to_str().map(str::to_owned) } else { path.file_name()?.to_str().map(str::to_owned) }
+}
+
+#[derive(Args)]
+pub struct UnpackArgs {
+    /// The pack
+    pack: PathBuf,
+    /// The folder to write to, made when it is not there; without it one called as the pack without its ending. Of a
+    /// damaged entry its sound tokens are written, and the exit status is 1
+    #[arg(short, long, value_name = "DIR", conflicts_with = "list")]
+    output: Option<PathBuf>,
+    /// Write nothing; a line for each entry, with tabs between: number, name, sound tokens/tokens of a whole picture,
+    /// index of the class, seed, tokenizer; - where there is none
+    #[arg(long)]
+    list: bool,
+    /// Read a pack that was cut or damaged from front to end, and take what is sound
+    #[arg(long)]
+    salvage: bool,
+}
+
+/// An entry, however it was found.
+struct Taken {
+    number: Option<u32>,
+    name: Option<String>,
+    dft: Dft,
+    soundness: Soundness,
+}
+
+pub fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
+    let mut target = match (&args.output, args.list) {
+        (_, true) => None,
+        (Some(folder), _) => Some(Folder::new(folder.clone())),
+        (None, _) => {
+            let folder = args.pack.with_extension("");
+            if folder == args.pack {
+                let text = format!("{} has no ending to leave out: name a folder with -o", folder.display());
+                return Err(Failure::Usage(Error::Invalid(text)));
+            }
+            Some(Folder::new(folder))
+        }
+    };
+    let mut damaged = false;
+    let mut take = |taken: Result<Taken, Error>| -> Result<(), Failure> {
+        match taken {
+            Ok(taken) => {
+                if !taken.soundness.is_sound() {
+                    let which = taken.number.map_or("an entry".to_owned(), |number| format!("entry {number}"));
+                    eprintln!("dflow: {}: {which}: {}", args.pack.display(), taken.soundness);
+                    damaged = true;
+                }
+                match &mut target {
+                    Some(folder) => folder.save(&taken)?,
+                    None => list(&taken),
+                }
+            }
+            // One that is lost does not cost the others.
+            Err(error @ Error::Format { .. }) => {
+                eprintln!("dflow: {error}");
+                damaged = true;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    };
+    if args.salvage {
+        for found in Salvage::open(&args.pack)? {
+            take(found.map(|Found { number, name, dft, soundness, .. }| Taken { number, name, dft, soundness }))?;
+        }
+    } else {
+        let pack = Pack::open(&args.pack)?;
+        for number in 0..pack.len() {
+            let entry = pack.get(number);
+            take(entry.map(|entry| Taken {
+                number: Some(number),
+                name: entry.name,
+                dft: entry.dft,
+                soundness: entry.soundness,
+            }))?;
+        }
+    }
+    if damaged { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn list(taken: &Taken) {
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    say!(
+        "{}\t{}\t{}/{}\t{}\t{}\t{}",
+        or_none(taken.number.map(|number| number.to_string())),
+        or_none(taken.name.as_deref().map(|name| name.replace(char::is_control, "_"))),
+        taken.dft.tokens.len(),
+        taken.dft.geometry.tokens,
+        or_none(taken.dft.class.map(|class| class.to_string())),
+        or_none(taken.dft.seed.map(|seed| seed.to_string())),
+        taken.dft.tokenizer
+    );
+}
+
+/// Where entries go: files called after them.
+struct Folder {
+    path: PathBuf,
+    used: HashSet<String>,
+    written: u64,
+}
+
+impl Folder {
+    fn new(path: PathBuf) -> Self {
+        Self { path, used: HashSet::new(), written: 0 }
+    }
+
+    fn save(&mut self, taken: &Taken) -> Result<(), Failure> {
+        if self.written == 0 {
+            std::fs::create_dir_all(&self.path).map_err(|source| Error::Io {
+                what: "cannot make the folder",
+                path: self.path.clone(),
+                source,
+            })?;
+        }
+        let number = taken.number.map_or_else(|| format!("lost-{}", self.written), |number| number.to_string());
+        // What two names come to, on a system that takes A for a, must not be one file; nor can a name be longer than
+        // a file's.
+        let mut name = taken.name.as_deref().map(safe).filter(|name| name.len() <= 200).unwrap_or(number.clone());
+        while !self.used.insert(name.to_lowercase()) {
+            name = format!("{name}.{number}");
+        }
+        let path = self.path.join(format!("{name}.dft"));
+        if !taken.dft.tokens.is_empty() {
+            taken.dft.save(&path)?;
+            self.written += 1;
+            say!("{}", path.display());
+        }
+        Ok(())
+    }
+}
