@@ -860,6 +860,11 @@ mod command {
         assert_eq!(std::fs::read(at("same.dft")).unwrap(), bytes);
         ok(folder, &["repair", "sound.dft", "--level", "32", "-o", "on.dft"]);
         assert_eq!(read("on.dft"), dft);
+        ok(folder, &["generate", "2", "--temperature", "3", "-o", "a.png", "--tokens-out", "bold.dft"]);
+        let bold = std::fs::read(at("bold.dft")).unwrap();
+        std::fs::write(at("bold.dft"), &bold[..end]).unwrap();
+        ok(folder, &["repair", "bold.dft", "--temperature", "3", "-o", "again.dft"]);
+        assert_eq!(std::fs::read(at("again.dft")).unwrap(), bold);
         says(folder, 2, &["levels are"], &["repair", "cut.dft", "--level", "7", "-o", "x.dft"]);
         Dft { class: None, ..sound }.save(at("unsaid.dft")).unwrap();
         let unsaid = std::fs::read(at("unsaid.dft")).unwrap();

@@ -1,4 +1,4 @@
-//! How pictures are drawn: the options that generate, vary, redetail and cost share.
+//! How pictures are drawn: the options that generate, vary, redetail and cost share, and repair in part.
 
 use clap::Args;
 use detailflow::{Curve, Guidance, Request};
@@ -11,6 +11,33 @@ pub struct SettingsArgs {
     /// Pictures of each class
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: u32,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Stop at the level of this many pixels; without it the whole picture
+    #[arg(long, value_name = "PX")]
+    level: Option<u32>,
+}
+
+impl SettingsArgs {
+    /// Everything but seed and count.
+    pub fn apply(&self, request: &mut Request) -> detailflow::Result<()> {
+        self.sampling.apply(request)?;
+        if let Some(level) = self.level {
+            request.set_level(level)?;
+        }
+        Ok(())
+    }
+
+    /// The seeds of `count` pictures.
+    pub fn seeds(&self) -> impl Iterator<Item = u64> + Clone + use<> {
+        let first = self.seed;
+        (0..u64::from(self.count)).map(move |k| first.wrapping_add(k))
+    }
+}
+
+/// How boldly pictures are drawn.
+#[derive(Args)]
+pub struct SamplingArgs {
     /// Guidance scale, 1 is off: a number, or a curve over the tokens such as 1.0@8,3.0@64; without it the model's own
     #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
     guidance: Option<Curve>,
@@ -26,13 +53,9 @@ pub struct SettingsArgs {
     /// Draw from the likeliest codes up to this probability, 1 is off: a number or a curve; without it the model's own
     #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
     top_p: Option<Curve>,
-    /// Stop at the level of this many pixels; without it the whole picture
-    #[arg(long, value_name = "PX")]
-    level: Option<u32>,
 }
 
-impl SettingsArgs {
-    /// Everything but seed and count.
+impl SamplingArgs {
     pub fn apply(&self, request: &mut Request) -> detailflow::Result<()> {
         let guidance = request.guidance();
         request.set_guidance(Guidance {
@@ -48,15 +71,6 @@ impl SettingsArgs {
         if let Some(top_p) = &self.top_p {
             request.set_top_p(top_p.clone())?;
         }
-        if let Some(level) = self.level {
-            request.set_level(level)?;
-        }
         Ok(())
-    }
-
-    /// The seeds of `count` pictures.
-    pub fn seeds(&self) -> impl Iterator<Item = u64> + Clone + use<> {
-        let first = self.seed;
-        (0..u64::from(self.count)).map(move |k| first.wrapping_add(k))
     }
 }

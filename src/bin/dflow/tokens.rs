@@ -7,6 +7,7 @@ use detailflow::tokens::{Dft, TokenImage};
 use detailflow::{Error, Picture, Request, pixels};
 
 use crate::output::{Output, check_folder};
+use crate::settings::SamplingArgs;
 use crate::source::{Source, check_target, save};
 use crate::{Failure, ModelArgs, say};
 
@@ -154,6 +155,8 @@ pub struct RepairArgs {
     /// The class to draw, by name or index; without it the file's own
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// Draw on to the level of this many pixels; without it as many tokens as the file had
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
@@ -175,6 +178,7 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     }
     dft.seed = args.seed.or(dft.seed);
     let mut request = Request::new(&model);
+    args.sampling.apply(&mut request).map_err(Failure::Usage)?;
     let count = match args.level {
         Some(size) => request.set_level(size).map_err(Failure::Usage)?.target(),
         None => soundness.promised,
