@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use detailflow::tokens::TokenImage;
-use detailflow::{BestOf, Error, Generation, ImageRequest, Model, Progress, Request, Round, Scorer};
+use detailflow::{BestOf, Error, Generation, Image, ImageRequest, Model, Progress, Request, Round, Scorer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{Output, check_folder};
@@ -157,8 +157,8 @@ impl<'a> Drawing<'a> {
             self.bar.inc(1);
             if let Some(level) = progress.level.filter(|level| self.output.by_level() && reached != Some(level.size)) {
                 reached = Some(level.size);
-                for at in 0..generation.images().len() {
-                    self.output.add_level(self.whole + at, level.size, generation.level_image(at)?)?;
+                for (at, image) in decoded(&generation, level.tokens)?.into_iter().enumerate() {
+                    self.output.add_level(self.whole + at, level.size, image)?;
                 }
             }
             if progress.steps_left == 0 {
@@ -166,10 +166,12 @@ impl<'a> Drawing<'a> {
             }
         }
         let classes = self.model.bundle().classes();
-        for (at, image) in generation.images().iter().enumerate() {
-            if !self.output.by_level() {
-                self.output.add(generation.image(at)?)?;
+        if !self.output.by_level() {
+            for image in decoded(&generation, generation.progress().tokens)? {
+                self.output.add(image)?;
             }
+        }
+        for (at, image) in generation.images().iter().enumerate() {
             let class = &classes[image.class as usize];
             if self.args.log_probabilities {
                 let mean = generation.mean_log_probability(at)?;
@@ -195,9 +197,9 @@ impl<'a> Drawing<'a> {
     /// Keeps what a cancelled generation has: each picture at the finest level that is complete.
     fn leave(&mut self, generation: &Generation) -> Result<(), Failure> {
         let level = generation.progress().level;
-        if !self.output.by_level() && level.is_some() {
-            for at in 0..generation.images().len() {
-                self.output.add(generation.level_image(at)?)?;
+        if let Some(level) = level.filter(|_| !self.output.by_level()) {
+            for image in decoded(generation, level.tokens)? {
+                self.output.add(image)?;
             }
         }
         let (whole, total) = (self.whole, self.total);
@@ -235,6 +237,13 @@ impl<'a> Drawing<'a> {
         }
         Ok(())
     }
+}
+
+/// The pictures of the first `count` tokens of each, decoded together.
+fn decoded(generation: &Generation, count: usize) -> Result<Vec<Image>, Error> {
+    let each: Result<Vec<&[u32]>, Error> =
+        (0..generation.images().len()).map(|at| Ok(&generation.tokens(at)?[..count])).collect();
+    generation.model().decode_batch(&each?)
 }
 
 /// How long slices took: each with the step that was predicted before it.
