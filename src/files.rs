@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Writes a whole file or leaves what was there.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a whole file or leaves what was there: nobody meets half of it.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = NewFile::create(path)?;
     file.write(bytes)?;
     file.finish()

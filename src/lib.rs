@@ -72,6 +72,7 @@ pub use calibration::Calibration;
 pub use cost::{Cost, LevelCost, StepCost};
 pub use detail::{MipSource, Sprite, mip_sizes};
 pub use error::{Error, Result};
+pub use files::write_file;
 pub use generation::{Cancel, Generation, Memory, Progress};
 pub use model::{Model, ModelOptions, default_bundle};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};

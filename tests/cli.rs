@@ -516,3 +516,118 @@ fn control_c_keeps_what_is_there() {
         assert!(picture_size(&folder.path().join(line)).0 > 0);
     }
 }
+
+#[test]
+fn mips_are_a_file_of_each_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    ok(folder.path(), &["generate", "0", "--seed", "3", "-o", "one.png", "--tokens-out", "t.json"]);
+    let said = ok(folder.path(), &["mips", "t.json", "-o", "mip-{size}.png"]);
+    assert_eq!(said, "mip-32.png\nmip-16.png\nmip-8.png\nmip-4.png\nmip-2.png\nmip-1.png\n");
+    for size in [32, 16, 8, 4, 2, 1] {
+        assert_eq!(picture_size(&folder.path().join(format!("mip-{size}.png"))), (size, size));
+    }
+    // What is a level is as decode gives it; from the finest only the finest is.
+    ok(folder.path(), &["decode", "t.json", "--level", "16", "-o", "coarse.png"]);
+    assert_eq!(bytes("mip-32.png"), bytes("one.png"));
+    assert_eq!(bytes("mip-16.png"), bytes("coarse.png"));
+    ok(folder.path(), &["mips", "t.json", "--from", "finest", "-o", "fine-{size}.png"]);
+    assert_eq!(bytes("fine-32.png"), bytes("one.png"));
+    assert_ne!(bytes("fine-16.png"), bytes("coarse.png"));
+
+    // From a coarser level on: a chain that is no power of two. Other kinds of token files are read too.
+    ok(folder.path(), &["generate", "0", "--seed", "3", "--tokens-out", "t.dft", "-o", "again.png"]);
+    let said = ok(folder.path(), &["mips", "t.dft", "--level", "24", "-o", "c-{size}.png"]);
+    assert_eq!(said, "c-24.png\nc-12.png\nc-6.png\nc-3.png\nc-1.png\n");
+    ok(folder.path(), &["decode", "t.json", "--level", "24", "-o", "coarse.png"]);
+    assert_eq!(bytes("c-24.png"), bytes("coarse.png"));
+
+    // Several pictures need names of their own.
+    ok(folder.path(), &["generate", "all", "--tokens-out", "all.json", "-o", "all.png"]);
+    let count = tokens(&folder.path().join("all.json"))["images"].as_array().unwrap().len();
+    let said = ok(folder.path(), &["mips", "all.json", "-o", "{class}-{index}-{size}.png"]);
+    assert_eq!(said.lines().count(), count * 6);
+    assert_eq!(said.lines().next().unwrap(), format!("{}-0-32.png", class(0)));
+    let before = std::fs::read_dir(folder.path()).unwrap().count();
+    for (arguments, code, word) in [
+        (&["mips", "all.json", "-o", "x-{size}.png"][..], 2, "more than one picture"),
+        (&["mips", "t.json", "-o", "x.png"], 2, "{size}"),
+        (&["mips", "t.json", "-o", "x-{size}.soup"], 2, "ending"),
+        (&["mips", "t.json", "-o", "nowhere/{size}.png"], 1, "folder"),
+        (&["mips", "t.json", "-o", "x-{size}.png", "--level", "7"], 2, "levels are"),
+        (&["mips", "t.json", "-o", "x-{size}.png", "--from", "soup"], 2, "finest"),
+        (&["mips", "absent.json", "-o", "x-{size}.png"], 1, "not found"),
+    ] {
+        let refused = dflow(folder.path(), arguments);
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(code) && errors.contains(word), "{arguments:?}: {errors}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before, "{arguments:?} wrote something");
+    }
+}
+
+#[test]
+fn an_atlas_has_every_sprite_where_its_list_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgba8();
+    ok(folder.path(), &["generate", "0", "--count", "5", "--tokens-out", "a.dftpack", "-o", "a-{index}.png"]);
+    ok(folder.path(), &["generate", "1", "--seed", "9", "--tokens-out", "b.json", "-o", "b.png", "--level", "16"]);
+    let said = ok(
+        folder.path(),
+        &["atlas", "a.dftpack", "b.json", "--columns", "3", "--scale", "2", "--padding", "5", "-o", "atlas.png"],
+    );
+    assert_eq!(said, "atlas.png\n");
+    let command =
+        ["atlas", "a.dftpack", "b.json", "--columns", "3", "--scale", "2", "--padding", "5", "-o", "again.png"];
+    let said = ok(folder.path(), &[&command[..], &["--json", "places.json"]].concat());
+    assert_eq!(said, "again.png\nplaces.json\n");
+    let (atlas, places) = (open("again.png"), tokens(&folder.path().join("places.json")));
+    assert_eq!(atlas, open("atlas.png"));
+    assert_eq!(atlas.dimensions(), (3 * 64 + 2 * 5, 2 * 64 + 5));
+    assert_eq!((&places["width"], &places["height"]), (&Value::from(202), &Value::from(133)));
+    assert_eq!((&places["image"], &places["scale"]), (&Value::from("again.png"), &Value::from(2)));
+    let sprites = places["sprites"].as_array().unwrap();
+    let mut covered = 0;
+    for (at, sprite) in sprites.iter().enumerate() {
+        let number = |name: &str| sprite[name].as_u64().unwrap() as u32;
+        let (name, size) = if at < 5 { (format!("a-{at}.png"), 32) } else { ("b.png".to_owned(), 16) };
+        let alone = open(&name);
+        assert_eq!((number("width"), number("height")), (2 * size, 2 * size), "{sprite}");
+        for (x, y, pixel) in alone.enumerate_pixels() {
+            for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+                assert_eq!(atlas.get_pixel(number("x") + 2 * x + dx, number("y") + 2 * y + dy), pixel, "{sprite}");
+            }
+        }
+        covered += alone.pixels().filter(|pixel| pixel.0 != [0; 4]).count() * 4;
+    }
+    assert_eq!(atlas.pixels().filter(|pixel| pixel.0 != [0; 4]).count(), covered, "the rest is clear");
+    let first = (&sprites[0]["file"], &sprites[0]["class"], &sprites[0]["seed"]);
+    assert_eq!(first, (&Value::from("a.dftpack"), &Value::from(class(0)), &Value::from(0)));
+    assert_eq!(sprites[0]["name"], format!("{}-0", class(0)));
+    assert_eq!((&sprites[5]["file"], &sprites[5]["index"]), (&Value::from("b.json"), &Value::from(0)));
+    assert_eq!((&sprites[4]["index"], &sprites[4]["x"], &sprites[4]["y"]), (&4.into(), &69.into(), &69.into()));
+
+    // About square when nothing is said; every sprite at one level.
+    ok(folder.path(), &["atlas", "a.dftpack", "b.json", "--level", "16", "-o", "square.png"]);
+    assert_eq!(picture_size(&folder.path().join("square.png")), (48, 32));
+    ok(folder.path(), &["atlas", "b.json", "--columns", "7", "-o", "one.png"]);
+    assert_eq!(open("one.png"), open("b.png"));
+
+    let before = std::fs::read_dir(folder.path()).unwrap().count();
+    for (arguments, code, word) in [
+        (&["atlas", "-o", "x.png"][..], 2, "Usage"),
+        (&["atlas", "b.json", "-o", "x.soup"], 2, "ending"),
+        (&["atlas", "b.json", "-o", "nowhere/x.png"], 1, "folder"),
+        (&["atlas", "b.json", "-o", "x.png", "--json", "nowhere/x.json"], 1, "folder"),
+        (&["atlas", "b.json", "-o", "x.png", "--json", "x.png"], 2, "both"),
+        (&["atlas", "b.json", "-o", "x.png", "--scale", "65"], 2, "65"),
+        (&["atlas", "b.json", "-o", "x.png", "--columns", "0"], 2, "0 is not in"),
+        (&["atlas", "b.json", "-o", "x.png", "--level", "7"], 2, "levels are"),
+        (&["atlas", "b.json", "-o", "x.png", "--level", "32"], 1, "takes"),
+        (&["atlas", "b.json", "absent.json", "-o", "x.png"], 1, "absent.json"),
+    ] {
+        let refused = dflow(folder.path(), arguments);
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(code) && errors.contains(word), "{arguments:?}: {errors}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before, "{arguments:?} wrote something");
+    }
+}

@@ -1,11 +1,13 @@
 //! `dflow`: DetailFlow from the command line. It uses the library's public API only, and so proves it complete.
 
+mod atlas;
 mod check;
 mod cost;
 mod draw;
 mod generate;
 mod info;
 mod interrupt;
+mod mips;
 mod output;
 mod pack;
 mod score;
@@ -55,6 +57,10 @@ enum Command {
     Pack(pack::PackArgs),
     /// Take token files out of a pack, or list it
     Unpack(pack::UnpackArgs),
+    /// One picture at many sizes, each decoded at the nearest level
+    Mips(mips::MipsArgs),
+    /// Many pictures in one, and where each lies
+    Atlas(atlas::AtlasArgs),
     /// How likely the tokens of a file are for a class, or for each
     Score(score::ScoreArgs),
     /// What a request takes: steps, work, memory, time
@@ -145,6 +151,8 @@ fn main() -> ExitCode {
         Command::Repair(args) => tokens::repair(&args),
         Command::Pack(args) => pack::pack(&args),
         Command::Unpack(args) => pack::unpack(&args),
+        Command::Mips(args) => mips::run(&args),
+        Command::Atlas(args) => atlas::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Cost(args) => cost::cost(&args),
         Command::Calibrate(args) => cost::calibrate(&args),

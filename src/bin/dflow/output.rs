@@ -8,8 +8,10 @@ use detailflow::{Error, Image, pixels};
 use crate::Failure;
 use crate::sheet::{self, Label};
 
-const FIELDS: [&str; 4] = ["{class}", "{seed}", "{index}", LEVEL];
+const FIELDS: [&str; 3] = ["{class}", "{seed}", "{index}"];
 const LEVEL: &str = "{level}";
+/// Of mips.
+pub const SIZE: &str = "{size}";
 
 /// What was planned before the work began, so that a mistake shows at once and not after it.
 pub struct Output {
@@ -36,7 +38,7 @@ impl Output {
     pub fn plan(path: Option<&Path>, labels: Vec<Label>, levels: &[u32]) -> Result<Self, Failure> {
         let default = if labels.len() == 1 { "{class}-{seed}.png" } else { "sheet.png" };
         let path = path.unwrap_or(Path::new(default));
-        let pattern = path.to_str().filter(|text| FIELDS.iter().any(|field| text.contains(field)));
+        let pattern = path.to_str().filter(|text| FIELDS.iter().chain([&LEVEL]).any(|field| text.contains(field)));
         let target = match pattern {
             Some(pattern) => {
                 let by_level = pattern.contains(LEVEL);
@@ -45,28 +47,18 @@ impl Output {
                     return Err(Failure::Usage(Error::Invalid(text)));
                 }
                 let sizes = if by_level { levels } else { &[0] };
-                let names = |(index, label)| sizes.iter().map(move |&size| fill(pattern, index, label, size));
-                let paths: Vec<PathBuf> = labels.iter().enumerate().flat_map(names).collect();
-                let mut seen = HashSet::new();
-                if let Some(twice) = paths.iter().find(|path| !seen.insert(*path)) {
-                    let twice = twice.display();
-                    let text = format!(
-                        "{pattern} names {twice} for more than one picture; add {{class}}, {{seed}} or {{index}}"
-                    );
-                    return Err(Failure::Usage(Error::Invalid(text)));
-                }
+                let names = |(index, label)| sizes.iter().map(move |&size| (index, label, size));
+                let paths = plan_each(pattern, LEVEL, labels.iter().enumerate().flat_map(names))?;
                 if by_level { Target::Levels(sizes.to_vec(), paths) } else { Target::Each(paths) }
             }
-            None if labels.len() == 1 => Target::Each(vec![path.to_owned()]),
-            None => Target::Sheet(path.to_owned(), Vec::new()),
+            None => {
+                check_file(path)?;
+                let path = path.to_owned();
+                if labels.len() == 1 { Target::Each(vec![path]) } else { Target::Sheet(path, Vec::new()) }
+            }
         };
         let pattern = pattern.map(str::to_owned);
-        let planned = Self { labels, pattern, target, added: 0, written: Vec::new() };
-        for path in planned.paths() {
-            pixels::check_ending(path).map_err(Failure::Usage)?;
-            check_folder(path)?;
-        }
-        Ok(planned)
+        Ok(Self { labels, pattern, target, added: 0, written: Vec::new() })
     }
 
     /// Every file that will be written.
@@ -80,7 +72,7 @@ impl Output {
     /// The picture `index` turns out to be another of its class than was planned: one of several seeds, say.
     pub fn relabel(&mut self, index: usize, label: Label) {
         if let Some(pattern) = &self.pattern {
-            let names = |size: u32| fill(pattern, index, &label, size);
+            let names = |size: u32| fill(pattern, index, &label, (LEVEL, size));
             match &mut self.target {
                 Target::Each(paths) => paths[index] = names(0),
                 Target::Levels(sizes, paths) => {
@@ -136,6 +128,29 @@ impl Output {
     }
 }
 
+/// A file for each picture, by the places in `pattern`: index, label, and its size for `sized`.
+pub fn plan_each<'a>(
+    pattern: &str,
+    sized: &'static str,
+    pictures: impl Iterator<Item = (usize, &'a Label, u32)>,
+) -> Result<Vec<PathBuf>, Failure> {
+    let paths: Vec<PathBuf> = pictures.map(|(index, label, size)| fill(pattern, index, label, (sized, size))).collect();
+    let mut seen = HashSet::new();
+    if let Some(twice) = paths.iter().find(|path| !seen.insert(*path)) {
+        let twice = twice.display();
+        let text = format!("{pattern} names {twice} for more than one picture; add {{class}}, {{seed}} or {{index}}");
+        return Err(Failure::Usage(Error::Invalid(text)));
+    }
+    paths.iter().try_for_each(|path| check_file(path))?;
+    Ok(paths)
+}
+
+/// Whether a picture can go into this file, as far as its name says.
+fn check_file(path: &Path) -> Result<(), Failure> {
+    pixels::check_ending(path).map_err(Failure::Usage)?;
+    check_folder(path)
+}
+
 /// A file into a folder that is not there fails: better before the work than after it.
 pub fn check_folder(path: &Path) -> Result<(), Failure> {
     match path.parent() {
@@ -151,7 +166,8 @@ pub fn safe(name: &str) -> String {
     name.replace(|c: char| c.is_control() || "/\\:*?\"<>|".contains(c), "_")
 }
 
-fn fill(pattern: &str, index: usize, (class, seed): &Label, size: u32) -> PathBuf {
+fn fill(pattern: &str, index: usize, (class, seed): &Label, (sized, size): (&'static str, u32)) -> PathBuf {
+    let fields = [FIELDS[0], FIELDS[1], FIELDS[2], sized];
     let values = [
         class.as_deref().map_or("picture".to_owned(), safe),
         seed.map_or("none".to_owned(), |seed| seed.to_string()),
@@ -161,10 +177,10 @@ fn fill(pattern: &str, index: usize, (class, seed): &Label, size: u32) -> PathBu
     // From left to right, so that what was filled in is not filled in again.
     let mut name = String::new();
     let mut rest = pattern;
-    while let Some((at, field)) = (0..FIELDS.len()).filter_map(|field| Some((rest.find(FIELDS[field])?, field))).min() {
+    while let Some((at, field)) = (0..fields.len()).filter_map(|field| Some((rest.find(fields[field])?, field))).min() {
         name.push_str(&rest[..at]);
         name.push_str(&values[field]);
-        rest = &rest[at + FIELDS[field].len()..];
+        rest = &rest[at + fields[field].len()..];
     }
     PathBuf::from(name + rest)
 }
@@ -176,9 +192,13 @@ mod tests {
     #[test]
     fn names_are_filled_in() {
         let label = (Some("lamp/torch".to_owned()), Some(7));
-        assert_eq!(fill("out/{class}_{seed}_{index}.png", 3, &label, 0), PathBuf::from("out/lamp_torch_7_3.png"));
+        assert_eq!(
+            fill("out/{class}_{seed}_{index}.png", 3, &label, (LEVEL, 0)),
+            PathBuf::from("out/lamp_torch_7_3.png")
+        );
+        assert_eq!(fill("{size}-{level}{index}.png", 3, &label, (SIZE, 16)), PathBuf::from("16-{level}3.png"));
         let odd = (Some("{index}".to_owned()), None);
-        assert_eq!(fill("{class}-{seed}{x}.png", 3, &odd, 0), PathBuf::from("{index}-none{x}.png"));
+        assert_eq!(fill("{class}-{seed}{x}.png", 3, &odd, (LEVEL, 0)), PathBuf::from("{index}-none{x}.png"));
     }
 
     #[test]

@@ -1,0 +1,123 @@
+//! `dflow atlas`: many pictures in one, for engines, and where each lies.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use detailflow::{Canvas, Error, PixelFormat, Request, Sprite, pixels, write_file};
+use serde_json::json;
+
+use crate::draw::progress_bar;
+use crate::output::check_folder;
+use crate::source::Source;
+use crate::{Failure, ModelArgs, say};
+
+/// Sprites that are decoded between two looks at the bar.
+const PART: usize = 64;
+
+#[derive(Args)]
+pub struct AtlasArgs {
+    /// Token files: .dft, .dftpack or JSON, told apart by what is in them; each picture becomes a sprite
+    #[arg(required = true, value_name = "TOKENS")]
+    tokens: Vec<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Sprites in a row, where all are of one size; without it the atlas is about square
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    columns: Option<u32>,
+    /// Make each pixel a square of F pixels a side, 1 to 64
+    #[arg(long, value_name = "F", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    scale: u32,
+    /// The level of this many pixels; without it all tokens that there are
+    #[arg(long, value_name = "PX")]
+    level: Option<u32>,
+    /// Clear pixels between any two sprites
+    #[arg(long, value_name = "PX", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=65_536))]
+    padding: u32,
+    /// The picture file; with alpha where its kind has it
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Write where each sprite lies to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
+    pixels::check_ending(&args.output).map_err(Failure::Usage)?;
+    check_folder(&args.output)?;
+    if let Some(path) = &args.json {
+        check_folder(path)?;
+        if *path == args.output {
+            let text = format!("{} cannot be both the picture and the places", path.display());
+            return Err(Failure::Usage(Error::Invalid(text)));
+        }
+    }
+    let sources = args.tokens.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>, Error>>()?;
+    let model = args.model.open()?;
+    if let Some(size) = args.level {
+        Request::new(&model).set_level(size).map_err(Failure::Usage)?;
+    }
+    let mut images = Vec::new();
+    for (path, source) in args.tokens.iter().zip(&sources) {
+        for number in 0..source.len() {
+            let name = source.get(number)?.name;
+            images.push((path, number, name, source.sound(number, path, model.bundle())?));
+        }
+    }
+    if images.is_empty() {
+        return Err(Error::Invalid("the token files hold no picture".into()).into());
+    }
+    let sprite = |tokens| Sprite { level: args.level, factor: args.scale, ..Sprite::new(tokens) };
+    let mut sprites: Vec<Sprite> = images.iter().map(|(.., image)| sprite(&image.tokens)).collect();
+    let mut sides = Vec::new();
+    for (sprite, (path, number, ..)) in sprites.iter().zip(&images) {
+        sides.push(model.sprite_size(sprite).map_err(|error| match error {
+            Error::Invalid(text) => Error::Invalid(format!("{}: picture {number}: {text}", path.display())),
+            other => other,
+        })?);
+    }
+
+    let count = sprites.len() as u32;
+    let square = (1..=count).find(|&n| n.saturating_mul(n) >= count).unwrap_or(count);
+    let columns = args.columns.unwrap_or(square).min(count);
+    let widest = sides.iter().copied().max().unwrap_or(1);
+    let too_large = || Failure::Usage(Error::Invalid(format!("an atlas of {columns} columns is too large")));
+    let pitch = widest.checked_add(args.padding).ok_or_else(too_large)?;
+    let width = columns.checked_mul(pitch).ok_or_else(too_large)? - args.padding;
+    let height = model.lay_out_atlas(&mut sprites, width, args.padding)?;
+    let stride = width as usize * PixelFormat::Rgba8.bytes();
+    let mut picture = clear(stride.checked_mul(height as usize).ok_or_else(too_large)?)?;
+    let mut atlas = Canvas::new(PixelFormat::Rgba8, width, height, &mut picture, stride)?;
+    let bar = progress_bar(sprites.len() as u64);
+    for part in sprites.chunks(PART) {
+        model.decode_atlas(part, &mut atlas)?;
+        bar.inc(part.len() as u64);
+    }
+    bar.finish_and_clear();
+
+    pixels::save(&args.output, width, height, PixelFormat::Rgba8, &picture, stride)?;
+    say!("{}", args.output.display());
+    if let Some(path) = &args.json {
+        let places = sprites.iter().zip(&sides).zip(&images).map(|((sprite, side), (path, number, name, image))| {
+            json!({
+                "file": path, "index": number, "name": name, "class": image.class, "seed": image.seed,
+                "x": sprite.x, "y": sprite.y, "width": side, "height": side,
+            })
+        });
+        let all = json!({
+            "image": args.output, "width": width, "height": height, "scale": args.scale,
+            "sprites": places.collect::<Vec<_>>(),
+        });
+        write_file(path, format!("{all:#}\n").as_bytes())?;
+        say!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Clear pixels.
+fn clear(bytes: usize) -> Result<Vec<u8>, Failure> {
+    let mut picture = Vec::new();
+    let what = |_| Error::OutOfMemory { what: "an atlas".to_owned(), bytes: bytes as u64 };
+    picture.try_reserve_exact(bytes).map_err(what)?;
+    picture.resize(bytes, 0);
+    Ok(picture)
+}

@@ -1,0 +1,81 @@
+//! `dflow mips`: one picture at many sizes, from its tokens.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use detailflow::{Error, MipSource, Request, Sprite, mip_sizes};
+
+use crate::output::{SIZE, plan_each};
+use crate::source::Source;
+use crate::{Failure, ModelArgs, say};
+
+#[derive(Args)]
+pub struct MipsArgs {
+    /// The token file: .dft, .dftpack or JSON, told apart by what is in it
+    tokens: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// What the mips are made from
+    #[arg(long, value_enum, default_value_t = From::Levels)]
+    from: From,
+    /// Begin with the level of this many pixels; without it with all tokens that there are
+    #[arg(long, value_name = "PX")]
+    level: Option<u32>,
+    /// The picture files, with {size} in their name; when there are several pictures also {class}, {seed} or {index}
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum From {
+    /// Each is decoded at the nearest level that is as large, and downscaled from there
+    Levels,
+    /// All are downscaled from the largest
+    Finest,
+}
+
+pub fn run(args: &MipsArgs) -> Result<(), Failure> {
+    let Some(pattern) = args.output.to_str().filter(|name| name.contains(SIZE)) else {
+        let text = format!("{} names one file for every size; add {SIZE}", args.output.display());
+        return Err(Failure::Usage(Error::Invalid(text)));
+    };
+    let source = Source::open(&args.tokens)?;
+    let place = args.tokens.display();
+    if source.len() == 0 {
+        return Err(Error::Invalid(format!("{place} holds no picture")).into());
+    }
+    let model = args.model.open()?;
+    if let Some(size) = args.level {
+        Request::new(&model).set_level(size).map_err(Failure::Usage)?;
+    }
+    // Everything that can be wrong is told before the first file is written.
+    let named = |number: u32, error| match error {
+        Error::Invalid(text) => Error::Invalid(format!("{place}: picture {number}: {text}")),
+        other => other,
+    };
+    let (mut labels, mut pictures) = (Vec::new(), Vec::new());
+    for number in 0..source.len() {
+        let mut image = source.sound(number, &args.tokens, model.bundle())?;
+        if let Some(size) = args.level {
+            let kept = model.demote(&image.tokens, size).map_err(|error| named(number, error))?.len();
+            image.tokens.truncate(kept);
+        }
+        let size = model.sprite_size(&Sprite::new(&image.tokens)).map_err(|error| named(number, error))?;
+        labels.push((image.class, image.seed));
+        pictures.push((image.tokens, mip_sizes(size).collect::<Vec<u32>>()));
+    }
+    let wanted = labels.iter().zip(&pictures).enumerate();
+    let names = wanted.flat_map(|(index, (label, (_, sizes)))| sizes.iter().map(move |&size| (index, label, size)));
+    let mut paths = plan_each(pattern, SIZE, names)?.into_iter();
+    let source = match args.from {
+        From::Levels => MipSource::Levels,
+        From::Finest => MipSource::Finest,
+    };
+    for (tokens, sizes) in &pictures {
+        for (mip, path) in model.mips(tokens, sizes, source)?.iter().zip(&mut paths) {
+            mip.save(&path)?;
+            say!("{}", path.display());
+        }
+    }
+    Ok(())
+}
