@@ -139,6 +139,34 @@ fn mips_reach_as_far_as_the_tokens() {
     invalid(model.mips(&[model.bundle().codes() as u32; 16], &[size], MipSource::Finest), &["codebook"]);
 }
 
+#[test]
+fn the_decoder_alone_is_enough() {
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), |m| {
+        for variant in m["variants"].as_array_mut().unwrap() {
+            ["ar", "encoder"].iter().for_each(|part| drop(variant.as_object_mut().unwrap().remove(*part)));
+        }
+        for key in ["ar", "ids", "sampling", "classes", "encoder"] {
+            m.as_object_mut().unwrap().remove(key);
+        }
+    });
+    let (alone, model) = (common::open(folder.path(), "fp32", "mha"), small());
+    assert!(!alone.bundle().can_draw());
+    let all = tokens(&model, 7);
+    for source in [MipSource::Levels, MipSource::Finest] {
+        let sizes: Vec<u32> = mip_sizes(32).collect();
+        let (a, b) = (alone.mips(&all, &sizes, source).unwrap(), model.mips(&all, &sizes, source).unwrap());
+        assert!(a.iter().zip(&b).all(|(a, b)| same(a, b)));
+    }
+    let atlas = |model: &Model| {
+        let mut pixels = vec![0; 32 * 32 * 4];
+        let mut atlas = Canvas::new(PixelFormat::Rgba8, 32, 32, &mut pixels, 128).unwrap();
+        model.decode_atlas(&[Sprite::new(&all)], &mut atlas).unwrap();
+        pixels
+    };
+    assert_eq!(atlas(&alone), atlas(&model));
+}
+
 const FORMATS: [PixelFormat; 3] = [PixelFormat::Rgb8, PixelFormat::Rgba8, PixelFormat::Rgba32F];
 
 #[test]

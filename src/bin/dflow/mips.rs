@@ -16,7 +16,7 @@ pub struct MipsArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// What the mips are made from
-    #[arg(long, value_enum, default_value_t = From::Levels)]
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t = From::Levels)]
     from: From,
     /// Begin with the level of this many pixels; without it with all tokens that there are
     #[arg(long, value_name = "PX")]
