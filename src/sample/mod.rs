@@ -56,7 +56,7 @@ impl SamplingCurves {
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.temperature.check(|t| t >= 0.0, "temperature", "a number of at least 0")?;
+        self.temperature.check(|t| t.is_finite() && t >= 0.0, "temperature", "a number of at least 0")?;
         self.top_k.check(|k| k >= 0.0 && k <= u32::MAX as f32, "top-k", "a number of at least 0")?;
         self.top_p.check(|p| p > 0.0 && p <= 1.0, "top-p", "above 0 and at most 1")
     }
