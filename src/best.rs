@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::generation::{Cancel, Generation, Progress};
+use crate::memory::{filled, reserve};
 use crate::pixels::{Image, Picture};
 use crate::plan::Level;
 use crate::request::Request;
@@ -80,18 +81,20 @@ impl<'a> BestOf<'a> {
         if checked.is_empty() {
             return Err(Error::Invalid("best of many without a round".into()));
         }
-        let mut request = request.clone();
+        let mut request = request.try_clone()?;
         if matches!(scorer, Scorer::LogProbability) {
             request.set_log_probabilities(true);
         }
         let count = request.images().len();
+        let mut survivors = reserve("candidates", count)?;
+        survivors.extend(0..count);
         checked.reverse();
         Ok(Self {
             generation: Generation::new(&request)?,
             rounds: checked,
             scorer,
-            survivors: (0..count).collect(),
-            scores: vec![None; count],
+            survivors,
+            scores: filled("candidates", count, None)?,
         })
     }
 
@@ -145,9 +148,10 @@ impl<'a> BestOf<'a> {
             && tokens >= level.tokens
         {
             let scores = self.judge(level)?;
-            let mut order: Vec<usize> = (0..scores.len()).collect();
-            // Of equals the first: the sort is stable.
-            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+            let mut order: Vec<usize> = reserve("candidates", scores.len())?;
+            order.extend(0..scores.len());
+            // Of equals the first.
+            order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
             order.truncate(keep);
             self.generation.keep(&order)?;
             for (&survivor, &score) in self.survivors.iter().zip(&scores) {
@@ -165,7 +169,7 @@ impl<'a> BestOf<'a> {
             Scorer::Likeness(picture) => picture.planes(level.size, model.bundle().channels())?,
             _ => Vec::new(),
         };
-        let mut scores = Vec::with_capacity(self.survivors.len());
+        let mut scores = reserve("candidates", self.survivors.len())?;
         for (at, &index) in self.survivors.iter().enumerate() {
             let tokens = &self.generation.tokens(at)?[..level.tokens];
             let score = match &mut self.scorer {

@@ -184,8 +184,8 @@ impl Generation {
             return Err(Error::Cancelled);
         }
         let Some(step) = self.next() else { return Ok(self.progress()) };
-        self.part(step);
-        self.fill_ids(step);
+        self.part(step)?;
+        self.fill_ids(step)?;
         let first = self.cache.refers();
         let (cache, ids, model) = (&mut self.cache, &self.ids, &self.model);
         let ar = model.ar()?;
@@ -337,7 +337,8 @@ impl Generation {
             let text = format!("{} seeds for {} pictures", seeds.len(), self.images.len());
             return Err(Error::Invalid(text));
         }
-        let all: Vec<usize> = (0..self.images.len()).collect();
+        let mut all: Vec<usize> = reserve("a generation", self.images.len())?;
+        all.extend(0..self.images.len());
         let mut fork = self.of(&all)?;
         for (image, &seed) in fork.images.iter_mut().zip(seeds) {
             image.seed = seed;
@@ -437,7 +438,7 @@ impl Generation {
             guidance: self.guidance.clone(),
             sampling: self.sampling.clone(),
             schedule: self.schedule,
-            cache: self.cache.fork(&map, self.fed),
+            cache: self.cache.fork(map, self.fed),
             rows,
             sampler: Sampler::default(),
             tokens: reserve("tokens", images.len() * each)?,
@@ -488,23 +489,27 @@ impl Generation {
 
     /// Gives each picture a row of its own when they part, and lets the unconditional rows go when they are needed no
     /// more.
-    fn part(&mut self, step: Step) {
+    fn part(&mut self, step: Step) -> Result<()> {
         let guided = self.rows.is_guided() && !self.loses_guidance(step);
         if self.parts(step) {
-            let (rows, map) = self.rows.parted(guided);
-            self.cache = self.cache.fork(&map, self.fed);
+            let (rows, map) = self.rows.parted(guided)?;
+            self.cache = self.cache.fork(map, self.fed);
             self.rows = rows;
         } else if self.loses_guidance(step) {
-            let (rows, map) = self.rows.unguided();
-            self.cache = self.cache.fork(&map, self.fed);
+            let (rows, map) = self.rows.unguided()?;
+            self.cache = self.cache.fork(map, self.fed);
             self.rows = rows;
         }
+        Ok(())
     }
 
-    fn fill_ids(&mut self, step: Step) {
+    fn fill_ids(&mut self, step: Step) -> Result<()> {
         let bundle = self.model.bundle();
         let layout = bundle.ids;
         self.ids.clear();
+        if self.ids.capacity() < self.rows.fed.len() * step.query {
+            self.ids = reserve("ids", self.rows.fed.len() * bundle.group())?;
+        }
         for &Row { image, unconditional } in &self.rows.fed {
             let known = &self.tokens[image * bundle.tokens()..];
             if step.start == 0 {
@@ -521,6 +526,7 @@ impl Generation {
                 self.ids.extend(known[step.start - step.query..step.start].iter().map(|&token| i64::from(token)));
             }
         }
+        Ok(())
     }
 }
 

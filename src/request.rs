@@ -54,6 +54,23 @@ impl Request {
         }
     }
 
+    /// A copy, in memory that may be refused.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let mut images = reserve("a request", self.images.len())?;
+        images.extend_from_slice(&self.images);
+        let mut prefixes = reserve("a request", self.prefixes.len())?;
+        prefixes.extend_from_slice(&self.prefixes);
+        Ok(Self {
+            model: self.model.clone(),
+            images,
+            prefixes,
+            guidance: self.guidance.clone(),
+            sampling: self.sampling.clone(),
+            target: self.target,
+            log_probabilities: self.log_probabilities,
+        })
+    }
+
     /// The model that it is for.
     pub fn model(&self) -> &Model {
         &self.model

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::memory::reserve;
+use crate::memory::{filled, reserve};
 use crate::request::ImageRequest;
 
 /// One row of a batch.
@@ -37,15 +37,15 @@ impl Rows {
         for &unconditional in halves {
             fed.extend((0..count).map(|image| Row { image, unconditional }));
         }
-        let uncond = if guided { (count..2 * count).collect() } else { Vec::new() };
-        Ok(Self { fed, cond: (0..count).collect(), uncond, shared: false })
+        let uncond = numbers(if guided { count..2 * count } else { 0..0 })?;
+        Ok(Self { fed, cond: numbers(0..count)?, uncond, shared: false })
     }
 
     /// One row for all pictures of a class that begin with the same tokens, and one unconditional one for all that do,
     /// of whatever class.
     pub fn distinct(images: &[ImageRequest], prefixes: &[Arc<[u32]>], guided: bool) -> Result<Self> {
-        let mut rows = Self { fed: Vec::new(), cond: Vec::new(), uncond: Vec::new(), shared: false };
         let halves: &[bool] = if guided { &[false, true] } else { &[false] };
+        let mut rows = Self::room(images.len(), guided)?;
         for &unconditional in halves {
             let mut seen: HashMap<(Option<u32>, &[u32]), usize> = HashMap::new();
             for (image, (request, prefix)) in images.iter().zip(prefixes).enumerate() {
@@ -70,49 +70,63 @@ impl Rows {
         self.fed.iter().filter(|row| !row.unconditional).count()
     }
 
+    /// Room for the rows of `count` pictures.
+    fn room(count: usize, guided: bool) -> Result<Self> {
+        let each = 1 + usize::from(guided);
+        Ok(Self {
+            fed: reserve("a batch", count * each)?,
+            cond: reserve("a batch", count)?,
+            uncond: reserve("a batch", count * (each - 1))?,
+            shared: false,
+        })
+    }
+
     /// A row of its own for each picture; with it, which of these rows each of them goes on from.
-    pub fn parted(&self, guided: bool) -> (Self, Vec<usize>) {
-        let count = self.cond.len();
-        let halves = [(false, &self.cond[..]), (true, if guided { &self.uncond[..] } else { &[] })];
-        let fed = halves
-            .iter()
-            .flat_map(|&(unconditional, half)| (0..half.len()).map(move |image| Row { image, unconditional }))
-            .collect();
-        let map = halves.iter().flat_map(|(_, half)| half.iter().copied()).collect();
-        let uncond = if guided { (count..2 * count).collect() } else { Vec::new() };
-        (Self { fed, cond: (0..count).collect(), uncond, shared: false }, map)
+    pub fn parted(&self, guided: bool) -> Result<(Self, Vec<usize>)> {
+        let rows = Self::all(self.cond.len(), guided)?;
+        let mut map = reserve("a batch", rows.fed.len())?;
+        map.extend_from_slice(&self.cond);
+        map.extend_from_slice(if guided { &self.uncond } else { &[] });
+        Ok((rows, map))
     }
 
     /// Without the unconditional rows, which come last.
-    pub fn unguided(&self) -> (Self, Vec<usize>) {
+    pub fn unguided(&self) -> Result<(Self, Vec<usize>)> {
         let count = self.pictures();
-        let rows =
-            Self { fed: self.fed[..count].to_vec(), cond: self.cond.clone(), uncond: Vec::new(), shared: self.shared };
-        (rows, (0..count).collect())
+        let mut rows = Self::room(self.cond.len(), false)?;
+        rows.fed.extend_from_slice(&self.fed[..count]);
+        rows.cond.extend_from_slice(&self.cond);
+        rows.shared = self.shared;
+        Ok((rows, numbers(0..count)?))
     }
 
     /// The rows of these pictures, in this order; with it, which of these rows each of them goes on from.
     pub fn of(&self, images: &[usize]) -> Result<(Self, Vec<usize>)> {
-        let mut map: Vec<usize> = reserve("a batch", self.fed.len())?;
-        let mut rows = Self { fed: Vec::new(), cond: Vec::new(), uncond: Vec::new(), shared: false };
+        const NONE: usize = usize::MAX;
+        let mut rows = Self::room(images.len(), self.is_guided())?;
+        let mut map: Vec<usize> = reserve("a batch", images.len() * (1 + usize::from(self.is_guided())))?;
+        // Where each row of old stands now.
+        let mut now = filled("a batch", self.fed.len(), NONE)?;
         for (unconditional, half) in [(false, &self.cond), (true, &self.uncond)] {
             for (image, &at) in images.iter().enumerate().filter(|_| !half.is_empty()) {
                 let old = half[at];
-                let begin = if unconditional { rows.cond.iter().max().map_or(0, |&last| last + 1) } else { 0 };
-                let row = match map[begin..].iter().position(|&row| row == old).filter(|_| self.shared) {
-                    Some(row) => begin + row,
-                    None => {
-                        map.push(old);
-                        rows.fed.push(Row { image, unconditional });
-                        map.len() - 1
-                    }
-                };
-                if unconditional { rows.uncond.push(row) } else { rows.cond.push(row) }
+                if now[old] == NONE {
+                    now[old] = map.len();
+                    map.push(old);
+                    rows.fed.push(Row { image, unconditional });
+                }
+                if unconditional { rows.uncond.push(now[old]) } else { rows.cond.push(now[old]) }
             }
         }
         rows.shared = rows.fed.len() < rows.cond.len() + rows.uncond.len();
         Ok((rows, map))
     }
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Result<Vec<usize>> {
+    let mut numbers = reserve("a batch", range.len())?;
+    numbers.extend(range);
+    Ok(numbers)
 }
 
 #[cfg(test)]
@@ -131,13 +145,13 @@ mod tests {
         assert_eq!(rows.cond, [0, 0, 1, 2]);
         assert_eq!(rows.uncond, [3, 3, 3, 4], "without its class the third begins like the first two");
         assert_eq!((rows.pictures(), rows.shared), (3, true));
-        let (parted, map) = rows.parted(true);
+        let (parted, map) = rows.parted(true).unwrap();
         assert_eq!(parted, Rows::all(4, true).unwrap());
         assert_eq!(map, [0, 0, 1, 2, 3, 3, 3, 4]);
-        let (parted, map) = rows.parted(false);
+        let (parted, map) = rows.parted(false).unwrap();
         assert_eq!(parted, Rows::all(4, false).unwrap());
         assert_eq!(map, [0, 0, 1, 2]);
-        let (half, map) = rows.unguided();
+        let (half, map) = rows.unguided().unwrap();
         assert_eq!((half.cond, half.uncond.len(), map), (vec![0, 0, 1, 2], 0, vec![0, 1, 2]));
     }
 

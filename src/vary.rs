@@ -38,7 +38,7 @@ impl Request {
 /// # Errors
 /// Those of [`Request::set_prefix_level`] and [`Generation::finish`].
 pub fn vary(request: &Request, tokens: &[u32], keep: u32) -> Result<Generation> {
-    let mut request = request.clone();
+    let mut request = request.try_clone()?;
     draw(request.set_prefix_level(tokens, keep)?)
 }
 
@@ -48,7 +48,7 @@ pub fn vary(request: &Request, tokens: &[u32], keep: u32) -> Result<Generation> 
 /// # Errors
 /// Those of [`Request::set_prefix_picture`] and [`Generation::finish`].
 pub fn redetail(request: &Request, picture: &Picture, keep: u32) -> Result<Generation> {
-    let mut request = request.clone();
+    let mut request = request.try_clone()?;
     draw(request.set_prefix_picture(picture, keep)?)
 }
 

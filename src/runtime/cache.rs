@@ -119,21 +119,22 @@ impl Cache {
         Ok(cache)
     }
 
-    /// A cache whose row i goes on from row `rows[i]` of this one, which has stepped to `positions`. It takes no memory
+    /// A cache whose row i goes on from row `map[i]` of this one, which has stepped to `positions`. It takes no memory
     /// until its first step; see [`bytes`](Self::bytes).
-    pub fn fork(&self, rows: &[usize], positions: usize) -> Self {
-        let (store, store_rows, map) = match &self.kept {
+    pub fn fork(&self, mut map: Vec<usize>, positions: usize) -> Self {
+        let rows = map.len();
+        let (store, store_rows) = match &self.kept {
             Kept::Referred(origin) => {
-                let map = rows.iter().map(|&row| origin.map[row]).collect();
-                (origin.store.clone(), origin.rows, map)
+                map.iter_mut().for_each(|row| *row = origin.map[*row]);
+                (origin.store.clone(), origin.rows)
             }
-            Kept::InPlace { buffers, .. } => (Store::InPlace(buffers.clone()), self.rows, rows.to_vec()),
+            Kept::InPlace { buffers, .. } => (Store::InPlace(buffers.clone()), self.rows),
             Kept::Growing { now, grown, .. } => {
                 let values = match grown {
                     Some((position, values)) if *position == positions => values,
                     _ => &now.1,
                 };
-                (Store::Growing(values.clone()), self.rows, rows.to_vec())
+                (Store::Growing(values.clone()), self.rows)
             }
         };
         Self {
@@ -141,7 +142,7 @@ impl Cache {
             names: self.names.clone(),
             shape: self.shape,
             in_place: self.in_place,
-            rows: rows.len(),
+            rows,
             codes: self.codes,
             queries: self.queries.clone(),
             waited: Duration::ZERO,
