@@ -23,6 +23,8 @@ const RUNS: usize = 5;
 /// A file of ours is some kilobytes.
 const LARGEST_FILE: u64 = 1 << 20;
 const MOST_BATCH: u32 = 4096;
+/// An hour, in nanoseconds: no step takes as long.
+const LONGEST: u64 = 3_600_000_000_000;
 
 /// What was measured: of how many shapes, and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +135,8 @@ impl Model {
 /// What an earlier calibration of just this measured. None when there was none; one that cannot be read is as none.
 pub(crate) fn load(model: &Model) -> Option<Table> {
     let path = path(model)?;
-    if std::fs::metadata(&path).ok()?.len() > LARGEST_FILE {
+    // A pipe would wait for its other end.
+    if std::fs::metadata(&path).ok().filter(|file| file.is_file())?.len() > LARGEST_FILE {
         return None;
     }
     let file: File = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
@@ -141,13 +144,21 @@ pub(crate) fn load(model: &Model) -> Option<Table> {
         return None;
     }
     log::info(|| format!("calibration {}", path.display()));
-    let known = |entry: &Entry| match *entry {
-        Entry::Step { rows, query, nanoseconds } => {
-            Some((Shape::Step { rows, query }, Duration::from_nanos(nanoseconds)))
-        }
-        Entry::Decode { pictures, tokens, nanoseconds } => {
-            Some((model.decode_shape(pictures, tokens)?, Duration::from_nanos(nanoseconds)))
-        }
+    let bundle = model.bundle();
+    let batches = 1..=2 * MOST_BATCH as usize;
+    // What no calibration measures would lead the estimates astray, to infinity even.
+    let known = |entry: &Entry| {
+        let (shape, nanoseconds) = match *entry {
+            Entry::Step { rows, query, nanoseconds } => {
+                let there = batches.contains(&rows) && [1, bundle.group()].contains(&query);
+                (there.then_some(Shape::Step { rows, query })?, nanoseconds)
+            }
+            Entry::Decode { pictures, tokens, nanoseconds } => {
+                let there = batches.contains(&pictures);
+                (there.then(|| model.decode_shape(pictures, tokens)).flatten()?, nanoseconds)
+            }
+        };
+        (1..=LONGEST).contains(&nanoseconds).then(|| (shape, Duration::from_nanos(nanoseconds)))
     };
     Some(file.entries.iter().filter_map(known).collect())
 }
