@@ -45,9 +45,9 @@
  * detailflow_runtime_init early if other threads read the environment). The library opens no socket, and no file
  * but those named, what ONNX Runtime reads of the processor, before much memory is asked for what the system says is
  * there, and, when a time is predicted that was not measured yet, the calibration of that model in the user's cache
- * directory. It writes no file but those named and, when told to calibrate, that one. exit() with work in flight is safe: it stops running steps and waits for them, and calls that
- * come after get DETAILFLOW_WRONG_STATE. fork() after ONNX Runtime was loaded is not supported: the child must not
- * use the library.
+ * directory. It writes no file but those named and, when told to calibrate, that one. exit() with work in flight is
+ * safe: it stops running steps and waits for them, and calls that come after get DETAILFLOW_WRONG_STATE. fork() after
+ * ONNX Runtime was loaded is not supported: the child must not use the library.
  *
  * Numbers (status codes, constants, struct layouts) never change their meaning; new ones are appended.
  *
@@ -230,7 +230,7 @@ typedef struct detailflow_sprite {
 typedef struct detailflow_progress {
     /// sizeof(detailflow_progress).
     uint32_t struct_size;
-    /// Steps done.
+    /// Steps done; by a fork, its own.
     uint32_t steps_done;
     /// Steps left; 0 when it is finished.
     uint32_t steps_left;
@@ -273,7 +273,7 @@ typedef struct detailflow_candidate {
 } detailflow_candidate;
 
 /// Scores a candidate: the larger the better, and not NaN. Called on the calling thread, once for each candidate, in
-/// order. It must return: no exception and no longjmp across it. It must not use the request.
+/// order. It must return: no exception and no longjmp across it. It may use the model, and must not free the request.
 typedef float (*detailflow_score_fn)(void *user, const struct detailflow_candidate *candidate);
 
 /// How the best are chosen.
@@ -775,8 +775,9 @@ detailflow_status detailflow_generation_mean_log_probability(struct detailflow_g
 
 /// A generation that stands where this one does and goes on with other seeds: `seeds` has one for each picture,
 /// `seed_count` of them. With the same seeds it draws the same tokens. Until its first step it refers to the keys and
-/// values of this one and takes no memory of its own for them (detailflow_generation_get_memory). It has a cancel of its
-/// own, and is not cancelled. Free with detailflow_generation_free; either may be freed first.
+/// values of this one and takes no memory of its own for them (detailflow_generation_get_memory). It counts its own steps
+/// and work, from 0, has a cancel of its own, and is not cancelled. Free with detailflow_generation_free; either may be
+/// freed first.
 detailflow_status detailflow_generation_fork(struct detailflow_generation *generation,
                                              const uint64_t *seeds,
                                              size_t seed_count,
@@ -827,7 +828,8 @@ detailflow_status detailflow_vary(const struct detailflow_request *request,
                                   struct detailflow_generation **generation);
 
 /// Draws a picture's detail anew, in one call: encodes `picture` (any size and format), keeps the tokens of the level of
-/// `keep` pixels, and has the rest drawn for the classes and seeds of `request`. Free with detailflow_generation_free.
+/// `keep` pixels (0 keeps all, and then nothing is drawn), and has the rest drawn for the classes and seeds of `request`.
+/// Free with detailflow_generation_free.
 detailflow_status detailflow_redetail(const struct detailflow_request *request,
                                       const struct detailflow_image *picture,
                                       uint32_t keep,
@@ -842,7 +844,7 @@ detailflow_status detailflow_redetail_file(const struct detailflow_request *requ
 /// How likely tokens are for a class, without drawing: the natural logarithm of the probability of each of the `count`
 /// `tokens` (a prefix: 1 to c, or a multiple of g up to N) into `values`, which has room for `capacity`; their number
 /// into `value_count`. Given the class and the tokens before, before guidance, temperature and cuts. Takes the steps that
-/// drawing them takes, without guidance.
+/// drawing them takes, without guidance. `values` NULL with `capacity` 0 only tells the number.
 detailflow_status detailflow_model_score(const struct detailflow_model *model,
                                          uint32_t class_index,
                                          const uint32_t *tokens,
@@ -854,9 +856,10 @@ detailflow_status detailflow_model_score(const struct detailflow_model *model,
 /// Draws the pictures of `request` as candidates, in one call: at the level of each round they are scored, and only the
 /// best go on; the last that stay reach the request's level. `generation` has these, the best first.
 ///
-/// `survivors` (may be NULL) has room for `capacity` and gets which pictures of the request they are, their number into
-/// `survivor_count`. `scores` (may be NULL) has room for one float for each picture of the request and gets its last
-/// score. The work that was done is detailflow_generation_get_work. Free the generation with detailflow_generation_free.
+/// `survivors` (may be NULL, with `capacity` 0) has room for `capacity`, at least as many as the last round keeps, and gets
+/// which pictures of the request they are; `survivor_count` (may be NULL) gets their number. `scores` (may be NULL) has
+/// room for one float for each picture of the request and gets its last score. The work that was done is
+/// detailflow_generation_get_work. Free the generation with detailflow_generation_free.
 detailflow_status detailflow_best_of(const struct detailflow_request *request,
                                      const struct detailflow_best_options *options,
                                      struct detailflow_generation **generation,
@@ -885,7 +888,7 @@ detailflow_status detailflow_request_level_costs(const struct detailflow_request
                                                  size_t capacity,
                                                  size_t *count);
 
-/// Measures steps of batches of these sizes (`count` of them, each 1 to 4096), with and without guidance, and the decode
+/// Measures steps of batches of these sizes (`count` of them, 1 to 4096, each 1 to 4096), with and without guidance, and the decode
 /// of each level, and writes the result to the user's cache directory, where it is found by any process that opens the
 /// same bundle with the same precision, form, device and threads and the same versions of this library and of ONNX
 /// Runtime. Takes about ten pictures of each batch. NOT_FOUND when the user has no cache directory.

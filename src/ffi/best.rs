@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 
-use super::call::{array, put};
-use super::generation::{detailflow_generation, make};
+use super::call::array;
+use super::generation::{copy_of, detailflow_generation, make};
 use super::image::{detailflow_image, picture_of};
 use super::plain::{Plain, read};
 use super::request::detailflow_request;
@@ -41,7 +41,7 @@ pub struct detailflow_candidate {
 }
 
 /// Scores a candidate: the larger the better, and not NaN. Called on the calling thread, once for each candidate, in
-/// order. It must return: no exception and no longjmp across it. It must not use the request.
+/// order. It must return: no exception and no longjmp across it. It may use the model, and must not free the request.
 pub type detailflow_score_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, candidate: *const detailflow_candidate) -> f32>;
 
@@ -78,9 +78,10 @@ unsafe impl Plain for detailflow_best_options {
 /// Draws the pictures of `request` as candidates, in one call: at the level of each round they are scored, and only the
 /// best go on; the last that stay reach the request's level. `generation` has these, the best first.
 ///
-/// `survivors` (may be NULL) has room for `capacity` and gets which pictures of the request they are, their number into
-/// `survivor_count`. `scores` (may be NULL) has room for one float for each picture of the request and gets its last
-/// score. The work that was done is detailflow_generation_get_work. Free the generation with detailflow_generation_free.
+/// `survivors` (may be NULL, with `capacity` 0) has room for `capacity`, at least as many as the last round keeps, and gets
+/// which pictures of the request they are; `survivor_count` (may be NULL) gets their number. `scores` (may be NULL) has
+/// room for one float for each picture of the request and gets its last score. The work that was done is
+/// detailflow_generation_get_work. Free the generation with detailflow_generation_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_best_of(
     request: *const detailflow_request,
@@ -95,11 +96,16 @@ pub unsafe extern "C" fn detailflow_best_of(
     unsafe {
         make(request, generation, |request| {
             let options = read(options)?;
-            let levels = array(options.levels, options.rounds, "levels")?;
-            let keeps = array(options.keeps, options.rounds, "keeps")?;
+            let request = copy_of(request)?;
+            let most = request.model().bundle().ladder().levels().len();
+            let levels = array(options.levels, options.rounds, most, "levels")?;
+            let keeps = array(options.keeps, options.rounds, most, "keeps")?;
             let rounds: Vec<Round> =
                 levels.iter().zip(&keeps).map(|(&level, &keep)| Round { level, keep: keep as usize }).collect();
             let kept = keeps.last().copied().unwrap_or(0) as usize;
+            if survivors.is_null() && capacity > 0 {
+                return Err(Failure::invalid("survivors is NULL"));
+            }
             if !survivors.is_null() && capacity < kept {
                 return Err(Failure::invalid(format!("room for {capacity} survivors, there will be {kept}")));
             }
@@ -125,11 +131,16 @@ pub unsafe extern "C" fn detailflow_best_of(
                     return Err(Failure::invalid(text));
                 }
             };
-            let mut best = BestOf::new(&request.copy()?, &rounds, scorer)?;
+            let mut best = BestOf::new(&request, &rounds, scorer)?;
             best.finish()?;
-            let indices: Vec<u32> = best.survivors().iter().map(|&index| index as u32).collect();
-            if !survivors.is_null() || !survivor_count.is_null() {
-                put(&indices, survivors, if survivors.is_null() { 0 } else { capacity }, survivor_count, "survivors")?;
+            // From here on nothing fails. There is room, as was looked at before the work.
+            if !survivors.is_null() {
+                for (at, &index) in best.survivors().iter().enumerate() {
+                    survivors.add(at).write_unaligned(index as u32);
+                }
+            }
+            if !survivor_count.is_null() {
+                survivor_count.write_unaligned(best.survivors().len());
             }
             if !scores.is_null() {
                 for (at, score) in best.scores().iter().enumerate() {
@@ -146,7 +157,7 @@ fn judge(
     user: *mut c_void,
     candidate: &Candidate<'_>,
 ) -> f32 {
-    // What cannot be shown has no score.
+    // What cannot be shown has no score: there is no memory for its pixels.
     let Ok(pixels) = candidate.image.to_vec(PixelFormat::Rgba8) else { return f32::NAN };
     let shown = detailflow_candidate {
         struct_size: size_of::<detailflow_candidate>() as u32,

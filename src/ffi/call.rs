@@ -248,16 +248,22 @@ pub(super) unsafe fn path(path: *const c_char, name: &str) -> Result<PathBuf, Fa
     Ok(PathBuf::from(path))
 }
 
-/// An array of the caller's, copied: C does not promise alignment.
+/// An array of the caller's, copied: C does not promise alignment. More than `most` values make no sense and are refused
+/// before one is read: who gives a wrong number should be told so, not crash.
 ///
 /// # Safety
 /// `values` is NULL or has `count` values.
-pub(super) unsafe fn array<T: Copy>(values: *const T, count: usize, name: &str) -> Result<Vec<T>, Failure> {
+pub(super) unsafe fn array<T: Copy>(
+    values: *const T,
+    count: usize,
+    most: usize,
+    name: &str,
+) -> Result<Vec<T>, Failure> {
     if values.is_null() && count > 0 {
         return Err(null(name));
     }
-    if count > isize::MAX as usize / size_of::<T>() {
-        return Err(Failure::invalid(format!("{count} {name} are more than an address space")));
+    if count > most {
+        return Err(Failure::invalid(format!("{count} {name} are too many: there can be {most}")));
     }
     let mut copy = crate::memory::reserve(name, count)?;
     // SAFETY: as the caller promises.
@@ -278,6 +284,21 @@ pub(super) unsafe fn put<T: Copy>(
 ) -> Outcome {
     // SAFETY: as the caller promises.
     let count = unsafe { output(count, "count") }?;
+    // SAFETY: as the caller promises.
+    count.set(unsafe { put_values(values, target, capacity, name) }?);
+    Ok(())
+}
+
+/// [`put`] for a number that goes elsewhere.
+///
+/// # Safety
+/// As for [`put`].
+pub(super) unsafe fn put_values<T: Copy>(
+    values: &[T],
+    target: *mut T,
+    capacity: usize,
+    name: &str,
+) -> Result<usize, Failure> {
     if target.is_null() && capacity > 0 {
         return Err(null(name));
     }
@@ -290,8 +311,7 @@ pub(super) unsafe fn put<T: Copy>(
             unsafe { target.add(at).write_unaligned(value) };
         }
     }
-    count.set(values.len());
-    Ok(())
+    Ok(values.len())
 }
 
 /// [`put`] of tokens.

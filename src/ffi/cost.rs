@@ -7,6 +7,9 @@ use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
 use crate::cost::Cost;
 
+/// They are all different, 1 to 4096.
+const MOST_BATCHES: usize = 4096;
+
 /// What a request costs.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -145,7 +148,7 @@ pub unsafe extern "C" fn detailflow_request_level_costs(
     })
 }
 
-/// Measures steps of batches of these sizes (`count` of them, each 1 to 4096), with and without guidance, and the decode
+/// Measures steps of batches of these sizes (`count` of them, 1 to 4096, each 1 to 4096), with and without guidance, and the decode
 /// of each level, and writes the result to the user's cache directory, where it is found by any process that opens the
 /// same bundle with the same precision, form, device and threads and the same versions of this library and of ONNX
 /// Runtime. Takes about ten pictures of each batch. NOT_FOUND when the user has no cache directory.
@@ -157,7 +160,7 @@ pub unsafe extern "C" fn detailflow_model_calibrate(
 ) -> detailflow_status {
     with(model, |this| {
         // SAFETY: the contract of the header.
-        let batches = unsafe { array(batches, count, "batches") }?;
+        let batches = unsafe { array(batches, count, MOST_BATCHES, "batches") }?;
         this.model.calibrate(&batches, |_, _| {})?;
         Ok(())
     })

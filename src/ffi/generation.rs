@@ -29,7 +29,7 @@ pub struct detailflow_cancel(Cancel);
 pub struct detailflow_progress {
     /// sizeof(detailflow_progress).
     pub struct_size: u32,
-    /// Steps done.
+    /// Steps done; by a fork, its own.
     pub steps_done: u32,
     /// Steps left; 0 when it is finished.
     pub steps_left: u32,
@@ -312,8 +312,9 @@ pub unsafe extern "C" fn detailflow_generation_mean_log_probability(
 
 /// A generation that stands where this one does and goes on with other seeds: `seeds` has one for each picture,
 /// `seed_count` of them. With the same seeds it draws the same tokens. Until its first step it refers to the keys and
-/// values of this one and takes no memory of its own for them (detailflow_generation_get_memory). It has a cancel of its
-/// own, and is not cancelled. Free with detailflow_generation_free; either may be freed first.
+/// values of this one and takes no memory of its own for them (detailflow_generation_get_memory). It counts its own steps
+/// and work, from 0, has a cancel of its own, and is not cancelled. Free with detailflow_generation_free; either may be
+/// freed first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_generation_fork(
     generation: *mut detailflow_generation,
@@ -323,7 +324,8 @@ pub unsafe extern "C" fn detailflow_generation_fork(
 ) -> detailflow_status {
     with(generation, |generation| {
         // SAFETY: the contract of the header.
-        let (place, seeds) = unsafe { (output(fork, "fork")?, array(seeds, seed_count, "seeds")?) };
+        let (place, seeds) =
+            unsafe { (output(fork, "fork")?, array(seeds, seed_count, generation.images().len(), "seeds")?) };
         place.set(handle(generation.fork(&seeds)?));
         Ok(())
     })
@@ -340,9 +342,8 @@ pub unsafe extern "C" fn detailflow_generation_keep(
 ) -> detailflow_status {
     with(generation, |generation| {
         // SAFETY: the contract of the header.
-        let images = unsafe { array(images, count, "images") }?;
-        let images: Vec<usize> = images.into_iter().map(|image| image as usize).collect();
-        Ok(generation.keep(&images)?)
+        let images = unsafe { array(images, count, generation.images().len(), "images") }?;
+        Ok(generation.keep(&images.iter().map(|&image| image as usize).collect::<Vec<_>>())?)
     })
 }
 
@@ -448,6 +449,11 @@ unsafe fn begin(
             Ok(generation)
         })
     }
+}
+
+/// A copy of a request, so that it is free while the pictures are drawn; in memory that may be refused.
+pub(super) fn copy_of(request: &Handle<Request>) -> Result<Request, Failure> {
+    request.read(|request| Ok(request.try_clone()?))
 }
 
 /// A generation that `body` makes of a request; the message stays with the request.

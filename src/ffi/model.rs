@@ -400,7 +400,7 @@ pub(super) unsafe fn get_tokens(tokens: *const u32, count: usize, bundle: &Bundl
         )));
     }
     // SAFETY: as the caller promises.
-    unsafe { array(tokens, count, "tokens") }
+    unsafe { array(tokens, count, bundle.tokens(), "tokens") }
 }
 
 /// # Safety

@@ -134,8 +134,8 @@ pub(super) unsafe fn write_all<T: Plain>(
         if capacity < values.len() {
             return Err(Failure::invalid(format!("room for {capacity} of {}, there are {}", T::NAME, values.len())));
         }
-        // SAFETY: as the caller promises.
-        let size = unsafe { size_of_theirs(target) }?;
+        // SAFETY: as the caller promises; where there is room for none there is no first.
+        let size = if capacity > 0 { unsafe { size_of_theirs(target) }? } else { 0 };
         for (at, &value) in values.iter().enumerate() {
             // SAFETY: at < capacity elements of this size each. Only the first has to say it.
             unsafe {

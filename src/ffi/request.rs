@@ -224,8 +224,9 @@ pub unsafe extern "C" fn detailflow_request_set_prefix(
     level: u32,
 ) -> detailflow_status {
     set(request, |request| {
+        let most = request.model().bundle().tokens();
         // SAFETY: the contract of the header.
-        let tokens = unsafe { array(tokens, count, "tokens") }?;
+        let tokens = unsafe { array(tokens, count, most, "tokens") }?;
         Ok(request.set_prefix_level(&tokens, level).map(drop)?)
     })
 }
@@ -240,8 +241,9 @@ pub unsafe extern "C" fn detailflow_request_set_image_prefix(
     count: usize,
 ) -> detailflow_status {
     set(request, |request| {
+        let most = request.model().bundle().tokens();
         // SAFETY: the contract of the header.
-        let tokens = unsafe { array(tokens, count, "tokens") }?;
+        let tokens = unsafe { array(tokens, count, most, "tokens") }?;
         Ok(request.set_image_prefix(image as usize, &tokens).map(drop)?)
     })
 }
@@ -274,8 +276,9 @@ pub unsafe extern "C" fn detailflow_request_set_level(
 /// # Safety
 /// Each array is NULL or has `count` values.
 unsafe fn curve(tokens: *const u32, values: *const f32, count: usize) -> Result<Curve, Failure> {
+    const MOST: usize = Curve::MOST_POINTS;
     // SAFETY: as the caller promises.
-    let (tokens, values) = unsafe { (array(tokens, count, "tokens")?, array(values, count, "values")?) };
+    let (tokens, values) = unsafe { (array(tokens, count, MOST, "points")?, array(values, count, MOST, "values")?) };
     let points: Vec<(u32, f32)> = tokens.into_iter().zip(values).collect();
     Ok(Curve::new(&points)?)
 }

@@ -2,8 +2,8 @@
 
 use std::ffi::c_char;
 
-use super::call::{Outcome, array, call, call_on, object, path, put};
-use super::generation::{detailflow_generation, make};
+use super::call::{Outcome, array, call, call_on, object, output, path, put_values};
+use super::generation::{copy_of, detailflow_generation, make};
 use super::image::{detailflow_image, picture_of};
 use super::model::detailflow_model;
 use super::request::detailflow_request;
@@ -26,14 +26,16 @@ pub unsafe extern "C" fn detailflow_vary(
     // SAFETY: the contract of the header.
     unsafe {
         make(request, generation, |request| {
-            let tokens = array(tokens, count, "tokens")?;
-            Ok(crate::vary(&request.copy()?, &tokens, keep)?)
+            let request = copy_of(request)?;
+            let tokens = array(tokens, count, request.model().bundle().tokens(), "tokens")?;
+            Ok(crate::vary(&request, &tokens, keep)?)
         })
     }
 }
 
 /// Draws a picture's detail anew, in one call: encodes `picture` (any size and format), keeps the tokens of the level of
-/// `keep` pixels, and has the rest drawn for the classes and seeds of `request`. Free with detailflow_generation_free.
+/// `keep` pixels (0 keeps all, and then nothing is drawn), and has the rest drawn for the classes and seeds of `request`.
+/// Free with detailflow_generation_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_redetail(
     request: *const detailflow_request,
@@ -42,7 +44,9 @@ pub unsafe extern "C" fn detailflow_redetail(
     generation: *mut *mut detailflow_generation,
 ) -> detailflow_status {
     // SAFETY: the contract of the header.
-    unsafe { make(request, generation, |request| Ok(crate::redetail(&request.copy()?, &picture_of(picture)?, keep)?)) }
+    unsafe {
+        make(request, generation, |request| Ok(crate::redetail(&copy_of(request)?, &picture_of(picture)?, keep)?))
+    }
 }
 
 /// As detailflow_redetail, from the picture file `path`.
@@ -57,7 +61,7 @@ pub unsafe extern "C" fn detailflow_redetail_file(
     unsafe {
         make(request, generation, |request| {
             let picture = Picture::open(self::path(path, "path")?)?;
-            Ok(crate::redetail(&request.copy()?, &picture, keep)?)
+            Ok(crate::redetail(&copy_of(request)?, &picture, keep)?)
         })
     }
 }
@@ -65,7 +69,7 @@ pub unsafe extern "C" fn detailflow_redetail_file(
 /// How likely tokens are for a class, without drawing: the natural logarithm of the probability of each of the `count`
 /// `tokens` (a prefix: 1 to c, or a multiple of g up to N) into `values`, which has room for `capacity`; their number
 /// into `value_count`. Given the class and the tokens before, before guidance, temperature and cuts. Takes the steps that
-/// drawing them takes, without guidance.
+/// drawing them takes, without guidance. `values` NULL with `capacity` 0 only tells the number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_score(
     model: *const detailflow_model,
@@ -82,11 +86,18 @@ pub unsafe extern "C" fn detailflow_model_score(
         Err(failure) => return call(|| Err(failure)),
     };
     call_on(Some(&this.message), || -> Outcome {
+        let (model, bundle) = (&this.model, this.model.bundle());
         // SAFETY: the contract of the header.
-        let tokens = unsafe { array(tokens, count, "tokens") }?;
-        // Only the number was asked for, or there is too little room: no need to run anything.
-        let scores = if capacity < count { vec![0.0; count] } else { this.model.score(class_index, &tokens)? };
+        let (place, tokens) =
+            unsafe { (output(value_count, "value_count")?, array(tokens, count, bundle.tokens(), "tokens")?) };
+        bundle.check_can_draw()?;
+        bundle.check_class(class_index)?;
+        model.check_prefix(&tokens)?;
+        // What cannot be told, or only asks for the number, runs nothing.
+        let scores =
+            if values.is_null() || capacity < count { vec![0.0; count] } else { model.score(class_index, &tokens)? };
         // SAFETY: the contract of the header.
-        unsafe { put(&scores, values, capacity, value_count, "values") }
+        place.set(unsafe { put_values(&scores, values, capacity, "values") }?);
+        Ok(())
     })
 }

@@ -5,9 +5,6 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// More points than this are a mistake.
-const MOST_POINTS: usize = 64;
-
 /// A setting that may change from token to token: guidance, temperature, top-k, top-p.
 ///
 /// A point `(token, value)` holds at the token of that index (0 is the first that is drawn); so a point at 8 is the
@@ -22,13 +19,20 @@ pub struct Curve {
 }
 
 impl Curve {
+    /// More points than this are a mistake.
+    pub const MOST_POINTS: usize = 64;
+
     /// A curve through `points`, whose tokens rise.
     ///
     /// # Errors
     /// [`Error::Invalid`] when there is none or more than 64, a token does not rise, or a value is not finite.
     pub fn new(points: &[(u32, f32)]) -> Result<Self> {
-        if points.is_empty() || points.len() > MOST_POINTS {
-            return Err(Error::Invalid(format!("a curve of {} points; it has 1 to {MOST_POINTS}", points.len())));
+        if points.is_empty() || points.len() > Self::MOST_POINTS {
+            return Err(Error::Invalid(format!(
+                "a curve of {} points; it has 1 to {}",
+                points.len(),
+                Self::MOST_POINTS
+            )));
         }
         if let Some(pair) = points.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
             let (first, second) = (pair[0].0, pair[1].0);
