@@ -207,7 +207,8 @@ static void struct_sizes(const detailflow_model *model)
     CHECK(level.known.struct_size == sizeof level && level.known.size > 0 && level.more[0] == 0);
 
     memset(&progress, 0xA5, sizeof progress);
-    progress.known.struct_size = sizeof progress.known - 4;
+    /* The first version ended after the level. */
+    progress.known.struct_size = offsetof(detailflow_progress, images) - 1;
     INVALID(detailflow_generation_get_progress(generation, &progress.known), "detailflow_progress.struct_size");
     INVALID(detailflow_generation_step(generation, &progress.known), "detailflow_progress.struct_size");
     CHECK(progress.known.size == 0xA5A5A5A5);
