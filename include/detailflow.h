@@ -100,6 +100,21 @@
 /// Scorer: a function of yours.
 #define DETAILFLOW_SCORE_FUNCTION 3
 
+/// No class: of a picture that was encoded.
+#define DETAILFLOW_NO_CLASS 4294967295
+
+/// A token file is as it was written.
+#define DETAILFLOW_DAMAGE_NONE 0
+
+/// A token file ends before its last group does.
+#define DETAILFLOW_DAMAGE_CUT 1
+
+/// A group of a token file is not what was written.
+#define DETAILFLOW_DAMAGE_GROUP 2
+
+/// All tokens of a token file are sound, and bytes follow that are not of it.
+#define DETAILFLOW_DAMAGE_SURPLUS 3
+
 /// Stops a generation. Shared: for any thread, at any time, also after the generation was freed.
 typedef struct detailflow_cancel detailflow_cancel;
 
@@ -111,6 +126,13 @@ typedef struct detailflow_model detailflow_model;
 
 /// How a model is opened. Made by detailflow_model_options_new.
 typedef struct detailflow_model_options detailflow_model_options;
+
+/// A pack of token files (.dftpack) that is open. Shared: any number of threads may read it at once. Nothing of its
+/// entries is kept in memory.
+typedef struct detailflow_pack detailflow_pack;
+
+/// A pack on its way into a file. Not const: one thread at a time.
+typedef struct detailflow_pack_writer detailflow_pack_writer;
 
 /// A request: how many pictures, of which classes, from which seeds, sampled how. Every setter checks at once. Not
 /// const: one thread at a time.
@@ -338,6 +360,34 @@ typedef struct detailflow_level_cost {
     /// Nanoseconds from the start until its pictures are decoded; 0 when nothing was measured on this machine yet.
     uint64_t time_ns;
 } detailflow_level_cost;
+
+/// What a token file (.dft) says of itself, and how much of it is sound.
+typedef struct detailflow_dft_info {
+    /// sizeof(detailflow_dft_info).
+    uint32_t struct_size;
+    /// What is wrong with it: DETAILFLOW_DAMAGE_NONE (0) or another DETAILFLOW_DAMAGE.
+    uint32_t damage;
+    /// Tokens that are sound: a prefix, so that they decode. 0 when the first group is damaged already.
+    uint32_t sound;
+    /// Tokens that it was written with.
+    uint32_t promised;
+    /// Tokens of a whole picture of its model (N).
+    uint32_t tokens;
+    /// Tokens of a group (g).
+    uint32_t group;
+    /// Tokens of the causal part (c).
+    uint32_t causal;
+    /// Bits of one token.
+    uint32_t bits;
+    /// The class that it was drawn for; DETAILFLOW_NO_CLASS when it says none.
+    uint32_t class_index;
+    /// 1 when it says what seed it was drawn from.
+    uint32_t has_seed;
+    /// That seed; 0 when it says none.
+    uint64_t seed;
+    /// Which tokenizer its tokens belong to: 16 hex digits as of detailflow_model_info, and zeros.
+    char tokenizer_id[24];
+} detailflow_dft_info;
 
 /// It worked.
 #define DETAILFLOW_OK 0
@@ -901,6 +951,152 @@ detailflow_status detailflow_model_calibrate(const struct detailflow_model *mode
 detailflow_status detailflow_model_predict_decode(const struct detailflow_model *model,
                                                   size_t tokens,
                                                   uint64_t *time_ns);
+
+/// Makes a token file (.dft) of the `count` `tokens` of a picture of `model`: a prefix, that is 1 to c, or a multiple of g
+/// up to N. Its bytes go into `data`, which has room for `capacity`; their number into `size`: 272 for 128 tokens of 13
+/// bits in groups of 8. `data` NULL with `capacity` 0 only tells the number. `class_index` is the class that it was drawn
+/// for, or DETAILFLOW_NO_CLASS; `seed` points to the seed that it was drawn from, or is NULL.
+detailflow_status detailflow_dft_encode(const struct detailflow_model *model,
+                                        const uint32_t *tokens,
+                                        size_t count,
+                                        uint32_t class_index,
+                                        const uint64_t *seed,
+                                        void *data,
+                                        size_t capacity,
+                                        size_t *size);
+
+/// What the `size` bytes of a token file at `data` say, into `info`, whose struct_size is set. A file that was cut or
+/// damaged is no error here: `info` says how many of its tokens are sound. No cut, flipped bit or changed byte makes a
+/// token other than it was.
+///
+/// Errors: BAD_FORMAT when it is no token file, one of another format, or its header is damaged: then nothing is sound.
+detailflow_status detailflow_dft_get_info(const void *data, size_t size, struct detailflow_dft_info *info);
+
+/// The sound tokens of a token file, coarse to fine, into `tokens`, which has room for `capacity`; their number into
+/// `count`. `tokens` NULL with `capacity` 0 only tells the number. Fewer than detailflow_dft_info.promised when it was cut
+/// or damaged; none when the first group was.
+///
+/// Errors: as detailflow_dft_get_info.
+detailflow_status detailflow_dft_tokens(const void *data,
+                                        size_t size,
+                                        uint32_t *tokens,
+                                        size_t capacity,
+                                        size_t *count);
+
+/// Whether the tokens of a token file are `model`'s: DETAILFLOW_OK when they are of its tokenizer, grouped and packed as
+/// its are, and its class and sound tokens exist.
+///
+/// Errors: INVALID_ARGUMENT naming both when not; BAD_FORMAT as detailflow_dft_get_info.
+detailflow_status detailflow_dft_check(const struct detailflow_model *model,
+                                       const void *data,
+                                       size_t size);
+
+/// Draws what a token file lost, in one call: its sound tokens stay, the rest is drawn after them until there are `count`
+/// (a prefix; 0 is as many as it was written with). Class and seed are those that it says, or where it says none those of
+/// the first picture of `request`, which also says how to sample; with its own seed, model and settings it becomes what it
+/// was. The whole file goes into `target`, which has room for `capacity` bytes; their number into `target_size`. `target`
+/// NULL with `capacity` 0 only tells the number, and draws nothing. `target` may be `data`.
+///
+/// To step or cancel it instead, or with another seed: detailflow_request_set_prefix and detailflow_generation_new.
+///
+/// Errors: those of detailflow_dft_check and detailflow_generate.
+detailflow_status detailflow_dft_repair(const struct detailflow_request *request,
+                                        const void *data,
+                                        size_t size,
+                                        size_t count,
+                                        void *target,
+                                        size_t capacity,
+                                        size_t *target_size);
+
+/// Opens the pack in the file `path`: reads 40 bytes, however many entries there are. Free with detailflow_pack_free.
+///
+/// Errors: NOT_FOUND, IO, BAD_FORMAT when it is no pack, of another format, cut, or its footer is damaged; what it holds
+/// can then be saved with detailflow_pack_salvage.
+detailflow_status detailflow_pack_open(const char *path,
+                                       struct detailflow_pack **pack);
+
+/// Closes it. NULL is fine.
+void detailflow_pack_free(struct detailflow_pack *pack);
+
+/// As detailflow_model_message, for a pack.
+size_t detailflow_pack_message(const struct detailflow_pack *pack, char *buffer, size_t capacity);
+
+/// How many entries it has.
+detailflow_status detailflow_pack_count(const struct detailflow_pack *pack, uint32_t *count);
+
+/// The index of the entry called `name`: a few reads of a kilobyte. Case matters.
+///
+/// Errors: NOT_FOUND when there is none; BAD_FORMAT when that cannot be told, because what would say so is damaged.
+detailflow_status detailflow_pack_find(const struct detailflow_pack *pack, const char *name, uint32_t *index);
+
+/// The name of the entry `index`, 0 to count - 1, into `buffer`, which has room for `capacity` bytes, with a zero at its
+/// end; its length without the zero into `length`. "" and 0 when it has none. At most 255 bytes and the zero. `buffer` NULL
+/// with `capacity` 0 only tells the length.
+detailflow_status detailflow_pack_name(const struct detailflow_pack *pack,
+                                       uint32_t index,
+                                       char *buffer,
+                                       size_t capacity,
+                                       size_t *length);
+
+/// The bytes of the entry `index`, a token file (.dft) as it was put in, into `data`, which has room for `capacity`; their
+/// number into `size`. `data` NULL with `capacity` 0 only tells the number. Two reads: of 16 bytes, and of the entry.
+///
+/// Errors: BAD_FORMAT when what leads to it is damaged; whether it is damaged itself detailflow_dft_get_info tells.
+detailflow_status detailflow_pack_get(const struct detailflow_pack *pack,
+                                      uint32_t index,
+                                      void *data,
+                                      size_t capacity,
+                                      size_t *size);
+
+/// As detailflow_dft_get_info, of the entry `index`.
+detailflow_status detailflow_pack_get_info(const struct detailflow_pack *pack,
+                                           uint32_t index,
+                                           struct detailflow_dft_info *info);
+
+/// As detailflow_dft_tokens, of the entry `index`.
+detailflow_status detailflow_pack_tokens(const struct detailflow_pack *pack,
+                                         uint32_t index,
+                                         uint32_t *tokens,
+                                         size_t capacity,
+                                         size_t *count);
+
+/// Writes what is left of the pack `path`, which was cut or damaged, as a new pack `target`: sound entries, of damaged ones
+/// their sound tokens. How many there are into `entries`, and of how many some tokens are lost into `shortened` (may be
+/// NULL). `target` appears whole or not at all.
+///
+/// Errors: NOT_FOUND, IO, BAD_FORMAT when nothing is left.
+detailflow_status detailflow_pack_salvage(const char *path,
+                                          const char *target,
+                                          uint32_t *entries,
+                                          uint32_t *shortened);
+
+/// Begins a pack that will be the file `path`: it appears when it is finished, whole. Free with
+/// detailflow_pack_writer_free.
+detailflow_status detailflow_pack_writer_new(const char *path, struct detailflow_pack_writer **writer);
+
+/// Frees it. What was not finished leaves nothing. NULL is fine.
+void detailflow_pack_writer_free(struct detailflow_pack_writer *writer);
+
+/// As detailflow_model_message, for a writer.
+size_t detailflow_pack_writer_message(const struct detailflow_pack_writer *writer, char *buffer, size_t capacity);
+
+/// Appends the `size` bytes at `data`, a sound token file (.dft), of any model. `name` is 1 to 255 bytes without control
+/// characters and no other entry's, or NULL. Its index, they count from 0, into `index` (may be NULL). The writer keeps 16
+/// bytes of memory for each entry and about 30 for each name.
+///
+/// Errors: BAD_FORMAT when it is damaged; INVALID_ARGUMENT when the name is none or taken; OUT_OF_MEMORY; IO, after which
+/// the pack cannot be finished. After all others it is as it was.
+detailflow_status detailflow_pack_writer_add(struct detailflow_pack_writer *writer,
+                                             const char *name,
+                                             const void *data,
+                                             size_t size,
+                                             uint32_t *index);
+
+/// Writes what makes it a pack, and puts the file in its place. After that, also when it failed, the writer can only be
+/// freed: other calls are WRONG_STATE.
+///
+/// Errors: IO, OUT_OF_MEMORY; what was at the place before is left then.
+detailflow_status detailflow_pack_writer_finish(struct detailflow_pack_writer *writer);
 
 #ifdef __cplusplus
 }  // extern "C"

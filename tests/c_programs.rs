@@ -42,6 +42,9 @@ programs! {
     detail_plain: "detail" Plain [];
     detail_sanitized: "detail" Sanitized [];
     detail_valgrind: "detail" Valgrind ["few"];
+    tokens_plain: "tokens" Plain [];
+    tokens_sanitized: "tokens" Sanitized [];
+    tokens_valgrind: "tokens" Valgrind ["few"];
     order_plain: "order" Plain [];
     order_sanitized: "order" Sanitized [];
     order_valgrind: "order" Valgrind ["few"];

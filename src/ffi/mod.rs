@@ -67,6 +67,7 @@ mod options;
 mod plain;
 mod request;
 mod status;
+mod tokens;
 mod vary;
 
 pub use best::*;
@@ -79,4 +80,5 @@ pub use model::*;
 pub use options::*;
 pub use request::*;
 pub use status::*;
+pub use tokens::*;
 pub use vary::*;

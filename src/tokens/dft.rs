@@ -84,7 +84,7 @@ impl Geometry {
     }
 
     /// Bytes of a file of `tokens` tokens. For a geometry that was checked.
-    fn file_size(&self, tokens: usize) -> usize {
+    pub(crate) fn file_size(&self, tokens: usize) -> usize {
         let (whole, rest) = (tokens / self.group, tokens % self.group);
         let group = |tokens| packed(tokens, self.bits) + CHECK;
         HEADER + whole * group(self.group) + if rest > 0 { group(rest) } else { 0 }

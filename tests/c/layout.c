@@ -147,3 +147,23 @@ PLACE(detailflow_level_cost, size, 4);
 PLACE(detailflow_level_cost, tokens, 8);
 PLACE(detailflow_level_cost, steps, 12);
 PLACE(detailflow_level_cost, time_ns, 16);
+
+PIN(DETAILFLOW_NO_CLASS, 4294967295);
+PIN(DETAILFLOW_DAMAGE_NONE, 0);
+PIN(DETAILFLOW_DAMAGE_CUT, 1);
+PIN(DETAILFLOW_DAMAGE_GROUP, 2);
+PIN(DETAILFLOW_DAMAGE_SURPLUS, 3);
+
+SIZE(detailflow_dft_info, 72);
+PLACE(detailflow_dft_info, struct_size, 0);
+PLACE(detailflow_dft_info, damage, 4);
+PLACE(detailflow_dft_info, sound, 8);
+PLACE(detailflow_dft_info, promised, 12);
+PLACE(detailflow_dft_info, tokens, 16);
+PLACE(detailflow_dft_info, group, 20);
+PLACE(detailflow_dft_info, causal, 24);
+PLACE(detailflow_dft_info, bits, 28);
+PLACE(detailflow_dft_info, class_index, 32);
+PLACE(detailflow_dft_info, has_seed, 36);
+PLACE(detailflow_dft_info, seed, 40);
+PLACE(detailflow_dft_info, tokenizer_id, 48);

@@ -19,6 +19,9 @@ static void without_a_model(void)
     detailflow_request *request = UNTOUCHED(detailflow_request);
     detailflow_generation *generation = UNTOUCHED(detailflow_generation);
     detailflow_cancel *cancel = UNTOUCHED(detailflow_cancel);
+    detailflow_pack *pack = UNTOUCHED(detailflow_pack);
+    detailflow_pack_writer *writer = UNTOUCHED(detailflow_pack_writer);
+    detailflow_dft_info dft;
     detailflow_model_info info;
     detailflow_level level;
     detailflow_progress progress;
@@ -34,6 +37,9 @@ static void without_a_model(void)
     memset(&info, 0, sizeof info);
     info.struct_size = sizeof info;
     info.size = 77;
+    memset(&dft, 0, sizeof dft);
+    dft.struct_size = sizeof dft;
+    dft.sound = 77;
     memset(&level, 0, sizeof level);
     level.struct_size = sizeof level;
     level.size = 77;
@@ -124,6 +130,32 @@ static void without_a_model(void)
     NAMES(detailflow_generation_cancel_handle(NULL, &cancel), "generation");
     NAMES(detailflow_cancel_trigger(NULL), "cancel");
 
+    detailflow_pack_free(NULL);
+    detailflow_pack_writer_free(NULL);
+    CHECK(detailflow_pack_message(NULL, NULL, 0) == 0 && detailflow_pack_message(NULL, buffer, sizeof buffer) == 0);
+    CHECK(detailflow_pack_writer_message(NULL, NULL, 0) == 0);
+    NAMES(detailflow_dft_encode(NULL, tokens, 1, 0, NULL, pixel, sizeof pixel, &count), "model");
+    NAMES(detailflow_dft_get_info(NULL, 4, &dft), "data");
+    NAMES(detailflow_dft_tokens(NULL, 4, tokens, 1, &count), "data");
+    NAMES(detailflow_dft_check(NULL, pixel, sizeof pixel), "model");
+    NAMES(detailflow_dft_repair(NULL, pixel, sizeof pixel, 0, pixel, sizeof pixel, &count), "request");
+    NAMES(detailflow_pack_open(NULL, &pack), "path");
+    NAMES(detailflow_pack_open("x", NULL), "pack");
+    NAMES(detailflow_pack_count(NULL, &number), "pack");
+    NAMES(detailflow_pack_find(NULL, "x", &number), "pack");
+    NAMES(detailflow_pack_name(NULL, 0, buffer, sizeof buffer, &count), "pack");
+    NAMES(detailflow_pack_get(NULL, 0, pixel, sizeof pixel, &count), "pack");
+    NAMES(detailflow_pack_get_info(NULL, 0, &dft), "pack");
+    NAMES(detailflow_pack_tokens(NULL, 0, tokens, 1, &count), "pack");
+    NAMES(detailflow_pack_salvage(NULL, "y", &number, NULL), "path");
+    NAMES(detailflow_pack_salvage("x", NULL, &number, NULL), "target");
+    NAMES(detailflow_pack_salvage("x", "y", NULL, NULL), "entries");
+    NAMES(detailflow_pack_writer_new(NULL, &writer), "path");
+    NAMES(detailflow_pack_writer_new("x", NULL), "writer");
+    NAMES(detailflow_pack_writer_add(NULL, "x", pixel, sizeof pixel, &number), "writer");
+    NAMES(detailflow_pack_writer_finish(NULL), "writer");
+    CHECK(pack == UNTOUCHED(detailflow_pack) && writer == UNTOUCHED(detailflow_pack_writer) && dft.sound == 77);
+
     NAMES(detailflow_image_save(NULL, "x.png"), "image");
     NAMES(detailflow_image_save(&image, NULL), "path");
     NAMES(detailflow_image_upscale(NULL, 1, &image), "image");
@@ -147,6 +179,49 @@ static void without_a_model(void)
     CHECK(pixel[0] == 1 && pixel[3] == 4);
 }
 
+static void with_token_files(const detailflow_model *model)
+{
+    detailflow_pack_writer *writer = NULL;
+    detailflow_pack *pack = NULL;
+    detailflow_request *request = NULL;
+    unsigned char data[4096];
+    uint32_t token = 0, number = 77;
+    size_t size = 0, count = 77;
+
+    NAMES(detailflow_dft_encode(model, NULL, 1, 0, NULL, data, sizeof data, &size), "tokens");
+    NAMES(detailflow_dft_encode(model, &token, 1, 0, NULL, NULL, 1, &size), "data");
+    NAMES(detailflow_dft_encode(model, &token, 1, 0, NULL, data, sizeof data, NULL), "size");
+    OK(detailflow_dft_encode(model, &token, 1, DETAILFLOW_NO_CLASS, NULL, data, sizeof data, &size));
+    NAMES(detailflow_dft_get_info(data, size, NULL), "info");
+    NAMES(detailflow_dft_tokens(data, size, NULL, 1, &count), "tokens");
+    NAMES(detailflow_dft_tokens(data, size, &token, 1, NULL), "count");
+    NAMES(detailflow_dft_check(model, NULL, size), "data");
+    OK(detailflow_request_new(model, &request));
+    NAMES(detailflow_dft_repair(request, NULL, size, 0, data, sizeof data, &count), "data");
+    NAMES(detailflow_dft_repair(request, data, size, 0, NULL, 1, &count), "target");
+    NAMES(detailflow_dft_repair(request, data, size, 0, data, sizeof data, NULL), "target_size");
+    detailflow_request_free(request);
+
+    OK(detailflow_pack_writer_new("null.dftpack", &writer));
+    NAMES(detailflow_pack_writer_add(writer, "x", NULL, size, NULL), "data");
+    OK(detailflow_pack_writer_add(writer, NULL, data, size, NULL));
+    OK(detailflow_pack_writer_finish(writer));
+    detailflow_pack_writer_free(writer);
+    OK(detailflow_pack_open("null.dftpack", &pack));
+    NAMES(detailflow_pack_count(pack, NULL), "count");
+    NAMES(detailflow_pack_find(pack, NULL, &number), "name");
+    NAMES(detailflow_pack_find(pack, "x", NULL), "index");
+    NAMES(detailflow_pack_name(pack, 0, NULL, 1, &count), "buffer");
+    NAMES(detailflow_pack_name(pack, 0, NULL, 0, NULL), "length");
+    NAMES(detailflow_pack_get(pack, 0, NULL, 1, &count), "data");
+    NAMES(detailflow_pack_get(pack, 0, data, sizeof data, NULL), "size");
+    NAMES(detailflow_pack_get_info(pack, 0, NULL), "info");
+    NAMES(detailflow_pack_tokens(pack, 0, NULL, 1, &count), "tokens");
+    NAMES(detailflow_pack_tokens(pack, 0, &token, 1, NULL), "count");
+    detailflow_pack_free(pack);
+    CHECK(number == 77 && count == 77);
+}
+
 static void with_a_model(detailflow_model *model)
 {
     detailflow_request *request = NULL;
@@ -161,6 +236,7 @@ static void with_a_model(detailflow_model *model)
     NAMES(detailflow_model_get_info(model, NULL), "info");
     NAMES(detailflow_model_can_draw(model, NULL), "can");
     NAMES(detailflow_model_can_encode(model, NULL), "can");
+    with_token_files(model);
     NAMES(detailflow_model_class_name(model, 0, NULL), "name");
     NAMES(detailflow_model_class_index(model, NULL, &number), "name");
     NAMES(detailflow_model_class_index(model, "x", NULL), "index");
