@@ -113,7 +113,7 @@ pub unsafe extern "C" fn detailflow_dft_encode(
     };
     call_on(Some(&this.message), || {
         // SAFETY: the contract of the header.
-        let tokens = unsafe { array(tokens, count, "tokens") }?;
+        let tokens = unsafe { array(tokens, count, this.model.bundle().tokens(), "tokens") }?;
         let class = (class_index != DETAILFLOW_NO_CLASS).then_some(class_index);
         // SAFETY: the contract of the header. C does not promise alignment.
         let seed = (!seed.is_null()).then(|| unsafe { seed.read_unaligned() });
