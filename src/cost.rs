@@ -19,6 +19,8 @@ pub struct StepCost {
     pub query: usize,
     /// How many such steps.
     pub count: usize,
+    /// Time of one of them; None when nothing was measured on this machine yet.
+    pub time: Option<Duration>,
 }
 
 /// What it takes to have the pictures of a level.
@@ -89,11 +91,12 @@ impl Request {
         let schedule = model.schedule(self.target);
         for (done, step) in schedule.steps().filter(|_| given < self.target).enumerate() {
             let rows = rows(step);
+            let step_time = model.predict_step(rows, step.query);
             match steps.iter_mut().find(|known| (known.rows, known.query) == (rows, step.query)) {
                 Some(known) => known.count += 1,
-                None => steps.push(StepCost { rows, query: step.query, count: 1 }),
+                None => steps.push(StepCost { rows, query: step.query, count: 1, time: step_time }),
             }
-            time = time.zip(model.predict_step(rows, step.query)).map(|(so_far, step)| so_far + step);
+            time = time.zip(step_time).map(|(so_far, step)| so_far + step);
             work = work.zip(bundle.step_work(rows, step)).map(|(so_far, step)| so_far.saturating_add(step));
             let tokens = step.start + step.query;
             if let Some(level) = ladder.levels().iter().find(|level| level.tokens == tokens && tokens > given) {

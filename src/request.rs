@@ -129,8 +129,8 @@ impl Request {
     }
 
     /// The tokens that every picture begins with: those of a level, or any count within the causal part, or whole
-    /// groups. They are taken as they are, and the rest is drawn after them. Computed once for all pictures that
-    /// share a class. None (the empty slice) draws from nothing.
+    /// groups. They are taken as they are, and the rest is drawn after them. They take their steps again,
+    /// once for all pictures that share a class. None (the empty slice) draws from nothing.
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is not a prefix of the model's, or a token is not of its codebook.

@@ -41,6 +41,8 @@ pub struct detailflow_step_cost {
     pub query: u32,
     /// How many such steps.
     pub count: u32,
+    /// Nanoseconds of one of them; 0 when nothing was measured on this machine yet.
+    pub time_ns: u64,
 }
 
 /// What it takes to have the pictures of a level.
@@ -120,6 +122,7 @@ pub unsafe extern "C" fn detailflow_request_step_costs(
             rows: step.rows as u32,
             query: step.query as u32,
             count: step.count as u32,
+            time_ns: nanoseconds(step.time),
         });
         // SAFETY: the contract of the header.
         unsafe { write_all(&each.collect::<Vec<_>>(), steps, capacity, count) }

@@ -215,7 +215,7 @@ pub unsafe extern "C" fn detailflow_request_set_log_probabilities(
 /// Every picture begins with these tokens, and the rest is drawn after them: all `count` of `tokens` when `level` is 0
 /// (1 to c of them, or a multiple of g up to N), otherwise those of the level of `level` pixels. With other seeds that
 /// gives variations of one composition; with tokens that end at a level, a finer level of the same picture. What is
-/// given is computed once for all pictures of one class. `count` 0 draws from nothing again.
+/// given takes its steps again, once for all pictures of one class. `count` 0 draws from nothing again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_request_set_prefix(
     request: *mut detailflow_request,

@@ -135,11 +135,12 @@ PLACE(detailflow_cost, key_bytes, 16);
 PLACE(detailflow_cost, output_bytes, 24);
 PLACE(detailflow_cost, time_ns, 32);
 
-SIZE(detailflow_step_cost, 16);
+SIZE(detailflow_step_cost, 24);
 PLACE(detailflow_step_cost, struct_size, 0);
 PLACE(detailflow_step_cost, rows, 4);
 PLACE(detailflow_step_cost, query, 8);
 PLACE(detailflow_step_cost, count, 12);
+PLACE(detailflow_step_cost, time_ns, 16);
 
 SIZE(detailflow_level_cost, 24);
 PLACE(detailflow_level_cost, struct_size, 0);

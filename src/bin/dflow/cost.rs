@@ -29,7 +29,10 @@ pub fn cost(args: &CostArgs) -> Result<(), Failure> {
     let cost = request.cost()?;
     let ms = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1e3);
     if args.json {
-        let steps = cost.steps.iter().map(|s| json!({"rows": s.rows, "query": s.query, "count": s.count}));
+        let steps = cost
+            .steps
+            .iter()
+            .map(|s| json!({"rows": s.rows, "query": s.query, "count": s.count, "predicted_ms": ms(s.time)}));
         let levels = cost.levels.iter().map(
             |l| json!({"size": l.level.size, "tokens": l.level.tokens, "steps": l.steps, "predicted_ms": ms(l.time)}),
         );
@@ -44,7 +47,8 @@ pub fn cost(args: &CostArgs) -> Result<(), Failure> {
         return Ok(());
     }
     for step in &cost.steps {
-        say!("steps            {} of {} rows x {} positions", step.count, step.rows, step.query);
+        let time = ms(step.time).map_or(String::new(), |ms| format!(", {ms:.2} ms each"));
+        say!("steps            {} of {} rows x {} positions{time}", step.count, step.rows, step.query);
     }
     match cost.multiply_adds {
         Some(work) => say!("multiply-adds    {:.3} G", work as f64 / 1e9),
