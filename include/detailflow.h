@@ -345,6 +345,8 @@ typedef struct detailflow_step_cost {
     uint32_t query;
     /// How many such steps.
     uint32_t count;
+    /// Nanoseconds of one of them; 0 when nothing was measured on this machine yet.
+    uint64_t time_ns;
 } detailflow_step_cost;
 
 /// What it takes to have the pictures of a level.
@@ -704,7 +706,7 @@ detailflow_status detailflow_request_set_log_probabilities(struct detailflow_req
 /// Every picture begins with these tokens, and the rest is drawn after them: all `count` of `tokens` when `level` is 0
 /// (1 to c of them, or a multiple of g up to N), otherwise those of the level of `level` pixels. With other seeds that
 /// gives variations of one composition; with tokens that end at a level, a finer level of the same picture. What is
-/// given is computed once for all pictures of one class. `count` 0 draws from nothing again.
+/// given takes its steps again, once for all pictures of one class. `count` 0 draws from nothing again.
 detailflow_status detailflow_request_set_prefix(struct detailflow_request *request,
                                                 const uint32_t *tokens,
                                                 size_t count,
@@ -733,7 +735,8 @@ detailflow_status detailflow_generate(const struct detailflow_request *request,
                                       struct detailflow_generation **generation);
 
 /// Begins a request: reserves all memory that its steps will need, draws nothing yet. The request may be changed or
-/// freed afterwards. Free with detailflow_generation_free.
+/// freed afterwards. Takes some time for that memory, which no prediction counts. Free with
+/// detailflow_generation_free.
 ///
 /// Errors: OUT_OF_MEMORY when the batch is too large for the machine; WRONG_STATE when the model cannot draw (see
 /// detailflow_model_can_draw).

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn detailflow_generate(
 }
 
 /// Begins a request: reserves all memory that its steps will need, draws nothing yet. The request may be changed or
-/// freed afterwards. Takes some time for that memory (about a fifth of a step), which no prediction counts. Free with
+/// freed afterwards. Takes some time for that memory, which no prediction counts. Free with
 /// detailflow_generation_free.
 ///
 /// Errors: OUT_OF_MEMORY when the batch is too large for the machine; WRONG_STATE when the model cannot draw (see
