@@ -42,14 +42,15 @@ pub(crate) fn check_squares(squares: &[Square], width: u32, height: u32) -> Resu
 /// Two that overlap, if any do. A line sweeps from left to right; those that it crosses lie apart as long as nothing
 /// was found, so that a new one need only be compared with its neighbours above and below.
 fn overlap(squares: &[Square]) -> Result<Option<(usize, usize)>> {
-    // Where one ends and another begins, the end comes first.
-    let mut edges: Vec<(u64, bool, usize)> = reserve("an atlas", squares.len().saturating_mul(2))?;
+    // Where one ends and another begins, the end comes first. Those that end at one place go from the lowest up and
+    // those that begin from the highest down: in a grid each is the last of those that are crossed.
+    let mut edges: Vec<(u64, bool, u32, usize)> = reserve("an atlas", squares.len().saturating_mul(2))?;
     for (at, square) in squares.iter().enumerate().filter(|(_, square)| square.side > 0) {
-        edges.extend([(u64::from(square.x), true, at), (square.right(), false, at)]);
+        edges.extend([(u64::from(square.x), true, square.y, at), (square.right(), false, u32::MAX - square.y, at)]);
     }
     edges.sort_unstable();
     let mut crossed: Vec<usize> = reserve("an atlas", squares.len())?;
-    for (_, begins, at) in edges {
+    for (_, begins, _, at) in edges {
         let place = crossed.partition_point(|&other| squares[other].y < squares[at].y);
         if !begins {
             // Those that are crossed have different y: it is the one at this place.
