@@ -630,6 +630,19 @@ detailflow_status detailflow_model_decode_atlas(const struct detailflow_model *m
                                                 size_t sprite_count,
                                                 const struct detailflow_image *atlas);
 
+/// Writes a bundle that holds the decoder alone, made from the bundle in the folder `path` (NULL is the default bundle,
+/// as for detailflow_model_open), into the folder `target`: it decodes tokens, bit for bit as the whole one does, and
+/// cannot draw or encode (detailflow_model_can_draw). `precision` keeps that one, such as "int8"; NULL keeps all. Needs
+/// no ONNX Runtime. A bundle or an empty folder at `target` is replaced, anything else is left alone; whatever fails,
+/// `target` is as it was.
+///
+/// Takes as long as reading the bundle does. Errors: NOT_FOUND, BAD_BUNDLE (a file is not what the manifest says, or an
+/// older exporter wrote the bundle), INVALID_ARGUMENT (no such precision, or the target is something else, or the bundle
+/// itself), IO.
+detailflow_status detailflow_bundle_strip(const char *path,
+                                          const char *target,
+                                          const char *precision);
+
 /// A request for one picture of class 0 with seed 0 at the full level, sampled as the model's makers would. Free
 /// with detailflow_request_free.
 detailflow_status detailflow_request_new(const struct detailflow_model *model, struct detailflow_request **request);

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files and folders that appear whole or not at all.
 
 use std::fs::File;
 use std::io::Write;
@@ -62,6 +62,60 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some((part, _)) = &self.part {
             let _ = std::fs::remove_file(part);
+        }
+    }
+}
+
+/// A folder on its way: filled beside its place, and renamed when it is finished; a folder that is there already makes
+/// way. Until then, and when it is dropped, what was there is left.
+#[derive(Debug)]
+pub(crate) struct NewFolder {
+    place: PathBuf,
+    part: PathBuf,
+    finished: bool,
+}
+
+impl NewFolder {
+    pub fn create(place: &Path) -> Result<Self> {
+        if place.file_name().is_none() {
+            return Err(Error::Invalid(format!("{} names no folder", place.display())));
+        }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let part = place.with_file_name(format!(".{}.{number}.folder", std::process::id()));
+        std::fs::create_dir(&part).map_err(|error| Error::writing(place, error))?;
+        Ok(Self { place: place.to_owned(), part, finished: false })
+    }
+
+    /// Where to write until it is finished.
+    pub fn path(&self) -> &Path {
+        &self.part
+    }
+
+    /// Puts it in its place.
+    pub fn finish(mut self) -> Result<()> {
+        let fail = |error| Error::writing(&self.place, error);
+        if std::fs::symlink_metadata(&self.place).is_err() {
+            std::fs::rename(&self.part, &self.place).map_err(fail)?;
+        } else {
+            // The old one is kept aside until the new one stands.
+            let old = self.part.with_extension("old");
+            std::fs::rename(&self.place, &old).map_err(fail)?;
+            if let Err(error) = std::fs::rename(&self.part, &self.place) {
+                let _ = std::fs::rename(&old, &self.place);
+                return Err(fail(error));
+            }
+            let _ = std::fs::remove_dir_all(&old);
+        }
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = std::fs::remove_dir_all(&self.part);
         }
     }
 }

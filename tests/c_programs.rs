@@ -71,6 +71,31 @@ fn oom_valgrind() {
     oom(Mode::Valgrind, &["nolimit"]);
 }
 
+#[test]
+fn decode_only_plain() {
+    decode_only(Mode::Plain);
+}
+
+#[test]
+fn decode_only_sanitized() {
+    decode_only(Mode::Sanitized);
+}
+
+#[test]
+fn decode_only_valgrind() {
+    decode_only(Mode::Valgrind);
+}
+
+fn decode_only(mode: Mode) {
+    let program = Program::new("decode_only", mode);
+    let alone = program.folder.path().join("alone");
+    detailflow::Bundle::open(bundle()).unwrap().strip(&alone, None, |_, _| true).unwrap();
+    program.passes(&[alone.to_str().unwrap()], 100);
+    let mut left: Vec<_> = std::fs::read_dir(program.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["alone", "decode_only", "file", "mine"]);
+}
+
 /// With a model whose million pictures no machine can hold; of the small one they are 17 GB, which some have.
 fn oom(mode: Mode, arguments: &[&str]) {
     Program::new("oom", mode).passes_with(&root().join("tests/data/tiny-16/bundle"), arguments, 120);

@@ -7,8 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 12] =
-    ["status", "log", "options", "image", "model", "detail", "request", "generation", "vary", "best", "cost", "tokens"];
+const SOURCES: [&str; 13] = [
+    "status",
+    "log",
+    "options",
+    "image",
+    "model",
+    "detail",
+    "bundle",
+    "request",
+    "generation",
+    "vary",
+    "best",
+    "cost",
+    "tokens",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -62,6 +62,7 @@ fn the_decoder_alone_decodes_and_says_what_it_cannot() {
     for text in [state(Generation::new(&Request::new(&model))), state(bundle.check_can_draw())] {
         assert_eq!(text, "small holds the decoder alone: it decodes tokens and cannot draw");
     }
+    assert!(state(model.score(0, &tokens)).contains("cannot draw"));
     assert_eq!(
         state(model.encode(&grey())),
         "small holds the decoder alone: it decodes tokens and cannot encode pictures"
@@ -108,6 +109,207 @@ fn variants_hold_the_same_and_a_bundle_that_draws_says_how() {
     refused(folder.path(), &["number of classes"]);
 }
 
+/// `bundle` cut down into a new folder, which is kept by the first of the pair.
+fn strip(bundle: &Path, precision: Option<&str>) -> (tempfile::TempDir, Bundle) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("decoder");
+    let stripped = Bundle::open(bundle).unwrap().strip(&place, precision, |_, _| true).unwrap();
+    assert_eq!(stripped.path(), place);
+    (folder, stripped)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_stripped_bundle_decodes_bit_for_bit_in_every_variant() {
+    let sprites = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundles/sprites");
+    for bundle in [common::small(), common::data("tiny-16/bundle"), common::data("tiny-32/bundle"), sprites] {
+        let whole = Bundle::open(&bundle).unwrap();
+        let (_folder, stripped) = strip(&bundle, None);
+        stripped.verify(|_, _| ()).unwrap();
+        assert!(!stripped.can_draw() && !stripped.can_encode());
+        assert_eq!(stripped.tokenizer_id(), whole.tokenizer_id());
+        assert_eq!((stripped.classes(), stripped.ladder()), (whole.classes(), whole.ladder()));
+        let mut files: Vec<&str> = stripped.files().iter().map(|file| file.path.as_str()).collect();
+        files.push("detailflow.json");
+        files.sort();
+        assert_eq!(names(stripped.path()), files);
+        let bytes = |bundle: &Bundle| bundle.files().iter().map(|file| file.length).sum::<u64>();
+        println!("{}: {} of {} bytes", bundle.display(), bytes(&stripped), bytes(&whole));
+        assert!(bytes(&stripped) < bytes(&whole) / 2);
+
+        let codes = whole.codes() as u32;
+        let tokens: Vec<u32> = (0..whole.tokens() as u32).map(|at| (at * 7919 + 13) % codes).collect();
+        assert_eq!(stripped.variants().len(), whole.variants().len());
+        for variant in whole.variants() {
+            let [a, b] = [&whole, &stripped].map(|b| common::open(b.path(), &variant.precision, &variant.form));
+            for prefix in whole.ladder().prefixes() {
+                let [a, b] = [&a, &b].map(|model| model.decode(&tokens[..prefix.tokens]).unwrap());
+                assert_eq!(a, b, "{} {} {}", whole.name(), variant.precision, variant.form);
+            }
+            assert!(state(Generation::new(&Request::new(&b))).contains("cannot draw"));
+        }
+    }
+}
+
+#[test]
+fn one_precision_can_be_kept() {
+    let (_folder, stripped) = strip(&common::small(), Some("fp32"));
+    assert!(stripped.variants().iter().all(|variant| variant.precision == "fp32") && stripped.variants().len() == 2);
+    assert_eq!(
+        names(stripped.path()),
+        ["decoder.fp32.mha.onnx", "decoder.fp32.plain.onnx", "detailflow.json", "weights.fp32.bin"]
+    );
+    // What was cut down can be cut down.
+    let (_other, again) = strip(stripped.path(), None);
+    for name in names(stripped.path()) {
+        let [a, b] = [&stripped, &again].map(|bundle| std::fs::read(bundle.path().join(&name)).unwrap());
+        assert!(a == b, "{name}");
+    }
+    let error = stripped.strip("nowhere", Some("int8"), |_, _| true).unwrap_err();
+    assert!(
+        matches!(error, Error::Invalid(_)) && error.to_string().ends_with("no precision int8; it has: fp32"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_no_graph_belongs_to_is_kept() {
+    use sha2::Digest;
+    let folder = common::copy(&common::small());
+    std::fs::write(folder.path().join("LICENSE.md"), "mine").unwrap();
+    common::edit_manifest(folder.path(), |m| {
+        let sha256: String = sha2::Sha256::digest("mine").iter().map(|byte| format!("{byte:02x}")).collect();
+        m["files"].as_array_mut().unwrap().push(json!({"path": "LICENSE.md", "length": 4, "sha256": sha256}));
+        m["from_the_future"] = json!([1, 2]);
+    });
+    let (_folder, stripped) = strip(folder.path(), Some("int8"));
+    assert_eq!(std::fs::read_to_string(stripped.path().join("LICENSE.md")).unwrap(), "mine");
+    let text = std::fs::read_to_string(stripped.path().join("detailflow.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(manifest["from_the_future"], json!([1, 2]));
+    for gone in ["ar", "encoder", "ids", "sampling"] {
+        assert!(manifest.get(gone).is_none(), "{gone}");
+    }
+    assert!(manifest["provenance"].get("ar").is_none() && manifest["provenance"]["tokenizer"].is_string());
+}
+
+/// Stripping `bundle` into `place` fails with each of `words`, and leaves everything as it is.
+fn strip_fails(bundle: &Path, place: &Path, words: &[&str]) {
+    let look = |folder: &Path| -> Vec<_> {
+        names(folder).into_iter().map(|name| (std::fs::read(folder.join(&name)).ok(), name)).collect()
+    };
+    let beside = place.parent().unwrap();
+    let before = (beside.is_dir().then(|| names(beside)), place.is_dir().then(|| look(place)));
+    let error = Bundle::open(bundle).unwrap().strip(place, None, |_, _| true).unwrap_err().to_string();
+    for word in words {
+        assert!(error.contains(word), "\"{error}\" does not say {word}");
+    }
+    assert!((beside.is_dir().then(|| names(beside)), place.is_dir().then(|| look(place))) == before, "{error}");
+}
+
+#[test]
+fn a_place_that_holds_something_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("place");
+    strip_fails(&common::small(), &folder.path().join("no/place"), &["cannot write"]);
+    std::fs::write(&place, "text").unwrap();
+    strip_fails(&common::small(), &place, &["is not a folder"]);
+    std::fs::remove_file(&place).unwrap();
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(common::small(), &place).unwrap();
+        strip_fails(&common::small(), &place, &["is not a folder"]);
+        std::fs::remove_file(&place).unwrap();
+    }
+    std::fs::create_dir(&place).unwrap();
+    std::fs::write(place.join("mine.txt"), "text").unwrap();
+    strip_fails(&common::small(), &place, &["is not a bundle; it is left alone"]);
+    std::fs::remove_file(place.join("mine.txt")).unwrap();
+    strip_fails(&common::small(), &common::small(), &["is the bundle itself"]);
+    strip_fails(&common::small(), Path::new(".."), &["is the bundle itself, or holds it"]);
+
+    // An empty folder, and a bundle that is there, make way; nothing is left beside.
+    for precision in [None, Some("int8")] {
+        Bundle::open(common::small()).unwrap().strip(&place, precision, |_, _| true).unwrap();
+        let both = place.join("weights.fp32.bin").is_file();
+        assert!(both == precision.is_none() && names(folder.path()) == ["place"]);
+    }
+    // Replacing a whole bundle with its own decoder needs another name for one of the two.
+    let whole = common::copy(&common::small());
+    strip_fails(whole.path(), whole.path(), &["is the bundle itself"]);
+}
+
+#[test]
+fn a_bundle_that_is_not_what_it_says_is_not_cut_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("place");
+    Bundle::open(common::small()).unwrap().strip(&place, None, |_, _| true).unwrap();
+
+    let old = common::copy(&common::small());
+    common::edit_manifest(old.path(), |m| {
+        let files = m["files"].as_array_mut().unwrap();
+        files.iter_mut().for_each(|file| drop(file.as_object_mut().unwrap().remove("decoder")));
+    });
+    strip_fails(old.path(), &place, &["older exporter", "weights.int8.bin", "--only decoder"]);
+
+    // Damage that opening sees is refused there; damage that comes later is met on the way, wherever it is.
+    let damaged = common::copy(&common::small());
+    let bundle = Bundle::open(damaged.path()).unwrap();
+    for file in bundle.files().iter().filter(|file| file.path.starts_with("decoder") || file.path.ends_with(".bin")) {
+        let path = damaged.path().join(&file.path);
+        let sound = std::fs::read(&path).unwrap();
+        for at in [0, sound.len() - 1] {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let error = bundle.strip(&place, None, |_, _| true).unwrap_err();
+            assert!(matches!(error, Error::Bundle { .. }) && error.to_string().contains(&file.path), "{error}");
+        }
+        for length in [sound.len() / 2, 0] {
+            std::fs::write(&path, &sound[..length]).unwrap();
+            let error = bundle.strip(&place, None, |_, _| true).unwrap_err();
+            assert!(error.to_string().contains(&format!("{} has {length} bytes", file.path)), "{error}");
+        }
+        std::fs::write(&path, sound).unwrap();
+    }
+    std::fs::write(damaged.path().join("detailflow.json"), "{").unwrap();
+    assert!(matches!(bundle.strip(&place, None, |_, _| true), Err(Error::Bundle { .. })));
+    std::fs::remove_file(damaged.path().join("detailflow.json")).unwrap();
+    assert!(matches!(bundle.strip(&place, None, |_, _| true), Err(Error::NotFound { .. })));
+    Bundle::open(&place).unwrap().verify(|_, _| ()).unwrap();
+    assert_eq!(names(folder.path()), ["place"]);
+}
+
+#[test]
+fn it_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("place");
+    let bundle = Bundle::open(common::small()).unwrap();
+    let mut steps = 0;
+    let stripped = bundle.strip(&place, None, |done, total| {
+        steps += 1;
+        assert!(0 < done && done <= total);
+        true
+    });
+    stripped.unwrap();
+    std::fs::remove_dir_all(&place).unwrap();
+    assert!(steps >= 6);
+    for last in 1..=steps {
+        let mut step = 0;
+        let stopped = bundle.strip(&place, None, |_, _| {
+            step += 1;
+            step < last
+        });
+        assert!(matches!(stopped, Err(Error::Cancelled)) && names(folder.path()).is_empty(), "{stopped:?}");
+    }
+}
+
 /// `dflow` with the bundle in `folder`: exit status, what it said, what it complained about.
 #[cfg(feature = "cli")]
 fn dflow(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -149,4 +351,39 @@ fn the_command_knows_bundles_that_hold_less() {
     std::fs::write(folder.path().join("t.json"), tokens.to_string()).unwrap();
     let (status, _, error) = dflow(folder.path(), &["decode", "t.json", "-o", "t.png"]);
     assert!(status == Some(0) && folder.path().join("t.png").is_file(), "{error}");
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_strips() {
+    let folder = tempfile::tempdir().unwrap();
+    let (small, sprites) = (common::small(), Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundles/sprites"));
+    let small = small.to_str().unwrap();
+    let (status, said, error) = dflow(folder.path(), &["strip", small, "-o", "out", "--precision", "int8"]);
+    assert!(status == Some(0) && said.starts_with("out: the decoder of small, 0.1 MB of 0.3 MB"), "{said}{error}");
+    assert!(error.is_empty() && names(folder.path()) == ["out"], "{error}");
+    let (status, said, _) = dflow(folder.path(), &["verify", "--bundle", "out"]);
+    assert!(status == Some(0) && said.contains("int8 plain: decoder compiles"), "{said}");
+
+    for (arguments, words) in [
+        (vec!["strip", small, "-o", small], "is the bundle itself"),
+        (vec!["strip", small, "-o", "new", "--precision", "fp8"], "no precision fp8; it has: int8, fp32"),
+        (vec!["strip", "nowhere", "-o", "new"], "not found: nowhere"),
+    ] {
+        let (status, said, error) = dflow(folder.path(), &arguments);
+        assert!(status == Some(1) && said.is_empty() && error.contains(words), "{said}{error}");
+    }
+    assert_eq!(names(folder.path()), ["out"]);
+    assert_eq!(dflow(folder.path(), &["strip", small]).0, Some(2));
+
+    // Tokens that the whole bundle drew.
+    let sprites = sprites.to_str().unwrap();
+    let drawn = ["generate", "potion", "--seed", "7", "--tokens-out", "t.json", "-o", "whole.png", "--bundle", sprites];
+    assert_eq!(dflow(folder.path(), &drawn).0, Some(0));
+    let (status, said, error) = dflow(folder.path(), &["strip", sprites, "-o", "sprites"]);
+    assert!(status == Some(0), "{error}");
+    println!("{said}");
+    assert_eq!(dflow(folder.path(), &["decode", "t.json", "--bundle", "sprites", "-o", "alone.png"]).0, Some(0));
+    let [a, b] = ["whole.png", "alone.png"].map(|name| std::fs::read(folder.path().join(name)).unwrap());
+    assert!(a == b);
 }

@@ -11,7 +11,7 @@ use crate::plan::Ladder;
 use crate::plan::{DecodeWork, EncodeWork, Prefix, SideSize, StepWork};
 
 /// The manifest's name within the folder.
-const FILE: &str = "detailflow.json";
+pub(super) const FILE: &str = "detailflow.json";
 /// The one format that this version reads.
 const FORMAT: u64 = 1;
 /// A manifest is text of some kilobytes; anything larger than this is not one.
@@ -86,6 +86,11 @@ impl Variant {
     /// The graphs that it has.
     pub(super) fn graphs(&self) -> impl Iterator<Item = &String> {
         self.ar.iter().chain([&self.decoder]).chain(&self.encoder)
+    }
+
+    /// The file that its graphs take their weights from.
+    pub(super) fn weights(&self) -> String {
+        format!("weights.{}.bin", self.precision)
     }
 }
 
@@ -402,7 +407,7 @@ fn check_variants(variants: &[Variant], names: &HashSet<&str>) -> Result<(), Str
         if !matches!(numbers[..], [Some(_), Some(_)]) {
             return Err(format!("min_runtime \"{}\" is not major.minor", variant.min_runtime));
         }
-        let weights = format!("weights.{}.bin", variant.precision);
+        let weights = variant.weights();
         if !names.contains(weights.as_str()) {
             return Err(format!(
                 "variant {} {} needs {weights}, which files does not list",

@@ -3,10 +3,12 @@
 //!
 //! Opening reads the manifest, checks that nothing in it contradicts anything else, and that each file is there
 //! with its exact length; files up to 32 MB are also hashed. No graph is looked at: that is the runtime's part.
+//! A bundle can be cut down to its decoder ([`Bundle::strip`]), for whoever ships tokens.
 
 mod files;
 mod locate;
 mod manifest;
+mod strip;
 
 use std::path::{Path, PathBuf};
 

@@ -56,6 +56,7 @@
 #![allow(clippy::missing_safety_doc)] // The contract is stated once, above: it is the head of the header.
 
 mod best;
+mod bundle;
 mod call;
 mod cost;
 mod detail;
@@ -71,6 +72,7 @@ mod tokens;
 mod vary;
 
 pub use best::*;
+pub use bundle::*;
 pub use cost::*;
 pub use detail::*;
 pub use generation::*;

@@ -90,6 +90,7 @@ static void without_a_model(void)
     NAMES(detailflow_model_open("x", NULL, NULL), "model");
     NAMES(detailflow_model_open(NULL, NULL, NULL), "model");
     NAMES(detailflow_model_get_info(NULL, &info), "model");
+    NAMES(detailflow_bundle_strip("bundle", NULL, NULL), "target");
     NAMES(detailflow_model_can_draw(NULL, &number), "model");
     NAMES(detailflow_model_can_encode(NULL, &number), "model");
     NAMES(detailflow_model_class_name(NULL, 0, &name), "model");

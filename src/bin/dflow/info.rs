@@ -107,7 +107,9 @@ fn print(bundle: &Bundle) {
     } else {
         String::new()
     };
-    say!("classes    {}: {}{more}", classes.len(), classes[..shown].join(", "));
+    if shown > 0 {
+        say!("classes    {}: {}{more}", classes.len(), classes[..shown].join(", "));
+    }
 }
 
 /// What it can do, in words.

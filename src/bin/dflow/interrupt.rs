@@ -10,6 +10,20 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// From here on Control-C cancels `cancel`, and at once when it was pressed before.
 pub fn ends(cancel: Cancel) {
+    listen();
+    if ASKED.load(Ordering::SeqCst) {
+        cancel.cancel();
+    }
+    *current() = Some(cancel);
+}
+
+/// From here on tells whether Control-C was pressed, for work that looks at it by itself.
+pub fn asked() -> impl Fn() -> bool {
+    listen();
+    || ASKED.load(Ordering::SeqCst)
+}
+
+fn listen() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         // Where it cannot be set Control-C ends the process as ever.
@@ -22,10 +36,6 @@ pub fn ends(cancel: Cancel) {
             }
         });
     });
-    if ASKED.load(Ordering::SeqCst) {
-        cancel.cancel();
-    }
-    *current() = Some(cancel);
 }
 
 fn current() -> std::sync::MutexGuard<'static, Option<Cancel>> {

@@ -14,6 +14,7 @@ mod score;
 mod settings;
 mod sheet;
 mod source;
+mod strip;
 mod tokens;
 mod vary;
 
@@ -67,6 +68,8 @@ enum Command {
     Cost(cost::CostArgs),
     /// Measure this machine once, so that times are known before the first step
     Calibrate(cost::CalibrateArgs),
+    /// Cut a bundle down to its decoder, for whoever ships tokens
+    Strip(strip::StripArgs),
     /// Check a bundle: lengths, hashes, signatures, one run of each graph
     Verify(check::VerifyArgs),
     /// Which ONNX Runtime, from where, which devices; and what is missing
@@ -156,6 +159,7 @@ fn main() -> ExitCode {
         Command::Score(args) => score::run(&args),
         Command::Cost(args) => cost::cost(&args),
         Command::Calibrate(args) => cost::calibrate(&args),
+        Command::Strip(args) => strip::run(&args),
         Command::Verify(args) => check::verify(&args),
         Command::Doctor(args) => check::doctor(&args),
     };
