@@ -141,6 +141,7 @@ static void refusals(const detailflow_model *model)
     FAILS(detailflow_dft_encode(model, tokens, count, model_info.class_count, NULL, NULL, 0, &told),
           DETAILFLOW_INVALID_ARGUMENT, "class");
     FAILS(detailflow_dft_encode(model, &wrong, 1, 0, NULL, NULL, 0, &told), DETAILFLOW_INVALID_ARGUMENT, "token 0");
+    FAILS(detailflow_dft_encode(model, tokens, (size_t)-1, 0, NULL, NULL, 0, &told), DETAILFLOW_INVALID_ARGUMENT, "too many");
     memset(small, 0xA5, sizeof small);
     FAILS(detailflow_dft_encode(model, tokens, count, 0, NULL, small, sizeof small, &told),
           DETAILFLOW_INVALID_ARGUMENT, "room for 32 bytes");
