@@ -569,8 +569,14 @@ fn no_pack_of_nonsense_makes_it_crash() {
         for number in 0..10 {
             let number = number * 15;
             // Whatever the index says: a sound head is that of its entry.
-            if let Ok(entry) = pack.get(number) {
-                assert_eq!((entry.name, &entry.dft), (entries[number as usize].0.clone(), &named[number as usize].1));
+            match pack.get(number) {
+                Ok(entry) => {
+                    assert_eq!(
+                        (entry.name, &entry.dft),
+                        (entries[number as usize].0.clone(), &named[number as usize].1)
+                    )
+                }
+                Err(error) => assert!(matches!(error, Error::Format { .. } | Error::Invalid(_)), "{error:?}"),
             }
             if let Ok(Some(found)) = pack.find(&format!("n{number}")) {
                 assert_eq!(found, number);
@@ -618,8 +624,20 @@ fn what_is_left_of_a_cut_pack_is_salvaged() {
     let found = salvaged(&soup);
     let tokens: Vec<_> = found.iter().map(|found| (found.number, found.dft.tokens.clone())).collect();
     let dft = |at: usize| entries[at].1.tokens.clone();
-    let lone = sample(DETAILFLOW_16, 128, 9).tokens;
-    assert_eq!(tokens, [(Some(0), dft(0)), (None, dft(1)), (Some(2), dft(2)), (None, lone)]);
+    let lone = sample(DETAILFLOW_16, 128, 9);
+    assert_eq!(tokens, [(Some(0), dft(0)), (None, dft(1)), (Some(2), dft(2)), (None, lone.tokens.clone())]);
+
+    // Across the end of what is read at once, and one that is larger than that.
+    let large = sample(Geometry { tokens: 65535, group: 1, causal: 1, bits: 20 }, 65535, 4);
+    for before in 65500..65540 {
+        let soup = [&vec![0; before][..], &lone.encode().unwrap()].concat();
+        assert_eq!(salvaged(&soup).len(), 1, "{before} bytes before it");
+    }
+    let bytes = pack(&[(Some("a"), large.clone()), (None, lone.clone()), (None, large.clone())]);
+    let found = salvaged(&bytes);
+    assert!(found.iter().map(|found| &found.dft).eq([&large, &lone, &large]));
+    let sound = open(&bytes).unwrap().get(2).unwrap();
+    assert_eq!(sound.dft, large);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::super::dft::Dft;
+use super::super::dft::{self, Dft};
 use super::layout::{FOOTER, Footer, Head, MAGIC, MOST_ENTRIES, NameRecord, Place, RECORD, check_name, hash};
 use crate::error::{Error, Result};
 use crate::files::NewFile;
@@ -47,7 +47,8 @@ impl PackWriter {
     /// [`Error::Io`] when it cannot be written there.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let mut waiting = reserve("a pack", BUFFER)?;
+        // Room for the largest entry beyond it.
+        let mut waiting = reserve("a pack", BUFFER + dft::LARGEST)?;
         waiting.extend(MAGIC);
         Ok(Self {
             path: path.to_owned(),
@@ -162,15 +163,9 @@ impl PackWriter {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.waiting.len() + bytes.len() > BUFFER {
-            self.flush()?;
-        }
         self.written += bytes.len() as u64;
-        if bytes.len() > BUFFER {
-            return self.file.write(bytes).inspect_err(|_| self.broken = true);
-        }
         self.waiting.extend_from_slice(bytes);
-        Ok(())
+        if self.waiting.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
