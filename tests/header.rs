@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "status",
     "log",
     "options",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 13] = [
     "best",
     "cost",
     "tokens",
+    "pack",
 ];
 
 fn root() -> PathBuf {

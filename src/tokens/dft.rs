@@ -1,13 +1,13 @@
 //! `.dft`: one token sequence, packed to the bit. A header of 32 bytes, then group by group the codes and a check over
-//! everything before them.
+//! everything before it.
 
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use super::TokenImage;
 use super::bits::{pack, packed, unpack};
 use super::crc::Crc16;
+use super::geometry::{Geometry, MOST_TOKENS, TokenizerId};
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::files::write_file;
@@ -19,7 +19,7 @@ const FORMAT: u8 = 1;
 /// Bytes of the header.
 pub(super) const HEADER: usize = 32;
 /// Bytes of a check.
-const CHECK: usize = 2;
+pub(super) const CHECK: usize = 2;
 /// Where in the header its own check is.
 const HEADER_CHECK: usize = HEADER - CHECK;
 
@@ -27,94 +27,11 @@ const BITS: u8 = 0x1F;
 const HAS_CLASS: u8 = 0x20;
 const HAS_SEED: u8 = 0x40;
 
-/// What the header has room for. A bundle may say more, though nothing that could run does.
-const MOST_TOKENS: usize = u16::MAX as usize;
-const MOST_IN_A_GROUP: usize = u8::MAX as usize;
+/// The largest index of a class that the header has room for.
 const MOST_CLASS: u32 = u16::MAX as u32;
-const MOST_BITS: u32 = 20;
 
 /// Bytes of the largest file that there can be: single tokens of 20 bits.
 pub(super) const LARGEST: usize = HEADER + MOST_TOKENS * (3 + CHECK);
-
-/// Which tokenizer tokens belong to. Tokens of one mean nothing under another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenizerId(pub [u8; 8]);
-
-impl fmt::Display for TokenizerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl FromStr for TokenizerId {
-    type Err = Error;
-
-    /// From 16 hex digits.
-    fn from_str(text: &str) -> Result<Self> {
-        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let value = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-        let value = value.ok_or_else(|| Error::Invalid(format!("tokenizer ID \"{text}\" is not 16 hex digits")))?;
-        Ok(Self(value.to_be_bytes()))
-    }
-}
-
-/// The numbers of a model that say how its tokens are grouped and packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Geometry {
-    /// Tokens of a whole picture (N).
-    pub tokens: usize,
-    /// Tokens of a group (g).
-    pub group: usize,
-    /// Tokens of the causal part (c).
-    pub causal: usize,
-    /// Bits of one token.
-    pub bits: u32,
-}
-
-impl Geometry {
-    /// A bundle's.
-    pub fn of(bundle: &Bundle) -> Self {
-        Self { tokens: bundle.tokens(), group: bundle.group(), causal: bundle.causal(), bits: bundle.bits() }
-    }
-
-    /// Whether `tokens` tokens are a prefix: 1 to c of them, or a multiple of g up to N.
-    pub fn is_prefix(&self, tokens: usize) -> bool {
-        (1..=self.causal).contains(&tokens)
-            || (self.group > 0 && (1..=self.tokens).contains(&tokens) && tokens.is_multiple_of(self.group))
-    }
-
-    /// Bytes of a file of `tokens` tokens. For a geometry that was checked.
-    pub(crate) fn file_size(&self, tokens: usize) -> usize {
-        let (whole, rest) = (tokens / self.group, tokens % self.group);
-        let group = |tokens| packed(tokens, self.bits) + CHECK;
-        HEADER + whole * group(self.group) + if rest > 0 { group(rest) } else { 0 }
-    }
-
-    /// What makes it none, or one that a header has no room for.
-    fn fault(&self) -> Option<String> {
-        let Self { tokens, group, causal, bits } = *self;
-        if !(1..=MOST_TOKENS).contains(&tokens) {
-            return Some(format!("{tokens} tokens of a whole picture are not 1 to {MOST_TOKENS}"));
-        }
-        if !(1..=MOST_IN_A_GROUP).contains(&group) || !tokens.is_multiple_of(group) {
-            return Some(format!("a group of {group} is not 1 to {MOST_IN_A_GROUP}, or does not divide {tokens}"));
-        }
-        if !(1..=tokens).contains(&causal) || !causal.is_multiple_of(group) {
-            return Some(format!("{causal} causal tokens are not 1 to {tokens}, or no multiple of {group}"));
-        }
-        if !(1..=MOST_BITS).contains(&bits) {
-            return Some(format!("{bits} bits of a token are not 1 to {MOST_BITS}"));
-        }
-        None
-    }
-}
-
-impl fmt::Display for Geometry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tokens, group, causal, bits } = self;
-        write!(f, "{tokens} tokens of {bits} bits, {causal} causal, groups of {group}")
-    }
-}
 
 /// One token sequence, with what is needed to decode it, and to draw it again.
 ///

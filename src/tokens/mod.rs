@@ -11,9 +11,11 @@
 mod bits;
 mod crc;
 mod dft;
+mod geometry;
 mod json;
 mod pack;
 
-pub use dft::{Damage, Dft, Geometry, Soundness, TokenizerId};
+pub use dft::{Damage, Dft, Soundness};
+pub use geometry::{Geometry, TokenizerId};
 pub use json::{TokenFile, TokenImage};
 pub use pack::{Entry, Found, Pack, PackWriter, ReadAt, Salvage, Salvaged, salvage};

@@ -1,0 +1,94 @@
+//! Which model tokens are of: its tokenizer, and how its tokens are grouped and packed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::bits::packed;
+use super::dft;
+use crate::bundle::Bundle;
+use crate::error::{Error, Result};
+
+/// What the header of a `.dft` has room for. A bundle may say more, though nothing that could run does.
+pub(super) const MOST_TOKENS: usize = u16::MAX as usize;
+const MOST_IN_A_GROUP: usize = u8::MAX as usize;
+const MOST_BITS: u32 = 20;
+
+/// Which tokenizer tokens belong to. Tokens of one mean nothing under another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenizerId(pub [u8; 8]);
+
+impl fmt::Display for TokenizerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for TokenizerId {
+    type Err = Error;
+
+    /// From 16 hex digits.
+    fn from_str(text: &str) -> Result<Self> {
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        let value = value.ok_or_else(|| Error::Invalid(format!("tokenizer ID \"{text}\" is not 16 hex digits")))?;
+        Ok(Self(value.to_be_bytes()))
+    }
+}
+
+/// The numbers of a model that say how its tokens are grouped and packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// Tokens of a whole picture (N).
+    pub tokens: usize,
+    /// Tokens of a group (g).
+    pub group: usize,
+    /// Tokens of the causal part (c).
+    pub causal: usize,
+    /// Bits of one token.
+    pub bits: u32,
+}
+
+impl Geometry {
+    /// A bundle's.
+    pub fn of(bundle: &Bundle) -> Self {
+        Self { tokens: bundle.tokens(), group: bundle.group(), causal: bundle.causal(), bits: bundle.bits() }
+    }
+
+    /// Whether `tokens` tokens are a prefix: 1 to c of them, or a multiple of g up to N.
+    pub fn is_prefix(&self, tokens: usize) -> bool {
+        (1..=self.causal).contains(&tokens)
+            || (self.group > 0 && (1..=self.tokens).contains(&tokens) && tokens.is_multiple_of(self.group))
+    }
+
+    /// Bytes of a file of `tokens` tokens. For a geometry that was checked.
+    pub(crate) fn file_size(&self, tokens: usize) -> usize {
+        let (whole, rest) = (tokens / self.group, tokens % self.group);
+        let group = |tokens| packed(tokens, self.bits) + dft::CHECK;
+        dft::HEADER + whole * group(self.group) + if rest > 0 { group(rest) } else { 0 }
+    }
+
+    /// What makes it none, or one that a header has no room for.
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self { tokens, group, causal, bits } = *self;
+        if !(1..=MOST_TOKENS).contains(&tokens) {
+            return Some(format!("{tokens} tokens of a whole picture are not 1 to {MOST_TOKENS}"));
+        }
+        if !(1..=MOST_IN_A_GROUP).contains(&group) || !tokens.is_multiple_of(group) {
+            return Some(format!("a group of {group} is not 1 to {MOST_IN_A_GROUP}, or does not divide {tokens}"));
+        }
+        if !(1..=tokens).contains(&causal) || !causal.is_multiple_of(group) {
+            return Some(format!("{causal} causal tokens are not 1 to {tokens}, or no multiple of {group}"));
+        }
+        if !(1..=MOST_BITS).contains(&bits) {
+            return Some(format!("{bits} bits of a token are not 1 to {MOST_BITS}"));
+        }
+        None
+    }
+}
+
+impl fmt::Display for Geometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tokens, group, causal, bits } = self;
+        write!(f, "{tokens} tokens of {bits} bits, {causal} causal, groups of {group}")
+    }
+}
