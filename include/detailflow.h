@@ -35,6 +35,14 @@
  * at any time. Freeing a handle while another thread is inside a call with it is an error of the caller, with one
  * exception: freeing a generation that steps cancels it and waits.
  *
+ * Background. A detailflow_worker draws on threads of its own what is submitted, and tells of each job in events, in
+ * the order in which things happened; the last one of a job is DONE, CANCELLED or FAILED, and comes exactly once.
+ * Freeing a worker cancels its jobs and waits until they have stopped. Freeing a model does so with all jobs of that
+ * model that were submitted before, in any worker: each ends (CANCELLED, unless it was done), and the worker stays
+ * as it is. Requests and generations keep the model alive: what is submitted from them afterwards is drawn. Inside a
+ * callback of a worker everything may be called; nothing waits there for the worker itself. When the process ends, a
+ * callback that runs is waited for, and none is called after.
+ *
  * Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than the first version
  * is refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
  * both sides know. In an array of structs the first one's struct_size is also how far apart they lie; those that go
@@ -100,6 +108,25 @@
 /// Scorer: a function of yours.
 #define DETAILFLOW_SCORE_FUNCTION 3
 
+/// Submit: the worker decodes the pictures of each event on its own thread. Otherwise detailflow_event_image does, on
+/// the thread that calls it.
+#define DETAILFLOW_SUBMIT_DECODE 1
+
+/// Submit: no events of levels, only the last one of the job.
+#define DETAILFLOW_SUBMIT_LAST_ONLY 2
+
+/// Event: a level is complete.
+#define DETAILFLOW_EVENT_LEVEL 1
+
+/// Event, the last of its job: it is finished.
+#define DETAILFLOW_EVENT_DONE 2
+
+/// Event, the last of its job: it was cancelled. What was drawn before is in the event.
+#define DETAILFLOW_EVENT_CANCELLED 3
+
+/// Event, the last of its job: it failed. What was drawn before is in the event.
+#define DETAILFLOW_EVENT_FAILED 4
+
 /// No class: of a picture that was encoded.
 #define DETAILFLOW_NO_CLASS 4294967295
 
@@ -117,6 +144,10 @@
 
 /// Stops a generation. Shared: for any thread, at any time, also after the generation was freed.
 typedef struct detailflow_cancel detailflow_cancel;
+
+/// Something that happened to a job, with its tokens at that moment. Shared; belongs to whoever took it, also after the
+/// worker was freed. Free with detailflow_event_free.
+typedef struct detailflow_event detailflow_event;
 
 /// A request on its way, or done. Not const: one thread at a time; it may move between threads.
 typedef struct detailflow_generation detailflow_generation;
@@ -140,6 +171,13 @@ typedef struct detailflow_request detailflow_request;
 
 /// Where to find ONNX Runtime. Made by detailflow_runtime_options_new.
 typedef struct detailflow_runtime_options detailflow_runtime_options;
+
+/// Draws in the background, on threads of its own. Shared: any number of threads may submit, poll, wait and cancel at
+/// once; several may wait, and each event goes to one of them.
+typedef struct detailflow_worker detailflow_worker;
+
+/// How a worker works. Made by detailflow_worker_options_new.
+typedef struct detailflow_worker_options detailflow_worker_options;
 
 /// The result of a call: DETAILFLOW_OK or one of the codes below.
 typedef int32_t detailflow_status;
@@ -363,6 +401,42 @@ typedef struct detailflow_level_cost {
     uint64_t time_ns;
 } detailflow_level_cost;
 
+/// Takes an event, which belongs to it: free it with detailflow_event_free, then or later, on any thread. Called on
+/// threads of the worker, never on two at once; while it runs, its job stands still. It must return: no exception and no
+/// longjmp across it. It may call every function of the library. Freeing its own worker inside it cancels what is left
+/// and does not wait; then it is not called again. Freeing a model inside it cancels and does not wait. Waiting inside
+/// it for an event of its own worker gives none, at once.
+typedef void (*detailflow_event_fn)(void *user, struct detailflow_event *event);
+
+/// What happened.
+typedef struct detailflow_event_info {
+    /// sizeof(detailflow_event_info).
+    uint32_t struct_size;
+    /// DETAILFLOW_EVENT_*. All but DETAILFLOW_EVENT_LEVEL are the last of their job.
+    uint32_t kind;
+    /// The job.
+    uint64_t job;
+    /// What was given to submit.
+    uint64_t user;
+    /// DETAILFLOW_OK; DETAILFLOW_CANCELLED when cancelled; when failed, what a call that draws would have given. The
+    /// sentence is detailflow_event_message.
+    detailflow_status status;
+    /// Pictures of the job.
+    uint32_t images;
+    /// Tokens of each picture. 0 when it had not begun; after a failure perhaps only those of an earlier event.
+    uint32_t tokens;
+    /// Pixels a side of the finest level that was complete; 0 before the first.
+    uint32_t level;
+    /// Tokens of that level; 0 before the first.
+    uint32_t level_tokens;
+    /// Steps done.
+    uint32_t steps_done;
+    /// Steps that were left; 0 when it is finished, or had not begun.
+    uint32_t steps_left;
+    /// 1 when the pictures of that level are decoded already.
+    uint32_t decoded;
+} detailflow_event_info;
+
 /// What a token file (.dft) says of itself, and how much of it is sound.
 typedef struct detailflow_dft_info {
     /// sizeof(detailflow_dft_info).
@@ -513,7 +587,8 @@ detailflow_status detailflow_model_open(const char *path,
                                         const struct detailflow_model_options *options,
                                         struct detailflow_model **model);
 
-/// Frees the handle; generations and requests made from it go on. NULL is fine.
+/// Frees the handle; generations and requests made from it go on. What workers draw with the model is cancelled before,
+/// and waited for (not so inside a worker's callback). NULL is fine.
 void detailflow_model_free(struct detailflow_model *model);
 
 /// The message of the last call with this handle that failed, on any thread: copied into `buffer` (`capacity`
@@ -967,6 +1042,106 @@ detailflow_status detailflow_model_calibrate(const struct detailflow_model *mode
 detailflow_status detailflow_model_predict_decode(const struct detailflow_model *model,
                                                   size_t tokens,
                                                   uint64_t *time_ns);
+
+/// Options that say nothing: one thread, 64 MiB of events.
+detailflow_status detailflow_worker_options_new(struct detailflow_worker_options **options);
+
+/// Threads, 1 (the default) to 64: so many jobs are drawn at once. A model runs one graph at a time, so more than one
+/// is of use for several models, or to start short jobs beside long ones.
+detailflow_status detailflow_worker_options_set_threads(struct detailflow_worker_options *options, uint32_t threads);
+
+/// While events that nobody took hold as many bytes as this, jobs pause. At least 1; 64 MiB unless told.
+detailflow_status detailflow_worker_options_set_event_bytes(struct detailflow_worker_options *options, size_t bytes);
+
+/// Frees options. NULL is fine.
+void detailflow_worker_options_free(struct detailflow_worker_options *options);
+
+/// Starts a worker; it takes requests of any models. `options` may be NULL. Free with detailflow_worker_free.
+///
+/// Errors: OUT_OF_MEMORY when the system gives no thread.
+detailflow_status detailflow_worker_new(const struct detailflow_worker_options *options,
+                                        struct detailflow_worker **worker);
+
+/// Frees it: cancels all jobs and waits until they have stopped. A callback hears the last event of each before; without
+/// one, events that were not taken are dropped. NULL is fine. Inside its own callback it does not wait, and the callback
+/// hears nothing more.
+void detailflow_worker_free(struct detailflow_worker *worker);
+
+/// As detailflow_model_message, for a worker. What became of a job is in its last event.
+size_t detailflow_worker_message(const struct detailflow_worker *worker, char *buffer, size_t capacity);
+
+/// Draws a request in the background, after those that were submitted before. `user` is yours: each event of the job has
+/// it. `flags` is 0 or DETAILFLOW_SUBMIT_* added up. The number of the job, 1 and up, into `job`, which may be NULL;
+/// events may come before this returns. The request may be changed or freed afterwards. What can be checked is checked
+/// now; memory is asked for when the job's turn comes.
+///
+/// Errors: those of detailflow_generation_new, but OUT_OF_MEMORY mostly comes as an event.
+detailflow_status detailflow_worker_submit(const struct detailflow_worker *worker,
+                                           const struct detailflow_request *request,
+                                           uint64_t user,
+                                           uint32_t flags,
+                                           uint64_t *job);
+
+/// As detailflow_worker_submit, for a generation, begun or not, which the worker goes on with. When this gives OK the
+/// handle is used up and must not be used or freed any more; otherwise it stays yours. Cancel handles made from it stay
+/// valid and stop the job too. BUSY when another thread steps it.
+detailflow_status detailflow_worker_submit_generation(const struct detailflow_worker *worker,
+                                                      struct detailflow_generation *generation,
+                                                      uint64_t user,
+                                                      uint32_t flags,
+                                                      uint64_t *job);
+
+/// The next event, in the order in which they happened, into `event`: yours, free with detailflow_event_free. NULL when
+/// there is none now, or a callback is set.
+detailflow_status detailflow_worker_poll(const struct detailflow_worker *worker, struct detailflow_event **event);
+
+/// As detailflow_worker_poll, but waits for an event up to `timeout_ns` nanoseconds; 0 does not wait, UINT64_MAX waits
+/// for ever. Loop while detailflow_worker_pending tells more than 0: then an event comes.
+detailflow_status detailflow_worker_wait(const struct detailflow_worker *worker,
+                                         uint64_t timeout_ns,
+                                         struct detailflow_event **event);
+
+/// Cancels a job: one that waits ends at once, one that is drawn within a step. Its last event tells. A job that ended
+/// already is left as it is. INVALID_ARGUMENT when there never was such a job.
+detailflow_status detailflow_worker_cancel(const struct detailflow_worker *worker, uint64_t job);
+
+/// Cancels all jobs that were submitted so far.
+detailflow_status detailflow_worker_cancel_all(const struct detailflow_worker *worker);
+
+/// How many jobs there are whose last event was not taken yet (with a callback: for which it has not returned yet), into
+/// `count`.
+detailflow_status detailflow_worker_pending(const struct detailflow_worker *worker,
+                                            size_t *count);
+
+/// From now on events go to `callback`, with `user`; also those that wait to be taken. NULL as `callback`: they wait to be
+/// taken again (then `user` does not matter). When this returns, the callback that was set before is not running any
+/// more; inside a callback of this worker it returns at once.
+detailflow_status detailflow_worker_set_callback(const struct detailflow_worker *worker,
+                                                 detailflow_event_fn callback,
+                                                 void *user);
+
+/// Fills `info`, whose struct_size is set.
+detailflow_status detailflow_event_get_info(const struct detailflow_event *event, struct detailflow_event_info *info);
+
+/// The tokens that the picture `image` had, coarse to fine, into `tokens`, which has room for `capacity`; their number
+/// into `count`. `tokens` NULL with `capacity` 0 only tells the number.
+detailflow_status detailflow_event_tokens(const struct detailflow_event *event,
+                                          uint32_t image,
+                                          uint32_t *tokens,
+                                          size_t capacity,
+                                          size_t *count);
+
+/// The picture `image` of the finest level that was complete into `target`, whose width and height are the info's level.
+/// Decoded now, on this thread, unless the info says that it is. WRONG_STATE before the first level.
+detailflow_status detailflow_event_image(const struct detailflow_event *event,
+                                         uint32_t image,
+                                         const struct detailflow_image *target);
+
+/// Why the job was cancelled or failed: copied as by detailflow_model_message. 0 for NULL and other events.
+size_t detailflow_event_message(const struct detailflow_event *event, char *buffer, size_t capacity);
+
+/// Frees an event. NULL is fine.
+void detailflow_event_free(struct detailflow_event *event);
 
 /// Makes a token file (.dft) of the `count` `tokens` of a picture of `model`: a prefix, that is 1 to c, or a multiple of g
 /// up to N. Its bytes go into `data`, which has room for `capacity`; their number into `size`: 272 for 128 tokens of 13

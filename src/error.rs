@@ -1,6 +1,7 @@
 //! One error for the whole crate. It names what was wrong and where, in a sentence that can be shown to a person;
 //! the C layer turns the variant into a status code and passes the sentence on.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 
 /// What can go wrong. Match on the variant to decide what to do; show the text to whoever can mend it.
@@ -78,12 +79,21 @@ pub enum Error {
         /// What ONNX Runtime said.
         reason: String,
     },
+    /// A fault of this library itself. Please report it.
+    #[error("fault in libdetailflow: {0}")]
+    Internal(String),
 }
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// What a panic said.
+    pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Self::Internal(text.unwrap_or("unknown").to_owned())
+    }
+
     pub(crate) fn bundle(path: &Path, reason: impl Into<String>) -> Self {
         Self::Bundle { path: path.to_owned(), reason: reason.into() }
     }

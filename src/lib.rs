@@ -28,6 +28,7 @@
 //! - `rows`: which rows a step feeds; pictures that began alike share theirs until they part.
 //! - `generation`: one request on its way; the only loop: step, advance, fork, keep, log-probabilities.
 //! - `cancel`: a flag that decides and an interrupt that hurries.
+//! - `worker`: requests drawn in the background, told of in events.
 //! - `score`, `best`, `vary`, `repair`: how likely given tokens are; the best of many; variations of what is there; the
 //!   rest of a damaged token file.
 //! - `pace`, `calibration`, `cost`: how long steps take here, measured and kept; what a request costs before it is made.
@@ -65,6 +66,7 @@ mod sync;
 mod tokenizer;
 pub mod tokens;
 mod vary;
+mod worker;
 
 pub use best::{BestOf, Candidate, Round, Scorer};
 pub use bundle::Bundle;
@@ -82,6 +84,7 @@ pub use request::{ImageRequest, Request};
 pub use runtime::{Device, Library, init, library};
 pub use sample::{Sampling, SamplingCurves};
 pub use vary::{redetail, vary};
+pub use worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
 
 /// The version of this library, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

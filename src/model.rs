@@ -139,6 +139,11 @@ impl Model {
         ar + self.0.decoder.spent() + encoder
     }
 
+    /// Whether they are one and the same, not only alike.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The autoregressive graph; [`Error::State`] when the bundle was made without.
     pub(crate) fn ar(&self) -> Result<&Graph> {
         self.0.ar.as_ref().ok_or_else(|| self.bundle().cannot("draw"))

@@ -49,8 +49,8 @@ programs! {
     order_sanitized: "order" Sanitized [];
     order_valgrind: "order" Valgrind ["few"];
     cancel_plain: "cancel" Plain [];
-    cancel_sanitized: "cancel" Sanitized [];
-    cancel_valgrind: "cancel" Valgrind [];
+    cancel_sanitized: "cancel" Sanitized ["200"];
+    cancel_valgrind: "cancel" Valgrind ["50"];
     busy_plain: "busy" Plain [];
     busy_sanitized: "busy" Sanitized [];
     busy_valgrind: "busy" Valgrind [];
@@ -101,11 +101,36 @@ fn oom(mode: Mode, arguments: &[&str]) {
     Program::new("oom", mode).passes_with(&root().join("tests/data/tiny-16/bundle"), arguments, 120);
 }
 
+#[test]
+fn worker_plain() {
+    worker(Mode::Plain, &[]);
+}
+
+#[test]
+fn worker_sanitized() {
+    worker(Mode::Sanitized, &[]);
+}
+
+#[test]
+fn worker_valgrind() {
+    worker(Mode::Valgrind, &["few"]);
+}
+
+/// With the same large model for a job that fails.
+fn worker(mode: Mode, arguments: &[&str]) {
+    let large = root().join("tests/data/tiny-16/bundle");
+    let arguments: Vec<&str> = [large.to_str().unwrap()].into_iter().chain(arguments.iter().copied()).collect();
+    Program::new("worker", mode).passes(&arguments, 120);
+}
+
+const EXITS: [&str; 10] =
+    ["exit", "return", "thread", "orphans", "late", "join", "worker", "callback", "inside", "freed"];
+
 /// A race: many times each, and none may crash, hang or say anything but 0.
 #[test]
 fn exit_in_flight_plain() {
     let program = Program::new("exit_in_flight", Mode::Plain);
-    for how in ["exit", "return", "thread", "orphans", "late", "join"] {
+    for how in EXITS {
         for _ in 0..10 {
             program.passes(&[how], 30);
         }
@@ -116,7 +141,7 @@ fn exit_in_flight_plain() {
 fn exit_in_flight_sanitized() {
     let program = Program::new("exit_in_flight", Mode::Sanitized);
     // What threads hold at that moment is no leak.
-    for how in ["exit", "return", "thread", "orphans", "late", "join"] {
+    for how in EXITS {
         let mut command = program.command(&[bundle().to_str().unwrap(), how]);
         command.env("ASAN_OPTIONS", "detect_leaks=0:exitcode=98");
         let output = run(command, Duration::from_secs(60));
@@ -126,7 +151,9 @@ fn exit_in_flight_sanitized() {
 
 #[test]
 fn exit_in_flight_valgrind() {
-    Program::new("exit_in_flight", Mode::ValgrindWithoutLeaks).passes(&["exit"], 200);
+    let program = Program::new("exit_in_flight", Mode::ValgrindWithoutLeaks);
+    program.passes(&["exit"], 200);
+    program.passes(&["freed"], 200);
 }
 
 const RUNTIME_CASES: [&str; 5] = ["text", "foreign", "missing", "environment", "second"];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "status",
     "log",
     "options",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 14] = [
     "vary",
     "best",
     "cost",
+    "worker",
     "tokens",
     "pack",
 ];

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::status::{DETAILFLOW_BUSY, DETAILFLOW_INTERNAL, DETAILFLOW_OK, Failure, detailflow_status, remember};
+use super::status::{DETAILFLOW_BUSY, DETAILFLOW_OK, Failure, detailflow_status, remember};
+use crate::error::Error;
 
 pub(super) type Outcome = Result<(), Failure>;
 
@@ -21,10 +22,7 @@ pub(super) fn call(body: impl FnOnce() -> Outcome) -> detailflow_status {
 pub(super) fn call_on(message: Option<&Message>, body: impl FnOnce() -> Outcome) -> detailflow_status {
     // What a panic leaves half-done is only reachable through handles, whose parts check themselves on the next
     // call.
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(Failure::new(DETAILFLOW_INTERNAL, format!("fault in libdetailflow: {}", text.unwrap_or("unknown"))))
-    });
+    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(Error::from_panic(&*panic).into()));
     match outcome {
         Ok(()) => DETAILFLOW_OK,
         Err(failure) => {
@@ -131,6 +129,17 @@ impl<T: Send> Handle<T> {
         T: Clone + Sync,
     {
         self.read(|value| Ok(value.clone()))
+    }
+
+    /// Lets nobody in any more, for whoever takes the handle away; BUSY when somebody is inside.
+    pub fn seize(&self) -> Outcome {
+        let free = self.users.compare_exchange(0, CHANGING, Ordering::Acquire, Ordering::Relaxed);
+        free.map(drop).map_err(|_| self.busy())
+    }
+
+    /// The value, when the handle is gone.
+    pub fn into_value(self) -> T {
+        self.value.into_inner()
     }
 
     /// Waits until nobody is inside.

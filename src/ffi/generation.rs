@@ -484,6 +484,17 @@ fn handle(generation: Generation) -> *mut detailflow_generation {
     into_handle(detailflow_generation { generation: Handle::new("detailflow_generation", generation), cancel })
 }
 
+/// Takes the generation out of its handle, which is used up; BUSY when another thread is inside, and then it is not.
+///
+/// # Safety
+/// As the header asks of the pointer.
+pub(super) unsafe fn into_generation(generation: *mut detailflow_generation) -> Result<Generation, Failure> {
+    // SAFETY: as the caller promises.
+    unsafe { object(generation, "generation") }?.generation.seize()?;
+    // SAFETY: as the caller promises, and nobody is inside.
+    Ok(unsafe { Box::from_raw(generation) }.generation.into_value())
+}
+
 /// Steps by `steps` and tells where it stands.
 ///
 /// # Safety

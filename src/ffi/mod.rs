@@ -36,6 +36,14 @@
 //! at any time. Freeing a handle while another thread is inside a call with it is an error of the caller, with one
 //! exception: freeing a generation that steps cancels it and waits.
 //!
+//! Background. A detailflow_worker draws on threads of its own what is submitted, and tells of each job in events, in
+//! the order in which things happened; the last one of a job is DONE, CANCELLED or FAILED, and comes exactly once.
+//! Freeing a worker cancels its jobs and waits until they have stopped. Freeing a model does so with all jobs of that
+//! model that were submitted before, in any worker: each ends (CANCELLED, unless it was done), and the worker stays
+//! as it is. Requests and generations keep the model alive: what is submitted from them afterwards is drawn. Inside a
+//! callback of a worker everything may be called; nothing waits there for the worker itself. When the process ends, a
+//! callback that runs is waited for, and none is called after.
+//!
 //! Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than the first version
 //! is refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
 //! both sides know. In an array of structs the first one's struct_size is also how far apart they lie; those that go
@@ -71,6 +79,7 @@ mod request;
 mod status;
 mod tokens;
 mod vary;
+mod worker;
 
 pub use best::*;
 pub use bundle::*;
@@ -86,3 +95,4 @@ pub use request::*;
 pub use status::*;
 pub use tokens::*;
 pub use vary::*;
+pub use worker::*;

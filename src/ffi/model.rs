@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char};
 
 use super::call::{
-    Message, array, call, call_on, copy_message, free, into_handle, object, output, path, put_tokens, text,
+    Message, array, call, call_on, copy_message, free, into_handle, object, output, path, put_tokens, quietly, text,
 };
 use super::image::{detailflow_image, image_pixels, write_image};
 use super::options::detailflow_model_options;
@@ -12,6 +12,7 @@ use super::status::{Failure, c_string, detailflow_status};
 use crate::bundle::Bundle;
 use crate::model::{Model, default_bundle};
 use crate::pixels::Picture;
+use crate::worker::cancel_model;
 
 /// A model that is open. Shared: any number of threads may use it at once; one runs a graph at a time.
 pub struct detailflow_model {
@@ -162,9 +163,14 @@ pub unsafe extern "C" fn detailflow_model_open(
     })
 }
 
-/// Frees the handle; generations and requests made from it go on. NULL is fine.
+/// Frees the handle; generations and requests made from it go on. What workers draw with the model is cancelled before,
+/// and waited for (not so inside a worker's callback). NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_free(model: *mut detailflow_model) {
+    // SAFETY: the contract of the header.
+    if let Some(this) = unsafe { model.as_ref() } {
+        quietly(|| cancel_model(&this.model));
+    }
     // SAFETY: the contract of the header.
     unsafe { free(model) }
 }

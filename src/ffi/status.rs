@@ -58,7 +58,13 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = match &error {
+        (&error).into()
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let status = match error {
             Error::Invalid(_) => DETAILFLOW_INVALID_ARGUMENT,
             Error::NotFound { .. } | Error::NoBundle(_) => DETAILFLOW_NOT_FOUND,
             Error::Bundle { .. } => DETAILFLOW_BAD_BUNDLE,
@@ -70,6 +76,7 @@ impl From<Error> for Failure {
             Error::Cancelled => DETAILFLOW_CANCELLED,
             Error::State(_) => DETAILFLOW_WRONG_STATE,
             Error::Failed { .. } => DETAILFLOW_FAILED,
+            Error::Internal(_) => DETAILFLOW_INTERNAL,
         };
         Self::new(status, error.to_string())
     }

@@ -31,10 +31,10 @@ thread_local! {
 }
 
 /// While it lives, ONNX Runtime does too.
-pub(super) struct Inside;
+pub(crate) struct Inside;
 
 /// Lets this thread in, unless the process is ending.
-pub(super) fn enter() -> Result<Inside> {
+pub(crate) fn enter() -> Result<Inside> {
     let depth = DEPTH.get();
     if depth == 0 {
         // Announced before the look: either the handler sees us, or we see it.

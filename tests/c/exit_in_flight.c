@@ -11,12 +11,17 @@
  *     late      nothing is in flight; handles are freed in a handler of atexit() that was registered before the model
  *               was opened, as a static object of C++ would: after the destructors of ONNX Runtime
  *     join      as late, and the threads that draw are told to end there and joined
+ *     worker    a worker draws, and a thread waits for its events; main calls exit()
+ *     callback  a worker draws, and tells a callback, whose memory goes in such a handler: it must not be called any more
+ *     inside    as callback, and the callback calls exit()
+ *     freed     as callback, and the worker is freed in that handler, with work in flight
  */
 #include "check.h"
 
 static detailflow_model *model;
 static detailflow_request *request;
 static detailflow_generation *generation;
+static detailflow_worker *worker;
 static pthread_t threads[3];
 static int drawing[2], looking, leaving, enough, in_flight;
 
@@ -80,6 +85,107 @@ static void *leave(void *argument)
     return NULL;
 }
 
+/* What the callback uses, until it goes. */
+static int *memory, gone, free_worker, exit_inside;
+
+static void memory_goes(void)
+{
+    check_set(&gone, 1);
+    *memory = -1;
+    free(memory);
+    if (free_worker) {
+        detailflow_worker_free(worker);
+        detailflow_request_free(request);
+        detailflow_model_free(model);
+    }
+    /* Were it called now, it would show. */
+    check_sleep(0.005);
+}
+
+static void submit(int jobs)
+{
+    int at;
+    for (at = 0; at < jobs; at++) {
+        (void)goes_on(detailflow_worker_submit(worker, request, 0, at % 2 ? DETAILFLOW_SUBMIT_DECODE : 0, NULL));
+    }
+}
+
+/* Decodes what the event has, and keeps the worker busy. */
+static void look_at_event(detailflow_event *event)
+{
+    detailflow_event_info info;
+    detailflow_image image;
+    unsigned char *pixels;
+    info.struct_size = sizeof info;
+    OK(detailflow_event_get_info(event, &info));
+    if (info.kind == DETAILFLOW_EVENT_FAILED) {
+        CHECK(check_get(&leaving) && info.status == DETAILFLOW_WRONG_STATE);
+    } else {
+        pixels = (unsigned char *)malloc((size_t)4 * info.level * info.level);
+        image = check_image(DETAILFLOW_RGBA8, info.level, pixels, (size_t)4 * info.level * info.level);
+        (void)goes_on(detailflow_event_image(event, 0, &image));
+        free(pixels);
+        if (info.kind == DETAILFLOW_EVENT_DONE) {
+            submit(1);
+        }
+    }
+    detailflow_event_free(event);
+    check_set(&drawing[0], 1);
+}
+
+static void hear(void *user, detailflow_event *event)
+{
+    CHECK(!check_get(&gone));
+    *(int *)user += 1;
+    look_at_event(event);
+    if (exit_inside && *(int *)user == 9) {
+        exit(0);
+    }
+    CHECK(!check_get(&gone) && *(int *)user > 0);
+}
+
+static void *take(void *argument)
+{
+    (void)argument;
+    for (;;) {
+        detailflow_event *event = NULL;
+        OK(detailflow_worker_wait(worker, UINT64_MAX, &event));
+        CHECK(event != NULL);
+        look_at_event(event);
+    }
+    return NULL;
+}
+
+/* Two threads of a worker draw, without end. */
+static void work_in_the_background(const char *bundle, const char *how)
+{
+    detailflow_worker_options *options = NULL;
+    pthread_t taker;
+    memory = (int *)calloc(1, sizeof *memory);
+    free_worker = strcmp(how, "freed") == 0;
+    exit_inside = strcmp(how, "inside") == 0;
+    CHECK(memory != NULL && atexit(memory_goes) == 0);
+    model = check_open(bundle, 0);
+    request = check_request(model, 4, 1);
+    OK(detailflow_worker_options_new(&options));
+    OK(detailflow_worker_options_set_threads(options, 2));
+    OK(detailflow_worker_new(options, &worker));
+    detailflow_worker_options_free(options);
+    if (strcmp(how, "worker") == 0) {
+        CHECK(pthread_create(&taker, NULL, take, NULL) == 0);
+    } else {
+        OK(detailflow_worker_set_callback(worker, hear, memory));
+    }
+    submit(10);
+    while (exit_inside) {
+        check_sleep(1);
+    }
+    check_wait(&drawing[0]);
+    check_sleep((double)(clock() % 50) * 1e-4);
+    check_set(&leaving, 1);
+    exit(0);
+}
+
 static void at_the_end(void)
 {
     int at;
@@ -98,8 +204,15 @@ int main(int argc, char **argv)
     const char *how = argc > 2 ? argv[2] : "exit";
     const int late = strcmp(how, "late") == 0, join = strcmp(how, "join") == 0;
     const int orphans = strcmp(how, "orphans") == 0;
+    static const char *const in_the_background[] = {"worker", "callback", "inside", "freed"};
     pthread_t leaver;
+    int at;
 
+    for (at = 0; at < 4; at++) {
+        if (strcmp(how, in_the_background[at]) == 0) {
+            work_in_the_background(bundle, how);
+        }
+    }
     if (late || join) {
         CHECK(atexit(at_the_end) == 0);
     }

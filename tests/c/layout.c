@@ -35,6 +35,13 @@ PIN(DETAILFLOW_RGBA32F, 3);
 PIN(DETAILFLOW_MIPS_FROM_LEVELS, 0);
 PIN(DETAILFLOW_MIPS_FROM_FINEST, 1);
 
+PIN(DETAILFLOW_SUBMIT_DECODE, 1);
+PIN(DETAILFLOW_SUBMIT_LAST_ONLY, 2);
+PIN(DETAILFLOW_EVENT_LEVEL, 1);
+PIN(DETAILFLOW_EVENT_DONE, 2);
+PIN(DETAILFLOW_EVENT_CANCELLED, 3);
+PIN(DETAILFLOW_EVENT_FAILED, 4);
+
 SIZE(detailflow_status, 4);
 
 #if UINTPTR_MAX == UINT64_MAX
@@ -168,3 +175,17 @@ PLACE(detailflow_dft_info, class_index, 32);
 PLACE(detailflow_dft_info, has_seed, 36);
 PLACE(detailflow_dft_info, seed, 40);
 PLACE(detailflow_dft_info, tokenizer_id, 48);
+
+SIZE(detailflow_event_info, 56);
+PLACE(detailflow_event_info, struct_size, 0);
+PLACE(detailflow_event_info, kind, 4);
+PLACE(detailflow_event_info, job, 8);
+PLACE(detailflow_event_info, user, 16);
+PLACE(detailflow_event_info, status, 24);
+PLACE(detailflow_event_info, images, 28);
+PLACE(detailflow_event_info, tokens, 32);
+PLACE(detailflow_event_info, level, 36);
+PLACE(detailflow_event_info, level_tokens, 40);
+PLACE(detailflow_event_info, steps_done, 44);
+PLACE(detailflow_event_info, steps_left, 48);
+PLACE(detailflow_event_info, decoded, 52);

@@ -1,0 +1,535 @@
+//! Work in the background: what is told, in which order, and that cancelling, dropping and callbacks are safe at every
+//! moment.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use detailflow::{
+    Error, Event, EventKind, Generation, ImageRequest, JobId, Model, Request, SubmitOptions, Worker, WorkerOptions,
+};
+
+const LONG: Duration = Duration::from_secs(100);
+const DECODE: SubmitOptions = SubmitOptions { user: 0, decode: true, last_only: false };
+
+fn model() -> Model {
+    common::open(&common::small(), "fp32", "mha")
+}
+
+fn worker(threads: usize) -> Worker {
+    Worker::new(&WorkerOptions { threads, ..Default::default() }).unwrap()
+}
+
+fn request(model: &Model, seed: u64) -> Request {
+    let mut request = Request::new(model);
+    request.set_count(2).unwrap().set_image(1, ImageRequest { class: 1, seed: seed + 100 }).unwrap();
+    request.set_image(0, ImageRequest { class: 0, seed }).unwrap();
+    request
+}
+
+/// What the request draws in the foreground.
+fn whole(request: &Request) -> Vec<Vec<u32>> {
+    let mut generation = Generation::new(request).unwrap();
+    generation.finish().unwrap();
+    (0..generation.images().len()).map(|image| generation.tokens(image).unwrap().to_vec()).collect()
+}
+
+fn next(worker: &Worker) -> Event {
+    worker.wait(LONG).expect("something happens")
+}
+
+/// Takes everything until nothing is pending.
+fn all(worker: &Worker) -> Vec<Event> {
+    let mut events = Vec::new();
+    while worker.pending() > 0 {
+        events.push(next(worker));
+    }
+    events
+}
+
+fn name(event: &Event) -> String {
+    match event.kind() {
+        EventKind::Level => format!("{} px", event.level().unwrap().size),
+        EventKind::Done => "done".into(),
+        EventKind::Cancelled => "cancelled".into(),
+        EventKind::Failed(error) => format!("failed: {error}"),
+    }
+}
+
+fn names(events: &[Event]) -> Vec<String> {
+    events.iter().map(name).collect()
+}
+
+/// Its tokens begin the pictures, and its image is what the newest level's tokens decode to.
+fn check(event: &Event, whole: &[Vec<u32>]) {
+    assert_eq!(event.images(), whole.len());
+    for (image, whole) in whole.iter().enumerate() {
+        let tokens = event.tokens(image).unwrap();
+        assert!(whole.starts_with(tokens), "{event:?}");
+        assert_eq!(event.level(), event.model().bundle().ladder().finished(tokens.len()));
+        match event.level() {
+            Some(level) => {
+                let wanted = event.model().decode(&whole[..level.tokens]).unwrap();
+                assert_eq!(*event.image(image).unwrap(), wanted, "{event:?}");
+                assert!(event.pictures().get(image).is_none_or(|picture| *picture == wanted));
+            }
+            None => assert!(matches!(event.image(image), Err(Error::State(_)))),
+        }
+    }
+    assert!(matches!(event.tokens(whole.len()), Err(Error::Invalid(_))));
+    assert!(matches!(event.image(whole.len()), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn they_go_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<(Worker, Event)>();
+}
+
+#[test]
+fn every_level_is_told_and_then_the_end() {
+    for (precision, form) in [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha"), ("int8", "plain")] {
+        let model = common::open(&common::small(), precision, form);
+        let worker = worker(1);
+        let wanted = request(&model, 7);
+        let whole = whole(&wanted);
+        for (decode, last_only) in [(false, false), (true, false), (false, true), (true, true)] {
+            let job = worker.submit(&wanted, SubmitOptions { user: 4711, decode, last_only }).unwrap();
+            assert_eq!(worker.pending(), 1);
+            let events = all(&worker);
+            let told = if last_only { &["done"][..] } else { &["16 px", "24 px", "32 px", "done"] };
+            assert_eq!(names(&events), told);
+            for event in &events {
+                assert_eq!((event.job(), event.user()), (job, 4711));
+                assert_eq!(event.pictures().len(), if decode { 2 } else { 0 });
+                assert_eq!(event.tokens(0).unwrap().len(), event.level().unwrap().tokens);
+                assert_eq!(event.steps_done() + event.steps_left(), 7);
+                assert_eq!(event.is_last(), name(event) == "done");
+                check(event, &whole);
+            }
+            assert_eq!(events.last().unwrap().steps_left(), 0);
+            assert!(worker.poll().is_none());
+        }
+    }
+}
+
+#[test]
+fn many_jobs_of_several_models_are_drawn_as_alone() {
+    let models = [model(), common::open(&common::small(), "int8", "plain")];
+    let worker = worker(3);
+    let mut wanted = BTreeMap::new();
+    for seed in 0..30 {
+        let mut request = request(&models[seed as usize % 2], seed);
+        request.set_level([0, 16, 24][seed as usize % 3]).unwrap();
+        let job = worker.submit(&request, SubmitOptions { user: seed, ..DECODE }).unwrap();
+        wanted.insert(job, (seed, whole(&request)));
+    }
+    assert_eq!(wanted.keys().map(|job| job.0).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+    let mut told: BTreeMap<JobId, Vec<Event>> = BTreeMap::new();
+    for event in all(&worker) {
+        told.entry(event.job()).or_default().push(event);
+    }
+    assert_eq!(told.len(), 30);
+    for (job, events) in &told {
+        let (seed, whole) = &wanted[job];
+        let levels = ["16 px", "24 px", "32 px"].into_iter().take([3, 1, 2][*seed as usize % 3]);
+        assert_eq!(names(events), levels.chain(["done"]).collect::<Vec<_>>());
+        events.iter().for_each(|event| {
+            assert_eq!(event.user(), *seed);
+            check(event, whole);
+        });
+        assert_eq!(events.last().unwrap().tokens(0).unwrap(), whole[0]);
+    }
+}
+
+#[test]
+fn what_cannot_be_drawn_is_refused_at_once() {
+    let model = model();
+    let worker = worker(1);
+    let mut uneven = request(&model, 1);
+    uneven.set_image_prefix(1, &[1; 4]).unwrap();
+    let refused = worker.submit(&uneven, SubmitOptions::default()).unwrap_err();
+    assert!(matches!(&refused, Error::Invalid(text) if text.contains("0 tokens and picture 1 with 4")), "{refused}");
+    let mut long = request(&model, 1);
+    long.set_prefix(&[1; 8]).unwrap().set_level(16).unwrap();
+    assert!(matches!(worker.submit(&long, SubmitOptions::default()), Err(Error::Invalid(_))));
+    for job in [0, 1, u64::MAX] {
+        let refused = worker.cancel(JobId(job)).unwrap_err();
+        assert!(refused.to_string().contains(&format!("there never was a job {job}")), "{refused}");
+    }
+    assert_eq!(worker.pending(), 0);
+    assert!(worker.poll().is_none() && worker.wait(Duration::ZERO).is_none());
+    assert!(worker.wait(Duration::from_millis(3)).is_none());
+    for (threads, event_bytes, word) in [(0, 1, "0 threads"), (65, 1, "65 threads"), (1, 0, "at least 1 byte")] {
+        let refused = Worker::new(&WorkerOptions { threads, event_bytes }).unwrap_err();
+        assert!(matches!(&refused, Error::Invalid(text) if text.contains(word)), "{refused}");
+    }
+}
+
+#[test]
+fn a_bundle_that_cannot_draw_is_said_at_submit() {
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), |m| {
+        let m = m.as_object_mut().unwrap();
+        ["ar", "ids", "sampling", "classes", "encoder"].iter().for_each(|key| drop(m.remove(*key)));
+        for variant in m["variants"].as_array_mut().unwrap() {
+            ["ar", "encoder"].iter().for_each(|key| drop(variant.as_object_mut().unwrap().remove(*key)));
+        }
+    });
+    let model = common::open(folder.path(), "fp32", "mha");
+    let refused = worker(1).submit(&Request::new(&model), SubmitOptions::default()).unwrap_err();
+    assert!(matches!(&refused, Error::State(text) if text.contains("cannot draw")), "{refused}");
+}
+
+#[test]
+fn a_failure_is_told_with_its_reason_and_harms_nothing() {
+    let large = common::open(&common::data("tiny-16/bundle"), "fp32", "mha");
+    let model = model();
+    let worker = worker(1);
+    let mut too_many = Request::new(&large);
+    too_many.set_count(1 << 20).unwrap();
+    let failing = worker.submit(&too_many, SubmitOptions { user: 1, ..DECODE }).unwrap();
+    let wanted = request(&model, 3);
+    worker.submit(&wanted, DECODE).unwrap();
+    let event = next(&worker);
+    assert_eq!((event.job(), event.user(), event.is_last()), (failing, 1, true));
+    assert!(matches!(event.kind(), EventKind::Failed(Error::OutOfMemory { .. })), "{event:?}");
+    assert_eq!((event.images(), event.tokens(0).unwrap().len(), event.level()), (1 << 20, 0, None));
+    assert_eq!(names(&all(&worker)), ["16 px", "24 px", "32 px", "done"]);
+}
+
+#[test]
+fn a_prefix_is_not_told_of_and_a_generation_goes_on() {
+    let model = model();
+    let worker = worker(1);
+    let mut wanted = request(&model, 5);
+    let whole = whole(&wanted);
+    for count in [1, 4, 8, 12, 16] {
+        for (at, tokens) in whole.iter().enumerate() {
+            wanted.set_image_prefix(at, &tokens[..count]).unwrap();
+        }
+        worker.submit(&wanted, DECODE).unwrap();
+        let events = all(&worker);
+        let levels = [(4, "16 px"), (8, "24 px"), (16, "32 px")];
+        let new = levels.into_iter().filter(|&(tokens, _)| tokens > count).map(|(_, name)| name);
+        assert_eq!(names(&events), new.chain(["done"]).collect::<Vec<_>>(), "{count}");
+        events.iter().for_each(|event| check(event, &whole));
+        assert_eq!(events.last().unwrap().pictures().len(), 2, "decoded though it was given");
+    }
+    wanted.set_prefix(&[]).unwrap();
+    for steps in 0..=7 {
+        let mut generation = Generation::new(&wanted).unwrap();
+        for _ in 0..steps {
+            generation.step().unwrap();
+        }
+        let fork = generation.fork(&[5, 105]).unwrap();
+        worker.submit_generation(generation, SubmitOptions::default()).unwrap();
+        worker.submit_generation(fork, SubmitOptions::default()).unwrap();
+        for _ in 0..2 {
+            let mut last = next(&worker);
+            while !last.is_last() {
+                check(&last, &whole);
+                last = next(&worker);
+            }
+            check(&last, &whole);
+            assert_eq!(name(&last), "done");
+            assert_eq!(last.tokens(1).unwrap(), whole[1]);
+        }
+    }
+    // Its own cancel handle stops it, whether it waits or runs.
+    let generation = Generation::new(&wanted).unwrap();
+    generation.cancel_handle().cancel();
+    worker.submit_generation(generation, DECODE).unwrap();
+    assert_eq!(names(&all(&worker)), ["cancelled"]);
+}
+
+/// A worker whose jobs stand still at their first level until they are let go.
+struct Held {
+    worker: Arc<Worker>,
+    reached: std::sync::mpsc::Receiver<JobId>,
+    go: std::sync::mpsc::Sender<()>,
+    heard: Arc<Mutex<Vec<Event>>>,
+}
+
+fn held(threads: usize) -> Held {
+    let worker = Arc::new(worker(threads));
+    let (say, reached) = std::sync::mpsc::channel();
+    let (go, gone) = std::sync::mpsc::channel();
+    let gone = Mutex::new(gone);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let noted = heard.clone();
+    worker.set_callback(move |event| {
+        if name(&event) == "16 px" {
+            say.send(event.job()).unwrap();
+            // When the test has failed nobody answers.
+            let _ = gone.lock().unwrap().recv();
+        }
+        noted.lock().unwrap().push(event);
+    });
+    Held { worker, reached, go, heard }
+}
+
+#[test]
+fn what_waits_and_what_runs_is_cancelled_and_the_rest_goes_on() {
+    let model = model();
+    let Held { worker, reached, go, heard } = held(1);
+    let wanted = request(&model, 9);
+    let whole = whole(&wanted);
+    let jobs: Vec<JobId> = (0..4).map(|_| worker.submit(&wanted, DECODE).unwrap()).collect();
+    assert_eq!(reached.recv().unwrap(), jobs[0]);
+    worker.cancel(jobs[0]).unwrap();
+    worker.cancel(jobs[2]).unwrap();
+    worker.cancel(jobs[2]).unwrap();
+    go.send(()).unwrap();
+    assert_eq!(reached.recv().unwrap(), jobs[1]);
+    // It ended already; nothing happens.
+    worker.cancel(jobs[0]).unwrap();
+    go.send(()).unwrap();
+    assert_eq!(reached.recv().unwrap(), jobs[3]);
+    worker.cancel_all();
+    go.send(()).unwrap();
+    while worker.pending() > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let heard = heard.lock().unwrap();
+    let told: Vec<(u64, String)> = heard.iter().map(|event| (event.job().0, name(event))).collect();
+    let told: Vec<(u64, &str)> = told.iter().map(|(job, name)| (*job, &**name)).collect();
+    // The third waited: its end came while the first stood still.
+    let wanted = [
+        (1, "16 px"),
+        (3, "cancelled"),
+        (1, "cancelled"),
+        (2, "16 px"),
+        (2, "24 px"),
+        (2, "32 px"),
+        (2, "done"),
+        (4, "16 px"),
+        (4, "cancelled"),
+    ];
+    assert_eq!(told, wanted);
+    for event in heard.iter() {
+        check(event, &whole);
+        let cancelled = name(event) == "cancelled";
+        let tokens = event.tokens(0).unwrap().len();
+        assert_eq!(tokens, if cancelled && event.job().0 != 3 { 4 } else { event.level().map_or(0, |l| l.tokens) });
+    }
+}
+
+#[test]
+fn cancelled_at_any_moment_what_was_drawn_is_there() {
+    let model = model();
+    let worker = worker(2);
+    let mut wanted = request(&model, 11);
+    wanted.set_count(8).unwrap();
+    let whole = whole(&wanted);
+    let begun = Instant::now();
+    Generation::new(&wanted).unwrap().finish().unwrap();
+    let took = begun.elapsed();
+    let mut ends = BTreeMap::new();
+    for round in 0..100 {
+        let job = worker.submit(&wanted, SubmitOptions { decode: round % 2 == 0, ..Default::default() }).unwrap();
+        // Another that must not be disturbed.
+        let other = worker.submit(&wanted, SubmitOptions { last_only: true, ..Default::default() }).unwrap();
+        let moment = Instant::now() + took * (round * 37 % 100) / 100;
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        worker.cancel(job).unwrap();
+        let events = all(&worker);
+        events.iter().for_each(|event| check(event, &whole));
+        let last = |job| events.iter().rfind(|event| event.job() == job).unwrap();
+        assert_eq!(name(last(other)), "done");
+        assert_eq!(last(other).tokens(0).unwrap(), whole[0]);
+        let end = name(last(job));
+        assert!(end == "cancelled" || end == "done", "{end}");
+        *ends.entry((end, last(job).tokens(0).unwrap().len())).or_insert(0) += 1;
+    }
+    println!("{ends:?}");
+}
+
+#[test]
+fn a_callback_takes_what_waits_and_may_do_everything() {
+    let model = model();
+    let worker = Arc::new(worker(2));
+    let wanted = request(&model, 13);
+    worker.submit(&wanted, SubmitOptions { last_only: true, ..Default::default() }).unwrap();
+    // By then it waits to be taken; should it not, it comes to the callback all the same.
+    std::thread::sleep(Duration::from_millis(30));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (own, noted, again) = (Arc::downgrade(&worker), heard.clone(), wanted.clone());
+    worker.set_callback(move |event| {
+        let Some(worker) = own.upgrade() else { return };
+        noted.lock().unwrap().push((event.job().0, name(&event)));
+        // None of these waits.
+        assert!(worker.wait(LONG).is_none() && worker.poll().is_none());
+        assert!(worker.pending() > 0);
+        if event.job().0 < 3 {
+            worker.submit(&again, SubmitOptions { last_only: true, ..Default::default() }).unwrap();
+        } else {
+            worker.clear_callback();
+            worker.submit(&again, SubmitOptions { last_only: true, ..Default::default() }).unwrap();
+        }
+        Generation::new(&again).unwrap().finish().unwrap();
+        if event.job().0 == 2 {
+            panic!("of the test's own");
+        }
+    });
+    while heard.lock().unwrap().len() < 3 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The third has let go: the fourth comes to whoever waits.
+    let fourth = next(&worker);
+    assert_eq!((fourth.job().0, name(&fourth)), (4, "done".into()));
+    assert_eq!(*heard.lock().unwrap(), [1, 2, 3].map(|job| (job, "done".into())));
+    while worker.pending() > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_callback_that_was_replaced_is_not_running_any_more() {
+    let model = model();
+    let worker = worker(2);
+    let wanted = request(&model, 15);
+    let count = |into: &Arc<AtomicUsize>| {
+        let into = into.clone();
+        move |_: Event| {
+            into.fetch_add(1, SeqCst);
+        }
+    };
+    for _ in 0..20 {
+        let [first, second] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        worker.set_callback(count(&first));
+        worker.submit(&wanted, SubmitOptions::default()).unwrap();
+        worker.submit(&wanted, SubmitOptions::default()).unwrap();
+        worker.set_callback(count(&second));
+        let then = first.load(SeqCst);
+        assert_eq!(Arc::strong_count(&first), 1, "it is gone");
+        while worker.pending() > 0 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        assert_eq!((first.load(SeqCst), first.load(SeqCst) + second.load(SeqCst)), (then, 8));
+        worker.clear_callback();
+    }
+}
+
+#[test]
+fn dropping_a_worker_ends_everything_and_the_callback_hears_of_it() {
+    let model = model();
+    for round in 0..30 {
+        let worker = worker(1 + round % 3);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        if round % 2 == 0 {
+            let noted = heard.clone();
+            worker.set_callback(move |event| noted.lock().unwrap().push(event));
+        }
+        let jobs: Vec<JobId> = (0..20).map(|seed| worker.submit(&request(&model, seed), DECODE).unwrap()).collect();
+        if round % 3 > 0 {
+            std::thread::sleep(Duration::from_millis(round as u64 % 7));
+        }
+        drop(worker);
+        assert_eq!(Arc::strong_count(&heard), 1, "the callback is gone");
+        if round % 2 == 0 {
+            let heard = heard.lock().unwrap();
+            for job in jobs {
+                let of: Vec<&Event> = heard.iter().filter(|event| event.job() == job).collect();
+                let lasts = of.iter().filter(|event| event.is_last()).count();
+                assert!(lasts == 1 && of.last().unwrap().is_last(), "{of:?}");
+                assert!(["done", "cancelled"].contains(&&*name(of.last().unwrap())));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_may_be_dropped_inside_its_callback() {
+    let model = model();
+    let (say, said) = std::sync::mpsc::channel();
+    let place: Arc<Mutex<Option<Worker>>> = Arc::new(Mutex::new(Some(worker(2))));
+    {
+        let guard = place.lock().unwrap();
+        let worker = guard.as_ref().unwrap();
+        let own = place.clone();
+        let calls = AtomicUsize::new(0);
+        worker.set_callback(move |_| {
+            // The first call waits here until all is submitted.
+            drop(own.lock().unwrap().take());
+            say.send(calls.fetch_add(1, SeqCst)).unwrap();
+        });
+        for seed in 0..20 {
+            worker.submit(&request(&model, seed), DECODE).unwrap();
+        }
+    }
+    assert_eq!(said.recv(), Ok(0));
+    // The callback, and with it what it sends by, goes without another call.
+    assert!(said.recv().is_err());
+    assert!(place.lock().unwrap().is_none());
+}
+
+#[test]
+fn jobs_pause_while_nobody_takes_events() {
+    let model = model();
+    let worker = Worker::new(&WorkerOptions { threads: 2, event_bytes: 1 }).unwrap();
+    let whole = whole(&request(&model, 17));
+    for _ in 0..3 {
+        worker.submit(&request(&model, 17), DECODE).unwrap();
+    }
+    // At most one more for each thread comes after the first.
+    let first = next(&worker);
+    check(&first, &whole);
+    let events = all(&worker);
+    assert_eq!(events.len(), 11);
+    events.iter().for_each(|event| check(event, &whole));
+    // What pauses is cancelled, and freed.
+    for _ in 0..3 {
+        worker.submit(&request(&model, 17), DECODE).unwrap();
+    }
+    worker.cancel_all();
+    let ends = all(&worker).into_iter().filter(Event::is_last).count();
+    assert_eq!(ends, 3);
+    for _ in 0..3 {
+        worker.submit(&request(&model, 17), DECODE).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(5));
+    drop(worker);
+}
+
+#[test]
+fn several_may_wait_and_each_event_goes_to_one() {
+    let model = model();
+    let worker = worker(2);
+    let taken = Mutex::new(BTreeMap::<JobId, usize>::new());
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while done.load(SeqCst) < 40 {
+                    let Some(event) = worker.wait(Duration::from_millis(20)) else { continue };
+                    *taken.lock().unwrap().entry(event.job()).or_default() += 1;
+                    done.fetch_add(usize::from(event.is_last()), SeqCst);
+                }
+            });
+        }
+        for seed in 0..40 {
+            worker.submit(&request(&model, seed), SubmitOptions::default()).unwrap();
+        }
+    });
+    let taken = taken.into_inner().unwrap();
+    assert_eq!(taken.len(), 40);
+    assert!(taken.values().all(|&events| events == 4));
+}
+
+#[test]
+fn events_outlive_everything() {
+    let model = model();
+    let wanted = request(&model, 19);
+    let whole = whole(&wanted);
+    let worker = worker(1);
+    worker.submit(&wanted, SubmitOptions::default()).unwrap();
+    let events = all(&worker);
+    drop((worker, wanted, model));
+    events.iter().for_each(|event| check(event, &whole));
+}

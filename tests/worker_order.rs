@@ -1,0 +1,350 @@
+//! The orders in which the threads of a worker, those who submit, cancel and take, and the end can meet: the queue of
+//! `src/worker/queue.rs` as it is, with its lock and conditions replaced by instrumented ones. A wake-up that is lost, or
+//! a cancel, shows as a deadlock or a run without end.
+
+#[path = "../src/worker/queue.rs"]
+#[allow(dead_code)]
+mod queue;
+
+/// What `src/sync.rs` is to the library. Time is up as soon as anyone asks.
+mod sync {
+    use std::time::Instant;
+
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap()
+    }
+
+    pub(crate) fn wait<'a, T>(
+        condvar: &Condvar,
+        guard: MutexGuard<'a, T>,
+        deadline: Option<Instant>,
+    ) -> (MutexGuard<'a, T>, bool) {
+        if deadline.is_some() { (guard, false) } else { (condvar.wait(guard).unwrap(), true) }
+    }
+}
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool as Plain, AtomicUsize, Ordering::SeqCst};
+use std::time::Instant;
+
+use loom::sync::Arc;
+use loom::sync::atomic::AtomicBool;
+use loom::thread::{self, JoinHandle};
+use queue::{Queue, Task};
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    /// Tells of one level and is done.
+    Short,
+    /// Only a stop ends it.
+    Endless,
+}
+
+struct Job {
+    kind: Kind,
+    working: std::sync::Arc<Plain>,
+}
+
+fn job(kind: Kind) -> Job {
+    Job { kind, working: std::sync::Arc::default() }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Level,
+    Done,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Event {
+    id: u64,
+    what: What,
+}
+
+impl Task for Job {
+    type Group = &'static str;
+    type Stop = Arc<AtomicBool>;
+    type Event = Event;
+
+    fn stop(stop: &Arc<AtomicBool>) {
+        stop.store(true, SeqCst);
+    }
+
+    fn cancelled(self, id: u64) -> Event {
+        Event { id, what: What::Cancelled }
+    }
+
+    fn bytes(_: &Event) -> usize {
+        1
+    }
+}
+
+type Shared = Arc<Queue<Job>>;
+
+/// As `src/worker/job.rs` does it; `registers` is what it must not forget.
+fn run(queue: &Queue<Job>, id: u64, job: Job, registers: bool) {
+    let end = |what| queue.end(id, Event { id, what });
+    if !queue.ready(id) {
+        return end(What::Cancelled);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    if registers {
+        queue.started(id, stop.clone());
+    }
+    queue.ready(id);
+    job.working.store(true, SeqCst);
+    let stopped = || stop.load(SeqCst);
+    if job.kind == Kind::Endless {
+        while !stopped() {
+            thread::yield_now();
+        }
+    } else if !stopped() {
+        queue.tell(Event { id, what: What::Level });
+    }
+    job.working.store(false, SeqCst);
+    end(if stopped() { What::Cancelled } else { What::Done })
+}
+
+fn worker(queue: &Shared) -> JoinHandle<()> {
+    let queue = queue.clone();
+    thread::spawn(move || {
+        while let Some((id, job)) = queue.next() {
+            run(&queue, id, job, true);
+        }
+    })
+}
+
+/// Takes until `lasts` jobs have ended.
+fn take(queue: &Queue<Job>, lasts: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    while events.iter().filter(|event: &&Event| event.what != What::Level).count() < lasts {
+        events.push(queue.take(None).expect("it waits for ever"));
+    }
+    events
+}
+
+/// One last event for each job, and nothing after it.
+fn check(events: &[Event], jobs: &[u64]) {
+    let mut ended = BTreeSet::new();
+    for event in events {
+        assert!(jobs.contains(&event.id) && !ended.contains(&event.id), "{events:?}");
+        if event.what != What::Level {
+            ended.insert(event.id);
+        }
+    }
+    assert_eq!(ended.len(), jobs.len(), "{events:?}");
+}
+
+/// Every order in which no thread is interrupted more than `most` times by the others.
+fn explore(most: usize, body: impl Fn() + Send + Sync + 'static) -> usize {
+    let orders = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = orders.clone();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(most);
+    builder.check(move || {
+        count.fetch_add(1, SeqCst);
+        body();
+    });
+    let orders = orders.load(SeqCst);
+    println!("{orders} orders");
+    orders
+}
+
+/// The ways in which a job ended, over all orders.
+fn ends(most: usize, kind: Kind) -> BTreeSet<Vec<Event>> {
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+    let all = seen.clone();
+    explore(most, move || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let id = queue.submit("a", job(kind)).unwrap();
+        let working = worker(&queue);
+        let canceller = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                queue.cancel(|_, _| false); // Wakes all for nothing.
+                queue.cancel(|other, _| other == id);
+            })
+        };
+        let events = take(&queue, 1);
+        check(&events, &[id]);
+        assert_eq!(queue.pending(), 0);
+        canceller.join().unwrap();
+        queue.close(false);
+        assert!(queue.submit("a", job(kind)).is_none());
+        working.join().unwrap();
+        assert_eq!(queue.take(Some(Instant::now())), None);
+        seen.lock().unwrap().insert(events);
+    });
+    all.lock().unwrap().clone()
+}
+
+#[test]
+fn a_cancel_ends_a_job_once_wherever_it_is() {
+    let event = |what| Event { id: 1, what };
+    let seen = ends(3, Kind::Short);
+    let wanted = [vec![What::Cancelled], vec![What::Level, What::Done], vec![What::Level, What::Cancelled]];
+    assert_eq!(seen, wanted.into_iter().map(|whats| whats.into_iter().map(event).collect()).collect());
+    // Were a stop lost, it would never end.
+    assert_eq!(ends(3, Kind::Endless), BTreeSet::from([vec![event(What::Cancelled)]]));
+}
+
+#[test]
+#[should_panic(expected = "Model exceeded maximum number of branches")]
+fn a_job_that_does_not_say_how_it_is_stopped_is_found_out() {
+    explore(3, || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let id = queue.submit("a", job(Kind::Endless)).unwrap();
+        let canceller = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.cancel(|other, _| other == id))
+        };
+        let (id, job) = queue.next().unwrap();
+        run(&queue, id, job, false);
+        canceller.join().unwrap();
+    });
+}
+
+#[test]
+fn closing_ends_every_job_and_every_thread() {
+    explore(2, || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let threads = [worker(&queue), worker(&queue)];
+        let ids = [queue.submit("a", job(Kind::Endless)).unwrap(), queue.submit("b", job(Kind::Short)).unwrap()];
+        queue.close(false);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        check(&take(&queue, 2), &ids);
+        assert_eq!(queue.pending(), 0);
+    });
+}
+
+#[test]
+fn whoever_waits_is_woken() {
+    explore(2, || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let takers = [(); 2].map(|()| {
+            let queue = queue.clone();
+            thread::spawn(move || queue.take(None).expect("it waits for ever"))
+        });
+        let working = worker(&queue);
+        let id = queue.submit("a", job(Kind::Short)).unwrap();
+        let mut events = takers.map(|taker| taker.join().unwrap());
+        events.sort();
+        assert_eq!(events, [Event { id, what: What::Level }, Event { id, what: What::Done }]);
+        queue.close(false);
+        working.join().unwrap();
+    });
+}
+
+#[test]
+fn a_job_pauses_while_events_wait_and_goes_on_when_they_are_taken() {
+    let paused = std::sync::Arc::new(Plain::new(false));
+    let seen = paused.clone();
+    explore(3, move || {
+        let queue: Shared = Arc::new(Queue::new(1));
+        let ids = [queue.submit("a", job(Kind::Short)).unwrap(), queue.submit("a", job(Kind::Short)).unwrap()];
+        let working = worker(&queue);
+        let first = queue.take(None).unwrap();
+        assert_eq!(first, Event { id: ids[0], what: What::Level });
+        paused.fetch_or(queue.pending() == 2, SeqCst);
+        // One more for the first job, then two of the second: in order, and each only after there was room.
+        check(&take(&queue, 2), &ids);
+        queue.close(false);
+        working.join().unwrap();
+    });
+    assert!(seen.load(SeqCst));
+}
+
+#[test]
+fn a_cancel_wakes_a_job_that_pauses() {
+    explore(3, || {
+        let queue: Shared = Arc::new(Queue::new(1));
+        // The event of the first fills the queue, and nobody takes it.
+        let first = queue.submit("a", job(Kind::Short)).unwrap();
+        let second = queue.submit("b", job(Kind::Endless)).unwrap();
+        queue.cancel(|id, _| id == first);
+        let working = worker(&queue);
+        queue.cancel(|id, _| id == second);
+        queue.settle(|_| true);
+        let wanted = [first, second].map(|id| Event { id, what: What::Cancelled });
+        assert_eq!(take(&queue, 2), wanted);
+        queue.close(false);
+        working.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_settled_does_not_work_any_more() {
+    explore(3, || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let mine = job(Kind::Endless);
+        let flag = mine.working.clone();
+        let id = queue.submit("mine", mine).unwrap();
+        let working = worker(&queue);
+        queue.cancel(|_, group| *group == "mine");
+        queue.settle(|group| *group == "mine");
+        assert!(!flag.load(SeqCst));
+        assert_eq!(queue.take(Some(Instant::now())), Some(Event { id, what: What::Cancelled }), "it is told by then");
+        queue.close(false);
+        working.join().unwrap();
+    });
+}
+
+/// Notes what it is given, and that nobody else is inside.
+fn noting(inside: &std::sync::Arc<Plain>) -> (queue::Callback<Event>, std::sync::Arc<std::sync::Mutex<Vec<Event>>>) {
+    let events = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (inside, noted) = (inside.clone(), events.clone());
+    let callback = move |event| {
+        assert!(!inside.swap(true, SeqCst), "two threads at once");
+        noted.lock().unwrap().push(event);
+        thread::yield_now();
+        inside.store(false, SeqCst);
+    };
+    (std::sync::Arc::new(callback), events)
+}
+
+#[test]
+fn a_callback_hears_everything_before_the_end() {
+    explore(2, || {
+        let queue: Shared = Arc::new(Queue::new(1));
+        let inside = std::sync::Arc::default();
+        let (callback, events) = noting(&inside);
+        let threads = [worker(&queue), worker(&queue)];
+        let ids = [queue.submit("a", job(Kind::Short)).unwrap(), queue.submit("b", job(Kind::Short)).unwrap()];
+        queue.set_callback(Some(callback), true);
+        queue.close(false);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        check(&events.lock().unwrap(), &ids);
+        assert_eq!(queue.pending(), 0);
+    });
+}
+
+#[test]
+fn a_callback_that_was_replaced_does_not_run_any_more() {
+    explore(3, || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let inside: std::sync::Arc<Plain> = std::sync::Arc::default();
+        let (callback, first) = noting(&inside);
+        queue.set_callback(Some(callback), true);
+        let working = worker(&queue);
+        let id = queue.submit("a", job(Kind::Short)).unwrap();
+        queue.set_callback(None, true);
+        assert!(!inside.load(SeqCst));
+        let heard = first.lock().unwrap().clone();
+        let mut events = heard.clone();
+        if !heard.iter().any(|event| event.what == What::Done) {
+            events.extend(take(&queue, 1));
+        }
+        assert_eq!(*first.lock().unwrap(), heard);
+        assert_eq!(events, [What::Level, What::Done].map(|what| Event { id, what }));
+        queue.close(true);
+        working.join().unwrap();
+    });
+}
