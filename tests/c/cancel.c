@@ -1,4 +1,10 @@
-/* Cancel before, during and after, from another thread, again and again, and when there is nothing left to cancel. */
+/*
+ * Cancel before, during and after, from another thread, again and again, and when there is nothing left to cancel.
+ *
+ *     cancel BUNDLE [ROUNDS]
+ *
+ * ROUNDS is how often it is cancelled at a random moment; 1,000 unless told.
+ */
 #include "check.h"
 
 /* What was drawn stays readable; every later step is CANCELLED. */
@@ -139,6 +145,160 @@ static void during(const detailflow_model *model)
     detailflow_request_free(request);
 }
 
+struct cancelling {
+    const detailflow_cancel *cancel;
+    int *begun;
+    double moment;
+};
+
+/* Waits until the moment has come, and cancels. */
+static void *cancel_at(void *argument)
+{
+    const struct cancelling *cancelling = (const struct cancelling *)argument;
+    double end;
+    while (!check_get(cancelling->begun)) {
+        sched_yield();
+    }
+    end = check_now() + cancelling->moment;
+    /* Sleeping is not exact enough for short times; waiting awake for long ones would starve the other. */
+    if (cancelling->moment > 0.002) {
+        check_sleep(cancelling->moment - 0.001);
+    }
+    while (check_now() < end) {
+    }
+    OK(detailflow_cancel_trigger(cancelling->cancel));
+    return NULL;
+}
+
+/* The picture of each level of some tokens, in the order of the levels. */
+struct levels {
+    uint32_t count;
+    detailflow_level level[64];
+    unsigned char *pixels[64];
+};
+
+static size_t bytes_of(uint32_t size)
+{
+    return (size_t)4 * size * size;
+}
+
+static void decode_levels(const detailflow_model *model, const uint32_t *tokens, struct levels *levels)
+{
+    uint32_t at;
+    levels->count = check_info(model).level_count;
+    CHECK(levels->count <= 64);
+    for (at = 0; at < levels->count; at++) {
+        detailflow_level *level = &levels->level[at];
+        detailflow_image image;
+        level->struct_size = sizeof *level;
+        OK(detailflow_model_get_level(model, at, level));
+        levels->pixels[at] = (unsigned char *)malloc(bytes_of(level->size));
+        CHECK(levels->pixels[at] != NULL);
+        image = check_image(DETAILFLOW_RGBA8, level->size, levels->pixels[at], bytes_of(level->size));
+        OK(detailflow_model_decode(model, tokens, level->tokens, 0, &image));
+    }
+}
+
+/* Its tokens begin `tokens`, and the picture of the newest level that is finished can be had, and is right. */
+static void is_readable(detailflow_generation *generation, uint32_t picture, const uint32_t *tokens,
+                        const struct levels *levels)
+{
+    const detailflow_progress progress = check_progress(generation);
+    size_t count;
+    uint32_t *drawn = check_tokens(generation, picture, &count);
+    unsigned char *pixels = (unsigned char *)malloc(bytes_of(progress.level) + 1);
+    detailflow_image image = check_image(DETAILFLOW_RGBA8, progress.level, pixels, bytes_of(progress.level));
+    uint32_t at, finished = 0;
+    CHECK(pixels != NULL);
+    CHECK(count == progress.tokens && memcmp(drawn, tokens, count * sizeof *drawn) == 0);
+    while (finished < levels->count && levels->level[finished].tokens <= count) {
+        finished++;
+    }
+    if (finished == 0) {
+        CHECK(progress.level == 0 && progress.level_tokens == 0);
+        FAILS(detailflow_generation_level_image(generation, picture, &image), DETAILFLOW_WRONG_STATE, "no level");
+    } else {
+        at = finished - 1;
+        CHECK(progress.level == levels->level[at].size && progress.level_tokens == levels->level[at].tokens);
+        OK(detailflow_generation_level_image(generation, picture, &image));
+        CHECK(memcmp(pixels, levels->pixels[at], bytes_of(progress.level)) == 0);
+    }
+    free(pixels);
+    free(drawn);
+}
+
+/* From another thread, at random moments of the whole: each time CANCELLED or finished, what was drawn is readable and
+ * right, and the next generation draws what a fresh one does. */
+static void at_random_moments(const detailflow_model *model, int rounds)
+{
+    enum { PICTURES = 2 };
+    detailflow_request *request = check_request(model, PICTURES, 5);
+    detailflow_generation *generation = NULL;
+    uint32_t *tokens[PICTURES], at;
+    struct levels levels[PICTURES];
+    size_t count, length;
+    uint64_t random = 88172645463325252u;
+    double took = 1e9;
+    int round, cancelled = 0, running = 0;
+
+    for (round = 0; round < 3; round++) {
+        const double begun = check_now();
+        detailflow_generation_free(generation);
+        OK(detailflow_generate(request, &generation));
+        took = check_now() - begun < took ? check_now() - begun : took;
+    }
+    for (at = 0; at < PICTURES; at++) {
+        tokens[at] = check_tokens(generation, at, &length);
+        decode_levels(model, tokens[at], &levels[at]);
+    }
+    detailflow_generation_free(generation);
+
+    for (round = 0; round < rounds || (cancelled == 0 && round < 10 * rounds); round++) {
+        struct stepping stepping = {NULL, 0, DETAILFLOW_OK};
+        struct cancelling cancelling;
+        detailflow_cancel *cancel = NULL;
+        pthread_t thread;
+        OK(detailflow_generation_new(request, &stepping.generation));
+        OK(detailflow_generation_cancel_handle(stepping.generation, &cancel));
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        cancelling.cancel = cancel;
+        cancelling.begun = &stepping.begun;
+        cancelling.moment = took * (double)(random % 1000) * 1e-3;
+        CHECK(pthread_create(&thread, NULL, cancel_at, &cancelling) == 0);
+        step_on(&stepping);
+        CHECK(stepping.status == DETAILFLOW_CANCELLED || stepping.status == DETAILFLOW_OK);
+        CHECK(stepping.status == DETAILFLOW_CANCELLED || check_progress(stepping.generation).steps_left == 0);
+        cancelled += stepping.status == DETAILFLOW_CANCELLED;
+        running += stepping.status == DETAILFLOW_CANCELLED && check_progress(stepping.generation).steps_done > 0;
+        for (at = 0; at < PICTURES; at++) {
+            is_readable(stepping.generation, at, tokens[at], &levels[at]);
+        }
+        CHECK(pthread_join(thread, NULL) == 0);
+        FAILS(detailflow_generation_step(stepping.generation, NULL), DETAILFLOW_CANCELLED, "cancelled");
+        detailflow_generation_free(stepping.generation);
+        detailflow_cancel_free(cancel);
+
+        OK(detailflow_generate(request, &generation));
+        for (at = 0; at < PICTURES; at++) {
+            uint32_t *again = check_tokens(generation, at, &count);
+            CHECK(count == length && memcmp(again, tokens[at], count * sizeof *again) == 0);
+            free(again);
+        }
+        detailflow_generation_free(generation);
+    }
+    CHECK(cancelled > 0);
+    printf("of %d random moments %d came before the end, %d of them after the first step\n", round, cancelled, running);
+    for (at = 0; at < PICTURES; at++) {
+        while (levels[at].count > 0) {
+            free(levels[at].pixels[--levels[at].count]);
+        }
+        free(tokens[at]);
+    }
+    detailflow_request_free(request);
+}
+
 int main(int argc, char **argv)
 {
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
@@ -146,6 +306,7 @@ int main(int argc, char **argv)
     uint32_t *tokens = check_draw(model, 2, &count), *again;
     before_and_after(model);
     during(model);
+    at_random_moments(model, argc > 2 ? atoi(argv[2]) : 1000);
     /* The model has taken no harm. */
     again = check_draw(model, 2, &again_count);
     CHECK(count == again_count && memcmp(tokens, again, count * sizeof *tokens) == 0);
