@@ -631,3 +631,21 @@ fn an_atlas_has_every_sprite_where_its_list_says() {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before, "{arguments:?} wrote something");
     }
 }
+
+#[test]
+fn watch_writes_the_picture_anew_at_each_level() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = ok(folder.path(), &["watch", "0", "--seed", "3", "-o", "w.png"]);
+    let sizes: Vec<String> = detailflow::Bundle::open(common::small())
+        .unwrap()
+        .ladder()
+        .levels()
+        .iter()
+        .map(|level| format!("w.png  {} px", level.size))
+        .collect();
+    assert_eq!(said.lines().collect::<Vec<_>>(), sizes);
+    ok(folder.path(), &["generate", "0", "--seed", "3", "-o", "g.png"]);
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("w.png"), bytes("g.png"));
+    fails(1, &["no-such-folder"], &["watch", "0", "-o", "no-such-folder/w.png"]);
+}

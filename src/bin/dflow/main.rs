@@ -17,6 +17,7 @@ mod source;
 mod strip;
 mod tokens;
 mod vary;
+mod watch;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Keep the coarse tokens of a picture and draw variations, or go on to a finer level
     Vary(vary::VaryArgs),
+    /// Draw in the background, and write the picture anew at each level
+    Watch(watch::WatchArgs),
     /// Draw the detail of a picture file anew
     Redetail(vary::RedetailArgs),
     /// Turn a picture file into tokens
@@ -148,6 +151,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Vary(args) => vary::vary(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Redetail(args) => vary::redetail(&args),
         Command::Encode(args) => tokens::encode(&args),
         Command::Decode(args) => tokens::decode(&args),
