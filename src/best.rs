@@ -177,7 +177,7 @@ impl<'a> BestOf<'a> {
                     let each = &self.generation.log_probabilities(at)?[..level.tokens];
                     (each.iter().map(|&value| f64::from(value)).sum::<f64>() / each.len() as f64) as f32
                 }
-                Scorer::Likeness(_) => -difference(model.decode(tokens)?.planes(), &wanted),
+                Scorer::Likeness(_) => -difference(model.decode(tokens)?.planes(), &wanted, model.bundle().channels()),
                 Scorer::Custom(score) => {
                     let request = self.generation.images()[at];
                     let image = &model.decode(tokens)?;
@@ -202,13 +202,19 @@ impl std::fmt::Debug for BestOf<'_> {
     }
 }
 
-/// Mean squared difference of planes of about -1..1, over 0..1.
-fn difference(found: &[f32], wanted: &[f32]) -> f32 {
-    let square = |(&a, &b): (&f32, &f32)| {
-        let difference = f64::from(a.clamp(-1.0, 1.0) - b) / 2.0;
+/// Mean squared difference of planes of about -1..1, over 0..1. What was decoded counts as it is shown: no colour is
+/// more than its alpha.
+fn difference(found: &[f32], wanted: &[f32], channels: usize) -> f32 {
+    let plane = found.len() / channels;
+    let shown = |at: usize| {
+        let value = found[at].clamp(-1.0, 1.0);
+        if channels == 4 { value.min(found[3 * plane + at % plane].clamp(-1.0, 1.0)) } else { value }
+    };
+    let square = |(at, &wanted): (usize, &f32)| {
+        let difference = f64::from(shown(at) - wanted) / 2.0;
         difference * difference
     };
-    let sum: f64 = found.iter().zip(wanted).map(square).sum();
+    let sum: f64 = wanted.iter().enumerate().map(square).sum();
     (sum / found.len().max(1) as f64) as f32
 }
 
@@ -216,7 +222,9 @@ fn difference(found: &[f32], wanted: &[f32]) -> f32 {
 mod tests {
     #[test]
     fn likeness_is_a_squared_difference_of_0_to_1() {
-        assert_eq!(super::difference(&[-1.0, 1.0], &[1.0, 1.0]), 0.5);
-        assert_eq!(super::difference(&[3.0, -0.5], &[1.0, -0.5]), 0.0);
+        assert_eq!(super::difference(&[-1.0, 1.0, 0.0], &[1.0, 1.0, 0.0], 3), 1.0 / 3.0);
+        assert_eq!(super::difference(&[3.0, -0.5, 0.0], &[1.0, -0.5, 0.0], 3), 0.0);
+        // One pixel whose red is above its alpha: it is shown as if it were as large.
+        assert_eq!(super::difference(&[0.5, -1.0, -0.5, 0.0], &[0.0, -1.0, -0.5, 0.0], 4), 0.0);
     }
 }
