@@ -1029,10 +1029,11 @@ detailflow_status detailflow_request_level_costs(const struct detailflow_request
                                                  size_t capacity,
                                                  size_t *count);
 
-/// Measures steps of batches of these sizes (`count` of them, 1 to 4096, each 1 to 4096), with and without guidance, and the decode
-/// of each level, and writes the result to the user's cache directory, where it is found by any process that opens the
-/// same bundle with the same precision, form, device and threads and the same versions of this library and of ONNX
-/// Runtime. Takes about ten pictures of each batch. NOT_FOUND when the user has no cache directory.
+/// Measures steps of batches of these sizes (`count` of them, 1 to 4096, each 1 to 4096), with and without guidance, and
+/// the decode of each level, and writes the result to the user's cache directory, where it is found by any process that
+/// opens the same bundle with the same precision, form, device and threads and the same versions of this library and of
+/// ONNX Runtime. Takes about ten pictures of each batch. NOT_FOUND when the user has no cache directory, IO when it cannot
+/// be written there: what was measured is known to this process all the same.
 detailflow_status detailflow_model_calibrate(const struct detailflow_model *model,
                                              const uint32_t *batches,
                                              size_t count);

@@ -151,10 +151,11 @@ pub unsafe extern "C" fn detailflow_request_level_costs(
     })
 }
 
-/// Measures steps of batches of these sizes (`count` of them, 1 to 4096, each 1 to 4096), with and without guidance, and the decode
-/// of each level, and writes the result to the user's cache directory, where it is found by any process that opens the
-/// same bundle with the same precision, form, device and threads and the same versions of this library and of ONNX
-/// Runtime. Takes about ten pictures of each batch. NOT_FOUND when the user has no cache directory.
+/// Measures steps of batches of these sizes (`count` of them, 1 to 4096, each 1 to 4096), with and without guidance, and
+/// the decode of each level, and writes the result to the user's cache directory, where it is found by any process that
+/// opens the same bundle with the same precision, form, device and threads and the same versions of this library and of
+/// ONNX Runtime. Takes about ten pictures of each batch. NOT_FOUND when the user has no cache directory, IO when it cannot
+/// be written there: what was measured is known to this process all the same.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_calibrate(
     model: *const detailflow_model,

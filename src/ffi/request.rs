@@ -278,7 +278,7 @@ pub unsafe extern "C" fn detailflow_request_set_level(
 unsafe fn curve(tokens: *const u32, values: *const f32, count: usize) -> Result<Curve, Failure> {
     const MOST: usize = Curve::MOST_POINTS;
     // SAFETY: as the caller promises.
-    let (tokens, values) = unsafe { (array(tokens, count, MOST, "points")?, array(values, count, MOST, "values")?) };
+    let (tokens, values) = unsafe { (array(tokens, count, MOST, "tokens")?, array(values, count, MOST, "values")?) };
     let points: Vec<(u32, f32)> = tokens.into_iter().zip(values).collect();
     Ok(Curve::new(&points)?)
 }
