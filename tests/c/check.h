@@ -43,6 +43,9 @@
         check_status(__FILE__, __LINE__, #call, call, status, text);                                               \
     } while (0)
 
+/* The call is refused for what it was given, and the message says this. */
+#define INVALID(call, text) FAILS(call, DETAILFLOW_INVALID_ARGUMENT, text)
+
 static CHECK_UNUSED void check_failed(const char *file, int line, const char *what, const char *why)
 {
     fprintf(stderr, "%s:%d: %s: %s\n", file, line, what, why);
@@ -116,6 +119,22 @@ static CHECK_UNUSED detailflow_model_info check_info(const detailflow_model *mod
     return info;
 }
 
+/* The level `index`, 0 is the coarsest. */
+static CHECK_UNUSED detailflow_level check_level(const detailflow_model *model, uint32_t index)
+{
+    detailflow_level level;
+    memset(&level, 0, sizeof level);
+    level.struct_size = sizeof level;
+    OK(detailflow_model_get_level(model, index, &level));
+    return level;
+}
+
+/* Whether `count` tokens are a whole picture. */
+static CHECK_UNUSED int check_is_prefix(const detailflow_model_info *info, size_t count)
+{
+    return count >= 1 && count <= info->tokens && (count <= info->causal || count % info->group == 0);
+}
+
 static CHECK_UNUSED detailflow_progress check_progress(detailflow_generation *generation)
 {
     detailflow_progress progress;
@@ -148,6 +167,34 @@ static CHECK_UNUSED uint32_t *check_tokens(detailflow_generation *generation, ui
     return tokens;
 }
 
+/* The picture `image` has these tokens and no more. */
+static CHECK_UNUSED int check_has(detailflow_generation *generation, uint32_t image, const uint32_t *tokens,
+                                  size_t count)
+{
+    size_t told;
+    uint32_t *there = check_tokens(generation, image, &told);
+    int same = told == count && memcmp(there, tokens, count * sizeof *tokens) == 0;
+    free(there);
+    return same;
+}
+
+/* Goes on to the end. */
+static CHECK_UNUSED void check_finish(detailflow_generation *generation)
+{
+    OK(detailflow_generation_finish(generation, NULL));
+}
+
+/* How many steps the request takes. */
+static CHECK_UNUSED uint32_t check_steps(const detailflow_request *request)
+{
+    detailflow_generation *generation = NULL;
+    uint32_t steps;
+    OK(detailflow_generation_new(request, &generation));
+    steps = check_progress(generation).steps_left;
+    detailflow_generation_free(generation);
+    return steps;
+}
+
 /* The tokens of one picture of class 0 and this seed, drawn at once, in memory that the caller frees. */
 static CHECK_UNUSED uint32_t *check_draw(const detailflow_model *model, uint64_t seed, size_t *count)
 {
@@ -178,6 +225,22 @@ static CHECK_UNUSED detailflow_image check_image(uint32_t format, uint32_t size,
 static CHECK_UNUSED size_t check_pixel_bytes(uint32_t format)
 {
     return format == DETAILFLOW_RGB8 ? 3 : format == DETAILFLOW_RGBA8 ? 4 : 16;
+}
+
+/* RGBA8 of what the tokens decode to, `bytes` of them, in memory that the caller frees. */
+static CHECK_UNUSED unsigned char *check_decode(const detailflow_model *model, const uint32_t *tokens, size_t count,
+                                                size_t *bytes)
+{
+    uint32_t size = 0;
+    unsigned char *pixels;
+    detailflow_image image;
+    OK(detailflow_model_prefix_size(model, count, &size));
+    *bytes = (size_t)4 * size * size;
+    pixels = (unsigned char *)malloc(*bytes);
+    CHECK(pixels != NULL);
+    image = check_image(DETAILFLOW_RGBA8, size, pixels, *bytes);
+    OK(detailflow_model_decode(model, tokens, count, 0, &image));
+    return pixels;
 }
 
 static CHECK_UNUSED double check_now(void)

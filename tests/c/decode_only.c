@@ -56,6 +56,9 @@ static void says_what_it_cannot(const detailflow_model *alone)
     detailflow_request *request = NULL;
     detailflow_generation *generation = NULL;
     detailflow_cost cost;
+    detailflow_best_options best;
+    const detailflow_level level = check_level(alone, 0);
+    const uint32_t keep = 1;
     detailflow_image grey;
     unsigned char pixel[3] = {128, 128, 128};
     uint32_t *tokens = some_tokens(info);
@@ -77,11 +80,24 @@ static void says_what_it_cannot(const detailflow_model *alone)
     cost.struct_size = sizeof cost;
     FAILS(detailflow_request_get_cost(request, &cost), DETAILFLOW_WRONG_STATE, cannot_draw);
     CHECK(cost.steps == 0);
+    FAILS(detailflow_request_step_costs(request, NULL, 0, &count), DETAILFLOW_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_request_level_costs(request, NULL, 0, &count), DETAILFLOW_WRONG_STATE, cannot_draw);
+    OK(detailflow_request_set_count(request, 2));
+    memset(&best, 0, sizeof best);
+    best.struct_size = sizeof best;
+    best.scorer = DETAILFLOW_SCORE_LOG_PROBABILITY;
+    best.levels = &level.size;
+    best.keeps = &keep;
+    best.rounds = 1;
+    FAILS(detailflow_best_of(request, &best, &generation, NULL, 0, &count, scores), DETAILFLOW_WRONG_STATE, cannot_draw);
+    CHECK(generation == NULL);
     length = detailflow_request_message(request, message, sizeof message);
     CHECK(length > 0 && strstr(message, cannot_draw) != NULL);
     detailflow_request_free(request);
 
     FAILS(detailflow_model_score(alone, 0, tokens, 1, scores, 1, &count), DETAILFLOW_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_model_score(alone, 4711, tokens, 1, NULL, 0, &count), DETAILFLOW_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_model_calibrate(alone, &keep, 1), DETAILFLOW_WRONG_STATE, cannot_draw);
     CHECK(scores[0] == 77 && count == 77);
     FAILS(detailflow_model_encode(alone, &grey, encoded, info.tokens, &count), DETAILFLOW_WRONG_STATE, cannot_encode);
     CHECK(count == 77);

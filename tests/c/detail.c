@@ -3,8 +3,6 @@
  * first byte beyond it. */
 #include "check.h"
 
-#define INVALID(call, text) FAILS(call, DETAILFLOW_INVALID_ARGUMENT, text)
-
 /* With "few" as an argument the first alone. */
 static const uint32_t FORMATS[3] = {DETAILFLOW_RGBA8, DETAILFLOW_RGB8, DETAILFLOW_RGBA32F};
 static uint32_t formats = 3;

@@ -301,14 +301,162 @@ static void with_a_model(detailflow_model *model)
     detailflow_request_free(request);
 }
 
+/* Levels, forks, prefixes, best of many, costs: without a handle. */
+static void levels_without_a_handle(void)
+{
+    detailflow_generation *generation = UNTOUCHED(detailflow_generation);
+    detailflow_progress progress;
+    detailflow_image image;
+    detailflow_best_options options;
+    detailflow_cost cost;
+    detailflow_step_cost step;
+    detailflow_level_cost level;
+    uint32_t number = 77;
+    uint32_t tokens[1] = {77};
+    uint64_t seeds[1] = {77}, more = 77, others = 77;
+    float value = 77;
+    size_t count = 77;
+    unsigned char pixel[4] = {1, 2, 3, 4};
+
+    memset(&progress, 0, sizeof progress);
+    progress.struct_size = sizeof progress;
+    memset(&options, 0, sizeof options);
+    options.struct_size = sizeof options;
+    memset(&cost, 0, sizeof cost);
+    cost.struct_size = sizeof cost;
+    memset(&step, 0, sizeof step);
+    step.struct_size = sizeof step;
+    memset(&level, 0, sizeof level);
+    level.struct_size = sizeof level;
+    image = check_image(DETAILFLOW_RGBA8, 1, pixel, sizeof pixel);
+
+    NAMES(detailflow_generation_advance(NULL, 1, &progress), "generation");
+    NAMES(detailflow_generation_finish(NULL, &progress), "generation");
+    NAMES(detailflow_generation_level_image(NULL, 0, &image), "generation");
+    NAMES(detailflow_generation_get_image(NULL, 0, &number, &more), "generation");
+    NAMES(detailflow_generation_log_probabilities(NULL, 0, &value, 1, &count), "generation");
+    NAMES(detailflow_generation_mean_log_probability(NULL, 0, &value), "generation");
+    NAMES(detailflow_generation_fork(NULL, seeds, 1, &generation), "generation");
+    NAMES(detailflow_generation_keep(NULL, tokens, 1), "generation");
+    NAMES(detailflow_generation_set_level(NULL, 0), "generation");
+    NAMES(detailflow_generation_get_work(NULL, &more), "generation");
+    NAMES(detailflow_generation_get_memory(NULL, &more, &others), "generation");
+    NAMES(detailflow_request_set_guidance_curve(NULL, tokens, &value, 1), "request");
+    NAMES(detailflow_request_set_temperature_curve(NULL, tokens, &value, 1), "request");
+    NAMES(detailflow_request_set_top_k_curve(NULL, tokens, &value, 1), "request");
+    NAMES(detailflow_request_set_top_p_curve(NULL, tokens, &value, 1), "request");
+    NAMES(detailflow_request_set_log_probabilities(NULL, 1), "request");
+    NAMES(detailflow_request_set_prefix(NULL, tokens, 1, 0), "request");
+    NAMES(detailflow_request_set_image_prefix(NULL, 0, tokens, 1), "request");
+    NAMES(detailflow_request_set_prefix_picture(NULL, &image, 0), "request");
+    NAMES(detailflow_vary(NULL, tokens, 1, 0, &generation), "request");
+    NAMES(detailflow_redetail(NULL, &image, 0, &generation), "request");
+    NAMES(detailflow_redetail_file(NULL, "x.png", 0, &generation), "request");
+    NAMES(detailflow_best_of(NULL, &options, &generation, tokens, 1, &count, &value), "request");
+    NAMES(detailflow_request_get_cost(NULL, &cost), "request");
+    NAMES(detailflow_request_step_costs(NULL, &step, 1, &count), "request");
+    NAMES(detailflow_request_level_costs(NULL, &level, 1, &count), "request");
+    NAMES(detailflow_model_score(NULL, 0, tokens, 1, &value, 1, &count), "model");
+    NAMES(detailflow_model_calibrate(NULL, tokens, 1), "model");
+    NAMES(detailflow_model_predict_decode(NULL, 1, &more), "model");
+
+    CHECK(generation == UNTOUCHED(detailflow_generation));
+    CHECK(progress.steps_done == 0 && cost.steps == 0 && step.count == 0 && level.steps == 0);
+    CHECK(number == 77 && tokens[0] == 77 && more == 77 && others == 77 && value == 77 && count == 77);
+    CHECK(pixel[0] == 1 && pixel[3] == 4);
+}
+
+/* And with one. */
+static void levels_with_a_handle(detailflow_model *model)
+{
+    detailflow_request *request = check_request(model, 1, 0);
+    detailflow_generation *generation = NULL, *other = UNTOUCHED(detailflow_generation);
+    const uint32_t level = check_level(model, 0).size, keep = 1;
+    uint32_t token[1] = {0};
+    uint64_t seed = 0;
+    float value = 1;
+    size_t count = 77;
+    unsigned char pixel[4] = {1, 2, 3, 4};
+    detailflow_image image = check_image(DETAILFLOW_RGBA8, 1, pixel, sizeof pixel);
+    detailflow_best_options options;
+    memset(&options, 0, sizeof options);
+    options.struct_size = sizeof options;
+    options.scorer = DETAILFLOW_SCORE_LOG_PROBABILITY;
+    options.levels = &level;
+    options.keeps = &keep;
+    options.rounds = 1;
+
+    NAMES(detailflow_request_set_guidance_curve(request, NULL, &value, 1), "tokens");
+    NAMES(detailflow_request_set_guidance_curve(request, token, NULL, 1), "values");
+    NAMES(detailflow_request_set_temperature_curve(request, NULL, &value, 1), "tokens");
+    NAMES(detailflow_request_set_temperature_curve(request, token, NULL, 1), "values");
+    NAMES(detailflow_request_set_top_k_curve(request, NULL, &value, 1), "tokens");
+    NAMES(detailflow_request_set_top_k_curve(request, token, NULL, 1), "values");
+    NAMES(detailflow_request_set_top_p_curve(request, NULL, &value, 1), "tokens");
+    NAMES(detailflow_request_set_top_p_curve(request, token, NULL, 1), "values");
+    NAMES(detailflow_request_set_prefix(request, NULL, 1, 0), "tokens");
+    NAMES(detailflow_request_set_image_prefix(request, 0, NULL, 1), "tokens");
+    NAMES(detailflow_request_set_prefix_picture(request, NULL, 0), "image");
+    NAMES(detailflow_vary(request, NULL, 1, 0, &other), "tokens");
+    NAMES(detailflow_vary(request, token, 1, 0, NULL), "generation");
+    NAMES(detailflow_redetail(request, NULL, 0, &other), "image");
+    NAMES(detailflow_redetail(request, &image, 0, NULL), "generation");
+    NAMES(detailflow_redetail_file(request, NULL, 0, &other), "path");
+    NAMES(detailflow_redetail_file(request, "x.png", 0, NULL), "generation");
+    image.pixels = NULL;
+    NAMES(detailflow_redetail(request, &image, 0, &other), "pixels");
+    NAMES(detailflow_request_set_prefix_picture(request, &image, 0), "pixels");
+    NAMES(detailflow_best_of(request, NULL, &other, token, 1, &count, &value), "options");
+    NAMES(detailflow_best_of(request, &options, NULL, token, 1, &count, &value), "generation");
+    NAMES(detailflow_best_of(request, &options, &other, NULL, 1, &count, &value), "survivors");
+    options.keeps = NULL;
+    NAMES(detailflow_best_of(request, &options, &other, token, 1, &count, &value), "keeps");
+    options.keeps = &keep;
+    options.levels = NULL;
+    NAMES(detailflow_best_of(request, &options, &other, token, 1, &count, &value), "levels");
+    NAMES(detailflow_request_get_cost(request, NULL), "cost");
+    NAMES(detailflow_request_step_costs(request, NULL, 1, &count), "step");
+    NAMES(detailflow_request_step_costs(request, NULL, 0, NULL), "count");
+    NAMES(detailflow_request_level_costs(request, NULL, 1, &count), "level");
+    NAMES(detailflow_request_level_costs(request, NULL, 0, NULL), "count");
+    NAMES(detailflow_model_score(model, 0, NULL, 1, &value, 1, &count), "tokens");
+    NAMES(detailflow_model_score(model, 0, token, 1, NULL, 1, &count), "values");
+    NAMES(detailflow_model_score(model, 0, token, 1, &value, 1, NULL), "value_count");
+    NAMES(detailflow_model_calibrate(model, NULL, 1), "batches");
+    NAMES(detailflow_model_predict_decode(model, 1, NULL), "time_ns");
+    CHECK(detailflow_model_message(model, NULL, 0) == strlen(detailflow_last_message()));
+
+    OK(detailflow_request_set_log_probabilities(request, 1));
+    OK(detailflow_generation_new(request, &generation));
+    OK(detailflow_generation_advance(generation, 0, NULL));
+    NAMES(detailflow_generation_level_image(generation, 0, NULL), "image");
+    OK(detailflow_generation_get_image(generation, 0, NULL, NULL));
+    NAMES(detailflow_generation_log_probabilities(generation, 0, NULL, 1, &count), "values");
+    NAMES(detailflow_generation_log_probabilities(generation, 0, &value, 1, NULL), "count");
+    NAMES(detailflow_generation_mean_log_probability(generation, 0, NULL), "mean");
+    NAMES(detailflow_generation_fork(generation, NULL, 1, &other), "seeds");
+    NAMES(detailflow_generation_fork(generation, &seed, 1, NULL), "fork");
+    NAMES(detailflow_generation_keep(generation, NULL, 1), "images");
+    NAMES(detailflow_generation_get_work(generation, NULL), "work");
+    OK(detailflow_generation_get_memory(generation, NULL, NULL));
+    OK(detailflow_generation_finish(generation, NULL));
+    CHECK(detailflow_generation_message(generation, NULL, 0) > 0);
+    CHECK(other == UNTOUCHED(detailflow_generation));
+    CHECK(token[0] == 0 && seed == 0 && value == 1 && count == 77 && pixel[0] == 1);
+    detailflow_generation_free(generation);
+    detailflow_request_free(request);
+}
+
 int main(int argc, char **argv)
 {
     detailflow_model *model;
     const char *bundle = check_bundle(argc, argv);
     CHECK(detailflow_last_message()[0] == 0);
     without_a_model();
+    levels_without_a_handle();
     model = check_open(bundle, 1);
     with_a_model(model);
+    levels_with_a_handle(model);
     detailflow_model_free(model);
     return 0;
 }
