@@ -54,6 +54,132 @@ programs! {
     busy_plain: "busy" Plain [];
     busy_sanitized: "busy" Sanitized [];
     busy_valgrind: "busy" Valgrind [];
+    memory_plain: "memory" Plain [];
+    memory_sanitized: "memory" Sanitized [];
+    levels_plain: "levels" Plain [];
+    levels_sanitized: "levels" Sanitized [];
+    forks_plain: "forks" Plain [];
+    forks_sanitized: "forks" Sanitized [];
+    vary_plain: "vary" Plain [];
+    vary_sanitized: "vary" Sanitized [];
+    score_plain: "score" Plain [];
+    score_sanitized: "score" Sanitized [];
+    best_plain: "best" Plain [];
+    best_sanitized: "best" Sanitized [];
+    cost_plain: "cost" Plain ["counts"];
+    cost_sanitized: "cost" Sanitized ["counts"];
+    misuse_plain: "misuse" Plain [];
+    misuse_sanitized: "misuse" Sanitized [];
+}
+
+/// All of these from memory on.
+#[test]
+fn together_valgrind() {
+    Program::new("together", Mode::Valgrind).passes(&[], 400);
+}
+
+#[test]
+fn calibration_plain() {
+    calibration(Mode::Plain);
+}
+
+#[test]
+fn calibration_sanitized() {
+    calibration(Mode::Sanitized);
+}
+
+/// One process measures, another knows; with other threads it does not.
+fn calibration(mode: Mode) {
+    let program = Program::new("cost", mode);
+    program.passes(&["unknown"], 60);
+    std::fs::create_dir(program.cache()).unwrap();
+    program.passes(&["calibrate"], 60);
+    program.passes(&["known"], 60);
+    program.passes(&["unknown", "2"], 60);
+}
+
+/// Whatever is found where the calibration was: times are not known, and everything works.
+#[test]
+fn a_calibration_that_is_damaged_or_foreign_is_ignored() {
+    let program = Program::new("cost", Mode::Plain);
+    std::fs::create_dir(program.cache()).unwrap();
+    program.passes(&["calibrate"], 60);
+    let folder = program.cache().join("detailflow");
+    let path = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let sound = std::fs::read_to_string(&path).unwrap();
+
+    let unknown = |what: &str| {
+        println!("{what}");
+        program.passes(&["unknown"], 60);
+    };
+    for text in ["", "null", "[]", "{}", "a poem", &sound[..sound.len() / 2], &sound.replace(':', ",")] {
+        std::fs::write(&path, text).unwrap();
+        unknown(text);
+    }
+    std::fs::write(&path, vec![0xff; 1000]).unwrap();
+    unknown("bytes");
+    std::fs::write(&path, format!("{sound}{}", " ".repeat(2 << 20))).unwrap();
+    unknown("a file that is much too long");
+
+    type Json = serde_json::Value;
+    let edited = |edit: &dyn Fn(&mut Json)| {
+        let mut file = serde_json::from_str(&sound).unwrap();
+        edit(&mut file);
+        std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
+    };
+    let of_all = |name: &'static str, value: Json| {
+        move |file: &mut Json| {
+            for entry in file["entries"].as_array_mut().unwrap() {
+                let (_, entry) = entry.as_object_mut().unwrap().iter_mut().next().unwrap();
+                if entry.get(name).is_some() {
+                    entry[name] = value.clone();
+                }
+            }
+        }
+    };
+    edited(&|file| file["format"] = 2.into());
+    unknown("another format");
+    edited(&|file| file["key"] = format!("{} of another machine", file["key"].as_str().unwrap()).into());
+    unknown("another machine's");
+    edited(&|file| file["entries"] = Json::Array(Vec::new()));
+    unknown("nothing measured");
+    for value in [Json::from(0), u64::MAX.into(), (-1).into(), 0.5.into(), "long".into()] {
+        edited(&of_all("nanoseconds", value.clone()));
+        unknown(&format!("{value} nanoseconds"));
+        // A shape that is none, of steps and of decodes.
+        edited(&|file| {
+            of_all("rows", value.clone())(file);
+            of_all("pictures", value.clone())(file);
+        });
+        unknown(&format!("{value} rows"));
+        edited(&|file| {
+            of_all("query", value.clone())(file);
+            of_all("tokens", value.clone())(file);
+        });
+        unknown(&format!("{value} positions"));
+    }
+    // Among others, what makes no sense does no harm.
+    edited(&|file| {
+        let entries = file["entries"].as_array_mut().unwrap();
+        entries.insert(0, serde_json::json!({"step": {"rows": 0, "query": 1, "nanoseconds": 5}}));
+        entries.push(serde_json::json!({"decode": {"pictures": 0, "tokens": 1, "nanoseconds": u64::MAX}}));
+    });
+    program.passes(&["known"], 60);
+
+    // No file at all: a folder, a device without an end, a pipe that nobody writes into.
+    let replaced = |with: &dyn Fn()| {
+        std::fs::remove_file(&path).unwrap();
+        with();
+    };
+    replaced(&|| std::fs::create_dir(&path).unwrap());
+    unknown("a folder");
+    std::fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    unknown("/dev/zero");
+    replaced(&|| assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()));
+    unknown("a pipe");
+    replaced(&|| std::fs::write(&path, &sound).unwrap());
+    program.passes(&["known"], 60);
 }
 
 #[test]
@@ -327,82 +453,163 @@ fn the_example_links_statically() {
     is_a_picture(&folder.path().join("sprite.png"));
 }
 
+/// What a program read and wrote below `strace`, and that it opened no socket.
+struct Watched {
+    read: BTreeSet<PathBuf>,
+    written: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    /// Runs `command`, which looks for things by itself, in `work`, with nothing in the user's home and caches in `cache`.
+    fn run(command: &Command, work: &Path, cache: Option<&Path>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, log) = (folder.path().join("home"), folder.path().join("log"));
+        std::fs::create_dir(&home).unwrap();
+        let mut strace = needed("strace", "strace");
+        strace.args(["-f", "-y", "-s", "4096", "-e", "trace=%network,%file", "-o"]).arg(&log);
+        strace.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => strace.env(name, value),
+                None => strace.env_remove(name),
+            };
+        }
+        for name in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+            strace.env_remove(name);
+        }
+        strace.envs(cache.map(|cache| ("XDG_CACHE_HOME", cache)));
+        strace.env("LD_LIBRARY_PATH", libraries()).env("HOME", &home).env("TMPDIR", &home).current_dir(work);
+        let output = run(strace, Duration::from_secs(100));
+        assert!(output.status.success(), "{}", text(&output));
+        let left: Vec<_> = std::fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "in HOME: {left:?}");
+
+        let log = std::fs::read_to_string(&log).unwrap();
+        assert!(log.contains("detailflow.json"), "strace saw nothing:\n{log}");
+        let network = ["socket(", "connect(", "bind(", "sendto(", "sendmsg(", "socketpair("];
+        let calls: Vec<&str> = log.lines().filter(|line| network.iter().any(|call| line.contains(call))).collect();
+        assert!(calls.is_empty(), "network: {calls:#?}");
+        Self::of(&log, work)
+    }
+
+    /// The log's files.
+    fn of(log: &str, work: &Path) -> Self {
+        let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
+        for line in log.lines() {
+            let Some((call, rest)) = line.split_once('(') else { continue };
+            let call = call.split_whitespace().last().unwrap_or_default();
+            // What is not there was not read; looking for it is a search.
+            let failed = line.contains(" = -1 ");
+            let changes =
+                ["mkdir", "rename", "unlink", "symlink", "link", "chmod", "chown", "truncate", "mknod", "utime"];
+            let opens = ["open", "openat", "openat2", "creat"];
+            let path = |at: usize| {
+                let path = rest.split('"').nth(at).unwrap_or_default();
+                if path.starts_with('/') { PathBuf::from(path) } else { work.join(path) }
+            };
+            if changes.iter().any(|change| call.starts_with(change))
+                || call == "creat"
+                || (opens.contains(&call) && ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| rest.contains(flag)))
+            {
+                written.insert(path(1));
+                if ["rename", "link", "symlink"].iter().any(|change| call.starts_with(change)) {
+                    written.insert(path(3));
+                }
+            } else if opens.contains(&call) && !failed {
+                read.insert(path(1));
+            }
+        }
+        println!("read: {read:#?}\nwritten: {written:#?}");
+        Self { read, written }
+    }
+
+    /// What was read besides `bundle` and what every program of ours reads.
+    fn strangers(&self, bundle: &Path) -> Vec<&PathBuf> {
+        let allowed = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            let system_library = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].iter().any(|lib| path.starts_with(lib))
+                && (name.ends_with(".so") || name.contains(".so."));
+            system_library
+                || path == Path::new("/etc/ld.so.cache")
+                || resolved == libraries().join("libdetailflow.so")
+                || resolved == runtime()
+                || resolved.starts_with(bundle)
+                // ONNX Runtime, while it is loaded: how many processors there are and what they can do, which devices
+                // are on the bus, and the time zone for its log.
+                || path == Path::new("/proc/cpuinfo")
+                || path.starts_with("/sys/devices/system/cpu")
+                || path == Path::new("/sys/bus/pci/devices")
+                || (path.starts_with("/sys/bus/pci/devices") && ["class", "vendor", "device"].contains(&&*name))
+                || path == Path::new("/etc/localtime")
+                // Rust's start on the main thread, and its count of processors.
+                || ["/proc/self/maps", "/proc/self/cgroup", "/proc/self/mountinfo"]
+                    .iter()
+                    .any(|file| path == Path::new(file))
+                || (path.starts_with("/sys/fs/cgroup") && name.starts_with("cpu."))
+        };
+        self.read.iter().filter(|path| !allowed(path)).collect()
+    }
+}
+
 /// No socket, and no file but those that were named: the bundle, the runtime, the picture, and what the system's linker
 /// and ONNX Runtime's look at the processor read.
 #[test]
 fn the_example_opens_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let (home, work, log) = (folder.path().join("home"), folder.path().join("work"), folder.path().join("log"));
-    std::fs::create_dir(&home).unwrap();
+    let work = folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
     build_example(folder.path(), &[&format!("-L{}", libraries().display()), "-ldetailflow"]);
-    let mut command = needed("strace", "strace");
-    command.args(["-f", "-y", "-s", "4096", "-e", "trace=%network,%file", "-o"]).arg(&log);
-    command.arg(folder.path().join("generate"));
+    let mut command = Command::new(folder.path().join("generate"));
     example_environment(&mut command, &libraries());
-    command.env("LD_LIBRARY_PATH", libraries()).env("HOME", &home).env("TMPDIR", &home).current_dir(&work);
-    for name in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
-        command.env_remove(name);
-    }
-    let output = run(command, Duration::from_secs(100));
-    assert!(output.status.success(), "{}", text(&output));
-
-    let log = std::fs::read_to_string(&log).unwrap();
-    assert!(log.contains("detailflow.json") && log.contains("sprite.png"), "strace saw nothing:\n{log}");
-    let network = ["socket(", "connect(", "bind(", "sendto(", "sendmsg(", "socketpair("];
-    let calls: Vec<&str> = log.lines().filter(|line| network.iter().any(|call| line.contains(call))).collect();
-    assert!(calls.is_empty(), "network: {calls:#?}");
-
-    let bundle = root().join("onnx/bundles/sprites");
-    let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
-    for line in log.lines() {
-        let Some((call, rest)) = line.split_once('(') else { continue };
-        let call = call.split_whitespace().last().unwrap_or_default();
-        // What is not there was not read; looking for it is a search.
-        let failed = line.contains(" = -1 ");
-        let changes = ["mkdir", "rename", "unlink", "symlink", "link", "chmod", "chown", "truncate", "mknod", "utime"];
-        let opens = ["open", "openat", "openat2", "creat"];
-        let path = rest.split('"').nth(1).unwrap_or_default();
-        let path = if path.starts_with('/') { PathBuf::from(path) } else { work.join(path) };
-        if changes.iter().any(|change| call.starts_with(change))
-            || call == "creat"
-            || (opens.contains(&call) && ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| rest.contains(flag)))
-        {
-            written.insert(path);
-        } else if opens.contains(&call) && !failed {
-            read.insert(path);
-        }
-    }
-    println!("read: {read:#?}\nwritten: {written:#?}");
-    let strangers: Vec<_> = written.iter().filter(|path| path.parent() != Some(&*work)).collect();
+    let watched = Watched::run(&command, &work, None);
+    let strangers: Vec<_> = watched.written.iter().filter(|path| path.parent() != Some(&*work)).collect();
     assert!(strangers.is_empty(), "written: {strangers:#?}");
-
-    let allowed = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let system_library = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].iter().any(|lib| path.starts_with(lib))
-            && (name.ends_with(".so") || name.contains(".so."));
-        system_library
-            || path == Path::new("/etc/ld.so.cache")
-            || resolved == libraries().join("libdetailflow.so")
-            || resolved == runtime()
-            || resolved.starts_with(&bundle)
-            // ONNX Runtime, while it is loaded: how many processors there are and what they can do, which devices are on
-            // the bus, and the time zone for its log.
-            || path == Path::new("/proc/cpuinfo")
-            || path.starts_with("/sys/devices/system/cpu")
-            || path == Path::new("/sys/bus/pci/devices")
-            || (path.starts_with("/sys/bus/pci/devices") && ["class", "vendor", "device"].contains(&&*name))
-            || path == Path::new("/etc/localtime")
-            // Rust's start on the main thread, and its count of processors.
-            || ["/proc/self/maps", "/proc/self/cgroup", "/proc/self/mountinfo"].iter().any(|file| path == Path::new(file))
-            || (path.starts_with("/sys/fs/cgroup") && name.starts_with("cpu."))
-    };
-    let strangers: Vec<_> = read.iter().filter(|path| !allowed(path)).collect();
+    assert!(watched.written.contains(&work.join("sprite.png")), "strace saw nothing");
+    let strangers = watched.strangers(&root().join("onnx/bundles/sprites"));
     assert!(strangers.is_empty(), "opened: {strangers:#?}");
+    let left: Vec<_> = std::fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["sprite.png"]);
+}
 
-    let left =
-        |folder: &Path| -> Vec<_> { std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect() };
-    assert!(left(&home).is_empty(), "in HOME: {:?}", left(&home));
-    assert_eq!(left(&work), ["sprite.png"]);
+/// Calibrating writes one file in the user's cache directory, predicting reads that one, and nothing else is opened.
+#[test]
+fn calibrating_writes_one_file_and_predicting_reads_it() {
+    let program = Program::new("cost", Mode::Plain);
+    let (cache, work) = (program.cache(), program.folder.path().join("work"));
+    let ours = cache.join("detailflow");
+    std::fs::create_dir(&cache).unwrap();
+    std::fs::create_dir(&work).unwrap();
+    let watch = |what: &str| {
+        let command = program.command(&[bundle().to_str().unwrap(), what]);
+        Watched::run(&command, &work, Some(&cache))
+    };
+    let calibration = || -> PathBuf {
+        let all: Vec<_> = std::fs::read_dir(&ours).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0].clone()
+    };
+
+    let watched = watch("unknown");
+    assert!(watched.written.is_empty(), "written: {:#?}", watched.written);
+    assert!(watched.strangers(&bundle()).is_empty(), "opened: {:#?}", watched.strangers(&bundle()));
+
+    let watched = watch("calibrate");
+    let (file, part) =
+        (calibration(), |path: &Path| path.parent() == Some(&*ours) && path.extension() == Some("part".as_ref()));
+    // The program itself looks into both folders, and tries to write where there can be no folder: below the file.
+    let strangers: Vec<_> = watched
+        .written
+        .iter()
+        .filter(|path| **path != ours && **path != file && !part(path) && !path.starts_with(&file))
+        .collect();
+    assert!(strangers.is_empty(), "written: {strangers:#?}");
+    assert!(watched.written.contains(&file) && watched.written.iter().any(|path| part(path)));
+    let strangers = watched.strangers(&bundle());
+    assert!(strangers.iter().all(|path| [&cache, &ours, &file].contains(path)), "opened: {strangers:#?}");
+
+    let watched = watch("known");
+    assert!(watched.written.is_empty(), "written: {:#?}", watched.written);
+    assert_eq!(watched.strangers(&bundle()), [&file]);
+    assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
 }

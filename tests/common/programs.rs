@@ -174,8 +174,15 @@ impl Program {
             .env("LD_LIBRARY_PATH", libraries())
             .env("ORT_DYLIB_PATH", runtime())
             .env_remove("DETAILFLOW_BUNDLE")
+            // What this user has measured is not for tests.
+            .env("XDG_CACHE_HOME", self.cache())
             .current_dir(self.folder.path());
         command
+    }
+
+    /// Where it looks for calibrations; not there until somebody makes it.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
     }
 
     /// Runs it with the bundle and more arguments; it must end with 0.
