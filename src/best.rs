@@ -64,12 +64,18 @@ impl<'a> BestOf<'a> {
         let model = request.model();
         let mut left = request.images().len();
         let mut last = 0;
+        let given = request.given()?;
         let mut checked = Vec::new();
         for &Round { level, keep } in rounds {
             let level = model.level(level)?;
             if level.tokens <= last || level.tokens > request.target() {
                 let text =
                     format!("the {} px level of a round is not above the one before, or beyond the last", level.size);
+                return Err(Error::Invalid(text));
+            }
+            if level.tokens <= given {
+                let text =
+                    format!("the {} px level of a round is given already: nothing is drawn before it", level.size);
                 return Err(Error::Invalid(text));
             }
             if keep == 0 || keep >= left {

@@ -26,7 +26,7 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
     let mut image = request.images()[0];
     image = ImageRequest { class: dft.class.unwrap_or(image.class), seed: dft.seed.unwrap_or(image.seed) };
     let level = bundle.ladder().levels().iter().find(|level| level.tokens >= count);
-    let mut request = request.clone();
+    let mut request = request.try_clone()?;
     request.set_count(1)?.set_image(0, image)?.set_prefix(&dft.tokens)?;
     request.set_level(level.map_or(0, |level| level.size))?;
     let mut generation = Generation::new(&request)?;

@@ -142,9 +142,20 @@ fn check_place(source: &Path, target: &Path) -> Result<()> {
     if real(source)?.starts_with(real(target)?) {
         return refuse("is the bundle itself, or holds it: name another folder");
     }
-    let mut inside = std::fs::read_dir(target).map_err(|error| Error::reading(target, error))?;
-    if inside.next().is_some() && !target.join(FILE).is_file() {
+    let inside: Vec<_> = std::fs::read_dir(target)
+        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+        .map_err(|error| Error::reading(target, error))?;
+    if inside.is_empty() {
+        return Ok(());
+    }
+    // It will be replaced: with nothing in it but what a bundle has.
+    let Ok(bundle) = super::manifest::read(target) else {
         return refuse("exists and is not a bundle; it is left alone");
+    };
+    let own = |name: &std::ffi::OsStr| name == FILE || bundle.files.iter().any(|file| name == file.path.as_str());
+    if let Some(other) = inside.iter().find(|entry| !own(&entry.file_name())) {
+        let name = other.file_name();
+        return refuse(&format!("holds {} beside a bundle; it is left alone", name.display()));
     }
     Ok(())
 }

@@ -144,7 +144,7 @@ pub unsafe extern "C" fn detailflow_request_set_top_p(
     set(request, |request| Ok(request.set_top_p(top_p).map(drop)?))
 }
 
-/// Guidance as a curve over the tokens: `values`[i] (0 to 1000) at the token of index `tokens`[i] (0 is the first that is
+/// Guidance as a curve over the tokens: value i of `values` (0 to 1000) at the token whose index is value i of `tokens` (0 is the first that is
 /// drawn; the first after a level of 8 tokens is 8), `count` points, 1 to 64, whose tokens rise. Between two points the
 /// value runs in a straight line, before the first and after the last it stays. Where it stays at 1 to the end the
 /// unconditional half is not computed any more.

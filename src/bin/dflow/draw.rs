@@ -104,7 +104,9 @@ impl<'a> Drawing<'a> {
         trunk.set_count(1)?.set_image(0, first)?.set_level(size)?;
         let mut trunk = Generation::new(&trunk)?;
         interrupt::ends(trunk.cancel_handle());
-        trunk.finish()?;
+        if let Err(error) = trunk.finish() {
+            return self.stop(error);
+        }
         let target = self.model.bundle().ladder().prefix(request.target()).map_or(0, |prefix| prefix.size);
         trunk.set_level(target)?;
         for image in pictures {
@@ -126,8 +128,12 @@ impl<'a> Drawing<'a> {
         }
         let mut best = BestOf::new(request, &choice.rounds, (choice.scorer)())?;
         interrupt::ends(best.cancel_handle());
-        while best.step()?.steps_left > 0 {
-            self.bar.inc(1);
+        loop {
+            match best.step() {
+                Ok(progress) if progress.steps_left == 0 => break,
+                Ok(_) => self.bar.inc(1),
+                Err(error) => return self.stop(error),
+            }
         }
         for (at, (image, score)) in candidates.iter().zip(best.scores()).enumerate() {
             let class = &self.model.bundle().classes()[image.class as usize];
@@ -209,6 +215,16 @@ impl<'a> Drawing<'a> {
         };
         self.write()?;
         Err(Failure::Cancelled(format!("cancelled: {whole} of {total} pictures are done, {rest}")))
+    }
+
+    /// Keeps the pictures that are done when the next ones have nothing to show yet.
+    fn stop(&mut self, error: Error) -> Result<(), Failure> {
+        if !matches!(error, Error::Cancelled) {
+            return Err(error.into());
+        }
+        let (whole, total) = (self.whole, self.total);
+        self.write()?;
+        Err(Failure::Cancelled(format!("cancelled: {whole} of {total} pictures are done")))
     }
 
     /// Writes what is left to write and tells what there is.

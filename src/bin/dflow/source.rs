@@ -155,8 +155,8 @@ pub fn check_target(path: &Path, bundle: &Bundle, count: usize) -> Result<(), Fa
         return Err(Failure::Usage(Error::Invalid(text)));
     }
     // Whether the numbers of this bundle have room in a header.
-    let last = bundle.classes().len() as u32 - 1;
-    Dft::new(bundle, Some(last), None, vec![0])?;
+    let last = (bundle.classes().len() as u32).checked_sub(1);
+    Dft::new(bundle, last, None, vec![0])?;
     Ok(())
 }
 
