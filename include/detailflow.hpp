@@ -56,8 +56,7 @@
 #include <variant>
 #include <vector>
 
-namespace detailflow
-{
+namespace detailflow {
 
 // --- Results ---
 
@@ -112,8 +111,7 @@ struct Error {
 
 /// A value, or why there is none.
 template <class T>
-class [[nodiscard]] Result
-{
+class [[nodiscard]] Result {
 public:
     /// A value.
     Result(T value) noexcept : state_(std::in_place_index<0>, std::move(value)) {}
@@ -125,12 +123,12 @@ public:
     explicit operator bool() const noexcept { return ok(); }
 
     /// The value. std::abort when there is none.
-    T &value() &noexcept { return *there(std::get_if<0>(&state_)); }
-    const T &value() const &noexcept { return *there(std::get_if<0>(&state_)); }
-    T value() &&noexcept { return std::move(value()); }
-    T &operator*() &noexcept { return value(); }
-    const T &operator*() const &noexcept { return value(); }
-    T operator*() &&noexcept { return std::move(value()); }
+    T &value() & noexcept { return *there(std::get_if<0>(&state_)); }
+    const T &value() const & noexcept { return *there(std::get_if<0>(&state_)); }
+    T value() && noexcept { return std::move(value()); }
+    T &operator*() & noexcept { return value(); }
+    const T &operator*() const & noexcept { return value(); }
+    T operator*() && noexcept { return std::move(value()); }
     T *operator->() noexcept { return &value(); }
     const T *operator->() const noexcept { return &value(); }
 
@@ -160,8 +158,7 @@ private:
 
 /// Success, or why not.
 template <>
-class [[nodiscard]] Result<void>
-{
+class [[nodiscard]] Result<void> {
 public:
     /// It worked.
     Result() noexcept = default;
@@ -193,10 +190,13 @@ private:
 
 /// A pointer and a length: an array of someone else's. Of const T when it is only read.
 template <class T>
-class Span
-{
+class Span {
     template <class U>
     using Fits = std::enable_if_t<std::is_convertible_v<U (*)[], T (*)[]>>;
+    // What may be a temporary: what is only read, and another span.
+    template <class C>
+    using Lives = std::enable_if_t<std::is_lvalue_reference_v<C> || std::is_const_v<T> ||
+                                   std::is_same_v<std::decay_t<C>, Span<std::remove_const_t<T>>>>;
 
 public:
     /// Empty.
@@ -210,7 +210,7 @@ public:
     }
     /// All of what has data() and size(): std::vector, std::array, another span. A temporary one lives to the end of
     /// the expression.
-    template <class C, class = Fits<std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>>>
+    template <class C, class = Fits<std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>>, class = Lives<C>>
     constexpr Span(C &&container) noexcept : data_(std::data(container)), size_(std::size(container))
     {
     }
@@ -230,10 +230,14 @@ private:
     std::size_t size_ = 0;
 };
 
+template <class C>
+Span(C &&) -> Span<std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>>;
+template <class T, std::size_t N>
+Span(T (&)[N]) -> Span<T>;
+
 // --- What the owners are made of ---
 
-namespace detail
-{
+namespace detail {
 
 /// The error that this thread just got.
 inline Error last(detailflow_status status) { return {static_cast<Status>(status), detailflow_last_message()}; }
@@ -264,7 +268,8 @@ Result<T> fill(Call call)
 {
     T value = {};
     value.struct_size = sizeof value;
-    return give(call(&value), value);
+    const detailflow_status status = call(&value);
+    return give(status, value);
 }
 
 /// A number that `call` fills.
@@ -272,7 +277,8 @@ template <class T, class Call>
 Result<T> number(Call call)
 {
     T value = {};
-    return give(call(&value), value);
+    const detailflow_status status = call(&value);
+    return give(status, value);
 }
 
 /// What an empty span stands for in C: tell the number only.
@@ -295,6 +301,7 @@ Result<std::vector<T>> all(Call call)
     if (!written) {
         return written.error();
     }
+    values.resize(*written < values.size() ? *written : values.size());
     return values;
 }
 
@@ -326,6 +333,9 @@ std::string message(Call call)
     }
 }
 
+/// Options without a handle: not the same as none, which are the default.
+inline Error empty_options() { return {Status::invalid_argument, "the options are NULL: they were moved away"}; }
+
 /// How each handle is freed.
 struct Free {
     void operator()(detailflow_runtime_options *handle) const noexcept { detailflow_runtime_options_free(handle); }
@@ -334,12 +344,13 @@ struct Free {
     void operator()(detailflow_request *handle) const noexcept { detailflow_request_free(handle); }
     void operator()(detailflow_generation *handle) const noexcept { detailflow_generation_free(handle); }
     void operator()(detailflow_cancel *handle) const noexcept { detailflow_cancel_free(handle); }
+    void operator()(detailflow_pack *handle) const noexcept { detailflow_pack_free(handle); }
+    void operator()(detailflow_pack_writer *handle) const noexcept { detailflow_pack_writer_free(handle); }
 };
 
 /// The owner of a handle.
 template <class T>
-class Owner
-{
+class Owner {
 public:
     using Handle = T;
 
@@ -391,8 +402,7 @@ inline Result<void> set_log(detailflow_log_fn callback, LogLevel level, void *us
 inline Result<void> clear_log() { return detail::done(detailflow_log_set(nullptr, 0, nullptr)); }
 
 /// Where to find ONNX Runtime.
-class RuntimeOptions : public detail::Owner<detailflow_runtime_options>
-{
+class RuntimeOptions : public detail::Owner<detailflow_runtime_options> {
 public:
     using Owner::Owner;
 
@@ -414,7 +424,7 @@ inline Result<void> init_runtime() { return detail::done(detailflow_runtime_init
 /// Loads ONNX Runtime now. Once per process: a second call is fine when it names the same file.
 inline Result<void> init_runtime(const RuntimeOptions &options)
 {
-    return detail::done(detailflow_runtime_init(options.get()));
+    return options ? detail::done(detailflow_runtime_init(options.get())) : Result<void>(detail::empty_options());
 }
 
 // --- Pictures ---
@@ -518,8 +528,7 @@ using ModelInfo = detailflow_model_info;
 using Level = detailflow_level;
 
 /// How a model is opened.
-class ModelOptions : public detail::Owner<detailflow_model_options>
-{
+class ModelOptions : public detail::Owner<detailflow_model_options> {
 public:
     using Owner::Owner;
 
@@ -553,8 +562,7 @@ public:
 };
 
 /// A model that is open. Its members are const: any number of threads may use it at once; one runs a graph at a time.
-class Model : public detail::Owner<detailflow_model>
-{
+class Model : public detail::Owner<detailflow_model> {
 public:
     using Owner::Owner;
 
@@ -563,7 +571,7 @@ public:
     /// With options.
     static Result<Model> open(std::string_view path, const ModelOptions &options)
     {
-        return open_with(path, options.get());
+        return options ? open_with(path, options.get()) : Result<Model>(detail::empty_options());
     }
 
     /// The message of the last call with this model that failed, on any thread; "" when none did.
@@ -706,8 +714,7 @@ using LevelCost = detailflow_level_cost;
 
 /// A request: how many pictures, of which classes, from which seeds, sampled how. Every setter checks at once, and
 /// changes nothing when it fails.
-class Request : public detail::Owner<detailflow_request>
-{
+class Request : public detail::Owner<detailflow_request> {
 public:
     using Owner::Owner;
 
@@ -841,8 +848,7 @@ private:
 using Progress = detailflow_progress;
 
 /// Stops a generation: from any thread, at any time, also after it was freed.
-class Cancel : public detail::Owner<detailflow_cancel>
-{
+class Cancel : public detail::Owner<detailflow_cancel> {
 public:
     using Owner::Owner;
 
@@ -851,8 +857,7 @@ public:
 };
 
 /// A request on its way, or done. Its destructor cancels and waits when another thread is stepping it.
-class Generation : public detail::Owner<detailflow_generation>
-{
+class Generation : public detail::Owner<detailflow_generation> {
 public:
     using Owner::Owner;
 
@@ -1037,8 +1042,7 @@ using Candidate = detailflow_candidate;
 
 /// How the best are chosen: in each round they are scored at the level of `levels`[i] pixels, and `keeps`[i] go on.
 /// Refers to all that it is given.
-class BestOptions
-{
+class BestOptions {
 public:
     /// By the mean log-probability of the tokens.
     static BestOptions by_log_probability(Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps) noexcept
@@ -1115,6 +1119,220 @@ inline Result<Generation> best_of(const Request &request, const BestOptions &opt
                                   detail::room(scores));
     });
 }
+
+// --- Token files ---
+
+/// What is wrong with a token file.
+enum class Damage : std::uint32_t {
+    /// Nothing.
+    none = DETAILFLOW_DAMAGE_NONE,
+    /// It ends before its last group does.
+    cut = DETAILFLOW_DAMAGE_CUT,
+    /// A group is not what was written.
+    group = DETAILFLOW_DAMAGE_GROUP,
+    /// All tokens are sound, and bytes follow that are not of it.
+    surplus = DETAILFLOW_DAMAGE_SURPLUS,
+};
+
+/// What a token file says of itself, and how much of it is sound: detailflow_dft_info.
+using DftInfo = detailflow_dft_info;
+
+/// What is wrong with it.
+inline Damage damage(const DftInfo &info) noexcept { return static_cast<Damage>(info.damage); }
+
+/// Makes a token file (.dft) of a prefix into `data`, with the class and seed that it was drawn from, where there are
+/// any. Gives the number of bytes.
+inline Result<std::size_t> dft_encode(const Model &model, Span<const std::uint32_t> tokens,
+                                      std::optional<std::uint32_t> class_index, std::optional<std::uint64_t> seed,
+                                      Span<std::uint8_t> data)
+{
+    return detail::number<std::size_t>([&](std::size_t *size) {
+        return detailflow_dft_encode(model.get(), tokens.data(), tokens.size(),
+                                     class_index.value_or(DETAILFLOW_NO_CLASS), seed ? &*seed : nullptr,
+                                     detail::room(data), data.size(), size);
+    });
+}
+
+/// Makes a token file of a prefix.
+inline Result<std::vector<std::uint8_t>> dft_encode(const Model &model, Span<const std::uint32_t> tokens,
+                                                    std::optional<std::uint32_t> class_index = {},
+                                                    std::optional<std::uint64_t> seed = {})
+{
+    return detail::all<std::uint8_t>(
+        [&](Span<std::uint8_t> room) { return dft_encode(model, tokens, class_index, seed, room); });
+}
+
+/// What a token file says. One that was cut or damaged is no error: it says how many tokens are sound.
+inline Result<DftInfo> dft_info(Span<const std::uint8_t> data)
+{
+    return detail::fill<DftInfo>(
+        [&](DftInfo *info) { return detailflow_dft_get_info(data.data(), data.size(), info); });
+}
+
+/// The sound tokens of a token file, coarse to fine, into `tokens`. Gives their number.
+inline Result<std::size_t> dft_tokens(Span<const std::uint8_t> data, Span<std::uint32_t> tokens)
+{
+    return detail::number<std::size_t>([&](std::size_t *count) {
+        return detailflow_dft_tokens(data.data(), data.size(), detail::room(tokens), tokens.size(), count);
+    });
+}
+
+/// The sound tokens of a token file, coarse to fine.
+inline Result<std::vector<std::uint32_t>> dft_tokens(Span<const std::uint8_t> data)
+{
+    return detail::all<std::uint32_t>([&](Span<std::uint32_t> room) { return dft_tokens(data, room); });
+}
+
+/// Whether the tokens of a token file are the model's.
+inline Result<void> dft_check(const Model &model, Span<const std::uint8_t> data)
+{
+    return detail::done(detailflow_dft_check(model.get(), data.data(), data.size()));
+}
+
+/// Draws what a token file lost, until there are `count` tokens (0: as many as it was written with), and puts the
+/// whole file into `target`, which may be `data`. Gives the number of bytes.
+inline Result<std::size_t> dft_repair(const Request &request, Span<const std::uint8_t> data, std::size_t count,
+                                      Span<std::uint8_t> target)
+{
+    return detail::number<std::size_t>([&](std::size_t *size) {
+        return detailflow_dft_repair(request.get(), data.data(), data.size(), count, detail::room(target),
+                                     target.size(), size);
+    });
+}
+
+/// Draws what a token file lost, until there are `count` tokens.
+inline Result<std::vector<std::uint8_t>> dft_repair(const Request &request, Span<const std::uint8_t> data,
+                                                    std::size_t count = 0)
+{
+    return detail::all<std::uint8_t>([&](Span<std::uint8_t> room) { return dft_repair(request, data, count, room); });
+}
+
+/// A pack of token files (.dftpack) that is open. Its members are const: any number of threads may read it at once.
+class Pack : public detail::Owner<detailflow_pack> {
+public:
+    using Owner::Owner;
+
+    /// Opens the pack in the file `path`: reads 40 bytes, however many entries there are.
+    static Result<Pack> open(std::string_view path)
+    {
+        return detail::with_text(path, [&](const char *text) {
+            return detail::own<Pack>([&](detailflow_pack **pack) { return detailflow_pack_open(text, pack); });
+        });
+    }
+
+    /// The message of the last call with this pack that failed, on any thread; "" when none did.
+    std::string message() const
+    {
+        return detail::message(
+            [&](char *buffer, std::size_t size) { return detailflow_pack_message(get(), buffer, size); });
+    }
+
+    /// How many entries it has.
+    Result<std::uint32_t> count() const
+    {
+        return detail::number<std::uint32_t>([&](std::uint32_t *count) { return detailflow_pack_count(get(), count); });
+    }
+    /// The index of the entry called `name`.
+    Result<std::uint32_t> find(std::string_view name) const
+    {
+        return detail::with_text(name, [&](const char *text) {
+            return detail::number<std::uint32_t>(
+                [&](std::uint32_t *index) { return detailflow_pack_find(get(), text, index); });
+        });
+    }
+    /// The name of the entry `index`; "" when it has none.
+    Result<std::string> name(std::uint32_t index) const
+    {
+        char buffer[256] = "";
+        std::size_t length = 0;
+        const detailflow_status status = detailflow_pack_name(get(), index, buffer, sizeof buffer, &length);
+        return status == DETAILFLOW_OK ? Result<std::string>(std::string(buffer, length))
+                                       : Result<std::string>(detail::last(status));
+    }
+    /// The bytes of the entry `index`, a token file, into `data`. Gives their number.
+    Result<std::size_t> read(std::uint32_t index, Span<std::uint8_t> data) const
+    {
+        return detail::number<std::size_t>([&](std::size_t *size) {
+            return detailflow_pack_get(get(), index, detail::room(data), data.size(), size);
+        });
+    }
+    /// The bytes of the entry `index`, a token file.
+    Result<std::vector<std::uint8_t>> read(std::uint32_t index) const
+    {
+        return detail::all<std::uint8_t>([&](Span<std::uint8_t> room) { return read(index, room); });
+    }
+    /// As dft_info, of the entry `index`.
+    Result<DftInfo> info(std::uint32_t index) const
+    {
+        return detail::fill<DftInfo>([&](DftInfo *info) { return detailflow_pack_get_info(get(), index, info); });
+    }
+    /// As dft_tokens, of the entry `index`.
+    Result<std::size_t> tokens(std::uint32_t index, Span<std::uint32_t> tokens) const
+    {
+        return detail::number<std::size_t>([&](std::size_t *count) {
+            return detailflow_pack_tokens(get(), index, detail::room(tokens), tokens.size(), count);
+        });
+    }
+    /// As dft_tokens, of the entry `index`.
+    Result<std::vector<std::uint32_t>> tokens(std::uint32_t index) const
+    {
+        return detail::all<std::uint32_t>([&](Span<std::uint32_t> room) { return tokens(index, room); });
+    }
+};
+
+/// What could be saved of a pack.
+struct Salvaged {
+    /// Entries of the new pack.
+    std::uint32_t entries;
+    /// Of how many some tokens are lost.
+    std::uint32_t shortened;
+};
+
+/// Writes what is left of the pack `path`, which was cut or damaged, as a new pack `target`.
+inline Result<Salvaged> pack_salvage(std::string_view path, std::string_view target)
+{
+    return detail::with_text(path, [&](const char *from) {
+        return detail::with_text(target, [&](const char *to) {
+            return detail::number<Salvaged>([&](Salvaged *salvaged) {
+                return detailflow_pack_salvage(from, to, &salvaged->entries, &salvaged->shortened);
+            });
+        });
+    });
+}
+
+/// A pack on its way into a file. One that is not finished leaves nothing.
+class PackWriter : public detail::Owner<detailflow_pack_writer> {
+public:
+    using Owner::Owner;
+
+    /// Begins a pack that will be the file `path`: it appears when it is finished, whole.
+    static Result<PackWriter> make(std::string_view path)
+    {
+        return detail::with_text(path, [&](const char *text) {
+            return detail::own<PackWriter>(
+                [&](detailflow_pack_writer **writer) { return detailflow_pack_writer_new(text, writer); });
+        });
+    }
+
+    /// The message of the last call with this writer that failed, on any thread; "" when none did.
+    std::string message() const
+    {
+        return detail::message(
+            [&](char *buffer, std::size_t size) { return detailflow_pack_writer_message(get(), buffer, size); });
+    }
+
+    /// Appends a sound token file, with a name or (a default std::string_view) without. Gives its index.
+    Result<std::uint32_t> add(std::string_view name, Span<const std::uint8_t> data)
+    {
+        return detail::with_text(name, [&](const char *text) {
+            return detail::number<std::uint32_t>([&](std::uint32_t *index) {
+                return detailflow_pack_writer_add(get(), text, data.data(), data.size(), index);
+            });
+        });
+    }
+    /// Writes what makes it a pack, and puts the file in its place.
+    Result<void> finish() { return detail::done(detailflow_pack_writer_finish(get())); }
+};
 
 // Arrays of these go to C as they are.
 static_assert(sizeof(Image) == sizeof(detailflow_image) && sizeof(ConstImage) == sizeof(detailflow_image));
