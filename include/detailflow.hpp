@@ -344,6 +344,9 @@ struct Free {
     void operator()(detailflow_request *handle) const noexcept { detailflow_request_free(handle); }
     void operator()(detailflow_generation *handle) const noexcept { detailflow_generation_free(handle); }
     void operator()(detailflow_cancel *handle) const noexcept { detailflow_cancel_free(handle); }
+    void operator()(detailflow_worker_options *handle) const noexcept { detailflow_worker_options_free(handle); }
+    void operator()(detailflow_worker *handle) const noexcept { detailflow_worker_free(handle); }
+    void operator()(detailflow_event *handle) const noexcept { detailflow_event_free(handle); }
     void operator()(detailflow_pack *handle) const noexcept { detailflow_pack_free(handle); }
     void operator()(detailflow_pack_writer *handle) const noexcept { detailflow_pack_writer_free(handle); }
 };
@@ -562,6 +565,7 @@ public:
 };
 
 /// A model that is open. Its members are const: any number of threads may use it at once; one runs a graph at a time.
+/// Its destructor cancels what workers draw with it, and waits for that.
 class Model : public detail::Owner<detailflow_model> {
 public:
     using Owner::Owner;
@@ -702,6 +706,19 @@ private:
         return detail::give(status, value != 0);
     }
 };
+
+/// Writes a bundle that holds the decoder alone, made from the bundle in the folder `path` (a default
+/// std::string_view is the default bundle), into the folder `target`. `precision` keeps that one; a default
+/// std::string_view keeps all.
+inline Result<void> strip_bundle(std::string_view path, std::string_view target, std::string_view precision = {})
+{
+    return detail::with_text(path, [&](const char *from) {
+        return detail::with_text(target, [&](const char *to) {
+            return detail::with_text(
+                precision, [&](const char *kept) { return detail::done(detailflow_bundle_strip(from, to, kept)); });
+        });
+    });
+}
 
 // --- Requests ---
 
@@ -1119,6 +1136,190 @@ inline Result<Generation> best_of(const Request &request, const BestOptions &opt
                                   detail::room(scores));
     });
 }
+
+// --- Work in the background ---
+
+/// What happened to a job.
+enum class EventKind : std::uint32_t {
+    /// A level is complete.
+    level = DETAILFLOW_EVENT_LEVEL,
+    /// The last of its job: it is finished.
+    done = DETAILFLOW_EVENT_DONE,
+    /// The last of its job: it was cancelled.
+    cancelled = DETAILFLOW_EVENT_CANCELLED,
+    /// The last of its job: it failed.
+    failed = DETAILFLOW_EVENT_FAILED,
+};
+
+/// What happened: detailflow_event_info.
+using EventInfo = detailflow_event_info;
+
+/// Which it is.
+inline EventKind kind(const EventInfo &info) noexcept { return static_cast<EventKind>(info.kind); }
+
+/// How a job is drawn; put together with |.
+enum class Submit : std::uint32_t {
+    /// With an event for each level, which whoever takes it decodes.
+    plain = 0,
+    /// The worker decodes the pictures of each event on its own thread.
+    decode = DETAILFLOW_SUBMIT_DECODE,
+    /// No events of levels, only the last one of the job.
+    last_only = DETAILFLOW_SUBMIT_LAST_ONLY,
+};
+
+/// Both.
+constexpr Submit operator|(Submit one, Submit other) noexcept
+{
+    return static_cast<Submit>(static_cast<std::uint32_t>(one) | static_cast<std::uint32_t>(other));
+}
+
+/// Something that happened to a job, with its tokens at that moment. Its members are const. Outlives the worker.
+class Event : public detail::Owner<detailflow_event> {
+public:
+    using Owner::Owner;
+
+    /// What happened.
+    Result<EventInfo> info() const
+    {
+        return detail::fill<EventInfo>([&](EventInfo *info) { return detailflow_event_get_info(get(), info); });
+    }
+    /// The tokens that the picture `image` had into `tokens`. Gives their number.
+    Result<std::size_t> tokens(std::uint32_t image, Span<std::uint32_t> tokens) const
+    {
+        return detail::number<std::size_t>([&](std::size_t *count) {
+            return detailflow_event_tokens(get(), image, detail::room(tokens), tokens.size(), count);
+        });
+    }
+    /// The tokens that the picture `image` had.
+    Result<std::vector<std::uint32_t>> tokens(std::uint32_t image) const
+    {
+        return detail::all<std::uint32_t>([&](Span<std::uint32_t> room) { return tokens(image, room); });
+    }
+    /// The picture `image` of the finest level that was complete into `target`, of the info's level. Decoded now
+    /// unless the info says that it is.
+    Result<void> image(std::uint32_t image, const Image &target) const
+    {
+        return detail::done(detailflow_event_image(get(), image, &target));
+    }
+    /// Why the job was cancelled or failed; "" of other events.
+    std::string message() const
+    {
+        return detail::message(
+            [&](char *buffer, std::size_t size) { return detailflow_event_message(get(), buffer, size); });
+    }
+};
+
+/// How a worker works.
+class WorkerOptions : public detail::Owner<detailflow_worker_options> {
+public:
+    using Owner::Owner;
+
+    /// Options that say nothing: one thread, 64 MiB of events.
+    static Result<WorkerOptions> make() { return detail::own<WorkerOptions>(detailflow_worker_options_new); }
+
+    /// Threads, 1 to 64: so many jobs are drawn at once.
+    Result<void> set_threads(std::uint32_t threads)
+    {
+        return detail::done(detailflow_worker_options_set_threads(get(), threads));
+    }
+    /// While events that nobody took hold as many bytes as this, jobs pause.
+    Result<void> set_event_bytes(std::size_t bytes)
+    {
+        return detail::done(detailflow_worker_options_set_event_bytes(get(), bytes));
+    }
+};
+
+/// Draws in the background, on threads of its own. Its members are const: any number of threads may use it at once.
+/// Its destructor cancels all jobs and waits until they have stopped, unless it runs inside the worker's own
+/// callback.
+class Worker : public detail::Owner<detailflow_worker> {
+public:
+    using Owner::Owner;
+
+    /// Starts a worker; it takes requests of any models.
+    static Result<Worker> make() { return make_with(nullptr); }
+    /// With options.
+    static Result<Worker> make(const WorkerOptions &options)
+    {
+        return options ? make_with(options.get()) : Result<Worker>(detail::empty_options());
+    }
+
+    /// The message of the last call with this worker that failed, on any thread; "" when none did.
+    std::string message() const
+    {
+        return detail::message(
+            [&](char *buffer, std::size_t size) { return detailflow_worker_message(get(), buffer, size); });
+    }
+
+    /// Draws a request after those that were submitted before. `user` is in each of its events. Gives the number of
+    /// the job.
+    Result<std::uint64_t> submit(const Request &request, std::uint64_t user = 0, Submit how = Submit::plain) const
+    {
+        return detail::number<std::uint64_t>([&](std::uint64_t *job) {
+            return detailflow_worker_submit(get(), request.get(), user, static_cast<std::uint32_t>(how), job);
+        });
+    }
+    /// Goes on with a generation, begun or not. It is taken when this works; otherwise it stays the caller's.
+    Result<std::uint64_t> submit(Generation &&generation, std::uint64_t user = 0, Submit how = Submit::plain) const
+    {
+        return detail::number<std::uint64_t>([&](std::uint64_t *job) {
+            const detailflow_status status = detailflow_worker_submit_generation(get(), generation.get(), user,
+                                                                                 static_cast<std::uint32_t>(how), job);
+            if (status == DETAILFLOW_OK) {
+                (void)generation.release();
+            }
+            return status;
+        });
+    }
+
+    /// The next event, in the order in which they happened; an empty one when there is none now, or a callback is
+    /// set.
+    Result<Event> poll() const
+    {
+        return detail::own<Event>([&](detailflow_event **event) { return detailflow_worker_poll(get(), event); });
+    }
+    /// As poll, but waits for an event up to `timeout_ns` nanoseconds; UINT64_MAX waits for ever.
+    Result<Event> wait(std::uint64_t timeout_ns) const
+    {
+        return detail::own<Event>(
+            [&](detailflow_event **event) { return detailflow_worker_wait(get(), timeout_ns, event); });
+    }
+    /// Cancels a job. Its last event tells.
+    Result<void> cancel(std::uint64_t job) const { return detail::done(detailflow_worker_cancel(get(), job)); }
+    /// Cancels all jobs that were submitted so far.
+    Result<void> cancel_all() const { return detail::done(detailflow_worker_cancel_all(get())); }
+    /// How many jobs there are whose last event was not taken yet.
+    Result<std::size_t> pending() const
+    {
+        return detail::number<std::size_t>(
+            [&](std::size_t *count) { return detailflow_worker_pending(get(), count); });
+    }
+
+    /// From now on events go to `callback`, which owns them, with `user`, on threads of the worker.
+    Result<void> set_callback(detailflow_event_fn callback, void *user) const
+    {
+        return detail::done(detailflow_worker_set_callback(get(), callback, user));
+    }
+    /// From now on events go to anything that can be called with an Event: a lambda, which has to live until there is
+    /// another callback or the worker is gone. It must not throw.
+    template <class F, class = std::enable_if_t<std::is_invocable_v<F &, Event>>>
+    Result<void> set_callback(F &hears) const
+    {
+        const auto call = [](void *user, detailflow_event *event) noexcept { (*static_cast<F *>(user))(Event(event)); };
+        return set_callback(call, const_cast<std::remove_const_t<F> *>(&hears));
+    }
+    /// Events wait to be taken again. When this returns, the callback is not running any more.
+    Result<void> clear_callback() const
+    {
+        return detail::done(detailflow_worker_set_callback(get(), nullptr, nullptr));
+    }
+
+private:
+    static Result<Worker> make_with(const detailflow_worker_options *options)
+    {
+        return detail::own<Worker>([&](detailflow_worker **worker) { return detailflow_worker_new(options, worker); });
+    }
+};
 
 // --- Token files ---
 
