@@ -1,7 +1,7 @@
 # What a person types. Each target calls the real tool; `make -n TARGET` shows how.
 #
 #   make demo     build, fetch ONNX Runtime, draw demo.png with the shipped model
-#   make test     everything: Rust, C programs (plain, sanitizers, valgrind), the exporter
+#   make test     everything: Rust, C and C++ programs (plain, sanitizers, valgrind), the exporter
 #   make bench    time a picture of the published size, random weights (writes 3 GB below target/)
 #   make install  into PREFIX (default /opt/detailflow)
 
@@ -11,7 +11,8 @@ CARGO ?= cargo
 VENV := target/venv
 RUNTIME := target/runtime/libonnxruntime.so
 BENCH := target/bench/detailflow-16
-# What the tests call beside Rust and Python; in Debian's packages gcc, g++, binutils, strace, valgrind.
+# What the tests call beside Rust and Python; in Debian's packages gcc, g++, binutils, strace, valgrind. Where there are
+# clang++, SDL2 with pkg-config, and Xvfb, they test with them too.
 TOOLS := cc c++ nm readelf strace valgrind
 
 .PHONY: all demo test bench install tools
@@ -22,9 +23,12 @@ all: $(RUNTIME)
 demo: all
 	target/release/dflow generate all --count 4 -o demo.png
 
+# What was missing, and so not tested, is said at the end.
 test: tools $(RUNTIME) $(VENV)/tests
+	rm -rf target/skipped
 	$(CARGO) test --release --locked --features cli
 	$(VENV)/bin/python -m pytest -q -rs tests/exporter
+	@cat target/skipped/* 2>/dev/null || true
 
 bench: all $(BENCH)/detailflow.json
 	$(CARGO) bench --locked --bench generation -- $(BENCH) --threads 2
@@ -34,7 +38,7 @@ install: all
 	install -m 755 target/release/dflow $(DESTDIR)$(PREFIX)/bin
 	install -m 755 target/release/libdetailflow.so $(DESTDIR)$(PREFIX)/lib
 	install -m 644 target/release/libdetailflow.a $(DESTDIR)$(PREFIX)/lib
-	install -m 644 include/detailflow.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 include/detailflow.h include/detailflow.hpp $(DESTDIR)$(PREFIX)/include
 	install -m 644 onnx/bundles/sprites/* $(DESTDIR)$(PREFIX)/share/detailflow
 	install -m 755 $(RUNTIME) $(DESTDIR)$(PREFIX)/runtime
 

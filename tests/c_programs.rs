@@ -78,6 +78,22 @@ fn together_valgrind() {
     Program::new("together", Mode::Valgrind).passes(&[], 400);
 }
 
+/// Every function of the header is called by one of these programs.
+#[test]
+fn every_function_has_a_program() {
+    let header = std::fs::read_to_string(root().join("include/detailflow.h")).unwrap();
+    let programs: String = std::fs::read_dir(root().join("tests/c"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "c"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let (functions, called) = (functions_of(&header), functions_of(&programs));
+    assert!(functions.len() > 100, "{functions:?}");
+    let missing: Vec<_> = functions.difference(&called).collect();
+    assert!(missing.is_empty(), "no program calls {missing:#?}");
+}
+
 #[test]
 fn calibration_plain() {
     calibration(Mode::Plain);

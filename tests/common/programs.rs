@@ -5,6 +5,7 @@
 
 #![allow(dead_code)] // Each test uses a part of it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -41,10 +42,22 @@ pub fn runtime() -> PathBuf {
     path.canonicalize().unwrap()
 }
 
+/// What is missing here, and so not tested: in one line at the end of `make test`. Never where CI installs it.
+pub fn skip(test: &str, why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{test}: {why}");
+    let folder = root().join("target/skipped");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(test), format!("SKIPPED {test}: {why}\n")).unwrap();
+}
+
+/// Whether a program that is not ours is here.
+pub fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
 /// A program that is not ours, by the name of the Debian package that has it.
 pub fn needed(program: &str, package: &str) -> Command {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    assert!(found.is_ok(), "{program} is missing: install the package {package} (apt-get install {package})");
+    assert!(has(program), "{program} is missing: install the package {package} (apt-get install {package})");
     Command::new(program)
 }
 
@@ -140,6 +153,11 @@ impl Program {
         Self::from(&root().join(format!("tests/c/{name}.c")), name, mode)
     }
 
+    /// One of tests/cpp.
+    pub fn cpp(name: &str, mode: Mode) -> Self {
+        Self::from(&root().join(format!("tests/cpp/{name}.cpp")), name, mode)
+    }
+
     pub fn from(source: &Path, name: &str, mode: Mode) -> Self {
         let folder = tempfile::tempdir().unwrap();
         compile(source, &folder.path().join(name), mode);
@@ -196,4 +214,12 @@ impl Program {
         let output = run(self.command(&all), Duration::from_secs(limit));
         assert!(output.status.success(), "{} {all:?}: {}\n{}", self.name, output.status, text(&output));
     }
+}
+
+/// The functions of ours that a text calls, declares or names.
+pub fn functions_of(text: &str) -> BTreeSet<&str> {
+    // Words, and whether a parenthesis follows or they are handed on by name: both count, a longer word does not.
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("detailflow_") && text.contains(&format!("{word}(")))
+        .collect()
 }

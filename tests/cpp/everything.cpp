@@ -419,6 +419,76 @@ static void the_token_files(const Model &model)
     BAD(pack_salvage("none.dftpack", "saved.dftpack"), Status::not_found, "none.dftpack");
 }
 
+static void the_worker(const Model &model)
+{
+    const Request request = request_of(model, 2, 5);
+    const Tokens expected = GOOD(GOOD(generate(request)).tokens(1));
+    WorkerOptions options = GOOD(WorkerOptions::make());
+    GOOD(options.set_threads(2));
+    GOOD(options.set_event_bytes(1 << 20));
+    BAD(options.set_threads(0), Status::invalid_argument, "");
+    BAD(Worker::make(WorkerOptions()), Status::invalid_argument, "moved");
+    const Worker worker = GOOD(Worker::make(options));
+    CHECK(!GOOD(worker.poll()) && !GOOD(worker.wait(1000)) && GOOD(worker.pending()) == 0);
+
+    /* Every level in order, then the end; pictures are those of the tokens. */
+    const std::uint64_t job = GOOD(worker.submit(request, 77, Submit::decode));
+    std::uint32_t level = 0;
+    for (bool over = false; !over;) {
+        const Event event = GOOD(worker.wait(UINT64_MAX));
+        const EventInfo info = GOOD(event.info());
+        CHECK(info.job == job && info.user == 77 && event.message().empty());
+        over = kind(info) == EventKind::done;
+        if (!over) {
+            CHECK(kind(info) == EventKind::level && info.level > level);
+        }
+        level = info.level;
+        Bytes pixels(std::size_t(4) * level * level), same(pixels.size());
+        GOOD(event.image(1, Image(Format::rgba8, level, level, pixels)));
+        const Tokens tokens = GOOD(event.tokens(1));
+        GOOD(model.decode(tokens, level, Image(Format::rgba8, level, level, same)));
+        CHECK(pixels == same);
+        Tokens room(tokens.size());
+        CHECK(GOOD(event.tokens(1, room)) == tokens.size() && room == tokens);
+        if (over) {
+            CHECK(tokens == expected);
+        }
+        BAD(event.tokens(2), Status::invalid_argument, "2");
+    }
+    CHECK(GOOD(worker.pending()) == 0 && level == GOOD(model.info()).size);
+
+    /* A generation is taken; one that is nothing stays. */
+    Generation generation = GOOD(Generation::make(request));
+    GOOD(worker.submit(std::move(generation), 0, Submit::last_only | Submit::decode));
+    CHECK(!generation);
+    CHECK(kind(GOOD(GOOD(worker.wait(UINT64_MAX)).info())) == EventKind::done);
+    BAD(worker.submit(Generation()), Status::invalid_argument, "");
+    BAD(worker.submit(Request()), Status::invalid_argument, "");
+    BAD(worker.cancel(1000), Status::invalid_argument, "1000");
+    CHECK(worker.message().find("1000") != std::string::npos);
+
+    /* A callback hears it instead. Cancelled or done: every job has one end. */
+    std::atomic<int> ends{0};
+    const auto hears = [&](Event event) {
+        const EventKind what = kind(GOOD(event.info()));
+        CHECK(what == EventKind::done || what == EventKind::cancelled);
+        ends++;
+    };
+    GOOD(worker.set_callback(hears));
+    const std::uint64_t first = GOOD(worker.submit(request, 0, Submit::last_only));
+    (void)worker.cancel(first); /* It may have ended. */
+    GOOD(worker.submit(request, 0, Submit::last_only));
+    GOOD(worker.cancel_all());
+    while (GOOD(worker.pending()) > 0) {
+        std::this_thread::yield();
+    }
+    GOOD(worker.clear_callback());
+    CHECK(ends == 2);
+    Event none;
+    BAD(none.info(), Status::invalid_argument, "");
+    GOOD(worker.submit(request)); /* The worker goes with a job in flight. */
+}
+
 int main(int argc, char **argv)
 {
     const char *const bundle = check_bundle(argc, argv);
@@ -431,5 +501,6 @@ int main(int argc, char **argv)
     the_best(model);
     the_costs(model);
     the_token_files(model);
+    the_worker(model);
     return 0;
 }

@@ -1,0 +1,274 @@
+/*
+ * What frame_loop.cpp needs of SDL2 and of the command line: a window with a wall of cells, and below it the times of
+ * the last frames.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef WALL_HPP
+#define WALL_HPP
+
+#include <SDL.h>
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+// A frame at 60 Hz, and what the graph shows from its lower to its upper edge.
+constexpr double FRAME_MS = 1000.0 / 60.0, GRAPH_MS = 20.0;
+
+inline double now_ms()
+{
+    return static_cast<double>(SDL_GetPerformanceCounter()) * 1e3 / static_cast<double>(SDL_GetPerformanceFrequency());
+}
+
+inline void need_sdl(bool fine)
+{
+    if (!fine) {
+        std::fprintf(stderr, "SDL: %s\n", SDL_GetError());
+        std::exit(1);
+    }
+}
+
+// What the command line says.
+struct Settings {
+    std::size_t frames = 0;
+    std::uint64_t seed = 1;
+    double budget_ms = 4;
+    std::uint32_t threads = 1;
+    bool draws = true;
+    const char *screenshot = nullptr, *stats = nullptr;
+
+    Settings(int argc, char **argv)
+    {
+        for (int at = 1; at < argc; at++) {
+            const char *const name = argv[at], *const value = at + 1 < argc ? argv[at + 1] : nullptr;
+            const auto is = [&](const char *option) { return std::strcmp(name, option) == 0; };
+            if (is("--no-draw")) {
+                draws = false;
+                continue;
+            }
+            if (value == nullptr) {
+                usage(name);
+            } else if (is("--frames")) {
+                frames = static_cast<std::size_t>(number(name, value));
+            } else if (is("--seed")) {
+                seed = static_cast<std::uint64_t>(number(name, value));
+            } else if (is("--budget-ms")) {
+                budget_ms = number(name, value);
+            } else if (is("--threads")) {
+                threads = static_cast<std::uint32_t>(number(name, value));
+            } else if (is("--screenshot")) {
+                screenshot = value;
+            } else if (is("--stats")) {
+                stats = value;
+            } else {
+                usage(name);
+            }
+            at++;
+        }
+    }
+
+private:
+    static double number(const char *name, const char *value)
+    {
+        char *end = nullptr;
+        const double number = std::strtod(value, &end);
+        if (end == value || *end != 0 || !(number >= 0 && number < 1e9)) {
+            usage(name);
+        }
+        return number;
+    }
+
+    [[noreturn]] static void usage(const char *name)
+    {
+        std::fprintf(stderr,
+                     "%s: not understood\n"
+                     "--frames N         stop after so many frames; 0, the default, is when the window is closed\n"
+                     "--seed N           another wall\n"
+                     "--budget-ms F      for generating, in each frame: 4\n"
+                     "--threads N        for the model: 1\n"
+                     "--no-draw          frames without generating, to compare\n"
+                     "--screenshot FILE  writes the last frame\n"
+                     "--stats FILE       writes what the frames took, as JSON\n",
+                     name);
+        std::exit(2);
+    }
+};
+
+// How long the frames took.
+class FrameTimes {
+public:
+    std::size_t size() const { return all_.size(); }
+
+    // A frame: generating (0 when there was nothing to generate), and all of it but the wait for the next.
+    void add(double generating_ms, double all_ms)
+    {
+        generating_.push_back(generating_ms);
+        all_.push_back(all_ms);
+    }
+
+    // The last frames as columns, the newest at the right: generating, which should end at the yellow line (the
+    // budget), and on top of it the rest, which should end at the red one (a sixtieth of a second).
+    void draw(SDL_Renderer *screen, const SDL_Rect &place, double budget_ms) const
+    {
+        const auto height = [&](double ms) { return static_cast<int>(std::min(ms / GRAPH_MS, 1.0) * place.h); };
+        const auto fill = [&](int red, int green, int blue, int x, int width, int from, int to) {
+            const SDL_Rect bar = {place.x + x, place.y + place.h - to, width, to - from};
+            SDL_SetRenderDrawColor(screen, Uint8(red), Uint8(green), Uint8(blue), 255);
+            SDL_RenderFillRect(screen, &bar);
+        };
+        fill(18, 19, 23, 0, place.w, 0, place.h);
+        for (std::size_t back = 1; back <= size() && static_cast<int>(back) * 4 <= place.w; back++) {
+            const int x = place.w - static_cast<int>(back) * 4, generated = height(generating_[size() - back]);
+            fill(72, 187, 170, x, 3, 0, generated);
+            fill(98, 106, 130, x, 3, generated, height(all_[size() - back]));
+        }
+        fill(235, 196, 84, 0, place.w, height(budget_ms), height(budget_ms) + 2);
+        fill(224, 92, 92, 0, place.w, height(FRAME_MS), height(FRAME_MS) + 2);
+    }
+
+    // Fields of a JSON object: median, 99th percentile and worst, and how many frames took longer than they should.
+    void write(std::FILE *file, double budget_ms) const
+    {
+        std::vector<double> generating;
+        std::copy_if(generating_.begin(), generating_.end(), std::back_inserter(generating),
+                     [](double ms) { return ms > 0; });
+        std::fprintf(file, " \"frames\": %zu,\n", size());
+        write(file, "frame_ms", all_);
+        std::fprintf(file, " \"over_frame\": %td,\n", over(all_, FRAME_MS));
+        std::fprintf(file, " \"frames_generating\": %zu,\n", generating.size());
+        write(file, "generate_ms", generating);
+        std::fprintf(file, " \"budget_ms\": %.3f,\n", budget_ms);
+        std::fprintf(file, " \"over_budget\": %td,\n", over(generating, budget_ms));
+    }
+
+private:
+    static std::ptrdiff_t over(const std::vector<double> &times, double limit)
+    {
+        return std::count_if(times.begin(), times.end(), [&](double ms) { return ms > limit; });
+    }
+
+    static void write(std::FILE *file, const char *name, std::vector<double> times)
+    {
+        std::sort(times.begin(), times.end());
+        const auto at = [&](std::size_t percent) {
+            return times.empty() ? 0 : times[(times.size() - 1) * percent / 100];
+        };
+        std::fprintf(file, " \"%s\": {\"p50\": %.3f, \"p99\": %.3f, \"worst\": %.3f},\n", name, at(50), at(99),
+                     at(100));
+    }
+
+    std::vector<double> generating_, all_;
+};
+
+// A window of square cells, and the graph below them.
+class Wall {
+public:
+    static constexpr int COLUMNS = 16, ROWS = 9, SIDE = 96, GAP = 6, GRAPH = 100;
+    static constexpr int WIDTH = COLUMNS * (SIDE + GAP) + GAP, WALL = ROWS * (SIDE + GAP) + GAP, HEIGHT = WALL + GRAPH;
+
+    // `largest`: pixels a side of the largest picture that is put into a cell.
+    explicit Wall(std::uint32_t largest)
+    {
+        need_sdl(SDL_Init(SDL_INIT_VIDEO) == 0);
+        const int at = static_cast<int>(SDL_WINDOWPOS_CENTERED);
+        need_sdl((window_ = SDL_CreateWindow("libdetailflow", at, at, WIDTH, HEIGHT, 0)) != nullptr);
+        need_sdl((screen_ = SDL_CreateRenderer(window_, -1, SDL_RENDERER_TARGETTEXTURE)) != nullptr);
+        wall_ = SDL_CreateTexture(screen_, SDL_PIXELFORMAT_RGB888, SDL_TEXTUREACCESS_TARGET, WIDTH, WALL);
+        const int size = static_cast<int>(largest);
+        sprite_ = SDL_CreateTexture(screen_, SDL_PIXELFORMAT_RGBA32, SDL_TEXTUREACCESS_STREAMING, size, size);
+        need_sdl(wall_ != nullptr && sprite_ != nullptr);
+        need_sdl(SDL_SetTextureBlendMode(sprite_, SDL_BLENDMODE_BLEND) == 0);
+        SDL_SetRenderTarget(screen_, wall_);
+        SDL_SetRenderDrawColor(screen_, 24, 25, 30, 255);
+        SDL_RenderClear(screen_);
+        SDL_SetRenderDrawColor(screen_, 34, 35, 42, 255);
+        for (int index = 0; index < COLUMNS * ROWS; index++) {
+            const int x = index % COLUMNS, y = index / COLUMNS;
+            cells_.push_back({GAP + x * (SIDE + GAP), GAP + y * (SIDE + GAP), SIDE, SIDE});
+            SDL_RenderFillRect(screen_, &cells_.back());
+        }
+        SDL_SetRenderTarget(screen_, nullptr);
+        // From the middle.
+        const auto distance = [](const SDL_Rect &cell) {
+            const int x = 2 * cell.x + SIDE - WIDTH, y = 2 * cell.y + SIDE - WALL;
+            return x * x + y * y;
+        };
+        std::stable_sort(cells_.begin(), cells_.end(),
+                         [&](const SDL_Rect &a, const SDL_Rect &b) { return distance(a) < distance(b); });
+    }
+    Wall(const Wall &) = delete;
+    Wall &operator=(const Wall &) = delete;
+    ~Wall()
+    {
+        SDL_DestroyRenderer(screen_);
+        SDL_DestroyWindow(window_);
+        SDL_Quit();
+    }
+
+    std::size_t cells() const { return cells_.size(); }
+
+    // Puts a picture of `size` pixels a side into a cell, the first in the middle of the wall: `fill` writes RGBA into the
+    // texture's memory, whose rows are so many bytes apart.
+    template <class Fill>
+    void put(std::size_t cell, std::uint32_t size, Fill fill)
+    {
+        const SDL_Rect part = {0, 0, static_cast<int>(size), static_cast<int>(size)};
+        void *pixels = nullptr;
+        int pitch = 0;
+        need_sdl(SDL_LockTexture(sprite_, &part, &pixels, &pitch) == 0);
+        fill(pixels, static_cast<std::size_t>(pitch));
+        SDL_UnlockTexture(sprite_);
+        SDL_SetRenderTarget(screen_, wall_);
+        SDL_SetRenderDrawColor(screen_, 34, 35, 42, 255);
+        SDL_RenderFillRect(screen_, &cells_[cell]);
+        SDL_RenderCopy(screen_, sprite_, &part, &cells_[cell]);
+        SDL_SetRenderTarget(screen_, nullptr);
+    }
+
+    // Shows the frame that began then, and waits until the next should begin. False when the window was closed.
+    bool show(double begun, double generating_ms, double budget_ms)
+    {
+        bool open = true;
+        for (SDL_Event event; SDL_PollEvent(&event) != 0;) {
+            open = open && event.type != SDL_QUIT;
+        }
+        render(budget_ms);
+        SDL_RenderPresent(screen_);
+        const double now = now_ms();
+        times.add(generating_ms, now - begun);
+        // A game leaves the wait to its display (SDL_RENDERER_PRESENTVSYNC).
+        next_ = std::max(next_ + FRAME_MS, now);
+        SDL_Delay(static_cast<Uint32>(next_ - now));
+        return open;
+    }
+
+    // What the window shows, as RGB.
+    std::vector<std::uint8_t> screenshot(double budget_ms)
+    {
+        std::vector<std::uint8_t> pixels(WIDTH * HEIGHT * 3);
+        render(budget_ms);
+        need_sdl(SDL_RenderReadPixels(screen_, nullptr, SDL_PIXELFORMAT_RGB24, pixels.data(), WIDTH * 3) == 0);
+        return pixels;
+    }
+
+    FrameTimes times;
+
+private:
+    void render(double budget_ms)
+    {
+        const SDL_Rect upper = {0, 0, WIDTH, WALL}, lower = {0, WALL, WIDTH, GRAPH};
+        SDL_RenderCopy(screen_, wall_, nullptr, &upper);
+        times.draw(screen_, lower, budget_ms);
+    }
+
+    SDL_Window *window_ = nullptr;
+    SDL_Renderer *screen_ = nullptr;
+    SDL_Texture *wall_ = nullptr, *sprite_ = nullptr;
+    std::vector<SDL_Rect> cells_;
+    double next_ = now_ms();
+};
+
+#endif
