@@ -365,7 +365,8 @@ typedef struct detailflow_cost {
     /// Multiplications (each with its addition) of all steps and of decoding the last level; 0 when the bundle does not
     /// say how large its networks are.
     uint64_t multiply_adds;
-    /// Bytes of keys and values when they are most.
+    /// Bytes of keys and values of the step with the most rows. For the moment where rows change (pictures that share a
+    /// prefix part, guidance ends) those of before are there as well; form `plain` holds those of two steps at once.
     uint64_t key_bytes;
     /// Bytes of the pictures of the last level, one for each channel of each pixel.
     uint64_t output_bytes;
@@ -822,9 +823,10 @@ detailflow_status detailflow_request_set_level(struct detailflow_request *reques
 detailflow_status detailflow_generate(const struct detailflow_request *request,
                                       struct detailflow_generation **generation);
 
-/// Begins a request: reserves all memory that its steps will need, draws nothing yet. The request may be changed or
-/// freed afterwards. Takes some time for that memory, which no prediction counts. Free with
-/// detailflow_generation_free.
+/// Begins a request: reserves the memory that its steps will need, draws nothing yet. More is asked for later where rows
+/// change: by pictures that share a prefix, when they part; when guidance ends before the pictures do, for the moment of
+/// the change; by form `plain`, step by step. The request may be changed or freed afterwards. Takes some time for that
+/// memory, which no prediction counts. Free with detailflow_generation_free.
 ///
 /// Errors: OUT_OF_MEMORY when the batch is too large for the machine; WRONG_STATE when the model cannot draw (see
 /// detailflow_model_can_draw).

@@ -163,7 +163,9 @@ impl<'a> BestOf<'a> {
             for (&survivor, &score) in self.survivors.iter().zip(&scores) {
                 self.scores[survivor] = Some(score);
             }
-            self.survivors = order.iter().map(|&at| self.survivors[at]).collect();
+            let mut survivors = reserve("the candidates", order.len())?;
+            survivors.extend(order.iter().map(|&at| self.survivors[at]));
+            self.survivors = survivors;
             self.rounds.pop();
         }
         Ok(())

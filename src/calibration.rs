@@ -172,11 +172,10 @@ fn entry(shape: Shape, time: Duration) -> Entry {
 }
 
 fn path(model: &Model) -> Option<PathBuf> {
-    let name: String = Sha256::digest(key(model))[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(dirs::cache_dir()?.join("detailflow").join(format!("calibration-{name}.json")))
+    Some(dirs::cache_dir()?.join("detailflow").join(format!("calibration-{}.json", short(Sha256::digest(key(model))))))
 }
 
-/// What a calibration holds for: another bundle, variant, device, number of threads or cores, library or runtime has
+/// What a calibration holds for: another bundle, variant, device, number of threads, processor, library or runtime has
 /// its own.
 fn key(model: &Model) -> String {
     let bundle = model.bundle();
@@ -184,17 +183,30 @@ fn key(model: &Model) -> String {
     for file in bundle.files() {
         files.update(&file.sha256);
     }
-    let files: String = files.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let files = short(files.finalize());
     let variant = model.variant();
     let cores = std::thread::available_parallelism().map_or(0, |cores| cores.get());
     let runtime = crate::runtime::library().map_or("", |library| library.version.as_str());
     format!(
-        "detailflow {} onnxruntime {runtime} bundle {files} {} {} {} threads {} {} {cores} cores",
+        "detailflow {} onnxruntime {runtime} bundle {files} {} {} {} threads {} {} {cores} cores {}",
         crate::VERSION,
         variant.precision,
         variant.form,
         model.device(),
         model.threads(),
         std::env::consts::ARCH,
+        processor(),
     )
+}
+
+/// The first 8 bytes of a hash, in hexadecimals.
+fn short(hash: impl AsRef<[u8]>) -> String {
+    hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the system calls the processor; "" where it does not say. Machines may share a cache directory.
+fn processor() -> String {
+    let read = if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/cpuinfo").ok() } else { None };
+    let name = read.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("model name")));
+    name.map_or(String::new(), |name| name.trim_start_matches([' ', '\t', ':']).to_owned())
 }

@@ -43,7 +43,8 @@ pub struct Cost {
     /// Multiplications (each with its addition) of all steps and of decoding the last level. None when the bundle does
     /// not say how large its networks are.
     pub multiply_adds: Option<u64>,
-    /// Bytes of keys and values at the end, which is when they are most.
+    /// Bytes of keys and values of the step with the most rows. For the moment where rows change (pictures that share a
+    /// prefix part, guidance ends) those of before are there as well; form `plain` holds those of two steps at once.
     pub key_bytes: u64,
     /// Bytes of the pictures of the last level, one for each channel of each pixel.
     pub output_bytes: u64,

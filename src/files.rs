@@ -39,7 +39,8 @@ impl NewFile {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let part = place.with_file_name(format!(".{}.{number}.part", std::process::id()));
-        let file = File::create(&part).map_err(fail)?;
+        // Whatever stands there is not ours to overwrite, and no link is followed.
+        let file = File::create_new(&part).map_err(fail)?;
         Ok(Self { path: path.to_owned(), file, part: Some((part, place)) })
     }
 

@@ -117,8 +117,9 @@ impl std::fmt::Debug for Generation {
 }
 
 impl Generation {
-    /// Begins: reserves the memory that the steps will need (form `plain` asks for it step by step, and pictures that
-    /// share a prefix when they part), draws nothing yet.
+    /// Begins: reserves the memory that the steps will need, draws nothing yet. More is asked for later where rows change:
+    /// by pictures that share a prefix, when they part; when guidance ends before the pictures do, for the moment of the
+    /// change; by form `plain`, step by step.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when the batch is too large for this machine; nothing is kept then, and a smaller

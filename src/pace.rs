@@ -22,8 +22,8 @@ impl Shape {
     /// How many rows go through the network, for want of a better measure of how shapes compare.
     fn weight(self) -> f64 {
         match self {
-            Self::Step { rows, query } => (rows * query) as f64,
-            Self::Decode { pictures, tokens, patches } => (pictures * (tokens + patches)) as f64,
+            Self::Step { rows, query } => rows as f64 * query as f64,
+            Self::Decode { pictures, tokens, patches } => pictures as f64 * (tokens as f64 + patches as f64),
         }
     }
 
@@ -76,16 +76,17 @@ impl Pace {
     /// others of its kind let expect, rather too much than too little. None when nothing of its kind ever ran. `load`
     /// reads what was stored, at the first need.
     pub fn predict(&self, shape: Shape, load: impl FnOnce() -> Table) -> Option<Duration> {
-        let seen = self.seen();
-        if let Some(runs) = seen.get(&shape).filter(|runs| runs.last.len() >= ENOUGH) {
-            return Some(runs.median);
+        let enough = |runs: &&Runs| runs.last.len() >= ENOUGH;
+        if let Some(median) = self.seen().get(&shape).filter(enough).map(|runs| runs.median) {
+            return Some(median);
         }
+        // It may read a file: who notes a run does not wait for that.
         let stored = self.stored.get_or_init(load);
         if let Some(&time) = stored.get(&shape) {
             return Some(time);
         }
         let mut known = stored.clone();
-        known.extend(seen.iter().map(|(&shape, runs)| (shape, runs.median)));
+        known.extend(self.seen().iter().map(|(&shape, runs)| (shape, runs.median)));
         estimate(&known, shape)
     }
 
@@ -126,7 +127,10 @@ fn estimate(known: &Table, shape: Shape) -> Option<Duration> {
         return Some(Duration::from_secs_f64(from.as_secs_f64() * (1.0 - part) + to.as_secs_f64() * part));
     }
     // What is larger takes longer, at most in proportion; what is smaller never takes longer.
-    let nearest = |(other, time): (&Shape, &Duration)| time.mul_f64((weight / other.weight()).max(1.0));
+    let nearest = |(other, time): (&Shape, &Duration)| {
+        let longer = time.as_secs_f64() * (weight / other.weight()).max(1.0);
+        Duration::try_from_secs_f64(longer).unwrap_or(Duration::MAX)
+    };
     let of = |table: &mut dyn Iterator<Item = (&Shape, &Duration)>| {
         table.min_by(|a, b| distance(a.0, weight).total_cmp(&distance(b.0, weight))).map(nearest)
     };
@@ -185,5 +189,6 @@ mod tests {
         assert_eq!(of(step(2, 16)), Some(12 * MS), "of another query length, by what goes through");
         let decode = Shape::Decode { pictures: 1, tokens: 8, patches: 4 };
         assert_eq!(of(decode), None, "a step tells nothing of a decode");
+        assert!(of(step(usize::MAX, usize::MAX)).is_some(), "as long as a duration can be");
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory::{filled, reserve};
 use crate::request::ImageRequest;
 
@@ -46,8 +46,13 @@ impl Rows {
     pub fn distinct(images: &[ImageRequest], prefixes: &[Arc<[u32]>], guided: bool) -> Result<Self> {
         let halves: &[bool] = if guided { &[false, true] } else { &[false] };
         let mut rows = Self::room(images.len(), guided)?;
+        let mut seen: HashMap<(Option<u32>, &[u32]), usize> = HashMap::new();
+        seen.try_reserve(images.len()).map_err(|_| Error::OutOfMemory {
+            what: "a batch".to_owned(),
+            bytes: (images.len() as u64).saturating_mul(size_of::<((Option<u32>, &[u32]), usize)>() as u64),
+        })?;
         for &unconditional in halves {
-            let mut seen: HashMap<(Option<u32>, &[u32]), usize> = HashMap::new();
+            seen.clear();
             for (image, (request, prefix)) in images.iter().zip(prefixes).enumerate() {
                 let class = (!unconditional).then_some(request.class);
                 let row = *seen.entry((class, prefix)).or_insert_with(|| {
@@ -96,7 +101,7 @@ impl Rows {
         let mut rows = Self::room(self.cond.len(), false)?;
         rows.fed.extend_from_slice(&self.fed[..count]);
         rows.cond.extend_from_slice(&self.cond);
-        rows.shared = self.shared;
+        rows.shared = rows.fed.len() < rows.cond.len();
         Ok((rows, numbers(0..count)?))
     }
 

@@ -77,7 +77,7 @@ impl Model {
         ids.extend(sequences.iter().copied().flatten().map(|&token| i64::from(token)));
         let values = channels * prefix.size as usize * prefix.size as usize;
         let begun = Instant::now();
-        self.decoder().decode(&ids, [sequences.len(), prefix.tokens], prefix.size, |pixels| {
+        let (taken, waited) = self.decoder().decode(&ids, [sequences.len(), prefix.tokens], prefix.size, |pixels| {
             if pixels.len() != sequences.len() * values {
                 return Err(self.wrong_output(&self.variant().decoder, "a picture of another size"));
             }
@@ -85,8 +85,9 @@ impl Model {
                 images.push(Image::new(prefix.size, channels, picture)?);
             }
             Ok(())
-        })??;
-        self.note_decode(sequences.len(), prefix.tokens, begun.elapsed());
+        })?;
+        taken?;
+        self.note_decode(sequences.len(), prefix.tokens, begun.elapsed().saturating_sub(waited));
         Ok(())
     }
 

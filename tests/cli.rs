@@ -339,11 +339,21 @@ fn each_level_is_a_file_when_asked_for() {
         detailflow::Bundle::open(common::small()).unwrap().ladder().levels().iter().map(|l| l.size).collect();
     assert_eq!(said.lines().count(), 2 * levels.len());
     ok(folder.path(), &["generate", "0", "--seed", "3", "--level", "16", "-o", "coarse.png"]);
-    for size in levels {
+    for &size in &levels {
         assert_eq!(picture_size(&folder.path().join(format!("4-{size}.png"))), (size, size));
     }
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(bytes("3-16.png"), bytes("coarse.png"));
+    // None is passed over, however many a slice or a choice goes through at once.
+    let (slice, best) = (["--slice", "100000"], ["--best", "1", "--at", "24"]);
+    for (name, more) in [("s", &slice[..]), ("b", &best), ("f", &["--share", "16"])] {
+        let output = format!("{name}{{seed}}-{{level}}.png");
+        let arguments = [&["generate", "0", "--count", "2", "--seed", "3", "-o", &output], more].concat();
+        let said = ok(folder.path(), &arguments);
+        let pictures = if name == "b" { 1 } else { 2 };
+        assert_eq!(said.matches(".png").count(), pictures * levels.len(), "{said}");
+    }
+    assert_eq!(bytes("s3-16.png"), bytes("coarse.png"));
     ok(folder.path(), &["generate", "0", "--tokens-out", "t.json", "-o", "t.png"]);
     let output = dflow(folder.path(), &["decode", "t.json", "-o", "{level}.png"]);
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
@@ -415,6 +425,7 @@ fn the_best_of_many_is_said_and_named_by_its_seed() {
     let said = ok(folder.path(), &[&arguments[..], &["-o", "two.png"]].concat());
     assert!(said.lines().any(|line| line.contains(" 5: score") && line.ends_with("kept")), "{said}");
     fails(2, &["--at"], &["generate", "0", "--best", "1"]);
+    fails(2, &["beyond"], &["generate", "0", "--count", "4", "--best", "1", "--at", "24", "--level", "16"]);
     fails(2, &["--best 4 of 4"], &["generate", "0", "--count", "4", "--best", "4", "--at", "16"]);
     fails(2, &["--like"], &["generate", "0", "--count", "4", "--best", "1", "--at", "16", "--by", "likeness"]);
 }
@@ -461,6 +472,16 @@ fn times_are_known_after_a_calibration_and_only_for_what_was_measured() {
     assert!(unknown["predicted_ms"].is_null() && !cache.exists(), "asking writes nothing");
     let steps: u64 = unknown["steps"].as_array().unwrap().iter().map(|step| step["count"].as_u64().unwrap()).sum();
     assert_eq!(unknown["levels"].as_array().unwrap().last().unwrap()["steps"], steps);
+
+    // Many are drawn in batches of 16, which is what they cost.
+    let (one, many) = (cost(&["--count", "16"]), cost(&["--count", "40"]));
+    let rest = cost(&["--count", "8"]);
+    for name in ["multiply_adds", "output_bytes"] {
+        let of = |cost: &Value| cost[name].as_u64().unwrap();
+        assert_eq!(of(&many), 2 * of(&one) + of(&rest), "{name}");
+    }
+    assert_eq!(many["key_bytes"], one["key_bytes"]);
+    assert_eq!(many["levels"][0]["steps"].as_u64(), one["levels"][0]["steps"].as_u64().map(|steps| 3 * steps));
 
     run(&["calibrate", "--batch", "1,2"]);
     let files: Vec<_> =
@@ -514,6 +535,43 @@ fn control_c_keeps_what_is_there() {
     assert_eq!(written, lines.len(), "every file is named, and each is whole");
     for line in lines {
         assert!(picture_size(&folder.path().join(line)).0 > 0);
+    }
+}
+
+/// So do forks and candidates: what is done is written, and the tokens of just that.
+#[test]
+#[cfg(unix)]
+fn control_c_keeps_what_forks_and_candidates_are_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = ["generate", "0", "--count", "1000000", "--share", "16", "-o", "{seed}.png"];
+    // Candidates of one class after those of another: far more than can be drawn before the signal comes.
+    let best = ["generate", "all", "--count", "100", "--best", "1", "--at", "8", "-o", "{class}-{seed}.png"];
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundles/sprites");
+    for (name, bundle, arguments) in [("share", common::small(), &many[..]), ("best", shipped, &best)] {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dflow"))
+            .args(arguments)
+            .args(["--tokens-out", "t.dftpack", "--threads", "1"])
+            .env("DETAILFLOW_BUNDLE", &bundle)
+            .current_dir(&folder)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let written = || std::fs::read_dir(&folder).unwrap().count();
+        while written() == 0 && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(130), "{said}{errors}");
+        assert!(errors.contains("pictures are done"), "{errors}");
+        for line in said.lines().filter(|line| line.ends_with(".png")) {
+            assert!(picture_size(&folder.join(line)).0 > 0);
+        }
+        assert_eq!(said.lines().count(), written(), "{said}");
     }
 }
 

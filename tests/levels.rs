@@ -391,6 +391,12 @@ fn rounds_that_make_no_sense_are_refused() {
     assert!(refused(&[round(levels[0].size, 4)]).contains("keeps 4 of 4"));
     assert!(refused(&[round(3, 1)]).contains("no 3 px level"));
     assert!(refused(&[round(levels[1].size, 2), round(levels[0].size, 1)]).contains("not above the one before"));
+    // Where nothing is drawn before the round all candidates would be one picture.
+    let mut begun = request(&model, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
+    begun.set_prefix(&vec![1; levels[0].tokens]).unwrap();
+    let error = BestOf::new(&begun, &[round(levels[0].size, 1)], Scorer::LogProbability).unwrap_err().to_string();
+    assert!(error.contains("is given already"), "{error}");
+    BestOf::new(&begun, &[round(levels[1].size, 1)], Scorer::LogProbability).unwrap().finish().unwrap();
     let mut nan = |_: &detailflow::Candidate<'_>| f32::NAN;
     let mut best = BestOf::new(&wanted, &[round(levels[0].size, 1)], Scorer::Custom(&mut nan)).unwrap();
     assert!(best.finish().unwrap_err().to_string().contains("candidate 0 is not a number"));

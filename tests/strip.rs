@@ -178,6 +178,26 @@ fn one_precision_can_be_kept() {
     );
 }
 
+/// A game that ships tokens has files whose class its bundle has no name for.
+#[test]
+fn token_files_with_a_class_are_decoded_without_class_names() {
+    let bundle = Bundle::open(common::small()).unwrap();
+    let dft = detailflow::tokens::Dft::new(&bundle, Some(1), Some(7), vec![1; bundle.tokens()]).unwrap();
+    let folder = without(&["ar", "encoder"]);
+    common::edit_manifest(folder.path(), |m| {
+        for key in ["ar", "ids", "sampling", "classes", "encoder"] {
+            drop(m.as_object_mut().unwrap().remove(key));
+        }
+    });
+    let alone = Bundle::open(folder.path()).unwrap();
+    assert!(alone.classes().is_empty());
+    dft.check_bundle(&alone).unwrap();
+    // One that knows its classes has no other.
+    let far = detailflow::tokens::Dft { class: Some(1000), ..dft };
+    far.check_bundle(&alone).unwrap();
+    assert!(far.check_bundle(&bundle).unwrap_err().to_string().contains("1000"));
+}
+
 #[test]
 fn what_no_graph_belongs_to_is_kept() {
     use sha2::Digest;

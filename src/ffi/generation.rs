@@ -88,9 +88,10 @@ pub unsafe extern "C" fn detailflow_generate(
     unsafe { begin(request, generation, |generation| generation.finish().map(drop)) }
 }
 
-/// Begins a request: reserves all memory that its steps will need, draws nothing yet. The request may be changed or
-/// freed afterwards. Takes some time for that memory, which no prediction counts. Free with
-/// detailflow_generation_free.
+/// Begins a request: reserves the memory that its steps will need, draws nothing yet. More is asked for later where rows
+/// change: by pictures that share a prefix, when they part; when guidance ends before the pictures do, for the moment of
+/// the change; by form `plain`, step by step. The request may be changed or freed afterwards. Takes some time for that
+/// memory, which no prediction counts. Free with detailflow_generation_free.
 ///
 /// Errors: OUT_OF_MEMORY when the batch is too large for the machine; WRONG_STATE when the model cannot draw (see
 /// detailflow_model_can_draw).

@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 
 /// A setting that may change from token to token: guidance, temperature, top-k, top-p.
 ///
-/// A point `(token, value)` holds at the token of that index (0 is the first that is drawn); so a point at 8 is the
-/// first token after a level of 8 tokens. Between two points the value runs in a straight line, before the first and
-/// after the last it stays.
+/// A point `(token, value)` holds at the token of that index (0 is the picture's first, also where a prefix is
+/// given); so a point at 8 is the first token after a level of 8 tokens. Between two points the value runs in a straight
+/// line, before the first and after the last it stays.
 ///
 /// As text: `1.5`, or points `VALUE@TOKEN` with commas between, `1.0@8,3.0@64`.
 #[derive(Debug, Clone, PartialEq)]

@@ -158,7 +158,6 @@ impl Cache {
     pub fn bytes(&self) -> (u64, u64) {
         let grown = |positions| KeyShape { positions, ..self.shape };
         match &self.kept {
-            Kept::Referred(Origin { positions: 0, .. }) => (0, 0),
             Kept::Referred(origin) => {
                 let shape = if self.in_place { self.shape } else { grown(origin.positions) };
                 (0, shape.bytes(origin.rows))
@@ -207,7 +206,9 @@ impl Cache {
         if !self.queries.contains(&query) {
             self.queries.push(query);
             if let Kept::InPlace { buffers, calls } = &mut self.kept {
+                let waiting = Instant::now();
                 let session = graph.lock();
+                self.waited += waiting.elapsed();
                 let mut tensors = lock(buffers);
                 let allocator = Allocator::default();
                 let call = prepare(&session, &allocator, &self.names, &mut tensors, [self.rows, query, self.codes]);
@@ -254,7 +255,9 @@ impl Cache {
                 Some(buffers) => buffers,
                 None => Arc::new(Held::new(Mutex::new(make(shape.positions)?))),
             };
+            let waiting = Instant::now();
             let session = graph.lock();
+            self.waited += waiting.elapsed();
             if let Store::InPlace(source) = &origin.store
                 && !Arc::ptr_eq(source, &buffers)
                 && positions > 0
@@ -303,11 +306,12 @@ impl Cache {
         );
         let _inside = exit::enter()?;
         let _running = Running::new(interrupt.options());
+        self.waited = Duration::ZERO;
         self.prepared(graph, step.query)?;
         let fail = |error| exit::reason(failed(graph.name(), error));
         let waiting = Instant::now();
         let mut session = graph.lock();
-        self.waited = waiting.elapsed();
+        self.waited += waiting.elapsed();
         match &mut self.kept {
             Kept::InPlace { calls, .. } => {
                 let call = calls.iter_mut().find(|call| call.query == step.query).expect(PREPARED);

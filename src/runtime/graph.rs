@@ -142,15 +142,24 @@ impl Graph {
 
     /// Runs a decoder: ids `[batch, tokens]` at `size` pixels; `take` gets the pixels `[batch, channels, size,
     /// size]`.
-    pub fn decode<R>(&self, ids: &[i64], shape: [usize; 2], size: u32, take: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    /// Also tells how long it waited for others who use the graph.
+    pub fn decode<R>(
+        &self,
+        ids: &[i64],
+        shape: [usize; 2],
+        size: u32,
+        take: impl FnOnce(&[f32]) -> R,
+    ) -> Result<(R, Duration)> {
         let _inside = exit::enter()?;
         let fail = |error| exit::reason(failed(&self.name, error));
         let ids = TensorRef::from_array_view((shape, ids)).map_err(fail)?;
         let size = Tensor::from_array(([1], vec![i64::from(size)])).map_err(fail)?;
+        let waiting = Instant::now();
         let mut session = self.lock();
+        let waited = waiting.elapsed();
         let outputs = self.timed(|| session.run(ort::inputs!["ids" => ids, "size" => size])).map_err(fail)?;
         let (_, pixels) = outputs["pixels"].try_extract_tensor::<f32>().map_err(fail)?;
-        Ok(take(pixels))
+        Ok((take(pixels), waited))
     }
 
     /// Runs an encoder: pixels `[batch, channels, side, side]`; `take` gets the ids `[batch, tokens]`.

@@ -160,7 +160,8 @@ impl Dft {
                 bundle.name()
             )));
         }
-        if let Some(class) = self.class {
+        // A bundle that can only decode may know no classes; then the number says as much as it did.
+        if let Some(class) = self.class.filter(|_| bundle.can_draw() || !bundle.classes().is_empty()) {
             bundle.check_class(class)?;
         }
         match self.tokens.iter().position(|&token| token as usize >= bundle.codes()) {

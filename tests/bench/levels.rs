@@ -4,7 +4,7 @@
 //!
 //! The sprites are drawn with the default bundle. `--hz 0` draws slice after slice; otherwise the rest of each frame is
 //! slept through, as a game would spend it otherwise. `--large` names a second bundle for the tables of levels, such as
-//! the random detailflow-16 that `make bench` exports.
+//! the random detailflow-16 that `make bench` exports. `--sprites 0` leaves the slices out.
 
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,9 @@ fn main() -> Result<()> {
             forks(&model)?;
         }
     }
+    if arguments.sprites == 0 {
+        return Ok(());
+    }
     println!("\n== slices of a frame: {} sprites, advance(2 ms)", arguments.sprites);
     slices(&shipped, &arguments)
 }
@@ -63,7 +66,8 @@ fn draw_level(request: &Request) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// The time of each level, and what was predicted from a calibration made just before.
+/// The time of each level, and what a calibration just before had predicted: both in each round, so that a machine whose
+/// pace changes changes both.
 fn levels(model: &Model, repeat: usize) -> Result<()> {
     // What the user has calibrated stays as it is.
     let cache = std::env::temp_dir().join(format!("detailflow-bench-{}", std::process::id()));
@@ -72,36 +76,50 @@ fn levels(model: &Model, repeat: usize) -> Result<()> {
     unsafe {
         std::env::set_var("XDG_CACHE_HOME", &cache);
     }
-    model.calibrate(&[1, 4], |_, _| {})?;
+    let ladder: Vec<_> = model.bundle().ladder().levels().to_vec();
+    let batches = [1, 4];
+    // For each batch and level: what was predicted and what it took, round by round.
+    let mut rounds = vec![vec![Vec::new(); ladder.len()]; batches.len()];
+    let mut steps = vec![0; ladder.len()];
+    for round in 0..=repeat {
+        model.calibrate(&batches, |_, _| {})?;
+        for (count, rounds) in batches.iter().zip(&mut rounds) {
+            let mut wanted = request(model, *count)?;
+            // The predictions first: what is drawn below would teach them.
+            let cost = wanted.cost()?;
+            for (at, level) in cost.levels.iter().enumerate() {
+                steps[at] = level.steps;
+                wanted.set_level(level.level.size)?;
+                let took = draw_level(&wanted)?;
+                // The first of all warms up.
+                if round > 0 {
+                    rounds[at].push((level.time.unwrap_or_default(), took));
+                }
+            }
+        }
+    }
     let _ = std::fs::remove_dir_all(&cache);
-    for count in [1, 4] {
+    for (count, rounds) in batches.iter().zip(rounds) {
         println!("\nlevels, batch {count}, guidance 1.5 (median of {repeat}; the pictures of that level alone)");
         println!(
             "{:>8} {:>7} {:>6} {:>10} {:>7} {:>12} {:>7}",
             "level", "tokens", "steps", "ms", "share", "predicted", "off"
         );
-        let mut wanted = request(model, count)?;
-        // The prediction first: what is drawn below would teach it.
-        let predicted = wanted.cost()?;
-        let mut rows = Vec::new();
-        for level in &predicted.levels {
-            wanted.set_level(level.level.size)?;
-            draw_level(&wanted)?;
-            let times: Result<Vec<Duration>> = (0..repeat).map(|_| draw_level(&wanted)).collect();
-            rows.push((level, middle(times?)));
-        }
-        let whole = rows.last().map_or(Duration::MAX, |row| row.1);
-        for (level, time) in rows {
-            let expected = level.time.unwrap_or_default();
+        let took = |at: usize| middle(rounds[at].iter().map(|round| round.1).collect());
+        let whole = took(ladder.len() - 1);
+        for (at, level) in ladder.iter().enumerate() {
+            let predicted = middle(rounds[at].iter().map(|round| round.0).collect());
+            let mut off: Vec<f64> = rounds[at].iter().map(|(told, took)| ms(*told) / ms(*took) - 1.0).collect();
+            off.sort_by(f64::total_cmp);
             println!(
                 "{:>5} px {:>7} {:>6} {:>10.2} {:>6.1}% {:>12.2} {:>+6.1}%",
-                level.level.size,
-                level.level.tokens,
-                level.steps,
-                ms(time),
-                100.0 * time.as_secs_f64() / whole.as_secs_f64(),
-                ms(expected),
-                100.0 * (expected.as_secs_f64() / time.as_secs_f64() - 1.0)
+                level.size,
+                level.tokens,
+                steps[at],
+                ms(took(at)),
+                100.0 * took(at).as_secs_f64() / whole.as_secs_f64(),
+                ms(predicted),
+                100.0 * off[off.len() / 2]
             );
         }
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use detailflow::Request;
+use detailflow::{Cost, Error, Request};
 use serde_json::json;
 
-use crate::draw::progress_bar;
+use crate::draw::{BATCH, progress_bar};
 use crate::settings::SettingsArgs;
 use crate::{Failure, ModelArgs, say};
 
@@ -24,9 +24,8 @@ pub struct CostArgs {
 pub fn cost(args: &CostArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
     let mut request = Request::new(&model);
-    request.set_count(args.settings.count)?;
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
-    let cost = request.cost()?;
+    let cost = cost_of(&mut request, args.settings.count)?;
     let ms = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1e3);
     if args.json {
         let steps = cost
@@ -64,6 +63,38 @@ pub fn cost(args: &CostArgs) -> Result<(), Failure> {
         say!("times            unknown: `dflow calibrate` measures them once");
     }
     Ok(())
+}
+
+/// What so many pictures cost, drawn batch by batch as `generate` does.
+fn cost_of(request: &mut Request, count: u32) -> Result<Cost, Error> {
+    let (full, rest) = (count / BATCH as u32, count % BATCH as u32);
+    let mut whole: Option<Cost> = None;
+    for (times, size) in [(full, BATCH as u32), (u32::from(rest > 0), rest)].into_iter().filter(|batch| batch.0 > 0) {
+        let mut batch = request.set_count(size)?.cost()?;
+        batch.steps.iter_mut().for_each(|step| step.count *= times as usize);
+        batch.multiply_adds = batch.multiply_adds.map(|work| work.saturating_mul(times.into()));
+        batch.output_bytes = batch.output_bytes.saturating_mul(times.into());
+        for level in &mut batch.levels {
+            level.steps *= times as usize;
+            level.time = level.time.map(|time| time.saturating_mul(times));
+        }
+        whole = Some(match whole {
+            None => batch,
+            Some(mut whole) => {
+                whole.steps.append(&mut batch.steps);
+                whole.multiply_adds = whole.multiply_adds.zip(batch.multiply_adds).map(|(a, b)| a.saturating_add(b));
+                whole.key_bytes = whole.key_bytes.max(batch.key_bytes);
+                whole.output_bytes = whole.output_bytes.saturating_add(batch.output_bytes);
+                for (all, level) in whole.levels.iter_mut().zip(batch.levels) {
+                    all.steps += level.steps;
+                    all.time = all.time.zip(level.time).map(|(a, b)| a.saturating_add(b));
+                }
+                whole
+            }
+        });
+    }
+    // A count of 0 is refused where it is set.
+    whole.map_or_else(|| request.set_count(0)?.cost(), Ok)
 }
 
 #[derive(Args)]

@@ -14,7 +14,7 @@ use crate::{Failure, interrupt, say};
 
 /// Pictures drawn together: enough to use the cores, few enough that memory stays bounded however many are asked
 /// for.
-const BATCH: usize = 16;
+pub const BATCH: usize = 16;
 
 #[derive(Args)]
 pub struct OutputArgs {
@@ -153,7 +153,8 @@ impl<'a> Drawing<'a> {
     /// it came.
     fn finish(&mut self, mut generation: Generation) -> Result<(), Failure> {
         interrupt::ends(generation.cancel_handle());
-        let mut reached = None;
+        let model = self.model.clone();
+        let mut written = 0;
         loop {
             let progress = match self.go_on(&mut generation) {
                 Ok(progress) => progress,
@@ -161,12 +162,15 @@ impl<'a> Drawing<'a> {
                 Err(error) => return Err(error.into()),
             };
             self.bar.inc(1);
-            if let Some(level) = progress.level.filter(|level| self.output.by_level() && reached != Some(level.size)) {
-                reached = Some(level.size);
+            // All that are new: a slice, or what was there before, may have passed several.
+            let reached = progress.level.filter(|_| self.output.by_level()).map_or(0, |level| level.tokens);
+            let levels = model.bundle().ladder().levels().iter();
+            for level in levels.filter(|level| written < level.tokens && level.tokens <= reached) {
                 for (at, image) in decoded(&generation, level.tokens)?.into_iter().enumerate() {
                     self.output.add_level(self.whole + at, level.size, image)?;
                 }
             }
+            written = written.max(reached);
             if progress.steps_left == 0 {
                 break;
             }

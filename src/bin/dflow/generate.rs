@@ -56,13 +56,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         return best(args, &mut request, &classes, Round { level, keep });
     }
     if let Some(size) = args.share {
-        let target = request.target();
-        // A level that is not there is said before the work.
-        let kept = request.clone().set_level(size).map_err(Failure::Usage)?.target();
-        if kept > target {
-            let text = format!("the {size} px level lies beyond the level asked for");
-            return Err(Failure::Usage(Error::Invalid(text)));
-        }
+        check_level(&request, size)?;
     }
     let mut drawing = Drawing::plan(&args.output, &mut request, &wanted)?;
     match args.share {
@@ -76,13 +70,22 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     drawing.end()
 }
 
+/// A level that is not there, or not on the way, is said before the work.
+fn check_level(request: &Request, size: u32) -> Result<(), Failure> {
+    if request.clone().set_level(size).map_err(Failure::Usage)?.target() > request.target() {
+        let text = format!("the {size} px level lies beyond the level asked for");
+        return Err(Failure::Usage(Error::Invalid(text)));
+    }
+    Ok(())
+}
+
 fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Round) -> Result<(), Failure> {
     let count = args.settings.count as usize;
     if round.keep == 0 || round.keep >= count {
         let text = format!("--best {} of {count} candidates; --count says how many there are", round.keep);
         return Err(Failure::Usage(Error::Invalid(text)));
     }
-    request.clone().set_level(round.level).map_err(Failure::Usage)?;
+    check_level(request, round.level)?;
     // It lives as long as the command.
     let like: Option<&'static Picture> = match &args.like {
         Some(path) => Some(Box::leak(Box::new(Picture::open(path)?))),

@@ -11,10 +11,12 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 /// From here on Control-C cancels `cancel`, and at once when it was pressed before.
 pub fn ends(cancel: Cancel) {
     listen();
+    // Locked while it looks: one that is pressed from now on waits for this handle.
+    let mut current = current();
     if ASKED.load(Ordering::SeqCst) {
         cancel.cancel();
     }
-    *current() = Some(cancel);
+    *current = Some(cancel);
 }
 
 /// From here on tells whether Control-C was pressed, for work that looks at it by itself.

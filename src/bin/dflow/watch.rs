@@ -43,12 +43,10 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let asked = interrupt::asked();
     worker.submit(&request, SubmitOptions { decode: true, ..Default::default() })?;
     loop {
-        let Some(event) = worker.wait(Duration::from_millis(50)) else {
-            if asked() {
-                worker.cancel_all();
-            }
-            continue;
-        };
+        if asked() {
+            worker.cancel_all();
+        }
+        let Some(event) = worker.wait(Duration::from_millis(50)) else { continue };
         match event.kind() {
             EventKind::Failed(error) => {
                 eprintln!("dflow: {error}");
