@@ -553,7 +553,11 @@ detailflow_status detailflow_model_options_new(struct detailflow_model_options *
 detailflow_status detailflow_model_options_set_device(struct detailflow_model_options *options, const char *device);
 
 /// Threads within an operator, 0 to 1024; 0 (the default) is one for each core.
-detailflow_status detailflow_model_options_set_threads(struct detailflow_model_options *options, uint32_t threads);
+///
+/// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame may
+/// wake some milliseconds late. For a large model, or without frames, more are faster.
+detailflow_status detailflow_model_options_set_threads(struct detailflow_model_options *options,
+                                                       uint32_t threads);
 
 /// The precision: "fp32", "int8" … NULL (the default) is the first that the bundle lists. Whether the bundle has it
 /// is seen when it is opened.

@@ -18,6 +18,9 @@ pub struct ModelOptions {
     /// Where graphs run.
     pub device: Device,
     /// Threads within an operator: 0 (one for each core) to 1024.
+    ///
+    /// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame
+    /// may wake some milliseconds late. For a large model, or without frames, more are faster.
     pub threads: usize,
     /// `fp32`, `int8` …; none takes the first that the bundle lists for the device.
     pub precision: Option<String>,

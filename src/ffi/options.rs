@@ -91,6 +91,9 @@ pub unsafe extern "C" fn detailflow_model_options_set_device(
 }
 
 /// Threads within an operator, 0 to 1024; 0 (the default) is one for each core.
+///
+/// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame may
+/// wake some milliseconds late. For a large model, or without frames, more are faster.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_options_set_threads(
     options: *mut detailflow_model_options,
