@@ -160,8 +160,8 @@ impl Dft {
                 bundle.name()
             )));
         }
-        // A bundle that can only decode may know no classes; then the number says as much as it did.
-        if let Some(class) = self.class.filter(|_| bundle.can_draw() || !bundle.classes().is_empty()) {
+        // A bundle that only decodes may name no classes; then any number will do.
+        if let Some(class) = self.class.filter(|_| !bundle.classes().is_empty()) {
             bundle.check_class(class)?;
         }
         match self.tokens.iter().position(|&token| token as usize >= bundle.codes()) {

@@ -216,9 +216,8 @@ impl Program {
     }
 }
 
-/// The functions of ours that a text calls, declares or names.
+/// The functions of ours that a text calls or declares.
 pub fn functions_of(text: &str) -> BTreeSet<&str> {
-    // Words, and whether a parenthesis follows or they are handed on by name: both count, a longer word does not.
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| word.starts_with("detailflow_") && text.contains(&format!("{word}(")))
         .collect()
