@@ -140,6 +140,8 @@ static void hear(void *user, detailflow_event *event)
     *(int *)user += 1;
     look_at_event(event, 1);
     if (exit_inside && *(int *)user == 9) {
+        /* The main thread may still be submitting. */
+        check_set(&leaving, 1);
         exit(0);
     }
     CHECK(!check_get(&gone) && *(int *)user > 0);
