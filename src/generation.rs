@@ -148,7 +148,7 @@ impl Generation {
         let mut queries: Vec<usize> = schedule.steps().map(|step| step.query).collect();
         queries.dedup();
         let cache =
-            Cache::new(model.ar()?, model.in_place(), model.key_shape(), bundle.codes(), rows.fed.len(), &queries)?;
+            Cache::new(model.ar()?, model.form(), model.key_shape(), bundle.codes(), rows.fed.len(), &queries)?;
         cache.check(whole.fed.len())?;
         let log_probabilities =
             if request.log_probabilities { filled("log-probabilities", tokens.len(), 0.0)? } else { Vec::new() };

@@ -50,6 +50,7 @@ mod error;
 pub mod ffi;
 mod files;
 mod generation;
+mod kernels;
 pub mod log;
 mod memory;
 mod model;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::bundle::{self, Bundle, Variant};
 use crate::error::{Error, Result};
+use crate::kernels::Isa;
 use crate::log;
 use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule};
-use crate::runtime::{self, Device, Dim, Graph, GraphOptions, Port};
+use crate::runtime::{self, Device, Dim, Form, Graph, GraphOptions, Port};
 
 /// How a model is opened. The default is the CPU, as many threads as there are cores, and the bundle's best
 /// variant.
@@ -92,9 +93,11 @@ impl Model {
         options.clone().set_threads(options.threads)?;
         let variant = choose(&bundle, options, runtime::library()?)?.clone();
         let options = GraphOptions { device: options.device, threads: options.threads };
-        let compile =
-            |file: &str, (inputs, outputs): (Vec<Port>, Vec<Port>)| compile(&bundle, file, options, &inputs, &outputs);
-        let ar = variant.ar.as_ref().map(|file| compile(file, ar_ports(&bundle, in_place(&variant)))).transpose()?;
+        let form = form_of(&variant);
+        let compile = |file: &str, (inputs, outputs): (Vec<Port>, Vec<Port>)| {
+            compile(&bundle, file, options, form, &inputs, &outputs)
+        };
+        let ar = variant.ar.as_ref().map(|file| compile(file, ar_ports(&bundle, form))).transpose()?;
         let decoder = compile(&variant.decoder, decoder_ports(&bundle))?;
         log::info(|| format!("opened {} ({} {})", bundle.path().display(), variant.precision, variant.form));
         Ok(Self(Arc::new(Inner {
@@ -170,21 +173,21 @@ impl Model {
         }
         let file = inner.variant.encoder.as_ref().ok_or_else(|| inner.bundle.cannot("encode pictures"))?;
         let (inputs, outputs) = encoder_ports(&inner.bundle);
-        let graph = Arc::new(compile(&inner.bundle, file, inner.options, &inputs, &outputs)?);
+        let graph = Arc::new(compile(&inner.bundle, file, inner.options, self.form(), &inputs, &outputs)?);
         *encoder = Some(graph.clone());
         Ok(graph)
     }
 
-    /// Whether keys and values grow in place.
-    pub(crate) fn in_place(&self) -> bool {
-        in_place(&self.0.variant)
+    /// How keys and values are kept.
+    pub(crate) fn form(&self) -> Form {
+        form_of(&self.0.variant)
     }
 
     /// What is kept for one row of a batch.
     pub(crate) fn key_shape(&self) -> KeyShape {
         let bundle = self.bundle();
         let layers = bundle.layers;
-        let heads = if self.in_place() { layers.heads } else { layers.kv_heads };
+        let heads = if self.form() == Form::Mha { layers.heads } else { layers.kv_heads };
         KeyShape { layers: layers.layers, heads, positions: bundle.tokens, head_width: layers.head_width }
     }
 }
@@ -198,8 +201,9 @@ pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
 }
 
-fn in_place(variant: &Variant) -> bool {
-    variant.form == "mha"
+/// `choose` takes no other.
+fn form_of(variant: &Variant) -> Form {
+    variant.form.parse().unwrap_or(Form::Plain)
 }
 
 /// The first variant that suits and that this ONNX Runtime is new enough for; the error lists what there is.
@@ -208,7 +212,7 @@ fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions, library: &runtime::Lib
     let wanted = |variant: &&Variant| {
         options.precision.as_ref().is_none_or(|precision| *precision == variant.precision)
             && options.form.as_ref().is_none_or(|form| *form == variant.form)
-            && matches!(variant.form.as_str(), "mha" | "plain")
+            && variant.form.parse::<Form>().is_ok_and(|form| form != Form::Native || options.form.is_some() || is_fast(variant))
             // A form that was asked for by name is taken at the caller's word.
             && (options.form.is_some() || variant.devices.iter().any(|d| d == "*" || *d == device))
     };
@@ -236,19 +240,35 @@ fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions, library: &runtime::Lib
 }
 
 /// A graph that does not compile, or is not what the manifest says, is the bundle's fault.
-fn compile(bundle: &Bundle, file: &str, options: GraphOptions, inputs: &[Port], outputs: &[Port]) -> Result<Graph> {
-    Graph::compile(&bundle.path().join(file), options, inputs, outputs).map_err(|error| match error {
+fn compile(
+    bundle: &Bundle,
+    file: &str,
+    options: GraphOptions,
+    form: Form,
+    inputs: &[Port],
+    outputs: &[Port],
+) -> Result<Graph> {
+    Graph::compile(&bundle.path().join(file), options, form, inputs, outputs).map_err(|error| match error {
         Error::Failed { graph, reason } => Error::bundle(bundle.path(), format!("{graph}: {reason}")),
         other => other,
     })
 }
 
-fn ar_ports(bundle: &Bundle, in_place: bool) -> (Vec<Port>, Vec<Port>) {
+/// Whether our own operators are faster here than ONNX Runtime's: int8 products in plain code are not.
+fn is_fast(variant: &Variant) -> bool {
+    variant.precision != "int8" || Isa::here() != Isa::Portable
+}
+
+fn ar_ports(bundle: &Bundle, form: Form) -> (Vec<Port>, Vec<Port>) {
     use Dim::{Free, Is};
     let layers = bundle.layers;
+    if form == Form::Native {
+        let inputs = vec![Port::ids("ids", &[Free]), Port::ids("at", &[Free, Is(3)])];
+        return (inputs, vec![Port::floats("logits", &[Free, Is(bundle.codes)])]);
+    }
     let mut inputs = vec![Port::ids("ids", &[Free, Free]), Port::ids("start", &[Is(1)])];
     let mut outputs = vec![Port::floats("logits", &[Free, Free, Is(bundle.codes)])];
-    let kept = if in_place {
+    let kept = if form == Form::Mha {
         [Free, Is(layers.heads), Is(bundle.tokens), Is(layers.head_width)]
     } else {
         [Free, Is(layers.kv_heads), Free, Is(layers.head_width)]

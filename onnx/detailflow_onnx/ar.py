@@ -68,6 +68,8 @@ class _Ar:
     def start(self):
         """Inputs, the embedded ids, and where the rotary rows come from."""
         b, model = self.b, self.model
+        if b.native:
+            return self.start_native()
         ids, start = b.input("ids", INT64, ["batch", "q"]), b.input("start", INT64, [1])
         self.batch, self.lead = b.dim(ids, 0), b.op("Shape", ids)
         cos, sin = rotary(model)
@@ -77,7 +79,19 @@ class _Ar:
         else:
             end = b.op("Add", start, b.dim(ids, 1))
             self.cos, self.sin = (b.rows_of(t, 0, start, end) for t in (self.cos, self.sin))
-        return b.flat(b.op("Gather", b.weight("ar.embeddings", lambda: _embeddings(model)), ids, axis=0), self.ar.width)
+        return b.flat(self.embedded(ids), self.ar.width)
+
+    def embedded(self, ids):
+        return self.b.op("Gather", self.b.weight("ar.embeddings", lambda: _embeddings(self.model)), ids, axis=0)
+
+    def start_native(self):
+        """Form `native`: any tokens of any rows. Where each stands is [row, place, how many places it sees]."""
+        b = self.b
+        ids, self.at = b.input("ids", INT64, ["tokens"]), b.input("at", INT64, ["tokens", 3])
+        cos, sin = rotary(self.model)
+        # Constants of an operator, so never in the graph's own file: it is read where it is mapped.
+        self.cos, self.sin = b.weight("ar.cos", lambda: cos), b.weight("ar.sin", lambda: sin)
+        return self.embedded(ids)
 
     def past_and_present(self, i):
         b, ar = self.b, self.ar
@@ -87,7 +101,16 @@ class _Ar:
         return pasts, [b.output(f"present_{n}_{i}", FLOAT, [*grown, ar.head_width]) for n in ("key", "value")]
 
     def attention(self, qkv, i):
+        if self.b.native:
+            return self.native_attention(qkv, i)
         return self.fused_attention(qkv, i) if self.b.fused else self.plain_attention(qkv, i)
+
+    def native_attention(self, qkv, i):
+        ar = self.ar
+        return self.b.nativeop(
+            "Attention", qkv, self.at, self.cos, self.sin, layer=i, layers=ar.depth, heads=ar.heads, kv_heads=ar.kv_heads,
+            head_width=ar.head_width, positions=self.model.count,
+        )  # fmt: skip
 
     def fused_attention(self, qkv, i):
         b, ar = self.b, self.ar
@@ -135,15 +158,54 @@ class _Ar:
             y = b.reshape(y, 0, ar.heads, -1, w)
         return b.heads_last(y, ar.width)
 
+    def w13(self, p):
+        return lambda: np.concatenate([self.read(p + n).T for n in ("w1.weight", "w3.weight")], 1)
+
     def gated(self, x, i):
         """w2(silu(w1 x) * w3 x), with w1 and w3 as one product."""
         b, p = self.b, f"layers.{i}.feed_forward."
-        both = b.linear(x, f"ar.{p}w13", lambda: np.concatenate([self.read(p + n).T for n in ("w1.weight", "w3.weight")], 1))
+        both = b.linear(x, f"ar.{p}w13", self.w13(p))
         gate, value = b.split(both, self.ar.hidden, self.ar.hidden)
         gate = b.fusedop("QuickGelu", gate, alpha=1.0) if b.fused else b.op("Mul", gate, b.op("Sigmoid", gate))
         return self.linear(b.op("Mul", gate, value), p + "w2.weight")
 
+    def normed(self, x, norm, key, make, **rest):
+        """The product of x's norm, in one operator."""
+        gain = self.weight(norm + ".weight")
+        return self.b.layer(x, "ar." + key, make, before="rms_norm", gain=gain, epsilon=self.ar.eps, **rest)
+
+    def added(self, x, y, name, before="plain"):
+        """x plus the product of y, in one operator."""
+        return self.b.layer(y, "ar." + name, lambda: np.ascontiguousarray(self.read(name).T), before=before, added=x)
+
+    def layers_graph(self):
+        """The layers in operators of the library's own, five each."""
+        b, x = self.b, self.start()
+        for i in range(self.ar.depth):
+            p = f"layers.{i}."
+            qkv = self.normed(x, p + "attention_norm", p + "wqkv", lambda p=p: _qkv(self.model, p + "attention.wqkv.weight"))
+            x = self.added(x, self.attention(qkv, i), p + "attention.wo.weight")
+            both = self.normed(x, p + "ffn_norm", p + "feed_forward.w13", self.w13(p + "feed_forward."))
+            x = self.added(x, both, p + "feed_forward.w2.weight", before="swiglu")
+        make = lambda: np.ascontiguousarray(self.read("output.weight").T)  # noqa: E731
+        return self.normed(x, "norm", "output.weight", make, out=self.logits())
+
     def graph(self):
+        b = self.b
+        if b.layers:
+            self.layers_graph()
+        elif b.native:
+            b.op("Identity", self.products_graph(), out=self.logits())
+        else:
+            b.reshape(self.products_graph(), self.lead, self.model.codes, out=self.logits())
+        return b.model()
+
+    def logits(self):
+        """The output, before all others."""
+        rows = ["tokens"] if self.b.native else ["batch", "q"]
+        return self.b.output("logits", FLOAT, [*rows, self.model.codes], place=0)
+
+    def products_graph(self):
         b, x, added = self.b, self.start(), None
         for i in range(self.ar.depth):
             p = f"layers.{i}."
@@ -152,10 +214,7 @@ class _Ar:
             added = self.linear(self.attention(qkv, i), p + "attention.wo.weight")
             x, h = self.norm(x, added, p + "ffn_norm")
             added = self.gated(h, i)
-        _, h = self.norm(x, added, "norm")
-        logits = self.linear(h, "output.weight")
-        b.reshape(logits, self.lead, self.model.codes, out=b.output("logits", FLOAT, ["batch", "q", self.model.codes], place=0))
-        return b.model()
+        return self.linear(self.norm(x, added, "norm")[1], "output.weight")
 
 
 def build(model, store, form, precision):

@@ -1,7 +1,8 @@
 """What every graph is built with: nodes, constants, weights and the parts that all graphs share.
 
-A graph comes in two forms. `mha` uses ONNX Runtime's fused operators (domain com.microsoft); `plain` uses the standard
-operators only. Both read the same weights.
+A graph comes in three forms. `native` uses the library's own operators for the CPU (domain detailflow) beside the fused ones;
+`mha` uses ONNX Runtime's fused operators (domain com.microsoft); `plain` uses the standard operators only. All read the same
+weights.
 """
 
 import numpy as np
@@ -9,10 +10,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from . import __version__
-from .quantize import int8_product
+from .quantize import int8_product, packed
 
 OPSET, IR = 21, 10
-FUSED = "com.microsoft"
+FUSED, NATIVE = "com.microsoft", "detailflow"
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
 
 
@@ -21,7 +22,7 @@ class Builder:
 
     def __init__(self, name, store, form, precision):
         self.name, self.store = name, store
-        self.fused = form == "mha"
+        self.native, self.fused = form == "native", form != "plain"
         self.precision = precision
         self._nodes, self._inputs, self._outputs = [], [], []
         self._initializers, self._shapes = {}, {}
@@ -39,6 +40,9 @@ class Builder:
 
     def fusedop(self, kind, *inputs, **rest):
         return self.op(kind, *inputs, domain=FUSED, **rest)
+
+    def nativeop(self, kind, *inputs, **rest):
+        return self.op(kind, *inputs, domain=NATIVE, **rest)
 
     def const(self, value, kind=np.int64):
         """A small constant inside the graph; equal constants are one."""
@@ -70,10 +74,27 @@ class Builder:
     # ------------------------------------------------------------ arithmetic
     def linear(self, x, key, make, bias=None):
         """x [rows, in] times the weight [in, out] that `make()` gives, plus `bias`, the name of a tensor [out]."""
+        if self.layers:
+            return self.layer(x, key, make, bias=bias)
         if self.precision == "int8":
             y = int8_product(self, x, key, make)
             return self.op("Add", y, bias) if bias else y
         return self.op("Gemm", x, self.weight(key, make), bias) if bias else self.op("MatMul", x, self.weight(key, make))
+
+    @property
+    def layers(self):
+        """Whether linear layers are the library's own."""
+        return self.native and self.precision == "int8"
+
+    def layer(self, x, key, make, *, before="plain", gain=None, shift=None, epsilon=0.0, bias=None, added=None, out=None):
+        """A linear layer of the library's own: norm or activation before, bias and sum after, in one operator."""
+        weight, scale, (inputs, outputs) = packed(self, key, make)
+        flags = {"has_bias": int(bias is not None), "has_added": int(added is not None)}
+        inner = {"epsilon": float(epsilon)} if gain else {}
+        operands = [x, weight, scale, gain, shift, bias, added]
+        while operands[-1] is None:
+            operands.pop()
+        return self.nativeop("Linear", *operands, before=before, in_width=inputs, out_width=outputs, out=out, **flags, **inner)
 
     # ------------------------------------------------------------ shapes
     def shape(self, *parts):
@@ -126,6 +147,5 @@ class Builder:
     def model(self):
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._initializers.values()))
         opsets = [helper.make_opsetid("", OPSET)]
-        if any(node.domain == FUSED for node in self._nodes):
-            opsets.append(helper.make_opsetid(FUSED, 1))
+        opsets += [helper.make_opsetid(domain, 1) for domain in (FUSED, NATIVE) if any(node.domain == domain for node in self._nodes)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="detailflow_onnx", producer_version=__version__)

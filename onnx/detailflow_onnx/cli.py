@@ -104,7 +104,7 @@ def _export(options):
         print(f"{name:<26}{lengths[name]:>12}   {row['error']:.2e}{'' if row['precision'] == 'fp32' else ' (relative, root mean square)'}")
     run = {(row["precision"], row["form"]) for row in figures}
     for variant in (v for v in content["variants"] if (v["precision"], v["form"]) not in run):
-        print(f"{variant['precision']} {variant['form']}: not run, it needs ONNX Runtime {variant['min_runtime']}")
+        print(f"{variant['precision']} {variant['form']}: not run, it needs {'libdetailflow (dflow verify runs it)' if variant['form'] == 'native' else 'ONNX Runtime ' + variant['min_runtime']}")
     for name in (n for n in lengths if n.startswith("weights.")):
         print(f"{name:<26}{lengths[name]:>12}")
     print(f"{out}: {sum(lengths.values()) / 1e6:.1f} MB, tokenizer {content['tokenizer_id']}")

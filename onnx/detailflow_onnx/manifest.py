@@ -8,10 +8,10 @@ from . import __version__, ladder
 from .model import Model, shapes
 
 FORMAT = 1
-FORMS = ("mha", "plain")
+FORMS = ("native", "mha", "plain")
 # Up to 1.30 MultiHeadAttention writes past the end of a kept buffer on the CPU.
-MIN_RUNTIME = {"mha": "1.31", "plain": "1.20"}
-DEVICES = {"mha": ["cpu"], "plain": ["*"]}
+MIN_RUNTIME = {"native": "1.24", "mha": "1.31", "plain": "1.20"}
+DEVICES = {"native": ["cpu"], "mha": ["cpu"], "plain": ["*"]}
 GRAPHS = ("ar", "decoder", "encoder")
 
 
@@ -33,7 +33,7 @@ def graph_file(graph, precision, form):
 
 
 def variants(precisions, graphs):
-    """Every precision in both forms, the fused one first."""
+    """Every precision in all forms, the fastest on a CPU first."""
     return [
         {"precision": p, "form": f, "devices": DEVICES[f], "min_runtime": MIN_RUNTIME[f]} | {g: graph_file(g, p, f) for g in graphs}
         for p in precisions

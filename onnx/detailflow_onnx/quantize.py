@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 LARGEST = 127
 ZERO = 128  # of the unsigned input
+PANEL, DEPTH = 16, 64  # how weights are packed
 SMALLEST = 1e-30  # stands for the largest value of a row of zeros
 
 
@@ -24,16 +25,42 @@ def quantized(weight):
     return np.rint(weight / scale).clip(-LARGEST, LARGEST).astype(np.int8), scale
 
 
+def pack(whole):
+    """int8 [in, out] as it is stored: [out / 16, in / 4, 16, 4], `in` filled up to a multiple of 64 and `out` of 16 by zeros.
+    Panels of 16 columns, in which four neighbouring numbers of a column lie together: what the vectors and tiles of
+    processors multiply, as it is mapped."""
+    inputs, outputs = whole.shape
+    whole = np.pad(whole, ((0, -inputs % DEPTH), (0, -outputs % PANEL)))
+    return whole.reshape(len(whole) // 4, 4, -1, PANEL).transpose(2, 0, 3, 1)
+
+
+def packed(b, key, make):
+    """The names of a packed weight and of its scales, and the shape [in, out]."""
+    made = {}
+
+    def part(name):
+        if not made:
+            made["int8"], made["scale"] = quantized(make())
+        return made[name]
+
+    shape = b.store.shape(key, lambda: part("int8").shape)
+    return b.weight(key + ".int8", lambda: pack(part("int8"))), b.weight(key + ".scale", lambda: part("scale")), shape
+
+
+def unpacked(b, weight, shape):
+    """A packed weight as [in, out]: of constants alone, so that ONNX Runtime does it once, when it loads the graph."""
+    inputs, outputs = shape
+    y = b.op("Transpose", weight, perm=[1, 3, 0, 2])
+    y = b.reshape(y, -inputs % DEPTH + inputs, -outputs % PANEL + outputs)
+    if inputs % DEPTH or outputs % PANEL:
+        y = b.op("Slice", y, b.const([0, 0]), b.const([inputs, outputs]), b.const([0, 1]))
+    return y
+
+
 def int8_product(b, x, key, make):
     """Nodes for x [rows, in] times the weight `key`, added to builder `b`."""
-    made = []
-
-    def part(i):
-        if not made:
-            made.extend(quantized(make()))
-        return made[i]
-
-    weight, columns = b.weight(key + ".int8", lambda: part(0)), b.weight(key + ".scale", lambda: part(1))
+    weight, columns, shape = packed(b, key, make)
+    weight = unpacked(b, weight, shape)
     top = b.op("ReduceMax", b.op("Abs", x), b.const([1]), keepdims=0)
     scale = b.op("Mul", b.op("Max", top, b.const(SMALLEST, np.float32)), b.const(1 / LARGEST, np.float32))
     if b.zero_points is None:

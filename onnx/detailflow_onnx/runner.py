@@ -27,7 +27,9 @@ def session(path, threads=None, spinning=None):
 
 
 def runs_here(variant):
-    """Whether the installed ONNX Runtime is new enough for a variant."""
+    """Whether the installed ONNX Runtime is new enough for a variant, and has its operators: those of `native` are in the library."""
+    if variant["form"] == "native":
+        return False
     have, need = (tuple(int(n) for n in version.split(".")[:2]) for version in (ort.__version__, variant["min_runtime"]))
     return have >= need
 

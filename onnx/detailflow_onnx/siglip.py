@@ -44,7 +44,9 @@ class Layers:
         key, make = p + "self_attn.qkv", lambda: np.concatenate([self.read(n + ".weight").T for n in names], 1)
         bias = b.weight(key + ".bias", lambda: np.concatenate([self.read(n + ".bias") for n in names]))
         if b.fused:
-            q, k, v = b.split(b.reshape(b.linear(x, key, make), self.batch, -1, 3 * side.width), *[side.width] * 3)
+            y = b.layer(x, key, make, bias=bias, **self.norm_of(p + "layer_norm1")) if b.layers else b.linear(x, key, make)
+            q, k, v = b.split(b.reshape(y, self.batch, -1, 3 * side.width), *[side.width] * 3)
+            bias = None if b.layers else bias
             return b.fusedop("MultiHeadAttention", q, k, v, bias, None, mask, num_heads=side.heads, scale=width**-0.5)
         q, k, v = (b.heads_first(t, self.batch, side.heads, width) for t in b.split(b.linear(x, key, make, bias), *[side.width] * 3))
         y = b.op("Transpose", b.softmax_attention(q, k, v, width, mask), perm=[0, 2, 1, 3])
@@ -57,10 +59,34 @@ class Layers:
             return b.fusedop("FastGelu", self.product(x, p + "mlp.fc1"), self.weight(p + "mlp.fc1.bias"))
         return b.op("Gelu", self.linear(x, p + "mlp.fc1"), approximate="tanh")
 
+    def norm_of(self, name):
+        """The norm before a layer of the library's own."""
+        gain, shift = self.weight(name + ".weight"), self.weight(name + ".bias")
+        return {"before": "layer_norm", "gain": gain, "shift": shift, "epsilon": self.side.eps}
+
+    def layer(self, x, name, **rest):
+        make = lambda: np.ascontiguousarray(self.read(name + ".weight").T)  # noqa: E731
+        return self.b.layer(x, name, make, bias=self.weight(name + ".bias"), **rest)
+
+    def run_layers(self, x, keep, mask):
+        """As `run`, in operators of the library's own."""
+        b, width = self.b, self.side.width
+        x = b.flat(x, width)
+        for i in range(self.side.depth):
+            p = f"{self.root}encoder.layers.{i}."
+            y = self.attention(x, p, mask)
+            if i == self.side.depth - 1:
+                x, y = b.flat(keep(b.reshape(x, self.batch, -1, width)), width), keep(y)
+            x = self.layer(b.flat(y, width), p + "self_attn.out_proj", added=x)
+            x = self.layer(self.layer(x, p + "mlp.fc1", **self.norm_of(p + "layer_norm2")), p + "mlp.fc2", before="gelu", added=x)
+        return self.norm(x, None, self.root + "post_layernorm")[1]
+
     def run(self, x, keep, mask=None):
         """All layers and the last norm, for x [batch, places, width]; gives rows. `keep` takes the places that are wanted
         in the end: the others stop at the last attention."""
         b, width, added = self.b, self.side.width, None
+        if b.layers:
+            return self.run_layers(x, keep, mask)
         x = b.flat(x, width)
         for i in range(self.side.depth):
             p = f"{self.root}encoder.layers.{i}."

@@ -17,13 +17,19 @@ class Store:
         self._file = open(folder / self.name, "wb")
         self._hash = hashlib.sha256()
         self.length = 0
-        self._tensors = {}
+        self._tensors, self._shapes = {}, {}
 
     def tensor(self, key, make):
         """The initializer for `key`; `make()` gives its array when it is not there yet."""
         if key not in self._tensors:
             self._tensors[key] = self._add(key, np.ascontiguousarray(make()))
         return self._tensors[key]
+
+    def shape(self, key, make):
+        """The shape that a tensor had before it was packed; `make()` tells it when it was not asked for yet."""
+        if key not in self._shapes:
+            self._shapes[key] = make()
+        return self._shapes[key]
 
     def _write(self, data):
         self._file.write(data)

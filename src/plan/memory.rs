@@ -1,5 +1,7 @@
 //! What a request needs in memory, known before anything is allocated.
 
+use crate::kernels::keys::KeyLayout;
+
 /// The shape of one layer's kept keys (and of its values) for one row of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyShape {
@@ -10,6 +12,11 @@ pub(crate) struct KeyShape {
 }
 
 impl KeyShape {
+    /// The same, as our own operators keep it.
+    pub fn layout(&self) -> KeyLayout {
+        KeyLayout { layers: self.layers, heads: self.heads, width: self.head_width, positions: self.positions }
+    }
+
     /// Bytes of keys and values for `rows` rows, saturating: a number too large to hold is too large to have.
     pub fn bytes(&self, rows: usize) -> u64 {
         [self.layers, self.heads, self.positions, self.head_width, rows]

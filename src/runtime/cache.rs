@@ -3,7 +3,8 @@
 //! Form `mha` writes them in place: every past is bound to the same memory as its present, inputs and outputs are
 //! bound once for each query length (1 and g), and nothing is allocated or copied between steps. Positions from
 //! `start + query` on are never read, so the memory needs no clearing. Form `plain` hands longer tensors from step
-//! to step.
+//! to step. Form `native` has a piece of memory for each row, which its operators write in place; a step takes any
+//! rows, so that several generations can step in one call ([`Calls`]).
 //!
 //! **Forks.** What stands at a position is never written again. So a fork first only refers to the memory of its
 //! origin, which goes on writing behind the fork's last position, and takes memory of its own, with a copy of its rows,
@@ -18,8 +19,10 @@ use ort::session::{IoBinding, Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 
 use super::exit::{self, Held, Running};
-use super::{Graph, Interrupt, failed, library};
+use super::calls::{Calls, Run};
+use super::{Form, Graph, Interrupt, failed, library, sys};
 use crate::error::{Error, Result};
+use crate::kernels::keys::Keys;
 use crate::memory;
 use crate::plan::{KeyShape, Step};
 
@@ -42,6 +45,10 @@ enum Kept {
     InPlace {
         buffers: Buffers,
         calls: Held<Vec<Call>>,
+    },
+    Rows {
+        rows: Vec<Arc<Keys>>,
+        calls: Calls,
     },
     Growing {
         /// The keys and values of the positions before this one. None at 0: the form takes empty tensors.
@@ -67,13 +74,14 @@ struct Origin {
 enum Store {
     InPlace(Buffers),
     Growing(Values),
+    Rows(Vec<Arc<Keys>>),
 }
 
 pub(crate) struct Cache {
     kept: Kept,
     names: Arc<[[String; 2]]>,
     shape: KeyShape,
-    in_place: bool,
+    form: Form,
     rows: usize,
     codes: usize,
     queries: Vec<usize>,
@@ -87,7 +95,7 @@ impl Cache {
     /// [`Error::OutOfMemory`] when it is more than the machine has, or than it will give. Nothing is kept then.
     pub fn new(
         graph: &Graph,
-        in_place: bool,
+        form: Form,
         shape: KeyShape,
         codes: usize,
         rows: usize,
@@ -109,7 +117,7 @@ impl Cache {
             kept: Kept::Referred(nothing),
             names: names.into(),
             shape,
-            in_place,
+            form,
             rows,
             codes,
             queries: queries.to_vec(),
@@ -129,6 +137,7 @@ impl Cache {
                 (origin.store.clone(), origin.rows)
             }
             Kept::InPlace { buffers, .. } => (Store::InPlace(buffers.clone()), self.rows),
+            Kept::Rows { rows, .. } => (Store::Rows(rows.clone()), self.rows),
             Kept::Growing { now, grown, .. } => {
                 let values = match grown {
                     Some((position, values)) if *position == positions => values,
@@ -141,7 +150,7 @@ impl Cache {
             kept: Kept::Referred(Origin { store, rows: store_rows, map, positions }),
             names: self.names.clone(),
             shape: self.shape,
-            in_place: self.in_place,
+            form: self.form,
             rows,
             codes: self.codes,
             queries: self.queries.clone(),
@@ -159,10 +168,10 @@ impl Cache {
         let grown = |positions| KeyShape { positions, ..self.shape };
         match &self.kept {
             Kept::Referred(origin) => {
-                let shape = if self.in_place { self.shape } else { grown(origin.positions) };
+                let shape = if self.form == Form::Plain { grown(origin.positions) } else { self.shape };
                 (0, shape.bytes(origin.rows))
             }
-            Kept::InPlace { .. } => (self.shape.bytes(self.rows), 0),
+            Kept::InPlace { .. } | Kept::Rows { .. } => (self.shape.bytes(self.rows), 0),
             Kept::Growing { now, grown: Some((position, _)), .. } => {
                 (grown(now.0).bytes(self.rows) + grown(*position).bytes(self.rows), 0)
             }
@@ -179,7 +188,7 @@ impl Cache {
             .fold(0, u64::saturating_add);
         let bytes = self.shape.bytes(self.rows).saturating_add(logits);
         // Form `plain` holds the keys before and after a step at once, and asks for them as it goes.
-        if self.in_place { bytes } else { bytes.saturating_mul(2) }
+        if self.form == Form::Plain { bytes.saturating_mul(2) } else { bytes }
     }
 
     /// Whether `rows` rows would fit, before anything is asked for.
@@ -196,6 +205,15 @@ impl Cache {
     /// Whether the next step has to take memory first.
     pub fn refers(&self) -> bool {
         matches!(self.kept, Kept::Referred(_))
+    }
+
+    /// The rows that a step feeds, once they have memory of their own: for form `native`.
+    pub fn own_rows(&mut self, graph: &Graph) -> Result<&[Arc<Keys>]> {
+        self.own(graph)?;
+        match &self.kept {
+            Kept::Rows { rows, .. } => Ok(rows),
+            _ => unreachable!("only form native has rows"),
+        }
     }
 
     /// Sees to it that a step of `query` positions is prepared for.
@@ -245,7 +263,14 @@ impl Cache {
                 .map_err(fail)
         };
         let positions = origin.positions;
-        let kept = if self.in_place {
+        let kept = if self.form == Form::Native {
+            let waiting = Instant::now();
+            // Nobody writes while the rows are copied.
+            let _session = graph.lock();
+            self.waited += waiting.elapsed();
+            let rows = rows_of(origin, shape, rows).map_err(|()| Error::OutOfMemory { what, bytes })?;
+            Kept::Rows { rows, calls: Calls::default() }
+        } else if self.form == Form::Mha {
             let sole = match &mut origin.store {
                 // Its origin is gone and nobody else refers to it: what it left is taken over.
                 Store::InPlace(buffers) if identity && Arc::strong_count(buffers) == 1 => Some(buffers.clone()),
@@ -289,7 +314,7 @@ impl Cache {
                     }
                     Arc::new(Held::new(tensors.into_iter().map(|tensor| tensor.into_dyn()).collect()))
                 }
-                Store::InPlace(_) => unreachable!("a cache keeps its form"),
+                Store::InPlace(_) | Store::Rows(_) => unreachable!("a cache keeps its form"),
             };
             Kept::Growing { now: (positions, values), grown: None, logits: None }
         };
@@ -308,6 +333,13 @@ impl Cache {
         let _running = Running::new(interrupt.options());
         self.waited = Duration::ZERO;
         self.prepared(graph, step.query)?;
+        if let Kept::Rows { rows, calls } = &mut self.kept {
+            let runs = rows.iter().zip(ids.chunks_exact(step.query));
+            let runs = runs.map(|(row, ids)| Run { row, start: step.start, ids });
+            calls.run(graph, self.codes, runs, interrupt)?;
+            self.waited += calls.waited();
+            return Ok(());
+        }
         let fail = |error| exit::reason(failed(graph.name(), error));
         let waiting = Instant::now();
         let mut session = graph.lock();
@@ -341,7 +373,7 @@ impl Cache {
                 *logits = Some(Held::new(take("logits")));
                 *grown = Some((step.start + step.query, Arc::new(Held::new(values))));
             }
-            Kept::Referred(_) => unreachable!("{PREPARED}"),
+            Kept::Referred(_) | Kept::Rows { .. } => unreachable!("{PREPARED}"),
         }
         Ok(())
     }
@@ -353,6 +385,7 @@ impl Cache {
             Kept::InPlace { calls, .. } => {
                 calls.iter().find(|call| call.query == step.query).expect(PREPARED).logits.extract_tensor().1
             }
+            Kept::Rows { calls, .. } => calls.logits(self.rows * step.query),
             Kept::Growing { logits: Some(logits), .. } => {
                 logits.try_extract_tensor::<f32>().map_err(|error| exit::reason(failed(graph.name(), error)))?.1
             }
@@ -369,6 +402,27 @@ const PREPARED: &str = "what a step needs is prepared before it runs";
 
 fn lock(buffers: &Buffers) -> MutexGuard<'_, Vec<Tensor<f32>>> {
     buffers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Memory for `count` rows that go on from an origin, or from nothing. What nobody else refers to is taken over; the rest
+/// is copied. The caller holds the graph's lock. When there is no memory all is as before.
+fn rows_of(origin: &Origin, shape: KeyShape, count: usize) -> std::result::Result<Vec<Arc<Keys>>, ()> {
+    let from: &[Arc<Keys>] = if let Store::Rows(rows) = &origin.store { rows } else { &[] };
+    let mut rows: Vec<Arc<Keys>> = memory::reserve("rows", count).map_err(drop)?;
+    let mut taken = memory::filled("rows", from.len(), false).map_err(drop)?;
+    for at in 0..count {
+        let source = origin.map.get(at).and_then(|&row| Some((row, from.get(row)?)));
+        rows.push(match source {
+            Some((row, keys)) if Arc::strong_count(keys) == 1 && !std::mem::replace(&mut taken[row], true) => keys.clone(),
+            Some((_, origin_keys)) => {
+                let keys = Keys::new(shape.layout()).ok_or(())?;
+                sys::copy_keys(&keys, origin_keys, origin.positions);
+                Arc::new(keys)
+            }
+            None => Arc::new(Keys::new(shape.layout()).ok_or(())?),
+        });
+    }
+    Ok(rows)
 }
 
 /// Copies rows of `heads` heads: row i of `target` is row `map[i]` of `source`. `lengths` are the numbers of a head in

@@ -11,8 +11,9 @@ use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::exit::{self, Held};
-use super::{Device, failed, library};
+use super::{Device, Form, failed, library, operators};
 use crate::error::{Error, Result};
+use crate::kernels::keys::Seats;
 
 /// An axis of an input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +52,19 @@ pub(crate) struct GraphOptions {
     pub threads: usize,
 }
 
+impl GraphOptions {
+    /// How many threads that makes.
+    pub fn thread_count(&self) -> usize {
+        if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
+    }
+}
+
 /// A compiled graph. Shared between threads: one runs it at a time, because ONNX Runtime's `Run` is not safe to
 /// call twice at once.
 pub(crate) struct Graph {
     session: Held<Mutex<Session>>,
+    /// Where our own operators find the rows of a call.
+    seats: Seats,
     name: String,
     /// Nanoseconds spent in runs, by whomever.
     spent: AtomicU64,
@@ -89,7 +99,14 @@ impl Graph {
     /// Compiles `path` and checks that its inputs and outputs are these.
     ///
     /// Telling ONNX Runtime the device keeps it from picking one by itself.
-    pub fn compile(path: &Path, options: GraphOptions, inputs: &[Port], outputs: &[Port]) -> Result<Self> {
+    pub fn compile(
+        path: &Path,
+        options: GraphOptions,
+        form: Form,
+        inputs: &[Port],
+        outputs: &[Port],
+    ) -> Result<Self> {
+        let seats = Seats::default();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let _inside = exit::enter()?;
         let environment = library::environment()?;
@@ -113,13 +130,16 @@ impl Graph {
                     .build()
                     .error_on_failure()])?,
             };
+            if form == Form::Native {
+                builder = builder.with_operators(operators::domain(seats.clone(), options.thread_count())?)?;
+            }
             builder.commit_from_file(path)
         })()
         .map_err(|error: ort::Error| exit::reason(failed(&name, error)))?;
         exit::arm();
         check(&name, "input", session.inputs(), inputs)?;
         check(&name, "output", session.outputs(), outputs)?;
-        Ok(Self { session: Held::new(Mutex::new(session)), name, spent: AtomicU64::new(0) })
+        Ok(Self { session: Held::new(Mutex::new(session)), seats, name, spent: AtomicU64::new(0) })
     }
 
     pub fn name(&self) -> &str {
@@ -137,6 +157,10 @@ impl Graph {
         let result = run();
         self.spent.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         result
+    }
+
+    pub(super) fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {

@@ -3,15 +3,20 @@
 //! What `ort` and ONNX Runtime do badly is dealt with here and nowhere else, and none of their types leave.
 
 mod cache;
+mod calls;
 mod device;
 mod exit;
+mod form;
 mod graph;
 mod library;
+mod operators;
 mod sys;
 
 pub(crate) use cache::Cache;
+pub(crate) use calls::{Calls, Run};
 pub use device::Device;
 pub(crate) use exit::enter;
+pub(crate) use form::Form;
 pub(crate) use graph::{Dim, Graph, GraphOptions, Interrupt, Port};
 pub use library::{Library, init, library};
 pub(crate) use sys::anchors;

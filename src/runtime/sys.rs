@@ -6,7 +6,12 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
+use crate::kernels::attention::{Attention, Token};
+use crate::kernels::keys::Keys;
+use crate::kernels::{Isa, Pool};
 
 /// The folders to look beside: that of our own shared library (or of the executable that we are linked into), and
 /// that of the executable.
@@ -135,4 +140,24 @@ struct LinkMap {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn find_by_system(_name: &str) -> Option<PathBuf> {
     None
+}
+
+/// Attention over the rows of the call in progress.
+pub(super) fn attend(
+    attention: &Attention<'_>,
+    pool: &dyn Pool,
+    qkv: &[f32],
+    tokens: &[Token],
+    rows: &[Arc<Keys>],
+    out: &mut [f32],
+) -> std::result::Result<(), String> {
+    // SAFETY: `Seats` holds no row twice. Rows belong to the caches of one graph, which write them in its runs alone,
+    // one at a time under its lock, behind what forks look at; and this is such a run.
+    unsafe { attention.run(Isa::here(), pool, qkv, tokens, rows, out) }
+}
+
+/// Takes over the first `positions` positions of another row. The caller holds the lock of the graph that both belong to.
+pub(super) fn copy_keys(to: &Keys, from: &Keys, positions: usize) {
+    // SAFETY: `to` is new and nobody else knows it; `from` is written in runs of the graph alone, and none runs now.
+    unsafe { to.copy_from(from, positions) }
 }

@@ -1,0 +1,434 @@
+//! Attention of new tokens over the keys that their rows keep (DETAILFLOW paper section 3.4). A call takes any tokens of
+//! any rows, each at its own position: it first adds all their keys and values, then lets each token see its row up to
+//! where it may.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::keys::{KeyLayout, Keys};
+use super::lanes::{LANES, Lanes, exp, largest, sum};
+use super::{Isa, Pool, Shared, versions};
+
+/// One token of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// Which of the call's rows it belongs to.
+    pub row: usize,
+    /// Where it stands: its key is kept there.
+    pub place: usize,
+    /// It sees the positions below this one.
+    pub seen: usize,
+}
+
+/// The attention of one layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    pub layer: usize,
+    /// Heads of the queries; a multiple of the heads that have keys.
+    pub heads: usize,
+    pub keys: KeyLayout,
+    /// `[positions, width / 2]` each: how pairs are turned. A head's first half is turned with its second.
+    pub cos: &'a [f32],
+    pub sin: &'a [f32],
+}
+
+/// Less work than this many multiplications is not worth a second thread.
+const ALONE: usize = 40_000;
+/// Queries that are computed together.
+const TOGETHER: usize = 8;
+
+thread_local! {
+    /// Turned queries and scores.
+    static WORK: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Attention<'_> {
+    /// `qkv` is `[tokens, (heads + 2 key heads) * width]`, `out` `[tokens, heads * width]`. The tokens of a row follow
+    /// each other, by growing place; the error says what is wrong, and nothing is done then.
+    ///
+    /// # Safety
+    /// No row is there twice. Nobody else reads or writes these rows at the places of these tokens, or writes where they look, meanwhile.
+    pub unsafe fn run(
+        &self,
+        isa: Isa,
+        pool: &dyn Pool,
+        qkv: &[f32],
+        tokens: &[Token],
+        rows: &[Arc<Keys>],
+        out: &mut [f32],
+    ) -> Result<(), String> {
+        self.check(qkv, tokens, rows, out)?;
+        let KeyLayout { heads: kept, width, .. } = self.keys;
+        let wide = (self.heads + 2 * kept) * width;
+        let add = |token: usize| {
+            let at @ Token { row, place, .. } = tokens[token];
+            debug_assert_eq!(at, tokens[token]);
+            for head in 0..kept {
+                let key = &qkv[token * wide + (self.heads + head) * width..][..width];
+                let value = &qkv[token * wide + (self.heads + kept + head) * width..][..width];
+                // SAFETY: `check` saw that no two tokens share row and place, and that both are there.
+                unsafe { self.add(rows[row].head(self.layer, head), place, key, value) };
+            }
+        };
+        if tokens.len() * width * kept < ALONE {
+            (0..tokens.len()).for_each(add);
+        } else {
+            pool.each(tokens.len(), &add);
+        }
+        // Queries that see the same are computed together.
+        let first = |token: usize| token == 0 || {
+            let (before, this) = (tokens[token - 1], tokens[token]);
+            (before.row, before.seen) != (this.row, this.seen)
+        };
+        let to = Shared(out.as_mut_ptr());
+        let see = |task: usize| {
+            let (begin, head) = (task / self.heads, task % self.heads);
+            if !first(begin) {
+                return;
+            }
+            let end = (begin + 1..tokens.len()).find(|&token| first(token)).unwrap_or(tokens.len());
+            let Token { row, seen, .. } = tokens[begin];
+            let kept = rows[row].head(self.layer, head * kept / self.heads);
+            for from in (begin..end).step_by(TOGETHER) {
+                let queries = from..end.min(from + TOGETHER);
+                // SAFETY: keys and values below `seen` are there and nobody writes them any more; the numbers of these
+                // tokens and this head are written here alone.
+                unsafe { self.see(isa, kept, seen, queries, head, tokens, qkv, &to) };
+            }
+        };
+        let work: usize = tokens.iter().map(|token| 2 * token.seen * width * self.heads).sum();
+        let tasks = tokens.len() * self.heads;
+        if work < ALONE {
+            (0..tasks).for_each(see);
+        } else {
+            pool.each(tasks, &see);
+        }
+        Ok(())
+    }
+
+    fn check(&self, qkv: &[f32], tokens: &[Token], rows: &[Arc<Keys>], out: &[f32]) -> Result<(), String> {
+        let KeyLayout { heads: kept, width, positions, layers } = self.keys;
+        let sizes = [
+            (self.layer < layers && kept > 0 && self.heads.is_multiple_of(kept), "its layer or heads"),
+            (width.is_multiple_of(2) && width > 0, "its heads' width"),
+            (self.cos.len() == positions * width / 2 && self.sin.len() == self.cos.len(), "the turns"),
+            (qkv.len() == tokens.len() * (self.heads + 2 * kept) * width, "queries, keys and values"),
+            (out.len() == tokens.len() * self.heads * width, "the output"),
+            (rows.iter().all(|row| row.layout() == self.keys), "the rows"),
+        ];
+        if let Some((_, what)) = sizes.iter().find(|(fits, _)| !fits) {
+            return Err(format!("attention: {what} do not fit"));
+        }
+        let mut last: Option<Token> = None;
+        let mut begun = 0;
+        for &token in tokens {
+            let Token { row, place, seen } = token;
+            if row >= rows.len() || place >= positions || seen > positions || seen == 0 {
+                return Err(format!("attention: place {place} of row {row}, which sees {seen}, is not there"));
+            }
+            match last {
+                Some(before) if before.row == row && before.place < place => {}
+                _ if row == begun => begun += 1,
+                _ => return Err("attention: the tokens are not in the order of their rows".to_owned()),
+            }
+            last = Some(token);
+        }
+        Ok(())
+    }
+
+    /// The rotary turn of a head at `place`.
+    #[inline(always)]
+    fn turn(&self, place: usize, x: &[f32], mut put: impl FnMut(usize, f32)) {
+        let half = self.keys.width / 2;
+        let (cos, sin) = (&self.cos[place * half..][..half], &self.sin[place * half..][..half]);
+        let (first, second) = x.split_at(half);
+        for i in 0..half {
+            put(i, first[i] * cos[i] - second[i] * sin[i]);
+            put(half + i, second[i] * cos[i] + first[i] * sin[i]);
+        }
+    }
+
+    /// # Safety
+    /// `to` are the keys and values of a head of this shape, `place` is one of its positions, and nobody else touches
+    /// what is kept there.
+    unsafe fn add(&self, to: (*mut f32, *mut f32), place: usize, key: &[f32], value: &[f32]) {
+        // SAFETY: `width` columns of `stride`, and `positions` rows of at least `width`, by the shape.
+        unsafe {
+            self.turn(place, key, |d, x| *to.0.add(d * self.keys.stride() + place) = x);
+            to.1.add(place * self.keys.padded()).copy_from_nonoverlapping(value.as_ptr(), value.len());
+        }
+    }
+
+    /// Some queries of one head that see the same.
+    ///
+    /// # Safety
+    /// `kept` are keys and values of this shape that nobody writes below `seen`; nobody else writes `out` there.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn see(
+        &self,
+        isa: Isa,
+        kept: (*mut f32, *mut f32),
+        seen: usize,
+        queries: std::ops::Range<usize>,
+        head: usize,
+        tokens: &[Token],
+        qkv: &[f32],
+        out: &Shared<f32>,
+    ) {
+        let KeyLayout { heads, width, .. } = self.keys;
+        let wide = (self.heads + 2 * heads) * width;
+        let (stride, padded) = (self.keys.stride(), self.keys.padded());
+        WORK.with_borrow_mut(|work| {
+            work.resize(TOGETHER * (width + stride + padded), 0.0);
+            let (turned, rest) = work.split_at_mut(TOGETHER * width);
+            let (scores, sums) = rest.split_at_mut(TOGETHER * stride);
+            let scale = 1.0 / (width as f32).sqrt();
+            for (turned, token) in turned.chunks_exact_mut(width).zip(queries.clone()) {
+                let x = &qkv[token * wide + head * width..][..width];
+                self.turn(tokens[token].place, x, |d, x| turned[d] = x * scale);
+            }
+            let count = queries.len();
+            // SAFETY: `width` rows of `stride` keys each, of which whole vectors are read up to `seen` rounded up (what
+            // lies beyond is memory of ours, and its scores are not looked at); `seen` rows of `padded` values.
+            unsafe {
+                outer(isa, count, (turned, width), (kept.0, stride), width, seen.div_ceil(LANES), (scores, stride));
+                for scores in scores.chunks_exact_mut(stride).take(count) {
+                    softmax(isa, &mut scores[..seen.next_multiple_of(LANES)], seen);
+                }
+                outer(isa, count, (scores, stride), (kept.1, padded), seen, padded / LANES, (sums, padded));
+                for (sums, token) in sums.chunks_exact(padded).zip(queries) {
+                    let to = out.at((token * self.heads + head) * width);
+                    to.copy_from_nonoverlapping(sums.as_ptr(), width);
+                }
+            }
+        });
+    }
+}
+
+versions! {
+    /// Softmax of the first `seen` scores; what is beyond becomes 0.
+    fn softmax(isa, scores: &mut [f32], seen: usize) = softmax_body
+}
+
+#[inline(always)]
+fn softmax_body(scores: &mut [f32], seen: usize) {
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let (blocks, _) = scores.as_chunks_mut::<LANES>();
+    let mut top = [f32::NEG_INFINITY; LANES];
+    for block in &*blocks {
+        for i in 0..LANES {
+            top[i] = if block[i] > top[i] { block[i] } else { top[i] };
+        }
+    }
+    let top = largest(top);
+    let mut total = [0.0; LANES];
+    for block in &mut *blocks {
+        for i in 0..LANES {
+            block[i] = exp(block[i] - top);
+            total[i] += block[i];
+        }
+    }
+    let inverse = 1.0 / sum(total);
+    for block in blocks {
+        for x in block {
+            *x *= inverse;
+        }
+    }
+}
+
+/// `out[r][..] = sum over k of a[r][k] * b[k][..]`, k in order, over `vectors` vectors of 16. `a` and `out` with the
+/// width of their rows, `b` with how far its rows lie apart.
+///
+/// # Safety
+/// `b` has `depth` rows of so many vectors, and nobody writes them meanwhile.
+unsafe fn outer(
+    isa: Isa,
+    rows: usize,
+    a: (&[f32], usize),
+    b: (*const f32, usize),
+    depth: usize,
+    vectors: usize,
+    out: (&mut [f32], usize),
+) {
+    assert!(rows == 0 || (rows - 1) * a.1 + depth <= a.0.len(), "more rows than there are");
+    assert!(rows == 0 || (rows - 1) * out.1 + vectors * LANES <= out.0.len(), "more than there is room for");
+    let job = Outer { rows, a: a.0.as_ptr(), a_stride: a.1, b: b.0, b_stride: b.1, depth, vectors, out: out.0.as_mut_ptr(), out_stride: out.1 };
+    outer_version(isa, job);
+}
+
+#[derive(Clone, Copy)]
+struct Outer {
+    rows: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    b_stride: usize,
+    depth: usize,
+    vectors: usize,
+    out: *mut f32,
+    out_stride: usize,
+}
+
+versions! {
+    fn outer_version(isa, job: Outer) = outer_body
+}
+
+#[inline(always)]
+fn outer_body(job: Outer) {
+    let mut row = 0;
+    while row < job.rows {
+        let height = match job.rows - row {
+            4.. => 4,
+            2.. => 2,
+            _ => 1,
+        };
+        let mut vector = 0;
+        while vector < job.vectors {
+            let width = match job.vectors - vector {
+                4.. => 4,
+                2.. => 2,
+                _ => 1,
+            };
+            // SAFETY: within the job's rows and vectors, which `outer` checked.
+            unsafe {
+                match (height, width) {
+                    (4, 4) => block::<4, 4>(job, row, vector),
+                    (4, 2) => block::<4, 2>(job, row, vector),
+                    (4, _) => block::<4, 1>(job, row, vector),
+                    (2, 4) => block::<2, 4>(job, row, vector),
+                    (2, 2) => block::<2, 2>(job, row, vector),
+                    (2, _) => block::<2, 1>(job, row, vector),
+                    (_, 4) => block::<1, 4>(job, row, vector),
+                    (_, 2) => block::<1, 2>(job, row, vector),
+                    _ => block::<1, 1>(job, row, vector),
+                }
+            }
+            vector += width;
+        }
+        row += height;
+    }
+}
+
+/// # Safety
+/// `R` rows from `row` and `V` vectors from `vector` are there.
+#[inline(always)]
+unsafe fn block<const R: usize, const V: usize>(job: Outer, row: usize, vector: usize) {
+    let mut sums = [[[0.0f32; LANES]; V]; R];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for k in 0..job.depth {
+            let b = job.b.add(k * job.b_stride + vector * LANES);
+            let mut line = [[0.0f32; LANES]; V];
+            for (v, line) in line.iter_mut().enumerate() {
+                *line = b.add(v * LANES).cast::<Lanes>().read_unaligned();
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let a = *job.a.add((row + r) * job.a_stride + k);
+                for (sums, line) in sums.iter_mut().zip(&line) {
+                    for i in 0..LANES {
+                        sums[i] = a.mul_add(line[i], sums[i]);
+                    }
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (v, sums) in sums.iter().enumerate() {
+                let out = job.out.add((row + r) * job.out_stride + (vector + v) * LANES);
+                out.cast::<Lanes>().write_unaligned(*sums);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Alone;
+    use super::*;
+
+    fn number(n: usize) -> f32 {
+        let bits = (n as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
+        bits as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Two rows that stand at different places, one fed a group and one a single token, with grouped keys.
+    #[test]
+    fn what_tokens_see_is_what_the_formula_says_on_every_processor() {
+        let keys = KeyLayout { layers: 2, heads: 2, width: 20, positions: 37 };
+        let (heads, half) = (4, 10);
+        let cos: Vec<f32> = (0..37 * half).map(|n| (n as f32 * 0.1).cos()).collect();
+        let sin: Vec<f32> = (0..37 * half).map(|n| (n as f32 * 0.1).sin()).collect();
+        let attention = Attention { layer: 1, heads, keys, cos: &cos, sin: &sin };
+        let wide = (heads + 4) * 20;
+        // Row 0 is fed places 0..30 one by one, row 1 places 0..3; then 5 places of row 0 at once beside one of row 1.
+        let last: Vec<Token> = (30..35)
+            .map(|place| Token { row: 0, place, seen: 35 })
+            .chain([Token { row: 1, place: 3, seen: 4 }])
+            .collect();
+        let input = |row: usize, place: usize| -> Vec<f32> { (0..wide).map(|n| number(n + wide * (place + 50 * row))).collect() };
+        let mut results = Vec::new();
+        for isa in Isa::all_here() {
+            let rows = [Arc::new(Keys::new(keys).unwrap()), Arc::new(Keys::new(keys).unwrap())];
+            for (row, count) in [(0, 30), (1, 3)] {
+                for place in 0..count {
+                    let mut out = vec![0.0; heads * 20];
+                    let token = [Token { row: 0, place, seen: place + 1 }];
+                    // SAFETY: nobody else is here.
+                    unsafe { attention.run(isa, &Alone, &input(row, place), &token, &rows[row..=row], &mut out) }.unwrap();
+                }
+            }
+            let qkv: Vec<f32> = last.iter().flat_map(|token| input(token.row, token.place)).collect();
+            let mut out = vec![0.0; last.len() * heads * 20];
+            // SAFETY: as above.
+            unsafe { attention.run(isa, &Alone, &qkv, &last, &rows, &mut out) }.unwrap();
+            results.push(out);
+        }
+        assert!(results.iter().all(|other| *other == results[0]), "the same bits");
+        let turned = |x: &[f32], place: usize| -> Vec<f64> {
+            (0..20)
+                .map(|d| {
+                    let (i, angle) = (d % half, place * half + d % half);
+                    let (a, b) = (f64::from(x[i]), f64::from(x[half + i]));
+                    let (c, s) = (f64::from(cos[angle]), f64::from(sin[angle]));
+                    if d < half { a * c - b * s } else { b * c + a * s }
+                })
+                .collect()
+        };
+        for (at, token) in last.iter().enumerate() {
+            let own = input(token.row, token.place);
+            for head in 0..heads {
+                let q = turned(&own[head * 20..][..20], token.place);
+                let score = |place: usize| -> f64 {
+                    let other = input(token.row, place);
+                    let k = turned(&other[(heads + head / 2) * 20..][..20], place);
+                    q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() / 20f64.sqrt()
+                };
+                let weights: Vec<f64> = (0..token.seen).map(|place| score(place).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for d in 0..20 {
+                    let value = |place: usize| f64::from(input(token.row, place)[(heads + 2 + head / 2) * 20 + d]);
+                    let want: f64 = (0..token.seen).map(|place| weights[place] / total * value(place)).sum();
+                    let got = f64::from(results[0][(at * heads + head) * 20 + d]);
+                    assert!((got - want).abs() < 2e-6, "{token:?} {head} {d}: {got} {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_that_are_not_there_are_refused() {
+        let keys = KeyLayout { layers: 1, heads: 1, width: 4, positions: 8 };
+        let turns = [1.0; 16];
+        let attention = Attention { layer: 0, heads: 1, keys, cos: &turns, sin: &turns };
+        let rows = [Arc::new(Keys::new(keys).unwrap()), Arc::new(Keys::new(keys).unwrap())];
+        let run = |tokens: &[Token], rows: &[Arc<Keys>]| {
+            let mut out = vec![0.0; tokens.len() * 4];
+            // SAFETY: nobody else is here.
+            unsafe { attention.run(Isa::Portable, &Alone, &vec![0.0; tokens.len() * 12], tokens, rows, &mut out) }
+        };
+        let token = |row, place, seen| Token { row, place, seen };
+        assert!(run(&[token(0, 0, 1), token(1, 7, 8)], &rows).is_ok());
+        for bad in [[token(0, 8, 8), token(1, 0, 1)], [token(0, 0, 9), token(1, 0, 1)], [token(0, 1, 1), token(0, 1, 1)], [token(1, 0, 1), token(0, 0, 1)], [token(0, 0, 1), token(2, 0, 1)], [token(0, 0, 0), token(1, 0, 1)]] {
+            assert!(run(&bad, &rows).is_err(), "{bad:?}");
+        }
+    }
+}

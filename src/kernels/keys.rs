@@ -1,0 +1,187 @@
+//! Keys and values of one row of a batch, of all layers, in one piece of memory that grows with nothing: it is reserved
+//! whole and filled position by position.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+use super::lanes::LANES;
+
+/// The shape of what is kept for a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyLayout {
+    pub layers: usize,
+    /// Heads that have keys of their own.
+    pub heads: usize,
+    /// Width of a head.
+    pub width: usize,
+    pub positions: usize,
+}
+
+impl KeyLayout {
+    /// Positions, rounded up to whole vectors: how far apart the numbers of one position's key lie.
+    pub fn stride(&self) -> usize {
+        self.positions.next_multiple_of(LANES)
+    }
+
+    /// A value's width in memory.
+    pub fn padded(&self) -> usize {
+        self.width.next_multiple_of(LANES)
+    }
+
+    fn keys_of_head(&self) -> usize {
+        self.width * self.stride()
+    }
+
+    fn values_of_head(&self) -> usize {
+        self.positions * self.padded()
+    }
+
+    fn layer(&self) -> usize {
+        self.heads * (self.keys_of_head() + self.values_of_head())
+    }
+
+    /// None when it is more than can be addressed.
+    fn memory(&self) -> Option<Layout> {
+        let layer = (self.width.checked_mul(self.stride())?)
+            .checked_add(self.positions.checked_mul(self.padded())?)?
+            .checked_mul(self.heads)?;
+        let floats = layer.checked_mul(self.layers)?.max(LANES);
+        // At the start of a page, so that rows share none.
+        Layout::array::<f32>(floats).ok()?.align_to(4096).ok()
+    }
+
+    /// Bytes of a row, saturating.
+    pub fn bytes(&self) -> u64 {
+        self.memory().map_or(u64::MAX, |layout| layout.size() as u64)
+    }
+}
+
+/// What one row keeps. Every key is stored as a column, so that all positions are compared at once; a value is a row.
+pub(crate) struct Keys {
+    layout: KeyLayout,
+    memory: NonNull<f32>,
+}
+
+// SAFETY: it owns its memory. Whoever reads or writes it holds the lock of the graph that it belongs to (see `head`).
+unsafe impl Send for Keys {}
+// SAFETY: as above.
+unsafe impl Sync for Keys {}
+
+impl Keys {
+    /// All zero; the system gives pages as they are touched. None when it gives no memory.
+    pub fn new(layout: KeyLayout) -> Option<Self> {
+        let memory = layout.memory()?;
+        // SAFETY: the size is not zero.
+        let memory = NonNull::new(unsafe { alloc_zeroed(memory) })?;
+        Some(Self { layout, memory: memory.cast() })
+    }
+
+    pub fn layout(&self) -> KeyLayout {
+        self.layout
+    }
+
+    /// Where the keys of a head begin, `[width, stride]`, and its values, `[positions, padded]`.
+    ///
+    /// Reading what nobody writes meanwhile, and writing what nobody else touches meanwhile, is sound.
+    pub(super) fn head(&self, layer: usize, head: usize) -> (*mut f32, *mut f32) {
+        let l = &self.layout;
+        assert!(layer < l.layers && head < l.heads, "a head that is not there");
+        let keys = layer * l.layer() + head * l.keys_of_head();
+        let values = layer * l.layer() + l.heads * l.keys_of_head() + head * l.values_of_head();
+        // SAFETY: both lie within the memory, by the arithmetic of `memory`.
+        unsafe { (self.memory.as_ptr().add(keys), self.memory.as_ptr().add(values)) }
+    }
+
+    /// Takes over the first `positions` positions of another row.
+    ///
+    /// # Safety
+    /// Nobody writes these positions of `origin`, or touches `self`, meanwhile.
+    pub unsafe fn copy_from(&self, origin: &Self, positions: usize) {
+        let l = self.layout;
+        assert!(l == origin.layout && positions <= l.positions, "a row of another shape");
+        for (layer, head) in (0..l.layers).flat_map(|layer| (0..l.heads).map(move |head| (layer, head))) {
+            let ((to, to_values), (from, from_values)) = (self.head(layer, head), origin.head(layer, head));
+            // SAFETY: within both rows, which are two; the rest is the caller's promise.
+            unsafe {
+                for at in (0..l.width).map(|d| d * l.stride()) {
+                    to.add(at).copy_from_nonoverlapping(from.add(at), positions);
+                }
+                to_values.copy_from_nonoverlapping(from_values, positions * l.padded());
+            }
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let memory = self.layout.memory().expect("it was allocated so");
+        // SAFETY: allocated with this layout.
+        unsafe { dealloc(self.memory.as_ptr().cast(), memory) }
+    }
+}
+
+/// The rows of the call in progress, where the graph's operators find them. Set and emptied by whoever runs the graph,
+/// under the graph's lock.
+#[derive(Clone, Default)]
+pub(crate) struct Seats(Arc<Mutex<Vec<Arc<Keys>>>>);
+
+impl Seats {
+    /// These rows, in this order. No row may be there twice.
+    pub fn take(&self, rows: impl Iterator<Item = Arc<Keys>>) {
+        let mut seats = crate::sync::lock(&self.0);
+        seats.clear();
+        seats.extend(rows);
+        let mut addresses: Vec<usize> = seats.iter().map(|row| Arc::as_ptr(row).addr()).collect();
+        addresses.sort_unstable();
+        // The operators write them from several threads.
+        assert!(addresses.windows(2).all(|pair| pair[0] != pair[1]), "a row is there twice");
+    }
+
+    pub fn empty(&self) {
+        crate::sync::lock(&self.0).clear();
+    }
+
+    pub fn with<R>(&self, look: impl FnOnce(&[Arc<Keys>]) -> R) -> R {
+        look(&crate::sync::lock(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_copied_up_to_a_position_and_no_further() {
+        let layout = KeyLayout { layers: 2, heads: 3, width: 5, positions: 7 };
+        let (a, b) = (Keys::new(layout).unwrap(), Keys::new(layout).unwrap());
+        for layer in 0..2 {
+            for head in 0..3 {
+                let (keys, values) = a.head(layer, head);
+                for (d, position) in (0..5).flat_map(|d| (0..7).map(move |p| (d, p))) {
+                    // SAFETY: within the head; nobody else is here.
+                    unsafe {
+                        *keys.add(d * layout.stride() + position) = (layer * 100 + head * 10 + position) as f32;
+                        *values.add(position * layout.padded() + d) = -((layer * 100 + head * 10 + position) as f32);
+                    }
+                }
+            }
+        }
+        // SAFETY: nobody else is here.
+        unsafe { b.copy_from(&a, 4) };
+        let (keys, values) = b.head(1, 2);
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!((*keys.add(3), *keys.add(4 * layout.stride() + 3)), (123.0, 123.0));
+            assert_eq!((*keys.add(4), *values.add(4 * layout.padded())), (0.0, 0.0));
+            assert_eq!(*values.add(3 * layout.padded() + 4), -123.0);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_addressed_is_refused() {
+        let layout = KeyLayout { layers: usize::MAX / 2, heads: 9, width: 64, positions: 128 };
+        assert!(Keys::new(layout).is_none());
+        assert_eq!(layout.bytes(), u64::MAX);
+    }
+}

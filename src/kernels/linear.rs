@@ -1,0 +1,225 @@
+//! A linear layer in one go: what comes before it, the product, and what comes after, row by row.
+
+pub(crate) use super::product::Packed;
+use super::product::{PANEL, Rows, TILE, product};
+pub(crate) use super::quantize::Before;
+use super::quantize::quantize_row;
+use super::{Isa, Pool, Shared};
+use crate::error::Result;
+use crate::memory::reserve;
+
+/// A linear layer with int8 weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Linear<'a> {
+    pub before: Before<'a>,
+    /// Width of a row that is multiplied.
+    pub inputs: usize,
+    pub outputs: usize,
+    pub weights: Packed<'a>,
+    /// `[outputs]`: a weight is its whole number times that of its column.
+    pub scales: &'a [f32],
+    /// `[outputs]`, added.
+    pub bias: Option<&'a [f32]>,
+}
+
+/// Memory that a layer works in; kept between calls.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    whole: Vec<i8>,
+    scales: Vec<f32>,
+    rows: Vec<f32>,
+}
+
+/// So many numbers are worth a second thread to quantise.
+const ALONE: usize = 1 << 14;
+
+impl Linear<'_> {
+    /// Whether all parts are as wide as they must be.
+    pub fn check(&self) -> bool {
+        let wide = |part: &[f32], width: usize| part.len() == width;
+        let before = match self.before {
+            Before::RmsNorm { gain, .. } => wide(gain, self.inputs),
+            Before::LayerNorm { gain, shift, .. } => wide(gain, self.inputs) && wide(shift, self.inputs),
+            Before::Plain | Before::SwiGlu | Before::Gelu => true,
+        };
+        before
+            && self.inputs > 0
+            && self.weights.depth() == self.inputs.next_multiple_of(super::product::DEPTH)
+            && wide(self.scales, self.outputs)
+            && self.bias.is_none_or(|bias| wide(bias, self.outputs))
+    }
+
+    /// `out[row] = (layer of x[row]) + added[row]`. `x` is `[rows, before.takes(inputs)]`, `added` and `out` are `[rows,
+    /// outputs]`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn run(
+        &self,
+        isa: Isa,
+        pool: &dyn Pool,
+        work: &mut Work,
+        x: &[f32],
+        added: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let (inputs, outputs, depth) = (self.inputs, self.outputs, self.weights.depth());
+        let count = out.len() / outputs;
+        let wide = self.before.takes(inputs);
+        assert!(self.check() && x.len() == count * wide && out.len() == count * outputs, "a layer of another width");
+        assert!(added.is_none_or(|added| added.len() == out.len()), "what is added has another shape");
+        work.make_room(count, inputs, depth)?;
+        let (whole, scales, rows) =
+            (Shared(work.whole.as_mut_ptr()), Shared(work.scales.as_mut_ptr()), Shared(work.rows.as_mut_ptr()));
+        let quantize = |row: usize| {
+            // SAFETY: this row's part of each, within the room that was made.
+            let (to, work, scale) = unsafe {
+                (
+                    std::slice::from_raw_parts_mut(whole.at(row * depth), depth),
+                    std::slice::from_raw_parts_mut(rows.at(row * inputs), inputs),
+                    &mut *scales.at(row),
+                )
+            };
+            *scale = quantize_row(isa, self.before, &x[row * wide..][..wide], work, to);
+        };
+        if count * wide < ALONE {
+            (0..count).for_each(quantize);
+        } else {
+            pool.each(count, &quantize);
+        }
+        let row_scales = &work.scales[..count];
+        let to = Shared(out.as_mut_ptr());
+        let take = |row: usize, panel: usize, sums: &[[i32; PANEL]]| {
+            let from = panel * PANEL;
+            let wide = PANEL.min(outputs - from);
+            let scales = &self.scales[from..from + wide];
+            let bias = self.bias.map(|bias| &bias[from..from + wide]);
+            for (row, sums) in (row..).zip(sums) {
+                let at = row * outputs + from;
+                // SAFETY: every panel of every row is given once, and lies within the output.
+                let out = unsafe { std::slice::from_raw_parts_mut(to.at(at), wide) };
+                finish(&sums[..wide], row_scales[row], scales, bias, added.map(|added| &added[at..at + wide]), out);
+            }
+        };
+        product(isa, pool, Rows { bytes: &work.whole, count }, self.weights, &take);
+        Ok(())
+    }
+}
+
+impl Work {
+    fn make_room(&mut self, count: usize, inputs: usize, depth: usize) -> Result<()> {
+        fn grow<T: Default + Clone>(memory: &mut Vec<T>, length: usize) -> Result<()> {
+            if memory.len() < length {
+                *memory = reserve("a layer", length)?;
+                memory.resize(length, T::default());
+            }
+            Ok(())
+        }
+        grow(&mut self.whole, count.next_multiple_of(TILE) * depth)?;
+        grow(&mut self.scales, count)?;
+        grow(&mut self.rows, count * inputs)
+    }
+}
+
+/// Whole sums to numbers, one row of a panel.
+#[inline(always)]
+fn finish(sums: &[i32], row: f32, scales: &[f32], bias: Option<&[f32]>, added: Option<&[f32]>, out: &mut [f32]) {
+    match bias {
+        Some(bias) => {
+            for (((out, &sum), &scale), &bias) in out.iter_mut().zip(sums).zip(scales).zip(bias) {
+                *out = sum as f32 * (row * scale) + bias;
+            }
+        }
+        None => {
+            for ((out, &sum), &scale) in out.iter_mut().zip(sums).zip(scales) {
+                *out = sum as f32 * (row * scale);
+            }
+        }
+    }
+    if let Some(added) = added {
+        for (out, &added) in out.iter_mut().zip(added) {
+            *out += added;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Alone;
+    use super::super::product::tests::{pack, whole};
+    use super::*;
+
+    #[test]
+    fn a_layer_is_what_the_formula_says_and_the_same_everywhere_and_in_every_batch() {
+        let (inputs, outputs, count) = (100, 70, 19);
+        let weights: Vec<i8> = (0..inputs * outputs).map(whole).collect();
+        let packed = pack(&weights, inputs, outputs);
+        let scales: Vec<f32> = (0..outputs).map(|n| 0.01 + n as f32 * 1e-4).collect();
+        let bias: Vec<f32> = (0..outputs).map(|n| n as f32 * 0.3).collect();
+        let x: Vec<f32> = (0..count * inputs).map(|n| f32::from(whole(n + 7)) / 50.0).collect();
+        let added: Vec<f32> = (0..count * outputs).map(|n| f32::from(whole(n + 3))).collect();
+        let layer = Linear {
+            before: Before::Plain,
+            inputs,
+            outputs,
+            weights: Packed::new(&packed, inputs, outputs).unwrap(),
+            scales: &scales,
+            bias: Some(&bias),
+        };
+        let run = |isa, from: usize, rows: usize| {
+            let mut out = vec![0.0; rows * outputs];
+            let (x, added) = (&x[from * inputs..][..rows * inputs], &added[from * outputs..][..rows * outputs]);
+            layer.run(isa, &Alone, &mut Work::default(), x, Some(added), &mut out).unwrap();
+            out
+        };
+        let all = run(Isa::Portable, 0, count);
+        for row in 0..count {
+            let x = &x[row * inputs..][..inputs];
+            let largest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+            for n in 0..outputs {
+                let want: f64 = (0..inputs).map(|k| f64::from(x[k]) * f64::from(weights[k * outputs + n]) * f64::from(scales[n])).sum();
+                let want = want + f64::from(bias[n]) + f64::from(added[row * outputs + n]);
+                let room = f64::from(largest / 254.0 * scales[n]) * 127.0 * inputs as f64;
+                assert!((f64::from(all[row * outputs + n]) - want).abs() < room, "{row} {n}");
+            }
+        }
+        for isa in Isa::all_here() {
+            assert_eq!(run(isa, 0, count), all, "{isa:?}");
+            for row in 0..count {
+                assert_eq!(run(isa, row, 1), &all[row * outputs..][..outputs], "{isa:?}: a row alone");
+            }
+        }
+        assert!(!Linear { outputs: 71, ..layer }.check() && !Linear { inputs: 200, ..layer }.check());
+    }
+}
+#[cfg(test)]
+mod speed {
+    use super::super::Alone;
+    use super::*;
+    #[test]
+    #[ignore]
+    fn speed() {
+        let shapes = [(1024usize, 3072usize), (1024, 1024), (1024, 5632), (2816, 1024)];
+        let mats: Vec<(Vec<i8>, Vec<f32>)> = (0..24).flat_map(|_| shapes).map(|(k, n)| (vec![3i8; k * n], vec![0.01; n])).collect();
+        for isa in Isa::all_here() {
+            if isa != Isa::Vnni512 { continue }
+            for rows in [1usize, 2, 4, 8, 16, 17, 32, 64, 128, 256] {
+                let mut work = Work::default();
+                let x = vec![0.5f32; rows * 5632];
+                let mut out = vec![0f32; rows * 5632];
+                let mut best = f64::MAX;
+                for _ in 0..3 {
+                    let begun = std::time::Instant::now();
+                    for (i, (w, s)) in mats.iter().enumerate() {
+                        let (k, n) = shapes[i % 4];
+                        let l = Linear { before: Before::Plain, inputs: k, outputs: n, weights: Packed::new(w, k, n).unwrap(), scales: s, bias: None };
+                        l.run(isa, &Alone, &mut work, &x[..rows * k], None, &mut out[..rows * n]).unwrap();
+                    }
+                    best = best.min(begun.elapsed().as_secs_f64());
+                }
+                let bytes: usize = mats.iter().map(|m| m.0.len()).sum();
+                println!("{isa:?} rows {rows}: {:.1} ms, {:.1} GB/s, {:.0} GMAC/s", best * 1e3, bytes as f64 / best / 1e9, bytes as f64 * rows as f64 / best / 1e9);
+            }
+        }
+    }
+}
