@@ -1,7 +1,7 @@
 //! A linear layer in one go: what comes before it, the product, and what comes after, row by row.
 
 pub(crate) use super::product::Packed;
-use super::product::{PANEL, Rows, TILE, product};
+use super::product::{PANEL, Rows, TILE, Take, product};
 pub(crate) use super::quantize::Before;
 use super::quantize::quantize_row;
 use super::{Isa, Pool, Shared};
@@ -88,20 +88,8 @@ impl Linear<'_> {
             pool.each(count, &quantize);
         }
         let row_scales = &work.scales[..count];
-        let to = Shared(out.as_mut_ptr());
-        let take = |row: usize, panel: usize, sums: &[[i32; PANEL]]| {
-            let from = panel * PANEL;
-            let wide = PANEL.min(outputs - from);
-            let scales = &self.scales[from..from + wide];
-            let bias = self.bias.map(|bias| &bias[from..from + wide]);
-            for (row, sums) in (row..).zip(sums) {
-                let at = row * outputs + from;
-                // SAFETY: every panel of every row is given once, and lies within the output.
-                let out = unsafe { std::slice::from_raw_parts_mut(to.at(at), wide) };
-                finish(&sums[..wide], row_scales[row], scales, bias, added.map(|added| &added[at..at + wide]), out);
-            }
-        };
-        product(isa, pool, Rows { bytes: &work.whole, count }, self.weights, &take);
+        let finish = Finish { rows: row_scales, scales: self.scales, bias: self.bias, added, out: Shared(out.as_mut_ptr()) };
+        product(isa, pool, Rows { bytes: &work.whole, count }, self.weights, &finish);
         Ok(())
     }
 }
@@ -121,24 +109,78 @@ impl Work {
     }
 }
 
-/// Whole sums to numbers, one row of a panel.
-#[inline(always)]
-fn finish(sums: &[i32], row: f32, scales: &[f32], bias: Option<&[f32]>, added: Option<&[f32]>, out: &mut [f32]) {
-    match bias {
-        Some(bias) => {
-            for (((out, &sum), &scale), &bias) in out.iter_mut().zip(sums).zip(scales).zip(bias) {
-                *out = sum as f32 * (row * scale) + bias;
-            }
-        }
-        None => {
-            for ((out, &sum), &scale) in out.iter_mut().zip(sums).zip(scales) {
-                *out = sum as f32 * (row * scale);
-            }
+/// Whole sums to numbers: times the scales of row and column, plus bias, plus what is added.
+struct Finish<'a> {
+    /// `[rows]`
+    rows: &'a [f32],
+    /// `[columns]`
+    scales: &'a [f32],
+    bias: Option<&'a [f32]>,
+    /// `[rows, columns]`
+    added: Option<&'a [f32]>,
+    out: Shared<f32>,
+}
+
+impl Take for Finish<'_> {
+    #[inline(always)]
+    fn take(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+        let columns = self.scales.len();
+        let from = panel * PANEL;
+        if from + PANEL <= columns {
+            self.whole(row, from, sums);
+        } else {
+            self.part(row, from, sums);
         }
     }
-    if let Some(added) = added {
-        for (out, &added) in out.iter_mut().zip(added) {
-            *out += added;
+}
+
+impl Finish<'_> {
+    /// A panel of which all columns are wanted: whole vectors.
+    #[inline(always)]
+    fn whole(&self, row: usize, from: usize, sums: &[[i32; PANEL]]) {
+        let columns = self.scales.len();
+        let array = |part: &[f32]| -> [f32; PANEL] { part[from..from + PANEL].try_into().expect("a panel's length") };
+        let scales = array(self.scales);
+        let bias = self.bias.map(array);
+        for (row, sums) in (row..).zip(sums) {
+            let factor = self.rows[row];
+            let mut out = [0.0; PANEL];
+            for n in 0..PANEL {
+                out[n] = sums[n] as f32 * (factor * scales[n]);
+            }
+            if let Some(bias) = &bias {
+                for n in 0..PANEL {
+                    out[n] += bias[n];
+                }
+            }
+            let at = row * columns + from;
+            if let Some(added) = self.added {
+                let added: [f32; PANEL] = added[at..at + PANEL].try_into().expect("a panel's length");
+                for n in 0..PANEL {
+                    out[n] += added[n];
+                }
+            }
+            // SAFETY: every panel of every row is given once, and this one lies within the output.
+            unsafe { self.out.at(at).cast::<[f32; PANEL]>().write_unaligned(out) };
+        }
+    }
+
+    /// The last panel, where columns are missing.
+    fn part(&self, row: usize, from: usize, sums: &[[i32; PANEL]]) {
+        let columns = self.scales.len();
+        for (row, sums) in (row..).zip(sums) {
+            for (n, &sum) in (from..columns).zip(sums) {
+                let mut out = sum as f32 * (self.rows[row] * self.scales[n]);
+                if let Some(bias) = self.bias {
+                    out += bias[n];
+                }
+                let at = row * columns + n;
+                if let Some(added) = self.added {
+                    out += added[at];
+                }
+                // SAFETY: as in `whole`.
+                unsafe { *self.out.at(at) = out };
+            }
         }
     }
 }
@@ -196,14 +238,27 @@ mod tests {
 mod speed {
     use super::super::Alone;
     use super::*;
+    struct Two;
+    impl Pool for Two {
+        fn each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+            let next = std::sync::atomic::AtomicUsize::new(0);
+            let work = || loop {
+                let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if n >= count { break }
+                task(n);
+            };
+            std::thread::scope(|s| { s.spawn(work); work(); });
+        }
+        fn threads(&self) -> usize { 2 }
+    }
     #[test]
     #[ignore]
     fn speed() {
         let shapes = [(1024usize, 3072usize), (1024, 1024), (1024, 5632), (2816, 1024)];
         let mats: Vec<(Vec<i8>, Vec<f32>)> = (0..24).flat_map(|_| shapes).map(|(k, n)| (vec![3i8; k * n], vec![0.01; n])).collect();
-        for isa in Isa::all_here() {
+        for (isa, pool) in Isa::all_here().into_iter().flat_map(|isa| [(isa, &Alone as &dyn Pool), (isa, &Two as &dyn Pool)]) {
             if isa != Isa::Vnni512 { continue }
-            for rows in [1usize, 2, 4, 8, 16, 17, 32, 64, 128, 256] {
+            for rows in [2usize, 8, 16, 32, 256] {
                 let mut work = Work::default();
                 let x = vec![0.5f32; rows * 5632];
                 let mut out = vec![0f32; rows * 5632];
@@ -213,12 +268,12 @@ mod speed {
                     for (i, (w, s)) in mats.iter().enumerate() {
                         let (k, n) = shapes[i % 4];
                         let l = Linear { before: Before::Plain, inputs: k, outputs: n, weights: Packed::new(w, k, n).unwrap(), scales: s, bias: None };
-                        l.run(isa, &Alone, &mut work, &x[..rows * k], None, &mut out[..rows * n]).unwrap();
+                        l.run(isa, pool, &mut work, &x[..rows * k], None, &mut out[..rows * n]).unwrap();
                     }
                     best = best.min(begun.elapsed().as_secs_f64());
                 }
                 let bytes: usize = mats.iter().map(|m| m.0.len()).sum();
-                println!("{isa:?} rows {rows}: {:.1} ms, {:.1} GB/s, {:.0} GMAC/s", best * 1e3, bytes as f64 / best / 1e9, bytes as f64 * rows as f64 / best / 1e9);
+                println!("{isa:?} {} threads rows {rows}: {:.1} ms, {:.1} GB/s, {:.0} GMAC/s", pool.threads(), best * 1e3, bytes as f64 / best / 1e9, bytes as f64 * rows as f64 / best / 1e9);
             }
         }
     }

@@ -87,7 +87,7 @@ pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, tak
             for (t, sums) in sums.iter().enumerate().take(1 + usize::from(tall)) {
                 let first = row + t * TILE;
                 for (p, sums) in sums.iter().enumerate().take(1 + usize::from(wide)) {
-                    take(first, panel + p, &sums.0[..TILE.min(rows.count - first)]);
+                    take.take(first, panel + p, &sums.0[..TILE.min(rows.count - first)]);
                 }
             }
             row += if tall { 2 * TILE } else { TILE };

@@ -108,9 +108,11 @@ pub(super) struct Rows<'a> {
 /// Rows of a tile, and of how many there is always room for.
 pub(super) const TILE: usize = 16;
 
-/// Takes the sums of some rows and one panel: the first row, the panel, and the sums of each row.
-pub(super) trait Take: Fn(usize, usize, &[[i32; PANEL]]) + Sync {}
-impl<T: Fn(usize, usize, &[[i32; PANEL]]) + Sync> Take for T {}
+/// Takes the sums of some rows and one panel.
+pub(super) trait Take: Sync {
+    /// `sums` are those of the rows from `row` on. To be inlined, so that it is compiled for the kernel's vectors.
+    fn take(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]);
+}
 
 /// Multiplies all rows with all panels.
 pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed<'_>, take: &impl Take) {
@@ -170,6 +172,21 @@ pub(super) mod tests {
         byte.max(-127)
     }
 
+    struct Note<'a> {
+        columns: usize,
+        got: &'a Mutex<Vec<i32>>,
+    }
+
+    impl Take for Note<'_> {
+        fn take(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+            for (r, sums) in sums.iter().enumerate() {
+                for (n, &sum) in (panel * PANEL..self.columns).zip(sums) {
+                    self.got.lock().unwrap()[(row + r) * self.columns + n] = sum;
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_processor_sums_exactly() {
         for (count, depth, columns) in [(1usize, 64usize, 16usize), (2, 70, 40), (3, 130, 100), (5, 64, 200), (17, 192, 83), (50, 129, 48), (64, 64, 17)] {
@@ -185,14 +202,7 @@ pub(super) mod tests {
             let packed = Packed::new(&packed, depth, columns).unwrap();
             for isa in Isa::all_here() {
                 let got = Mutex::new(vec![i32::MIN; count * columns]);
-                let take = |row: usize, panel: usize, sums: &[[i32; PANEL]]| {
-                    for (r, sums) in sums.iter().enumerate() {
-                        for (n, &sum) in sums.iter().enumerate().filter(|(n, _)| panel * PANEL + n < columns) {
-                            got.lock().unwrap()[(row + r) * columns + panel * PANEL + n] = sum;
-                        }
-                    }
-                };
-                product(isa, &Alone, Rows { bytes: &rows, count }, packed, &take);
+                product(isa, &Alone, Rows { bytes: &rows, count }, packed, &Note { columns, got: &got });
                 for r in 0..count {
                     for n in 0..columns {
                         let want: i32 = (0..depth).map(|k| i32::from(rows[r * deep + k]) * i32::from(weights[k * columns + n])).sum();

@@ -16,7 +16,7 @@ pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, tak
                     }
                 }
             }
-            take(at, panel, &[sums]);
+            take.take(at, panel, &[sums]);
         }
     }
 }

@@ -5,6 +5,15 @@ use std::ops::Range;
 
 use super::{PANEL, Packed, Rows, Take};
 
+/// Where the panels lie that come after these. They are fetched from memory while these are multiplied, each pass of rows
+/// fetching its share; otherwise memory rests while the later passes compute.
+#[derive(Clone, Copy)]
+struct Ahead {
+    from: *const i8,
+    pass: usize,
+    passes: usize,
+}
+
 /// Defines a driver that goes over panels and rows, and calls the kernel for as many at once as fit into the registers.
 /// The rows go past a few panels, so that those are read from memory once. `$panels` is how many panels are taken at once
 /// for rows of at most so many, then for all that there are more.
@@ -17,23 +26,27 @@ macro_rules! driver {
                 let mut panel = panels.start;
                 while panel < panels.end {
                     let width = if panel + together <= panels.end { together } else { 1 };
-                    let mut row = 0;
+                    let (mut row, mut pass) = (0, 0);
+                    let passes = rows.count.div_ceil($many);
                     while row < rows.count {
                         let left = rows.count - row;
+                        let ahead = (panel + 2 * width <= panels.end)
+                            .then(|| Ahead { from: weights.panel(panel + width), pass: pass % passes, passes });
+                        pass += 1;
                         // SAFETY: so many rows from `row` and panels from `panel` are there, as deep as the weights.
                         row += unsafe {
                             match (left, width) {
-                                ($many.., $wide) => $kernel::<$many, $wide>(rows, weights, row, panel, take),
-                                ($many.., _) => $kernel::<$many, 1>(rows, weights, row, panel, take),
-                                (4.., $wide) => $kernel::<4, $wide>(rows, weights, row, panel, take),
-                                (4.., 1) => $kernel::<4, 1>(rows, weights, row, panel, take),
-                                (4.., _) => $kernel::<4, $narrow>(rows, weights, row, panel, take),
-                                (2.., $wide) => $kernel::<2, $wide>(rows, weights, row, panel, take),
-                                (2.., 1) => $kernel::<2, 1>(rows, weights, row, panel, take),
-                                (2.., _) => $kernel::<2, $narrow>(rows, weights, row, panel, take),
-                                (_, $wide) => $kernel::<1, $wide>(rows, weights, row, panel, take),
-                                (_, 1) => $kernel::<1, 1>(rows, weights, row, panel, take),
-                                _ => $kernel::<1, $narrow>(rows, weights, row, panel, take),
+                                ($many.., $wide) => $kernel::<$many, $wide>(rows, weights, row, panel, ahead, take),
+                                ($many.., _) => $kernel::<$many, 1>(rows, weights, row, panel, ahead, take),
+                                (4.., $wide) => $kernel::<4, $wide>(rows, weights, row, panel, ahead, take),
+                                (4.., 1) => $kernel::<4, 1>(rows, weights, row, panel, ahead, take),
+                                (4.., _) => $kernel::<4, $narrow>(rows, weights, row, panel, ahead, take),
+                                (2.., $wide) => $kernel::<2, $wide>(rows, weights, row, panel, ahead, take),
+                                (2.., 1) => $kernel::<2, 1>(rows, weights, row, panel, ahead, take),
+                                (2.., _) => $kernel::<2, $narrow>(rows, weights, row, panel, ahead, take),
+                                (_, $wide) => $kernel::<1, $wide>(rows, weights, row, panel, ahead, take),
+                                (_, 1) => $kernel::<1, 1>(rows, weights, row, panel, ahead, take),
+                                _ => $kernel::<1, $narrow>(rows, weights, row, panel, ahead, take),
                             }
                         };
                     }
@@ -46,17 +59,31 @@ macro_rules! driver {
     };
 }
 
-driver!(run_vnni512, "avx512f,avx512bw,avx512vl,avx512vnni", vnni512, 4 => 4, 8 => 3);
+driver!(run_vnni512, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", vnni512, 4 => 4, 8 => 3);
 driver!(run_vnni256, "avx2,avxvnni", vnni256, 2 => 2, 4 => 1);
 driver!(run_avx2, "avx2", avx2, 2 => 2, 4 => 1);
+
+/// Hands sums on, compiled for long vectors. Not inlined: the kernel's registers are for its sums.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn give_wide(take: &impl Take, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+    take.take(row, panel, sums);
+}
+
+/// The same for shorter ones.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn give_narrow(take: &impl Take, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+    take.take(row, panel, sums);
+}
 
 /// Sums of four products of an unsigned with a signed number: the weights become unsigned by adding 128, and 128 times
 /// the sum of the row is taken off again.
 ///
 /// # Safety
 /// `R` rows from `row` and `P` panels from `panel` are there.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn vnni512<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, take: &impl Take) -> usize {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn vnni512<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, ahead: Option<Ahead>, take: &impl Take) -> usize {
     let depth = weights.depth;
     let flip = _mm512_set1_epi8(-128);
     let ones = _mm512_set1_epi8(1);
@@ -73,7 +100,15 @@ unsafe fn vnni512<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packe
             }
             *offset = _mm512_reduce_add_epi32(total).wrapping_mul(128);
         }
+        let (mut due, step) = ahead.map_or((usize::MAX, 0), |ahead| (ahead.pass, ahead.passes));
         for k in 0..depth / 4 {
+            if k == due {
+                due += step;
+                for p in 0..P {
+                    let at = ahead.map_or(b, |ahead| ahead.from).wrapping_add(p * depth * PANEL + k * 64);
+                    _mm_prefetch::<_MM_HINT_T1>(at);
+                }
+            }
             let mut line = [flip; P];
             for (p, line) in line.iter_mut().enumerate() {
                 let vector = _mm512_loadu_si512(b.add((p * depth * PANEL) + k * 64).cast());
@@ -92,7 +127,7 @@ unsafe fn vnni512<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packe
                 let sum = _mm512_sub_epi32(sums[r][p], _mm512_set1_epi32(offsets[r]));
                 _mm512_storeu_si512(out[r].as_mut_ptr().cast(), sum);
             }
-            take(row, panel + p, &out);
+            give_wide(take, row, panel + p, &out);
         }
     }
     R
@@ -103,7 +138,8 @@ unsafe fn vnni512<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packe
 /// # Safety
 /// `R` rows from `row` and `P` panels from `panel` are there.
 #[target_feature(enable = "avx2,avxvnni")]
-unsafe fn vnni256<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, take: &impl Take) -> usize {
+unsafe fn vnni256<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, ahead: Option<Ahead>, take: &impl Take) -> usize {
+    let _ = ahead; // Here computing takes longer than memory.
     let depth = weights.depth;
     let flip = _mm256_set1_epi8(-128);
     let a = rows.bytes[row * depth..].as_ptr();
@@ -133,7 +169,7 @@ unsafe fn vnni256<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packe
                     _mm256_storeu_si256(out[r].as_mut_ptr().add(8 * half).cast(), sum);
                 }
             }
-            take(row, panel + p, &out);
+            give_narrow(take, row, panel + p, &out);
         }
     }
     R
@@ -144,7 +180,8 @@ unsafe fn vnni256<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packe
 /// # Safety
 /// `R` rows from `row` and `P` panels from `panel` are there.
 #[target_feature(enable = "avx2")]
-unsafe fn avx2<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, take: &impl Take) -> usize {
+unsafe fn avx2<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, ahead: Option<Ahead>, take: &impl Take) -> usize {
+    let _ = ahead; // As above.
     let depth = weights.depth;
     let ones = _mm256_set1_epi16(1);
     let a = rows.bytes[row * depth..].as_ptr();
@@ -173,7 +210,7 @@ unsafe fn avx2<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'
                     _mm256_storeu_si256(out[r].as_mut_ptr().add(8 * half).cast(), sums[r][p][half]);
                 }
             }
-            take(row, panel + p, &out);
+            give_narrow(take, row, panel + p, &out);
         }
     }
     R
