@@ -61,14 +61,26 @@ impl Attention<'_> {
         let KeyLayout { heads: kept, width, .. } = self.keys;
         let wide = (self.heads + 2 * kept) * width;
         let add = |token: usize| {
-            let at @ Token { row, place, .. } = tokens[token];
-            debug_assert_eq!(at, tokens[token]);
-            for head in 0..kept {
-                let key = &qkv[token * wide + (self.heads + head) * width..][..width];
-                let value = &qkv[token * wide + (self.heads + kept + head) * width..][..width];
-                // SAFETY: `check` saw that no two tokens share row and place, and that both are there.
-                unsafe { self.add(rows[row].head(self.layer, head), place, key, value) };
-            }
+            let Token { row, place, .. } = tokens[token];
+            WORK.with_borrow_mut(|work| {
+                work.resize(width.max(work.len()), 0.0);
+                let turned = &mut work[..width];
+                for head in 0..kept {
+                    let key = &qkv[token * wide + (self.heads + head) * width..][..width];
+                    let value = &qkv[token * wide + (self.heads + kept + head) * width..][..width];
+                    let (cos, sin) = self.turns(place);
+                    turn(isa, key, cos, sin, 1.0, turned);
+                    let (keys, values) = rows[row].head(self.layer, head);
+                    // SAFETY: `width` columns of `stride`, and `positions` rows of at least `width`, by the shape; `check`
+                    // saw that no two tokens share row and place, and that both are there.
+                    unsafe {
+                        for (d, &x) in turned.iter().enumerate() {
+                            *keys.add(d * self.keys.stride() + place) = x;
+                        }
+                        values.add(place * self.keys.padded()).copy_from_nonoverlapping(value.as_ptr(), width);
+                    }
+                }
+            });
         };
         if tokens.len() * width * kept < ALONE {
             (0..tokens.len()).for_each(add);
@@ -136,27 +148,10 @@ impl Attention<'_> {
         Ok(())
     }
 
-    /// The rotary turn of a head at `place`.
-    #[inline(always)]
-    fn turn(&self, place: usize, x: &[f32], mut put: impl FnMut(usize, f32)) {
+    /// How pairs are turned at `place`.
+    fn turns(&self, place: usize) -> (&[f32], &[f32]) {
         let half = self.keys.width / 2;
-        let (cos, sin) = (&self.cos[place * half..][..half], &self.sin[place * half..][..half]);
-        let (first, second) = x.split_at(half);
-        for i in 0..half {
-            put(i, first[i] * cos[i] - second[i] * sin[i]);
-            put(half + i, second[i] * cos[i] + first[i] * sin[i]);
-        }
-    }
-
-    /// # Safety
-    /// `to` are the keys and values of a head of this shape, `place` is one of its positions, and nobody else touches
-    /// what is kept there.
-    unsafe fn add(&self, to: (*mut f32, *mut f32), place: usize, key: &[f32], value: &[f32]) {
-        // SAFETY: `width` columns of `stride`, and `positions` rows of at least `width`, by the shape.
-        unsafe {
-            self.turn(place, key, |d, x| *to.0.add(d * self.keys.stride() + place) = x);
-            to.1.add(place * self.keys.padded()).copy_from_nonoverlapping(value.as_ptr(), value.len());
-        }
+        (&self.cos[place * half..][..half], &self.sin[place * half..][..half])
     }
 
     /// Some queries of one head that see the same.
@@ -179,13 +174,15 @@ impl Attention<'_> {
         let wide = (self.heads + 2 * heads) * width;
         let (stride, padded) = (self.keys.stride(), self.keys.padded());
         WORK.with_borrow_mut(|work| {
-            work.resize(TOGETHER * (width + stride + padded), 0.0);
+            work.resize((TOGETHER * (width + stride + padded)).max(work.len()), 0.0);
             let (turned, rest) = work.split_at_mut(TOGETHER * width);
-            let (scores, sums) = rest.split_at_mut(TOGETHER * stride);
+            let (scores, rest) = rest.split_at_mut(TOGETHER * stride);
+            let sums = &mut rest[..TOGETHER * padded];
             let scale = 1.0 / (width as f32).sqrt();
             for (turned, token) in turned.chunks_exact_mut(width).zip(queries.clone()) {
                 let x = &qkv[token * wide + head * width..][..width];
-                self.turn(tokens[token].place, x, |d, x| turned[d] = x * scale);
+                let (cos, sin) = self.turns(tokens[token].place);
+                turn(isa, x, cos, sin, scale, turned);
             }
             let count = queries.len();
             // SAFETY: `width` rows of `stride` keys each, of which whole vectors are read up to `seen` rounded up (what
@@ -202,6 +199,22 @@ impl Attention<'_> {
                 }
             }
         });
+    }
+}
+
+versions! {
+    /// The rotary turn of a head, times `scale`.
+    fn turn(isa, x: &[f32], cos: &[f32], sin: &[f32], scale: f32, to: &mut [f32]) = turn_body
+}
+
+#[inline(always)]
+fn turn_body(x: &[f32], cos: &[f32], sin: &[f32], scale: f32, to: &mut [f32]) {
+    let half = cos.len();
+    let ((first, second), (left, right)) = (x.split_at(half), to.split_at_mut(half));
+    let (second, right, sin) = (&second[..half], &mut right[..half], &sin[..half]);
+    for i in 0..half {
+        left[i] = (first[i] * cos[i] - second[i] * sin[i]) * scale;
+        right[i] = (second[i] * cos[i] + first[i] * sin[i]) * scale;
     }
 }
 

@@ -47,20 +47,50 @@ pub(super) fn sum(mut lanes: Lanes) -> f32 {
 /// The largest of the lanes.
 #[inline(always)]
 pub(super) fn largest(lanes: Lanes) -> f32 {
-    lanes.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+    let mut top = f32::NEG_INFINITY;
+    for x in lanes {
+        top = if x > top { x } else { top };
+    }
+    top
 }
 
-/// Calls `each` with every whole block of 16 places and then with what is left, filled up with zeros.
+/// The values by blocks of 16, the last one filled up with zeros. No closures: what they hold would not be compiled for
+/// the vectors of whoever calls them.
 #[inline(always)]
-pub(super) fn blocks(values: &[f32], mut each: impl FnMut(&Lanes)) {
+pub(super) fn blocks(values: &[f32]) -> Blocks<'_> {
     let (whole, rest) = values.as_chunks::<LANES>();
-    for block in whole {
-        each(block);
-    }
-    if !rest.is_empty() {
+    Blocks { whole, rest }
+}
+
+pub(super) struct Blocks<'a> {
+    whole: &'a [Lanes],
+    rest: &'a [f32],
+}
+
+impl Iterator for Blocks<'_> {
+    type Item = Lanes;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Lanes> {
+        if let Some((first, others)) = self.whole.split_first() {
+            self.whole = others;
+            return Some(*first);
+        }
+        if self.rest.is_empty() {
+            return None;
+        }
         let mut last = [0.0; LANES];
-        last[..rest.len()].copy_from_slice(rest);
-        each(&last);
+        last[..self.rest.len()].copy_from_slice(self.rest);
+        self.rest = &[];
+        Some(last)
+    }
+}
+
+/// `sums[i] += block[i]^2`.
+#[inline(always)]
+pub(super) fn add_squares(sums: &mut Lanes, block: Lanes) {
+    for i in 0..LANES {
+        sums[i] = block[i].mul_add(block[i], sums[i]);
     }
 }
 
@@ -85,7 +115,9 @@ mod tests {
     fn sums_and_rests() {
         let values: Vec<f32> = (0..37).map(|n| n as f32).collect();
         let mut total = [0.0; LANES];
-        blocks(&values, |block| (0..LANES).for_each(|i| total[i] += block[i]));
+        for block in blocks(&values) {
+            (0..LANES).for_each(|i| total[i] += block[i]);
+        }
         assert_eq!(sum(total), 666.0);
         assert_eq!(largest(total), 4.0 + 20.0 + 36.0);
     }

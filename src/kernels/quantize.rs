@@ -1,7 +1,7 @@
 //! What comes before a product: a row is normalised or passed through its activation, and then quantised to 8 bits by
 //! its own largest value.
 
-use super::lanes::{LANES, MAGIC, blocks, exp, largest, sum};
+use super::lanes::{LANES, MAGIC, add_squares, blocks, exp, largest, sum};
 use super::versions;
 
 /// The largest whole number that a quantised value takes.
@@ -44,7 +44,9 @@ fn body(before: Before<'_>, x: &[f32], work: &mut [f32], to: &mut [i8]) -> f32 {
         Before::Plain => work.copy_from_slice(x),
         Before::RmsNorm { gain, epsilon } => {
             let mut squares = [0.0; LANES];
-            blocks(x, |block| (0..LANES).for_each(|i| squares[i] = block[i].mul_add(block[i], squares[i])));
+            for block in blocks(x) {
+                add_squares(&mut squares, block);
+            }
             factor = 1.0 / (sum(squares) / width as f32 + epsilon).sqrt();
             for ((to, &x), &gain) in work.iter_mut().zip(x).zip(gain) {
                 *to = x * gain;
@@ -52,13 +54,19 @@ fn body(before: Before<'_>, x: &[f32], work: &mut [f32], to: &mut [i8]) -> f32 {
         }
         Before::LayerNorm { gain, shift, epsilon } => {
             let mut total = [0.0; LANES];
-            blocks(x, |block| (0..LANES).for_each(|i| total[i] += block[i]));
+            for block in blocks(x) {
+                for i in 0..LANES {
+                    total[i] += block[i];
+                }
+            }
             let mean = sum(total) / width as f32;
             for (to, &x) in work.iter_mut().zip(x) {
                 *to = x - mean;
             }
             let mut squares = [0.0; LANES];
-            blocks(work, |block| (0..LANES).for_each(|i| squares[i] = block[i].mul_add(block[i], squares[i])));
+            for block in blocks(work) {
+                add_squares(&mut squares, block);
+            }
             let scale = 1.0 / (sum(squares) / width as f32 + epsilon).sqrt();
             for ((to, &gain), &shift) in work.iter_mut().zip(gain).zip(shift) {
                 *to = (*to * scale).mul_add(gain, shift);
@@ -79,14 +87,14 @@ fn body(before: Before<'_>, x: &[f32], work: &mut [f32], to: &mut [i8]) -> f32 {
         }
     }
     let (mut top, mut odd) = ([0.0f32; LANES], [0.0f32; LANES]);
-    blocks(work, |block| {
+    for block in blocks(work) {
         for i in 0..LANES {
             let size = block[i].abs();
             top[i] = if size > top[i] { size } else { top[i] };
             // NaN and infinities survive this, whatever else there is.
             odd[i] += block[i] * 0.0;
         }
-    });
+    }
     let top = largest(top);
     let inverse = if top > 0.0 { STEPS / top } else { 0.0 };
     let (whole, rest) = to.split_at_mut(width);
