@@ -403,10 +403,10 @@ typedef struct detailflow_level_cost {
 } detailflow_level_cost;
 
 /// Takes an event, which belongs to it: free it with detailflow_event_free, then or later, on any thread. Called on
-/// threads of the worker, never on two at once; while it runs, its job stands still. It must return: no exception and no
-/// longjmp across it. It may call every function of the library. Freeing its own worker inside it cancels what is left
-/// and does not wait; then it is not called again. Freeing a model inside it cancels and does not wait. Waiting inside
-/// it for an event of its own worker gives none, at once.
+/// threads of the worker, never on two at once; while it runs, all jobs of its thread stand still. It must return: no
+/// exception and no longjmp across it. It may call every function of the library. Freeing its own worker inside it
+/// cancels what is left and does not wait; then it is not called again. Freeing a model inside it cancels and does not
+/// wait. Waiting inside it for an event of its own worker gives none, at once.
 typedef void (*detailflow_event_fn)(void *user, struct detailflow_event *event);
 
 /// What happened.
@@ -1050,14 +1050,28 @@ detailflow_status detailflow_model_predict_decode(const struct detailflow_model 
                                                   size_t tokens,
                                                   uint64_t *time_ns);
 
-/// Options that say nothing: one thread, 64 MiB of events.
+/// Options that say nothing: one thread, 64 MiB of events, jobs drawn together where that is faster.
 detailflow_status detailflow_worker_options_new(struct detailflow_worker_options **options);
 
-/// Threads, 1 (the default) to 64: so many jobs are drawn at once. A model runs one graph at a time, so more than one
-/// is of use for several models, or to start short jobs beside long ones.
+/// Threads, 1 (the default) to 64. Each draws a batch of jobs, or one job; jobs of a model that are drawn together are
+/// always on one of them. A model runs one graph at a time, so more than one is of use for several models, or to start
+/// short jobs beside long ones where they are not drawn together.
 detailflow_status detailflow_worker_options_set_threads(struct detailflow_worker_options *options, uint32_t threads);
 
-/// While events that nobody took hold as many bytes as this, jobs pause. At least 1; 64 MiB unless told.
+/// Pictures that are drawn together at most, of any number of jobs of a model, 1 to 65536; a job of more is drawn by
+/// itself. Jobs that wait join between two steps, in their order; each draws what it would draw alone. 1 draws each job
+/// alone, one after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different tokens
+/// in one run, as "native" does, and 1 where it does not: there jobs take turns by the step, none is done sooner, and all
+/// need their memory at once.
+detailflow_status detailflow_worker_options_set_batch(struct detailflow_worker_options *options,
+                                                      uint32_t pictures);
+
+/// Bytes of keys and values that jobs drawn together take at most; a job of more is drawn by itself. At least 1; 2 GiB
+/// unless told.
+detailflow_status detailflow_worker_options_set_batch_bytes(struct detailflow_worker_options *options, uint64_t bytes);
+
+/// While events that nobody took hold as many bytes as this, jobs pause. At least 1; 64 MiB unless told. What one step
+/// brings may add to it: at most an event of each job that is drawn together.
 detailflow_status detailflow_worker_options_set_event_bytes(struct detailflow_worker_options *options, size_t bytes);
 
 /// Frees options. NULL is fine.
@@ -1077,10 +1091,10 @@ void detailflow_worker_free(struct detailflow_worker *worker);
 /// As detailflow_model_message, for a worker. What became of a job is in its last event.
 size_t detailflow_worker_message(const struct detailflow_worker *worker, char *buffer, size_t capacity);
 
-/// Draws a request in the background, after those that were submitted before. `user` is yours: each event of the job has
-/// it. `flags` is 0 or DETAILFLOW_SUBMIT_* added up. The number of the job, 1 and up, into `job`, which may be NULL;
-/// events may come before this returns. The request may be changed or freed afterwards. What can be checked is checked
-/// now; memory is asked for when the job's turn comes.
+/// Draws a request in the background, after those that were submitted before or together with them. `user` is yours:
+/// each event of the job has it. `flags` is 0 or DETAILFLOW_SUBMIT_* added up. The number of the job, 1 and up, into
+/// `job`, which may be NULL; events may come before this returns. The request may be changed or freed afterwards. What
+/// can be checked is checked now; memory is asked for when the job's turn comes.
 ///
 /// Errors: those of detailflow_generation_new, but OUT_OF_MEMORY mostly comes as an event.
 detailflow_status detailflow_worker_submit(const struct detailflow_worker *worker,

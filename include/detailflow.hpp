@@ -1214,13 +1214,24 @@ class WorkerOptions : public detail::Owner<detailflow_worker_options> {
 public:
     using Owner::Owner;
 
-    /// Options that say nothing: one thread, 64 MiB of events.
+    /// Options that say nothing: one thread, 64 MiB of events, jobs drawn together where that is faster.
     static Result<WorkerOptions> make() { return detail::own<WorkerOptions>(detailflow_worker_options_new); }
 
-    /// Threads, 1 to 64: so many jobs are drawn at once.
+    /// Threads, 1 to 64: each draws a batch of jobs, or one job.
     Result<void> set_threads(std::uint32_t threads)
     {
         return detail::done(detailflow_worker_options_set_threads(get(), threads));
+    }
+    /// Pictures that are drawn together at most, of any number of jobs of a model: 1 to 65536, or 0 for 64 where the
+    /// model's form gains from it and 1 where it does not.
+    Result<void> set_batch(std::uint32_t pictures)
+    {
+        return detail::done(detailflow_worker_options_set_batch(get(), pictures));
+    }
+    /// Bytes of keys and values that jobs drawn together take at most.
+    Result<void> set_batch_bytes(std::uint64_t bytes)
+    {
+        return detail::done(detailflow_worker_options_set_batch_bytes(get(), bytes));
     }
     /// While events that nobody took hold as many bytes as this, jobs pause.
     Result<void> set_event_bytes(std::size_t bytes)
@@ -1251,8 +1262,8 @@ public:
             [&](char *buffer, std::size_t size) { return detailflow_worker_message(get(), buffer, size); });
     }
 
-    /// Draws a request after those that were submitted before. `user` is in each of its events. Gives the number of
-    /// the job.
+    /// Draws a request after those that were submitted before or together with them. `user` is in each of its events.
+    /// Gives the number of the job.
     Result<std::uint64_t> submit(const Request &request, std::uint64_t user = 0, Submit how = Submit::plain) const
     {
         return detail::number<std::uint64_t>([&](std::uint64_t *job) {

@@ -576,3 +576,8 @@ fn draw(
     }
     Ok(())
 }
+
+/// The next step of each of several generations of one model. What becomes of one does not disturb the others.
+pub(crate) fn step_together(generations: &mut [&mut Generation]) -> Vec<Result<Progress>> {
+    generations.iter_mut().map(|generation| generation.step()).collect()
+}

@@ -163,8 +163,15 @@ fn what_cannot_be_drawn_is_refused_at_once() {
     assert_eq!(worker.pending(), 0);
     assert!(worker.poll().is_none() && worker.wait(Duration::ZERO).is_none());
     assert!(worker.wait(Duration::from_millis(3)).is_none());
-    for (threads, event_bytes, word) in [(0, 1, "0 threads"), (65, 1, "65 threads"), (1, 0, "at least 1 byte")] {
-        let refused = Worker::new(&WorkerOptions { threads, event_bytes }).unwrap_err();
+    let fine = WorkerOptions::default();
+    for (options, word) in [
+        (WorkerOptions { threads: 0, ..fine.clone() }, "0 threads"),
+        (WorkerOptions { threads: 65, ..fine.clone() }, "65 threads"),
+        (WorkerOptions { batch: 65_537, ..fine.clone() }, "a batch of 65537 pictures"),
+        (WorkerOptions { batch_bytes: 0, ..fine.clone() }, "a batch needs at least 1 byte"),
+        (WorkerOptions { event_bytes: 0, ..fine.clone() }, "events need at least 1 byte"),
+    ] {
+        let refused = Worker::new(&options).unwrap_err();
         assert!(matches!(&refused, Error::Invalid(text) if text.contains(word)), "{refused}");
     }
 }
@@ -472,7 +479,7 @@ fn a_worker_may_be_dropped_inside_its_callback() {
 #[test]
 fn jobs_pause_while_nobody_takes_events() {
     let model = model();
-    let worker = Worker::new(&WorkerOptions { threads: 2, event_bytes: 1 }).unwrap();
+    let worker = Worker::new(&WorkerOptions { threads: 2, event_bytes: 1, ..Default::default() }).unwrap();
     let whole = whole(&request(&model, 17));
     for _ in 0..3 {
         worker.submit(&request(&model, 17), DECODE).unwrap();

@@ -32,7 +32,7 @@ use std::time::Instant;
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
 use loom::thread::{self, JoinHandle};
-use queue::{Queue, Task};
+use queue::{Load, Queue, Ready, Task};
 
 /// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,12 +45,22 @@ enum Kind {
 
 struct Job {
     kind: Kind,
+    /// How many pictures; None is drawn alone.
+    size: Option<u64>,
     working: std::sync::Arc<Plain>,
 }
 
 fn job(kind: Kind) -> Job {
-    Job { kind, working: std::sync::Arc::default() }
+    Job { kind, size: None, working: std::sync::Arc::default() }
 }
+
+/// One that is drawn together with others of its group.
+fn sized(kind: Kind, size: u64) -> Job {
+    Job { size: Some(size), ..job(kind) }
+}
+
+/// Two pictures at a time.
+const ROOM: Load = Load { pictures: 2, bytes: 1 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
@@ -70,6 +80,14 @@ impl Task for Job {
     type Stop = Arc<AtomicBool>;
     type Event = Event;
 
+    fn same(one: &&'static str, other: &&'static str) -> bool {
+        one == other
+    }
+
+    fn load(&self) -> Option<Load> {
+        self.size.map(|pictures| Load { pictures, bytes: 0 })
+    }
+
     fn stop(stop: &Arc<AtomicBool>) {
         stop.store(true, SeqCst);
     }
@@ -85,37 +103,67 @@ impl Task for Job {
 
 type Shared = Arc<Queue<Job>>;
 
-/// As `src/worker/job.rs` does it; `registers` is what it must not forget.
-fn run(queue: &Queue<Job>, id: u64, job: Job, registers: bool) {
-    let end = |what| queue.end(id, Event { id, what });
-    if !queue.ready(id) {
-        return end(What::Cancelled);
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    if registers {
-        queue.started(id, stop.clone());
-    }
-    queue.ready(id);
-    job.working.store(true, SeqCst);
-    let stopped = || stop.load(SeqCst);
-    if job.kind == Kind::Endless {
-        while !stopped() {
-            thread::yield_now();
-        }
-    } else if !stopped() {
-        queue.tell(Event { id, what: What::Level });
-    }
-    job.working.store(false, SeqCst);
-    end(if stopped() { What::Cancelled } else { What::Done })
+/// A job that is drawn: its first step tells of a level, its second ends it.
+struct Course {
+    id: u64,
+    job: Job,
+    stop: Option<Arc<AtomicBool>>,
+    steps: usize,
 }
 
-fn worker(queue: &Shared) -> JoinHandle<()> {
-    let queue = queue.clone();
-    thread::spawn(move || {
-        while let Some((id, job)) = queue.next() {
-            run(&queue, id, job, true);
+/// As `src/worker/batch.rs` does it; `registers` is what it must not forget. Gives the jobs that were stepped together,
+/// each time.
+fn work(queue: &Queue<Job>, registers: bool) -> Vec<Vec<u64>> {
+    let mut batch: Vec<Course> = Vec::new();
+    let mut together = Vec::new();
+    let course = |(id, job)| Course { id, job, stop: None, steps: 0 };
+    loop {
+        if batch.is_empty() {
+            let Some(jobs) = queue.next() else { return together };
+            batch.extend(jobs.into_iter().map(course));
         }
-    })
+        let ids: Vec<u64> = batch.iter().map(|course| course.id).collect();
+        let mut ends = Vec::new();
+        match queue.ready(&ids) {
+            Ready::Cancelled(ids) => ends.extend(ids.into_iter().map(|id| (id, What::Cancelled))),
+            Ready::Go(jobs) => {
+                batch.extend(jobs.into_iter().map(course));
+                for course in batch.iter_mut().filter(|course| course.stop.is_none()) {
+                    let stop = Arc::new(AtomicBool::new(false));
+                    if registers {
+                        queue.started(course.id, stop.clone());
+                    }
+                    course.stop = Some(stop);
+                    course.job.working.store(true, SeqCst);
+                }
+                together.push(batch.iter().map(|course| course.id).collect());
+                for course in &mut batch {
+                    let stop = course.stop.as_ref().unwrap();
+                    while course.job.kind == Kind::Endless && !stop.load(SeqCst) {
+                        thread::yield_now();
+                    }
+                    course.steps += 1;
+                    if stop.load(SeqCst) {
+                        ends.push((course.id, What::Cancelled));
+                    } else if course.steps == 1 {
+                        queue.tell(Event { id: course.id, what: What::Level });
+                    } else {
+                        ends.push((course.id, What::Done));
+                    }
+                }
+            }
+        }
+        for (id, what) in ends {
+            let at = batch.iter().position(|course| course.id == id).unwrap();
+            batch.remove(at).job.working.store(false, SeqCst);
+            queue.end(id, Event { id, what });
+        }
+    }
+}
+
+fn worker(queue: &Shared) -> JoinHandle<Vec<Vec<u64>>> {
+    let queue = queue.clone();
+    thread::spawn(move || work(&queue, true))
 }
 
 /// Takes until `lasts` jobs have ended.
@@ -159,7 +207,7 @@ fn ends(most: usize, kind: Kind) -> BTreeSet<Vec<Event>> {
     let seen = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
     let all = seen.clone();
     explore(most, move || {
-        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let id = queue.submit("a", job(kind)).unwrap();
         let working = worker(&queue);
         let canceller = {
@@ -196,14 +244,13 @@ fn a_cancel_ends_a_job_once_wherever_it_is() {
 #[should_panic(expected = "Model exceeded maximum number of branches")]
 fn a_job_that_does_not_say_how_it_is_stopped_is_found_out() {
     explore(3, || {
-        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let id = queue.submit("a", job(Kind::Endless)).unwrap();
         let canceller = {
             let queue = queue.clone();
             thread::spawn(move || queue.cancel(|other, _| other == id))
         };
-        let (id, job) = queue.next().unwrap();
-        run(&queue, id, job, false);
+        work(&queue, false);
         canceller.join().unwrap();
     });
 }
@@ -211,7 +258,7 @@ fn a_job_that_does_not_say_how_it_is_stopped_is_found_out() {
 #[test]
 fn closing_ends_every_job_and_every_thread() {
     explore(2, || {
-        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let threads = [worker(&queue), worker(&queue)];
         let ids = [queue.submit("a", job(Kind::Endless)).unwrap(), queue.submit("b", job(Kind::Short)).unwrap()];
         queue.close(false);
@@ -226,7 +273,7 @@ fn closing_ends_every_job_and_every_thread() {
 #[test]
 fn whoever_waits_is_woken() {
     explore(2, || {
-        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let takers = [(); 2].map(|()| {
             let queue = queue.clone();
             thread::spawn(move || queue.take(None).expect("it waits for ever"))
@@ -246,7 +293,7 @@ fn a_job_pauses_while_events_wait_and_goes_on_when_they_are_taken() {
     let paused = std::sync::Arc::new(Plain::new(false));
     let seen = paused.clone();
     explore(3, move || {
-        let queue: Shared = Arc::new(Queue::new(1));
+        let queue: Shared = Arc::new(Queue::new(1, ROOM));
         let ids = [queue.submit("a", job(Kind::Short)).unwrap(), queue.submit("a", job(Kind::Short)).unwrap()];
         let working = worker(&queue);
         let first = queue.take(None).unwrap();
@@ -263,7 +310,7 @@ fn a_job_pauses_while_events_wait_and_goes_on_when_they_are_taken() {
 #[test]
 fn a_cancel_wakes_a_job_that_pauses() {
     explore(3, || {
-        let queue: Shared = Arc::new(Queue::new(1));
+        let queue: Shared = Arc::new(Queue::new(1, ROOM));
         // The event of the first fills the queue, and nobody takes it.
         let first = queue.submit("a", job(Kind::Short)).unwrap();
         let second = queue.submit("b", job(Kind::Endless)).unwrap();
@@ -281,7 +328,7 @@ fn a_cancel_wakes_a_job_that_pauses() {
 #[test]
 fn what_is_settled_does_not_work_any_more() {
     explore(3, || {
-        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let mine = job(Kind::Endless);
         let flag = mine.working.clone();
         let id = queue.submit("mine", mine).unwrap();
@@ -311,7 +358,7 @@ fn noting(inside: &std::sync::Arc<Plain>) -> (queue::Callback<Event>, std::sync:
 #[test]
 fn a_callback_hears_everything_before_the_end() {
     explore(2, || {
-        let queue: Shared = Arc::new(Queue::new(1));
+        let queue: Shared = Arc::new(Queue::new(1, ROOM));
         let inside = std::sync::Arc::default();
         let (callback, events) = noting(&inside);
         let threads = [worker(&queue), worker(&queue)];
@@ -329,7 +376,7 @@ fn a_callback_hears_everything_before_the_end() {
 #[test]
 fn a_callback_that_was_replaced_does_not_run_any_more() {
     explore(3, || {
-        let queue: Shared = Arc::new(Queue::new(usize::MAX));
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let inside: std::sync::Arc<Plain> = std::sync::Arc::default();
         let (callback, first) = noting(&inside);
         queue.set_callback(Some(callback), true);
@@ -346,5 +393,92 @@ fn a_callback_that_was_replaced_does_not_run_any_more() {
         assert_eq!(events, [What::Level, What::Done].map(|what| Event { id, what }));
         queue.close(true);
         working.join().unwrap();
+    });
+}
+
+/// What one thread steps together of jobs of these groups and sizes that wait when it begins; in every order the same.
+fn batches(jobs: &'static [(&'static str, Option<u64>)]) -> Vec<Vec<u64>> {
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+    let all = seen.clone();
+    explore(1, move || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
+        let submit = |&(group, size): &(&'static str, Option<u64>)| {
+            queue.submit(group, Job { size, ..job(Kind::Short) }).unwrap()
+        };
+        let ids: Vec<u64> = jobs.iter().map(submit).collect();
+        let working = worker(&queue);
+        check(&take(&queue, ids.len()), &ids);
+        queue.close(false);
+        let together = working.join().unwrap();
+        all.lock().unwrap().insert(together);
+    });
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    seen.first().unwrap().clone()
+}
+
+#[test]
+fn batches_are_of_one_group_and_fit_and_nobody_is_passed_for_ever() {
+    const ONE: Option<u64> = Some(1);
+    // Two at a time; who is done makes room.
+    assert_eq!(batches(&[("a", ONE), ("a", ONE), ("a", ONE)]), [vec![1, 2], vec![1, 2], vec![3], vec![3]]);
+    // One that is too large for any batch is done by itself, and not overtaken by those behind it.
+    let wanted = [vec![1], vec![1], vec![2], vec![2], vec![3], vec![3]];
+    assert_eq!(batches(&[("a", ONE), ("a", Some(9)), ("a", ONE)]), wanted);
+    // What begins takes its like from behind others, but only when it begins.
+    let wanted = [vec![1, 3], vec![1, 3], vec![2], vec![2], vec![4], vec![4]];
+    assert_eq!(batches(&[("a", ONE), ("b", ONE), ("a", ONE), ("a", ONE)]), wanted);
+    // Those without a size are done alone.
+    let wanted = [vec![1], vec![1], vec![2, 3], vec![2, 3]];
+    assert_eq!(batches(&[("a", None), ("a", ONE), ("a", ONE)]), wanted);
+}
+
+#[test]
+fn jobs_join_and_leave_and_a_cancel_is_only_of_its_own() {
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+    let all = seen.clone();
+    explore(2, move || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
+        let working = worker(&queue);
+        let ids = [
+            queue.submit("a", sized(Kind::Short, 1)).unwrap(),
+            queue.submit("a", sized(Kind::Endless, 1)).unwrap(),
+            queue.submit("a", sized(Kind::Short, 1)).unwrap(),
+        ];
+        queue.cancel(|id, _| id == ids[1]);
+        let events = take(&queue, 3);
+        check(&events, &ids);
+        let ended = |id, what| events.contains(&Event { id, what });
+        assert!(ended(ids[0], What::Done) && ended(ids[1], What::Cancelled) && ended(ids[2], What::Done));
+        queue.close(false);
+        let together = working.join().unwrap();
+        assert!(together.iter().all(|ids| ids.len() <= 2 && ids.is_sorted()));
+        all.lock().unwrap().extend(together);
+    });
+    let seen = seen.lock().unwrap();
+    for together in [vec![1], vec![1, 2], vec![1, 3], vec![2, 3], vec![3]] {
+        assert!(seen.contains(&together), "{together:?} of {seen:?}");
+    }
+}
+
+#[test]
+fn a_group_is_drawn_by_one_thread_and_the_others_serve_others() {
+    explore(2, || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
+        let threads = [worker(&queue), worker(&queue)];
+        let ids = [
+            queue.submit("a", sized(Kind::Endless, 2)).unwrap(),
+            queue.submit("a", sized(Kind::Short, 1)).unwrap(),
+            queue.submit("b", sized(Kind::Short, 1)).unwrap(),
+        ];
+        // The second waits for the first, the third for nobody.
+        let events = take(&queue, 1);
+        check(&events, &ids[2..]);
+        queue.cancel(|id, _| id == ids[0]);
+        check(&take(&queue, 2), &ids[..2]);
+        queue.close(false);
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }

@@ -87,10 +87,10 @@ unsafe impl Plain for detailflow_event_info {
 }
 
 /// Takes an event, which belongs to it: free it with detailflow_event_free, then or later, on any thread. Called on
-/// threads of the worker, never on two at once; while it runs, its job stands still. It must return: no exception and no
-/// longjmp across it. It may call every function of the library. Freeing its own worker inside it cancels what is left
-/// and does not wait; then it is not called again. Freeing a model inside it cancels and does not wait. Waiting inside
-/// it for an event of its own worker gives none, at once.
+/// threads of the worker, never on two at once; while it runs, all jobs of its thread stand still. It must return: no
+/// exception and no longjmp across it. It may call every function of the library. Freeing its own worker inside it
+/// cancels what is left and does not wait; then it is not called again. Freeing a model inside it cancels and does not
+/// wait. Waiting inside it for an event of its own worker gives none, at once.
 pub type detailflow_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *mut detailflow_event)>;
 
 /// The host vouches for what it gave.
@@ -104,7 +104,7 @@ unsafe impl Send for Host {}
 // SAFETY: as above.
 unsafe impl Sync for Host {}
 
-/// Options that say nothing: one thread, 64 MiB of events.
+/// Options that say nothing: one thread, 64 MiB of events, jobs drawn together where that is faster.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_worker_options_new(
     options: *mut *mut detailflow_worker_options,
@@ -117,8 +117,9 @@ pub unsafe extern "C" fn detailflow_worker_options_new(
     })
 }
 
-/// Threads, 1 (the default) to 64: so many jobs are drawn at once. A model runs one graph at a time, so more than one
-/// is of use for several models, or to start short jobs beside long ones.
+/// Threads, 1 (the default) to 64. Each draws a batch of jobs, or one job; jobs of a model that are drawn together are
+/// always on one of them. A model runs one graph at a time, so more than one is of use for several models, or to start
+/// short jobs beside long ones where they are not drawn together.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_worker_options_set_threads(
     options: *mut detailflow_worker_options,
@@ -130,7 +131,35 @@ pub unsafe extern "C" fn detailflow_worker_options_set_threads(
     })
 }
 
-/// While events that nobody took hold as many bytes as this, jobs pause. At least 1; 64 MiB unless told.
+/// Pictures that are drawn together at most, of any number of jobs of a model, 1 to 65536; a job of more is drawn by
+/// itself. Jobs that wait join between two steps, in their order; each draws what it would draw alone. 1 draws each job
+/// alone, one after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different tokens
+/// in one run, as "native" does, and 1 where it does not: there jobs take turns by the step, none is done sooner, and all
+/// need their memory at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_worker_options_set_batch(
+    options: *mut detailflow_worker_options,
+    pictures: u32,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        Ok(options.set_batch(pictures as usize)?)
+    })
+}
+
+/// Bytes of keys and values that jobs drawn together take at most; a job of more is drawn by itself. At least 1; 2 GiB
+/// unless told.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_worker_options_set_batch_bytes(
+    options: *mut detailflow_worker_options,
+    bytes: u64,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| Ok(options.set_batch_bytes(bytes)?))
+}
+
+/// While events that nobody took hold as many bytes as this, jobs pause. At least 1; 64 MiB unless told. What one step
+/// brings may add to it: at most an event of each job that is drawn together.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_worker_options_set_event_bytes(
     options: *mut detailflow_worker_options,
@@ -186,10 +215,10 @@ pub unsafe extern "C" fn detailflow_worker_message(
     unsafe { copy_message(worker.as_ref().map(|worker| &worker.message), buffer, capacity) }
 }
 
-/// Draws a request in the background, after those that were submitted before. `user` is yours: each event of the job has
-/// it. `flags` is 0 or DETAILFLOW_SUBMIT_* added up. The number of the job, 1 and up, into `job`, which may be NULL;
-/// events may come before this returns. The request may be changed or freed afterwards. What can be checked is checked
-/// now; memory is asked for when the job's turn comes.
+/// Draws a request in the background, after those that were submitted before or together with them. `user` is yours:
+/// each event of the job has it. `flags` is 0 or DETAILFLOW_SUBMIT_* added up. The number of the job, 1 and up, into
+/// `job`, which may be NULL; events may come before this returns. The request may be changed or freed afterwards. What
+/// can be checked is checked now; memory is asked for when the job's turn comes.
 ///
 /// Errors: those of detailflow_generation_new, but OUT_OF_MEMORY mostly comes as an event.
 #[unsafe(no_mangle)]

@@ -1,128 +1,292 @@
 //! Temperature, top-k and top-p: logits in, unnormalised probabilities out, zero for what is cut away.
 
 use super::Sampling;
+use super::lanes::{BLOCK, EXACT, each_within, exact, exact_sum_from, exp, map_and_sum, sum_blocks, sum_from};
 
-/// Below this a temperature would overflow the division; the authors clamp there too.
+/// Below this a temperature would overflow its reciprocal; the authors clamp there too.
 const LEAST_TEMPERATURE: f32 = 1e-5;
 
-/// Working memory of the filters.
+/// Unnormalised probabilities of all codes; keeps its memory from one to the next.
 #[derive(Debug, Default)]
-pub(super) struct Filter {
-    order: Vec<u32>,
+pub(super) struct Weights {
+    values: Vec<f32>,
+    /// The sum of each block of the values.
+    blocks: Vec<f32>,
+    ranks: Vec<u64>,
     scratch: Vec<f32>,
 }
 
-impl Filter {
-    /// Turns logits into weights in place: `exp((x - max) / temperature)`, zero where top-k or top-p cut.
-    /// `likeliest` is the index of the largest.
-    pub fn weights<'a>(&mut self, sampling: Sampling, logits: &'a mut [f32], likeliest: usize) -> &'a [f32] {
-        let temperature = sampling.temperature.max(LEAST_TEMPERATURE);
-        let top = logits[likeliest];
-        let least = self.top_k(sampling.top_k, logits);
-        for x in logits.iter_mut() {
-            *x = if *x < least { 0.0 } else { libm::expf((*x - top) / temperature) };
+impl Weights {
+    /// Takes `exp((x - largest) * (1 / temperature))` of each logit; zero where top-k or top-p cut. `largest` is the
+    /// largest of them.
+    pub fn fill(&mut self, sampling: Sampling, logits: &[f32], largest: f32) {
+        let warmth = 1.0 / sampling.temperature.max(LEAST_TEMPERATURE);
+        self.values.resize(logits.len(), 0.0);
+        self.blocks.clear();
+        match self.kth(sampling.top_k, logits) {
+            None => {
+                map_and_sum(logits, &mut self.values, &mut self.blocks, |x| exp((x - largest) * warmth));
+            }
+            Some(kth) => map_and_sum(logits, &mut self.values, &mut self.blocks, |x| {
+                let weight = exp((x - largest) * warmth);
+                if x < kth { 0.0 } else { weight }
+            }),
         }
         if sampling.top_p < 1.0 {
-            self.top_p(sampling.top_p, logits);
+            self.top_p(sampling.top_p);
         }
-        logits
     }
 
-    /// The k-th largest logit: what is smaller is cut. Ties with it stay.
-    fn top_k(&mut self, k: u32, logits: &[f32]) -> f32 {
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The sum of all: of the blocks, one after the other.
+    pub fn total(&self) -> f32 {
+        self.blocks.iter().sum()
+    }
+
+    /// The code at which the sum passes `random`, in [0, 1), of the total. First the block: the first up to whose end the
+    /// sum of blocks passes. Then the code in it: the first up to which its weights, added one after the other, pass what
+    /// the blocks before leave; should rounding let none, the last that has a weight.
+    pub fn pick(&self, random: f32) -> usize {
+        let mark = random * self.total();
+        let mut before = 0.0;
+        let mut block = 0;
+        for (at, &sum) in self.blocks.iter().enumerate() {
+            if before + sum > mark {
+                block = at;
+                break;
+            }
+            before += sum;
+        }
+        let rest = mark - before;
+        let (mut sum, mut last) = (0.0, block * BLOCK);
+        for (at, &weight) in self.values.iter().enumerate().skip(block * BLOCK).take(BLOCK) {
+            if weight > 0.0 {
+                sum += weight;
+                last = at;
+                if sum > rest {
+                    break;
+                }
+            }
+        }
+        last
+    }
+
+    /// The k-th largest logit: what is smaller is cut. Ties with it stay. None when nothing is cut.
+    fn kth(&mut self, k: u32, logits: &[f32]) -> Option<f32> {
         let k = k as usize;
         if k == 0 || k >= logits.len() {
-            return f32::NEG_INFINITY;
+            return None;
         }
         self.scratch.clear();
         self.scratch.extend_from_slice(logits);
         let (_, kth, _) = self.scratch.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-        *kth
+        Some(*kth)
     }
 
-    /// Cuts all that lies, by falling weight, beyond `p` of the total. The first that passes p stays, and so does
-    /// always the likeliest. Equal weights stand in order of their index.
-    fn top_p(&mut self, p: f32, weights: &mut [f32]) {
-        let total: f32 = weights.iter().sum();
-        self.order.clear();
-        self.order.extend((0..weights.len() as u32).filter(|&at| weights[at as usize] > 0.0));
-        let heavier = |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b));
-        // Seldom are more than a few codes kept: put the heaviest few first and sort only those, more when they do
-        // not suffice.
-        let mut sorted = 0;
-        let mut kept = 0;
-        let mut sum = 0.0;
-        let mut block = 64;
-        'all: while sorted < self.order.len() {
-            let rest = &mut self.order[sorted..];
-            if block < rest.len() {
-                rest.select_nth_unstable_by(block - 1, heavier);
-            }
-            let block_end = sorted + block.min(rest.len());
-            self.order[sorted..block_end].sort_unstable_by(heavier);
-            for &at in &self.order[sorted..block_end] {
-                if kept > 0 && sum > p {
-                    break 'all;
-                }
-                sum += weights[at as usize] / total;
-                kept += 1;
-            }
-            sorted = block_end;
-            block *= 4;
+    /// Keeps the heaviest codes, as few as have more than `p` of the total together, and cuts the others. Of equal weights
+    /// the one with the lower index comes first.
+    ///
+    /// Sums that decide are exact, of weights rounded to multiples of 2^-40: they do not depend on an order.
+    fn top_p(&mut self, p: f32) {
+        let total = self.total();
+        let wanted = (f64::from(p) * f64::from(total) * EXACT) as u64;
+        // Narrow down between which weights the last that is kept is: a pass over all of them is cheap, ranking is not.
+        // All that is lighter than an equal share of what is cut is cut, as all of it together is less than that; half of
+        // it, as a total is rounded.
+        let (least, most) = ((0.5 * (1.0 - p) * total / self.values.len() as f32).to_bits(), 1.0f32.to_bits() + 1);
+        let (mut from, mut to) = (least, most);
+        for _ in 0..NARROWING {
+            let middle = from + (to - from) / 2;
+            if sum_from(&self.values, f32::from_bits(middle)) > p * total { from = middle } else { to = middle }
         }
-        for &at in &self.order[kept..] {
-            weights[at as usize] = 0.0;
-        }
+        let last = self.last_kept(wanted, from, to).or_else(|| self.last_kept(wanted, least, most));
+        // With p so near 1 that rounding reaches it all stay.
+        let Some((border, at)) = last else { return };
+        let (up_to, after) = self.values.split_at_mut(at + 1);
+        up_to.iter_mut().for_each(|w| *w = if *w < border { 0.0 } else { *w });
+        after.iter_mut().for_each(|w| *w = if *w <= border { 0.0 } else { *w });
+        self.blocks.clear();
+        sum_blocks(&self.values, &mut self.blocks);
     }
+
+    /// The weight and the index of the code at which the sum, heaviest first, passes what is wanted. None when its weight
+    /// is not from `from` up to below `to`, which are given as bits.
+    fn last_kept(&mut self, wanted: u64, from: u32, to: u32) -> Option<(f32, usize)> {
+        let (from, to) = (f32::from_bits(from), f32::from_bits(to));
+        let mut sum: u64 = exact_sum_from(&self.values, to);
+        if sum > wanted {
+            return None;
+        }
+        self.ranks.clear();
+        each_within(&self.values, from, to, |at, weight| self.ranks.push(rank(weight, at)));
+        // Halve those that it is among, instead of sorting them.
+        let (mut first, mut end) = (0, self.ranks.len());
+        while end - first > 1 {
+            let half = (end - first) / 2;
+            self.ranks[first..end].select_nth_unstable_by(half - 1, |a, b| b.cmp(a));
+            let heavier: u64 = self.ranks[first..first + half].iter().map(|&rank| exact(weight(rank))).sum();
+            if sum + heavier > wanted {
+                end = first + half;
+            } else {
+                sum += heavier;
+                first += half;
+            }
+        }
+        let last = *self.ranks.get(first)?;
+        (sum + exact(weight(last)) > wanted).then(|| (weight(last), index(last)))
+    }
+}
+
+/// How often the weights that top-p looks among are halved before they are ranked.
+const NARROWING: usize = 8;
+
+/// Larger for what is heavier, and for what comes first among equals. A weight is at least 0: its bits grow with it.
+fn rank(weight: f32, index: usize) -> u64 {
+    u64::from(weight.to_bits()) << 32 | u64::from(!(index as u32))
+}
+
+fn weight(rank: u64) -> f32 {
+    f32::from_bits((rank >> 32) as u32)
+}
+
+fn index(rank: u64) -> usize {
+    !(rank as u32) as usize
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::largest;
     use super::*;
 
+    fn weights(sampling: Sampling, logits: &[f32]) -> Weights {
+        let mut weights = Weights::default();
+        weights.fill(sampling, logits, largest(logits).unwrap());
+        weights
+    }
+
     fn kept(sampling: Sampling, probabilities: &[f32]) -> Vec<usize> {
-        let mut logits: Vec<f32> = probabilities.iter().map(|p| p.ln()).collect();
-        let likeliest = super::super::argmax(&logits).unwrap();
-        let weights = Filter::default().weights(sampling, &mut logits, likeliest);
-        (0..weights.len()).filter(|&at| weights[at] > 0.0).collect()
+        let logits: Vec<f32> = probabilities.iter().map(|p| p.ln()).collect();
+        let weights = weights(sampling, &logits);
+        (0..logits.len()).filter(|&at| weights.values()[at] > 0.0).collect()
+    }
+
+    const PLAIN: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
+
+    /// As many probabilities, flat enough that many are kept; not in order.
+    fn flat(count: u32) -> Vec<f32> {
+        (0..count).map(|at| 1.0 + (at.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e8).collect()
+    }
+
+    #[test]
+    fn weights_are_those_of_f64() {
+        for temperature in [0.1, 0.9, 1.0, 7.0] {
+            let logits: Vec<f32> = flat(3000).iter().map(|p| p * 70.0).collect();
+            let top = f64::from(largest(&logits).unwrap());
+            let weights = weights(Sampling { temperature, ..PLAIN }, &logits);
+            let mut total = 0.0;
+            for (&got, &x) in weights.values().iter().zip(&logits) {
+                let wanted = libm::exp((f64::from(x) - top) / f64::from(temperature));
+                // The argument is rounded twice; it has at most 87 as much of itself to pass on.
+                assert!((f64::from(got) - wanted).abs() <= 2e-5 * wanted + 1e-37, "{got} {wanted}");
+                total += wanted;
+            }
+            assert!((f64::from(weights.total()) / total - 1.0).abs() < 1e-5);
+        }
     }
 
     #[test]
     fn top_k_keeps_ties() {
-        let k = |top_k| Sampling { temperature: 1.0, top_k, top_p: 1.0 };
+        let k = |top_k| Sampling { top_k, ..PLAIN };
         assert_eq!(kept(k(2), &[0.1, 0.2, 0.4, 0.2, 0.1]), [1, 2, 3]);
         assert_eq!(kept(k(1), &[0.1, 0.2, 0.4, 0.2, 0.1]), [2]);
         assert_eq!(kept(k(9), &[0.1, 0.2, 0.4, 0.2, 0.1]).len(), 5);
     }
 
     #[test]
-    fn top_p_keeps_the_first_that_passes() {
-        let p = |top_p| Sampling { temperature: 1.0, top_k: 0, top_p };
-        assert_eq!(kept(p(0.45), &[0.1, 0.2, 0.41, 0.19, 0.1]), [1, 2]);
-        assert_eq!(kept(p(0.05), &[0.1, 0.2, 0.4, 0.2, 0.1]), [2]);
-        assert_eq!(kept(p(0.999_999), &[0.1, 0.2, 0.4, 0.2, 0.1]).len(), 5);
+    fn top_k_equals_a_full_sort() {
+        for (count, ks) in [(5000, [1, 2, 50, 300, 4000, 4999]), (700, [1, 7, 100, 300, 600, 699])] {
+            let logits: Vec<f32> = flat(count).iter().map(|p| (p * 300.0).round()).collect();
+            let mut sorted = logits.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            for k in ks {
+                assert_eq!(Weights::default().kth(k, &logits), Some(sorted[k as usize - 1]), "{k} of {count}");
+            }
+        }
     }
 
     #[test]
-    fn top_p_by_blocks_equals_a_full_sort() {
-        // 5000 codes, flat enough that several blocks are needed.
-        let probabilities: Vec<f32> =
-            (0..5000u32).map(|at| 1.0 + (at.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e8).collect();
-        let total: f32 = probabilities.iter().sum();
-        let got = kept(Sampling { temperature: 1.0, top_k: 0, top_p: 0.6 }, &probabilities);
-        let mut order: Vec<usize> = (0..5000).collect();
-        order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
-        let mut sum = 0.0;
-        let count = order
-            .iter()
-            .take_while(|&&at| {
-                let open = sum <= 0.6;
-                sum += probabilities[at] / total;
-                open
-            })
-            .count();
-        // exp(ln p) moves the last bit, so the border may shift by a code or two.
-        assert!((got.len() as i64 - count as i64).abs() <= 3, "{} {count}", got.len());
-        assert!(got.len() > 2000);
+    fn top_p_keeps_the_first_that_passes() {
+        let p = |top_p| Sampling { top_p, ..PLAIN };
+        assert_eq!(kept(p(0.45), &[0.1, 0.2, 0.41, 0.19, 0.1]), [1, 2]);
+        assert_eq!(kept(p(0.05), &[0.1, 0.2, 0.4, 0.2, 0.1]), [2]);
+        assert_eq!(kept(p(0.999_999), &[0.1, 0.2, 0.4, 0.2, 0.1]).len(), 5);
+        assert_eq!(kept(p(f32::MIN_POSITIVE), &[0.5, 0.5, 0.5]), [0], "of equals the first");
+        assert_eq!(kept(p(0.5), &[1.0; 600]).last(), Some(&300), "the 301st passes a half");
+    }
+
+    #[test]
+    fn top_p_equals_a_full_sort() {
+        for (count, steep) in [(1, 1.0), (5000, 1.0), (5000, 30.0), (5000, 0.0), (300, 200.0)] {
+            let logits: Vec<f32> = flat(count).iter().map(|p| p * steep).collect();
+            let all = weights(PLAIN, &logits);
+            let mut order: Vec<usize> = (0..logits.len()).collect();
+            order.sort_by(|&a, &b| all.values()[b].total_cmp(&all.values()[a]).then(a.cmp(&b)));
+            for top_p in [0.001, 0.1, 0.6, 0.95, 0.999] {
+                let some = weights(Sampling { top_p, ..PLAIN }, &logits);
+                let mut sum = 0.0;
+                let wanted = f64::from(top_p) * f64::from(all.total());
+                let mut expected = vec![0.0; logits.len()];
+                for &at in order.iter() {
+                    expected[at] = all.values()[at];
+                    sum += f64::from(all.values()[at]);
+                    if sum > wanted {
+                        break;
+                    }
+                }
+                assert!(some.values() == expected, "{top_p} of {count}, {steep}");
+                let total: f32 = some.values().iter().sum();
+                assert!((some.total() / total - 1.0).abs() < 1e-5, "blocks are summed anew");
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_random_range_are_codes_that_can_be_drawn() {
+        let of = |values: &[f32]| {
+            let mut weights = Weights { values: values.to_vec(), ..Weights::default() };
+            sum_blocks(values, &mut weights.blocks);
+            weights
+        };
+        let last = 1.0 - f32::EPSILON / 2.0;
+        assert_eq!(of(&[0.0, 0.0, 1.0, 1.0, 0.0]).pick(0.0), 2);
+        assert_eq!(of(&[0.0, 0.0, 1.0, 1.0, 0.0]).pick(last), 3);
+        for at in [0, 1, 255, 256, 600, 1023] {
+            let mut values = vec![0.0; 1024];
+            values[at] = 1.0;
+            assert_eq!([0.0, 0.5, last].map(|random| of(&values).pick(random)), [at; 3]);
+        }
+        // Blocks that are empty, before, between and after.
+        let mut values = vec![0.0; 2000];
+        (values[300], values[900], values[901]) = (0.3, 0.2, 0.5);
+        let picked = [0.0, 0.29, 0.31, 0.49, 0.51, last].map(|random| of(&values).pick(random));
+        assert_eq!(picked, [300, 300, 900, 900, 901, 901]);
+    }
+
+    #[test]
+    fn what_is_picked_is_what_a_running_sum_passes() {
+        let logits: Vec<f32> = flat(5000).iter().map(|p| p * 5.0).collect();
+        let weights = weights(PLAIN, &logits);
+        let total: f64 = weights.values().iter().map(|&w| f64::from(w)).sum();
+        for at in 0..1000 {
+            let random = at as f32 / 1000.0;
+            let picked = weights.pick(random);
+            let before: f64 = weights.values()[..picked].iter().map(|&w| f64::from(w)).sum();
+            let mark = f64::from(random) * total;
+            let (from, to) = (before - 1e-6 * total, before + f64::from(weights.values()[picked]) + 1e-6 * total);
+            assert!(from <= mark && mark <= to, "{random}");
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! From the logits of one position to a token id: guide, temperature, top-k, top-p, draw (DETAILFLOW paper section
 //! 3.4; the authors' `sample`).
 //!
-//! All in f32 and in one fixed order, with `exp` from the libm crate and random numbers from a counter, so that the
-//! same logits and seed give the same token on every platform, in every batch, on any number of threads.
+//! All in f32 and in one fixed order, with an `exp` of its own and random numbers from a counter, so that the same
+//! logits and seed give the same token on every platform, in every batch, on any number of threads.
 
 mod filter;
+mod lanes;
+// Waits for the step that draws for many pictures at once.
+#[cfg_attr(not(test), expect(dead_code))]
+mod many;
 mod random;
 
-use filter::Filter;
+use filter::Weights;
+use lanes::{exp, largest, mix, position};
 pub(crate) use random::uniform;
 
 use crate::error::{Error, Result};
@@ -76,22 +81,18 @@ impl From<Sampling> for SamplingCurves {
 pub fn probabilities(sampling: Sampling, logits: &[f32]) -> Result<Vec<f32>> {
     sampling.check().map_err(Error::Invalid)?;
     let not_numbers = || Error::Invalid("the logits are not all finite numbers".into());
-    if logits.is_empty() {
-        return Err(not_numbers());
-    }
-    let likeliest = argmax(logits).ok_or_else(not_numbers)?;
-    let mut weights = logits.to_vec();
-    Filter::default().weights(sampling, &mut weights, likeliest);
-    let total: f32 = weights.iter().sum();
-    weights.iter_mut().for_each(|weight| *weight /= total);
-    Ok(weights)
+    let largest = largest(logits).ok_or_else(not_numbers)?;
+    let mut weights = Weights::default();
+    weights.fill(sampling, logits, largest);
+    let total = weights.total();
+    Ok(weights.values().iter().map(|weight| weight / total).collect())
 }
 
 /// Draws tokens; keeps its working memory between calls.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     guided: Vec<f32>,
-    filter: Filter,
+    weights: Weights,
 }
 
 impl Sampler {
@@ -104,65 +105,42 @@ impl Sampler {
         uncond: Option<(&[f32], f32)>,
         random: f32,
     ) -> Option<u32> {
-        self.guided.clear();
-        match uncond {
-            Some((uncond, scale)) => self.guided.extend(cond.iter().zip(uncond).map(|(c, u)| u + (c - u) * scale)),
-            None => self.guided.extend_from_slice(cond),
-        }
-        let likeliest = argmax(&self.guided)?;
+        let (logits, largest) = match uncond {
+            Some((uncond, scale)) => {
+                self.guided.resize(cond.len(), 0.0);
+                let largest = mix(cond, uncond, scale, &mut self.guided)?;
+                (&self.guided[..], largest)
+            }
+            None => (cond, largest(cond)?),
+        };
         if sampling.temperature == 0.0 {
-            return Some(likeliest as u32);
+            return Some(position(logits, largest) as u32);
         }
-        let weights = self.filter.weights(sampling, &mut self.guided, likeliest);
-        Some(pick(weights, random) as u32)
+        self.weights.fill(sampling, logits, largest);
+        Some(self.weights.pick(random) as u32)
     }
 }
 
 /// The logarithm of the softmax of `logits` at `token`: how likely the model holds it, before guidance, temperature and
-/// cuts. In f64, summed in order. None when a logit is not a number.
+/// cuts. None when a logit is not a number.
 pub(crate) fn log_probability(logits: &[f32], token: u32) -> Option<f32> {
-    let top = logits[argmax(logits)?];
-    let total: f64 = logits.iter().map(|&x| f64::from(libm::expf(x - top))).sum();
+    let top = largest(logits)?;
+    let total = lanes::sum(logits, |x| exp(x - top));
     Some((f64::from(logits[token as usize] - top) - libm::log(total)) as f32)
-}
-
-/// Index of the first largest value; none when a value is NaN or the largest is infinite.
-fn argmax(values: &[f32]) -> Option<usize> {
-    let mut best = 0;
-    let mut sum = 0.0;
-    for (at, &value) in values.iter().enumerate() {
-        // NaN and infinities of both signs survive a sum; one addition is cheaper than a test.
-        sum += value * 0.0;
-        if value > values[best] {
-            best = at;
-        }
-    }
-    (sum == 0.0).then_some(best)
-}
-
-/// The index at which the running sum of `weights` passes `random` of their total.
-fn pick(weights: &[f32], random: f32) -> usize {
-    let total: f32 = weights.iter().sum();
-    let mark = random * total;
-    let mut sum = 0.0;
-    let mut last = 0;
-    for (at, &weight) in weights.iter().enumerate() {
-        if weight > 0.0 {
-            sum += weight;
-            last = at;
-            if sum > mark {
-                break;
-            }
-        }
-    }
-    last
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PLAIN: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
+    pub(super) const PLAIN: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
+
+    /// Logits as a model gives them: about normal, of a width of 2.
+    pub(super) fn logits(of: u32, codes: usize) -> Vec<f32> {
+        let bits = |at: u32| (at.wrapping_mul(2_654_435_761) ^ of.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
+        let one = |at: u32| (bits(at) >> 8) as f32 / (1 << 24) as f32 - 0.5;
+        (0..codes as u32).map(|at| (0..12).map(|k| one(at * 12 + k)).sum::<f32>() * 2.0).collect()
+    }
 
     #[test]
     fn drawn_frequencies_follow_the_softmax() {
@@ -197,13 +175,6 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_random_range_are_codes_that_can_be_drawn() {
-        assert_eq!(pick(&[0.0, 0.0, 1.0, 1.0, 0.0], 0.0), 2);
-        assert_eq!(pick(&[0.0, 0.0, 1.0, 1.0, 0.0], 1.0 - f32::EPSILON / 2.0), 3);
-        assert_eq!(argmax(&[1.0, 3.0, 3.0]), Some(1));
-    }
-
-    #[test]
     fn extremes_still_draw_the_likeliest() {
         // Differences that overflow when divided by the temperature are minus infinity, never not-a-number.
         let cold = Sampling { temperature: 1e-30, ..PLAIN };
@@ -219,6 +190,53 @@ mod tests {
             assert!((log_probability(&logits, token as u32).unwrap() - (part / 16.0).ln()).abs() < 1e-6);
         }
         assert_eq!(log_probability(&[0.0, f32::NAN], 0), None);
+    }
+
+    #[test]
+    fn the_first_of_the_likeliest_is_taken() {
+        let greedy = Sampling { temperature: 0.0, ..PLAIN };
+        assert_eq!(Sampler::default().draw(greedy, &[1.0, 3.0, 3.0], None, 0.9), Some(1));
+        assert_eq!(Sampler::default().draw(greedy, &[-1.0, -0.0, 0.0], None, 0.9), Some(1));
+    }
+
+    #[test]
+    fn a_draw_does_not_depend_on_those_before() {
+        let settings = [
+            PLAIN,
+            Sampling { top_k: 30, ..PLAIN },
+            Sampling { top_p: 0.7, ..PLAIN },
+            Sampling { temperature: 0.3, top_k: 400, top_p: 0.9 },
+            Sampling { temperature: 0.0, ..PLAIN },
+        ];
+        let mut used = Sampler::default();
+        for of in 0..60 {
+            // More codes and fewer, guided and not.
+            let codes = 100 + of as usize * 37 % 900;
+            let (cond, uncond) = (logits(of, codes), logits(of + 1000, codes));
+            let uncond = (of % 3 == 0).then_some((&uncond[..], 1.7));
+            let (sampling, random) = (settings[of as usize % 5], uniform(3, u64::from(of)));
+            let alone = Sampler::default().draw(sampling, &cond, uncond, random);
+            assert_eq!(used.draw(sampling, &cond, uncond, random), alone);
+        }
+    }
+
+    #[test]
+    fn probabilities_are_what_is_drawn_by() {
+        let logits: Vec<f32> = (0..700u32).map(|at| (at * 37 % 101) as f32 / 20.0).collect();
+        for sampling in [PLAIN, Sampling { temperature: 0.7, top_k: 300, top_p: 0.8 }] {
+            let probabilities = probabilities(sampling, &logits).unwrap();
+            assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            let mut sum = 0.0;
+            for (at, &probability) in probabilities.iter().enumerate().filter(|(_, p)| **p > 0.0) {
+                // The middle of its share of the numbers is its own.
+                let random = sum + probability / 2.0;
+                assert_eq!(Sampler::default().draw(sampling, &logits, None, random), Some(at as u32));
+                sum += probability;
+            }
+        }
+        for bad in [&[][..], &[1.0, f32::NAN], &[f32::NEG_INFINITY]] {
+            assert!(matches!(super::probabilities(PLAIN, bad), Err(Error::Invalid(_))));
+        }
     }
 
     #[test]
@@ -242,5 +260,41 @@ mod tests {
         ] {
             assert!(sampling.check().unwrap_err().contains(word));
         }
+    }
+
+    /// Prints what draws cost: `cargo test --release --lib -- --ignored --nocapture how_long`.
+    #[test]
+    #[ignore = "it measures"]
+    fn how_long_draws_take() {
+        let (cond, uncond) = (logits(1, 8192), logits(2, 8192));
+        let cases = [
+            ("plain", PLAIN),
+            ("top-k 50", Sampling { top_k: 50, ..PLAIN }),
+            ("top-k 2000", Sampling { top_k: 2000, ..PLAIN }),
+            ("top-p 0.95", Sampling { top_p: 0.95, ..PLAIN }),
+            ("top-p 0.5", Sampling { top_p: 0.5, ..PLAIN }),
+            ("cold, top-p 0.95", Sampling { temperature: 0.5, top_p: 0.95, ..PLAIN }),
+            ("likeliest", Sampling { temperature: 0.0, ..PLAIN }),
+        ];
+        println!("ms for 128 tokens of 8192 codes, the least of 20 rounds: alone, with guidance");
+        let mut sampler = Sampler::default();
+        for (name, sampling) in cases {
+            let least = [None, Some((&uncond[..], 1.5))].map(|uncond| {
+                let round = || {
+                    let begun = std::time::Instant::now();
+                    for position in 0..128 {
+                        std::hint::black_box(sampler.draw(sampling, &cond, uncond, uniform(1, position)));
+                    }
+                    begun.elapsed().as_secs_f64() * 1e3
+                };
+                std::iter::repeat_with(round).take(20).fold(f64::MAX, f64::min)
+            });
+            println!("{name:<18} {:>6.2} {:>6.2}", least[0], least[1]);
+        }
+        let begun = std::time::Instant::now();
+        for token in 0..128 {
+            std::hint::black_box(log_probability(&cond, token));
+        }
+        println!("log-probabilities  {:>6.2}", begun.elapsed().as_secs_f64() * 1e3);
     }
 }

@@ -1,19 +1,16 @@
-//! One job, from its first step to its last event, on a thread of the worker.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! One job, from its first step to its last event.
 
 use super::event::{Event, EventKind};
-use super::queue::{Queue, Task};
+use super::queue::{Load, Queue, Task};
 use super::{JobId, SubmitOptions};
 use crate::error::{Error, Result};
-use crate::generation::{Cancel, Generation};
+use crate::generation::{Cancel, Generation, Progress};
 use crate::memory::reserve;
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::Level;
 use crate::request::Request;
 use crate::sync::Arc;
-use crate::tokenizer::decode_at_once;
 
 /// What is drawn. A request takes its memory when its turn comes.
 pub(super) enum Subject {
@@ -35,17 +32,42 @@ impl Subject {
             Self::Generation(generation) => generation.images().len(),
         }
     }
+
+    /// Its pictures, and what their keys and values take, or about will.
+    pub fn load(&self) -> Load {
+        let bytes = match self {
+            Self::Request(request) => {
+                let rows = request.images().len().saturating_mul(1 + usize::from(request.guidance.is_on()));
+                request.model().key_shape().bytes(rows)
+            }
+            Self::Generation(generation) => {
+                let memory = generation.memory();
+                memory.own.saturating_add(memory.shared)
+            }
+        };
+        Load { pictures: self.images() as u64, bytes }
+    }
 }
 
 pub(super) struct Job {
     pub subject: Subject,
     pub options: SubmitOptions,
+    /// None when it is drawn alone.
+    pub load: Option<Load>,
 }
 
 impl Task for Job {
     type Group = Model;
     type Stop = Cancel;
     type Event = Event;
+
+    fn same(one: &Model, other: &Model) -> bool {
+        one.is(other)
+    }
+
+    fn load(&self) -> Option<Load> {
+        self.load
+    }
 
     fn stop(stop: &Cancel) {
         stop.cancel();
@@ -60,93 +82,122 @@ impl Task for Job {
     }
 }
 
-/// Does the job, and tells of it.
-pub(super) fn run(queue: &Queue<Job>, id: u64, job: Job) {
-    let mut course = Course::new(id, job);
-    let kind = match catch_unwind(AssertUnwindSafe(|| course.draw(queue))) {
-        Ok(Ok(())) => EventKind::Done,
-        Ok(Err(Error::Cancelled)) => EventKind::Cancelled,
-        Ok(Err(error)) => EventKind::Failed(error),
-        Err(panic) => EventKind::Failed(Error::from_panic(&*panic)),
-    };
-    // The keys and values are given back before anyone hears that it ended.
-    queue.end(id, course.last(kind));
-}
-
-struct Course {
-    id: u64,
+/// A job that is being drawn.
+pub(super) struct Course {
+    pub id: u64,
+    pub model: Model,
     options: SubmitOptions,
-    model: Model,
-    images: usize,
-    /// None while the request is being begun, and when that failed.
-    subject: Option<Subject>,
+    pub images: usize,
+    subject: Subject,
+    cancel: Option<Cancel>,
+    /// The level that it had reached when it began, and then after each step.
+    reached: Option<Level>,
     steps: [usize; 2],
     /// As they were at the last event.
     tokens: Arc<Vec<u32>>,
     /// Decoded for the last event that was, and of which level.
     pictures: Arc<Vec<Image>>,
     decoded: Option<Level>,
+    /// A level was reached that is to be told of.
+    pub tells: bool,
+    /// It has ended, in this way.
+    pub end: Option<EventKind>,
 }
 
 impl Course {
-    fn new(id: u64, Job { subject, options }: Job) -> Self {
-        let (model, images) = (subject.model().clone(), subject.images());
+    pub fn new(id: u64, Job { subject, options, .. }: Job) -> Self {
         Self {
             id,
+            model: subject.model().clone(),
             options,
-            model,
-            images,
-            subject: Some(subject),
+            images: subject.images(),
+            subject,
+            cancel: None,
+            reached: None,
             steps: [0, 0],
             tokens: Arc::default(),
             pictures: Arc::default(),
             decoded: None,
+            tells: false,
+            end: None,
         }
     }
 
-    fn draw(&mut self, queue: &Queue<Job>) -> Result<()> {
-        if !queue.ready(self.id) {
-            return Err(Error::Cancelled);
+    /// Takes its memory. Where that cannot be had it may be tried again.
+    pub fn begin(&mut self, queue: &Queue<Job>) -> Result<()> {
+        if let Subject::Request(request) = &self.subject {
+            self.subject = Subject::Generation(Box::new(Generation::new(request)?));
         }
-        let generation = match self.subject.take() {
-            Some(Subject::Request(request)) => Box::new(Generation::new(&request)?),
-            Some(Subject::Generation(generation)) => generation,
-            None => unreachable!("a job is drawn once"),
-        };
+        let Subject::Generation(generation) = &self.subject else { return Ok(()) };
         let cancel = generation.cancel_handle();
+        self.reached = generation.progress().level;
         queue.started(self.id, cancel.clone());
-        self.subject = Some(Subject::Generation(generation));
-        let mut level = self.generation().and_then(|generation| generation.progress().level);
-        loop {
-            // While it pauses it may be cancelled; the step says so.
-            queue.ready(self.id);
-            let Some(Subject::Generation(generation)) = &mut self.subject else { return Ok(()) };
-            let progress = generation.step()?;
-            if progress.level != level {
-                level = progress.level;
-                if !self.options.last_only {
-                    self.snapshot()?;
-                    self.decode(&cancel)?;
-                    queue.tell(self.event(EventKind::Level));
-                }
-            }
-            if progress.steps_left == 0 {
-                self.snapshot()?;
-                return self.decode(&cancel);
-            }
+        self.cancel = Some(cancel);
+        Ok(())
+    }
+
+    /// Whether it has begun and not ended: it takes part in the next step.
+    pub fn is_drawn(&self) -> bool {
+        self.cancel.is_some() && self.end.is_none()
+    }
+
+    /// What takes part in the next step.
+    pub fn drawn(&mut self) -> Option<&mut Generation> {
+        if !self.is_drawn() {
+            return None;
+        }
+        match &mut self.subject {
+            Subject::Generation(generation) => Some(generation),
+            Subject::Request(_) => None,
         }
     }
 
-    fn generation(&self) -> Option<&Generation> {
-        match &self.subject {
-            Some(Subject::Generation(generation)) => Some(generation),
-            _ => None,
+    /// Notes what a step has brought.
+    pub fn stepped(&mut self, progress: Progress) -> Result<()> {
+        if progress.level != self.reached {
+            self.reached = progress.level;
+            self.tells = !self.options.last_only;
         }
+        let done = progress.steps_left == 0;
+        if self.tells || done {
+            self.snapshot()?;
+        }
+        if done {
+            self.end = Some(EventKind::Done);
+        }
+        Ok(())
+    }
+
+    /// The level whose pictures the next event has and that are still to be decoded; the tokens noted have it.
+    pub fn to_decode(&self) -> Option<Level> {
+        let coming = self.tells || matches!(self.end, Some(EventKind::Done));
+        let level = self.level().filter(|_| coming && self.options.decode);
+        level.filter(|_| level != self.decoded)
+    }
+
+    /// The tokens noted, `[image, count]`, and their count.
+    pub fn noted(&self) -> (Arc<Vec<u32>>, usize) {
+        (self.tokens.clone(), self.tokens.len() / self.images)
+    }
+
+    /// Takes the pictures of the level that was to be decoded.
+    pub fn decoded(&mut self, pictures: Vec<Image>) {
+        (self.pictures, self.decoded) = (Arc::new(pictures), self.level());
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(Cancel::is_cancelled)
+    }
+
+    /// Ends it in a way that is not its own; nothing is told of a level then.
+    pub fn stop(&mut self, kind: EventKind) {
+        self.tells = false;
+        self.end = Some(kind);
     }
 
     /// Notes where it stands.
     fn snapshot(&mut self) -> Result<()> {
-        let Some(generation) = self.generation() else { return Ok(()) };
+        let Subject::Generation(generation) = &self.subject else { return Ok(()) };
         let progress = generation.progress();
         let steps = [progress.steps_done, progress.steps_left];
         let mut tokens = reserve("the tokens of an event", self.images * progress.tokens)?;
@@ -162,28 +213,7 @@ impl Course {
         self.model.bundle().ladder().finished(self.tokens.len() / self.images)
     }
 
-    /// Decodes that level, where that is wanted and not done yet.
-    fn decode(&mut self, cancel: &Cancel) -> Result<()> {
-        let level = self.level();
-        let Some(Level { tokens: count, .. }) = level.filter(|_| self.options.decode && level != self.decoded) else {
-            return Ok(());
-        };
-        let prefix = self.model.bundle().ladder().prefix(count).expect("a level is a prefix");
-        let mut pictures = reserve("the pictures of an event", self.images)?;
-        let mut sequences = reserve("the pictures of an event", self.images)?;
-        sequences.extend(self.tokens.chunks_exact(self.tokens.len() / self.images).map(|tokens| &tokens[..count]));
-        // As many at a time as the decoder takes at once: a cancel need not wait for the rest.
-        for part in sequences.chunks(decode_at_once(prefix)) {
-            if cancel.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            pictures.append(&mut self.model.decode_batch(part)?);
-        }
-        (self.pictures, self.decoded) = (Arc::new(pictures), level);
-        Ok(())
-    }
-
-    fn event(&self, kind: EventKind) -> Event {
+    pub fn event(&self, kind: EventKind) -> Event {
         let level = self.level();
         let pictures = if level == self.decoded { self.pictures.clone() } else { Arc::default() };
         Event {
@@ -200,15 +230,12 @@ impl Course {
         }
     }
 
-    /// The last event. Where there is no memory for the tokens it has those of the event before.
-    fn last(mut self, mut kind: EventKind) -> Event {
-        // What a panic left behind is not looked at again.
-        let broken = matches!(kind, EventKind::Failed(Error::Internal(_)));
-        if !broken
-            && let Err(error) = self.snapshot()
-            && matches!(kind, EventKind::Done)
-        {
-            kind = EventKind::Failed(error);
+    /// The last event; the keys and values are given back by then. Where there is no memory for the tokens it has those of
+    /// the event before.
+    pub fn last(mut self, kind: EventKind) -> Event {
+        // What is done was noted already, and what a panic left behind is not looked at again.
+        if !matches!(kind, EventKind::Done | EventKind::Failed(Error::Internal(_))) {
+            let _ = self.snapshot();
         }
         self.event(kind)
     }

@@ -4,6 +4,13 @@
 //! For whoever must not wait: a game's loop, a server, a user interface. Whoever may wait draws by itself with
 //! [`Generation`], and whoever wants to draw within a frame uses [`Generation::advance`].
 //!
+//! Jobs of one model are drawn together, of whatever class, level, guidance and length, each at its own place: those that
+//! are done leave, and those that wait join before the next step, in the order in which they were submitted. A queue of
+//! small requests so takes little longer than one large request, and each draws what it would draw alone. How many are
+//! drawn together is in [`WorkerOptions::batch`] and [`WorkerOptions::batch_bytes`]; a job for which there is no room
+//! waits until there is, and is not overtaken by smaller ones. Jobs of another model wait, where no other thread is free,
+//! until those that are drawn are done.
+//!
 //! ```no_run
 //! use std::time::Duration;
 //! use detailflow::{EventKind, Model, ModelOptions, Request, SubmitOptions, Worker, WorkerOptions};
@@ -21,6 +28,7 @@
 //! # Ok(()) }
 //! ```
 
+mod batch;
 mod event;
 mod job;
 mod queue;
@@ -32,7 +40,7 @@ use std::time::{Duration, Instant};
 
 pub use event::{Event, EventKind};
 use job::{Job, Subject};
-use queue::Queue;
+use queue::{Load, Queue};
 
 use crate::error::{Error, Result};
 use crate::generation::Generation;
@@ -50,20 +58,33 @@ pub struct JobId(pub u64);
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
-    /// Threads, 1 (the default) to 64: so many jobs are drawn at once. One graph runs at a time, so more than one is of
-    /// use for several models, or to start short jobs beside long ones.
+    /// Threads, 1 (the default) to 64. Each draws a batch of jobs, or one job; jobs of a model that are drawn together are
+    /// always on one of them. One graph runs at a time, so more than one is of use for several models, or to start short
+    /// jobs beside long ones where they are not drawn together.
     pub threads: usize,
-    /// While events that nobody took hold as many bytes as this (64 MiB unless told), jobs pause. At least 1.
+    /// Pictures that are drawn together at most, of any number of jobs, 1 to 65,536; a job of more is drawn by itself. 1
+    /// draws each job alone, one after the other. 0 (the default) is 64 where the model's form steps pictures that stand at
+    /// different tokens in one run, as `native` does, and 1 where it does not: there jobs take turns by the step, none is
+    /// done sooner, and all need their memory at once.
+    pub batch: usize,
+    /// Bytes of keys and values that jobs drawn together take at most (2 GiB unless told); a job of more is drawn by
+    /// itself. At least 1.
+    pub batch_bytes: u64,
+    /// While events that nobody took hold as many bytes as this (64 MiB unless told), jobs pause. At least 1. What one step
+    /// brings may add to it: at most an event of each job that is drawn together.
     pub event_bytes: usize,
 }
 
 impl Default for WorkerOptions {
     fn default() -> Self {
-        Self { threads: 1, event_bytes: 64 << 20 }
+        Self { threads: 1, batch: 0, batch_bytes: 2 << 30, event_bytes: 64 << 20 }
     }
 }
 
 const MOST_THREADS: usize = 64;
+const MOST_BATCH: usize = 1 << 16;
+/// Pictures that are drawn together unless told: from here on a step of more takes as much longer.
+const USUAL_BATCH: usize = 64;
 
 impl WorkerOptions {
     /// Sets the threads and checks them at once; otherwise that is done by [`Worker::new`].
@@ -72,6 +93,26 @@ impl WorkerOptions {
             return Err(Error::Invalid(format!("{threads} threads of a worker are not 1 to {MOST_THREADS}")));
         }
         self.threads = threads;
+        Ok(())
+    }
+
+    /// Sets the pictures that are drawn together and checks them at once; otherwise that is done by [`Worker::new`].
+    pub fn set_batch(&mut self, pictures: usize) -> Result<()> {
+        if pictures > MOST_BATCH {
+            return Err(Error::Invalid(format!("a batch of {pictures} pictures is not one of 0 to {MOST_BATCH}")));
+        }
+        self.batch = pictures;
+        Ok(())
+    }
+
+    /// Sets the bytes of jobs that are drawn together and checks them at once; otherwise that is done by [`Worker::new`].
+    pub fn set_batch_bytes(&mut self, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Err(Error::Invalid(
+                "a batch needs at least 1 byte; to draw each job alone set a batch of 1".into(),
+            ));
+        }
+        self.batch_bytes = bytes;
         Ok(())
     }
 
@@ -107,6 +148,7 @@ pub struct Worker {
 
 struct Shared {
     queue: Queue<Job>,
+    batch: usize,
 }
 
 /// Every worker, for whoever closes a model.
@@ -125,8 +167,12 @@ impl Worker {
     pub fn new(options: &WorkerOptions) -> Result<Self> {
         let mut checked = options.clone();
         checked.set_threads(options.threads)?;
+        checked.set_batch(options.batch)?;
+        checked.set_batch_bytes(options.batch_bytes)?;
         checked.set_event_bytes(options.event_bytes)?;
-        let shared = Arc::new(Shared { queue: Queue::new(options.event_bytes) });
+        let pictures = if options.batch == 0 { USUAL_BATCH } else { options.batch };
+        let room = Load { pictures: pictures as u64, bytes: options.batch_bytes };
+        let shared = Arc::new(Shared { queue: Queue::new(options.event_bytes, room), batch: options.batch });
         let mut worker = Self { shared: shared.clone(), threads: reserve("a worker", options.threads)? };
         for number in 0..options.threads {
             let shared = shared.clone();
@@ -140,8 +186,9 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Draws a request in the background, after those that were submitted before. What can be checked is checked now;
-    /// its memory is asked for when its turn comes. The request may be changed or dropped afterwards.
+    /// Draws a request in the background, after those that were submitted before or together with them. What can be
+    /// checked is checked now; its memory is asked for when its turn comes. The request may be changed or dropped
+    /// afterwards.
     ///
     /// # Errors
     /// Those of [`Generation::new`], but [`Error::OutOfMemory`] mostly comes as an event; [`Error::State`] when the
@@ -163,7 +210,12 @@ impl Worker {
     fn enqueue(&self, subject: Subject, options: SubmitOptions) -> Result<JobId> {
         let _inside = runtime::enter()?;
         let model = subject.model().clone();
-        let id = self.shared.queue.submit(model, Job { subject, options });
+        let together = match self.shared.batch {
+            0 => steps_at_once(&model),
+            pictures => pictures > 1,
+        };
+        let load = together.then(|| subject.load());
+        let id = self.shared.queue.submit(model, Job { subject, options, load });
         id.map(JobId).ok_or_else(|| Error::State("the worker is being freed".into()))
     }
 
@@ -206,8 +258,9 @@ impl Worker {
     }
 
     /// From now on events go to `callback`, also those that wait to be taken, and [`poll`](Self::poll) and
-    /// [`wait`](Self::wait) give none. It is called on threads of the worker, never on two at once; while it runs its
-    /// job stands still. It may use everything, this worker too. Should it panic, that is logged, and work goes on.
+    /// [`wait`](Self::wait) give none. It is called on threads of the worker, never on two at once; while it runs all
+    /// jobs of its thread stand still. It may use everything, this worker too. Should it panic, that is logged, and work
+    /// goes on.
     ///
     /// Replaces an earlier one, and returns when that one is not running any more (inside a callback of this worker: at
     /// once).
@@ -268,9 +321,12 @@ impl std::fmt::Debug for Worker {
 /// What a thread of a worker does.
 fn work(shared: &Arc<Shared>) {
     HERE.set(shared.address());
-    while let Some((id, job)) = shared.queue.next() {
-        job::run(&shared.queue, id, job);
-    }
+    batch::work(&shared.queue);
+}
+
+/// Whether pictures that stand at different tokens are stepped in one run.
+fn steps_at_once(model: &Model) -> bool {
+    model.variant().form == "native"
 }
 
 /// Cancels what all workers draw with a model, and waits until they have stopped; inside a callback it does not wait: two

@@ -1,6 +1,12 @@
 //! Where the threads of a worker and those who give it work meet: jobs that wait, jobs that run, events that wait to be
 //! taken. One lock, two conditions; nobody spins.
 //!
+//! **Batches.** Tasks of one group that say how large they are are done together, by one thread: it takes those that wait
+//! when it begins, and between two pieces of work those that came since, as far as there is room. In their group they keep
+//! their order: one that does not fit yet is not overtaken by smaller ones. Nor does a thread take more while a task of
+//! another group waits that no other thread will take: its batch runs out, and then it is that one's turn. A task without
+//! a size is done alone, and any thread may do it.
+//!
 //! Every job that is submitted ends with exactly one last event, whatever happens to it: `tests/worker_order.rs` tries
 //! the orders in which threads, submit, cancel and close can meet.
 
@@ -18,6 +24,11 @@ pub(crate) trait Task: Sized {
     type Stop;
     type Event;
 
+    fn same(one: &Self::Group, other: &Self::Group) -> bool;
+
+    /// What it adds to a batch; None when it is done alone.
+    fn load(&self) -> Option<Load>;
+
     fn stop(stop: &Self::Stop);
 
     /// The last event of a task that was cancelled before it ran.
@@ -27,18 +38,45 @@ pub(crate) trait Task: Sized {
     fn bytes(event: &Self::Event) -> usize;
 }
 
+/// How large a task is, and how large a batch may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub pictures: u64,
+    pub bytes: u64,
+}
+
+impl Load {
+    fn and(self, other: Self) -> Self {
+        Self { pictures: self.pictures.saturating_add(other.pictures), bytes: self.bytes.saturating_add(other.bytes) }
+    }
+
+    fn is_within(self, most: Self) -> bool {
+        self.pictures <= most.pictures && self.bytes <= most.bytes
+    }
+}
+
+/// What comes before a piece of work.
+pub(crate) enum Ready<T> {
+    /// These of the tasks were cancelled: they are to be ended first.
+    Cancelled(Vec<u64>),
+    /// It may be done, together with these, which run from here on.
+    Go(Vec<(u64, T)>),
+}
+
 /// Takes events; must not unwind.
 pub(crate) type Callback<E> = Arc<dyn Fn(E) + Send + Sync>;
 
 struct Waiting<T: Task> {
     id: u64,
     group: T::Group,
+    load: Option<Load>,
     task: T,
 }
 
 struct Running<T: Task> {
     id: u64,
     group: T::Group,
+    load: Option<Load>,
     /// None until there is something to stop.
     stop: Option<T::Stop>,
     cancelled: bool,
@@ -71,10 +109,12 @@ pub(crate) struct Queue<T: Task> {
     news: Condvar,
     /// While events hold as many bytes, jobs pause.
     most: usize,
+    /// No more than this is done together, unless a single task is larger.
+    room: Load,
 }
 
 impl<T: Task> Queue<T> {
-    pub fn new(most: usize) -> Self {
+    pub fn new(most: usize, room: Load) -> Self {
         let state = State {
             submitted: 0,
             waiting: VecDeque::new(),
@@ -87,19 +127,24 @@ impl<T: Task> Queue<T> {
             delivered: 0,
             closed: false,
         };
-        Self { state: Mutex::new(state), work: Condvar::new(), news: Condvar::new(), most }
+        Self { state: Mutex::new(state), work: Condvar::new(), news: Condvar::new(), most, room }
     }
 
     // --- For the threads that do the work ---
 
-    /// The next task, which runs from here on, until [`end`](Self::end). None when there will be no more.
-    pub fn next(&self) -> Option<(u64, T)> {
+    /// The next tasks, which run from here on, each until its [`end`](Self::end): one, and those that are done together
+    /// with it. None when there will be no more.
+    pub fn next(&self) -> Option<Vec<(u64, T)>> {
         let mut state = lock(&self.state);
         loop {
             state = self.deliver(state);
-            if let Some(Waiting { id, group, task }) = state.waiting.pop_front() {
-                state.running.push(Running { id, group, stop: None, cancelled: false });
-                return Some((id, task));
+            if let Some(at) = state.first_free() {
+                let first = state.run(at);
+                let id = first.0;
+                let mut tasks = vec![first];
+                // Those of other groups are passed over now, and so wait for this batch alone.
+                state.join_with(id, &mut tasks, self.room, true);
+                return Some(tasks);
             }
             if state.closed {
                 return None;
@@ -118,17 +163,23 @@ impl<T: Task> Queue<T> {
         running.stop = Some(stop);
     }
 
-    /// To be called before each piece of work: hands events to the callback, and pauses while too many wait to be taken.
-    /// False when the task was cancelled.
-    pub fn ready(&self, id: u64) -> bool {
+    /// To be called before each piece of work, with all tasks of the thread: hands events to the callback, and pauses while
+    /// too many wait to be taken.
+    pub fn ready(&self, ids: &[u64]) -> Ready<T> {
         let mut state = lock(&self.state);
         loop {
             state = self.deliver(state);
-            if state.running(id).cancelled {
-                return false;
+            let mine = state.running.iter().filter(|running| ids.contains(&running.id));
+            let cancelled: Vec<u64> = mine.filter(|running| running.cancelled).map(|running| running.id).collect();
+            if !cancelled.is_empty() {
+                return Ready::Cancelled(cancelled);
             }
             if state.held < self.most {
-                return true;
+                let mut joined = Vec::new();
+                if let Some(&id) = ids.first() {
+                    state.join_with(id, &mut joined, self.room, false);
+                }
+                return Ready::Go(joined);
             }
             state = wait(&self.work, state, None).0;
         }
@@ -145,8 +196,13 @@ impl<T: Task> Queue<T> {
         let mut state = lock(&self.state);
         state.running.retain(|running| running.id != id);
         state.push(event, true);
+        let more = !state.waiting.is_empty();
         drop(state);
         self.news.notify_all();
+        if more {
+            // Of its group another thread may take what did not fit.
+            self.work.notify_all();
+        }
     }
 
     /// Hands events to the callback, one after the other. Only one thread does at a time, so that they keep their order.
@@ -179,7 +235,8 @@ impl<T: Task> Queue<T> {
         state.submitted += 1;
         state.pending += 1;
         let id = state.submitted;
-        state.waiting.push_back(Waiting { id, group, task });
+        let load = task.load();
+        state.waiting.push_back(Waiting { id, group, load, task });
         drop(state);
         // All: one alone may be a thread that pauses.
         self.work.notify_all();
@@ -294,6 +351,49 @@ impl<T: Task> Queue<T> {
 }
 
 impl<T: Task> State<T> {
+    /// Whether a thread does tasks of this group together.
+    fn is_served(&self, group: &T::Group) -> bool {
+        self.running.iter().any(|running| running.load.is_some() && T::same(&running.group, group))
+    }
+
+    /// Where the first task waits that no thread will take into its batch.
+    fn first_free(&self) -> Option<usize> {
+        self.waiting.iter().position(|waiting| waiting.load.is_none() || !self.is_served(&waiting.group))
+    }
+
+    /// Lets the task that waits there run.
+    fn run(&mut self, at: usize) -> (u64, T) {
+        let Waiting { id, group, load, task } = self.waiting.remove(at).expect("it waits there");
+        self.running.push(Running { id, group, load, stop: None, cancelled: false });
+        (id, task)
+    }
+
+    /// Lets tasks that wait join one that runs, as far as there is room. `passing`: also such as wait behind one of another
+    /// group that nobody serves.
+    fn join_with(&mut self, id: u64, tasks: &mut Vec<(u64, T)>, room: Load, passing: bool) {
+        let mut at = 0;
+        while let Some(waiting) = self.waiting.get(at) {
+            let with = self.running.iter().find(|running| running.id == id).expect("a task runs until it ends");
+            if with.load.is_none() {
+                return;
+            }
+            match waiting.load {
+                Some(load) if T::same(&waiting.group, &with.group) => {
+                    let together =
+                        |running: &&Running<T>| running.load.is_some() && T::same(&running.group, &with.group);
+                    let now = self.running.iter().filter(together).filter_map(|running| running.load);
+                    if !now.fold(load, Load::and).is_within(room) {
+                        return;
+                    }
+                    tasks.push(self.run(at));
+                }
+                Some(_) if self.is_served(&waiting.group) => at += 1,
+                _ if passing => at += 1,
+                _ => return,
+            }
+        }
+    }
+
     fn running(&mut self, id: u64) -> &mut Running<T> {
         self.running.iter_mut().find(|running| running.id == id).expect("a task runs until it ends")
     }

@@ -1,0 +1,154 @@
+//! What a thread of a worker does: it steps all its jobs together, tells what that has brought, and lets others join.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::event::EventKind;
+use super::job::{Course, Job};
+use super::queue::{Queue, Ready};
+use crate::error::{Error, Result};
+use crate::generation::{Generation, step_together};
+use crate::memory::reserve;
+use crate::pixels::Image;
+use crate::plan::Level;
+use crate::tokenizer::decode_at_once;
+
+/// Draws until there will be no more jobs.
+pub(super) fn work(queue: &Queue<Job>) {
+    // In the order of submission: so is what happens to several in one step told.
+    let mut batch: Vec<Course> = Vec::new();
+    loop {
+        if batch.is_empty() {
+            let Some(jobs) = queue.next() else { return };
+            batch.extend(jobs.into_iter().map(|(id, job)| Course::new(id, job)));
+        }
+        let ids: Vec<u64> = batch.iter().map(|course| course.id).collect();
+        match queue.ready(&ids) {
+            Ready::Cancelled(ids) => {
+                let cancelled = batch.iter_mut().filter(|course| ids.contains(&course.id));
+                cancelled.for_each(|course| course.stop(EventKind::Cancelled));
+            }
+            Ready::Go(jobs) => {
+                batch.extend(jobs.into_iter().map(|(id, job)| Course::new(id, job)));
+                begin(queue, &mut batch);
+                step(&mut batch);
+                decode(&mut batch);
+            }
+        }
+        tell(queue, &mut batch);
+    }
+}
+
+/// Does what may panic or fail, and says how the job has ended then.
+fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R, EventKind> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(Error::Cancelled)) => Err(EventKind::Cancelled),
+        Ok(Err(error)) => Err(EventKind::Failed(error)),
+        Err(panic) => Err(EventKind::Failed(Error::from_panic(&*panic))),
+    }
+}
+
+/// Begins the jobs that have not begun. One for which there is no memory beside the others waits until some of them have
+/// ended, and those behind it with it; only alone it fails.
+fn begin(queue: &Queue<Job>, batch: &mut [Course]) {
+    let mut others = batch.iter().filter(|course| course.is_drawn()).count();
+    for course in batch.iter_mut().filter(|course| !course.is_drawn()) {
+        match guarded(|| course.begin(queue)) {
+            Ok(()) => others += 1,
+            Err(EventKind::Failed(Error::OutOfMemory { .. })) if others > 0 => return,
+            Err(kind) => course.stop(kind),
+        }
+    }
+}
+
+/// One step of each.
+fn step(batch: &mut [Course]) {
+    let mut drawn: Vec<&mut Generation> = batch.iter_mut().filter_map(Course::drawn).collect();
+    let results = catch_unwind(AssertUnwindSafe(|| step_together(&mut drawn)));
+    let mut results = match results {
+        Ok(results) => results.into_iter(),
+        Err(panic) => {
+            // Nobody knows how far it came with which of them.
+            for course in batch.iter_mut().filter(|course| course.is_drawn()) {
+                course.stop(EventKind::Failed(Error::from_panic(&*panic)));
+            }
+            return;
+        }
+    };
+    for course in batch.iter_mut().filter(|course| course.is_drawn()) {
+        let stepped = guarded(|| course.stepped(results.next().expect("one result for each")?));
+        if let Err(kind) = stepped {
+            course.stop(kind);
+        }
+    }
+}
+
+/// Decodes what the next events show: the pictures of all jobs that came to the same level together.
+fn decode(batch: &mut [Course]) {
+    let mut levels: BTreeMap<usize, (Level, Vec<&mut Course>)> = BTreeMap::new();
+    for course in batch.iter_mut() {
+        if let Some(level) = course.to_decode() {
+            levels.entry(level.tokens).or_insert_with(|| (level, Vec::new())).1.push(course);
+        }
+    }
+    for (level, mut courses) in levels.into_values() {
+        if courses.len() > 1 && guarded(|| decode_level(level, &mut courses)).is_ok() {
+            continue;
+        }
+        // What fails together says nothing of one of them.
+        for course in courses {
+            if let Err(kind) = guarded(|| decode_level(level, &mut [course])) {
+                course.stop(kind);
+            }
+        }
+    }
+}
+
+/// Decodes a level of all pictures of these jobs, which are of one model. When it fails nothing has changed.
+fn decode_level(level: Level, courses: &mut [&mut Course]) -> Result<()> {
+    let Some(model) = courses.first().map(|course| course.model.clone()) else { return Ok(()) };
+    let prefix = model.bundle().ladder().prefix(level.tokens).expect("a level is a prefix");
+    let noted: Vec<_> = courses.iter().map(|course| course.noted()).collect();
+    let count = courses.iter().map(|course| course.images).sum();
+    let mut sequences: Vec<(usize, &[u32])> = reserve("the pictures of events", count)?;
+    for (at, (tokens, each)) in noted.iter().enumerate() {
+        sequences.extend(tokens.chunks_exact(*each).map(|tokens| (at, &tokens[..level.tokens])));
+    }
+    let room = |course: &&mut Course| reserve("the pictures of an event", course.images);
+    let mut pictures = courses.iter().map(room).collect::<Result<Vec<Vec<Image>>>>()?;
+    // As many at a time as the decoder takes at once: a cancel need not wait for the rest.
+    for part in sequences.chunks(decode_at_once(prefix)) {
+        let wanted = part.iter().filter(|(at, _)| !courses[*at].is_cancelled());
+        let (whose, tokens): (Vec<usize>, Vec<&[u32]>) = wanted.copied().unzip();
+        for (at, picture) in whose.into_iter().zip(model.decode_batch(&tokens)?) {
+            pictures[at].push(picture);
+        }
+    }
+    for (course, pictures) in courses.iter_mut().zip(pictures) {
+        if pictures.len() == course.images {
+            course.decoded(pictures);
+        } else {
+            course.stop(EventKind::Cancelled);
+        }
+    }
+    Ok(())
+}
+
+/// Tells what has happened, in the order of the jobs; those that ended leave.
+fn tell(queue: &Queue<Job>, batch: &mut Vec<Course>) {
+    for mut course in std::mem::take(batch) {
+        if std::mem::take(&mut course.tells) {
+            queue.tell(course.event(EventKind::Level));
+        }
+        match course.end.take() {
+            None => batch.push(course),
+            Some(kind) => {
+                let id = course.id;
+                // The keys and values are given back before anyone hears that it ended.
+                let last = course.last(kind);
+                queue.end(id, last);
+            }
+        }
+    }
+}
