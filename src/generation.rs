@@ -3,8 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use ndarray::{ArrayView3, s};
-
 use crate::cancel::{Interrupts, Signal};
 use crate::error::{Error, Result};
 use crate::memory::{filled, reserve};
@@ -13,8 +11,8 @@ use crate::pixels::Image;
 use crate::plan::{Guidance, Level, Schedule, Step};
 use crate::request::{ImageRequest, Request};
 use crate::rows::{Row, Rows};
-use crate::runtime::{Cache, Interrupt};
-use crate::sample::{Sampler, SamplingCurves, log_probability, uniform};
+use crate::runtime::{Cache, Form, Interrupt};
+use crate::sample::{Samplers, SamplingCurves, log_probability, uniform};
 use crate::sync::Arc;
 
 /// Where a generation stands.
@@ -91,7 +89,7 @@ pub struct Generation {
     cache: Cache,
     /// What is fed at a step, and where each picture's logits are.
     rows: Rows,
-    sampler: Sampler,
+    samplers: Samplers,
     /// `[image, N]`: the first `given` of each were given, the first `fed` were computed.
     tokens: Vec<u32>,
     given: usize,
@@ -147,8 +145,7 @@ impl Generation {
         let rows = if given > 0 { Rows::distinct(&images, &request.prefixes, guided)? } else { whole.clone() };
         let mut queries: Vec<usize> = schedule.steps().map(|step| step.query).collect();
         queries.dedup();
-        let cache =
-            Cache::new(model.ar()?, model.form(), model.key_shape(), bundle.codes(), rows.fed.len(), &queries)?;
+        let cache = Cache::new(model.ar()?, model.form(), model.key_shape(), bundle.codes(), rows.fed.len(), &queries)?;
         cache.check(whole.fed.len())?;
         let log_probabilities =
             if request.log_probabilities { filled("log-probabilities", tokens.len(), 0.0)? } else { Vec::new() };
@@ -159,7 +156,7 @@ impl Generation {
             schedule,
             cache,
             rows,
-            sampler: Sampler::default(),
+            samplers: Samplers::default(),
             tokens,
             given,
             fed: 0,
@@ -181,12 +178,7 @@ impl Generation {
     /// which the step can be tried again. The tokens drawn before stay.
     pub fn step(&mut self) -> Result<Progress> {
         let begun = Instant::now();
-        if self.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let Some(step) = self.next() else { return Ok(self.progress()) };
-        self.part(step)?;
-        self.fill_ids(step)?;
+        let Some(step) = self.prepare()? else { return Ok(self.progress()) };
         let first = self.cache.refers();
         let (cache, ids, model) = (&mut self.cache, &self.ids, &self.model);
         let ar = model.ar()?;
@@ -194,30 +186,43 @@ impl Generation {
         let run = self.cancel.0.guard(|interrupt| cache.step(ar, step, ids, interrupt));
         run.ok_or(Error::Cancelled)??;
         let logits = self.cache.logits(ar, step)?;
-        draw(
-            logits,
-            Drawing {
-                model: &self.model,
-                images: &self.images,
-                guidance: &self.guidance,
-                sampling: &self.sampling,
-                rows: &self.rows,
-                given: self.given,
-                step,
-            },
-            &mut self.sampler,
-            &mut self.tokens,
-            &mut self.log_probabilities,
-        )?;
-        self.fed += step.query;
-        self.steps_done += 1;
-        self.work += self.rows.pictures() as u64;
+        let drawing =
+            Drawing::of(self.given, step, (&self.model, &self.images, &self.rows), (&self.guidance, &self.sampling));
+        draw(logits, drawing, &mut self.samplers, &mut self.tokens, &mut self.log_probabilities)?;
         // A step that had to take memory first tells nothing of the next.
         if !first {
             let took = begun.elapsed().saturating_sub(self.cache.waited());
             self.model.note_step(self.cache.rows(), step.query, took);
         }
+        self.note(step);
         Ok(self.progress())
+    }
+
+    /// What the next step is, with its ids filled in. None when all is done.
+    fn prepare(&mut self) -> Result<Option<Step>> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let Some(step) = self.next() else { return Ok(None) };
+        self.part(step)?;
+        self.fill_ids(step)?;
+        Ok(Some(step))
+    }
+
+    /// Draws from the logits of a step that was made together with others.
+    fn take(&mut self, step: Step, logits: &[f32]) -> Result<()> {
+        let drawing =
+            Drawing::of(self.given, step, (&self.model, &self.images, &self.rows), (&self.guidance, &self.sampling));
+        draw(logits, drawing, &mut self.samplers, &mut self.tokens, &mut self.log_probabilities)?;
+        self.note(step);
+        Ok(())
+    }
+
+    /// The step is done.
+    fn note(&mut self, step: Step) {
+        self.fed += step.query;
+        self.steps_done += 1;
+        self.work += self.rows.pictures() as u64;
     }
 
     /// Does steps for as long as the next one should end within `budget`, counted from this call; always at least one.
@@ -441,7 +446,7 @@ impl Generation {
             schedule: self.schedule,
             cache: self.cache.fork(map, self.fed),
             rows,
-            sampler: Sampler::default(),
+            samplers: Samplers::default(),
             tokens: reserve("tokens", images.len() * each)?,
             given: self.given,
             fed: self.fed,
@@ -542,42 +547,113 @@ struct Drawing<'a> {
     step: Step,
 }
 
-/// Draws the tokens of a step that were not given, and notes how likely each is.
+impl<'a> Drawing<'a> {
+    /// Of parts of a generation: the rest of it may change meanwhile.
+    fn of(
+        given: usize,
+        step: Step,
+        (model, images, rows): (&'a Model, &'a [ImageRequest], &'a Rows),
+        (guidance, sampling): (&'a Guidance, &'a SamplingCurves),
+    ) -> Self {
+        Self { model, images, guidance, sampling, rows, given, step }
+    }
+}
+
+/// One token to be drawn, and noted how likely it is.
+struct Place<'a> {
+    cond: &'a [f32],
+    /// The unconditional logits and the guidance scale.
+    uncond: Option<(&'a [f32], f32)>,
+    position: usize,
+    seed: u64,
+    token: &'a mut u32,
+    log_probability: Option<&'a mut f32>,
+}
+
+/// Draws the tokens of a step that were not given, and notes how likely each is. `logits` are `[rows, query, codes]`.
 fn draw(
-    logits: ArrayView3<'_, f32>,
+    logits: &[f32],
     drawing: Drawing<'_>,
-    sampler: &mut Sampler,
+    samplers: &mut Samplers,
     tokens: &mut [u32],
     log_probabilities: &mut [f32],
 ) -> Result<()> {
     let Drawing { model, images, guidance, sampling, rows, given, step } = drawing;
     let (bundle, graph) = (model.bundle(), model.ar()?.name());
-    let row = |row: usize, query: usize| logits.slice_move(s![row, query, ..]).to_slice().expect("logits are dense");
-    for (image, request) in images.iter().enumerate() {
-        for query in 0..step.query {
+    let codes = bundle.codes();
+    let row = |row: usize, query: usize| &logits[(row * step.query + query) * codes..][..codes];
+    let mut places: Vec<Place<'_>> = reserve("a step", images.len() * step.query)?;
+    let mut notes = log_probabilities.chunks_exact_mut(bundle.tokens());
+    for (image, (request, tokens)) in images.iter().zip(tokens.chunks_exact_mut(bundle.tokens())).enumerate() {
+        let mut notes = notes.next().map(|notes| notes[step.start..].iter_mut());
+        for (query, token) in tokens[step.start..][..step.query].iter_mut().enumerate() {
             let position = step.start + query;
-            let not_numbers = || Error::Failed {
-                graph: graph.to_owned(),
-                reason: format!("its logits for token {position} are not numbers"),
-            };
+            let scale = guidance.scale_at(position, bundle.tokens(), bundle.causal(), bundle.group());
+            let uncond = rows.uncond.get(image).filter(|_| scale != 1.0).map(|&at| (row(at, query), scale));
             let cond = row(rows.cond[image], query);
-            let place = image * bundle.tokens() + position;
-            if position >= given {
-                let scale = guidance.scale_at(position, bundle.tokens(), bundle.causal(), bundle.group());
-                let uncond = rows.uncond.get(image).filter(|_| scale != 1.0).map(|&at| (row(at, query), scale));
-                let random = uniform(request.seed, position as u64);
-                let now = sampling.at(position, bundle.codes());
-                tokens[place] = sampler.draw(now, cond, uncond, random).ok_or_else(not_numbers)?;
-            }
-            if !log_probabilities.is_empty() {
-                log_probabilities[place] = log_probability(cond, tokens[place]).ok_or_else(not_numbers)?;
-            }
+            let log_probability = notes.as_mut().and_then(Iterator::next);
+            places.push(Place { cond, uncond, position, seed: request.seed, token, log_probability });
         }
     }
-    Ok(())
+    samplers.each(model.thread_count(), codes, &mut places, |sampler, place| {
+        let not_numbers = || Error::Failed {
+            graph: graph.to_owned(),
+            reason: format!("its logits for token {} are not numbers", place.position),
+        };
+        if place.position >= given {
+            let random = uniform(place.seed, place.position as u64);
+            let now = sampling.at(place.position, codes);
+            *place.token = sampler.draw(now, place.cond, place.uncond, random).ok_or_else(not_numbers)?;
+        }
+        if let Some(note) = &mut place.log_probability {
+            **note = log_probability(place.cond, *place.token).ok_or_else(not_numbers)?;
+        }
+        Ok(())
+    })
 }
 
-/// The next step of each of several generations of one model. What becomes of one does not disturb the others.
+/// The next step of each of several generations of one model, at whatever position each stands: in one call of the graph
+/// where the form allows it, else one after the other. What becomes of one does not disturb the others, and each draws
+/// the tokens that it would draw alone. One that is cancelled meanwhile hears so when the call is over.
 pub(crate) fn step_together(generations: &mut [&mut Generation]) -> Vec<Result<Progress>> {
-    generations.iter_mut().map(|generation| generation.step()).collect()
+    let joined = match generations {
+        [first, _, ..] if first.model.form() == Form::Native => step_joined(generations),
+        _ => None,
+    };
+    joined.unwrap_or_else(|| generations.iter_mut().map(|generation| generation.step()).collect())
+}
+
+/// None when the call could not be made: each may try by itself then.
+fn step_joined(generations: &mut [&mut Generation]) -> Option<Vec<Result<Progress>>> {
+    let model = generations.first()?.model.clone();
+    debug_assert!(generations.iter().all(|generation| generation.model.is(&model)));
+    let (ar, codes) = (model.ar().ok()?, model.bundle().codes());
+    let mut steps = Vec::new();
+    for generation in generations.iter_mut() {
+        let prepared = generation.prepare();
+        steps.push(match prepared {
+            Ok(Some(step)) => generation.cache.own_rows(ar).map(|_| Some(step)),
+            other => other,
+        });
+    }
+    let mut calls = model.calls();
+    let logits = {
+        let fed = generations.iter().zip(&steps);
+        let fed = fed.filter_map(|(generation, step)| Some((&**generation, (*step.as_ref().ok()?)?)));
+        let runs = fed.flat_map(|(generation, step)| generation.cache.runs(step, &generation.ids));
+        if runs.clone().next().is_none() { &[] } else { calls.run(ar, codes, runs, &Interrupt::new().ok()?).ok()? }
+    };
+    let mut from = 0;
+    let each = generations.iter_mut().zip(steps).map(|(generation, step)| {
+        let Some(step) = step? else { return Ok(generation.progress()) };
+        let length = generation.rows.fed.len() * step.query * codes;
+        let logits = &logits[from..from + length];
+        from += length;
+        if generation.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        generation.take(step, logits)?;
+        Ok(generation.progress())
+    });
+    Some(each.collect())
 }

@@ -1,7 +1,7 @@
 //! A model: a bundle whose graphs are compiled. Immutable and shared; cloning it costs nothing.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::bundle::{self, Bundle, Variant};
@@ -10,7 +10,8 @@ use crate::kernels::Isa;
 use crate::log;
 use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule};
-use crate::runtime::{self, Device, Dim, Form, Graph, GraphOptions, Port};
+use crate::runtime::{self, Calls, Device, Dim, Form, Graph, GraphOptions, Port};
+use crate::sync::lock;
 
 /// How a model is opened. The default is the CPU, as many threads as there are cores, and the bundle's best
 /// variant.
@@ -57,6 +58,8 @@ struct Inner {
     /// Compiled when the first picture is encoded.
     encoder: Mutex<Option<Arc<Graph>>>,
     pace: Pace,
+    /// Of generations that step together.
+    calls: Mutex<Calls>,
 }
 
 impl std::fmt::Debug for Model {
@@ -108,6 +111,7 @@ impl Model {
             decoder,
             encoder: Mutex::new(None),
             pace: Pace::default(),
+            calls: Mutex::default(),
         })))
     }
 
@@ -176,6 +180,16 @@ impl Model {
         let graph = Arc::new(compile(&inner.bundle, file, inner.options, self.form(), &inputs, &outputs)?);
         *encoder = Some(graph.clone());
         Ok(graph)
+    }
+
+    /// How many threads that makes.
+    pub(crate) fn thread_count(&self) -> usize {
+        self.0.options.thread_count()
+    }
+
+    /// What generations use that step together.
+    pub(crate) fn calls(&self) -> MutexGuard<'_, Calls> {
+        lock(&self.0.calls)
     }
 
     /// How keys and values are kept.

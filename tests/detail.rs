@@ -8,12 +8,19 @@ use detailflow::{Canvas, Error, Image, MipSource, Model, PixelFormat, Sprite, mi
 
 /// Every precision and form of the small bundles, and the shipped one.
 fn models() -> Vec<Model> {
-    let small = [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha"), ("int8", "plain")];
+    let small = [
+        ("fp32", "native"),
+        ("fp32", "mha"),
+        ("fp32", "plain"),
+        ("int8", "native"),
+        ("int8", "mha"),
+        ("int8", "plain"),
+    ];
     let mut models: Vec<Model> =
         small.into_iter().map(|(precision, form)| common::open(&common::small(), precision, form)).collect();
-    models.extend(["mha", "plain"].map(|form| common::open(&common::data("tiny-16/bundle"), "fp32", form)));
+    models.extend(["native", "mha", "plain"].map(|form| common::open(&common::data("tiny-16/bundle"), "fp32", form)));
     let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundles/sprites");
-    models.push(common::open(&shipped, "int8", "mha"));
+    models.extend(["native", "mha"].map(|form| common::open(&shipped, "int8", form)));
     models
 }
 

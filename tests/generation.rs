@@ -9,7 +9,7 @@ const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
 /// The precisions and forms that everything here must hold for.
 fn models() -> impl Iterator<Item = Model> {
-    [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha"), ("int8", "plain")]
+    [("fp32", "native"), ("fp32", "mha"), ("fp32", "plain"), ("int8", "native"), ("int8", "mha"), ("int8", "plain")]
         .into_iter()
         .map(|(precision, form)| common::open(&common::small(), precision, form))
 }
@@ -234,4 +234,14 @@ fn tokens_that_mean_nothing_are_refused() {
     assert!(refuse(&[u32::MAX]).contains("codebook"));
     let error = model.decode_level(&[0; 4], bundle.size()).unwrap_err().to_string();
     assert!(error.contains("takes") && error.contains('4'), "{error}");
+}
+
+/// Our own operators compute int8 exactly, and the rest in one fixed order: they draw what ONNX Runtime's draw.
+#[test]
+fn int8_tokens_are_the_same_by_our_operators_and_by_those_of_onnx_runtime() {
+    let tokens = |form| {
+        let model = common::open(std::path::Path::new("onnx/bundles/sprites"), "int8", form);
+        draw(&request(&model, &[(3, 1), (7, 2)]))
+    };
+    assert_eq!(tokens("native"), tokens("mha"));
 }

@@ -114,6 +114,11 @@ fn compare_bytes(got: &[u8], png: &Path) {
 }
 
 #[test]
+fn tiny_16_native() {
+    check("tiny-16", "native");
+}
+
+#[test]
 fn tiny_16_mha() {
     check("tiny-16", "mha");
 }
@@ -121,6 +126,11 @@ fn tiny_16_mha() {
 #[test]
 fn tiny_16_plain() {
     check("tiny-16", "plain");
+}
+
+#[test]
+fn tiny_32_native() {
+    check("tiny-32", "native");
 }
 
 #[test]

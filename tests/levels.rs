@@ -14,7 +14,7 @@ const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
 /// The precisions and forms that everything here must hold for.
 fn models() -> impl Iterator<Item = Model> {
-    [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha"), ("int8", "plain")]
+    [("fp32", "native"), ("fp32", "mha"), ("fp32", "plain"), ("int8", "native"), ("int8", "mha"), ("int8", "plain")]
         .into_iter()
         .map(|(precision, form)| common::open(&common::small(), precision, form))
 }

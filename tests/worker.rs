@@ -91,7 +91,9 @@ fn they_go_between_threads() {
 
 #[test]
 fn every_level_is_told_and_then_the_end() {
-    for (precision, form) in [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha"), ("int8", "plain")] {
+    for (precision, form) in
+        [("fp32", "native"), ("fp32", "mha"), ("fp32", "plain"), ("int8", "native"), ("int8", "mha"), ("int8", "plain")]
+    {
         let model = common::open(&common::small(), precision, form);
         let worker = worker(1);
         let wanted = request(&model, 7);

@@ -75,12 +75,14 @@ def _precision(model, folder, precision, graphs):
     store, files, decoder_length = Store(folder, precision), {}, 0
     for graph in sorted(graphs, key=lambda graph: graph != "decoder"):
         for form in manifest.FORMS:
-            proto = BUILDERS[graph](model, store, form, precision)
-            files[form, graph] = _small_file(folder, manifest.graph_file(graph, precision, form), proto.SerializeToString(deterministic=True))
+            name = manifest.graph_file(graph, precision, form)
+            if form in name:  # else it is that of another form
+                proto = BUILDERS[graph](model, store, form, precision)
+                files[form, graph] = _small_file(folder, name, proto.SerializeToString(deterministic=True))
         if graph == "decoder":
             decoder_length = store.length
     length, digest = store.close()
-    listed = [files[form, graph] for form in manifest.FORMS for graph in graphs]
+    listed = [files[form, graph] for form in manifest.FORMS for graph in graphs if (form, graph) in files]
     return listed + [{"path": store.name, "length": length, "sha256": digest, "decoder": decoder_length}]
 
 

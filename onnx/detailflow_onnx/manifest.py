@@ -29,6 +29,9 @@ def tokenizer_id(model: Model):
 
 
 def graph_file(graph, precision, form):
+    """What is the same in two forms is one file: beside the kept keys, form `native` differs in its int8 layers alone."""
+    if form == "native" and graph != "ar" and precision != "int8":
+        form = "mha"
     return f"{graph}.{precision}.{form}.onnx"
 
 

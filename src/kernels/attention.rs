@@ -88,9 +88,11 @@ impl Attention<'_> {
             pool.each(tokens.len(), &add);
         }
         // Queries that see the same are computed together.
-        let first = |token: usize| token == 0 || {
-            let (before, this) = (tokens[token - 1], tokens[token]);
-            (before.row, before.seen) != (this.row, this.seen)
+        let first = |token: usize| {
+            token == 0 || {
+                let (before, this) = (tokens[token - 1], tokens[token]);
+                (before.row, before.seen) != (this.row, this.seen)
+            }
         };
         let to = Shared(out.as_mut_ptr());
         let see = |task: usize| {
@@ -265,7 +267,17 @@ unsafe fn outer(
 ) {
     assert!(rows == 0 || (rows - 1) * a.1 + depth <= a.0.len(), "more rows than there are");
     assert!(rows == 0 || (rows - 1) * out.1 + vectors * LANES <= out.0.len(), "more than there is room for");
-    let job = Outer { rows, a: a.0.as_ptr(), a_stride: a.1, b: b.0, b_stride: b.1, depth, vectors, out: out.0.as_mut_ptr(), out_stride: out.1 };
+    let job = Outer {
+        rows,
+        a: a.0.as_ptr(),
+        a_stride: a.1,
+        b: b.0,
+        b_stride: b.1,
+        depth,
+        vectors,
+        out: out.0.as_mut_ptr(),
+        out_stride: out.1,
+    };
     outer_version(isa, job);
 }
 
@@ -377,7 +389,9 @@ mod tests {
             .map(|place| Token { row: 0, place, seen: 35 })
             .chain([Token { row: 1, place: 3, seen: 4 }])
             .collect();
-        let input = |row: usize, place: usize| -> Vec<f32> { (0..wide).map(|n| number(n + wide * (place + 50 * row))).collect() };
+        let input = |row: usize, place: usize| -> Vec<f32> {
+            (0..wide).map(|n| number(n + wide * (place + 50 * row))).collect()
+        };
         let mut results = Vec::new();
         for isa in Isa::all_here() {
             let rows = [Arc::new(Keys::new(keys).unwrap()), Arc::new(Keys::new(keys).unwrap())];
@@ -386,7 +400,8 @@ mod tests {
                     let mut out = vec![0.0; heads * 20];
                     let token = [Token { row: 0, place, seen: place + 1 }];
                     // SAFETY: nobody else is here.
-                    unsafe { attention.run(isa, &Alone, &input(row, place), &token, &rows[row..=row], &mut out) }.unwrap();
+                    unsafe { attention.run(isa, &Alone, &input(row, place), &token, &rows[row..=row], &mut out) }
+                        .unwrap();
                 }
             }
             let qkv: Vec<f32> = last.iter().flat_map(|token| input(token.row, token.place)).collect();
@@ -440,7 +455,14 @@ mod tests {
         };
         let token = |row, place, seen| Token { row, place, seen };
         assert!(run(&[token(0, 0, 1), token(1, 7, 8)], &rows).is_ok());
-        for bad in [[token(0, 8, 8), token(1, 0, 1)], [token(0, 0, 9), token(1, 0, 1)], [token(0, 1, 1), token(0, 1, 1)], [token(1, 0, 1), token(0, 0, 1)], [token(0, 0, 1), token(2, 0, 1)], [token(0, 0, 0), token(1, 0, 1)]] {
+        for bad in [
+            [token(0, 8, 8), token(1, 0, 1)],
+            [token(0, 0, 9), token(1, 0, 1)],
+            [token(0, 1, 1), token(0, 1, 1)],
+            [token(1, 0, 1), token(0, 0, 1)],
+            [token(0, 0, 1), token(2, 0, 1)],
+            [token(0, 0, 0), token(1, 0, 1)],
+        ] {
             assert!(run(&bad, &rows).is_err(), "{bad:?}");
         }
     }

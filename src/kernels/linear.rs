@@ -88,7 +88,8 @@ impl Linear<'_> {
             pool.each(count, &quantize);
         }
         let row_scales = &work.scales[..count];
-        let finish = Finish { rows: row_scales, scales: self.scales, bias: self.bias, added, out: Shared(out.as_mut_ptr()) };
+        let finish =
+            Finish { rows: row_scales, scales: self.scales, bias: self.bias, added, out: Shared(out.as_mut_ptr()) };
         product(isa, pool, Rows { bytes: &work.whole, count }, self.weights, &finish);
         Ok(())
     }
@@ -219,7 +220,9 @@ mod tests {
             let x = &x[row * inputs..][..inputs];
             let largest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
             for n in 0..outputs {
-                let want: f64 = (0..inputs).map(|k| f64::from(x[k]) * f64::from(weights[k * outputs + n]) * f64::from(scales[n])).sum();
+                let want: f64 = (0..inputs)
+                    .map(|k| f64::from(x[k]) * f64::from(weights[k * outputs + n]) * f64::from(scales[n]))
+                    .sum();
                 let want = want + f64::from(bias[n]) + f64::from(added[row * outputs + n]);
                 let room = f64::from(largest / 254.0 * scales[n]) * 127.0 * inputs as f64;
                 assert!((f64::from(all[row * outputs + n]) - want).abs() < room, "{row} {n}");
@@ -244,20 +247,32 @@ mod speed {
             let next = std::sync::atomic::AtomicUsize::new(0);
             let work = || loop {
                 let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if n >= count { break }
+                if n >= count {
+                    break;
+                }
                 task(n);
             };
-            std::thread::scope(|s| { s.spawn(work); work(); });
+            std::thread::scope(|s| {
+                s.spawn(work);
+                work();
+            });
         }
-        fn threads(&self) -> usize { 2 }
+        fn threads(&self) -> usize {
+            2
+        }
     }
     #[test]
     #[ignore]
     fn speed() {
         let shapes = [(1024usize, 3072usize), (1024, 1024), (1024, 5632), (2816, 1024)];
-        let mats: Vec<(Vec<i8>, Vec<f32>)> = (0..24).flat_map(|_| shapes).map(|(k, n)| (vec![3i8; k * n], vec![0.01; n])).collect();
-        for (isa, pool) in Isa::all_here().into_iter().flat_map(|isa| [(isa, &Alone as &dyn Pool), (isa, &Two as &dyn Pool)]) {
-            if isa != Isa::Vnni512 { continue }
+        let mats: Vec<(Vec<i8>, Vec<f32>)> =
+            (0..24).flat_map(|_| shapes).map(|(k, n)| (vec![3i8; k * n], vec![0.01; n])).collect();
+        for (isa, pool) in
+            Isa::all_here().into_iter().flat_map(|isa| [(isa, &Alone as &dyn Pool), (isa, &Two as &dyn Pool)])
+        {
+            if isa != Isa::Vnni512 {
+                continue;
+            }
             for rows in [2usize, 8, 16, 32, 256] {
                 let mut work = Work::default();
                 let x = vec![0.5f32; rows * 5632];
@@ -267,13 +282,26 @@ mod speed {
                     let begun = std::time::Instant::now();
                     for (i, (w, s)) in mats.iter().enumerate() {
                         let (k, n) = shapes[i % 4];
-                        let l = Linear { before: Before::Plain, inputs: k, outputs: n, weights: Packed::new(w, k, n).unwrap(), scales: s, bias: None };
+                        let l = Linear {
+                            before: Before::Plain,
+                            inputs: k,
+                            outputs: n,
+                            weights: Packed::new(w, k, n).unwrap(),
+                            scales: s,
+                            bias: None,
+                        };
                         l.run(isa, pool, &mut work, &x[..rows * k], None, &mut out[..rows * n]).unwrap();
                     }
                     best = best.min(begun.elapsed().as_secs_f64());
                 }
                 let bytes: usize = mats.iter().map(|m| m.0.len()).sum();
-                println!("{isa:?} {} threads rows {rows}: {:.1} ms, {:.1} GB/s, {:.0} GMAC/s", pool.threads(), best * 1e3, bytes as f64 / best / 1e9, bytes as f64 * rows as f64 / best / 1e9);
+                println!(
+                    "{isa:?} {} threads rows {rows}: {:.1} ms, {:.1} GB/s, {:.0} GMAC/s",
+                    pool.threads(),
+                    best * 1e3,
+                    bytes as f64 / best / 1e9,
+                    bytes as f64 * rows as f64 / best / 1e9
+                );
             }
         }
     }

@@ -13,13 +13,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ndarray::ArrayView3;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 
-use super::exit::{self, Held, Running};
 use super::calls::{Calls, Run};
+use super::exit::{self, Held, Running};
 use super::{Form, Graph, Interrupt, failed, library, sys};
 use crate::error::{Error, Result};
 use crate::kernels::keys::Keys;
@@ -207,13 +206,9 @@ impl Cache {
         matches!(self.kept, Kept::Referred(_))
     }
 
-    /// The rows that a step feeds, once they have memory of their own: for form `native`.
-    pub fn own_rows(&mut self, graph: &Graph) -> Result<&[Arc<Keys>]> {
-        self.own(graph)?;
-        match &self.kept {
-            Kept::Rows { rows, .. } => Ok(rows),
-            _ => unreachable!("only form native has rows"),
-        }
+    /// Sees to it that the rows have memory of their own, for a call of several generations (form `native`).
+    pub fn own_rows(&mut self, graph: &Graph) -> Result<()> {
+        self.own(graph)
     }
 
     /// Sees to it that a step of `query` positions is prepared for.
@@ -378,9 +373,17 @@ impl Cache {
         Ok(())
     }
 
+    /// What a step feeds, row by row, for a call of several generations: `ids` `[rows, query]`. Nothing before
+    /// [`own_rows`](Self::own_rows).
+    pub fn runs<'a>(&'a self, step: Step, ids: &'a [i64]) -> impl Iterator<Item = Run<'a>> + Clone {
+        let rows: &[Arc<Keys>] = if let Kept::Rows { rows, .. } = &self.kept { rows } else { &[] };
+        let each = rows.iter().zip(ids.chunks_exact(step.query));
+        each.map(move |(row, ids)| Run { row, start: step.start, ids })
+    }
+
     /// The logits `[rows, query, codes]` of the last step, which was this one.
-    pub fn logits(&self, graph: &Graph, step: Step) -> Result<ArrayView3<'_, f32>> {
-        let shape = [self.rows, step.query, self.codes];
+    pub fn logits(&self, graph: &Graph, step: Step) -> Result<&[f32]> {
+        let length = self.rows * step.query * self.codes;
         let values = match &self.kept {
             Kept::InPlace { calls, .. } => {
                 calls.iter().find(|call| call.query == step.query).expect(PREPARED).logits.extract_tensor().1
@@ -391,10 +394,11 @@ impl Cache {
             }
             _ => unreachable!("there was a step"),
         };
-        ArrayView3::from_shape(shape, values).map_err(|_| Error::Failed {
-            graph: graph.name().to_owned(),
-            reason: format!("it gave {} logits where {shape:?} should be", values.len()),
-        })
+        if values.len() == length {
+            return Ok(values);
+        }
+        let reason = format!("it gave {} logits where {length} should be", values.len());
+        Err(Error::Failed { graph: graph.name().to_owned(), reason })
     }
 }
 
@@ -413,7 +417,9 @@ fn rows_of(origin: &Origin, shape: KeyShape, count: usize) -> std::result::Resul
     for at in 0..count {
         let source = origin.map.get(at).and_then(|&row| Some((row, from.get(row)?)));
         rows.push(match source {
-            Some((row, keys)) if Arc::strong_count(keys) == 1 && !std::mem::replace(&mut taken[row], true) => keys.clone(),
+            Some((row, keys)) if Arc::strong_count(keys) == 1 && !std::mem::replace(&mut taken[row], true) => {
+                keys.clone()
+            }
             Some((_, origin_keys)) => {
                 let keys = Keys::new(shape.layout()).ok_or(())?;
                 sys::copy_keys(&keys, origin_keys, origin.positions);

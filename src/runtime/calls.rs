@@ -118,4 +118,3 @@ fn prepare(session: &Session, tokens: usize, codes: usize) -> ort::Result<Call> 
     binding.bind_output("logits", &mut logits)?;
     Ok(Call { binding, ids, at, logits })
 }
-

@@ -99,13 +99,7 @@ impl Graph {
     /// Compiles `path` and checks that its inputs and outputs are these.
     ///
     /// Telling ONNX Runtime the device keeps it from picking one by itself.
-    pub fn compile(
-        path: &Path,
-        options: GraphOptions,
-        form: Form,
-        inputs: &[Port],
-        outputs: &[Port],
-    ) -> Result<Self> {
+    pub fn compile(path: &Path, options: GraphOptions, form: Form, inputs: &[Port], outputs: &[Port]) -> Result<Self> {
         let seats = Seats::default();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let _inside = exit::enter()?;

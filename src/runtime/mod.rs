@@ -13,7 +13,7 @@ mod operators;
 mod sys;
 
 pub(crate) use cache::Cache;
-pub(crate) use calls::{Calls, Run};
+pub(crate) use calls::Calls;
 pub use device::Device;
 pub(crate) use exit::enter;
 pub(crate) use form::Form;

@@ -72,9 +72,10 @@ impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a,
 
 fn size(context: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
     let value: Option<i64> = context.get(name);
-    value.and_then(|value| usize::try_from(value).ok()).filter(|&value| value > 0).ok_or_else(|| {
-        refuse(format!("the attribute {name} is not a positive number"))
-    })
+    value
+        .and_then(|value| usize::try_from(value).ok())
+        .filter(|&value| value > 0)
+        .ok_or_else(|| refuse(format!("the attribute {name} is not a positive number")))
 }
 
 /// An input of a run.
@@ -208,7 +209,8 @@ impl Kernel for LinearKernel<'_> {
         if added.is_some_and(|added| added.len() != rows * self.outputs) {
             return Err(refuse("what is added to a layer has another shape"));
         }
-        let mut output = context.output(0, [rows as i64, self.outputs as i64])?.ok_or_else(|| refuse("there is no output"))?;
+        let mut output =
+            context.output(0, [rows as i64, self.outputs as i64])?.ok_or_else(|| refuse("there is no output"))?;
         let (_, out) = output.try_extract_tensor_mut::<f32>()?;
         let pool = SessionPool { context, threads: self.threads };
         let run = layer.run(Isa::here(), &pool, &mut work, x, added, out);
@@ -286,10 +288,16 @@ impl Kernel for AttentionKernel<'_> {
             self.tokens.push(Token { row, place, seen });
         }
         let width = self.heads * self.keys.width;
-        let mut output = context.output(0, [self.tokens.len() as i64, width as i64])?.ok_or_else(|| refuse("there is no output"))?;
+        let mut output =
+            context.output(0, [self.tokens.len() as i64, width as i64])?.ok_or_else(|| refuse("there is no output"))?;
         let (_, out) = output.try_extract_tensor_mut::<f32>()?;
-        let attention =
-            Attention { layer: self.layer, heads: self.heads, keys: self.keys, cos: self.cos.get(), sin: self.sin.get() };
+        let attention = Attention {
+            layer: self.layer,
+            heads: self.heads,
+            keys: self.keys,
+            cos: self.cos.get(),
+            sin: self.sin.get(),
+        };
         let pool = SessionPool { context, threads: self.threads };
         self.seats.with(|rows| sys::attend(&attention, &pool, qkv, &self.tokens, rows, out)).map_err(refuse)
     }

@@ -6,13 +6,12 @@
 
 mod filter;
 mod lanes;
-// Waits for the step that draws for many pictures at once.
-#[cfg_attr(not(test), expect(dead_code))]
 mod many;
 mod random;
 
 use filter::Weights;
 use lanes::{exp, largest, mix, position};
+pub(crate) use many::Samplers;
 pub(crate) use random::uniform;
 
 use crate::error::{Error, Result};

@@ -102,7 +102,12 @@ pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, tak
 ///
 /// # Safety
 /// They are there, `depth` (a multiple of 64) deep, and the tiles are configured.
-unsafe fn block<const TALL: bool, const WIDE: bool>(a: *const i8, b: *const i8, depth: usize, sums: &mut [[Sums; 2]; 2]) {
+unsafe fn block<const TALL: bool, const WIDE: bool>(
+    a: *const i8,
+    b: *const i8,
+    depth: usize,
+    sums: &mut [[Sums; 2]; 2],
+) {
     let [[s00, s01], [s10, s11]] = sums;
     let next_a = a.wrapping_add(TILE * depth);
     let next_b = b.wrapping_add(PANEL * depth);

@@ -189,7 +189,15 @@ pub(super) mod tests {
 
     #[test]
     fn every_processor_sums_exactly() {
-        for (count, depth, columns) in [(1usize, 64usize, 16usize), (2, 70, 40), (3, 130, 100), (5, 64, 200), (17, 192, 83), (50, 129, 48), (64, 64, 17)] {
+        for (count, depth, columns) in [
+            (1usize, 64usize, 16usize),
+            (2, 70, 40),
+            (3, 130, 100),
+            (5, 64, 200),
+            (17, 192, 83),
+            (50, 129, 48),
+            (64, 64, 17),
+        ] {
             let deep = depth.next_multiple_of(DEPTH);
             let weights: Vec<i8> = (0..depth * columns).map(whole).collect();
             let packed = pack(&weights, depth, columns);
@@ -205,8 +213,14 @@ pub(super) mod tests {
                 product(isa, &Alone, Rows { bytes: &rows, count }, packed, &Note { columns, got: &got });
                 for r in 0..count {
                     for n in 0..columns {
-                        let want: i32 = (0..depth).map(|k| i32::from(rows[r * deep + k]) * i32::from(weights[k * columns + n])).sum();
-                        assert_eq!(got.lock().unwrap()[r * columns + n], want, "{isa:?} {count} {depth} {columns}: {r} {n}");
+                        let want: i32 = (0..depth)
+                            .map(|k| i32::from(rows[r * deep + k]) * i32::from(weights[k * columns + n]))
+                            .sum();
+                        assert_eq!(
+                            got.lock().unwrap()[r * columns + n],
+                            want,
+                            "{isa:?} {count} {depth} {columns}: {r} {n}"
+                        );
                     }
                 }
             }

@@ -30,8 +30,11 @@ macro_rules! driver {
                     let passes = rows.count.div_ceil($many);
                     while row < rows.count {
                         let left = rows.count - row;
-                        let ahead = (panel + 2 * width <= panels.end)
-                            .then(|| Ahead { from: weights.panel(panel + width), pass: pass % passes, passes });
+                        let ahead = (panel + 2 * width <= panels.end).then(|| Ahead {
+                            from: weights.panel(panel + width),
+                            pass: pass % passes,
+                            passes,
+                        });
                         pass += 1;
                         // SAFETY: so many rows from `row` and panels from `panel` are there, as deep as the weights.
                         row += unsafe {
@@ -83,7 +86,14 @@ fn give_narrow(take: &impl Take, row: usize, panel: usize, sums: &[[i32; PANEL]]
 /// # Safety
 /// `R` rows from `row` and `P` panels from `panel` are there.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn vnni512<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, ahead: Option<Ahead>, take: &impl Take) -> usize {
+unsafe fn vnni512<const R: usize, const P: usize>(
+    rows: Rows<'_>,
+    weights: Packed<'_>,
+    row: usize,
+    panel: usize,
+    ahead: Option<Ahead>,
+    take: &impl Take,
+) -> usize {
     let depth = weights.depth;
     let flip = _mm512_set1_epi8(-128);
     let ones = _mm512_set1_epi8(1);
@@ -138,7 +148,14 @@ unsafe fn vnni512<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packe
 /// # Safety
 /// `R` rows from `row` and `P` panels from `panel` are there.
 #[target_feature(enable = "avx2,avxvnni")]
-unsafe fn vnni256<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, ahead: Option<Ahead>, take: &impl Take) -> usize {
+unsafe fn vnni256<const R: usize, const P: usize>(
+    rows: Rows<'_>,
+    weights: Packed<'_>,
+    row: usize,
+    panel: usize,
+    ahead: Option<Ahead>,
+    take: &impl Take,
+) -> usize {
     let _ = ahead; // Here computing takes longer than memory.
     let depth = weights.depth;
     let flip = _mm256_set1_epi8(-128);
@@ -180,7 +197,14 @@ unsafe fn vnni256<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packe
 /// # Safety
 /// `R` rows from `row` and `P` panels from `panel` are there.
 #[target_feature(enable = "avx2")]
-unsafe fn avx2<const R: usize, const P: usize>(rows: Rows<'_>, weights: Packed<'_>, row: usize, panel: usize, ahead: Option<Ahead>, take: &impl Take) -> usize {
+unsafe fn avx2<const R: usize, const P: usize>(
+    rows: Rows<'_>,
+    weights: Packed<'_>,
+    row: usize,
+    panel: usize,
+    ahead: Option<Ahead>,
+    take: &impl Take,
+) -> usize {
     let _ = ahead; // As above.
     let depth = weights.depth;
     let ones = _mm256_set1_epi16(1);
