@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::bundle::{self, Bundle, Variant};
 use crate::error::{Error, Result};
 use crate::kernels::Isa;
+use crate::kernels::keys::{KeyLayout, Seats};
 use crate::log;
 use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule};
@@ -97,11 +98,12 @@ impl Model {
         let variant = choose(&bundle, options, runtime::library()?)?.clone();
         let options = GraphOptions { device: options.device, threads: options.threads };
         let form = form_of(&variant);
-        let compile = |file: &str, (inputs, outputs): (Vec<Port>, Vec<Port>)| {
-            compile(&bundle, file, options, form, &inputs, &outputs)
+        let compile = |file: &str, keys: Option<KeyLayout>, (inputs, outputs): (Vec<Port>, Vec<Port>)| {
+            compile(&bundle, file, options, seats(form, keys), &inputs, &outputs)
         };
-        let ar = variant.ar.as_ref().map(|file| compile(file, ar_ports(&bundle, form))).transpose()?;
-        let decoder = compile(&variant.decoder, decoder_ports(&bundle))?;
+        let keys = Some(key_shape(&bundle, form).layout());
+        let ar = variant.ar.as_ref().map(|file| compile(file, keys, ar_ports(&bundle, form))).transpose()?;
+        let decoder = compile(&variant.decoder, None, decoder_ports(&bundle))?;
         log::info(|| format!("opened {} ({} {})", bundle.path().display(), variant.precision, variant.form));
         Ok(Self(Arc::new(Inner {
             bundle,
@@ -177,7 +179,7 @@ impl Model {
         }
         let file = inner.variant.encoder.as_ref().ok_or_else(|| inner.bundle.cannot("encode pictures"))?;
         let (inputs, outputs) = encoder_ports(&inner.bundle);
-        let graph = Arc::new(compile(&inner.bundle, file, inner.options, self.form(), &inputs, &outputs)?);
+        let graph = Arc::new(compile(&inner.bundle, file, inner.options, seats(self.form(), None), &inputs, &outputs)?);
         *encoder = Some(graph.clone());
         Ok(graph)
     }
@@ -199,10 +201,7 @@ impl Model {
 
     /// What is kept for one row of a batch.
     pub(crate) fn key_shape(&self) -> KeyShape {
-        let bundle = self.bundle();
-        let layers = bundle.layers;
-        let heads = if self.form() == Form::Mha { layers.heads } else { layers.kv_heads };
-        KeyShape { layers: layers.layers, heads, positions: bundle.tokens, head_width: layers.head_width }
+        key_shape(self.bundle(), self.form())
     }
 }
 
@@ -213,6 +212,17 @@ impl Model {
 /// [`Error::NoBundle`] with every place that was tried.
 pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
+}
+
+fn key_shape(bundle: &Bundle, form: Form) -> KeyShape {
+    let layers = bundle.layers;
+    let heads = if form == Form::Mha { layers.heads } else { layers.kv_heads };
+    KeyShape { layers: layers.layers, heads, positions: bundle.tokens, head_width: layers.head_width }
+}
+
+/// What a graph needs that may use our own operators.
+fn seats(form: Form, keys: Option<KeyLayout>) -> Option<Seats> {
+    (form == Form::Native).then(|| Seats::new(keys))
 }
 
 /// `choose` takes no other.
@@ -258,11 +268,11 @@ fn compile(
     bundle: &Bundle,
     file: &str,
     options: GraphOptions,
-    form: Form,
+    seats: Option<Seats>,
     inputs: &[Port],
     outputs: &[Port],
 ) -> Result<Graph> {
-    Graph::compile(&bundle.path().join(file), options, form, inputs, outputs).map_err(|error| match error {
+    Graph::compile(&bundle.path().join(file), options, seats, inputs, outputs).map_err(|error| match error {
         Error::Failed { graph, reason } => Error::bundle(bundle.path(), format!("{graph}: {reason}")),
         other => other,
     })

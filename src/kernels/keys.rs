@@ -57,6 +57,13 @@ impl KeyLayout {
     }
 }
 
+impl std::fmt::Display for KeyLayout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { layers, heads, width, positions } = self;
+        write!(f, "{layers} layers of {heads} heads of width {width} for {positions} tokens")
+    }
+}
+
 /// What one row keeps. Every key is stored as a column, so that all positions are compared at once; a value is a row.
 pub(crate) struct Keys {
     layout: KeyLayout,
@@ -123,13 +130,25 @@ impl Drop for Keys {
 
 /// The rows of the call in progress, where the graph's operators find them. Set and emptied by whoever runs the graph,
 /// under the graph's lock.
-#[derive(Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<Vec<Arc<Keys>>>>);
+#[derive(Clone)]
+pub(crate) struct Seats {
+    rows: Arc<Mutex<Vec<Arc<Keys>>>>,
+    layout: Option<KeyLayout>,
+}
 
 impl Seats {
+    /// For rows of this shape; without one, for a graph that keeps nothing.
+    pub fn new(layout: Option<KeyLayout>) -> Self {
+        Self { rows: Arc::default(), layout }
+    }
+
+    pub fn layout(&self) -> Option<KeyLayout> {
+        self.layout
+    }
+
     /// These rows, in this order. No row may be there twice.
     pub fn take(&self, rows: impl Iterator<Item = Arc<Keys>>) {
-        let mut seats = crate::sync::lock(&self.0);
+        let mut seats = crate::sync::lock(&self.rows);
         seats.clear();
         seats.extend(rows);
         let mut addresses: Vec<usize> = seats.iter().map(|row| Arc::as_ptr(row).addr()).collect();
@@ -139,11 +158,11 @@ impl Seats {
     }
 
     pub fn empty(&self) {
-        crate::sync::lock(&self.0).clear();
+        crate::sync::lock(&self.rows).clear();
     }
 
     pub fn with<R>(&self, look: impl FnOnce(&[Arc<Keys>]) -> R) -> R {
-        look(&crate::sync::lock(&self.0))
+        look(&crate::sync::lock(&self.rows))
     }
 }
 

@@ -11,7 +11,7 @@ use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::exit::{self, Held};
-use super::{Device, Form, failed, library, operators};
+use super::{Device, failed, library, operators};
 use crate::error::{Error, Result};
 use crate::kernels::keys::Seats;
 
@@ -63,8 +63,8 @@ impl GraphOptions {
 /// call twice at once.
 pub(crate) struct Graph {
     session: Held<Mutex<Session>>,
-    /// Where our own operators find the rows of a call.
-    seats: Seats,
+    /// Where our own operators find the rows of a call; none where it has no such operators.
+    seats: Option<Seats>,
     name: String,
     /// Nanoseconds spent in runs, by whomever.
     spent: AtomicU64,
@@ -96,11 +96,17 @@ impl Interrupt {
 }
 
 impl Graph {
-    /// Compiles `path` and checks that its inputs and outputs are these.
+    /// Compiles `path` and checks that its inputs and outputs are these. With `seats` it may use our own operators, and
+    /// keeps keys of that shape.
     ///
     /// Telling ONNX Runtime the device keeps it from picking one by itself.
-    pub fn compile(path: &Path, options: GraphOptions, form: Form, inputs: &[Port], outputs: &[Port]) -> Result<Self> {
-        let seats = Seats::default();
+    pub fn compile(
+        path: &Path,
+        options: GraphOptions,
+        seats: Option<Seats>,
+        inputs: &[Port],
+        outputs: &[Port],
+    ) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let _inside = exit::enter()?;
         let environment = library::environment()?;
@@ -124,7 +130,7 @@ impl Graph {
                     .build()
                     .error_on_failure()])?,
             };
-            if form == Form::Native {
+            if let Some(seats) = &seats {
                 builder = builder.with_operators(operators::domain(seats.clone(), options.thread_count())?)?;
             }
             builder.commit_from_file(path)
@@ -153,8 +159,9 @@ impl Graph {
         result
     }
 
+    /// Where its operators find the rows of a call.
     pub(super) fn seats(&self) -> &Seats {
-        &self.seats
+        self.seats.as_ref().expect("a graph that is fed rows was compiled with seats")
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {

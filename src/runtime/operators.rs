@@ -252,6 +252,10 @@ impl Operator for AttentionOperator {
             width: size(context, "head_width")?,
             positions: size(context, "positions")?,
         };
+        if self.seats.layout() != Some(keys) {
+            let wanted = self.seats.layout().map_or("nothing".to_owned(), |wanted| wanted.to_string());
+            return Err(refuse(format!("the graph keeps keys of {keys}, it should be {wanted}")));
+        }
         let layer: i64 = context.get("layer").unwrap_or(-1);
         Ok(AttentionKernel {
             layer: usize::try_from(layer).map_err(|_| refuse("the attribute layer is not a number of at least 0"))?,
