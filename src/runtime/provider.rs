@@ -517,7 +517,10 @@ mod tests {
     #[test]
     fn openvino_is_told_to_compute_in_f32() {
         let config = |kind, pairs: &[_], threads| openvino_config(kind, &options(pairs), threads).unwrap();
-        assert_eq!(config(DeviceKind::Cpu, &[], 0), r#"{"CPU":{"INFERENCE_PRECISION_HINT":"f32","SNIPPETS_MODE":"DISABLE"}}"#);
+        assert_eq!(
+            config(DeviceKind::Cpu, &[], 0),
+            r#"{"CPU":{"INFERENCE_PRECISION_HINT":"f32","SNIPPETS_MODE":"DISABLE"}}"#
+        );
         assert_eq!(
             config(DeviceKind::Cpu, &[("precision", "bf16"), ("NUM_STREAMS", "1")], 2),
             r#"{"CPU":{"INFERENCE_NUM_THREADS":"2","INFERENCE_PRECISION_HINT":"bf16","NUM_STREAMS":"1","SNIPPETS_MODE":"DISABLE"}}"#
@@ -525,7 +528,8 @@ mod tests {
         assert_eq!(config(DeviceKind::Gpu, &[], 2), r#"{"GPU":{"INFERENCE_PRECISION_HINT":"f32"}}"#);
         assert_eq!(config(DeviceKind::Npu, &[], 2), r#"{"NPU":{}}"#);
         // The caller's word counts.
-        let given = [("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"bf16","SNIPPETS_MODE":"ENABLE"},"GPU":{}}"#)];
+        let given =
+            [("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"bf16","SNIPPETS_MODE":"ENABLE"},"GPU":{}}"#)];
         assert_eq!(config(DeviceKind::Cpu, &given, 0), given[0].1);
     }
 
