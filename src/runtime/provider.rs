@@ -417,8 +417,8 @@ fn openvino_config(kind: DeviceKind, options: &DeviceOptions, threads: usize) ->
     if kind != DeviceKind::Npu {
         own.entry("INFERENCE_PRECISION_HINT").or_insert_with(|| "f32".into());
     }
-    // Its fused attention is wrong for several queries at 16 keys and more (2026.4.1, dynamic shapes: products of the
-    // order of the values off, tests/devices.rs draws long enough to see it).
+    // Its fused attention is wrong for several queries at 16 keys and more (2026.4.1, dynamic shapes): logits are off by as
+    // much as they are large. tests/devices.rs draws long enough to see it.
     if kind == DeviceKind::Cpu {
         own.entry("SNIPPETS_MODE").or_insert_with(|| "DISABLE".into());
     }
