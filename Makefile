@@ -10,12 +10,15 @@ PYTHON ?= python3
 CARGO ?= cargo
 VENV := target/venv
 RUNTIME := target/runtime/libonnxruntime.so
+OPENVINO := target/openvino/libonnxruntime_providers_openvino_plugin.so
+WEBGPU := target/webgpu/libonnxruntime.so
+CUDA := target/runtime-cuda/libonnxruntime.so
 BENCH := target/bench/detailflow-16
 # What the tests call beside Rust and Python; in Debian's packages gcc, g++, binutils, strace, valgrind. Where there are
 # clang++, SDL2 with pkg-config, and Xvfb, they test with them too.
 TOOLS := cc c++ nm readelf strace valgrind
 
-.PHONY: all demo test bench install tools
+.PHONY: all demo test bench install tools devices
 
 all: $(RUNTIME)
 	$(CARGO) build --release --locked --features cli
@@ -24,7 +27,7 @@ demo: all
 	target/release/dflow generate all --count 4 -o demo.png
 
 # What was missing, and so not tested, is said at the end.
-test: tools $(RUNTIME) $(VENV)/tests
+test: tools $(RUNTIME) $(VENV)/tests devices
 	rm -rf target/skipped
 	$(CARGO) test --release --locked --features cli
 	$(VENV)/bin/python -m pytest -q -rs tests/exporter
@@ -46,12 +49,37 @@ tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then echo "make test needs:$$missing (on Debian: apt-get install gcc g++ binutils strace valgrind)" >&2; exit 1; fi
 
-# Pinned, checked against the hashes in onnx/runtime.txt, and only when absent.
+# What tests/devices.rs runs on besides the CPU; where one cannot be fetched its tests are skipped, and say so.
+devices:
+	-@$(MAKE) --no-print-directory $(OPENVINO)
+	-@$(MAKE) --no-print-directory $(WEBGPU)
+
+# $(call fetch,LIST,FOLDER): the wheel that onnx/LIST.txt pins, checked against its hash, unpacked in FOLDER; only when
+# absent. One for each processor, whatever Python is here.
+fetch = rm -rf $(2) && $(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
+		--python-version 3.13 --platform manylinux_2_28_$$(uname -m) --dest $(2) --requirement onnx/$(1).txt \
+		&& cd $(2) && $(CURDIR)/$(VENV)/bin/python -m zipfile -e *.whl .
+
 $(RUNTIME): onnx/runtime.txt | $(VENV)/bin/python
-	rm -rf target/wheel && $(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
-		--python-version 3.13 --platform manylinux_2_28_$$(uname -m) --dest target/wheel --requirement onnx/runtime.txt
-	mkdir -p target/runtime && cd target/wheel && ../venv/bin/python -m zipfile -e *.whl . && mv onnxruntime/capi/libonnxruntime.so.* ../runtime/libonnxruntime.so
+	$(call fetch,runtime,target/wheel)
+	mkdir -p target/runtime && mv target/wheel/onnxruntime/capi/libonnxruntime.so.* $@
 	rm -rf target/wheel && touch $@
+
+$(OPENVINO): onnx/openvino.txt | $(VENV)/bin/python
+	$(call fetch,openvino,target/wheel-openvino)
+	rm -rf target/openvino && mv target/wheel-openvino/onnxruntime_ep_openvino target/openvino
+	rm -rf target/wheel-openvino && touch $@
+
+$(WEBGPU): onnx/webgpu.txt | $(VENV)/bin/python
+	$(call fetch,webgpu,target/wheel-webgpu)
+	mkdir -p target/webgpu && mv target/wheel-webgpu/onnxruntime/capi/libonnxruntime.so.* $@
+	rm -rf target/wheel-webgpu && touch $@
+
+# 250 MB, for the tests of what CUDA's provider says; `make test` does not ask for it.
+$(CUDA): onnx/cuda.txt | $(VENV)/bin/python
+	$(call fetch,cuda,target/wheel-cuda)
+	mkdir -p $(@D) && mv target/wheel-cuda/onnxruntime/capi/libonnxruntime_providers_* $(@D) && mv target/wheel-cuda/onnxruntime/capi/libonnxruntime.so.* $@
+	rm -rf target/wheel-cuda && touch $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

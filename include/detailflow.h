@@ -69,7 +69,7 @@
 #include <stdint.h>
 
 /// Counts up when a function, constant or struct of the C API is added. What is there never changes.
-#define DETAILFLOW_ABI_VERSION 2
+#define DETAILFLOW_ABI_VERSION 3
 
 /// Log level: something failed.
 #define DETAILFLOW_LOG_ERROR 1
@@ -82,6 +82,21 @@
 
 /// Log level: what ONNX Runtime says of its own work.
 #define DETAILFLOW_LOG_DEBUG 4
+
+/// Threads that wait sleep between any two pieces of work.
+#define DETAILFLOW_SPINNING_NEVER 1
+
+/// Threads that wait look for work while a graph runs, and stop when it is over.
+#define DETAILFLOW_SPINNING_RUNS 2
+
+/// A general processor.
+#define DETAILFLOW_DEVICE_CPU 1
+
+/// A graphics card.
+#define DETAILFLOW_DEVICE_GPU 2
+
+/// A processor for neural networks.
+#define DETAILFLOW_DEVICE_NPU 3
 
 /// Pixel format: three bytes R, G, B. An RGBA model's picture is shown over black.
 #define DETAILFLOW_RGB8 1
@@ -145,6 +160,9 @@
 /// Stops a generation. Shared: for any thread, at any time, also after the generation was freed.
 typedef struct detailflow_cancel detailflow_cancel;
 
+/// The devices of this machine as they were when it was made. Made by detailflow_device_list_new; const from then on.
+typedef struct detailflow_device_list detailflow_device_list;
+
 /// Something that happened to a job, with its tokens at that moment. Shared; belongs to whoever took it, also after the
 /// worker was freed. Free with detailflow_event_free.
 typedef struct detailflow_event detailflow_event;
@@ -185,6 +203,30 @@ typedef int32_t detailflow_status;
 /// Takes a message. `message` is valid during the call. Called from any thread, perhaps from several at once; it
 /// must not throw, and must not call this library.
 typedef void (*detailflow_log_fn)(void *user, uint32_t level, const char *message);
+
+/// A device. The strings live as long as the list.
+typedef struct detailflow_device_info {
+    /// sizeof(detailflow_device_info).
+    uint32_t struct_size;
+    /// DETAILFLOW_DEVICE_CPU, DETAILFLOW_DEVICE_GPU or DETAILFLOW_DEVICE_NPU.
+    uint32_t kind;
+    /// The PCI number of the vendor, 0 where it is not known.
+    uint32_t vendor_id;
+    /// The vendor's number of this model, 0 where it is not known. Not a number of the card.
+    uint32_t device_id;
+    /// How many pairs detailflow_device_list_metadata gives.
+    uint32_t metadata_count;
+    /// 0.
+    uint32_t reserved;
+    /// What detailflow_model_options_set_device takes; NULL when no provider that is here can use it.
+    const char *device;
+    /// Who made the processor; "" where it is not known.
+    const char *vendor;
+    /// What it is called; "" where it is not known.
+    const char *name;
+    /// ONNX Runtime's name of the provider; "" when there is none.
+    const char *provider;
+} detailflow_device_info;
 
 /// Pixels in memory of the caller's, rows from top to bottom. Colour is sRGB-encoded in every format.
 typedef struct detailflow_image {
@@ -248,7 +290,7 @@ typedef struct detailflow_model_info {
     const char *precision;
     /// The attention form in use.
     const char *form;
-    /// The device in use.
+    /// The device in use: never "auto", and "cpu" when it fell back.
     const char *device;
     /// The bundle's folder.
     const char *path;
@@ -549,8 +591,26 @@ detailflow_status detailflow_runtime_init(const struct detailflow_runtime_option
 /// Options that say nothing: the CPU, a thread for each core, the bundle's best precision and form.
 detailflow_status detailflow_model_options_new(struct detailflow_model_options **options);
 
-/// The device: "cpu". Another is DETAILFLOW_NO_DEVICE.
-detailflow_status detailflow_model_options_set_device(struct detailflow_model_options *options, const char *device);
+/// Where graphs run: "cpu" (the default), "auto" (the best that works here), "cuda[:i]", "tensorrt[:i]", "directml[:i]",
+/// "coreml", "webgpu", "openvino[:CPU|GPU|NPU]", "migraphx[:i]" or "plugin:PATH[:device]"; i is the number of a card.
+/// detailflow_device_list_new lists those that are here. One that is not among these words is DETAILFLOW_NO_DEVICE at
+/// once; whether it can be had is seen when a model is opened.
+detailflow_status detailflow_model_options_set_device(struct detailflow_model_options *options,
+                                                      const char *device);
+
+/// What the device's provider is told, in its own words, such as "precision" and "bf16" for openvino. An earlier value of
+/// the same key is replaced. Whether the provider knows it is seen when a model is opened, as far as the provider tells.
+detailflow_status detailflow_model_options_set_device_option(struct detailflow_model_options *options,
+                                                             const char *key,
+                                                             const char *value);
+
+/// 1 lets a model run on the CPU when the device cannot be had; the log tells why, and so does detailflow_model_report.
+/// 0 (the default) makes that DETAILFLOW_NO_DEVICE.
+detailflow_status detailflow_model_options_set_allow_fallback(struct detailflow_model_options *options, uint32_t allow);
+
+/// When threads that wait for work keep a processor busy looking for it: DETAILFLOW_SPINNING_RUNS (the default) or
+/// DETAILFLOW_SPINNING_NEVER, which leaves the processor to others and makes steps take longer.
+detailflow_status detailflow_model_options_set_spinning(struct detailflow_model_options *options, uint32_t spinning);
 
 /// Threads within an operator, 0 to 1024; 0 (the default) is one for each core.
 ///
@@ -570,6 +630,32 @@ detailflow_status detailflow_model_options_set_form(struct detailflow_model_opti
 /// Frees options. NULL is fine.
 void detailflow_model_options_free(struct detailflow_model_options *options);
 
+/// Lists the devices that can be selected here, and those that cannot because no provider is there. Loads ONNX Runtime
+/// if that has not happened, and OpenVINO's provider library where it is found. That a device is listed does not say that
+/// it works: opening a model there does. Free with detailflow_device_list_free.
+///
+/// Errors: NO_RUNTIME, NO_DEVICE (ONNX Runtime cannot tell).
+detailflow_status detailflow_device_list_new(struct detailflow_device_list **list);
+
+/// Frees a list. NULL is fine.
+void detailflow_device_list_free(struct detailflow_device_list *list);
+
+/// How many devices there are, into `count`.
+detailflow_status detailflow_device_list_count(const struct detailflow_device_list *list, size_t *count);
+
+/// Fills `info`, whose struct_size is set, with device `index`, 0 to the count - 1.
+detailflow_status detailflow_device_list_get_info(const struct detailflow_device_list *list,
+                                                  size_t index,
+                                                  struct detailflow_device_info *info);
+
+/// What system and provider tell of device `index`, pair `at` of its metadata_count: LUID, UUID, PCI address, drivers …
+/// under their own names. The strings live as long as the list.
+detailflow_status detailflow_device_list_metadata(const struct detailflow_device_list *list,
+                                                  size_t index,
+                                                  size_t at,
+                                                  const char **key,
+                                                  const char **value);
+
 /// Writes 8-bit pixels to the picture file `path`; its ending says which kind: png, jpg, webp, bmp, tga, tiff, qoi.
 /// The file appears whole or not at all.
 detailflow_status detailflow_image_save(const struct detailflow_image *image, const char *path);
@@ -587,7 +673,8 @@ detailflow_status detailflow_image_upscale(const struct detailflow_image *source
 /// Free with detailflow_model_free.
 ///
 /// Takes from milliseconds to seconds. Errors: NOT_FOUND, BAD_BUNDLE (what is wrong, by name), NO_RUNTIME (each
-/// place that was tried), INVALID_ARGUMENT (no such precision or form), IO, OUT_OF_MEMORY.
+/// place that was tried), NO_DEVICE (the file, library or version that is missing), INVALID_ARGUMENT (no such precision,
+/// form or device option), IO, OUT_OF_MEMORY.
 detailflow_status detailflow_model_open(const char *path,
                                         const struct detailflow_model_options *options,
                                         struct detailflow_model **model);
@@ -603,6 +690,15 @@ size_t detailflow_model_message(const struct detailflow_model *model, char *buff
 
 /// Fills `info`, whose struct_size is set.
 detailflow_status detailflow_model_get_info(const struct detailflow_model *model, struct detailflow_model_info *info);
+
+/// What really runs where, as lines for a person: the device, what was tried before it, and for each graph that is
+/// compiled how many nodes each provider took, which of them fell to the CPU, and the memory that its allocators hold.
+/// Copied into `buffer` (`capacity` bytes, with the zero; cut when longer), its whole length without the zero into
+/// `length`. `buffer` may be NULL when `capacity` is 0.
+detailflow_status detailflow_model_report(const struct detailflow_model *model,
+                                          char *buffer,
+                                          size_t capacity,
+                                          size_t *length);
 
 /// Whether the model can draw: 1 into `can`, or 0 when its bundle holds no autoregressive model. It decodes tokens all the
 /// same; detailflow_generate and detailflow_generation_new give DETAILFLOW_WRONG_STATE then.

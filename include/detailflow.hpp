@@ -339,6 +339,7 @@ inline Error empty_options() { return {Status::invalid_argument, "the options ar
 /// How each handle is freed.
 struct Free {
     void operator()(detailflow_runtime_options *handle) const noexcept { detailflow_runtime_options_free(handle); }
+    void operator()(detailflow_device_list *handle) const noexcept { detailflow_device_list_free(handle); }
     void operator()(detailflow_model_options *handle) const noexcept { detailflow_model_options_free(handle); }
     void operator()(detailflow_model *handle) const noexcept { detailflow_model_free(handle); }
     void operator()(detailflow_request *handle) const noexcept { detailflow_request_free(handle); }
@@ -530,6 +531,60 @@ using ModelInfo = detailflow_model_info;
 /// A size that a generation can stop at: detailflow_level.
 using Level = detailflow_level;
 
+/// What sort of processor a device is.
+enum class DeviceKind : std::uint32_t {
+    /// A general processor.
+    cpu = DETAILFLOW_DEVICE_CPU,
+    /// A graphics card.
+    gpu = DETAILFLOW_DEVICE_GPU,
+    /// A processor for neural networks.
+    npu = DETAILFLOW_DEVICE_NPU,
+};
+
+/// A device: detailflow_device_info. The strings live as long as the list.
+struct DeviceInfo : detailflow_device_info {
+    /// What sort of processor it is.
+    DeviceKind sort() const noexcept { return static_cast<DeviceKind>(kind); }
+};
+
+/// The devices of this machine.
+class DeviceList : public detail::Owner<detailflow_device_list> {
+public:
+    using Owner::Owner;
+
+    /// Those that can be selected here, and those that cannot because no provider is there.
+    static Result<DeviceList> make() { return detail::own<DeviceList>(detailflow_device_list_new); }
+
+    /// How many.
+    Result<std::size_t> count() const
+    {
+        return detail::number<std::size_t>(
+            [&](std::size_t *count) { return detailflow_device_list_count(get(), count); });
+    }
+    /// Device `index`.
+    Result<DeviceInfo> info(std::size_t index) const
+    {
+        return detail::fill<DeviceInfo>(
+            [&](DeviceInfo *info) { return detailflow_device_list_get_info(get(), index, info); });
+    }
+    /// What system and provider tell of device `index`, pair `at` of its metadata_count: a key and a value.
+    Result<std::pair<std::string_view, std::string_view>> metadata(std::size_t index, std::size_t at) const
+    {
+        const char *key = "";
+        const char *value = "";
+        const detailflow_status status = detailflow_device_list_metadata(get(), index, at, &key, &value);
+        return detail::give(status, std::pair<std::string_view, std::string_view>(key, value));
+    }
+};
+
+/// When threads that wait for work keep a processor busy looking for it.
+enum class Spinning : std::uint32_t {
+    /// They sleep between any two pieces of work.
+    never = DETAILFLOW_SPINNING_NEVER,
+    /// While a graph runs.
+    runs = DETAILFLOW_SPINNING_RUNS,
+};
+
 /// How a model is opened.
 class ModelOptions : public detail::Owner<detailflow_model_options> {
 public:
@@ -538,11 +593,30 @@ public:
     /// Options that say nothing: the CPU, a thread for each core, the bundle's best precision and form.
     static Result<ModelOptions> make() { return detail::own<ModelOptions>(detailflow_model_options_new); }
 
-    /// The device: "cpu".
+    /// Where graphs run: "cpu", "auto", "cuda:0", "openvino:CPU" ...; DeviceList has those that are here.
     Result<void> set_device(std::string_view device)
     {
         return detail::with_text(
             device, [&](const char *text) { return detail::done(detailflow_model_options_set_device(get(), text)); });
+    }
+    /// What the device's provider is told, in its own words.
+    Result<void> set_device_option(std::string_view key, std::string_view value)
+    {
+        return detail::with_text(key, [&](const char *key_text) {
+            return detail::with_text(value, [&](const char *value_text) {
+                return detail::done(detailflow_model_options_set_device_option(get(), key_text, value_text));
+            });
+        });
+    }
+    /// Lets a model run on the CPU when the device cannot be had.
+    Result<void> set_allow_fallback(bool allow)
+    {
+        return detail::done(detailflow_model_options_set_allow_fallback(get(), allow ? 1 : 0));
+    }
+    /// When threads that wait for work keep a processor busy looking for it.
+    Result<void> set_spinning(Spinning spinning)
+    {
+        return detail::done(detailflow_model_options_set_spinning(get(), static_cast<std::uint32_t>(spinning)));
     }
     /// Threads within an operator, 0 to 1024; 0 is one for each core.
     Result<void> set_threads(std::uint32_t threads)
@@ -589,6 +663,17 @@ public:
     Result<ModelInfo> info() const
     {
         return detail::fill<ModelInfo>([&](ModelInfo *info) { return detailflow_model_get_info(get(), info); });
+    }
+    /// What really runs where, as lines for a person.
+    Result<std::string> report() const
+    {
+        detailflow_status status = DETAILFLOW_OK;
+        std::string text = detail::message([&](char *buffer, std::size_t size) {
+            std::size_t length = 0;
+            status = detailflow_model_report(get(), buffer, size, &length);
+            return length;
+        });
+        return detail::give(status, std::move(text));
     }
     /// Whether it can draw; a bundle may hold the decoder alone.
     Result<bool> can_draw() const { return flag(detailflow_model_can_draw); }

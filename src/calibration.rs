@@ -205,7 +205,7 @@ fn short(hash: impl AsRef<[u8]>) -> String {
 }
 
 /// What the system calls the processor; "" where it does not say. Machines may share a cache directory.
-fn processor() -> String {
+pub(crate) fn processor() -> String {
     let read = if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/cpuinfo").ok() } else { None };
     let name = read.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("model name")));
     name.map_or(String::new(), |name| name.trim_start_matches([' ', '\t', ':']).to_owned())

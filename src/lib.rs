@@ -21,7 +21,8 @@
 //! - [`bundle`]: a model on disk; its manifest read, its files checked.
 //! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, curves, guidance,
 //!   memory.
-//! - `runtime`: the only room that knows ONNX Runtime: find it, compile graphs, keep keys and values, end in peace.
+//! - `runtime`: the only room that knows ONNX Runtime: find it, devices by name, compile graphs, report where they run,
+//!   keep keys and values, end in peace.
 //! - `model`: a bundle with its graphs compiled; shared.
 //! - `request`: what to draw; checked as it is set.
 //! - [`sample`]: from logits to a token: guide, temperature, top-k, top-p, draw by counter-based random numbers.
@@ -38,7 +39,7 @@
 //! - [`tokens`]: token files: one sequence, many in a pack, JSON.
 //! - `error`, `files`, `memory`, `sync`, [`log`]: one error for all, files that appear whole, memory that can be
 //!   refused, what threads meet at, messages for whoever embeds us.
-//! - [`ffi`]: the C contract, and with `runtime::sys` the only unsafe code.
+//! - [`ffi`]: the C contract, and with `runtime::sys` and `runtime::raw` the only unsafe code.
 
 mod best;
 pub mod bundle;
@@ -82,7 +83,10 @@ pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};
 pub use repair::repair;
 pub use request::{ImageRequest, Request};
-pub use runtime::{Device, Library, init, library};
+pub use runtime::{
+    Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, GraphReport, Held, Library, Report, Spinning, devices,
+    init, library,
+};
 pub use sample::{Sampling, SamplingCurves};
 pub use vary::{redetail, vary};
 pub use worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};

@@ -11,15 +11,21 @@ use crate::kernels::keys::{KeyLayout, Seats};
 use crate::log;
 use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule};
-use crate::runtime::{self, Calls, Device, Dim, Form, Graph, GraphOptions, Port};
+use crate::runtime::{self, Calls, Device, DeviceOptions, Dim, Form, Graph, GraphOptions, Port, Report, Spinning};
 use crate::sync::lock;
 
 /// How a model is opened. The default is the CPU, as many threads as there are cores, and the bundle's best
 /// variant.
 #[derive(Debug, Clone, Default)]
 pub struct ModelOptions {
-    /// Where graphs run.
+    /// Where graphs run. One that cannot be had is an error, unless [`allow_fallback`](Self::allow_fallback) is set.
     pub device: Device,
+    /// What the provider of the device is told, in its own words. Not with `auto`, whose provider is not known before.
+    pub device_options: DeviceOptions,
+    /// Take the CPU when the device cannot be had. The log tells why, and so does [`Model::report`].
+    pub allow_fallback: bool,
+    /// Whether threads that wait look for work.
+    pub spinning: Spinning,
     /// Threads within an operator: 0 (one for each core) to 1024.
     ///
     /// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame
@@ -53,6 +59,9 @@ struct Inner {
     bundle: Bundle,
     variant: Variant,
     options: GraphOptions,
+    asked: Device,
+    /// What was tried before this device.
+    refused: Vec<String>,
     /// None when the bundle holds none.
     ar: Option<Graph>,
     decoder: Graph,
@@ -81,8 +90,9 @@ impl Model {
     ///
     /// # Errors
     /// Those of [`Bundle::open`]; [`Error::Runtime`] when there is no ONNX Runtime or it is too old for the
-    /// variant; [`Error::Invalid`] when the bundle has no such variant; [`Error::Bundle`] when a graph does not
-    /// compile or has another signature.
+    /// variant; [`Error::Device`] when the device cannot be had: it names what is missing; [`Error::Invalid`] when the
+    /// bundle has no such variant, or the device no such option; [`Error::Bundle`] when a graph does not compile or has
+    /// another signature.
     pub fn open(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
         Self::from_bundle(Bundle::open(path)?, options)
     }
@@ -95,26 +105,94 @@ impl Model {
     /// Compiles a bundle that is open already.
     pub fn from_bundle(bundle: Bundle, options: &ModelOptions) -> Result<Self> {
         options.clone().set_threads(options.threads)?;
-        let variant = choose(&bundle, options, runtime::library()?)?.clone();
-        let options = GraphOptions { device: options.device, threads: options.threads };
+        let asked = &options.device;
+        let candidates = match asked {
+            Device::Auto if !options.device_options.is_empty() => {
+                let text = "device options need a device by name: which provider would auto hand them to?";
+                return Err(Error::Invalid(text.into()));
+            }
+            Device::Auto => runtime::candidates()?,
+            Device::Cpu => vec![Device::Cpu],
+            _ if options.allow_fallback => vec![asked.clone(), Device::Cpu],
+            _ => vec![asked.clone()],
+        };
+        let mut refused = Vec::new();
+        for (left, device) in candidates.iter().enumerate().map(|(at, device)| (candidates.len() - at - 1, device)) {
+            // A fallback takes what the CPU's provider knows.
+            let device_options =
+                if device == asked { options.device_options.clone() } else { DeviceOptions::default() };
+            match Self::on(bundle.clone(), options, device, device_options, &refused) {
+                Err(Error::Device(why)) if left > 0 => {
+                    let level = if *asked == Device::Auto { log::Level::Info } else { log::Level::Warning };
+                    log::emit(level, || format!("{why}; trying {}", candidates[candidates.len() - left]));
+                    refused.push(why);
+                }
+                result => return result,
+            }
+        }
+        unreachable!("the last candidate returns")
+    }
+
+    /// Compiles a bundle for one device.
+    fn on(
+        bundle: Bundle,
+        options: &ModelOptions,
+        device: &Device,
+        device_options: DeviceOptions,
+        refused: &[String],
+    ) -> Result<Self> {
+        let variant = choose(&bundle, options, device, runtime::library()?)?.clone();
+        let asked = options.device.clone();
+        let ModelOptions { threads, spinning, .. } = *options;
+        let options = GraphOptions { device: device.clone(), device_options, threads, spinning };
         let form = form_of(&variant);
         let compile = |file: &str, keys: Option<KeyLayout>, (inputs, outputs): (Vec<Port>, Vec<Port>)| {
-            compile(&bundle, file, options, seats(form, keys), &inputs, &outputs)
+            compile(&bundle, file, &options, seats(form, keys), &inputs, &outputs)
         };
         let keys = Some(key_shape(&bundle, form).layout());
         let ar = variant.ar.as_ref().map(|file| compile(file, keys, ar_ports(&bundle, form))).transpose()?;
         let decoder = compile(&variant.decoder, None, decoder_ports(&bundle))?;
-        log::info(|| format!("opened {} ({} {})", bundle.path().display(), variant.precision, variant.form));
-        Ok(Self(Arc::new(Inner {
+        let model = Self(Arc::new(Inner {
             bundle,
             variant,
             options,
+            asked,
+            refused: refused.to_vec(),
             ar,
             decoder,
             encoder: Mutex::new(None),
             pace: Pace::default(),
             calls: Mutex::default(),
-        })))
+        }));
+        if *device != Device::Cpu {
+            model.try_once()?;
+        }
+        let Variant { precision, form, .. } = model.variant();
+        log::info(|| format!("opened {} ({precision} {form}) on {device}", model.bundle().path().display()));
+        Ok(model)
+    }
+
+    /// Decodes one picture and draws one token: a provider may take a graph and then fail at it (seen: OpenVINO at
+    /// quantisation by rows), which should be told when a device can still be chosen.
+    fn try_once(&self) -> Result<()> {
+        let bundle = self.bundle();
+        let device = self.device();
+        let refuse = |why: String| Error::Device(format!("device {device}: {}", why.trim_end()));
+        let ran = || -> Result<bool> {
+            let size = bundle.ladder().prefix(bundle.causal).map_or(bundle.size, |prefix| prefix.size);
+            let finite = |pixels: &[f32]| pixels.iter().all(|value| value.is_finite());
+            let mut sound = self.0.decoder.decode(&vec![0; bundle.causal], [1, bundle.causal], size, finite)?.0;
+            if let Some(ar) = &self.0.ar {
+                sound &= ar.tries(&ar_ports(bundle, self.form()).0)?;
+            }
+            Ok(sound)
+        };
+        match ran() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(refuse("it computes values that are no numbers".into())),
+            Err(Error::Failed { graph, reason }) => Err(refuse(format!("{graph} compiles and does not run: {reason}"))),
+            Err(other) => Err(other),
+        }
     }
 
     /// The bundle that it was opened from.
@@ -127,9 +205,25 @@ impl Model {
         &self.0.variant
     }
 
-    /// Where it runs.
-    pub fn device(&self) -> Device {
-        self.0.options.device
+    /// Where it runs: never `auto`, and the CPU when it fell back.
+    pub fn device(&self) -> &Device {
+        &self.0.options.device
+    }
+
+    /// What really runs where, graph by graph, and which memory it holds.
+    ///
+    /// # Errors
+    /// [`Error::State`] when the process is ending.
+    pub fn report(&self) -> Result<Report> {
+        let inner = &*self.0;
+        let encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder.as_deref());
+        Ok(Report {
+            asked: inner.asked.clone(),
+            device: inner.options.device.clone(),
+            refused: inner.refused.clone(),
+            graphs: graphs.map(Graph::report).collect::<Result<_>>()?,
+        })
     }
 
     /// Threads within an operator; 0 is one for each core.
@@ -179,7 +273,7 @@ impl Model {
         }
         let file = inner.variant.encoder.as_ref().ok_or_else(|| inner.bundle.cannot("encode pictures"))?;
         let (inputs, outputs) = encoder_ports(&inner.bundle);
-        let graph = Arc::new(compile(&inner.bundle, file, inner.options, seats(self.form(), None), &inputs, &outputs)?);
+        let graph = Arc::new(compile(&inner.bundle, file, &inner.options, seats(self.form(), None), &inputs, &outputs)?);
         *encoder = Some(graph.clone());
         Ok(graph)
     }
@@ -231,18 +325,33 @@ fn form_of(variant: &Variant) -> Form {
 }
 
 /// The first variant that suits and that this ONNX Runtime is new enough for; the error lists what there is.
-fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions, library: &runtime::Library) -> Result<&'a Variant> {
-    let device = options.device.to_string();
+fn choose<'a>(
+    bundle: &'a Bundle,
+    options: &ModelOptions,
+    device: &Device,
+    library: &runtime::Library,
+) -> Result<&'a Variant> {
+    // The manifest lists the first words of devices: `cuda` is any card. `*` is every device that can do with standard
+    // operators.
+    let family = device.family();
     let wanted = |variant: &&Variant| {
         options.precision.as_ref().is_none_or(|precision| *precision == variant.precision)
             && options.form.as_ref().is_none_or(|form| *form == variant.form)
             && variant.form.parse::<Form>().is_ok_and(|form| form != Form::Native || options.form.is_some() || is_fast(variant))
             // A form that was asked for by name is taken at the caller's word.
-            && (options.form.is_some() || variant.devices.iter().any(|d| d == "*" || *d == device))
+            && (options.form.is_some() || variant.devices.iter().any(|listed| listed == "*" || listed == family))
     };
     let version = runtime::major_minor(&library.version);
-    let mut suitable = bundle.variants().iter().filter(wanted).peekable();
-    let first = suitable.peek().copied();
+    let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
+    // Elsewhere than on the CPU what was made for the device comes first, then products of floats: those of integers are
+    // seldom to be had there and fall to the CPU.
+    if *device != Device::Cpu {
+        suitable.sort_by_key(|variant| {
+            (variant.devices.iter().all(|listed| listed != family), !variant.precision.starts_with("fp"))
+        });
+    }
+    let first = suitable.first().copied();
+    let mut suitable = suitable.into_iter();
     if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
         return Ok(variant);
     }
@@ -267,7 +376,7 @@ fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions, library: &runtime::Lib
 fn compile(
     bundle: &Bundle,
     file: &str,
-    options: GraphOptions,
+    options: &GraphOptions,
     seats: Option<Seats>,
     inputs: &[Port],
     outputs: &[Port],

@@ -54,6 +54,7 @@ programs! {
     busy_plain: "busy" Plain [];
     busy_sanitized: "busy" Sanitized [];
     busy_valgrind: "busy" Valgrind [];
+    devices_plain: "devices" Plain [];
     memory_plain: "memory" Plain [];
     memory_sanitized: "memory" Sanitized [];
     levels_plain: "levels" Plain [];

@@ -223,7 +223,7 @@ fn info_verify_and_doctor() {
     let said = ok(folder.path(), &["doctor"]);
     assert!(said.contains("ONNX Runtime") && said.contains("cpu"), "{said}");
     let json: Value = serde_json::from_str(&ok(folder.path(), &["doctor", "--json"])).unwrap();
-    assert_eq!(json["devices"][0], "cpu");
+    assert_eq!(json["devices"][0]["device"], "cpu");
     assert_eq!(json["missing"], Value::Array(vec![]));
 }
 

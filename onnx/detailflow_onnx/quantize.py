@@ -63,9 +63,14 @@ def int8_product(b, x, key, make):
     weight = unpacked(b, weight, shape)
     top = b.op("ReduceMax", b.op("Abs", x), b.const([1]), keepdims=0)
     scale = b.op("Mul", b.op("Max", top, b.const(SMALLEST, np.float32)), b.const(1 / LARGEST, np.float32))
-    if b.zero_points is None:
-        b.zero_points = b.op("Expand", b.const([ZERO], np.uint8), b.op("Shape", scale))
-    whole = b.op("QuantizeLinear", x, scale, b.zero_points, axis=0)
+    if b.fused:
+        if b.zero_points is None:
+            b.zero_points = b.op("Expand", b.const([ZERO], np.uint8), b.op("Shape", scale))
+        whole = b.op("QuantizeLinear", x, scale, b.zero_points, axis=0)
+    else:
+        # QuantizeLinear written out, bit for bit: OpenVINO takes the rows' scales for one of the whole. No sum leaves 1 to 255.
+        whole = b.op("Round", b.op("Div", x, b.op("Unsqueeze", scale, b.const([1]))))
+        whole = b.op("Cast", b.op("Add", whole, b.const(ZERO, np.float32)), to=TensorProto.UINT8)
     zero = b.const(ZERO, np.uint8)
     if b.fused:
         y = b.fusedop("MatMulIntegerToFloat", whole, weight, b.const(1, np.float32), columns, zero)

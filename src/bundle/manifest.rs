@@ -71,7 +71,7 @@ pub struct Variant {
     pub precision: String,
     /// How attention is written: `mha` or `plain`.
     pub form: String,
-    /// The devices it is for; `*` is any.
+    /// The devices it is for, by their first words (`cuda` is any card); `*` is any.
     pub devices: Vec<String>,
     /// The least ONNX Runtime that runs it, as `major.minor`.
     pub min_runtime: String,

@@ -95,7 +95,7 @@ pub struct detailflow_model_info {
     pub precision: *const c_char,
     /// The attention form in use.
     pub form: *const c_char,
-    /// The device in use.
+    /// The device in use: never "auto", and "cpu" when it fell back.
     pub device: *const c_char,
     /// The bundle's folder.
     pub path: *const c_char,
@@ -138,7 +138,8 @@ unsafe impl Plain for detailflow_level {
 /// Free with detailflow_model_free.
 ///
 /// Takes from milliseconds to seconds. Errors: NOT_FOUND, BAD_BUNDLE (what is wrong, by name), NO_RUNTIME (each
-/// place that was tried), INVALID_ARGUMENT (no such precision or form), IO, OUT_OF_MEMORY.
+/// place that was tried), NO_DEVICE (the file, library or version that is missing), INVALID_ARGUMENT (no such precision,
+/// form or device option), IO, OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_open(
     path: *const c_char,
@@ -223,6 +224,31 @@ pub unsafe extern "C" fn detailflow_model_get_info(
         };
         // SAFETY: the contract of the header.
         unsafe { write(info, filled) }
+    })
+}
+
+/// What really runs where, as lines for a person: the device, what was tried before it, and for each graph that is
+/// compiled how many nodes each provider took, which of them fell to the CPU, and the memory that its allocators hold.
+/// Copied into `buffer` (`capacity` bytes, with the zero; cut when longer), its whole length without the zero into
+/// `length`. `buffer` may be NULL when `capacity` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_report(
+    model: *const detailflow_model,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> detailflow_status {
+    with(model, |this, _| {
+        // SAFETY: the contract of the header.
+        let length = unsafe { output(length, "length") }?;
+        if buffer.is_null() && capacity > 0 {
+            return Err(Failure::invalid("buffer is NULL, and capacity is not 0".to_owned()));
+        }
+        let text = Message::default();
+        text.set(&this.model.report()?.to_string());
+        // SAFETY: the contract of the header.
+        length.set(unsafe { text.copy(buffer, capacity) });
+        Ok(())
     })
 }
 

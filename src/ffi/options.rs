@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::call::{Handle, call, free, into_handle, object, on, output, path, text};
 use super::status::{Failure, detailflow_status};
 use crate::model::ModelOptions;
+use crate::runtime::Spinning;
 
 /// Where to find ONNX Runtime. Made by detailflow_runtime_options_new.
 pub struct detailflow_runtime_options(Handle<Option<PathBuf>>);
@@ -76,7 +77,15 @@ pub unsafe extern "C" fn detailflow_model_options_new(
     })
 }
 
-/// The device: "cpu". Another is DETAILFLOW_NO_DEVICE.
+/// Threads that wait sleep between any two pieces of work.
+pub const DETAILFLOW_SPINNING_NEVER: u32 = 1;
+/// Threads that wait look for work while a graph runs, and stop when it is over.
+pub const DETAILFLOW_SPINNING_RUNS: u32 = 2;
+
+/// Where graphs run: "cpu" (the default), "auto" (the best that works here), "cuda[:i]", "tensorrt[:i]", "directml[:i]",
+/// "coreml", "webgpu", "openvino[:CPU|GPU|NPU]", "migraphx[:i]" or "plugin:PATH[:device]"; i is the number of a card.
+/// detailflow_device_list_new lists those that are here. One that is not among these words is DETAILFLOW_NO_DEVICE at
+/// once; whether it can be had is seen when a model is opened.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_options_set_device(
     options: *mut detailflow_model_options,
@@ -86,6 +95,62 @@ pub unsafe extern "C" fn detailflow_model_options_set_device(
     on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
         // SAFETY: the contract of the header.
         options.device = unsafe { text(device, "device") }?.parse()?;
+        Ok(())
+    })
+}
+
+/// What the device's provider is told, in its own words, such as "precision" and "bf16" for openvino. An earlier value of
+/// the same key is replaced. Whether the provider knows it is seen when a model is opened, as far as the provider tells.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_set_device_option(
+    options: *mut detailflow_model_options,
+    key: *const c_char,
+    value: *const c_char,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        // SAFETY: the contract of the header.
+        let (key, value) = unsafe { (text(key, "key")?, text(value, "value")?) };
+        Ok(options.device_options.set(key, value)?)
+    })
+}
+
+/// 1 lets a model run on the CPU when the device cannot be had; the log tells why, and so does detailflow_model_report.
+/// 0 (the default) makes that DETAILFLOW_NO_DEVICE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_set_allow_fallback(
+    options: *mut detailflow_model_options,
+    allow: u32,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        options.allow_fallback = match allow {
+            0 => false,
+            1 => true,
+            _ => return Err(Failure::invalid(format!("allow is {allow}; it is 0 or 1"))),
+        };
+        Ok(())
+    })
+}
+
+/// When threads that wait for work keep a processor busy looking for it: DETAILFLOW_SPINNING_RUNS (the default) or
+/// DETAILFLOW_SPINNING_NEVER, which leaves the processor to others and makes steps take longer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn detailflow_model_options_set_spinning(
+    options: *mut detailflow_model_options,
+    spinning: u32,
+) -> detailflow_status {
+    // SAFETY: the contract of the header.
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        options.spinning = match spinning {
+            DETAILFLOW_SPINNING_NEVER => Spinning::Never,
+            DETAILFLOW_SPINNING_RUNS => Spinning::Runs,
+            _ => {
+                return Err(Failure::invalid(format!(
+                    "spinning is {spinning}, which is none of DETAILFLOW_SPINNING_..."
+                )));
+            }
+        };
         Ok(())
     })
 }

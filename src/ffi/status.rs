@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, c_char};
 use crate::error::Error;
 
 /// Counts up when a function, constant or struct of the C API is added. What is there never changes.
-pub const DETAILFLOW_ABI_VERSION: u32 = 2;
+pub const DETAILFLOW_ABI_VERSION: u32 = 3;
 
 /// The result of a call: DETAILFLOW_OK or one of the codes below.
 pub type detailflow_status = i32;

@@ -1,17 +1,18 @@
 //! One ONNX file, compiled, with the signature it must have.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use ort::ep;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::memory::Allocator;
+use ort::session::SessionInputValue;
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::exit::{self, Held};
-use super::{Device, failed, library, operators};
+use super::report::{self, Assigned, GraphReport};
+use super::{Device, GraphOptions, failed, library, session};
 use crate::error::{Error, Result};
 use crate::kernels::keys::Seats;
 
@@ -44,28 +45,17 @@ impl Port {
     }
 }
 
-/// How graphs are compiled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct GraphOptions {
-    pub device: Device,
-    /// Threads within an operator; 0 leaves it to ONNX Runtime (one for each core).
-    pub threads: usize,
-}
-
-impl GraphOptions {
-    /// How many threads that makes.
-    pub fn thread_count(&self) -> usize {
-        if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
-    }
-}
-
 /// A compiled graph. Shared between threads: one runs it at a time, because ONNX Runtime's `Run` is not safe to
 /// call twice at once.
 pub(crate) struct Graph {
     session: Held<Mutex<Session>>,
     /// Where our own operators find the rows of a call; none where it has no such operators.
     seats: Option<Seats>,
+    path: PathBuf,
     name: String,
+    device: Device,
+    /// Which provider has which nodes.
+    assigned: Vec<Assigned>,
     /// Nanoseconds spent in runs, by whomever.
     spent: AtomicU64,
 }
@@ -98,48 +88,33 @@ impl Interrupt {
 impl Graph {
     /// Compiles `path` and checks that its inputs and outputs are these. With `seats` it may use our own operators, and
     /// keeps keys of that shape.
-    ///
-    /// Telling ONNX Runtime the device keeps it from picking one by itself.
     pub fn compile(
         path: &Path,
-        options: GraphOptions,
+        options: &GraphOptions,
         seats: Option<Seats>,
         inputs: &[Port],
         outputs: &[Port],
     ) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let _inside = exit::enter()?;
-        let environment = library::environment()?;
-        let session = (|| {
-            let mut builder = Session::builder(environment)?
-                // Every level: the graphs were written with fused operators, but constant folding and layout still
-                // help.
-                .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_no_environment_execution_providers()?
-                // Each graph has threads of its own. Those that look for work after a run is over take the processor from
-                // the next graph (seen: a decode after a step took 6 ms in place of 1.2) and from the game. During a run
-                // they look: without that a step takes 1.3 times as long.
-                .with_config_entry("session.force_spinning_stop", "1")?;
-            if options.threads > 0 {
-                builder = builder.with_intra_threads(options.threads)?;
-            }
-            builder = match options.device {
-                // Naming the CPU plainly would drop its arena.
-                Device::Cpu => builder.with_execution_providers([ep::CPU::default()
-                    .with_arena_allocator(true)
-                    .build()
-                    .error_on_failure()])?,
-            };
-            if let Some(seats) = &seats {
-                builder = builder.with_operators(operators::domain(seats.clone(), options.thread_count())?)?;
-            }
-            builder.commit_from_file(path)
-        })()
-        .map_err(|error: ort::Error| exit::reason(failed(&name, error)))?;
-        exit::arm();
+        let (session, assigned) = session::compile(path, &name, options, seats.as_ref())?;
         check(&name, "input", session.inputs(), inputs)?;
         check(&name, "output", session.outputs(), outputs)?;
-        Ok(Self { session: Held::new(Mutex::new(session)), seats, name, spent: AtomicU64::new(0) })
+        Ok(Self {
+            session: Held::new(Mutex::new(session)),
+            seats,
+            path: path.to_owned(),
+            name,
+            device: options.device.clone(),
+            assigned,
+            spent: AtomicU64::new(0),
+        })
+    }
+
+    /// Where it runs.
+    pub fn report(&self) -> Result<GraphReport> {
+        let _inside = exit::enter()?;
+        Ok(report::graph(&self.lock(), &self.path, &self.assigned, &self.device))
     }
 
     pub fn name(&self) -> &str {
@@ -167,6 +142,47 @@ impl Graph {
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
         // A panic during a run leaves no state of ours behind.
         self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Runs once on zeros, a batch of one with nothing kept, and says whether all that comes out are numbers. `inputs` are
+    /// those that it was compiled with; they take any zeros.
+    pub fn tries(&self, inputs: &[Port]) -> Result<bool> {
+        let _inside = exit::enter()?;
+        let fail = |error| exit::reason(failed(&self.name, error));
+        let allocator = Allocator::default();
+        let values: Vec<(&str, SessionInputValue<'_>)> = inputs
+            .iter()
+            .map(|port| {
+                let shape: Vec<usize> = port
+                    .shape
+                    .iter()
+                    .enumerate()
+                    .map(|(axis, dim)| match dim {
+                        Dim::Is(length) => *length,
+                        // The positions of kept keys and values.
+                        Dim::Free | Dim::Any if axis == 2 => 0,
+                        Dim::Free | Dim::Any => 1,
+                    })
+                    .collect();
+                let value: SessionInputValue<'_> = if port.integer {
+                    let mut tensor = Tensor::<i64>::new(&allocator, shape)?;
+                    tensor.extract_tensor_mut().1.fill(0);
+                    tensor.into()
+                } else {
+                    let mut tensor = Tensor::<f32>::new(&allocator, shape)?;
+                    tensor.extract_tensor_mut().1.fill(0.0);
+                    tensor.into()
+                };
+                Ok((port.name.as_str(), value))
+            })
+            .collect::<ort::Result<_>>()
+            .map_err(fail)?;
+        let mut session = self.lock();
+        let outputs = session.run(values).map_err(fail)?;
+        // What is no tensor of f32 holds whole numbers.
+        Ok(outputs.values().all(|value| {
+            value.try_extract_tensor::<f32>().map_or(true, |(_, values)| values.iter().all(|value| value.is_finite()))
+        }))
     }
 
     /// Runs a decoder: ids `[batch, tokens]` at `size` pixels; `take` gets the pixels `[batch, channels, size,

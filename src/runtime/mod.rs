@@ -1,4 +1,8 @@
-//! The only rooms that know ONNX Runtime: find and load it, name devices, compile graphs, keep keys and values.
+//! The only rooms that know ONNX Runtime: find and load it, name devices and list them, compile graphs, say where they
+//! run, keep keys and values.
+//!
+//! The way of a device: `device` is its name as text; `provider` finds what computes there, and says what is missing;
+//! `session` compiles a graph for it; `report` tells what really runs where; `listing` what there is at all.
 //!
 //! What `ort` and ONNX Runtime do badly is dealt with here and nowhere else, and none of their types leave.
 
@@ -9,16 +13,26 @@ mod exit;
 mod form;
 mod graph;
 mod library;
+mod listing;
 mod operators;
+mod provider;
+mod raw;
+mod report;
+mod session;
 mod sys;
 
 pub(crate) use cache::Cache;
 pub(crate) use calls::Calls;
-pub use device::Device;
+pub use device::{Device, DeviceKind, DeviceOptions};
 pub(crate) use exit::enter;
 pub(crate) use form::Form;
-pub(crate) use graph::{Dim, Graph, GraphOptions, Interrupt, Port};
+pub(crate) use graph::{Dim, Graph, Interrupt, Port};
 pub use library::{Library, init, library};
+pub use listing::{DeviceInfo, devices};
+pub(crate) use provider::candidates;
+pub use report::{Assigned, GraphReport, Held, Report};
+pub(crate) use session::GraphOptions;
+pub use session::Spinning;
 pub(crate) use sys::anchors;
 
 use crate::error::Error;

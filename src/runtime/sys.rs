@@ -161,3 +161,16 @@ pub(super) fn copy_keys(to: &Keys, from: &Keys, positions: usize) {
     // SAFETY: `to` is new and nobody else knows it; `from` is written in runs of the graph alone, and none runs now.
     unsafe { to.copy_from(from, positions) }
 }
+
+/// Why the library `path` cannot be loaded; none when it can. It stays loaded, as ONNX Runtime is about to load it.
+pub(super) fn load_failure(path: &Path) -> Option<String> {
+    // SAFETY: loading runs the library's initialisers. It lies beside the ONNX Runtime in use, or was named by the host.
+    match unsafe { libloading::Library::new(path) } {
+        Ok(library) => {
+            std::mem::forget(library);
+            None
+        }
+        // What the system says is one level down.
+        Err(error) => Some(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)),
+    }
+}

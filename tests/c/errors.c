@@ -37,7 +37,14 @@ static void options_and_open(const char *bundle)
     char inside[4096];
 
     OK(detailflow_model_options_new(&options));
-    FAILS(detailflow_model_options_set_device(options, "cuda:17"), DETAILFLOW_NO_DEVICE, "cuda:17");
+    FAILS(detailflow_model_options_set_device(options, "cuda:x"), DETAILFLOW_NO_DEVICE, "cuda:x");
+    FAILS(detailflow_model_options_set_device(options, "openvino:TPU"), DETAILFLOW_NO_DEVICE, "CPU, GPU or NPU");
+    INVALID(detailflow_model_options_set_device_option(options, "", "1"), "key");
+    INVALID(detailflow_model_options_set_device_option(options, "a", "\xff"), "UTF-8");
+    INVALID(detailflow_model_options_set_allow_fallback(options, 2), "2");
+    INVALID(detailflow_model_options_set_spinning(options, 0), "spinning");
+    OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_NEVER));
+    OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_RUNS));
     FAILS(detailflow_model_options_set_device(options, ""), DETAILFLOW_NO_DEVICE, "device");
     INVALID(detailflow_model_options_set_device(options, "\xff"), "UTF-8");
     OK(detailflow_model_options_set_device(options, "cpu"));

@@ -6,7 +6,7 @@
 #define PLACE(type, member, at)                                                                                    \
     _Static_assert(offsetof(type, member) == (at), "the place of " #type "." #member " never changes")
 
-PIN(DETAILFLOW_ABI_VERSION, 2); /* Counts up with every addition: the one number here that may change. */
+PIN(DETAILFLOW_ABI_VERSION, 3); /* Counts up with every addition: the one number here that may change. */
 
 PIN(DETAILFLOW_OK, 0);
 PIN(DETAILFLOW_INVALID_ARGUMENT, 1);
@@ -32,6 +32,13 @@ PIN(DETAILFLOW_RGB8, 1);
 PIN(DETAILFLOW_RGBA8, 2);
 PIN(DETAILFLOW_RGBA32F, 3);
 
+PIN(DETAILFLOW_DEVICE_CPU, 1);
+PIN(DETAILFLOW_DEVICE_GPU, 2);
+PIN(DETAILFLOW_DEVICE_NPU, 3);
+
+PIN(DETAILFLOW_SPINNING_NEVER, 1);
+PIN(DETAILFLOW_SPINNING_RUNS, 2);
+
 PIN(DETAILFLOW_MIPS_FROM_LEVELS, 0);
 PIN(DETAILFLOW_MIPS_FROM_FINEST, 1);
 
@@ -54,6 +61,18 @@ PLACE(detailflow_image, height, 12);
 PLACE(detailflow_image, stride, 16);
 PLACE(detailflow_image, pixels, 24);
 PLACE(detailflow_image, capacity, 32);
+
+SIZE(detailflow_device_info, 56);
+PLACE(detailflow_device_info, struct_size, 0);
+PLACE(detailflow_device_info, kind, 4);
+PLACE(detailflow_device_info, vendor_id, 8);
+PLACE(detailflow_device_info, device_id, 12);
+PLACE(detailflow_device_info, metadata_count, 16);
+PLACE(detailflow_device_info, reserved, 20);
+PLACE(detailflow_device_info, device, 24);
+PLACE(detailflow_device_info, vendor, 32);
+PLACE(detailflow_device_info, name, 40);
+PLACE(detailflow_device_info, provider, 48);
 
 SIZE(detailflow_sprite, 40);
 PLACE(detailflow_sprite, struct_size, 0);

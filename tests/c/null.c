@@ -78,11 +78,16 @@ static void without_a_model(void)
 
     NAMES(detailflow_model_options_new(NULL), "options");
     NAMES(detailflow_model_options_set_device(NULL, "cpu"), "options");
+    NAMES(detailflow_model_options_set_device_option(NULL, "a", "b"), "options");
+    NAMES(detailflow_model_options_set_allow_fallback(NULL, 1), "options");
+    NAMES(detailflow_model_options_set_spinning(NULL, DETAILFLOW_SPINNING_RUNS), "options");
     NAMES(detailflow_model_options_set_threads(NULL, 1), "options");
     NAMES(detailflow_model_options_set_precision(NULL, "fp32"), "options");
     NAMES(detailflow_model_options_set_form(NULL, "mha"), "options");
     OK(detailflow_model_options_new(&options));
     NAMES(detailflow_model_options_set_device(options, NULL), "device");
+    NAMES(detailflow_model_options_set_device_option(options, NULL, "b"), "key");
+    NAMES(detailflow_model_options_set_device_option(options, "a", NULL), "value");
     OK(detailflow_model_options_set_precision(options, NULL));
     OK(detailflow_model_options_set_form(options, NULL));
     detailflow_model_options_free(options);
@@ -90,6 +95,12 @@ static void without_a_model(void)
     NAMES(detailflow_model_open("x", NULL, NULL), "model");
     NAMES(detailflow_model_open(NULL, NULL, NULL), "model");
     NAMES(detailflow_model_get_info(NULL, &info), "model");
+    NAMES(detailflow_model_report(NULL, NULL, 0, &count), "model");
+    NAMES(detailflow_device_list_new(NULL), "list");
+    NAMES(detailflow_device_list_count(NULL, &count), "list");
+    NAMES(detailflow_device_list_get_info(NULL, 0, NULL), "list");
+    NAMES(detailflow_device_list_metadata(NULL, 0, 0, NULL, NULL), "list");
+    detailflow_device_list_free(NULL);
     NAMES(detailflow_bundle_strip("bundle", NULL, NULL), "target");
     NAMES(detailflow_model_can_draw(NULL, &number), "model");
     NAMES(detailflow_model_can_encode(NULL, &number), "model");

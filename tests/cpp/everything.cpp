@@ -57,6 +57,23 @@ static Model the_model(const char *bundle)
     BAD(options.set_threads(100000), Status::invalid_argument, "100000");
     GOOD(options.set_device("cpu"));
     BAD(options.set_device("abacus"), Status::no_device, "abacus");
+    GOOD(options.set_spinning(Spinning::never));
+    GOOD(options.set_spinning(Spinning::runs));
+    BAD(options.set_spinning(static_cast<Spinning>(9)), Status::invalid_argument, "9");
+    BAD(options.set_device_option("", "1"), Status::invalid_argument, "key");
+    GOOD(options.set_allow_fallback(true));
+    {
+        /* The CPU has no options; a device that is not here falls back when it may. */
+        ModelOptions other = GOOD(ModelOptions::make());
+        GOOD(other.set_device_option("colour", "red"));
+        BAD(Model::open(bundle, other), Status::invalid_argument, "colour");
+        GOOD(other.set_device("plugin:/there/is/none.so"));
+        BAD(Model::open(bundle, other), Status::no_device, "/there/is/none.so");
+        GOOD(other.set_allow_fallback(true));
+        const Model fallen = GOOD(Model::open(bundle, other));
+        CHECK(std::string_view(GOOD(fallen.info()).device) == "cpu");
+        CHECK(GOOD(fallen.report()).find("/there/is/none.so is not a file") != std::string::npos);
+    }
     GOOD(options.set_form("plain"));
     GOOD(options.set_form({}));
     GOOD(options.set_precision("fp7"));
@@ -71,6 +88,14 @@ static Model the_model(const char *bundle)
     CHECK(GOOD(Model::open(bundle)).get() != nullptr);
     GOOD(clear_log());
     CHECK(logged > 0);
+
+    CHECK(GOOD(model.report()).find("runs on cpu\nar.") == 0 && GOOD(model.report()).find("nodes on CPUExec") != 0);
+    const DeviceList devices = GOOD(DeviceList::make());
+    const DeviceInfo cpu = GOOD(devices.info(0));
+    CHECK(GOOD(devices.count()) > 0 && cpu.sort() == DeviceKind::cpu && std::string_view(cpu.device) == "cpu");
+    BAD(devices.info(1000), Status::invalid_argument, "1000");
+    CHECK(cpu.metadata_count == 0 || GOOD(devices.metadata(0, 0)).first.size() > 0);
+    BAD(devices.metadata(0, cpu.metadata_count), Status::invalid_argument, "metadata");
 
     const ModelInfo info = GOOD(model.info());
     CHECK(info.size > 0 && info.name[0] != 0 && GOOD(model.can_draw()) && GOOD(model.can_encode()));

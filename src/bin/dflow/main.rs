@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
-use detailflow::{Bundle, Error, Model, ModelOptions};
+use detailflow::{Bundle, Device, Error, Model, ModelOptions, Spinning};
 
 #[derive(Parser)]
 #[command(
@@ -100,14 +100,59 @@ impl BundleArgs {
     }
 }
 
+/// Where graphs run.
+#[derive(Args)]
+struct DeviceArgs {
+    /// Where it runs: cpu, auto, cuda[:i], tensorrt[:i], directml[:i], coreml, webgpu, openvino[:CPU|GPU|NPU], migraphx[:i]
+    /// or plugin:PATH[:device]; `dflow doctor` lists those that are here
+    #[arg(long, value_name = "D", default_value = "cpu")]
+    device: String,
+    /// What the device's provider is told, in its own words; once for each option
+    #[arg(long = "device-option", value_name = "KEY=VALUE")]
+    options: Vec<String>,
+    /// Take the CPU when the device cannot be had
+    #[arg(long)]
+    allow_fallback: bool,
+}
+
+impl DeviceArgs {
+    fn apply(&self, options: &mut ModelOptions) -> Result<(), Failure> {
+        options.device = self.device.parse().map_err(Failure::Usage)?;
+        options.allow_fallback = self.allow_fallback;
+        for option in &self.options {
+            let (key, value) = option.split_once('=').ok_or_else(|| {
+                Failure::Usage(Error::Invalid(format!(
+                    "--device-option {option}: it is KEY=VALUE, such as precision=bf16"
+                )))
+            })?;
+            options.device_options.set(key, value).map_err(Failure::Usage)?;
+        }
+        Ok(())
+    }
+}
+
+/// `--spinning`.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SpinningArg {
+    /// While a graph runs
+    Runs,
+    /// Not at all
+    Never,
+}
+
 /// Which model, and how it runs.
 #[derive(Args)]
 struct ModelArgs {
     #[command(flatten)]
     bundle: BundleArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Threads; 0 is one for each core
     #[arg(long, value_name = "T", default_value_t = 0)]
     threads: usize,
+    /// When threads that wait keep a processor busy looking for work; without it as the library does
+    #[arg(long, value_name = "WHEN")]
+    spinning: Option<SpinningArg>,
     /// Precision of the bundle, such as fp32 or int8; without it the first that the bundle lists
     #[arg(long, value_name = "P")]
     precision: Option<String>,
@@ -121,7 +166,19 @@ impl ModelArgs {
         let mut options =
             ModelOptions { precision: self.precision.clone(), form: self.form.clone(), ..Default::default() };
         options.set_threads(self.threads).map_err(Failure::Usage)?;
-        Ok(Model::open(self.bundle.path()?, &options)?)
+        self.device.apply(&mut options)?;
+        match self.spinning {
+            Some(SpinningArg::Runs) => options.spinning = Spinning::Runs,
+            Some(SpinningArg::Never) => options.spinning = Spinning::Never,
+            None => {}
+        }
+        let model = Model::open(self.bundle.path()?, &options)?;
+        if options.device != *model.device() && options.device != Device::Auto {
+            for why in &model.report()?.refused {
+                eprintln!("dflow: {why}; on {} instead", model.device());
+            }
+        }
+        Ok(model)
     }
 }
 

@@ -1,0 +1,492 @@
+//! Devices: what really runs on each, against the CPU, within stated tolerances; and what is said where one cannot be
+//! had.
+//!
+//! A process has one ONNX Runtime, so everything runs in child processes: the `dflow` command, and a C program. OpenVINO
+//! and WebGPU run wherever `make test` could fetch them (`target/openvino`, `target/webgpu`), without a card: OpenVINO on
+//! the processor, WebGPU on the driver that Debian's chromium brings. What is missing is skipped, and said at the end.
+//!
+//! What is demanded of another device, besides the CPU in the same form:
+//! - fp32: the same tokens, greedy and drawn; log-probabilities within 1e-4; each byte of a pixel within 1.
+//! - int8: a value at the border of two integers may fall to the other side, which moves logits by some hundredths: log-
+//!   probabilities within 0.02 in the mean; pixels within 2 of 255 in the mean.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+#[path = "common/programs.rs"]
+mod programs;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use programs::{Mode, Program, root, run, runtime, skip, text};
+use serde_json::Value;
+
+/// A device, and what must be set for it to be had.
+struct Place {
+    device: &'static str,
+    variables: Vec<(&'static str, PathBuf)>,
+}
+
+impl Place {
+    fn cpu() -> Self {
+        Self { device: "cpu", variables: vec![("ORT_DYLIB_PATH", runtime())] }
+    }
+
+    /// A device of the plain library, which has none but the CPU.
+    fn plain(device: &'static str) -> Self {
+        Self { device, ..Self::cpu() }
+    }
+
+    fn openvino(test: &str) -> Option<Self> {
+        let library = root().join("target/openvino/libonnxruntime_providers_openvino_plugin.so");
+        if !library.is_file() {
+            skip(test, "there is no OpenVINO in target/openvino (`make devices` fetches it, for x86-64)");
+            return None;
+        }
+        let variables = vec![("ORT_DYLIB_PATH", runtime()), ("DETAILFLOW_OPENVINO", library)];
+        Some(Self { device: "openvino", variables })
+    }
+
+    fn webgpu(test: &str) -> Option<Self> {
+        let library = root().join("target/webgpu/libonnxruntime.so");
+        let driver = Path::new("/usr/lib/chromium/vk_swiftshader_icd.json");
+        if !library.is_file() {
+            skip(test, "there is no ONNX Runtime with WebGPU in target/webgpu (`make devices` fetches it)");
+            return None;
+        }
+        if !driver.is_file() {
+            skip(test, &format!("there is no Vulkan driver {} (apt-get install chromium)", driver.display()));
+            return None;
+        }
+        let variables = vec![
+            ("ORT_DYLIB_PATH", library),
+            ("VK_ICD_FILENAMES", driver.to_owned()),
+            // It also brings libvulkan.so.1.
+            ("LD_LIBRARY_PATH", driver.parent().unwrap().to_owned()),
+        ];
+        Some(Self { device: "webgpu", variables })
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        for name in ["ORT_DYLIB_PATH", "DETAILFLOW_OPENVINO", "VK_ICD_FILENAMES", "LD_LIBRARY_PATH"] {
+            command.env_remove(name);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// `dflow ARGUMENTS` on the device.
+    fn dflow(&self, folder: &Path, arguments: &[&str]) -> Output {
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_dflow")));
+        command.args(arguments).args(["--device", self.device]).current_dir(folder);
+        run(command, Duration::from_secs(120))
+    }
+
+    fn ok(&self, folder: &Path, arguments: &[&str]) -> String {
+        let output = self.dflow(folder, arguments);
+        assert!(output.status.success(), "{} {arguments:?}: {}", self.device, text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// It fails with `code` and says all of `words`.
+    fn fails(&self, code: i32, words: &[&str], arguments: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let output = self.dflow(folder.path(), arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{} {arguments:?}: {said}", self.device);
+        let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
+        assert!(missing.is_empty(), "{} {arguments:?} does not say {missing:?}: {said}", self.device);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it left something");
+        said
+    }
+
+    fn doctor(&self, bundle: &str, more: &[&str]) -> Value {
+        let folder = tempfile::tempdir().unwrap();
+        let said = self.ok(folder.path(), &[&["doctor", "--json", "--bundle", bundle], more].concat());
+        serde_json::from_str(&said).unwrap()
+    }
+}
+
+/// The path of a bundle.
+fn bundle(name: &str) -> String {
+    let path = match name {
+        "sprites" => root().join("onnx/bundles/sprites"),
+        "tiny-16" => common::data("tiny-16/bundle"),
+        other => common::data(other),
+    };
+    path.to_str().unwrap().to_owned()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// One bundle in one precision, compared with the CPU in form `plain`.
+struct Comparison<'a> {
+    place: &'a Place,
+    bundle: String,
+    precision: &'a str,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(place: &'a Place, name: &str, precision: &'a str) -> Self {
+        Self { place, bundle: bundle(name), precision, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Runs it on the CPU and on the device. `file` names what comes of it, `{}` stands for the device.
+    fn both(&self, arguments: &[&str]) -> [String; 2] {
+        [&Place::cpu(), self.place].map(|place| {
+            let arguments: Vec<String> =
+                arguments.iter().map(|argument| argument.replace("{}", place.device)).collect();
+            let mut all: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            all.extend(["--bundle", &self.bundle, "--precision", self.precision]);
+            if place.device == "cpu" {
+                all.extend(["--form", "plain"]);
+            }
+            place.ok(self.folder.path(), &all)
+        })
+    }
+
+    /// The tokens that each draws.
+    fn tokens(&self, settings: &[&str]) -> [Vec<Value>; 2] {
+        self.both(&[&["generate", "1", "-o", "{}.png", "--tokens-out", "{}.json"], settings].concat());
+        ["cpu", self.place.device].map(|device| {
+            let file = json(&self.folder.path().join(format!("{device}.json")));
+            file["images"].as_array().unwrap().iter().map(|image| image["tokens"].clone()).collect()
+        })
+    }
+
+    /// How far the log-probabilities of the CPU's tokens are off: the largest, and the mean.
+    fn score(&self) -> [f64; 2] {
+        let [cpu, device] = self.both(&["score", "cpu.json", "--json"]).map(|said| {
+            let pictures: Value = serde_json::from_str(&said).unwrap();
+            let numbers = |picture: &Value| picture["log_probabilities"].as_array().unwrap().clone();
+            let numbers: Vec<Value> = pictures.as_array().unwrap().iter().flat_map(numbers).collect();
+            numbers.iter().map(|number| number.as_f64().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(cpu.len() == device.len() && !cpu.is_empty());
+        let off = cpu.iter().zip(&device).map(|(a, b)| (a - b).abs());
+        [off.clone().fold(0.0, f64::max), off.sum::<f64>() / cpu.len() as f64]
+    }
+
+    /// How far the pixels of the CPU's tokens are off, in 255ths: the largest, and the mean.
+    fn pixels(&self, level: Option<&str>) -> [f64; 2] {
+        let level = level.map_or(vec![], |level| vec!["--level", level]);
+        self.both(&[&["decode", "cpu.json", "-o", "decoded-{}.png"][..], &level].concat());
+        let [cpu, device] = ["cpu", self.place.device].map(|device| {
+            // One picture is a file of that name; several are a sheet.
+            let path = self.folder.path().join(format!("decoded-{device}.png"));
+            image::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_rgba8().into_raw()
+        });
+        assert!(cpu.len() == device.len() && !cpu.is_empty());
+        let off = cpu.iter().zip(&device).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        [off.clone().fold(0.0, f64::max), off.sum::<f64>() / cpu.len() as f64]
+    }
+
+    fn fp32(&self, count: &str, temperatures: &[&str]) {
+        for temperature in temperatures {
+            let settings = ["--count", count, "--seed", "7", "--temperature", temperature];
+            let [cpu, device] = self.tokens(&settings);
+            assert_eq!(cpu, device, "{} {} temperature {temperature}", self.place.device, self.bundle);
+        }
+        let ([score, _], [pixels, _]) = (self.score(), self.pixels(None));
+        println!("{} {} fp32: log-probabilities {score:.1e}, pixels {pixels}", self.place.device, self.bundle);
+        assert!(score <= 1e-4, "log-probabilities are {score} off");
+        assert!(pixels <= 1.0, "pixels are {pixels} off");
+    }
+
+    fn int8(&self, settings: &[&str]) {
+        let [cpu, device] = self.tokens(settings);
+        let equal = cpu.iter().zip(&device).filter(|(a, b)| a == b).count();
+        let ([_, score], [largest, pixels]) = (self.score(), self.pixels(None));
+        println!(
+            "{} {} int8: {equal} of {} pictures have the same tokens, log-probabilities {score:.1e}, pixels {pixels:.2} \
+             ({largest} at most)",
+            self.place.device,
+            self.bundle,
+            cpu.len()
+        );
+        assert!(score <= 0.02, "log-probabilities are {score} off in the mean");
+        assert!(pixels <= 2.0, "pixels are {pixels} off in the mean");
+    }
+}
+
+/// The graph's provider and how many of its nodes are on the CPU. None of its nodes is anywhere else.
+fn on_cpu(report: &Value, provider: &str) -> u64 {
+    let mut count = 0;
+    for graph in report["graphs"].as_array().unwrap() {
+        let providers = graph["providers"].as_array().unwrap();
+        let has = |name: &str| providers.iter().any(|found| found["provider"] == name) || graph["rest"] == name;
+        assert!(has(provider), "{graph:#}");
+        for found in providers {
+            if found["provider"] == "CPUExecutionProvider" {
+                count += found["nodes"].as_u64().unwrap();
+            } else {
+                assert_eq!(found["provider"], provider, "{graph:#}");
+            }
+        }
+    }
+    count
+}
+
+// --- The CPU ---
+
+#[test]
+fn the_cpu_is_listed_and_reported() {
+    let said = Place::cpu().doctor(&bundle("small"), &[]);
+    let cpu = &said["devices"][0];
+    assert_eq!((&cpu["device"], &cpu["kind"]), (&"cpu".into(), &"CPU".into()), "{said:#}");
+    assert_eq!(cpu["provider"], "CPUExecutionProvider");
+    let report = &said["report"];
+    assert_eq!((&report["asked"], &report["device"]), (&"cpu".into(), &"cpu".into()));
+    assert_eq!(report["graphs"].as_array().unwrap().len(), 2);
+    assert!(on_cpu(report, "CPUExecutionProvider") > 50, "{report:#}");
+    assert!(report["graphs"][0]["memory"][0]["bytes"].as_u64().is_some(), "{report:#}");
+}
+
+/// `auto` is the CPU where nothing else is there, and says what it is.
+#[test]
+fn auto_takes_the_cpu_where_there_is_nothing_else() {
+    let report = &Place::plain("auto").doctor(&bundle("small"), &[])["report"];
+    assert_eq!((&report["asked"], &report["device"]), (&"auto".into(), &"cpu".into()), "{report:#}");
+    Place::plain("auto").fails(1, &["by name"], &["doctor", "--device-option", "a=b"]);
+}
+
+#[test]
+fn threads_that_do_not_spin_draw_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for spinning in ["runs", "never"] {
+        let tokens = format!("{spinning}.json");
+        let small = bundle("small");
+        let arguments = ["generate", "1", "-o", "a.png", "--threads", "2", "--bundle", &small, "--tokens-out", &tokens];
+        Place::cpu().ok(folder.path(), &[&arguments[..], &["--spinning", spinning]].concat());
+    }
+    let [runs, never] = ["runs.json", "never.json"].map(|name| json(&folder.path().join(name)));
+    assert_eq!(runs["images"], never["images"]);
+}
+
+// --- What cannot be had ---
+
+/// The provider that is missing, and where it comes from.
+#[test]
+fn a_device_that_is_not_there_names_what_is_missing() {
+    for (device, provider, package) in [
+        ("cuda:1", "CUDAExecutionProvider", "onnxruntime-gpu"),
+        ("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu"),
+        ("directml", "DmlExecutionProvider", "onnxruntime-directml"),
+        ("coreml", "CoreMLExecutionProvider", "macOS"),
+        ("webgpu", "WebGpuExecutionProvider", "onnxruntime-webgpu"),
+        ("migraphx", "MIGraphXExecutionProvider", "onnxruntime-migraphx"),
+    ] {
+        let library = runtime().display().to_string();
+        Place::plain(device).fails(1, &[device, provider, package, &library, "ORT_DYLIB_PATH"], &["generate", "1"]);
+    }
+    let tried = "libonnxruntime_providers_openvino_plugin";
+    Place::plain("openvino").fails(
+        1,
+        &["openvino:CPU", "DETAILFLOW_OPENVINO", "onnxruntime-ep-openvino", tried],
+        &["generate", "1"],
+    );
+    let mut place = Place::plain("openvino:NPU");
+    place.variables.push(("DETAILFLOW_OPENVINO", "/there/is/none.so".into()));
+    place.fails(1, &["/there/is/none.so", "DETAILFLOW_OPENVINO"], &["generate", "1"]);
+    Place::plain("plugin:/there/is/none.so").fails(1, &["/there/is/none.so is not a file"], &["generate", "1"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let device: &'static str = format!("plugin:{}", file.path().display()).leak();
+    Place::plain(device).fails(1, &["does not load"], &["generate", "1"]);
+    // A library, though not one of a provider.
+    let device: &'static str = format!("plugin:{}", runtime().display()).leak();
+    Place::plain(device).fails(1, &["no provider library"], &["generate", "1"]);
+    Place::plain("abacus").fails(2, &["abacus", "openvino[:CPU|GPU|NPU]"], &["generate", "1"]);
+    Place::cpu().fails(1, &["colour", "no options"], &["generate", "1", "--device-option", "colour=red"]);
+    Place::cpu().fails(2, &["KEY=VALUE"], &["generate", "1", "--device-option", "colour"]);
+}
+
+/// Only when it is allowed, never in silence, and then it is the CPU's picture.
+#[test]
+fn a_fallback_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = bundle("small");
+    let draw = |place: &Place, name: &str, more: &[&str]| {
+        let output = place
+            .dflow(folder.path(), &[&["generate", "1", "--bundle", &small, "--seed", "3", "-o", name], more].concat());
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(draw(&Place::cpu(), "cpu.png", &["--allow-fallback"]), "");
+    let said = draw(&Place::plain("cuda"), "fallen.png", &["--allow-fallback"]);
+    assert!(said.contains("CUDAExecutionProvider") && said.contains("on cpu instead"), "{said}");
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("cpu.png"), bytes("fallen.png"));
+    let report = &Place::plain("cuda").doctor(&small, &["--allow-fallback"])["report"];
+    assert_eq!((&report["asked"], &report["device"]), (&"cuda:0".into(), &"cpu".into()));
+    assert!(report["refused"][0].as_str().unwrap().contains("CUDAExecutionProvider"), "{report:#}");
+}
+
+/// The ONNX Runtime with CUDA on a machine without: which file is missing. It is large, so it is not fetched for tests.
+#[test]
+fn cuda_names_the_library_that_is_missing() {
+    let folder = root().join("target/runtime-cuda");
+    if !folder.join("libonnxruntime.so").is_file() {
+        // Not `skip`: nobody is expected to have it, CI neither.
+        let why = "SKIPPED cuda_names_the_library_that_is_missing: there is no ONNX Runtime with CUDA in \
+                   target/runtime-cuda (`make target/runtime-cuda/libonnxruntime.so` fetches it, 250 MB)\n";
+        std::fs::create_dir_all(root().join("target/skipped")).unwrap();
+        std::fs::write(root().join("target/skipped/cuda_names_the_library_that_is_missing"), why).unwrap();
+        return;
+    }
+    let here =
+        |device, folder: &Path| Place { device, variables: vec![("ORT_DYLIB_PATH", folder.join("libonnxruntime.so"))] };
+    // Alone, as somebody copies it.
+    let alone = tempfile::tempdir().unwrap();
+    std::fs::hard_link(folder.join("libonnxruntime.so"), alone.path().join("libonnxruntime.so"))
+        .or_else(|_| std::fs::copy(folder.join("libonnxruntime.so"), alone.path().join("libonnxruntime.so")).map(drop))
+        .unwrap();
+    here("cuda", alone.path()).fails(
+        1,
+        &["libonnxruntime_providers_shared.so is missing", "beside"],
+        &["generate", "1"],
+    );
+    std::fs::copy(
+        folder.join("libonnxruntime_providers_shared.so"),
+        alone.path().join("libonnxruntime_providers_shared.so"),
+    )
+    .unwrap();
+    here("cuda", alone.path()).fails(1, &["libonnxruntime_providers_cuda.so is missing", "beside"], &["generate", "1"]);
+    let output = here("cuda", &folder).dflow(alone.path(), &["doctor", "--bundle", &bundle("small")]);
+    if !output.status.success() {
+        let said = text(&output);
+        let known = ["libcu", "driver", "no CUDA-capable device"];
+        assert!(said.contains("device cuda:0") && known.iter().any(|word| said.contains(word)), "{said}");
+    }
+    let listed = here("auto", &folder).doctor(&bundle("small"), &[]);
+    assert!(listed["devices"].as_array().unwrap().iter().any(|device| device["device"] == "cuda:0"), "{listed:#}");
+    // What was tried is told, whatever came of it.
+    let report = &listed["report"];
+    assert!(report["device"] == "cuda:0" || report["refused"][0].as_str().unwrap().contains("cuda:0"), "{report:#}");
+}
+
+// --- OpenVINO ---
+
+#[test]
+fn openvino_draws_what_the_cpu_draws() {
+    let Some(place) = Place::openvino("openvino_draws_what_the_cpu_draws") else { return };
+    Comparison::new(&place, "tiny-16", "fp32").fp32("2", &["0", "1"]);
+    Comparison::new(&place, "small", "fp32").fp32("3", &["0", "1"]);
+    Comparison::new(&place, "small", "int8").int8(&["--count", "3"]);
+    Comparison::new(&place, "sprites", "int8").int8(&["--count", "4"]);
+}
+
+#[test]
+fn openvino_reports_itself() {
+    let Some(place) = Place::openvino("openvino_reports_itself") else { return };
+    for name in ["sprites", "tiny-16"] {
+        let said = place.doctor(&bundle(name), &[]);
+        assert_eq!(said["report"]["device"], "openvino:CPU");
+        assert_eq!(on_cpu(&said["report"], "OpenVINOExecutionProvider"), 0, "{said:#}");
+        let listed = said["devices"].as_array().unwrap().iter().find(|device| device["device"] == "openvino:CPU");
+        let metadata = &listed.expect("openvino:CPU is listed")["metadata"];
+        assert!(metadata["FULL_DEVICE_NAME"].is_string(), "{said:#}");
+    }
+    // Of its own accord fp32, where the bundle has it.
+    let small = place.doctor(&bundle("small"), &[]);
+    assert_eq!(small["report"]["graphs"][0]["graph"], "ar.fp32.plain.onnx");
+
+    // The same library by its path.
+    let library = place.variables[1].1.display().to_string();
+    for (which, end) in [("", ""), (":CPU", ":CPU"), (":0", ":0")] {
+        let device: &'static str = format!("plugin:{library}{which}").leak();
+        let report = &Place::plain(device).doctor(&bundle("tiny-16"), &["--device-option", "load_config={}"])["report"];
+        assert!(report["device"].as_str().unwrap().ends_with(end), "{report:#}");
+        assert_eq!(on_cpu(report, "OpenVINOExecutionProvider"), 0);
+    }
+    let device: &'static str = format!("plugin:{library}:7").leak();
+    Place::plain(device).fails(1, &["no device \"7\"", "0 (OpenVINOExecutionProvider"], &["generate", "1"]);
+}
+
+/// Its options arrive: bf16 is another arithmetic, and what it does not know is refused.
+#[test]
+fn openvino_takes_options() {
+    let Some(place) = Place::openvino("openvino_takes_options") else { return };
+    let options = |option: &'static str| ["generate", "1", "--device-option", option];
+    place.fails(1, &["precision=f23", "f32, bf16 or f16"], &options("precision=f23"));
+    place.fails(1, &["num_of_threads", "capitals"], &options("num_of_threads=1"));
+    place.fails(1, &["openvino:CPU", "NO_SUCH_PROPERTY"], &options("NO_SUCH_PROPERTY=1"));
+    let npu = Place { device: "openvino:NPU", ..place };
+    npu.fails(1, &["no NPU", "0 (OpenVINOExecutionProvider"], &["generate", "1"]);
+
+    let place = Place::openvino("openvino_takes_options").unwrap();
+    // A processor that cannot compute in bf16 computes in f32 all the same.
+    if std::fs::read_to_string("/proc/cpuinfo")
+        .is_ok_and(|text| text.contains("avx512_bf16") || text.contains("amx_bf16"))
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let tiny = bundle("tiny-16");
+        place.ok(folder.path(), &["generate", "1", "--bundle", &tiny, "-o", "a.png", "--tokens-out", "t.json"]);
+        let score = |precision: &str| {
+            let option = format!("precision={precision}");
+            place.ok(folder.path(), &["score", "t.json", "--json", "--bundle", &tiny, "--device-option", &option])
+        };
+        assert_eq!(score("f32"), place.ok(folder.path(), &["score", "t.json", "--json", "--bundle", &tiny]));
+        assert_ne!(score("f32"), score("bf16"));
+    }
+}
+
+/// A model that is freed gives back what it took.
+#[test]
+fn openvino_keeps_nothing() {
+    let Some(place) = Place::openvino("openvino_keeps_nothing") else { return };
+    let program = Program::new("devices", Mode::Plain);
+    let mut command = program.command(&[&bundle("sprites"), "openvino:CPU", "8"]);
+    command.envs(place.variables.iter().map(|(name, value)| (name, value)));
+    let output = run(command, Duration::from_secs(120));
+    assert!(output.status.success(), "{}", text(&output));
+    println!("{}", text(&output));
+}
+
+// --- WebGPU ---
+
+#[test]
+fn webgpu_draws_what_the_cpu_draws() {
+    let Some(place) = Place::webgpu("webgpu_draws_what_the_cpu_draws") else { return };
+    Comparison::new(&place, "small", "fp32").fp32("2", &["1"]);
+    Comparison::new(&place, "tiny-16", "fp32").fp32_level("32");
+    Comparison::new(&place, "sprites", "int8").int8(&["--level", "16"]);
+}
+
+#[test]
+fn webgpu_reports_what_fell_to_the_cpu() {
+    let Some(place) = Place::webgpu("webgpu_reports_what_fell_to_the_cpu") else { return };
+    let fp32 = on_cpu(&place.doctor(&bundle("tiny-16"), &[])["report"], "WebGpuExecutionProvider");
+    // Shapes are computed there; no product is.
+    assert!((1..40).contains(&fp32), "{fp32}");
+    let said = place.doctor(&bundle("sprites"), &[]);
+    assert!(said["devices"].as_array().unwrap().iter().any(|device| device["device"] == "webgpu"), "{said:#}");
+    let graph = &said["report"]["graphs"][0]["providers"];
+    let cpu = graph.as_array().unwrap().iter().find(|found| found["provider"] == "CPUExecutionProvider").unwrap();
+    assert!(cpu["operators"]["MatMulInteger"].as_u64().unwrap() > 0, "{said:#}");
+}
+
+/// Without a driver it says what it needs.
+#[test]
+fn webgpu_without_a_driver_says_what_it_needs() {
+    let Some(mut place) = Place::webgpu("webgpu_without_a_driver_says_what_it_needs") else { return };
+    place.variables.retain(|(name, _)| *name == "ORT_DYLIB_PATH");
+    place.variables.push(("VK_ICD_FILENAMES", "/there/is/none.json".into()));
+    place.fails(1, &["webgpu", "adapter", "libvulkan.so.1", "VK_ICD_FILENAMES"], &["generate", "1"]);
+}
+
+impl Comparison<'_> {
+    /// As [`fp32`](Self::fp32), to one level, for devices that are slow.
+    fn fp32_level(&self, level: &str) {
+        let [cpu, device] = self.tokens(&["--level", level, "--seed", "7"]);
+        assert_eq!(cpu, device, "{} {}", self.place.device, self.bundle);
+        let ([score, _], [pixels, _]) = (self.score(), self.pixels(None));
+        println!("{} {} fp32: log-probabilities {score:.1e}, pixels {pixels}", self.place.device, self.bundle);
+        assert!(score <= 1e-4 && pixels <= 1.0, "log-probabilities {score}, pixels {pixels}");
+    }
+}
