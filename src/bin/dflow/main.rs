@@ -17,6 +17,7 @@ mod source;
 mod strip;
 mod tokens;
 mod vary;
+mod verify;
 mod watch;
 
 use std::io::Write;
@@ -74,7 +75,7 @@ enum Command {
     /// Cut a bundle down to its decoder, for whoever ships tokens
     Strip(strip::StripArgs),
     /// Check a bundle: lengths, hashes, signatures, one run of each graph
-    Verify(check::VerifyArgs),
+    Verify(verify::VerifyArgs),
     /// Which ONNX Runtime, from where, which devices; and what is missing
     Doctor(check::DoctorArgs),
 }
@@ -164,7 +165,7 @@ fn main() -> ExitCode {
         Command::Cost(args) => cost::cost(&args),
         Command::Calibrate(args) => cost::calibrate(&args),
         Command::Strip(args) => strip::run(&args),
-        Command::Verify(args) => check::verify(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Doctor(args) => check::doctor(&args),
     };
     match result {
