@@ -17,13 +17,19 @@ class Store:
         self._file = open(folder / self.name, "wb")
         self._hash = hashlib.sha256()
         self.length = 0
-        self._tensors = {}
+        self._tensors, self._notes = {}, {}
 
     def tensor(self, key, make):
         """The initializer for `key`; `make()` gives its array when it is not there yet."""
         if key not in self._tensors:
             self._tensors[key] = self._add(key, np.ascontiguousarray(make()))
         return self._tensors[key]
+
+    def note(self, key, make):
+        """What `make()` says of the tensor `key`, asked for once."""
+        if key not in self._notes:
+            self._notes[key] = make()
+        return self._notes[key]
 
     def _write(self, data):
         self._file.write(data)
