@@ -416,7 +416,14 @@ impl Generation {
         self.given.max(self.fed)
     }
 
-    fn next(&self) -> Option<Step> {
+    /// The logits of one picture at place `query` of `step`, which was the last one done.
+    pub(crate) fn logits(&self, step: Step, image: usize, query: usize) -> Result<&[f32]> {
+        let logits = self.cache.logits(self.model.ar()?, step)?;
+        Ok(logits.slice_move(s![self.rows.cond[image], query, ..]).to_slice().expect("logits are dense"))
+    }
+
+    /// The step to come; none at the end.
+    pub(crate) fn next(&self) -> Option<Step> {
         let end =
             if self.scoring { self.fed >= self.schedule.target() } else { self.known() >= self.schedule.target() };
         if end { None } else { self.schedule.after(self.fed) }

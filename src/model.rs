@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::bundle::{self, Bundle, Variant};
+use crate::bundle::{self, Bundle, KeyKind, Variant};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule};
-use crate::runtime::{self, Device, Dim, Graph, GraphOptions, Port};
+use crate::runtime::{self, Device, Dim, Element, Graph, GraphOptions, Port};
 
 /// How a model is opened. The default is the CPU, as many threads as there are cores, and the bundle's best
 /// variant.
@@ -22,9 +22,10 @@ pub struct ModelOptions {
     /// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame
     /// may wake some milliseconds late. For a large model, or without frames, more are faster.
     pub threads: usize,
-    /// `fp32`, `int8` …; none takes the first that the bundle lists for the device.
+    /// `fp32`, `fp16`, `int8`, `int4` …; none takes the first that the bundle lists for the device by name, else the first
+    /// that is for any.
     pub precision: Option<String>,
-    /// `mha` or `plain`; none takes the first that the bundle lists for the device.
+    /// `mha` or `plain`; none takes the one that suits the device best.
     pub form: Option<String>,
 }
 
@@ -94,7 +95,7 @@ impl Model {
         let options = GraphOptions { device: options.device, threads: options.threads };
         let compile =
             |file: &str, (inputs, outputs): (Vec<Port>, Vec<Port>)| compile(&bundle, file, options, &inputs, &outputs);
-        let ar = variant.ar.as_ref().map(|file| compile(file, ar_ports(&bundle, in_place(&variant)))).transpose()?;
+        let ar = variant.ar.as_ref().map(|file| compile(file, ar_ports(&bundle, &variant))).transpose()?;
         let decoder = compile(&variant.decoder, decoder_ports(&bundle))?;
         log::info(|| format!("opened {} ({} {})", bundle.path().display(), variant.precision, variant.form));
         Ok(Self(Arc::new(Inner {
@@ -185,7 +186,8 @@ impl Model {
         let bundle = self.bundle();
         let layers = bundle.layers;
         let heads = if self.in_place() { layers.heads } else { layers.kv_heads };
-        KeyShape { layers: layers.layers, heads, positions: bundle.tokens, head_width: layers.head_width }
+        let half = kept_element(&self.0.variant) == Element::Float16;
+        KeyShape { layers: layers.layers, heads, positions: bundle.tokens, head_width: layers.head_width, half }
     }
 }
 
@@ -202,20 +204,41 @@ fn in_place(variant: &Variant) -> bool {
     variant.form == "mha"
 }
 
-/// The first variant that suits and that this ONNX Runtime is new enough for; the error lists what there is.
+/// What it keeps keys and values as.
+fn kept_element(variant: &Variant) -> Element {
+    match variant.keys {
+        KeyKind::Fp32 => Element::Float32,
+        KeyKind::Fp16 => Element::Float16,
+    }
+}
+
+/// How well a variant suits a device: named by it, for any, or not at all. Less is better.
+fn distance(variant: &Variant, device: &str) -> u8 {
+    let named = |name: &str| variant.devices.iter().any(|other| other == name);
+    if named(device) {
+        0
+    } else if named("*") {
+        1
+    } else {
+        2
+    }
+}
+
+/// The variant that suits best, the first of equals, that this ONNX Runtime is new enough for; the error lists what there
+/// is. What was asked for by name is taken at the caller's word, where none of that name is for the device.
 fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions, library: &runtime::Library) -> Result<&'a Variant> {
     let device = options.device.to_string();
     let wanted = |variant: &&Variant| {
         options.precision.as_ref().is_none_or(|precision| *precision == variant.precision)
             && options.form.as_ref().is_none_or(|form| *form == variant.form)
             && matches!(variant.form.as_str(), "mha" | "plain")
-            // A form that was asked for by name is taken at the caller's word.
-            && (options.form.is_some() || variant.devices.iter().any(|d| d == "*" || *d == device))
+            && (options.form.is_some() || options.precision.is_some() || distance(variant, &device) < 2)
     };
     let version = runtime::major_minor(&library.version);
-    let mut suitable = bundle.variants().iter().filter(wanted).peekable();
-    let first = suitable.peek().copied();
-    if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
+    let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
+    suitable.sort_by_key(|variant| distance(variant, &device));
+    let first = suitable.first().copied();
+    if let Some(variant) = suitable.iter().find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
         return Ok(variant);
     }
     let place = bundle.path().display();
@@ -243,20 +266,21 @@ fn compile(bundle: &Bundle, file: &str, options: GraphOptions, inputs: &[Port], 
     })
 }
 
-fn ar_ports(bundle: &Bundle, in_place: bool) -> (Vec<Port>, Vec<Port>) {
+fn ar_ports(bundle: &Bundle, variant: &Variant) -> (Vec<Port>, Vec<Port>) {
     use Dim::{Free, Is};
     let layers = bundle.layers;
     let mut inputs = vec![Port::ids("ids", &[Free, Free]), Port::ids("start", &[Is(1)])];
     let mut outputs = vec![Port::floats("logits", &[Free, Free, Is(bundle.codes)])];
-    let kept = if in_place {
+    let kept = if in_place(variant) {
         [Free, Is(layers.heads), Is(bundle.tokens), Is(layers.head_width)]
     } else {
         [Free, Is(layers.kv_heads), Free, Is(layers.head_width)]
     };
     for kind in ["key", "value"] {
         for layer in 0..layers.layers {
-            inputs.push(Port::floats(format!("past_{kind}_{layer}"), &kept));
-            outputs.push(Port::floats(format!("present_{kind}_{layer}"), &kept));
+            let port = |time: &str| Port { element: kept_element(variant), ..Port::floats(format!("{time}_{kind}_{layer}"), &kept) };
+            inputs.push(port("past"));
+            outputs.push(port("present"));
         }
     }
     (inputs, outputs)

@@ -7,6 +7,8 @@ pub(crate) struct KeyShape {
     pub heads: usize,
     pub positions: usize,
     pub head_width: usize,
+    /// 16-bit floats instead of 32-bit ones.
+    pub half: bool,
 }
 
 impl KeyShape {
@@ -14,7 +16,7 @@ impl KeyShape {
     pub fn bytes(&self, rows: usize) -> u64 {
         [self.layers, self.heads, self.positions, self.head_width, rows]
             .iter()
-            .fold(2 * size_of::<f32>() as u64, |bytes, &factor| bytes.saturating_mul(factor as u64))
+            .fold(2 * if self.half { 2 } else { 4 }, |bytes, &factor| bytes.saturating_mul(factor as u64))
     }
 }
 
@@ -24,8 +26,9 @@ mod tests {
 
     #[test]
     fn gpt_l_keeps_25_megabytes_a_row() {
-        let shape = KeyShape { layers: 24, heads: 16, positions: 128, head_width: 64 };
+        let shape = KeyShape { layers: 24, heads: 16, positions: 128, head_width: 64, half: false };
         assert_eq!(shape.bytes(1), 24 * 1024 * 128 * 4 * 2);
         assert_eq!(shape.bytes(usize::MAX), u64::MAX);
+        assert_eq!(KeyShape { half: true, ..shape }.bytes(3), shape.bytes(3) / 2);
     }
 }

@@ -12,7 +12,7 @@ mod sys;
 pub(crate) use cache::Cache;
 pub use device::Device;
 pub(crate) use exit::enter;
-pub(crate) use graph::{Dim, Graph, GraphOptions, Interrupt, Port};
+pub(crate) use graph::{Dim, Element, Graph, GraphOptions, Interrupt, Port};
 pub use library::{Library, init, library};
 pub(crate) use sys::anchors;
 
