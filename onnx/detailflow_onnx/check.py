@@ -89,7 +89,7 @@ def _judged(model, content, bundles, file):
         pictures = judge.draw(best)
     else:
         rng, numbers = np.random.default_rng(11), content["tokens"]
-        pictures = [(-1, t) for t in rng.integers(0, numbers["codes"], (judge.DRAWN, numbers["count"])).tolist()]
+        pictures = [(0, t) for t in rng.integers(0, numbers["codes"], (judge.DRAWN, numbers["count"])).tolist()]
     judged, out = judge.Judge(model, content, pictures), []
     for bundle in bundles:
         out.append({"precision": bundle.variant["precision"], "form": bundle.variant["form"], "quality": judged.quality(bundle)})

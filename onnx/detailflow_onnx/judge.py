@@ -39,7 +39,8 @@ def psnr(want, got):
 
 
 def read_tokens(path, content):
-    """[(class or -1, tokens)] of a token file as `dflow encode` writes it; each must be a whole picture."""
+    """[(class, tokens)] of a token file as `dflow encode` writes it; each must be a whole picture, and name its class where
+    the bundle draws."""
     try:
         with open(path, encoding="utf-8") as file:
             saved = json.load(file)
@@ -53,10 +54,10 @@ def read_tokens(path, content):
     need(pictures, f"{path}: it holds no pictures")
     names, count, codes = content["classes"], content["tokens"]["count"], content["tokens"]["codes"]
     for name, tokens in pictures:
-        need(name is None or name in names, f"{path}: the model has no class {name!r}")
+        need("ar" not in content["variants"][0] or name in names, f"{path}: a picture of class {name!r}, which the model does not have")
         whole = len(tokens) == count and all(0 <= t < codes for t in tokens)
         need(whole, f"{path}: a picture of {len(tokens)} tokens; {count} of 0..{codes - 1} are needed")
-    return [(-1 if name is None else names.index(name), tokens) for name, tokens in pictures]
+    return [(names.index(name) if name in names else 0, tokens) for name, tokens in pictures]
 
 
 def draw(bundle):
@@ -113,7 +114,7 @@ class Judge:
         """The manifest's `judged`: the tokens, and how likely the source weights hold each."""
         likely = np.take_along_axis(log_softmax(self.logits), self.tokens[..., None], -1)[..., 0]
         return [
-            {"class": None if c < 0 else c, "tokens": t, "log_probabilities": [round(x, 5) for x in row]}
+            {"class": c, "tokens": t, "log_probabilities": [round(x, 5) for x in row]}
             for c, t, row in zip(self.classes, self.tokens.tolist(), likely.tolist())
         ]
 

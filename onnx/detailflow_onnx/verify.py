@@ -9,7 +9,7 @@ import numpy as np
 from . import manifest
 from .errors import Refused, need
 from .judge import log_softmax, psnr
-from .runner import KINDS, Bundle, graphs, runs_here, unit_images
+from .runner import KEPT, KINDS, Bundle, graphs, runs_here, unit_images
 
 # Figure -> ("most" or "least", bound). What has no bound is reported only. How the int8 bounds came about: README.md.
 TOLERANCES = {
@@ -28,6 +28,10 @@ def read_manifest(folder):
         content = json.loads(path.read_text(encoding="utf-8"))
         need(content["format"] == manifest.FORMAT, f"{path}: format {content['format']!r} is unknown; this exporter knows {manifest.FORMAT}")
         content["tokens"]["count"], content["variants"][0]["decoder"], content["files"][0]["sha256"]
+        for variant in content["variants"]:
+            keys, name = variant.get("keys", "fp32"), f"{variant['precision']} {variant['form']}"
+            need(keys in KEPT, f"{path}: {name}: keys {keys!r} are unknown; there are {' and '.join(KEPT)}")
+            need(keys == "fp32" or variant["form"] != "mha", f"{path}: {name}: keys are {keys}, and form mha keeps them in fp32")
         if "ar" in graphs(content):
             content["ar"]["layers"], content["ids"]["class"]
     except OSError as error:
