@@ -44,11 +44,7 @@ impl Tolerance {
 
     /// What two may be apart that may each be off by as much.
     pub fn looser(self, other: Self) -> Self {
-        Self {
-            kl: self.kl.max(other.kl),
-            psnr: self.psnr.min(other.psnr),
-            encoder: self.encoder.min(other.encoder),
-        }
+        Self { kl: self.kl.max(other.kl), psnr: self.psnr.min(other.psnr), encoder: self.encoder.min(other.encoder) }
     }
 }
 
@@ -145,7 +141,9 @@ impl Model {
         for (at, (_, tokens)) in pictures.iter().enumerate() {
             if tokens.len() != ours.tokens() {
                 let (have, whole) = (tokens.len(), ours.tokens());
-                return Err(Error::Invalid(format!("picture {at} to judge by has {have} tokens, a whole one has {whole}")));
+                return Err(Error::Invalid(format!(
+                    "picture {at} to judge by has {have} tokens, a whole one has {whole}"
+                )));
             }
         }
         let mut judgement = Judgement::default();

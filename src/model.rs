@@ -22,10 +22,9 @@ pub struct ModelOptions {
     /// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame
     /// may wake some milliseconds late. For a large model, or without frames, more are faster.
     pub threads: usize,
-    /// `fp32`, `fp16`, `int8`, `int4` …; none takes the first that the bundle lists for the device by name, else the first
-    /// that is for any.
+    /// `fp32`, `fp16`, `int8`, `int4` …; none takes the first that the bundle lists for the device.
     pub precision: Option<String>,
-    /// `mha` or `plain`; none takes the one that suits the device best.
+    /// `mha` or `plain`; none takes the first that the bundle lists for the device.
     pub form: Option<String>,
 }
 
@@ -212,15 +211,14 @@ fn kept_element(variant: &Variant) -> Element {
     }
 }
 
-/// How well a variant suits a device: named by it, for any, or not at all. Less is better.
-fn distance(variant: &Variant, device: &str) -> u8 {
+/// How badly a variant suits a device: 0 when it is named (what is for any device is for the CPU no less than what names
+/// it), 1 when the variant is for any, 2 when it is for others.
+fn misfit(variant: &Variant, device: &str) -> u8 {
     let named = |name: &str| variant.devices.iter().any(|other| other == name);
-    if named(device) {
-        0
-    } else if named("*") {
-        1
-    } else {
-        2
+    match (named(device), named("*")) {
+        (true, _) => 0,
+        (false, true) => u8::from(device != "cpu"),
+        (false, false) => 2,
     }
 }
 
@@ -232,11 +230,11 @@ fn choose<'a>(bundle: &'a Bundle, options: &ModelOptions, library: &runtime::Lib
         options.precision.as_ref().is_none_or(|precision| *precision == variant.precision)
             && options.form.as_ref().is_none_or(|form| *form == variant.form)
             && matches!(variant.form.as_str(), "mha" | "plain")
-            && (options.form.is_some() || options.precision.is_some() || distance(variant, &device) < 2)
+            && (options.form.is_some() || options.precision.is_some() || misfit(variant, &device) < 2)
     };
     let version = runtime::major_minor(&library.version);
     let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
-    suitable.sort_by_key(|variant| distance(variant, &device));
+    suitable.sort_by_key(|variant| misfit(variant, &device));
     let first = suitable.first().copied();
     if let Some(variant) = suitable.iter().find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
         return Ok(variant);
@@ -278,7 +276,10 @@ fn ar_ports(bundle: &Bundle, variant: &Variant) -> (Vec<Port>, Vec<Port>) {
     };
     for kind in ["key", "value"] {
         for layer in 0..layers.layers {
-            let port = |time: &str| Port { element: kept_element(variant), ..Port::floats(format!("{time}_{kind}_{layer}"), &kept) };
+            let port = |time: &str| Port {
+                element: kept_element(variant),
+                ..Port::floats(format!("{time}_{kind}_{layer}"), &kept)
+            };
             inputs.push(port("past"));
             outputs.push(port("present"));
         }

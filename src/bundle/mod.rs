@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 pub use files::FileEntry;
 pub(crate) use locate::find as locate;
 pub use manifest::{
-    Alpha, CodeQuality, DefaultSampling, JudgedPicture, KeyKind, LogitQuality, PixelQuality, Provenance, Quality, Variant,
+    Alpha, CodeQuality, DefaultSampling, JudgedPicture, KeyKind, LogitQuality, PixelQuality, Provenance, Quality,
+    Variant,
 };
 pub(crate) use manifest::{IdLayout, Layers};
 

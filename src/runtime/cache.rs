@@ -368,9 +368,7 @@ fn new_tensors<T: PrimitiveTensorElementType + Debug>(
     rows: usize,
     positions: usize,
 ) -> ort::Result<Vec<Tensor<T>>> {
-    (0..2 * shape.layers)
-        .map(|_| Tensor::new(allocator, [rows, shape.heads, positions, shape.head_width]))
-        .collect()
+    (0..2 * shape.layers).map(|_| Tensor::new(allocator, [rows, shape.heads, positions, shape.head_width])).collect()
 }
 
 /// Rows of what form `plain` keeps: row i is row `map[i]` of `values`.

@@ -109,7 +109,7 @@ struct ModelArgs {
     /// Threads; 0 is one for each core
     #[arg(long, value_name = "T", default_value_t = 0)]
     threads: usize,
-    /// Precision of the bundle, such as fp32 or int8; without it the first that the bundle lists
+    /// Precision of the bundle: fp32, fp16, int8, int4; without it the first that the bundle lists for the device
     #[arg(long, value_name = "P")]
     precision: Option<String>,
     /// Attention form of the bundle, mha or plain; without it the first that the bundle lists

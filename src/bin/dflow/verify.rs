@@ -136,8 +136,7 @@ fn check_files(bundle: &Bundle, quiet: bool) -> Result<()> {
 
 /// Compiles the variant of this name and form.
 fn open(bundle: &Bundle, precision: &str, form: Option<&str>) -> Result<Model> {
-    let options =
-        ModelOptions { precision: Some(precision.into()), form: form.map(Into::into), ..Default::default() };
+    let options = ModelOptions { precision: Some(precision.into()), form: form.map(Into::into), ..Default::default() };
     Model::from_bundle(bundle.clone(), &options)
 }
 
