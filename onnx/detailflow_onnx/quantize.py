@@ -54,7 +54,8 @@ def int8_product(b, x, key, make):
 
 
 BLOCK = 32  # weights of one scale
-SHRUNK = np.linspace(0.7, 1.0, 16)  # of the scale that loses nothing at the ends: where its error may be least
+AT_ONCE = 64  # output channels: so that what is tried fits into the processor's cache
+SHRUNK = np.linspace(0.72, 1.0, 8)  # of the scale that loses nothing at the ends: where its error may be least
 
 
 def blocked(weight):
@@ -64,20 +65,34 @@ def blocked(weight):
     some smaller scales the one with the least squared error is taken."""
     inputs, outputs = weight.shape
     blocks = -(-inputs // BLOCK)
-    padded = np.zeros((outputs, blocks * BLOCK), np.float32)
-    padded[:, :inputs] = weight.T
-    padded = padded.reshape(outputs, blocks, BLOCK)
-    end = np.take_along_axis(padded, np.abs(padded).argmax(-1)[..., None], -1) / -8
-    best, least = None, np.full(end.shape, np.inf, np.float32)
+    packed = np.empty((outputs, blocks, BLOCK // 2), np.uint8)
+    scales = np.empty((outputs, blocks), np.float32)
+    for first in range(0, outputs, AT_ONCE):
+        part = slice(first, min(first + AT_ONCE, outputs))
+        padded = np.zeros((part.stop - first, blocks * BLOCK), np.float32)
+        padded[:, :inputs] = weight.T[part]
+        packed[part], scales[part] = _blocked(padded.reshape(-1, blocks, BLOCK))
+    return packed, scales
+
+
+def _blocked(values):
+    """Blocks [out, blocks, BLOCK] as (numbers, scales)."""
+    end = np.take_along_axis(values, np.abs(values).argmax(-1)[..., None], -1) / -8
+    end[end == 0] = 1
+    numbers, scale, least = None, None, None
     for shrunk in SHRUNK:
-        scale = np.where(end == 0, 1, end * np.float32(shrunk)).astype(np.float32)
-        whole = np.rint(padded / scale).clip(-8, 7)
-        error = ((whole * scale - padded) ** 2).sum(-1, keepdims=True)
+        some = end * np.float32(shrunk)
+        whole = np.rint(values / some).clip(-8, 7)
+        error = ((whole * some - values) ** 2).sum(-1, keepdims=True)
+        if least is None:
+            numbers, scale, least = whole, some, error
+            continue
         better = error < least
-        best = (whole, scale) if best is None else (np.where(better, whole, best[0]), np.where(better, scale, best[1]))
-        least = np.minimum(error, least)
-    numbers = (best[0] + 8).astype(np.uint8)
-    return numbers[..., 0::2] | numbers[..., 1::2] << 4, np.ascontiguousarray(best[1][..., 0])
+        np.copyto(numbers, whole, where=better)
+        np.copyto(scale, some, where=better)
+        np.copyto(least, error, where=better)
+    numbers = (numbers + 8).astype(np.uint8)
+    return numbers[..., 0::2] | numbers[..., 1::2] << 4, scale[..., 0]
 
 
 def int4_product(b, x, key, make):
