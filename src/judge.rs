@@ -36,7 +36,7 @@ impl Tolerance {
             "fp32" => (1e-6, 80.0, 0.99),
             "fp16" => (1e-3, 50.0, 0.97),
             "int8" => (0.01, 32.0, 0.9),
-            "int4" => (0.1, 32.0, 0.9),
+            "int4" => (0.2, 32.0, 0.9),
             _ => return None,
         };
         Some(Self { kl, psnr, encoder })
