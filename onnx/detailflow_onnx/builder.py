@@ -1,7 +1,7 @@
 """What every graph is built with: nodes, constants, weights and the parts that all graphs share.
 
 A graph comes in two forms. `mha` uses ONNX Runtime's fused operators (domain com.microsoft); `plain` uses the standard
-operators only. Both read the same weights.
+operators only, but for the product of 4 bits. Both read the same weights.
 """
 
 import numpy as np
