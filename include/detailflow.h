@@ -619,8 +619,8 @@ detailflow_status detailflow_model_options_set_spinning(struct detailflow_model_
 detailflow_status detailflow_model_options_set_threads(struct detailflow_model_options *options,
                                                        uint32_t threads);
 
-/// The precision: "fp32", "int8" … NULL (the default) is the first that the bundle lists. Whether the bundle has it
-/// is seen when it is opened.
+/// The precision: "fp32", "fp16", "int8", "int4" … NULL (the default) is the first that the bundle lists for the device.
+/// Whether the bundle has it is seen when it is opened.
 detailflow_status detailflow_model_options_set_precision(struct detailflow_model_options *options,
                                                          const char *precision);
 

@@ -623,7 +623,7 @@ public:
     {
         return detail::done(detailflow_model_options_set_threads(get(), threads));
     }
-    /// The precision: "fp32", "int8" ...; a default std::string_view is the first that the bundle lists.
+    /// The precision: "fp32", "fp16", "int8", "int4" ...; a default std::string_view is the first that the bundle lists for the device.
     Result<void> set_precision(std::string_view precision)
     {
         return detail::with_text(precision, [&](const char *text) {

@@ -421,7 +421,15 @@ impl Generation {
         self.given.max(self.fed)
     }
 
-    fn next(&self) -> Option<Step> {
+    /// The logits of one picture at place `query` of `step`, which was the last one done.
+    pub(crate) fn logits(&self, step: Step, image: usize, query: usize) -> Result<&[f32]> {
+        let logits = self.cache.logits(self.model.ar()?, step)?;
+        let codes = self.model.bundle().codes();
+        Ok(&logits[(self.rows.cond[image] * step.query + query) * codes..][..codes])
+    }
+
+    /// The step to come; none at the end.
+    pub(crate) fn next(&self) -> Option<Step> {
         let end =
             if self.scoring { self.fed >= self.schedule.target() } else { self.known() >= self.schedule.target() };
         if end { None } else { self.schedule.after(self.fed) }

@@ -30,6 +30,7 @@
 //! - `generation`: one request on its way; the only loop: step, advance, fork, keep, log-probabilities.
 //! - `cancel`: a flag that decides and an interrupt that hurries.
 //! - `worker`: requests drawn in the background, told of in events.
+//! - `judge`: how far one variant's numbers are from another's.
 //! - `score`, `best`, `vary`, `repair`: how likely given tokens are; the best of many; variations of what is there; the
 //!   rest of a damaged token file.
 //! - `pace`, `calibration`, `cost`: how long steps take here, measured and kept; what a request costs before it is made.
@@ -51,6 +52,7 @@ mod error;
 pub mod ffi;
 mod files;
 mod generation;
+mod judge;
 mod kernels;
 pub mod log;
 mod memory;
@@ -78,6 +80,7 @@ pub use detail::{MipSource, Sprite, mip_sizes};
 pub use error::{Error, Result};
 pub use files::write_file;
 pub use generation::{Cancel, Generation, Memory, Progress};
+pub use judge::{Judgement, LogitJudgement, RecordJudgement, Tolerance};
 pub use model::{Model, ModelOptions, default_bundle};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};

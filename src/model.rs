@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::bundle::{self, Bundle, Variant};
+use crate::bundle::{self, Bundle, KeyKind, Variant};
 use crate::error::{Error, Result};
 use crate::kernels::Isa;
 use crate::kernels::keys::{KeyLayout, Seats};
 use crate::log;
 use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule};
-use crate::runtime::{self, Calls, Device, DeviceOptions, Dim, Form, Graph, GraphOptions, Port, Report, Spinning};
+use crate::runtime::{
+    self, Calls, Device, DeviceOptions, Dim, Element, Form, Graph, GraphOptions, Port, Report, Spinning,
+};
 use crate::sync::lock;
 
 /// How a model is opened. The default is the CPU, as many threads as there are cores, and the bundle's best
@@ -31,7 +33,7 @@ pub struct ModelOptions {
     /// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame
     /// may wake some milliseconds late. For a large model, or without frames, more are faster.
     pub threads: usize,
-    /// `fp32`, `int8` …; none takes the first that the bundle lists for the device.
+    /// `fp32`, `fp16`, `int8`, `int4` …; none takes the first that the bundle lists for the device.
     pub precision: Option<String>,
     /// `mha` or `plain`; none takes the first that the bundle lists for the device.
     pub form: Option<String>,
@@ -149,8 +151,8 @@ impl Model {
         let compile = |file: &str, keys: Option<KeyLayout>, (inputs, outputs): (Vec<Port>, Vec<Port>)| {
             compile(&bundle, file, &options, seats(form, keys), &inputs, &outputs)
         };
-        let keys = Some(key_shape(&bundle, form).layout());
-        let ar = variant.ar.as_ref().map(|file| compile(file, keys, ar_ports(&bundle, form))).transpose()?;
+        let keys = Some(key_shape(&bundle, &variant).layout());
+        let ar = variant.ar.as_ref().map(|file| compile(file, keys, ar_ports(&bundle, &variant))).transpose()?;
         let decoder = compile(&variant.decoder, None, decoder_ports(&bundle))?;
         let model = Self(Arc::new(Inner {
             bundle,
@@ -183,7 +185,7 @@ impl Model {
             let finite = |pixels: &[f32]| pixels.iter().all(|value| value.is_finite());
             let mut sound = self.0.decoder.decode(&vec![0; bundle.causal], [1, bundle.causal], size, finite)?.0;
             if let Some(ar) = &self.0.ar {
-                sound &= ar.tries(&ar_ports(bundle, self.form()).0)?;
+                sound &= ar.tries(&ar_ports(bundle, self.variant()).0)?;
             }
             Ok(sound)
         };
@@ -273,7 +275,8 @@ impl Model {
         }
         let file = inner.variant.encoder.as_ref().ok_or_else(|| inner.bundle.cannot("encode pictures"))?;
         let (inputs, outputs) = encoder_ports(&inner.bundle);
-        let graph = Arc::new(compile(&inner.bundle, file, &inner.options, seats(self.form(), None), &inputs, &outputs)?);
+        let graph =
+            Arc::new(compile(&inner.bundle, file, &inner.options, seats(self.form(), None), &inputs, &outputs)?);
         *encoder = Some(graph.clone());
         Ok(graph)
     }
@@ -295,7 +298,7 @@ impl Model {
 
     /// What is kept for one row of a batch.
     pub(crate) fn key_shape(&self) -> KeyShape {
-        key_shape(self.bundle(), self.form())
+        key_shape(self.bundle(), &self.0.variant)
     }
 }
 
@@ -308,10 +311,18 @@ pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
 }
 
-fn key_shape(bundle: &Bundle, form: Form) -> KeyShape {
+fn key_shape(bundle: &Bundle, variant: &Variant) -> KeyShape {
     let layers = bundle.layers;
-    let heads = if form == Form::Mha { layers.heads } else { layers.kv_heads };
-    KeyShape { layers: layers.layers, heads, positions: bundle.tokens, head_width: layers.head_width }
+    let heads = if form_of(variant) == Form::Mha { layers.heads } else { layers.kv_heads };
+    let half = kept_element(variant) == Element::Float16;
+    KeyShape {
+        layers: layers.layers,
+        heads,
+        positions: bundle.tokens,
+        head_width: layers.head_width,
+        half,
+        own: form_of(variant) == Form::Native,
+    }
 }
 
 /// What a graph needs that may use our own operators.
@@ -324,32 +335,53 @@ fn form_of(variant: &Variant) -> Form {
     variant.form.parse().unwrap_or(Form::Plain)
 }
 
-/// The first variant that suits and that this ONNX Runtime is new enough for; the error lists what there is.
+/// What it keeps keys and values as.
+fn kept_element(variant: &Variant) -> Element {
+    match variant.keys {
+        KeyKind::Fp32 => Element::Float32,
+        KeyKind::Fp16 => Element::Float16,
+    }
+}
+
+/// How badly a variant suits a device: 0 when it is named (what is for any device is for the CPU no less than what names
+/// it), 1 when the variant is for any, 2 when it is for others. The manifest lists the first words of devices: `cuda` is any
+/// card; `*` is every device that can do with standard operators.
+fn misfit(variant: &Variant, device: &Device) -> u8 {
+    let named = |name: &str| variant.devices.iter().any(|other| other == name);
+    match (named(device.family()), named("*")) {
+        (true, _) => 0,
+        (false, true) => u8::from(*device != Device::Cpu),
+        (false, false) => 2,
+    }
+}
+
+/// The variant that suits best, the first of equals, that this ONNX Runtime is new enough for; the error lists what there
+/// is. What was asked for by name is taken at the caller's word, where none of that name is for the device.
 fn choose<'a>(
     bundle: &'a Bundle,
     options: &ModelOptions,
     device: &Device,
     library: &runtime::Library,
 ) -> Result<&'a Variant> {
-    // The manifest lists the first words of devices: `cuda` is any card. `*` is every device that can do with standard
-    // operators.
-    let family = device.family();
+    let named = options.form.is_some() || options.precision.is_some();
     let wanted = |variant: &&Variant| {
         options.precision.as_ref().is_none_or(|precision| *precision == variant.precision)
             && options.form.as_ref().is_none_or(|form| *form == variant.form)
-            && variant.form.parse::<Form>().is_ok_and(|form| form != Form::Native || options.form.is_some() || is_fast(variant))
-            // A form that was asked for by name is taken at the caller's word.
-            && (options.form.is_some() || variant.devices.iter().any(|listed| listed == "*" || listed == family))
+            && match variant.form.parse() {
+                // Our own operators are for the CPU.
+                Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
+                Ok(Form::Mha | Form::Plain) => true,
+                Err(()) => false,
+            }
+            && (named || misfit(variant, device) < 2)
     };
     let version = runtime::major_minor(&library.version);
     let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
-    // Elsewhere than on the CPU what was made for the device comes first, then products of floats: those of integers are
-    // seldom to be had there and fall to the CPU.
-    if *device != Device::Cpu {
-        suitable.sort_by_key(|variant| {
-            (variant.devices.iter().all(|listed| listed != family), !variant.precision.starts_with("fp"))
-        });
-    }
+    // Elsewhere than on the CPU products of floats come first: those of integers are seldom to be had there and fall to the
+    // CPU.
+    suitable.sort_by_key(|variant| {
+        (misfit(variant, device), *device != Device::Cpu && !variant.precision.starts_with("fp"))
+    });
     let first = suitable.first().copied();
     let mut suitable = suitable.into_iter();
     if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
@@ -389,12 +421,12 @@ fn compile(
 
 /// Whether our own operators are faster here than ONNX Runtime's: int8 products in plain code are not.
 fn is_fast(variant: &Variant) -> bool {
-    variant.precision != "int8" || Isa::here() != Isa::Portable
+    !matches!(variant.precision.as_str(), "int8" | "int4") || Isa::here() != Isa::Portable
 }
 
-fn ar_ports(bundle: &Bundle, form: Form) -> (Vec<Port>, Vec<Port>) {
+fn ar_ports(bundle: &Bundle, variant: &Variant) -> (Vec<Port>, Vec<Port>) {
     use Dim::{Free, Is};
-    let layers = bundle.layers;
+    let (layers, form) = (bundle.layers, form_of(variant));
     if form == Form::Native {
         let inputs = vec![Port::ids("ids", &[Free]), Port::ids("at", &[Free, Is(3)])];
         return (inputs, vec![Port::floats("logits", &[Free, Is(bundle.codes)])]);
@@ -408,8 +440,12 @@ fn ar_ports(bundle: &Bundle, form: Form) -> (Vec<Port>, Vec<Port>) {
     };
     for kind in ["key", "value"] {
         for layer in 0..layers.layers {
-            inputs.push(Port::floats(format!("past_{kind}_{layer}"), &kept));
-            outputs.push(Port::floats(format!("present_{kind}_{layer}"), &kept));
+            let port = |time: &str| Port {
+                element: kept_element(variant),
+                ..Port::floats(format!("{time}_{kind}_{layer}"), &kept)
+            };
+            inputs.push(port("past"));
+            outputs.push(port("present"));
         }
     }
     (inputs, outputs)

@@ -61,9 +61,10 @@ class _Ar:
             x = b.op("Add", x, added)
         if b.fused:
             return x, b.op("SimplifiedLayerNormalization", x, gain, axis=-1, epsilon=eps)
-        square = b.op("ReduceMean", b.op("Mul", x, x), b.const([-1]), keepdims=1)
+        wide = b.wide(x)
+        square = b.op("ReduceMean", b.op("Mul", wide, wide), b.const([-1]), keepdims=1)
         scale = b.op("Sqrt", b.op("Add", square, b.const(eps, np.float32)))
-        return x, b.op("Mul", b.op("Div", x, scale), gain)
+        return x, b.op("Mul", b.narrow(b.op("Div", wide, scale)), gain)
 
     def start(self):
         """Inputs, the embedded ids, and where the rotary rows come from."""
@@ -97,8 +98,8 @@ class _Ar:
         b, ar = self.b, self.ar
         kept = ["batch", ar.heads, self.model.count] if b.fused else ["batch", ar.kv_heads, "past"]
         grown = kept if b.fused else kept[:2] + ["present"]
-        pasts = [b.input(f"past_{n}_{i}", FLOAT, [*kept, ar.head_width]) for n in ("key", "value")]
-        return pasts, [b.output(f"present_{n}_{i}", FLOAT, [*grown, ar.head_width]) for n in ("key", "value")]
+        pasts = [b.input(f"past_{n}_{i}", b.kept, [*kept, ar.head_width]) for n in ("key", "value")]
+        return pasts, [b.output(f"present_{n}_{i}", b.kept, [*grown, ar.head_width]) for n in ("key", "value")]
 
     def attention(self, qkv, i):
         if self.b.native:
@@ -214,7 +215,7 @@ class _Ar:
             added = self.linear(self.attention(qkv, i), p + "attention.wo.weight")
             x, h = self.norm(x, added, p + "ffn_norm")
             added = self.gated(h, i)
-        return self.linear(self.norm(x, added, "norm")[1], "output.weight")
+        return b.wide(self.linear(self.norm(x, added, "norm")[1], "output.weight"))
 
 
 def build(model, store, form, precision):

@@ -1,8 +1,8 @@
 """What every graph is built with: nodes, constants, weights and the parts that all graphs share.
 
 A graph comes in three forms. `native` uses the library's own operators for the CPU (domain detailflow) beside the fused ones;
-`mha` uses ONNX Runtime's fused operators (domain com.microsoft); `plain` uses the standard operators only. All read the same
-weights.
+`mha` uses ONNX Runtime's fused operators (domain com.microsoft); `plain` uses the standard operators only, but for the
+product of 4 bits. All read the same weights.
 """
 
 import numpy as np
@@ -10,11 +10,22 @@ import onnx
 from onnx import TensorProto, helper
 
 from . import __version__
-from .quantize import int8_product, packed
+from .errors import need
+from .quantize import int4_product, int8_product, packed
 
 OPSET, IR = 21, 10
 FUSED, NATIVE = "com.microsoft", "detailflow"
-FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+FLOAT, FLOAT16, INT32, INT64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64
+
+
+def halved(key, array):
+    """A float32 array as float16; what is too large for that is refused."""
+    if array.dtype != np.float32:
+        return array
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    need(np.isfinite(half).all(), f"the tensor {key} holds {np.abs(array).max():g}, and fp16 ends at 65504: export another precision")
+    return half
 
 
 class Builder:
@@ -24,6 +35,8 @@ class Builder:
         self.name, self.store = name, store
         self.native, self.fused = form == "native", form != "plain"
         self.precision = precision
+        self.half = precision == "fp16"  # what is between the products; `kept` is how keys and values are kept
+        self.kept = FLOAT16 if self.half else FLOAT
         self._nodes, self._inputs, self._outputs = [], [], []
         self._initializers, self._shapes = {}, {}
         self._number = 0
@@ -54,11 +67,19 @@ class Builder:
             self._initializers[key] = onnx.numpy_helper.from_array(array, key)
         return key
 
-    def weight(self, key, make):
-        """A tensor of the shared weight file."""
+    def weight(self, key, make, exact=False):
+        """A tensor of the shared weight file; in fp16 it is halved, unless it is to stay `exact`."""
         if key not in self._initializers:
-            self._initializers[key] = self.store.tensor(key, make)
+            self._initializers[key] = self.store.tensor(key, make if exact or not self.half else lambda: halved(key, make()))
         return key
+
+    def wide(self, x):
+        """x as float32: for sums over many places, and for what leaves the graph."""
+        return self.op("Cast", x, to=FLOAT) if self.half else x
+
+    def narrow(self, x):
+        """x as the graph computes."""
+        return self.op("Cast", x, to=FLOAT16) if self.half else x
 
     # ------------------------------------------------------------ inputs and outputs
     def input(self, name, kind, shape):
@@ -76,8 +97,8 @@ class Builder:
         """x [rows, in] times the weight [in, out] that `make()` gives, plus `bias`, the name of a tensor [out]."""
         if self.layers:
             return self.layer(x, key, make, bias=bias)
-        if self.precision == "int8":
-            y = int8_product(self, x, key, make)
+        if self.precision in ("int8", "int4"):
+            y = (int8_product if self.precision == "int8" else int4_product)(self, x, key, make)
             return self.op("Add", y, bias) if bias else y
         return self.op("Gemm", x, self.weight(key, make), bias) if bias else self.op("MatMul", x, self.weight(key, make))
 
@@ -138,11 +159,11 @@ class Builder:
 
     def softmax_attention(self, q, k, v, width, mask=None):
         """Standard operators: softmax(q k / sqrt(width) + mask) v, all [batch, heads, rows, width]."""
-        scores = self.op("MatMul", q, self.op("Transpose", k, perm=[0, 1, 3, 2]))
+        scores = self.wide(self.op("MatMul", q, self.op("Transpose", k, perm=[0, 1, 3, 2])))
         scores = self.op("Mul", scores, self.const(width**-0.5, np.float32))
         if mask:
             scores = self.op("Add", scores, mask)
-        return self.op("MatMul", self.op("Softmax", scores, axis=-1), v)
+        return self.op("MatMul", self.narrow(self.op("Softmax", scores, axis=-1)), v)
 
     def model(self):
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._initializers.values()))

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -72,17 +73,17 @@ def _precision(model, folder, precision, graphs):
 
     The decoder comes first, so that what it reads is a leading part of the weights: a copy of that part, and the
     decoder's graphs as they are, make a bundle that holds the decoder alone (`dflow strip`)."""
-    store, files, decoder_length = Store(folder, precision), {}, 0
+    store, files, decoder_length, forms = Store(folder, precision), {}, 0, manifest.forms(precision)
     for graph in sorted(graphs, key=lambda graph: graph != "decoder"):
-        for form in manifest.FORMS:
+        for form in forms:
             name = manifest.graph_file(graph, precision, form)
             if form in name:  # else it is that of another form
-                proto = BUILDERS[graph](model, store, form, precision)
+                proto = BUILDERS[graph](model, store, form, manifest.WRITTEN_AS.get((precision, graph), precision))
                 files[form, graph] = _small_file(folder, name, proto.SerializeToString(deterministic=True))
         if graph == "decoder":
             decoder_length = store.length
     length, digest = store.close()
-    listed = [files[form, graph] for form in manifest.FORMS for graph in graphs if (form, graph) in files]
+    listed = [files[form, graph] for form in forms for graph in graphs if (form, graph) in files]
     return listed + [{"path": store.name, "length": length, "sha256": digest, "decoder": decoder_length}]
 
 
@@ -96,6 +97,24 @@ def _bytes_read(model, precisions, graphs):
     encoder = {name: shape for name, shape in tokenizer.items() if name.startswith(("encoder.", "quant_conv."))}
     each = size(tokenizer) - (0 if "encoder" in graphs else size(encoder)) + (size(autoregressive) if "ar" in graphs else 0)
     return each * len(precisions) + size(tokenizer)
+
+
+def _write_manifest(folder, content):
+    """Lists of numbers on one line each."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    text = re.sub(r"\[\s+(-?[\d.][-+\d.eE,\s]*?)\s+\]", lambda found: "[" + " ".join(found[1].split()) + "]", text)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def note_quality(folder, content, measured):
+    """Write into the manifest how near each variant is to the source weights, and the pictures that tell."""
+    for variant in content["variants"]:
+        for row in measured["quality"]:
+            if (row["precision"], row["form"]) == (variant["precision"], variant["form"]):
+                variant["quality"] = row["quality"]
+    if measured["judged"]:
+        content["judged"] = measured["judged"]
+    _write_manifest(folder, content)
 
 
 def write(model, folder, *, precisions, license, license_file, origins, sampling, graphs=manifest.GRAPHS):
@@ -121,5 +140,5 @@ def write(model, folder, *, precisions, license, license_file, origins, sampling
         finally:
             for weights in sources:
                 weights.on_read = None
-    (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_manifest(folder, content)
     return content

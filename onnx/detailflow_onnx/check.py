@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from . import manifest
 from .errors import Refused, need
 
 STEPS_AFTER_CAUSAL = 2
-# The largest error over the largest value (at least 1), for each precision. int8 is compared by root mean squares.
-LIMITS = {"fp32": 1e-3, "int8": 0.25}
+# The largest error over the largest value (at least 1), for each precision. The others are compared by root mean squares.
+LIMITS = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.25, "int4": 0.6}
 
 
 def _cases(model, rows):
@@ -47,8 +48,9 @@ def _error(precision, pairs):
     return worst
 
 
-def measure(model, folder):
-    """[{graph, precision, form, error}] for every graph that the installed ONNX Runtime is new enough for."""
+def measure(model, folder, file=None):
+    """Of every variant that the installed ONNX Runtime is new enough for: its graphs' errors [{graph, precision, form, error}],
+    and its `quality` [{precision, form, quality}]; and the pictures that it was judged by, None without `ar`."""
     from . import reference, runner, verify
 
     content = verify.read_manifest(folder)
@@ -59,8 +61,9 @@ def measure(model, folder):
         "encoder": lambda: [reference.encode(model, images)[0]],
     }
     want, out = {graph: evaluate[graph]() for graph in runner.graphs(content)}, []
-    for variant in filter(runner.runs_here, content["variants"]):
-        bundle = runner.Bundle(folder, content, variant)
+    bundles = [runner.Bundle(folder, content, variant) for variant in filter(runner.runs_here, content["variants"])]
+    for bundle in bundles:
+        variant = bundle.variant
         got = {
             "ar": lambda: [bundle.logits(classes, tokens, steps)],
             "decoder": lambda: [bundle.decode(t, size) for t, size in requests],
@@ -70,20 +73,42 @@ def measure(model, folder):
             error = _error(variant["precision"], zip(got[graph](), want[graph]))
             out.append({"graph": graph, "precision": variant["precision"], "form": variant["form"], "error": error})
         verify.check_signatures(bundle)
-    return out
+        bundle.close()
+    return {"errors": out} | _judged(model, content, bundles, file)
 
 
-def check(folder, source):
-    """Measure `folder` in a process of its own; refuse it past the limits. `source` is what `sources.open_source` takes."""
+def _judged(model, content, bundles, file):
+    from . import judge
+
+    if not bundles:
+        return {"quality": [], "judged": None}
+    if file:
+        pictures = judge.read_tokens(file, content)
+    elif "ar" in bundles[0].variant:
+        best = min(bundles, key=lambda bundle: manifest.PRECISIONS.index(bundle.variant["precision"]))
+        pictures = judge.draw(best)
+    else:
+        rng, numbers = np.random.default_rng(11), content["tokens"]
+        pictures = [(0, t) for t in rng.integers(0, numbers["codes"], (judge.DRAWN, numbers["count"])).tolist()]
+    judged, out = judge.Judge(model, content, pictures), []
+    for bundle in bundles:
+        out.append({"precision": bundle.variant["precision"], "form": bundle.variant["form"], "quality": judged.quality(bundle)})
+        bundle.close()
+    return {"quality": out, "judged": judged.pictures() if "ar" in judged.graphs else None}
+
+
+def check(folder, source, tokens=None):
+    """Measure `folder` in a process of its own; refuse it past the limits. `source` is what `sources.open_source` takes,
+    `tokens` the file of tokens to judge by. Returns what `measure` does."""
     home = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}
-    request = json.dumps({"folder": str(folder), "source": source})
+    request = json.dumps({"folder": str(folder), "source": source, "tokens": tokens and os.path.abspath(tokens)})
     command = [sys.executable, "-m", "detailflow_onnx.check"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, env=environment)
     lines = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()
     need(done.returncode == 0, f"the check of the new bundle failed: {lines[-1]}")
     figures = json.loads(done.stdout)
-    for row in figures:
+    for row in figures["errors"]:
         limit = LIMITS[row["precision"]]
         if not row["error"] <= limit:
             raise Refused(f"the graph {row['graph']} ({row['precision']}, {row['form']}) is off by {row['error']:.3g}; at most {limit} is allowed")
@@ -95,7 +120,7 @@ def main():
 
     request = json.load(sys.stdin)
     try:
-        print(json.dumps(measure(open_source(types.SimpleNamespace(**request["source"])), Path(request["folder"]))))
+        print(json.dumps(measure(open_source(types.SimpleNamespace(**request["source"])), Path(request["folder"]), request["tokens"])))
     except Refused as error:
         sys.exit(str(error))
 

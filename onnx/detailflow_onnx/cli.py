@@ -11,11 +11,10 @@ from pathlib import Path
 
 from . import __version__
 from .errors import Refused, need, stop
-from .manifest import GRAPHS
+from .manifest import GRAPHS, PRECISIONS
 from .random_model import TOKENS
 from .sources import FIELDS, open_source, origins
 
-PRECISIONS = ("fp32", "int8")
 SAMPLING = {"guidance": 1.5, "gradual": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
@@ -59,7 +58,8 @@ def parser():
     p.add_argument("--only", choices=["decoder"], help="leave out what draws and what encodes; --ar is not needed then, and only tells the classes")
     p.add_argument("--labels", metavar="FILE", help="class names, one a line (default: ImageNet's for 1000 classes)")
     p.add_argument("--name", help="what to call the model (default: the folder above the tokenizer)")
-    p.add_argument("--precision", type=_precisions, default=["fp32"], metavar="fp32|int8[,...]", help="default fp32")
+    p.add_argument("--precision", type=_precisions, default=["fp32"], metavar="fp32|fp16|int8|int4[,...]", help="one or several, the default of the bundle first; default fp32")
+    p.add_argument("--judge", metavar="TOKENS.json", help="judge the variants by these pictures, as dflow encode writes them (default: some that the model draws)")
     p.add_argument("--license", default="unknown", metavar="TEXT", help="of the weights: an SPDX expression or a sentence")
     p.add_argument("--license-file", metavar="FILE", help="copied into the bundle as LICENSE.md")
     p.add_argument("--guidance", type=_number(float, 0), default=SAMPLING["guidance"], metavar="F", help="default sampling: scale (default 1.5)")
@@ -73,6 +73,22 @@ def parser():
     p.add_argument("--expected", required=True, metavar="FILE.npz")
     p.add_argument("--json", action="store_true", help="print the figures as JSON")
     return top
+
+
+def _print_quality(rows, lengths):
+    from .judge import past
+
+    print(f"{'precision':<10}{'form':<8}{'weights':>12}{'kl, nats':>11}{'worst step':>11}{'logits max':>11}{'rms':>9}{'likeliest':>10}{'psnr, dB':>15}{'encoder':>9}")
+    for row in rows:
+        quality, none = row["quality"], dict.fromkeys(("kl", "kl_worst", "logits_max", "logits_rms", "agreement"))
+        ar, psnr = quality.get("ar", none), quality["decoder"]["psnr"].values()
+        cells = [(ar["kl"], 11), (ar["kl_worst"], 11), (ar["logits_max"], 11), (ar["logits_rms"], 9), (ar["agreement"], 10)]
+        text = "".join(f"{'-' if value is None else format(value, '.3g'):>{width}}" for value, width in cells)
+        encoder = f"{quality['encoder']['agreement']:.3f}" if "encoder" in quality else "-"
+        weights = lengths[f"weights.{row['precision']}.bin"]
+        print(f"{row['precision']:<10}{row['form']:<8}{weights:>12}{text}{f'{min(psnr):.1f}..{max(psnr):.1f}':>15}{encoder:>9}")
+        for sentence in past(row["precision"], quality):
+            print(f"detailflow_onnx: {row['precision']} {row['form']}: {sentence}", file=sys.stderr)
 
 
 def _license(path):
@@ -96,17 +112,19 @@ def _export(options):
             model, work, precisions=options.precision, license=options.license, license_file=license_file,
             origins=origins(options, model), sampling=sampling, graphs=(options.only,) if options.only else GRAPHS,
         )  # fmt: skip
-        figures = check.check(work, {key: getattr(options, key) for key in FIELDS})
+        measured = check.check(work, {key: getattr(options, key) for key in FIELDS}, options.judge)
+        bundle.note_quality(work, content, measured)
     lengths = {item["path"]: item["length"] for item in content["files"]}
     print(f"{'graph':<26}{'bytes':>12}   error against numpy")
-    for row in figures:
+    for row in measured["errors"]:
         name = f"{row['graph']}.{row['precision']}.{row['form']}.onnx"
         print(f"{name:<26}{lengths[name]:>12}   {row['error']:.2e}{'' if row['precision'] == 'fp32' else ' (relative, root mean square)'}")
-    run = {(row["precision"], row["form"]) for row in figures}
+    run = {(row["precision"], row["form"]) for row in measured["errors"]}
     for variant in (v for v in content["variants"] if (v["precision"], v["form"]) not in run):
         print(f"{variant['precision']} {variant['form']}: not run, it needs {'libdetailflow (dflow verify runs it)' if variant['form'] == 'native' else 'ONNX Runtime ' + variant['min_runtime']}")
     for name in (n for n in lengths if n.startswith("weights.")):
         print(f"{name:<26}{lengths[name]:>12}")
+    _print_quality(measured["quality"], lengths)
     print(f"{out}: {sum(lengths.values()) / 1e6:.1f} MB, tokenizer {content['tokenizer_id']}")
     return 0
 

@@ -61,7 +61,7 @@ def build(model, store, form, precision):
     layers = Layers(b, side, read, batch)
     x = layers.run(b.op("Concat", patches, codes, axis=1), lambda x: b.rows_of(x, 1, b.const([0]), count))
     y = layers.linear(x, "decoder.to_pixel.model")
-    y = b.reshape(y, batch, across, across, side.patch, side.patch, model.channels)
+    y = b.reshape(b.wide(y), batch, across, across, side.patch, side.patch, model.channels)
     y = b.op("Transpose", y, perm=[0, 5, 1, 3, 2, 4])
     rows = b.op("Mul", across, b.const([side.patch]))
     b.reshape(y, batch, model.channels, rows, rows, out=b.output("pixels", FLOAT, ["batch", model.channels, "side", "side"]))

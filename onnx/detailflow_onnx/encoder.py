@@ -41,7 +41,7 @@ def build(model, store, form, precision):
     b, side, read, n = Builder("encoder", store, form, precision), model.encoder, model.tokenizer.read, model.count
     p, across = side.patch, model.size // side.patch
     image = b.input("image", FLOAT, ["batch", model.channels, model.size, model.size])
-    x = b.op("Transpose", b.reshape(image, 0, model.channels, across, p, across, p), perm=[0, 2, 4, 3, 5, 1])
+    x = b.op("Transpose", b.reshape(b.narrow(image), 0, model.channels, across, p, across, p), perm=[0, 2, 4, 3, 5, 1])
     batch, name = b.dim(image, 0), "encoder.visual_model.embeddings.patch_embedding"
     x = b.linear(b.flat(x, p * p * model.channels), name, lambda: np.ascontiguousarray(read(name + ".weight").T))
     b.zero_points = None
@@ -50,14 +50,14 @@ def build(model, store, form, precision):
     x = b.op("Concat", x, b.repeat(latents, batch), axis=1)
     end = b.const([across * across + n])
     x = Layers(b, side, read, batch).run(x, lambda x: b.rows_of(x, 1, b.const([across * across]), end), _mask(b, model))
-    weight = b.weight("quant_conv.weight", lambda: np.ascontiguousarray(read("quant_conv.weight").T))
-    z = b.op("Gemm", x, weight, b.weight("quant_conv.bias", lambda: read("quant_conv.bias")))
+    weight = b.weight("quant_conv.weight", lambda: np.ascontiguousarray(read("quant_conv.weight").T), exact=True)
+    z = b.op("Gemm", b.wide(x), weight, b.weight("quant_conv.bias", lambda: read("quant_conv.bias"), exact=True))
     ids = b.output("ids", INT64, ["batch", n])
     latents = b.output("latents", FLOAT, ["batch", n, model.code_width])
     b.reshape(z, batch, n, model.code_width, out=latents)
     matrix, bias = _lookup(model)
-    near = b.op("MatMul", latents, b.weight("encoder.codebook", lambda: matrix))
+    near = b.op("MatMul", latents, b.weight("encoder.codebook", lambda: matrix, exact=True))
     if bias is not None:
-        near = b.op("Add", near, b.weight("encoder.codebook.bias", lambda: bias))
+        near = b.op("Add", near, b.weight("encoder.codebook.bias", lambda: bias, exact=True))
     b.op("ArgMax", near, axis=-1, keepdims=0, out=ids)
     return b.model()

@@ -11,7 +11,13 @@ FORMAT = 1
 FORMS = ("native", "mha", "plain")
 # Up to 1.30 MultiHeadAttention writes past the end of a kept buffer on the CPU.
 MIN_RUNTIME = {"native": "1.24", "mha": "1.31", "plain": "1.20"}
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
+# What has fast products of 16 bits. On a processor fp16 would be converted to and fro.
+ACCELERATORS = ["cuda", "tensorrt", "directml", "coreml", "webgpu", "openvino", "migraphx"]
 DEVICES = {"native": ["cpu"], "mha": ["cpu"], "plain": ["*"]}
+# Where a graph of a precision is written in another one. The decoder and the encoder feed hundreds of rows at once: there
+# int8 is faster than int4 and nearer to fp32.
+WRITTEN_AS = {("int4", "decoder"): "int8", ("int4", "encoder"): "int8"}
 GRAPHS = ("ar", "decoder", "encoder")
 
 
@@ -30,18 +36,26 @@ def tokenizer_id(model: Model):
 
 def graph_file(graph, precision, form):
     """What is the same in two forms is one file: beside the kept keys, form `native` differs in its int8 layers alone."""
-    if form == "native" and graph != "ar" and precision != "int8":
+    if form == "native" and graph != "ar" and WRITTEN_AS.get((precision, graph), precision) != "int8":
         form = "mha"
     return f"{graph}.{precision}.{form}.onnx"
 
 
+def forms(precision):
+    """The forms that a precision is written in, the fused one first."""
+    return ("plain",) if precision == "fp16" else FORMS
+
+
 def variants(precisions, graphs):
-    """Every precision in all forms, the fastest on a CPU first."""
-    return [
-        {"precision": p, "form": f, "devices": DEVICES[f], "min_runtime": MIN_RUNTIME[f]} | {g: graph_file(g, p, f) for g in graphs}
-        for p in precisions
-        for f in FORMS
-    ]
+    """Every precision in its forms, the fastest on a CPU first."""
+    return [_variant(p, f, graphs) for p in precisions for f in forms(p)]
+
+
+def _variant(precision, form, graphs):
+    devices = ACCELERATORS if precision == "fp16" else DEVICES[form]
+    kept = {"keys": "fp16"} if precision == "fp16" and "ar" in graphs else {}
+    head = {"precision": precision, "form": form, "devices": devices, "min_runtime": MIN_RUNTIME[form]}
+    return head | kept | {graph: graph_file(graph, precision, form) for graph in graphs}
 
 
 def _side(side):

@@ -10,7 +10,8 @@ import onnxruntime as ort  # noqa: E402  (it reads the variable when it is loade
 from .errors import Refused  # noqa: E402
 from .manifest import GRAPHS  # noqa: E402
 
-KINDS = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+KEPT = {"fp32": np.float32, "fp16": np.float16}  # how a variant keeps keys and values, by its `keys`
 
 
 def session(path, threads=None, spinning=None):
@@ -45,12 +46,17 @@ class Bundle:
     def __init__(self, folder, content, variant, **options):
         self.folder, self.content, self.variant, self.options = folder, content, variant, options
         self.count, self.group, self.causal, self.codes = (content["tokens"][k] for k in ("count", "group", "causal", "codes"))
+        self.kept = KEPT[variant.get("keys", "fp32")]
         self._sessions = {}
 
     def graph(self, name):
         if name not in self._sessions:
             self._sessions[name] = session(self.folder / self.variant[name], **self.options)
         return self._sessions[name]
+
+    def close(self):
+        """Let go of the graphs and their memory; they are loaded again when they are needed."""
+        self._sessions.clear()
 
     def decode(self, tokens, size):
         return self.graph("decoder").run(["pixels"], {"ids": tokens.astype(np.int64), "size": np.array([size])})[0]
@@ -116,7 +122,7 @@ class Kept:
         self.held = []  # an OrtValue uses the array's memory, and the binding holds neither
         for i in range(shape["layers"]):
             for kind in ("key", "value"):
-                memory = np.zeros((batch, shape["heads"], bundle.count, shape["head_width"]), np.float32)
+                memory = np.zeros((batch, shape["heads"], bundle.count, shape["head_width"]), bundle.kept)
                 value = ort.OrtValue.ortvalue_from_numpy(memory)
                 self.held += [memory, value]
                 self.binding.bind_ortvalue_input(f"past_{kind}_{i}", value)
@@ -139,7 +145,7 @@ class Grown:
     def __init__(self, bundle, batch):
         shape = bundle.content["ar"]
         self.session, self.position = bundle.graph("ar"), 0
-        empty = np.zeros((batch, shape["kv_heads"], 0, shape["head_width"]), np.float32)
+        empty = np.zeros((batch, shape["kv_heads"], 0, shape["head_width"]), bundle.kept)
         self.past = {f"past_{kind}_{i}": empty for i in range(shape["layers"]) for kind in ("key", "value")}
         self.names = [o.name for o in self.session.get_outputs()]
 

@@ -17,7 +17,7 @@ class Store:
         self._file = open(folder / self.name, "wb")
         self._hash = hashlib.sha256()
         self.length = 0
-        self._tensors, self._shapes = {}, {}
+        self._tensors, self._notes = {}, {}
 
     def tensor(self, key, make):
         """The initializer for `key`; `make()` gives its array when it is not there yet."""
@@ -25,11 +25,11 @@ class Store:
             self._tensors[key] = self._add(key, np.ascontiguousarray(make()))
         return self._tensors[key]
 
-    def shape(self, key, make):
-        """The shape that a tensor had before it was packed; `make()` tells it when it was not asked for yet."""
-        if key not in self._shapes:
-            self._shapes[key] = make()
-        return self._shapes[key]
+    def note(self, key, make):
+        """What `make()` says of the tensor `key`, asked for once."""
+        if key not in self._notes:
+            self._notes[key] = make()
+        return self._notes[key]
 
     def _write(self, data):
         self._file.write(data)

@@ -8,14 +8,17 @@ import numpy as np
 
 from . import manifest
 from .errors import Refused, need
-from .runner import KINDS, Bundle, graphs, runs_here, unit_images
+from .judge import log_softmax, psnr
+from .runner import KEPT, KINDS, Bundle, graphs, runs_here, unit_images
 
 # Figure -> ("most" or "least", bound). What has no bound is reported only. How the int8 bounds came about: README.md.
 TOLERANCES = {
     "fp32": {
         "logits": ("most", 1e-3), "greedy": ("least", 1.0), "indices": ("least", 1.0), "latents": ("most", 1e-3), "pixels": ("most", 1e-3),
     },
+    "fp16": {"kl": ("most", 1e-3), "indices": ("least", 0.97), "psnr": ("least", 50.0)},
     "int8": {"kl": ("most", 0.02), "indices": ("least", 0.9), "psnr": ("least", 32.0)},
+    "int4": {"kl": ("most", 0.2), "indices": ("least", 0.9), "psnr": ("least", 32.0)},
 }  # fmt: skip
 
 
@@ -25,6 +28,10 @@ def read_manifest(folder):
         content = json.loads(path.read_text(encoding="utf-8"))
         need(content["format"] == manifest.FORMAT, f"{path}: format {content['format']!r} is unknown; this exporter knows {manifest.FORMAT}")
         content["tokens"]["count"], content["variants"][0]["decoder"], content["files"][0]["sha256"]
+        for variant in content["variants"]:
+            keys, name = variant.get("keys", "fp32"), f"{variant['precision']} {variant['form']}"
+            need(keys in KEPT, f"{path}: {name}: keys {keys!r} are unknown; there are {' and '.join(KEPT)}")
+            need(keys == "fp32" or variant["form"] != "mha", f"{path}: {name}: keys are {keys}, and form mha keeps them in fp32")
         if "ar" in graphs(content):
             content["ar"]["layers"], content["ids"]["class"]
     except OSError as error:
@@ -48,16 +55,16 @@ def check_files(folder, content):
         need(digest.hexdigest() == item["sha256"], f"{path}: the SHA-256 is wrong")
 
 
-def _signatures(content, form):
+def _signatures(content, form, kept):
     """Graph -> (inputs, outputs), each {name: (type, dimensions)}; a dimension that may vary is None."""
     real, whole, tokens, image = np.float32, np.int64, content["tokens"], content["image"]
     n, picture = tokens["count"], [None, image["channels"], image["size"], image["size"]]
 
     def step():
         ar = content["ar"]
-        kept = [None, ar["heads"], n] if form == "mha" else [None, ar["kv_heads"], None]
+        rows = [None, ar["heads"], n] if form == "mha" else [None, ar["kv_heads"], None]
         keys = [f"{kind}_{i}" for i in range(ar["layers"]) for kind in ("key", "value")]
-        cache = {k: (real, [*kept, ar["head_width"]]) for k in keys}
+        cache = {k: (kept, [*rows, ar["head_width"]]) for k in keys}
         return (
             {"ids": (whole, [None, None]), "start": (whole, [1])} | {f"past_{k}": v for k, v in cache.items()},
             {"logits": (real, [None, None, tokens["codes"]])} | {f"present_{k}": v for k, v in cache.items()},
@@ -71,7 +78,7 @@ def _signatures(content, form):
 
 def check_signatures(bundle):
     """Inputs and outputs of every graph as the format page has them."""
-    signatures = _signatures(bundle.content, bundle.variant["form"])
+    signatures = _signatures(bundle.content, bundle.variant["form"], bundle.kept)
     for graph, sides in ((graph, signatures[graph]) for graph in graphs(bundle.content)):
         session = bundle.graph(graph)
         for have, want in zip((session.get_inputs(), session.get_outputs()), sides):
@@ -86,19 +93,8 @@ def check_signatures(bundle):
 
 def kl(want, got):
     """Mean over the rows of KL(want || got), in nats, of two arrays of logits."""
-
-    def log_softmax(x):
-        x = x.astype(np.float64) - x.max(-1, keepdims=True)
-        return x - np.log(np.exp(x).sum(-1, keepdims=True))
-
     p, q = log_softmax(want), log_softmax(got)
     return float((np.exp(p) * (p - q)).sum(-1).mean())
-
-
-def psnr(want, got):
-    """Of pixels in -1..1, in dB."""
-    error = float(((want - got).astype(np.float64) ** 2).mean())
-    return 10 * np.log10(4 / max(error, 1e-20))
 
 
 def _ar_figures(bundle, expected):

@@ -1,6 +1,6 @@
 //! `detailflow.json`: read, checked against itself, turned into a [`Bundle`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -64,17 +64,85 @@ impl Default for DefaultSampling {
     }
 }
 
+/// How a variant keeps keys and values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyKind {
+    /// 32-bit floats.
+    #[default]
+    Fp32,
+    /// 16-bit floats.
+    Fp16,
+}
+
+/// How near a variant was to the source weights when it was written, as far as the exporter judged it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Quality {
+    /// Of the logits; none when the bundle cannot draw.
+    pub ar: Option<LogitQuality>,
+    /// Of the decoder.
+    pub decoder: Option<PixelQuality>,
+    /// Of the encoder; none when the bundle cannot encode.
+    pub encoder: Option<CodeQuality>,
+}
+
+/// How far logits are from those of the source weights, after the same tokens.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct LogitQuality {
+    /// Kullback-Leibler divergence of a token's distribution from the source weights', mean over all tokens, in nats.
+    pub kl: f64,
+    /// The same, mean over the pictures, of the worst position.
+    pub kl_worst: f64,
+    /// Largest error of a logit.
+    pub logits_max: f64,
+    /// Root of the mean squared error of the logits.
+    pub logits_rms: f64,
+    /// Share of the positions at which the likeliest token is the same, 0..=1.
+    pub agreement: f64,
+}
+
+/// How far pictures are from those of the source weights.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PixelQuality {
+    /// Peak signal-to-noise ratio in dB over -1..1, by the level's size in pixels.
+    pub psnr: BTreeMap<u32, f64>,
+}
+
+/// How far the encoder's tokens are from those of the source weights.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct CodeQuality {
+    /// Share of tokens that are the same, 0..=1.
+    pub agreement: f64,
+}
+
+/// A picture that variants were judged by.
+#[derive(Debug, Clone, Deserialize)]
+pub struct JudgedPicture {
+    /// Index of its class.
+    pub class: u32,
+    /// Its tokens, a whole picture.
+    pub tokens: Vec<u32>,
+    /// The natural logarithm of each token's probability by the source weights.
+    pub log_probabilities: Vec<f32>,
+}
+
 /// One way to compute the model.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Variant {
-    /// `fp32`, `int8` …
+    /// `fp32`, `fp16`, `int8`, `int4` …
     pub precision: String,
-    /// How attention is written: `mha` or `plain`.
+    /// How attention is written: `native`, `mha` or `plain`.
     pub form: String,
     /// The devices it is for, by their first words (`cuda` is any card); `*` is any.
     pub devices: Vec<String>,
     /// The least ONNX Runtime that runs it, as `major.minor`.
     pub min_runtime: String,
+    /// How it keeps keys and values.
+    #[serde(default)]
+    pub keys: KeyKind,
+    /// How near it is to the source weights; none where an exporter did not judge it.
+    pub quality: Option<Quality>,
     /// None when the bundle was made without: it cannot draw.
     pub(crate) ar: Option<String>,
     pub(crate) decoder: String,
@@ -164,6 +232,8 @@ struct Manifest {
     decoder: Option<SideSize>,
     encoder: Option<EncoderSize>,
     variants: Vec<Variant>,
+    #[serde(default)]
+    judged: Vec<JudgedPicture>,
     files: Vec<FileEntry>,
 }
 
@@ -231,6 +301,7 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
         decode_work,
         encode_work,
         variants: manifest.variants,
+        judged: manifest.judged,
         files: manifest.files,
     })
 }
@@ -305,7 +376,10 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     }
     let names = check_files(files)?;
     check_variants(variants, &names)?;
-    check_drawing(manifest)
+    check_drawing(manifest)?;
+    // Without what draws there may be no class names, and nobody asks for the pictures' classes.
+    let classes = if variants[0].ar.is_some() { manifest.classes.len() } else { LARGEST_COUNT };
+    check_judged(&manifest.judged, tokens, classes)
 }
 
 fn check_side(name: &str, side: &SideSize) -> Result<(), String> {
@@ -407,6 +481,10 @@ fn check_variants(variants: &[Variant], names: &HashSet<&str>) -> Result<(), Str
         if !matches!(numbers[..], [Some(_), Some(_)]) {
             return Err(format!("min_runtime \"{}\" is not major.minor", variant.min_runtime));
         }
+        if variant.keys == KeyKind::Fp16 && variant.form != "plain" {
+            let (name, form) = (&variant.precision, &variant.form);
+            return Err(format!("variant {name} {form}: keys are fp16, and form {form} keeps them in fp32"));
+        }
         let weights = variant.weights();
         if !names.contains(weights.as_str()) {
             return Err(format!(
@@ -421,6 +499,24 @@ fn check_variants(variants: &[Variant], names: &HashSet<&str>) -> Result<(), Str
                     variant.precision, variant.form
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// The pictures that variants were judged by are the model's own.
+fn check_judged(judged: &[JudgedPicture], tokens: &Tokens, classes: usize) -> Result<(), String> {
+    for (at, picture) in judged.iter().enumerate() {
+        let name = |key: &str| format!("judged[{at}].{key}");
+        within(&name("class"), picture.class as usize, 0, classes.saturating_sub(1))?;
+        within(&format!("number of {}", name("tokens")), picture.tokens.len(), tokens.count, tokens.count)?;
+        let length = picture.log_probabilities.len();
+        within(&format!("number of {}", name("log_probabilities")), length, tokens.count, tokens.count)?;
+        for &token in &picture.tokens {
+            within(&name("tokens"), token as usize, 0, tokens.codes - 1)?;
+        }
+        if picture.log_probabilities.iter().any(|value| !(value.is_finite() && *value <= 0.0)) {
+            return Err(format!("{}: the logarithm of a probability is at most 0", name("log_probabilities")));
         }
     }
     Ok(())

@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 
 pub use files::FileEntry;
 pub(crate) use locate::find as locate;
-pub use manifest::{Alpha, DefaultSampling, Provenance, Variant};
+pub use manifest::{
+    Alpha, CodeQuality, DefaultSampling, JudgedPicture, KeyKind, LogitQuality, PixelQuality, Provenance, Quality,
+    Variant,
+};
 pub(crate) use manifest::{IdLayout, Layers};
 
 use crate::error::{Error, Result};
@@ -49,6 +52,7 @@ pub struct Bundle {
     decode_work: Option<DecodeWork>,
     encode_work: Option<EncodeWork>,
     pub(crate) variants: Vec<Variant>,
+    judged: Vec<JudgedPicture>,
     pub(crate) files: Vec<FileEntry>,
 }
 
@@ -161,6 +165,13 @@ impl Bundle {
     /// The precisions and forms it holds, best first.
     pub fn variants(&self) -> &[Variant] {
         &self.variants
+    }
+
+    /// The pictures that its variants were judged by, with what the source weights say of each token: so that a variant
+    /// can be judged again where no other is at hand ([`Model::judge_by_record`](crate::Model::judge_by_record)). None
+    /// where an exporter did not judge.
+    pub fn judged(&self) -> &[JudgedPicture] {
+        &self.judged
     }
 
     /// Whether it holds the autoregressive model. Without, it decodes tokens and cannot draw.

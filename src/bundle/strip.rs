@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::NewFolder;
 
 /// What of the manifest goes; `ids` and `sampling` are about drawing.
-const GONE: [&str; 4] = ["ar", "encoder", "ids", "sampling"];
+const GONE: [&str; 5] = ["ar", "encoder", "ids", "judged", "sampling"];
 
 impl Bundle {
     /// Writes a bundle that holds the decoder alone into the folder `target`: it decodes tokens, bit for bit as this one
@@ -117,7 +117,10 @@ impl Bundle {
         let listed = content.get_mut("variants").and_then(Value::as_array_mut).ok_or_else(changed)?;
         listed.retain(|listed| variants.iter().any(|kept| listed["decoder"] == kept.decoder.as_str()));
         for variant in listed.iter_mut().filter_map(Value::as_object_mut) {
-            variant.retain(|key, _| key != "ar" && key != "encoder");
+            variant.retain(|key, _| !["ar", "encoder", "keys"].contains(&key.as_str()));
+            if let Some(quality) = variant.get_mut("quality").and_then(Value::as_object_mut) {
+                quality.retain(|key, _| key != "ar" && key != "encoder");
+            }
         }
         content.insert("files".into(), Value::Array(files));
         let mut text = Vec::new();

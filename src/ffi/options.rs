@@ -170,8 +170,8 @@ pub unsafe extern "C" fn detailflow_model_options_set_threads(
     })
 }
 
-/// The precision: "fp32", "int8" … NULL (the default) is the first that the bundle lists. Whether the bundle has it
-/// is seen when it is opened.
+/// The precision: "fp32", "fp16", "int8", "int4" … NULL (the default) is the first that the bundle lists for the device.
+/// Whether the bundle has it is seen when it is opened.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_options_set_precision(
     options: *mut detailflow_model_options,

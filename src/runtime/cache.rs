@@ -10,12 +10,14 @@
 //! origin, which goes on writing behind the fork's last position, and takes memory of its own, with a copy of its rows,
 //! when it first steps. The copy is made under the graph's lock: nobody writes then.
 
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use half::f16;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session, SessionInputValue};
-use ort::value::{DynValue, Tensor};
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
 use super::calls::{Calls, Run};
 use super::exit::{self, Held, Running};
@@ -251,12 +253,7 @@ impl Cache {
             other => other,
         };
         let allocator = Allocator::default();
-        let make = |positions: usize| {
-            (0..2 * shape.layers)
-                .map(|_| Tensor::<f32>::new(&allocator, [rows, shape.heads, positions, shape.head_width]))
-                .collect::<ort::Result<Vec<_>>>()
-                .map_err(fail)
-        };
+        let make = |positions| new_tensors::<f32>(&allocator, shape, rows, positions).map_err(fail);
         let positions = origin.positions;
         let kept = if self.form == Form::Native {
             let waiting = Instant::now();
@@ -299,15 +296,8 @@ impl Cache {
                 // Nothing writes into them: they can be shared for ever.
                 Store::Growing(values) if positions > 0 && identity => values.clone(),
                 Store::Growing(values) => {
-                    let mut tensors = make(positions)?;
-                    if positions > 0 {
-                        for (from, to) in values.iter().zip(tensors.iter_mut()) {
-                            let from = from.try_extract_tensor::<f32>().map_err(fail)?.1;
-                            let lengths = [positions * shape.head_width; 3];
-                            copy_rows(from, to.extract_tensor_mut().1, shape.heads, lengths, &origin.map);
-                        }
-                    }
-                    Arc::new(Held::new(tensors.into_iter().map(|tensor| tensor.into_dyn()).collect()))
+                    let copy = if shape.half { copied::<f16> } else { copied::<f32> };
+                    Arc::new(Held::new(copy(&allocator, shape, rows, positions, values, &origin.map).map_err(fail)?))
                 }
                 Store::InPlace(_) | Store::Rows(_) => unreachable!("a cache keeps its form"),
             };
@@ -431,9 +421,38 @@ fn rows_of(origin: &Origin, shape: KeyShape, count: usize) -> std::result::Resul
     Ok(rows)
 }
 
+/// The keys and values of all layers for `positions` positions, of no certain content.
+fn new_tensors<T: PrimitiveTensorElementType + Debug>(
+    allocator: &Allocator,
+    shape: KeyShape,
+    rows: usize,
+    positions: usize,
+) -> ort::Result<Vec<Tensor<T>>> {
+    (0..2 * shape.layers).map(|_| Tensor::new(allocator, [rows, shape.heads, positions, shape.head_width])).collect()
+}
+
+/// Rows of what form `plain` keeps: row i is row `map[i]` of `values`.
+fn copied<T: PrimitiveTensorElementType + Debug + Copy + 'static>(
+    allocator: &Allocator,
+    shape: KeyShape,
+    rows: usize,
+    positions: usize,
+    values: &[DynValue],
+    map: &[usize],
+) -> ort::Result<Vec<DynValue>> {
+    let mut tensors = new_tensors::<T>(allocator, shape, rows, positions)?;
+    if positions > 0 {
+        for (from, to) in values.iter().zip(tensors.iter_mut()) {
+            let from = from.try_extract_tensor::<T>()?.1;
+            copy_rows(from, to.extract_tensor_mut().1, shape.heads, [positions * shape.head_width; 3], map);
+        }
+    }
+    Ok(tensors.into_iter().map(|tensor| tensor.into_dyn()).collect())
+}
+
 /// Copies rows of `heads` heads: row i of `target` is row `map[i]` of `source`. `lengths` are the numbers of a head in
 /// the source, in the target, and how many of them are copied.
-fn copy_rows(source: &[f32], target: &mut [f32], heads: usize, lengths: [usize; 3], map: &[usize]) {
+fn copy_rows<T: Copy>(source: &[T], target: &mut [T], heads: usize, lengths: [usize; 3], map: &[usize]) {
     let [from, to, copied] = lengths;
     for (row, &origin) in target.chunks_exact_mut(heads * to).zip(map) {
         for (head, target) in row.chunks_exact_mut(to).enumerate() {

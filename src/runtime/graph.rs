@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
-use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{Outlet, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::exit::{self, Held};
 use super::report::{self, Assigned, GraphReport};
@@ -27,21 +27,63 @@ pub(crate) enum Dim {
     Any,
 }
 
+/// What an input or output holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Element {
+    Int64,
+    Float32,
+    Float16,
+}
+
+impl Element {
+    fn zeros(self, allocator: &Allocator, shape: Vec<usize>) -> ort::Result<SessionInputValue<'static>> {
+        fn of<T: PrimitiveTensorElementType + std::fmt::Debug + Default + Clone + 'static>(
+            allocator: &Allocator,
+            shape: Vec<usize>,
+        ) -> ort::Result<SessionInputValue<'static>> {
+            let mut tensor = Tensor::<T>::new(allocator, shape)?;
+            tensor.extract_tensor_mut().1.fill(T::default());
+            Ok(tensor.into())
+        }
+        match self {
+            Self::Int64 => of::<i64>(allocator, shape),
+            Self::Float32 => of::<f32>(allocator, shape),
+            Self::Float16 => of::<half::f16>(allocator, shape),
+        }
+    }
+
+    fn kind(self) -> TensorElementType {
+        match self {
+            Self::Int64 => TensorElementType::Int64,
+            Self::Float32 => TensorElementType::Float32,
+            Self::Float16 => TensorElementType::Float16,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Int64 => "int64",
+            Self::Float32 => "float32",
+            Self::Float16 => "float16",
+        }
+    }
+}
+
 /// An input or output that a graph must have.
 #[derive(Debug, Clone)]
 pub(crate) struct Port {
     pub name: String,
-    pub integer: bool,
+    pub element: Element,
     pub shape: Vec<Dim>,
 }
 
 impl Port {
     pub fn ids(name: &str, shape: &[Dim]) -> Self {
-        Self { name: name.to_owned(), integer: true, shape: shape.to_vec() }
+        Self { name: name.to_owned(), element: Element::Int64, shape: shape.to_vec() }
     }
 
     pub fn floats(name: impl Into<String>, shape: &[Dim]) -> Self {
-        Self { name: name.into(), integer: false, shape: shape.to_vec() }
+        Self { name: name.into(), element: Element::Float32, shape: shape.to_vec() }
     }
 }
 
@@ -164,16 +206,7 @@ impl Graph {
                         Dim::Free | Dim::Any => 1,
                     })
                     .collect();
-                let value: SessionInputValue<'_> = if port.integer {
-                    let mut tensor = Tensor::<i64>::new(&allocator, shape)?;
-                    tensor.extract_tensor_mut().1.fill(0);
-                    tensor.into()
-                } else {
-                    let mut tensor = Tensor::<f32>::new(&allocator, shape)?;
-                    tensor.extract_tensor_mut().1.fill(0.0);
-                    tensor.into()
-                };
-                Ok((port.name.as_str(), value))
+                Ok((port.name.as_str(), port.element.zeros(&allocator, shape)?))
             })
             .collect::<ort::Result<_>>()
             .map_err(fail)?;
@@ -226,7 +259,7 @@ fn check(graph: &str, kind: &str, found: &[Outlet], wanted: &[Port]) -> Result<(
         let Some(outlet) = found.iter().find(|outlet| outlet.name() == port.name) else {
             return refuse(format!("the graph has no {kind} \"{}\"", port.name));
         };
-        let wanted_type = if port.integer { TensorElementType::Int64 } else { TensorElementType::Float32 };
+        let wanted_type = port.element.kind();
         let fits = match outlet.dtype() {
             ValueType::Tensor { ty, shape, .. } => {
                 *ty == wanted_type
@@ -251,7 +284,7 @@ fn check(graph: &str, kind: &str, found: &[Outlet], wanted: &[Port]) -> Result<(
                     Dim::Any => "any".to_owned(),
                 })
                 .collect();
-            let wanted = format!("{}[{}]", if port.integer { "int64" } else { "float32" }, axes.join(", "));
+            let wanted = format!("{}[{}]", port.element.name(), axes.join(", "));
             return refuse(format!("{kind} \"{}\" is {}, it should be {wanted}", port.name, outlet.dtype()));
         }
     }

@@ -26,7 +26,7 @@ pub(crate) use calls::Calls;
 pub use device::{Device, DeviceKind, DeviceOptions};
 pub(crate) use exit::enter;
 pub(crate) use form::Form;
-pub(crate) use graph::{Dim, Graph, Interrupt, Port};
+pub(crate) use graph::{Dim, Element, Graph, Interrupt, Port};
 pub use library::{Library, init, library};
 pub use listing::{DeviceInfo, devices};
 pub(crate) use provider::candidates;

@@ -4,7 +4,7 @@
 
 It needs an ONNX Runtime that runs form `mha`, and onnx/bundles/sprites in its place. tiny-16 and tiny-32 hold checkpoints in the published layout with only what inference needs, numbers that the authors'
 code computed for them (expected.npz, golden.json, pictures), and the fp32 bundle. `small` is a bundle of random
-weights, as small as one can be. work.json is what graphs were seen to compute.
+weights, as small as one can be, `precisions` the same model in fp16 and int4. work.json is what graphs were seen to compute.
 """
 
 import json
@@ -97,6 +97,13 @@ def small(out):
         export(*layout.arguments(Path(folder) / "small", SMALL), "--name", "small", "--precision", "int8,fp32", "--license", "CC0-1.0", "--out", out)
 
 
+def precisions(out):
+    """The model of `small` in the precisions that are not in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        layout.write(Path(folder) / "small", SMALL)
+        export(*layout.arguments(Path(folder) / "small", SMALL), "--name", "small", "--precision", "int4,fp16", "--license", "CC0-1.0", "--out", out)
+
+
 def works():
     """The multiply-adds of three bundles, for the library's own count to be compared with."""
     places = {"small": HERE / "small", "tiny-16": HERE / "tiny-16" / "bundle", "sprites": HERE.parent.parent / "onnx" / "bundles" / "sprites"}
@@ -117,6 +124,7 @@ def main(reference):
         home = out / "checkpoint"
         export("export", "--tokenizer", home / "tokenizer", "--ar", home / "ar", "--name", name, "--license", "CC0-1.0", "--out", out / "bundle")
     small(HERE / "small")
+    precisions(HERE / "precisions")
     works()
 
 

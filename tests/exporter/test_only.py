@@ -31,7 +31,8 @@ def test_the_decoder_alone_is_the_leading_part_of_the_whole(tmp_path, small, run
     assert not {"ar", "encoder", "ids", "sampling"} & set(content) and content["classes"] == [] and "ar" not in content["provenance"]
     for key in set(content) - {"classes", "provenance", "variants", "files"}:
         assert content[key] == whole[key], key
-    assert all(set(variant) == {"precision", "form", "devices", "min_runtime", "decoder"} for variant in content["variants"])
+    assert all(set(variant) <= {"precision", "form", "devices", "min_runtime", "decoder", "quality"} for variant in content["variants"])
+    assert all(set(variant["quality"]) == {"decoder"} for variant in content["variants"] if "quality" in variant) and "judged" not in content
     assert {item["path"] for item in content["files"]} == {p.name for p in (tmp_path / "alone").iterdir()} - {"detailflow.json"}
     files = {item["path"]: item for item in whole["files"]}
     for item in content["files"]:

@@ -249,7 +249,7 @@ class TestPlace:
             write_bundle(model, tmp_path / "out", ["fp32"])
         finally:
             encoder.BLOCKED = encoder_blocked
-        figures = {(row["graph"], row["form"]): row["error"] for row in check.measure(model, tmp_path / "out")}
+        figures = {(row["graph"], row["form"]): row["error"] for row in check.measure(model, tmp_path / "out")["errors"]}
         assert all((error > 1e-2) == (graph == "encoder") for (graph, _), error in figures.items())
 
 
@@ -259,9 +259,18 @@ def damage(path, name):
     (path / name).write_bytes(data)
 
 
+def variant(path, **changes):
+    """Change keys of the first variant of a manifest."""
+    content = json.loads((path / "detailflow.json").read_text())
+    content["variants"][0] |= changes
+    (path / "detailflow.json").write_text(json.dumps(content))
+
+
 VERIFY = {
     "no bundle": (lambda b: shutil.rmtree(b), "No such file"),
     "unknown format": (lambda b: (b / "detailflow.json").write_text('{"format": 2}'), "format 2 is unknown"),
+    "unknown keys": (lambda b: variant(b, keys="fp8"), "fp8"),
+    "keys in place": (lambda b: variant(b, keys="fp16"), "int8 mha: keys are fp16, and form mha keeps them in fp32"),
     "not JSON": (lambda b: (b / "detailflow.json").write_text("hello"), "not a bundle's manifest"),
     "missing file": (lambda b: (b / "weights.int8.bin").unlink(), "weights.int8.bin: the file is missing"),
     "wrong length": (lambda b: (b / "ar.fp32.mha.onnx").write_bytes(b"x"), "the length is 1 and should be"),

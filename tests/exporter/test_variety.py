@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import DATA, assert_same_bundle, open_model, write_bundle
 
-from detailflow_onnx import reference, runner, verify
+from detailflow_onnx import manifest, reference, runner, verify
 
 CASES = {
     "as published": {},
@@ -41,7 +41,7 @@ CASES = {
     "module": dict(prefix="module."),
     "_orig_mod. and module.": dict(prefix="_orig_mod.module."),
 }
-LIMIT = {"fp32": 2e-5, "int8": 0.2}
+LIMIT = {"fp32": 2e-5, "fp16": 0.01, "int8": 0.2, "int4": 0.4}
 
 
 def off(precision, got, want):
@@ -55,7 +55,7 @@ def off(precision, got, want):
 def test_every_variant_computes_the_model(case, tmp_path):
     n = layout.numbers(**CASES[case])
     model = open_model(layout.write(tmp_path / "in", n), n)
-    content = write_bundle(model, tmp_path / "out")
+    content = write_bundle(model, tmp_path / "out", manifest.PRECISIONS)
     assert verify.read_manifest(tmp_path / "out") == content
     verify.check_files(tmp_path / "out", content)
     rng = np.random.default_rng(5)
@@ -111,9 +111,10 @@ def test_the_tokenizer_id_follows_the_weights_and_nothing_else(tmp_path, small):
 
 
 @pytest.mark.parametrize("form", ["mha", "plain"])
-def test_int8_rows_do_not_depend_on_their_batch(tmp_path, small, form):
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_rows_do_not_depend_on_their_batch(tmp_path, small, precision, form):
     n, folder = small
-    content = write_bundle(open_model(folder, n), tmp_path / "out", ["int8"])
+    content = write_bundle(open_model(folder, n), tmp_path / "out", [precision])
     variant = next(v for v in content["variants"] if v["form"] == form)
     if not runner.runs_here(variant):
         pytest.skip(f"{form} needs ONNX Runtime {variant['min_runtime']}")
@@ -144,9 +145,10 @@ def test_int8_never_overflows_int16_pairs():
     assert np.isfinite(quantized(np.zeros((4, 2), np.float32))[1]).all()
 
 
-def test_committed_small_bundle_is_what_the_exporter_writes(tmp_path):
+@pytest.mark.parametrize("name", ["small", "precisions"])
+def test_committed_small_bundle_is_what_the_exporter_writes(name, tmp_path):
     spec = importlib.util.spec_from_file_location("make", DATA / "make.py")
     make = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make)
-    make.small(tmp_path / "small")
-    assert_same_bundle(tmp_path / "small", DATA / "small")
+    getattr(make, name)(tmp_path / name)
+    assert_same_bundle(tmp_path / name, DATA / name)

@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "MatMulIntegerToFloat")
+from detailflow_onnx import runner
+
+PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits")
 
 
 def _shapes(path, names, feeds):
@@ -40,6 +42,10 @@ def count(path, feeds):
             past = int(feeds["start"][0]) if len(node.input) > 6 and node.input[6] else 0
             # Scores, and what they weigh: two products of the queries with every key.
             total += 2 * math.prod(a) * (past + b[1])
+        elif node.op_type == "MatMulNBits":
+            k, n = (next(a.i for a in node.attribute if a.name == name) for name in "KN")
+            assert a[-1] == k, node
+            total += math.prod(a) * n
         else:
             assert a[-1] == b[-2], node
             total += math.prod(np.broadcast_shapes(a[:-2], b[:-2])) * a[-2] * a[-1] * b[-1]
@@ -50,7 +56,7 @@ def _step(content, variant, rows, start, query):
     """What the graph `ar` is fed at a step; keys and values of zeros."""
     ar, n = content["ar"], content["tokens"]["count"]
     kept = (rows, ar["heads"], n) if variant["form"] == "mha" else (rows, ar["kv_heads"], start)
-    past = np.zeros((*kept, ar["head_width"]), np.float32)
+    past = np.zeros((*kept, ar["head_width"]), runner.KEPT[variant.get("keys", "fp32")])
     feeds = {f"past_{kind}_{i}": past for kind in ("key", "value") for i in range(ar["layers"])}
     return feeds | {"ids": np.zeros((rows, query), np.int64), "start": np.array([start])}
 

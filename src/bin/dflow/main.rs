@@ -17,6 +17,7 @@ mod source;
 mod strip;
 mod tokens;
 mod vary;
+mod verify;
 mod watch;
 
 use std::io::Write;
@@ -74,7 +75,7 @@ enum Command {
     /// Cut a bundle down to its decoder, for whoever ships tokens
     Strip(strip::StripArgs),
     /// Check a bundle: lengths, hashes, signatures, one run of each graph
-    Verify(check::VerifyArgs),
+    Verify(verify::VerifyArgs),
     /// Which ONNX Runtime, from where, which devices; and what is missing
     Doctor(check::DoctorArgs),
 }
@@ -153,7 +154,7 @@ struct ModelArgs {
     /// When threads that wait keep a processor busy looking for work; without it as the library does
     #[arg(long, value_name = "WHEN")]
     spinning: Option<SpinningArg>,
-    /// Precision of the bundle, such as fp32 or int8; without it the first that the bundle lists
+    /// Precision of the bundle: fp32, fp16, int8, int4; without it the first that the bundle lists for the device
     #[arg(long, value_name = "P")]
     precision: Option<String>,
     /// Attention form of the bundle, mha or plain; without it the first that the bundle lists
@@ -221,7 +222,7 @@ fn main() -> ExitCode {
         Command::Cost(args) => cost::cost(&args),
         Command::Calibrate(args) => cost::calibrate(&args),
         Command::Strip(args) => strip::run(&args),
-        Command::Verify(args) => check::verify(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Doctor(args) => check::doctor(&args),
     };
     match result {

@@ -37,7 +37,9 @@ macro_rules! driver {
                         });
                         pass += 1;
                         // SAFETY: so many rows from `row` and panels from `panel` are there, as deep as the weights.
-                        row += unsafe {
+                        #[allow(unreachable_patterns)]
+                        // Some kernels take as many panels of many rows as of few, or four rows at most.
+                        let done = unsafe {
                             match (left, width) {
                                 ($many.., $wide) => $kernel::<$many, $wide>(rows, weights, row, panel, ahead, take),
                                 ($many.., _) => $kernel::<$many, 1>(rows, weights, row, panel, ahead, take),
@@ -52,6 +54,7 @@ macro_rules! driver {
                                 _ => $kernel::<1, $narrow>(rows, weights, row, panel, ahead, take),
                             }
                         };
+                        row += done;
                     }
                     panel += width;
                 }

@@ -1,0 +1,370 @@
+//! fp16 and int4: that they open, draw, fork and decode; and how near they are to fp32.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use detailflow::bundle::KeyKind;
+use detailflow::{
+    Bundle, Error, Generation, ImageRequest, Model, ModelOptions, Picture, PixelFormat, Request, Tolerance,
+};
+use serde_json::{Value, json};
+use sha2::Digest;
+
+/// The model of `small` in int4 and fp16.
+fn precisions() -> std::path::PathBuf {
+    common::data("precisions")
+}
+
+const VARIANTS: [(&str, &str); 3] = [("fp16", "plain"), ("int4", "mha"), ("int4", "plain")];
+
+fn tokens(model: &Model, images: &[(u32, u64)]) -> Vec<Vec<u32>> {
+    let mut request = Request::new(model);
+    request.set_count(images.len() as u32).unwrap();
+    for (at, &(class, seed)) in images.iter().enumerate() {
+        request.set_image(at, ImageRequest { class, seed }).unwrap();
+    }
+    let mut generation = Generation::new(&request).unwrap();
+    generation.finish().unwrap();
+    (0..images.len()).map(|at| generation.tokens(at).unwrap().to_vec()).collect()
+}
+
+#[test]
+fn they_draw_decode_and_encode() {
+    for (precision, form) in VARIANTS {
+        let model = common::open(&precisions(), precision, form);
+        let half = precision == "fp16";
+        assert_eq!(model.variant().keys, if half { KeyKind::Fp16 } else { KeyKind::Fp32 });
+        let together = tokens(&model, &[(0, 1), (1, 2), (2, 3)]);
+        for (at, tokens_of_one) in together.iter().enumerate() {
+            assert_eq!(&tokens(&model, &[(at as u32, at as u64 + 1)])[0], tokens_of_one, "{precision} {form}");
+        }
+        let image = model.decode(&together[0]).unwrap();
+        assert!(image.planes().iter().all(|value| value.is_finite()));
+        let picture = Picture::from_pixels(PixelFormat::Rgb8, 1, 1, &[128; 3], 3).unwrap();
+        assert_eq!(model.encode(&picture).unwrap().len(), model.bundle().tokens());
+    }
+}
+
+#[test]
+fn forks_go_on_as_their_origin() {
+    for (precision, form) in VARIANTS {
+        let model = common::open(&precisions(), precision, form);
+        let mut request = Request::new(&model);
+        request.set_count(3).unwrap();
+        let whole = tokens(&model, &[(0, 0), (0, 1), (0, 2)]);
+        for before in 0..7 {
+            let mut origin = Generation::new(&request).unwrap();
+            for _ in 0..before {
+                origin.step().unwrap();
+            }
+            let mut fork = origin.fork(&[0, 1, 2]).unwrap();
+            fork.keep(&[2, 0]).unwrap();
+            fork.finish().unwrap();
+            assert_eq!(fork.tokens(0).unwrap(), whole[2], "{precision} {form} after {before}");
+            assert_eq!(fork.tokens(1).unwrap(), whole[0], "{precision} {form} after {before}");
+        }
+    }
+}
+
+#[test]
+fn half_keys_take_half_the_memory() {
+    let memory = |bundle: &Path, precision: &str| {
+        let model = common::open(bundle, precision, "plain");
+        let mut request = Request::new(&model);
+        request.set_log_probabilities(false);
+        let mut generation = Generation::new(&request).unwrap();
+        generation.finish().unwrap();
+        generation.memory().own - 4 * model.bundle().tokens() as u64
+    };
+    assert_eq!(2 * memory(&precisions(), "fp16"), memory(&common::small(), "fp32"));
+}
+
+#[test]
+fn the_device_chooses_and_a_name_is_taken_at_its_word() {
+    let chosen = |bundle: &Path, precision: Option<&str>| {
+        let options = ModelOptions { precision: precision.map(Into::into), ..Default::default() };
+        let variant = Model::open(bundle, &options).unwrap().variant().clone();
+        (variant.precision, variant.form)
+    };
+    let folder = common::copy(&precisions());
+    let pair = |precision: &str, form: &str| (precision.to_owned(), form.to_owned());
+    assert_eq!(chosen(folder.path(), None), pair("int4", "mha"));
+    assert_eq!(chosen(folder.path(), Some("fp16")), pair("fp16", "plain"), "not for the CPU, but asked for");
+    // fp16 first in the list: it is not for the CPU all the same.
+    common::edit_manifest(folder.path(), |m| m["variants"].as_array_mut().unwrap().rotate_right(1));
+    assert_eq!(Bundle::open(folder.path()).unwrap().variants()[0].precision, "fp16");
+    assert_eq!(chosen(folder.path(), None), pair("int4", "mha"));
+}
+
+#[test]
+fn they_are_as_near_to_fp32_as_the_exporter_says() {
+    let reference = common::open(&common::small(), "fp32", "mha");
+    for (bundle, precision, form) in
+        VARIANTS.map(|(p, f)| (precisions(), p, f)).into_iter().chain([(common::small(), "int8", "mha")])
+    {
+        let model = common::open(&bundle, precision, form);
+        let judged = model.bundle().judged();
+        let pictures: Vec<(u32, &[u32])> = judged.iter().map(|p| (p.class, &p.tokens[..])).collect();
+        let found = model.judge(&reference, &pictures).unwrap();
+        assert_eq!(found.past(Tolerance::of(precision).unwrap()), Vec::<String>::new(), "{precision} {form}");
+        let (ar, quality) = (found.ar.unwrap(), model.variant().quality.clone().unwrap());
+        let told = quality.ar.unwrap();
+        // Another processor rounds differently; the two numbers are of one kind all the same.
+        let near =
+            |found: f64, told: f64| assert!((found / told - 1.0).abs() < 0.2, "{precision} {form}: {found}, {told}");
+        near(ar.kl, told.kl);
+        near(ar.kl_worst, told.kl_worst);
+        near(ar.logits_rms, told.logits_rms);
+        near(ar.logits_max, told.logits_max);
+        assert!((ar.agreement - told.agreement).abs() < 0.03 && ar.greedy > 0.0);
+        for (size, psnr) in &quality.decoder.unwrap().psnr {
+            assert!((found.psnr[size] - psnr).abs() < 1.0, "{precision} {form} at {size} px");
+        }
+        assert!((found.encoder.unwrap() - quality.encoder.unwrap().agreement).abs() < 0.05);
+        // And without the reference: from what the bundle keeps of it, to the accuracy that 128 tokens allow.
+        let record = model.judge_by_record().unwrap().unwrap();
+        assert!(record.kl > ar.kl / 4.0 && record.kl < ar.kl * 4.0, "{precision} {form}: {} {}", record.kl, ar.kl);
+        assert!(record.largest >= record.kl);
+    }
+}
+
+#[test]
+fn a_model_is_itself() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let tokens = vec![3; model.bundle().tokens()];
+    let found = model.judge(&model, &[(1, &tokens)]).unwrap();
+    let ar = found.ar.unwrap();
+    assert_eq!(
+        (ar.kl, ar.kl_worst, ar.logits_max, ar.logits_rms, ar.agreement, ar.greedy),
+        (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
+    );
+    assert!(
+        found.psnr.len() == model.bundle().ladder().levels().len() && found.psnr.values().all(|&psnr| psnr > 200.0)
+    );
+    assert_eq!(found.encoder, Some(1.0));
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let whole = vec![0; model.bundle().tokens()];
+    let said = |pictures: &[(u32, &[u32])], reference: &Model| match model.judge(reference, pictures) {
+        Err(Error::Invalid(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    assert!(said(&[], &model).contains("no pictures"));
+    assert!(
+        said(&[(0, &whole), (0, &whole[..4])], &model)
+            .contains("picture 1 to judge by has 4 tokens, a whole one has 16")
+    );
+    assert!(said(&[(3, &whole)], &model).contains("class 3"));
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), |m| m["tokenizer_id"] = json!("0123456789abcdef"));
+    assert!(said(&[(0, &whole)], &common::open(folder.path(), "fp32", "mha")).contains("have not one tokenizer"));
+}
+
+#[test]
+fn contradictory_manifests_are_refused() {
+    let refused = |words: &[&str], edit: fn(&mut Value)| {
+        let folder = common::copy(&precisions());
+        common::edit_manifest(folder.path(), edit);
+        let error = Bundle::open(folder.path()).and_then(|bundle| {
+            let options = ModelOptions { precision: Some("fp16".into()), ..Default::default() };
+            Model::from_bundle(bundle, &options)
+        });
+        let text = error.unwrap_err().to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "\"{text}\" does not say {words:?}");
+    };
+    let fp16 = |m: &Value| m["variants"].as_array().unwrap().iter().position(|v| v["precision"] == "fp16").unwrap();
+    assert_eq!(
+        fp16(&serde_json::from_slice(&std::fs::read(precisions().join("detailflow.json")).unwrap()).unwrap()),
+        2
+    );
+    refused(&["keys", "fp8"], |m| m["variants"][2]["keys"] = json!("fp8"));
+    refused(&["variant int4 mha: keys are fp16, and form mha"], |m| m["variants"][0]["keys"] = json!("fp16"));
+    // The manifest says fp32, the graph has fp16.
+    refused(&["ar.fp16.plain.onnx", "past_key_0", "should be float32"], |m| {
+        m["variants"][2].as_object_mut().unwrap().remove("keys");
+    });
+    refused(&["judged[1].class"], |m| m["judged"][1]["class"] = json!(3));
+    refused(&["number of judged[0].tokens is 15"], |m| drop(m["judged"][0]["tokens"].as_array_mut().unwrap().pop()));
+    refused(&["judged[0].tokens is 16"], |m| m["judged"][0]["tokens"][2] = json!(16));
+    refused(&["number of judged[2].log_probabilities"], |m| m["judged"][2]["log_probabilities"] = json!([-1.0]));
+    refused(&["judged[0].log_probabilities", "at most 0"], |m| m["judged"][0]["log_probabilities"][0] = json!(0.5));
+    refused(&["quality.ar", "missing field", "kl_worst"], |m| m["variants"][0]["quality"]["ar"] = json!({"kl": 1.0}));
+}
+
+#[test]
+fn a_stripped_bundle_keeps_what_is_true_of_the_decoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("decoder");
+    let stripped = Bundle::open(precisions()).unwrap().strip(&place, None, |_, _| true).unwrap();
+    assert!(stripped.judged().is_empty());
+    for variant in stripped.variants() {
+        let quality = variant.quality.clone().unwrap();
+        assert!(quality.ar.is_none() && quality.encoder.is_none() && !quality.decoder.unwrap().psnr.is_empty());
+    }
+    let model = common::open(&place, "fp16", "plain");
+    let tokens = vec![1; model.bundle().tokens()];
+    let found = model.judge(&common::open(&common::small(), "fp32", "mha"), &[(0, &tokens)]).unwrap();
+    assert!(found.ar.is_none() && found.encoder.is_none() && found.past(Tolerance::of("fp16").unwrap()).is_empty());
+}
+
+// ------------------------------------------------------------------------------------------------ dflow verify
+
+/// (exit code, standard output, standard error) of `dflow verify ARGUMENTS` in `folder`.
+fn verify(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_dflow"))
+        .arg("verify")
+        .args(arguments)
+        .env("DETAILFLOW_BUNDLE", common::small())
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn verify_judges_every_variant() {
+    let folder = tempfile::tempdir().unwrap();
+    let (status, said, error) = verify(folder.path(), &[]);
+    assert!(status == 0 && said.contains("against fp32 mha, over 8 pictures"), "{said}{error}");
+    let row = |said: &str, name: &str| said.lines().filter(|line| line.starts_with(&format!("{name}  "))).count();
+    assert_eq!(
+        ["fp32 mha", "fp32 plain", "int8 mha", "int8 plain"].map(|name| row(&said, name)),
+        [0, 1, 1, 1],
+        "{said}"
+    );
+
+    let (precisions, small) = (precisions(), common::small());
+    let (precisions, small) = (precisions.to_str().unwrap(), small.to_str().unwrap());
+    let (status, said, error) = verify(folder.path(), &["--bundle", precisions]);
+    assert!(
+        status == 0 && said.contains("int4 plain: ") && said.contains("nats a token from the source weights"),
+        "{error}"
+    );
+
+    let (status, said, error) = verify(folder.path(), &["--bundle", precisions, "--against", small, "--json"]);
+    assert_eq!(status, 0, "{error}");
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&found["ok"], &found["against"]["pictures"]), (&json!(true), &json!(8)));
+    assert!(found["against"]["name"].as_str().unwrap().ends_with("small fp32 mha"), "{said}");
+    let names: Vec<(&Value, &Value)> =
+        found["variants"].as_array().unwrap().iter().map(|v| (&v["precision"], &v["form"])).collect();
+    assert_eq!(
+        names,
+        [(&json!("int4"), &json!("mha")), (&json!("int4"), &json!("plain")), (&json!("fp16"), &json!("plain"))]
+    );
+    for variant in found["variants"].as_array().unwrap() {
+        assert!(variant["judgement"]["ar"]["kl"].as_f64().unwrap() > 0.0 && variant["past"] == json!([]), "{said}");
+    }
+    let one = format!("{small}:int8");
+    let (status, said, error) =
+        verify(folder.path(), &["--bundle", precisions, "--against", &one, "--precision", "int4", "--form", "plain"]);
+    assert!(
+        status == 0 && said.contains("small int8 mha, over 8 pictures") && row(&said, "int4 plain") == 1,
+        "{error}"
+    );
+    let (status, said, _) = verify(folder.path(), &["--against", "int8", "--precision", "fp32"]);
+    assert!(status == 0 && said.contains("against int8 mha") && row(&said, "fp32 mha") == 1, "{said}");
+}
+
+/// A copy of the small bundle with a part of its fp32 weights in another order, and the hash that goes with it.
+fn spoilt() -> tempfile::TempDir {
+    let folder = common::copy(&common::small());
+    let path = folder.path().join("weights.fp32.bin");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let decoder = {
+        let bundle = Bundle::open(folder.path()).unwrap();
+        bundle.files().iter().find(|file| file.path == "weights.fp32.bin").unwrap().decoder.unwrap() as usize
+    };
+    bytes[decoder..].chunks_exact_mut(64).for_each(|line| line.rotate_left(4));
+    let hash: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&path, bytes).unwrap();
+    common::edit_manifest(folder.path(), |m| {
+        let files = m["files"].as_array_mut().unwrap();
+        files.iter_mut().find(|file| file["path"] == "weights.fp32.bin").unwrap()["sha256"] = json!(hash);
+    });
+    folder
+}
+
+#[test]
+fn verify_fails_past_the_tolerance() {
+    let (folder, spoilt) = (tempfile::tempdir().unwrap(), spoilt());
+    let path = spoilt.path().to_str().unwrap();
+    let (status, _, error) = verify(folder.path(), &["--bundle", path]);
+    assert!(status == 1 && error.contains("int8 mha: the divergence is") && error.contains("at most 0.01"), "{error}");
+    let (status, said, error) = verify(folder.path(), &["--against", path, "--precision", "fp32", "--json"]);
+    assert!(status == 1 && error.contains("fp32 mha: the divergence is"), "{error}");
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert!(found["ok"] == json!(false) && found["variants"][0]["past"][0].as_str().unwrap().contains("divergence"));
+    // Without fp32 there is what the manifest keeps.
+    let alone = common::copy(&precisions());
+    common::edit_manifest(alone.path(), |m| {
+        for picture in m["judged"].as_array_mut().unwrap() {
+            picture["log_probabilities"] = json!(vec![-0.01; 16]);
+        }
+    });
+    let (status, _, error) = verify(folder.path(), &["--bundle", alone.path().to_str().unwrap()]);
+    assert!(status == 1 && error.contains("fp16 plain: the divergence is about"), "{error}");
+}
+
+#[test]
+fn verify_judges_by_pictures_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = Command::new(env!("CARGO_BIN_EXE_dflow"))
+        .args(["generate", "0", "--count", "2", "-o", "{seed}.png", "--tokens-out", "t.json"])
+        .env("DETAILFLOW_BUNDLE", common::small())
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(drawn.status.success());
+    let (status, said, error) = verify(folder.path(), &["--tokens", "t.json", "--precision", "int8"]);
+    assert!(status == 0 && said.contains("over 2 pictures"), "{said}{error}");
+    std::fs::write(folder.path().join("bad.json"), "{}").unwrap();
+    let (status, _, error) = verify(folder.path(), &["--tokens", "bad.json"]);
+    assert!(status == 1 && error.contains("bad.json"), "{error}");
+}
+
+#[test]
+fn verify_draws_both_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let (status, _, error) = verify(folder.path(), &["--precision", "int8", "--sheet", "sheet.png"]);
+    assert_eq!(status, 0, "{error}");
+    let sheet = image::open(folder.path().join("sheet.png")).unwrap().to_rgb8();
+    // Three classes, two side by side: eight pictures of 64 px each.
+    assert!(sheet.width() > 16 * 64 && sheet.height() > 2 * 64 && sheet.height() < 4 * 80, "{:?}", sheet.dimensions());
+    // Left the reference's four, right those of the variant: of one class and seed, and so nearly alike.
+    let cell = 68;
+    let (mut off, mut plain) = (0u64, 0u64);
+    for y in 20..76 {
+        for x in 8..60 {
+            let (a, b) = (sheet.get_pixel(x, y), sheet.get_pixel(x + 4 * cell, y));
+            off += (0..3).map(|c| u64::from(a[c].abs_diff(b[c]))).sum::<u64>();
+            plain += (0..3).map(|c| u64::from(a[c].abs_diff(sheet.get_pixel(x + cell, y)[c]))).sum::<u64>();
+        }
+    }
+    assert!(off < plain, "{off} {plain}");
+}
+
+#[test]
+fn verify_says_what_makes_no_sense() {
+    let folder = tempfile::tempdir().unwrap();
+    let fails = |code: i32, words: &[&str], arguments: &[&str]| {
+        let (status, _, error) = verify(folder.path(), arguments);
+        assert_eq!(status, code, "{arguments:?}: {error}");
+        assert!(words.iter().all(|word| error.contains(word)), "{arguments:?}: {error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    };
+    let precisions = precisions();
+    let precisions = precisions.to_str().unwrap();
+    fails(2, &["\"fp8\" is neither a precision", "nor the folder of a bundle"], &["--against", "fp8"]);
+    fails(2, &["has no precision int7"], &["--against", &format!("{precisions}:int7")]);
+    fails(2, &["has no such variant; it has: int8 mha"], &["--precision", "fp8"]);
+    fails(2, &["nothing to draw beside"], &["--bundle", precisions, "--sheet", "s.png"]);
+    fails(2, &["no variant to draw beside"], &["--precision", "fp32", "--form", "mha", "--sheet", "s.png"]);
+    fails(1, &["not found", "detailflow.json"], &["--against", folder.path().to_str().unwrap()]);
+}
