@@ -17,7 +17,7 @@ fn precisions() -> std::path::PathBuf {
     common::data("precisions")
 }
 
-const VARIANTS: [(&str, &str); 3] = [("fp16", "plain"), ("int4", "mha"), ("int4", "plain")];
+const VARIANTS: [(&str, &str); 4] = [("fp16", "plain"), ("int4", "native"), ("int4", "mha"), ("int4", "plain")];
 
 fn tokens(model: &Model, images: &[(u32, u64)]) -> Vec<Vec<u32>> {
     let mut request = Request::new(model);

@@ -31,7 +31,7 @@ def read_manifest(folder):
         for variant in content["variants"]:
             keys, name = variant.get("keys", "fp32"), f"{variant['precision']} {variant['form']}"
             need(keys in KEPT, f"{path}: {name}: keys {keys!r} are unknown; there are {' and '.join(KEPT)}")
-            need(keys == "fp32" or variant["form"] != "mha", f"{path}: {name}: keys are {keys}, and form mha keeps them in fp32")
+            need(keys == "fp32" or variant["form"] == "plain", f"{path}: {name}: keys are {keys}, and form {variant['form']} keeps them in fp32")
         if "ar" in graphs(content):
             content["ar"]["layers"], content["ids"]["class"]
     except OSError as error:

@@ -39,8 +39,9 @@ def test_every_variant_is_listed_with_what_it_is_for(every):
     content = every[2]
     listed = [(v["precision"], v["form"], v["devices"], v.get("keys")) for v in content["variants"]]
     assert listed == [
-        ("fp32", "mha", ["cpu"], None), ("fp32", "plain", ["*"], None), ("fp16", "plain", manifest.ACCELERATORS, "fp16"),
-        ("int8", "mha", ["cpu"], None), ("int8", "plain", ["*"], None), ("int4", "mha", ["cpu"], None), ("int4", "plain", ["*"], None),
+        ("fp32", "native", ["cpu"], None), ("fp32", "mha", ["cpu"], None), ("fp32", "plain", ["*"], None), ("fp16", "plain", manifest.ACCELERATORS, "fp16"),
+        ("int8", "native", ["cpu"], None), ("int8", "mha", ["cpu"], None), ("int8", "plain", ["*"], None),
+        ("int4", "native", ["cpu"], None), ("int4", "mha", ["cpu"], None), ("int4", "plain", ["*"], None),
     ]  # fmt: skip
     weights = {item["path"]: item["length"] for item in content["files"] if item["path"].startswith("weights.")}
     assert len(weights) == 4 and weights["weights.fp32.bin"] > weights["weights.fp16.bin"] > weights["weights.int4.bin"]
@@ -91,7 +92,8 @@ def test_four_bits_in_the_line_and_eight_in_the_decoder(every, form):
     bundle = bundle_of(every, "int4", form)
     for graph, four, eight in (("ar", 9, 0), ("decoder", 0, 9), ("encoder", 0, 9)):
         kinds = [n.op_type for n in onnx.load(bundle.folder / bundle.variant[graph], load_external_data=False).graph.node]
-        assert kinds.count("MatMulNBits") == four and kinds.count("QuantizeLinear") == eight, graph
+        products = kinds.count("MatMulIntegerToFloat") + kinds.count("MatMulInteger")
+        assert kinds.count("MatMulNBits") == four and products == eight, graph
 
 
 def test_weights_beyond_half_are_refused(tmp_path, small, run):

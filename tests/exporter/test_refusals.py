@@ -270,7 +270,7 @@ VERIFY = {
     "no bundle": (lambda b: shutil.rmtree(b), "No such file"),
     "unknown format": (lambda b: (b / "detailflow.json").write_text('{"format": 2}'), "format 2 is unknown"),
     "unknown keys": (lambda b: variant(b, keys="fp8"), "fp8"),
-    "keys in place": (lambda b: variant(b, keys="fp16"), "int8 mha: keys are fp16, and form mha keeps them in fp32"),
+    "keys in place": (lambda b: variant(b, keys="fp16"), "int8 native: keys are fp16, and form native keeps them in fp32"),
     "not JSON": (lambda b: (b / "detailflow.json").write_text("hello"), "not a bundle's manifest"),
     "missing file": (lambda b: (b / "weights.int8.bin").unlink(), "weights.int8.bin: the file is missing"),
     "wrong length": (lambda b: (b / "ar.fp32.mha.onnx").write_bytes(b"x"), "the length is 1 and should be"),

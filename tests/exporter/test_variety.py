@@ -85,7 +85,7 @@ def test_manifest(tmp_path, small):
     assert content["tokens"] == {"count": 16, "group": 4, "causal": 4, "codes": 24, "bits": 5}
     assert content["image"] == {"size": 32, "channels": 4, "alpha": "premultiplied", "patch": 8}
     assert content["classes"] == ["class 0", "class 1", "class 2", "class 3"]
-    assert [(v["precision"], v["form"]) for v in content["variants"]] == [(p, f) for p in ("fp32", "int8") for f in ("mha", "plain")]
+    assert [(v["precision"], v["form"]) for v in content["variants"]] == [(p, f) for p in ("fp32", "int8") for f in ("native", "mha", "plain")]
     assert {item["path"] for item in content["files"]} == {p.name for p in (tmp_path / "out").iterdir()} - {"detailflow.json"}
 
 
