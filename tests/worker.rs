@@ -347,14 +347,13 @@ fn what_waits_and_what_runs_is_cancelled_and_the_rest_goes_on() {
 #[test]
 fn cancelled_at_any_moment_what_was_drawn_is_there() {
     // A job has eight pictures.
-    for batch in [1, 16] {
-        cancelled_at_any_moment(&together(2, batch));
+    for (form, batch) in [("mha", 1), ("mha", 16), ("native", 16)] {
+        cancelled_at_any_moment(&common::open(&common::small(), "fp32", form), &together(2, batch));
     }
 }
 
-fn cancelled_at_any_moment(worker: &Worker) {
-    let model = model();
-    let mut wanted = request(&model, 11);
+fn cancelled_at_any_moment(model: &Model, worker: &Worker) {
+    let mut wanted = request(model, 11);
     wanted.set_count(8).unwrap();
     let whole = whole(&wanted);
     let begun = Instant::now();
@@ -605,12 +604,17 @@ fn told(heard: &Mutex<Vec<Event>>) -> String {
 
 #[test]
 fn jobs_join_at_the_next_step_and_leave_when_they_are_done() {
-    let model = model();
-    let wanted = request(&model, 23);
+    join_and_leave(&model(), false);
+    // In a form that gains from it they are drawn together without being told.
+    join_and_leave(&common::open(&common::small(), "fp32", "native"), true);
+}
+
+fn join_and_leave(model: &Model, gains: bool) {
+    let wanted = request(model, 23);
     let whole = whole(&wanted);
     // Three more come while the first stands at its first level. Each has two pictures.
     let drawn = |options: WorkerOptions| {
-        let again = request(&model, 23);
+        let again = request(model, 23);
         let (worker, heard) = noting(options, move |worker, job, name| {
             if (job.0, name) == (1, "16 px") {
                 for _ in 0..3 {
@@ -638,17 +642,21 @@ fn jobs_join_at_the_next_step_and_leave_when_they_are_done() {
     let each = 2 * 2 * 16 * 8 * 2 * 4 * 4;
     assert_eq!(drawn(options(100, 3 * each)), format!("{first}, {three}"));
     let alone = [1, 2, 3, 4].map(|job| format!("{job} 16 px, {job} 24 px, {job} 32 px, {job} done")).join(", ");
-    for one in [options(1, u64::MAX), options(0, u64::MAX), options(2, u64::MAX), options(100, 1)] {
+    for one in [options(1, u64::MAX), options(2, u64::MAX), options(100, 1)] {
         assert_eq!(drawn(one), alone);
     }
+    let unless_told = drawn(WorkerOptions::default());
+    assert_eq!(unless_told, if gains { format!("{first}, {all}") } else { alone });
 }
 
 #[test]
 fn what_is_drawn_together_is_what_each_draws_alone() {
-    for (precision, form) in [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha"), ("int8", "plain")] {
+    for (precision, form) in
+        [("fp32", "native"), ("fp32", "mha"), ("fp32", "plain"), ("int8", "native"), ("int8", "mha"), ("int8", "plain")]
+    {
         let model = common::open(&common::small(), precision, form);
         let jobs: Arc<Vec<Wanted>> = Arc::new((0..24).map(|at| Wanted::new(&model, at)).collect());
-        for batch in [1, 5, 100] {
+        for batch in [0, 1, 5, 100] {
             let (later, next) = (jobs.clone(), AtomicUsize::new(4));
             let options = WorkerOptions { batch, ..Default::default() };
             // Whenever something happens one more comes.
@@ -716,10 +724,15 @@ impl Wanted {
 
 #[test]
 fn who_is_cancelled_leaves_and_the_others_go_on() {
-    let model = model();
-    let wanted = request(&model, 29);
+    for form in ["mha", "native"] {
+        leaves_alone(&common::open(&common::small(), "fp32", form));
+    }
+}
+
+fn leaves_alone(model: &Model) {
+    let wanted = request(model, 29);
     let whole = whole(&wanted);
-    let again = request(&model, 29);
+    let again = request(model, 29);
     let own = Mutex::new(None);
     let options = WorkerOptions { batch: 100, ..Default::default() };
     let (worker, heard) = noting(options, move |worker, job, name| match (job.0, name) {

@@ -48,7 +48,7 @@ use crate::log;
 use crate::memory::reserve;
 use crate::model::Model;
 use crate::request::Request;
-use crate::runtime;
+use crate::runtime::{self, Form};
 use crate::sync::{Arc, Mutex, lock};
 
 /// A job of one worker; numbers count from 1 in the order of submission.
@@ -315,7 +315,7 @@ fn work(shared: &Arc<Shared>) {
 
 /// Whether pictures that stand at different tokens are stepped in one run.
 fn steps_at_once(model: &Model) -> bool {
-    model.variant().form == "native"
+    model.form() == Form::Native
 }
 
 /// Cancels what all workers draw with a model, and waits until they have stopped; inside a callback it does not wait: two
