@@ -1154,13 +1154,12 @@ detailflow_status detailflow_worker_options_new(struct detailflow_worker_options
 /// short jobs beside long ones where they are not drawn together.
 detailflow_status detailflow_worker_options_set_threads(struct detailflow_worker_options *options, uint32_t threads);
 
-/// Pictures that are drawn together at most, of any number of jobs of a model, 1 to 65536; a job of more is drawn by
-/// itself. Jobs that wait join between two steps, in their order; each draws what it would draw alone. 1 draws each job
-/// alone, one after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different tokens
-/// in one run, as "native" does, and 1 where it does not: there jobs take turns by the step, none is done sooner, and all
-/// need their memory at once.
-detailflow_status detailflow_worker_options_set_batch(struct detailflow_worker_options *options,
-                                                      uint32_t pictures);
+/// Pictures that are drawn together at most, of any number of jobs of a model; a job of more is drawn by itself. Jobs
+/// that wait join between two steps, in their order; each draws what it would draw alone. 1 draws each job alone, one
+/// after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different tokens in one
+/// run, as "native" does, and 1 where it does not: there jobs take turns by the step, none is done sooner, and all need
+/// their memory at once.
+detailflow_status detailflow_worker_options_set_batch(struct detailflow_worker_options *options, uint32_t pictures);
 
 /// Bytes of keys and values that jobs drawn together take at most; a job of more is drawn by itself. At least 1; 2 GiB
 /// unless told.

@@ -1307,8 +1307,8 @@ public:
     {
         return detail::done(detailflow_worker_options_set_threads(get(), threads));
     }
-    /// Pictures that are drawn together at most, of any number of jobs of a model: 1 to 65536, or 0 for 64 where the
-    /// model's form gains from it and 1 where it does not.
+    /// Pictures that are drawn together at most, of any number of jobs of a model. 1 draws each job alone; 0 is 64
+    /// where the model's form gains from it and 1 where it does not.
     Result<void> set_batch(std::uint32_t pictures)
     {
         return detail::done(detailflow_worker_options_set_batch(get(), pictures));

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use detailflow::{
-    Error, Event, EventKind, Generation, ImageRequest, JobId, Model, Request, SubmitOptions, Worker, WorkerOptions,
+    Error, Event, EventKind, Generation, Guidance, ImageRequest, JobId, Model, Request, SubmitOptions, Worker,
+    WorkerOptions,
 };
 
 const LONG: Duration = Duration::from_secs(100);
@@ -20,8 +21,16 @@ fn model() -> Model {
 }
 
 fn worker(threads: usize) -> Worker {
-    Worker::new(&WorkerOptions { threads, ..Default::default() }).unwrap()
+    together(threads, 0)
 }
+
+/// One that draws as many pictures together.
+fn together(threads: usize, batch: usize) -> Worker {
+    Worker::new(&WorkerOptions { threads, batch, ..Default::default() }).unwrap()
+}
+
+/// One at a time, as a model of form `mha` is drawn unless told; and so many that jobs join while others are drawn.
+const BATCHES: [usize; 2] = [1, 7];
 
 fn request(model: &Model, seed: u64) -> Request {
     let mut request = Request::new(model);
@@ -61,6 +70,10 @@ fn name(event: &Event) -> String {
 
 fn names(events: &[Event]) -> Vec<String> {
     events.iter().map(name).collect()
+}
+
+fn names_of(events: &[&Event]) -> Vec<String> {
+    events.iter().map(|event| name(event)).collect()
 }
 
 /// Its tokens begin the pictures, and its image is what the newest level's tokens decode to.
@@ -120,8 +133,13 @@ fn every_level_is_told_and_then_the_end() {
 
 #[test]
 fn many_jobs_of_several_models_are_drawn_as_alone() {
+    for (threads, batch) in [(3, 1), (1, 7), (3, 7), (2, usize::MAX)] {
+        many_jobs(&together(threads, batch));
+    }
+}
+
+fn many_jobs(worker: &Worker) {
     let models = [model(), common::open(&common::small(), "int8", "plain")];
-    let worker = worker(3);
     let mut wanted = BTreeMap::new();
     for seed in 0..30 {
         let mut request = request(&models[seed as usize % 2], seed);
@@ -131,7 +149,7 @@ fn many_jobs_of_several_models_are_drawn_as_alone() {
     }
     assert_eq!(wanted.keys().map(|job| job.0).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
     let mut told: BTreeMap<JobId, Vec<Event>> = BTreeMap::new();
-    for event in all(&worker) {
+    for event in all(worker) {
         told.entry(event.job()).or_default().push(event);
     }
     assert_eq!(told.len(), 30);
@@ -169,7 +187,6 @@ fn what_cannot_be_drawn_is_refused_at_once() {
     for (options, word) in [
         (WorkerOptions { threads: 0, ..fine.clone() }, "0 threads"),
         (WorkerOptions { threads: 65, ..fine.clone() }, "65 threads"),
-        (WorkerOptions { batch: 65_537, ..fine.clone() }, "a batch of 65537 pictures"),
         (WorkerOptions { batch_bytes: 0, ..fine.clone() }, "a batch needs at least 1 byte"),
         (WorkerOptions { event_bytes: 0, ..fine.clone() }, "events need at least 1 byte"),
     ] {
@@ -329,9 +346,14 @@ fn what_waits_and_what_runs_is_cancelled_and_the_rest_goes_on() {
 
 #[test]
 fn cancelled_at_any_moment_what_was_drawn_is_there() {
-    let model = model();
-    let worker = worker(2);
-    let mut wanted = request(&model, 11);
+    // A job has eight pictures.
+    for (form, batch) in [("mha", 1), ("mha", 16), ("native", 16)] {
+        cancelled_at_any_moment(&common::open(&common::small(), "fp32", form), &together(2, batch));
+    }
+}
+
+fn cancelled_at_any_moment(model: &Model, worker: &Worker) {
+    let mut wanted = request(model, 11);
     wanted.set_count(8).unwrap();
     let whole = whole(&wanted);
     let begun = Instant::now();
@@ -347,7 +369,7 @@ fn cancelled_at_any_moment_what_was_drawn_is_there() {
             std::hint::spin_loop();
         }
         worker.cancel(job).unwrap();
-        let events = all(&worker);
+        let events = all(worker);
         events.iter().for_each(|event| check(event, &whole));
         let last = |job| events.iter().rfind(|event| event.job() == job).unwrap();
         assert_eq!(name(last(other)), "done");
@@ -428,8 +450,8 @@ fn a_callback_that_was_replaced_is_not_running_any_more() {
 #[test]
 fn dropping_a_worker_ends_everything_and_the_callback_hears_of_it() {
     let model = model();
-    for round in 0..30 {
-        let worker = worker(1 + round % 3);
+    for round in 0..60 {
+        let worker = together(1 + round % 3, BATCHES[round % 4 / 2]);
         let heard = Arc::new(Mutex::new(Vec::new()));
         if round % 2 == 0 {
             let noted = heard.clone();
@@ -480,13 +502,17 @@ fn a_worker_may_be_dropped_inside_its_callback() {
 
 #[test]
 fn jobs_pause_while_nobody_takes_events() {
+    for batch in BATCHES {
+        pauses(Worker::new(&WorkerOptions { threads: 2, batch, event_bytes: 1, ..Default::default() }).unwrap());
+    }
+}
+
+fn pauses(worker: Worker) {
     let model = model();
-    let worker = Worker::new(&WorkerOptions { threads: 2, event_bytes: 1, ..Default::default() }).unwrap();
     let whole = whole(&request(&model, 17));
     for _ in 0..3 {
         worker.submit(&request(&model, 17), DECODE).unwrap();
     }
-    // At most one more for each thread comes after the first.
     let first = next(&worker);
     check(&first, &whole);
     let events = all(&worker);
@@ -541,4 +567,220 @@ fn events_outlive_everything() {
     let events = all(&worker);
     drop((worker, wanted, model));
     events.iter().for_each(|event| check(event, &whole));
+}
+
+/// A worker with one thread that draws as many pictures together; what it tells is noted, and `hears` is called with each
+/// name of an event while everything stands still.
+fn noting(
+    options: WorkerOptions,
+    hears: impl Fn(&Worker, JobId, &str) + Send + Sync + 'static,
+) -> (Arc<Worker>, Arc<Mutex<Vec<Event>>>) {
+    let worker = Arc::new(Worker::new(&options).unwrap());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (own, noted) = (Arc::downgrade(&worker), heard.clone());
+    worker.set_callback(move |event| {
+        let (job, name) = (event.job(), name(&event));
+        noted.lock().unwrap().push(event);
+        if let Some(worker) = own.upgrade() {
+            hears(&worker, job, &name);
+        }
+    });
+    (worker, heard)
+}
+
+fn settle(worker: &Worker) {
+    let end = Instant::now() + LONG;
+    while worker.pending() > 0 {
+        assert!(Instant::now() < end);
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// What was told in lines such as "1 16 px, 2 done".
+fn told(heard: &Mutex<Vec<Event>>) -> String {
+    let heard = heard.lock().unwrap();
+    heard.iter().map(|event| format!("{} {}", event.job().0, name(event))).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn jobs_join_at_the_next_step_and_leave_when_they_are_done() {
+    join_and_leave(&model(), false);
+    // In a form that gains from it they are drawn together without being told.
+    join_and_leave(&common::open(&common::small(), "fp32", "native"), true);
+}
+
+fn join_and_leave(model: &Model, gains: bool) {
+    let wanted = request(model, 23);
+    let whole = whole(&wanted);
+    // Three more come while the first stands at its first level. Each has two pictures.
+    let drawn = |options: WorkerOptions| {
+        let again = request(model, 23);
+        let (worker, heard) = noting(options, move |worker, job, name| {
+            if (job.0, name) == (1, "16 px") {
+                for _ in 0..3 {
+                    worker.submit(&again, SubmitOptions::default()).unwrap();
+                }
+            }
+        });
+        worker.submit(&wanted, DECODE).unwrap();
+        settle(&worker);
+        heard.lock().unwrap().iter().for_each(|event| check(event, &whole));
+        told(&heard)
+    };
+    let options = |batch, batch_bytes| WorkerOptions { batch, batch_bytes, ..Default::default() };
+    let first = "1 16 px, 1 24 px, 1 32 px, 1 done";
+    // Seven steps: the levels are after 4, 5 and 7.
+    let all = "2 16 px, 3 16 px, 4 16 px, 2 24 px, 3 24 px, 4 24 px, \
+               2 32 px, 2 done, 3 32 px, 3 done, 4 32 px, 4 done";
+    assert_eq!(drawn(options(8, u64::MAX)), format!("{first}, {all}"));
+    // There is room for three: the fourth joins when the first leaves, three steps after the second and third.
+    let three =
+        "2 16 px, 3 16 px, 2 24 px, 3 24 px, 2 32 px, 2 done, 3 32 px, 3 done, 4 16 px, 4 24 px, 4 32 px, 4 done";
+    assert_eq!(drawn(options(6, u64::MAX)), format!("{first}, {three}"));
+    assert_eq!(drawn(options(7, u64::MAX)), format!("{first}, {three}"));
+    // Keys and values of a job: 2 layers, 2 heads, 16 positions, 8 wide, twice, of 2 pictures with guidance.
+    let each = 2 * 2 * 16 * 8 * 2 * 4 * 4;
+    assert_eq!(drawn(options(100, 3 * each)), format!("{first}, {three}"));
+    let alone = [1, 2, 3, 4].map(|job| format!("{job} 16 px, {job} 24 px, {job} 32 px, {job} done")).join(", ");
+    for one in [options(1, u64::MAX), options(2, u64::MAX), options(100, 1)] {
+        assert_eq!(drawn(one), alone);
+    }
+    let unless_told = drawn(WorkerOptions::default());
+    assert_eq!(unless_told, if gains { format!("{first}, {all}") } else { alone });
+}
+
+#[test]
+fn what_is_drawn_together_is_what_each_draws_alone() {
+    for (precision, form) in
+        [("fp32", "native"), ("fp32", "mha"), ("fp32", "plain"), ("int8", "native"), ("int8", "mha"), ("int8", "plain")]
+    {
+        let model = common::open(&common::small(), precision, form);
+        let jobs: Arc<Vec<Wanted>> = Arc::new((0..24).map(|at| Wanted::new(&model, at)).collect());
+        for batch in [0, 1, 5, 100] {
+            let (later, next) = (jobs.clone(), AtomicUsize::new(4));
+            let options = WorkerOptions { batch, ..Default::default() };
+            // Whenever something happens one more comes.
+            let (worker, heard) = noting(options, move |worker, _, _| {
+                let more = later.get(next.fetch_add(1, SeqCst));
+                more.iter().for_each(|wanted| wanted.submit(worker));
+            });
+            jobs[..4].iter().for_each(|wanted| wanted.submit(&worker));
+            settle(&worker);
+            let heard = heard.lock().unwrap();
+            for event in heard.iter() {
+                check(event, &jobs[event.user() as usize].whole);
+            }
+            for (at, Wanted { whole, .. }) in jobs.iter().enumerate() {
+                let ends = heard.iter().filter(|event| event.user() == at as u64 && event.is_last());
+                let ends: Vec<&Event> = ends.collect();
+                assert_eq!(names_of(&ends), ["done"], "{at}");
+                for (image, whole) in whole.iter().enumerate() {
+                    assert_eq!(ends[0].tokens(image).unwrap(), whole, "job {at} of {precision} {form} by {batch}");
+                }
+            }
+        }
+    }
+}
+
+/// One of many jobs of all kinds.
+struct Wanted {
+    at: usize,
+    request: Request,
+    whole: Vec<Vec<u32>>,
+}
+
+impl Wanted {
+    fn new(model: &Model, at: usize) -> Self {
+        let mut request = request(model, at as u64);
+        request.set_count(1 + at as u32 % 3).unwrap();
+        request.set_level([0, 16, 24, 32][at % 4]).unwrap();
+        let scale = ["1", "1.5", "1@0,3@16", "3@0,1@4"][at / 2 % 4].parse().unwrap();
+        request.set_guidance(Guidance { scale, gradual: at % 7 == 1 }).unwrap();
+        request.set_log_probabilities(at.is_multiple_of(2));
+        if at % 5 == 1 {
+            request.set_prefix(&[3, 1, 2, 5][..1 + at % 3]).unwrap();
+        }
+        let whole = whole(&request);
+        Self { at, request, whole }
+    }
+
+    /// As a request, or as a generation that has stepped or was forked from one that has.
+    fn submit(&self, worker: &Worker) {
+        let at = self.at;
+        let options = SubmitOptions { user: at as u64, decode: !at.is_multiple_of(3), last_only: at % 4 == 3 };
+        if at % 5 != 3 {
+            worker.submit(&self.request, options).unwrap();
+            return;
+        }
+        let mut generation = Generation::new(&self.request).unwrap();
+        for _ in 0..at % 4 {
+            generation.step().unwrap();
+        }
+        let seeds: Vec<u64> = generation.images().iter().map(|image| image.seed).collect();
+        let fork = generation.fork(&seeds).unwrap();
+        worker.submit_generation(if at.is_multiple_of(2) { fork } else { generation }, options).unwrap();
+    }
+}
+
+#[test]
+fn who_is_cancelled_leaves_and_the_others_go_on() {
+    for form in ["mha", "native"] {
+        leaves_alone(&common::open(&common::small(), "fp32", form));
+    }
+}
+
+fn leaves_alone(model: &Model) {
+    let wanted = request(model, 29);
+    let whole = whole(&wanted);
+    let again = request(model, 29);
+    let own = Mutex::new(None);
+    let options = WorkerOptions { batch: 100, ..Default::default() };
+    let (worker, heard) = noting(options, move |worker, job, name| match (job.0, name) {
+        (1, "16 px") => {
+            worker.submit(&again, DECODE).unwrap();
+            worker.submit(&again, DECODE).unwrap();
+            let generation = Generation::new(&again).unwrap();
+            *own.lock().unwrap() = Some(generation.cancel_handle());
+            worker.submit_generation(generation, DECODE).unwrap();
+            worker.submit(&again, DECODE).unwrap();
+        }
+        // These two are drawn now: one is cancelled by its number, one by the generation's own handle.
+        (2, "16 px") => {
+            worker.cancel(JobId(3)).unwrap();
+            own.lock().unwrap().take().unwrap().cancel();
+        }
+        _ => {}
+    });
+    worker.submit(&wanted, DECODE).unwrap();
+    settle(&worker);
+    let first = "1 16 px, 1 24 px, 1 32 px, 1 done";
+    let others = "2 16 px, 3 16 px, 4 16 px, 5 16 px, 3 cancelled, 2 24 px, 4 cancelled, 5 24 px, \
+                  2 32 px, 2 done, 5 32 px, 5 done";
+    assert_eq!(told(&heard), format!("{first}, {others}"));
+    heard.lock().unwrap().iter().for_each(|event| check(event, &whole));
+}
+
+#[test]
+fn without_memory_beside_others_a_job_waits_and_fails_only_alone() {
+    let large = common::open(&common::data("tiny-16/bundle"), "fp32", "mha");
+    let at_level = |size| {
+        let mut request = Request::new(&large);
+        request.set_level(size).unwrap();
+        request
+    };
+    let (few, mut too_many, later) = (at_level(80), at_level(32), at_level(48));
+    too_many.set_count(1 << 20).unwrap();
+    let options = WorkerOptions { batch: usize::MAX, batch_bytes: u64::MAX, ..Default::default() };
+    let (worker, heard) = noting(options, move |worker, job, name| {
+        if (job.0, name) == (1, "32 px") {
+            worker.submit(&too_many, SubmitOptions::default()).unwrap();
+            worker.submit(&later, SubmitOptions::default()).unwrap();
+        }
+    });
+    worker.submit(&few, SubmitOptions::default()).unwrap();
+    settle(&worker);
+    let told = told(&heard);
+    let (before, after) = told.split_once("2 failed: out of memory").unwrap();
+    assert_eq!(before, "1 32 px, 1 48 px, 1 80 px, 1 done, ");
+    assert!(after.ends_with("bytes, 3 32 px, 3 48 px, 3 done"), "{after}");
 }

@@ -131,11 +131,11 @@ pub unsafe extern "C" fn detailflow_worker_options_set_threads(
     })
 }
 
-/// Pictures that are drawn together at most, of any number of jobs of a model, 1 to 65536; a job of more is drawn by
-/// itself. Jobs that wait join between two steps, in their order; each draws what it would draw alone. 1 draws each job
-/// alone, one after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different tokens
-/// in one run, as "native" does, and 1 where it does not: there jobs take turns by the step, none is done sooner, and all
-/// need their memory at once.
+/// Pictures that are drawn together at most, of any number of jobs of a model; a job of more is drawn by itself. Jobs
+/// that wait join between two steps, in their order; each draws what it would draw alone. 1 draws each job alone, one
+/// after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different tokens in one
+/// run, as "native" does, and 1 where it does not: there jobs take turns by the step, none is done sooner, and all need
+/// their memory at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_worker_options_set_batch(
     options: *mut detailflow_worker_options,
@@ -143,7 +143,8 @@ pub unsafe extern "C" fn detailflow_worker_options_set_batch(
 ) -> detailflow_status {
     // SAFETY: the contract of the header.
     on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        Ok(options.set_batch(pictures as usize)?)
+        options.batch = pictures as usize;
+        Ok(())
     })
 }
 

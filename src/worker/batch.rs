@@ -54,9 +54,15 @@ fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R, EventKind> {
 fn begin(queue: &Queue<Job>, batch: &mut [Course]) {
     let mut others = batch.iter().filter(|course| course.is_drawn()).count();
     for course in batch.iter_mut().filter(|course| !course.is_drawn()) {
+        if course.too_many.is_some_and(|many| others >= many) {
+            return;
+        }
         match guarded(|| course.begin(queue)) {
             Ok(()) => others += 1,
-            Err(EventKind::Failed(Error::OutOfMemory { .. })) if others > 0 => return,
+            Err(EventKind::Failed(Error::OutOfMemory { .. })) if others > 0 => {
+                course.too_many = Some(others);
+                return;
+            }
             Err(kind) => course.stop(kind),
         }
     }

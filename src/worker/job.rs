@@ -90,6 +90,8 @@ pub(super) struct Course {
     pub images: usize,
     subject: Subject,
     cancel: Option<Cancel>,
+    /// Beside so many others there was no memory for it.
+    pub too_many: Option<usize>,
     /// The level that it had reached when it began, and then after each step.
     reached: Option<Level>,
     steps: [usize; 2],
@@ -113,6 +115,7 @@ impl Course {
             images: subject.images(),
             subject,
             cancel: None,
+            too_many: None,
             reached: None,
             steps: [0, 0],
             tokens: Arc::default(),

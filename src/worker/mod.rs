@@ -48,7 +48,7 @@ use crate::log;
 use crate::memory::reserve;
 use crate::model::Model;
 use crate::request::Request;
-use crate::runtime;
+use crate::runtime::{self, Form};
 use crate::sync::{Arc, Mutex, lock};
 
 /// A job of one worker; numbers count from 1 in the order of submission.
@@ -62,10 +62,10 @@ pub struct WorkerOptions {
     /// always on one of them. One graph runs at a time, so more than one is of use for several models, or to start short
     /// jobs beside long ones where they are not drawn together.
     pub threads: usize,
-    /// Pictures that are drawn together at most, of any number of jobs, 1 to 65,536; a job of more is drawn by itself. 1
-    /// draws each job alone, one after the other. 0 (the default) is 64 where the model's form steps pictures that stand at
-    /// different tokens in one run, as `native` does, and 1 where it does not: there jobs take turns by the step, none is
-    /// done sooner, and all need their memory at once.
+    /// Pictures that are drawn together at most, of any number of jobs; a job of more is drawn by itself. 1 draws each job
+    /// alone, one after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different
+    /// tokens in one run, as `native` does, and 1 where it does not: there jobs take turns by the step, none is done
+    /// sooner, and all need their memory at once.
     pub batch: usize,
     /// Bytes of keys and values that jobs drawn together take at most (2 GiB unless told); a job of more is drawn by
     /// itself. At least 1.
@@ -82,7 +82,6 @@ impl Default for WorkerOptions {
 }
 
 const MOST_THREADS: usize = 64;
-const MOST_BATCH: usize = 1 << 16;
 /// Pictures that are drawn together unless told: from here on a step of more takes as much longer.
 const USUAL_BATCH: usize = 64;
 
@@ -93,15 +92,6 @@ impl WorkerOptions {
             return Err(Error::Invalid(format!("{threads} threads of a worker are not 1 to {MOST_THREADS}")));
         }
         self.threads = threads;
-        Ok(())
-    }
-
-    /// Sets the pictures that are drawn together and checks them at once; otherwise that is done by [`Worker::new`].
-    pub fn set_batch(&mut self, pictures: usize) -> Result<()> {
-        if pictures > MOST_BATCH {
-            return Err(Error::Invalid(format!("a batch of {pictures} pictures is not one of 0 to {MOST_BATCH}")));
-        }
-        self.batch = pictures;
         Ok(())
     }
 
@@ -167,7 +157,6 @@ impl Worker {
     pub fn new(options: &WorkerOptions) -> Result<Self> {
         let mut checked = options.clone();
         checked.set_threads(options.threads)?;
-        checked.set_batch(options.batch)?;
         checked.set_batch_bytes(options.batch_bytes)?;
         checked.set_event_bytes(options.event_bytes)?;
         let pictures = if options.batch == 0 { USUAL_BATCH } else { options.batch };
@@ -326,7 +315,7 @@ fn work(shared: &Arc<Shared>) {
 
 /// Whether pictures that stand at different tokens are stepped in one run.
 fn steps_at_once(model: &Model) -> bool {
-    model.variant().form == "native"
+    model.form() == Form::Native
 }
 
 /// Cancels what all workers draw with a model, and waits until they have stopped; inside a callback it does not wait: two

@@ -11,16 +11,23 @@
 #define SECOND UINT64_C(1000000000)
 #define FOREVER UINT64_MAX
 
-static detailflow_worker *start(uint32_t threads)
+/* One that draws up to so many pictures together. */
+static detailflow_worker *start_batch(uint32_t threads, uint32_t batch)
 {
     detailflow_worker_options *options = NULL;
     detailflow_worker *worker = NULL;
     OK(detailflow_worker_options_new(&options));
     OK(detailflow_worker_options_set_threads(options, threads));
+    OK(detailflow_worker_options_set_batch(options, batch));
     OK(detailflow_worker_new(options, &worker));
     detailflow_worker_options_free(options);
     CHECK(worker != NULL);
     return worker;
+}
+
+static detailflow_worker *start(uint32_t threads)
+{
+    return start_batch(threads, 0);
 }
 
 static size_t pending(const detailflow_worker *worker)
@@ -169,6 +176,8 @@ static void wrong_arguments(const detailflow_model *model)
     FAILS(detailflow_worker_options_new(NULL), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_threads(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_event_bytes(NULL, 1), bad, "options is NULL");
+    FAILS(detailflow_worker_options_set_batch(NULL, 1), bad, "options is NULL");
+    FAILS(detailflow_worker_options_set_batch_bytes(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_new(NULL, NULL), bad, "worker is NULL");
     FAILS(detailflow_worker_submit(NULL, request, 0, 0, &job), bad, "worker is NULL");
     FAILS(detailflow_worker_submit_generation(NULL, NULL, 0, 0, &job), bad, "worker is NULL");
@@ -190,6 +199,10 @@ static void wrong_arguments(const detailflow_model *model)
     FAILS(detailflow_worker_options_set_threads(options, 0), bad, "0 threads");
     FAILS(detailflow_worker_options_set_threads(options, 65), bad, "65 threads");
     FAILS(detailflow_worker_options_set_event_bytes(options, 0), bad, "at least 1 byte");
+    FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1 byte");
+    OK(detailflow_worker_options_set_batch(options, 0));
+    OK(detailflow_worker_options_set_batch(options, UINT32_MAX));
+    OK(detailflow_worker_options_set_batch_bytes(options, UINT64_MAX));
     OK(detailflow_worker_options_set_threads(options, 64));
     OK(detailflow_worker_options_set_event_bytes(options, SIZE_MAX));
     OK(detailflow_worker_new(options, &worker));
@@ -414,11 +427,11 @@ static uint32_t end_of(const detailflow_worker *worker, uint64_t job, const deta
     }
 }
 
-static void cancelled_at_any_moment(const detailflow_model *model, int rounds, uint32_t count)
+static void cancelled_at_any_moment(const detailflow_model *model, int rounds, uint32_t count, uint32_t batch)
 {
     detailflow_request *request = check_request(model, count, 21);
     struct whole whole = draw_whole(request, count);
-    detailflow_worker *worker = start(1);
+    detailflow_worker *worker = start_batch(1, batch);
     double took = check_now();
     int round, cancelled = 0;
     uint64_t job = 0;
@@ -488,9 +501,9 @@ static void *take_some(void *argument)
     return NULL;
 }
 
-static void shared_by_many(const detailflow_model *model)
+static void shared_by_many(const detailflow_model *model, uint32_t batch)
 {
-    detailflow_worker *worker = start(2);
+    detailflow_worker *worker = start_batch(2, batch);
     detailflow_request *request = check_request(model, 1, 3);
     struct crowd crowd = {NULL, NULL, 0, 0, 0, 20};
     pthread_t threads[4];
@@ -683,6 +696,7 @@ static void freed_in_flight(const detailflow_model *model, int rounds)
         OK(detailflow_worker_options_set_threads(options, 1 + (uint32_t)round % 3));
         /* Some stand still, because nobody takes their events. */
         OK(detailflow_worker_options_set_event_bytes(options, round % 2 ? 1 : SIZE_MAX));
+        OK(detailflow_worker_options_set_batch(options, (uint32_t)round % 4 * 5));
         OK(detailflow_worker_new(options, &worker));
         detailflow_worker_options_free(options);
         for (at = 0; at < 6; at++) {
@@ -708,8 +722,8 @@ static void models_freed_in_flight(const char *bundle, const detailflow_model *o
         detailflow_request *request = check_request(model, 4, 17);
         detailflow_worker *workers[2];
         int done = 0, cancelled = 0;
-        workers[0] = start(1);
-        workers[1] = start(2);
+        workers[0] = start_batch(1, round % 2 ? 100 : 1);
+        workers[1] = start_batch(2, round % 2 ? 9 : 1);
         for (at = 0; at < 12; at++) {
             OK(detailflow_worker_submit(workers[at % 2], at % 3 ? request : others, at % 3 ? 1 : 2, 0, NULL));
         }
@@ -761,8 +775,10 @@ int main(int argc, char **argv)
     detailflow_model_free(large);
     generations_go_on(model);
     busy_generations_stay(model);
-    cancelled_at_any_moment(model, few ? 10 : 100, few ? 1 : 4);
-    shared_by_many(model);
+    cancelled_at_any_moment(model, few ? 10 : 100, few ? 1 : 4, 1);
+    cancelled_at_any_moment(model, few ? 10 : 100, few ? 1 : 4, 100);
+    shared_by_many(model, 1);
+    shared_by_many(model, 6);
     callbacks(model);
     freed_inside(bundle);
     freed_in_flight(model, few ? 6 : 40);

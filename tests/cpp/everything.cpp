@@ -451,6 +451,9 @@ static void the_worker(const Model &model)
     WorkerOptions options = GOOD(WorkerOptions::make());
     GOOD(options.set_threads(2));
     GOOD(options.set_event_bytes(1 << 20));
+    GOOD(options.set_batch(8));
+    GOOD(options.set_batch_bytes(1 << 30));
+    BAD(options.set_batch_bytes(0), Status::invalid_argument, "1 byte");
     BAD(options.set_threads(0), Status::invalid_argument, "");
     BAD(Worker::make(WorkerOptions()), Status::invalid_argument, "moved");
     const Worker worker = GOOD(Worker::make(options));

@@ -1,0 +1,172 @@
+//! What a queue of small requests that arrive over time loses to one large request:
+//!
+//!     cargo bench --bench queue -- [--bundle B] [--requests 64] [--over MS] [--threads T] [--batch K] [--level PX]
+//!                                  [--guidance F] [--rounds R] [--variant int8-native]
+//!
+//! A worker draws and decodes one-picture requests, submitted at even distances over MS milliseconds, and the same
+//! pictures as one request: the ideal batch. Both take turns; what counts is the ratio within a round, of throughputs,
+//! each from its first submit to its last event. Without --over: all at once, over a quarter and over half of what the
+//! ideal batch takes. Whatever comes after the ideal batch would be done waits for the arrivals, not for the machine.
+
+use std::time::{Duration, Instant};
+
+use detailflow::{
+    Bundle, EventKind, Guidance, ImageRequest, Model, ModelOptions, Request, Result, SubmitOptions, Worker,
+    WorkerOptions,
+};
+
+struct Arguments {
+    bundle: Option<std::path::PathBuf>,
+    variant: Option<String>,
+    requests: u32,
+    over: Option<u64>,
+    threads: usize,
+    batch: usize,
+    level: u32,
+    guidance: f32,
+    rounds: usize,
+}
+
+fn main() -> Result<()> {
+    let arguments = arguments();
+    let path = arguments.bundle.clone().map_or_else(detailflow::default_bundle, Ok)?;
+    let bundle = Bundle::open(&path)?;
+    let (precision, form) = match arguments.variant.as_deref().map(|name| name.split_once('-').unwrap_or((name, ""))) {
+        Some((precision, form)) => (Some(precision.to_owned()), Some(form.to_owned()).filter(|form| !form.is_empty())),
+        None => (None, None),
+    };
+    let options = ModelOptions { precision, form, threads: arguments.threads, ..Default::default() };
+    let model = Model::from_bundle(bundle, &options)?;
+    let worker = Worker::new(&WorkerOptions {
+        batch: arguments.batch,
+        batch_bytes: u64::MAX,
+        event_bytes: usize::MAX,
+        ..Default::default()
+    })?;
+    let ideal = |worker: &Worker| -> Result<Duration> {
+        let mut request = arguments.request(&model)?;
+        request.set_count(arguments.requests)?;
+        for image in 0..arguments.requests {
+            request.set_image(image as usize, arguments.image(image))?;
+        }
+        drawn(worker, &[request], Duration::ZERO)
+    };
+    let single = |image: u32| -> Result<Request> {
+        let mut request = arguments.request(&model)?;
+        request.set_image(0, arguments.image(image))?;
+        Ok(request)
+    };
+    let requests = (0..arguments.requests).map(single).collect::<Result<Vec<_>>>()?;
+    let warm = ideal(&worker)?;
+    drawn(&worker, &requests, Duration::ZERO)?;
+    let overs = match arguments.over {
+        Some(over) => vec![Duration::from_millis(over)],
+        None => vec![Duration::ZERO, warm / 4, warm / 2],
+    };
+    println!(
+        "{} {} {}: {} requests, {} threads, guidance {}, {} rounds",
+        model.bundle().name(),
+        model.variant().precision,
+        model.variant().form,
+        arguments.requests,
+        arguments.threads,
+        arguments.guidance,
+        arguments.rounds
+    );
+    println!("{:>9} {:>10} {:>10} {:>12} {:>20}", "over ms", "batch ms", "queue ms", "throughput", "min .. max");
+    for over in overs {
+        let mut rounds = Vec::new();
+        for _ in 0..arguments.rounds {
+            let ideal = ideal(&worker)?.as_secs_f64() * 1e3;
+            let queue = drawn(&worker, &requests, over)?.as_secs_f64() * 1e3;
+            rounds.push((ideal / queue, ideal, queue));
+        }
+        rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (ratio, ideal, queue) = rounds[rounds.len() / 2];
+        println!(
+            "{:>9.0} {ideal:>10.1} {queue:>10.1} {:>11.0}% {:>20}",
+            over.as_secs_f64() * 1e3,
+            ratio * 100.0,
+            format!("{:.0} .. {:.0}%", rounds[0].0 * 100.0, rounds[rounds.len() - 1].0 * 100.0)
+        );
+    }
+    Ok(())
+}
+
+/// From the first submit to the last event.
+fn drawn(worker: &Worker, requests: &[Request], over: Duration) -> Result<Duration> {
+    let begun = Instant::now();
+    let options = SubmitOptions { decode: true, last_only: true, ..Default::default() };
+    for (at, request) in requests.iter().enumerate() {
+        let due = over.mul_f64(at as f64 / requests.len() as f64);
+        std::thread::sleep(due.saturating_sub(begun.elapsed()));
+        worker.submit(request, options)?;
+    }
+    while worker.pending() > 0 {
+        let Some(event) = worker.wait(Duration::MAX) else { continue };
+        assert!(matches!(event.kind(), EventKind::Done), "{event:?}");
+        std::hint::black_box(event.pictures());
+    }
+    Ok(begun.elapsed())
+}
+
+impl Arguments {
+    fn request(&self, model: &Model) -> Result<Request> {
+        let mut request = Request::new(model);
+        request.set_guidance(Guidance::constant(self.guidance))?.set_level(self.level)?;
+        Ok(request)
+    }
+
+    /// Every fourth picture is of the same class.
+    fn image(&self, image: u32) -> ImageRequest {
+        ImageRequest { class: image % 4, seed: u64::from(image) }
+    }
+}
+
+fn arguments() -> Arguments {
+    let mut parsed = Arguments {
+        bundle: None,
+        variant: None,
+        requests: 64,
+        over: None,
+        threads: 2,
+        batch: 0,
+        level: 0,
+        guidance: 1.5,
+        rounds: 5,
+    };
+    // Cargo adds --bench.
+    let mut rest = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(name) = rest.next() {
+        let value = rest.next();
+        let known = value.as_deref().is_some_and(|value| parsed.set(&name, value).is_some());
+        if !known {
+            eprintln!(
+                "usage: [--bundle B] [--variant int8-native] [--requests 64] [--over MS] [--threads T] [--batch K] \
+                 [--level PX] [--guidance F] [--rounds R]"
+            );
+            std::process::exit(2);
+        }
+    }
+    parsed
+}
+
+impl Arguments {
+    /// None when there is no such setting, or its value is none.
+    fn set(&mut self, name: &str, value: &str) -> Option<()> {
+        let positive = || value.parse::<u32>().ok().filter(|&number| number > 0);
+        match name {
+            "--bundle" => self.bundle = Some(value.into()),
+            "--variant" => self.variant = Some(value.into()),
+            "--requests" => self.requests = positive()?,
+            "--over" => self.over = Some(value.parse().ok()?),
+            "--threads" => self.threads = positive()? as usize,
+            "--batch" => self.batch = positive()? as usize,
+            "--level" => self.level = positive()?,
+            "--guidance" => self.guidance = value.parse().ok()?,
+            "--rounds" => self.rounds = positive()? as usize,
+            _ => return None,
+        }
+        Some(())
+    }
+}
