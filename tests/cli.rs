@@ -692,21 +692,50 @@ fn bench_refuses_what_makes_no_sense() {
     fails(1, &["cannot draw"], &["bench", "--bundle", place.to_str().unwrap()]);
 }
 
-/// A process of a configuration that dies is told of, and not waited for.
+/// A configuration's process that is killed is told of; and those of a bench that is stopped do not stay.
 #[test]
 #[cfg(target_os = "linux")]
-fn bench_tells_of_a_process_that_dies() {
-    let folder = tempfile::tempdir().unwrap();
-    // Enough address space to begin, not enough to load ONNX Runtime and open the model.
-    let script = "ulimit -v 30000; exec \"$0\" bench --repeat 1 --threads 1";
-    let output = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_dflow")])
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!output.stderr.is_empty());
+fn bench_and_its_processes_end_together() {
+    use std::process::{Child, Stdio};
+    let begin = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
+        command.args(["bench", "--repeat", "1000", "--warmup", "1000", "--precision", "int8,fp32", "--threads", "1"]);
+        command.env("DETAILFLOW_BUNDLE", common::small()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    // The one that it starts, once it is there.
+    let child_of = |bench: &mut Child| loop {
+        let path = format!("/proc/{0}/task/{0}/children", bench.id());
+        let children = std::fs::read_to_string(path).unwrap();
+        if let Some(first) = children.split_whitespace().next() {
+            break first.to_owned();
+        }
+        assert!(bench.try_wait().unwrap().is_none(), "it ended before it began");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    };
+    let kill = |signal: &str, process: &str| {
+        assert!(Command::new("kill").args([signal, process]).status().unwrap().success());
+    };
+    let mut bench = begin();
+    let child = child_of(&mut bench);
+    kill("-KILL", &child);
+    let output = bench.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("its process ended") && errors.contains("signal: 9"), "{errors}");
+
+    let mut bench = begin();
+    let child = child_of(&mut bench);
+    kill("-TERM", &bench.id().to_string());
+    bench.wait().unwrap();
+    // It is gone, or a zombie that whoever inherits it has not yet looked after.
+    let alive = || {
+        std::fs::read_to_string(format!("/proc/{child}/stat"))
+            .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().starts_with(" Z"))
+    };
+    while alive() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 #[test]
