@@ -50,7 +50,8 @@ pub struct BenchArgs {
     json: bool,
 }
 
-/// Processes of one variant that are opened at least, so that the time of opening has a spread.
+/// How many processes of one variant are opened (or as many as there are rounds), so that the time of opening has a
+/// spread.
 const OPENINGS: usize = 3;
 
 /// What is timed: one line of the table.
@@ -142,7 +143,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let mut batches = args.batch.clone();
     batches.dedup();
     let variants = args.configurations(batches[0]).len();
-    let more_openings = OPENINGS.saturating_sub(batches.len());
+    let more_openings = OPENINGS.min(args.repeat as usize).saturating_sub(batches.len());
     let rounds = (args.warmup + args.repeat) as usize;
     let bar = progress_bar((variants * (more_openings + batches.len() * (1 + rounds))) as u64);
 
