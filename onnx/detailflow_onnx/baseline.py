@@ -15,6 +15,7 @@ Guidance doubles the batch; a token is drawn by softmax and `multinomial`; the d
 import contextlib
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -338,6 +339,15 @@ def variants(model, precisions, caches, device, compiled, attend):
     return out
 
 
+def bf16_instructions():
+    """What the processor multiplies bf16 with: without AMX bf16 can be slower than fp32. None where nobody tells."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return None
+    return " ".join(flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in flags) or "none"
+
+
 def rounds(model, options):
     """(what is common to all results, [(description, function that draws once and gives its times)])."""
     if options.threads:
@@ -362,6 +372,8 @@ def rounds(model, options):
             about |= {"attention": options.attention, "threads": torch.get_num_threads(), "batch": batch, "guidance": options.guidance}
             out.append((about, one(baseline, batch)))
     common = {"torch": torch.__version__, "model": model.name}
-    if options.device == "cuda":
+    if options.device == "cpu":
+        common["bf16 instructions"] = bf16_instructions()
+    else:
         common["card"] = torch.cuda.get_device_name()
     return common, out

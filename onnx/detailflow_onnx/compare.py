@@ -75,8 +75,8 @@ def sit(options, batch, processes, told):
     served = [(process, at, about) for process in processes for at, about in enumerate(process.timed) if about["batch"] == batch]
     # dflow opens and warms up at each call; the others are open, and warm up once.
     for _ in range(options.warmup):
-        for process, at, _ in served:
-            process.draw(at)
+        for process, at, about in served:
+            told(f"batch {batch}, warming up: {_name(about)}, {process.draw(at)['ms'] / batch:.0f} ms a picture")
     for round_ in range(options.repeat):
         said = bench(options, batch)
         for result in said["results"]:
@@ -86,7 +86,8 @@ def sit(options, batch, processes, told):
         for process, at, about in served:
             times = process.draw(at)
             note(_name(about), False, about, times["ms"], times.get("graphs_ms"))
-        told(f"batch {batch}: round {round_ + 1} of {options.repeat}")
+        last = ", ".join(f"{entry.name} {entry.ms[-1]:.0f}" for entry in entries.values())
+        told(f"batch {batch}, round {round_ + 1} of {options.repeat}, ms a picture: {last}")
     return list(entries.values()), said["runtime"]
 
 
