@@ -213,6 +213,15 @@ class Decoder(Products):
         return pixels.permute(0, 5, 1, 3, 2, 4).reshape(b, self.channels, n * p, n * p)
 
 
+def _compile_everything():
+    """By default PyTorch falls back to eager, with no more than a warning, after some programs of one function: each
+    precision, batch and length counts as one. Here that is an error."""
+    config = torch._dynamo.config
+    for name, value in (("recompile_limit", 1024), ("cache_size_limit", 1024), ("accumulated_recompile_limit", 4096), ("fail_on_recompile_limit_hit", True)):
+        if hasattr(config, name):  # names differ from version to version
+            setattr(config, name, value)
+
+
 class Baseline:
     """One model in one precision on one device, drawing pictures.
 
@@ -226,6 +235,7 @@ class Baseline:
         self.ar, self.decoder = parts or (Ar(model, dtype, ATTENTION[attend]).to(self.device), Decoder(model, dtype, ATTENTION[attend]).to(self.device))
         self._whole, self._onward, self._decode = self.ar.whole, self.ar.onward, self.decoder
         if compiled:
+            _compile_everything()
             # The prefix grows from step to step: one program for any length, or one for each would be compiled.
             self._whole = torch.compile(self.ar.whole, dynamic=True)
             self._onward = torch.compile(self.ar.onward_static, dynamic=False)
@@ -278,7 +288,8 @@ class Baseline:
         start = ids.shape[1] - q
         if not self.compiled:
             return self._onward(ids[:, start:], start, kept)
-        return self._onward(ids[:, start:].contiguous(), torch.arange(start, start + q, device=self.device), kept)
+        # A copy: a slice of one row or column keeps the strides of the whole, and a compiler takes each for another shape.
+        return self._onward(ids[:, start:].clone(memory_format=torch.contiguous_format), torch.arange(start, start + q, device=self.device), kept)
 
     def logits(self, classes, tokens):
         """Teacher-forced logits [B, N, V] as numpy: what each step gives when `tokens` were drawn before it; -1 as a class

@@ -1,6 +1,7 @@
 """The baseline computes what the authors' code computes; its times fit together. Needs PyTorch."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,6 +87,29 @@ def test_the_static_form_for_compilers_is_the_same(published):
     made = baseline.Baseline(model)
     made.compiled, made._onward = True, made.ar.onward_static
     assert np.abs(made.logits(want["ar_classes"].tolist(), want["ar_tokens"]) - want["ar_logits_cond"]).max() < 1e-3
+
+
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler: torch.compile was not tested")
+def test_compiled_is_the_same_in_few_programs(tmp_path, monkeypatch):
+    """One program for each kind of step, not for each step: more would be refused, and not run eagerly unseen."""
+    n = layout.numbers(count=64)
+    model = open_model(layout.write(tmp_path, n), n)
+    rng = np.random.default_rng(3)
+    tokens, classes = rng.integers(0, model.codes, (1, model.count)), [1]
+    want = reference.ar_logits(model, classes, tokens)
+    limits = baseline._compile_everything
+
+    def few():
+        limits()
+        torch._dynamo.config.recompile_limit = 4
+
+    monkeypatch.setattr(baseline, "_compile_everything", few)
+    for cache in baseline.CACHES:
+        torch._dynamo.reset()
+        made = baseline.Baseline(model, cache=cache, compiled=True)
+        assert len(made.steps()) == 19
+        assert np.abs(made.logits(classes, tokens) - want).max() < 1e-4, cache
+    limits()
 
 
 def test_the_paper_feeds_1116_positions(monkeypatch):
