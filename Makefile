@@ -2,7 +2,8 @@
 #
 #   make demo     build, fetch ONNX Runtime, draw demo.png with the shipped model
 #   make test     everything: Rust, C and C++ programs (plain, sanitizers, valgrind), the exporter
-#   make bench    time a picture of the published size, random weights (writes 3 GB below target/)
+#   make bench    pictures of the published size, random weights: dflow, the model in PyTorch, and plain ONNX Runtime in turns
+#                 (a quarter of an hour; writes 3 GB below target/, and installs PyTorch there, 5 GB)
 #   make install  into PREFIX (default /opt/detailflow)
 
 PREFIX ?= /opt/detailflow
@@ -14,6 +15,9 @@ OPENVINO := target/openvino/libonnxruntime_providers_openvino_plugin.so
 WEBGPU := target/webgpu/libonnxruntime.so
 CUDA := target/runtime-cuda/libonnxruntime.so
 BENCH := target/bench/detailflow-16
+BENCH_VENV := target/venv-bench
+# What it compares: see `python -m detailflow_onnx compare --help`.
+COMPARE ?= --runtime
 # What the tests call beside Rust and Python; in Debian's packages gcc, g++, binutils, strace, valgrind. Where there are
 # clang++, SDL2 with pkg-config, and Xvfb, they test with them too.
 TOOLS := cc c++ nm readelf strace valgrind
@@ -33,8 +37,8 @@ test: tools $(RUNTIME) $(VENV)/tests devices
 	$(VENV)/bin/python -m pytest -q -rs tests/exporter
 	@cat target/skipped/* 2>/dev/null || true
 
-bench: all $(BENCH)/detailflow.json
-	$(CARGO) bench --locked --bench generation -- $(BENCH) --threads 2
+bench: all $(BENCH)/detailflow.json $(BENCH_VENV)/ready
+	$(BENCH_VENV)/bin/python -m detailflow_onnx compare $(BENCH) $(COMPARE)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/detailflow $(DESTDIR)$(PREFIX)/runtime
@@ -87,6 +91,13 @@ $(VENV)/bin/python:
 # The exporter in its own surroundings, editable.
 $(VENV)/tests: onnx/pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ./onnx[test]
+	touch $@
+
+# PyTorch is large, and nothing else needs it. ONNX Runtime is the one that dflow runs.
+$(BENCH_VENV)/ready: onnx/pyproject.toml onnx/runtime.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --editable ./onnx[baseline] \
+		$$(sed -n 's/^\(onnxruntime==[0-9.]*\).*/\1/p' onnx/runtime.txt)
 	touch $@
 
 $(BENCH)/detailflow.json: | $(VENV)/tests

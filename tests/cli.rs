@@ -575,6 +575,169 @@ fn control_c_keeps_what_forks_and_candidates_are_done() {
     }
 }
 
+/// What `dflow bench --json` says with `more`.
+fn bench(more: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&["bench", "--json", "--repeat", "2", "--threads", "1"], more].concat();
+    let said: Value = serde_json::from_str(&ok(folder.path(), &arguments)).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it writes nothing");
+    said
+}
+
+/// A number that is more than zero.
+fn number(of: &Value, name: &str) -> f64 {
+    let value = of[name].as_f64().unwrap_or_else(|| panic!("{name} of {of:#} is no number"));
+    assert!(value.is_finite() && value > 0.0, "{name} is {value}");
+    value
+}
+
+fn about(a: f64, b: f64) {
+    assert!((a - b).abs() <= 1e-9 * b.abs(), "{a} is not {b}");
+}
+
+/// Nothing here asks how long anything takes: only that what is said fits together.
+#[test]
+fn bench_says_what_fits_together() {
+    let bundle = detailflow::Bundle::open(common::small()).unwrap();
+    let said = bench(&["--precision", "int8,fp32", "--form", "plain,mha", "--batch", "3,1", "--guidance", "2"]);
+    assert_eq!(said["bundle"], bundle.name());
+    let results = said["results"].as_array().unwrap();
+    let got: Vec<_> = results.iter().map(|r| format!("{} {} {}", r["batch"], r["precision"], r["form"])).collect();
+    let wanted = ["int8 plain", "int8 mha", "fp32 plain", "fp32 mha"].map(|text| text.replace(' ', "\" \""));
+    let wanted = [3, 1].iter().flat_map(|batch| wanted.iter().map(move |one| format!("{batch} \"{one}\"")));
+    assert_eq!(got, wanted.collect::<Vec<_>>(), "each combination once, batch by batch, in the order asked for");
+    for result in results {
+        let batch = result["batch"].as_u64().unwrap() as f64;
+        let fixed = (&result["device"], &result["threads"], &result["guidance"], &result["level"]);
+        assert_eq!(fixed, (&"cpu".into(), &1.into(), &2.0.into(), &bundle.size().into()));
+        let image = number(result, "ms_per_image");
+        about(number(result, "images_per_second"), 1000.0 / image);
+        assert!(number(result, "min_ms_per_image") <= image && image <= number(result, "max_ms_per_image"));
+        let rounds: Vec<f64> = result["rounds_ms"].as_array().unwrap().iter().map(|ms| ms.as_f64().unwrap()).collect();
+        about(image, (rounds[0] + rounds[1]) / 2.0 / batch);
+        let outside = result["outside_graphs_share"].as_f64().unwrap();
+        assert!((0.0..1.0).contains(&outside), "{outside}");
+        assert!(number(result, "min_open_ms") <= number(result, "open_ms"));
+        if cfg!(target_os = "linux") {
+            assert!(number(result, "peak_rss_mb") > 1.0);
+        }
+
+        // The steps are those of the schedule, and each shape reads its weights and what it keeps.
+        let steps = result["steps"].as_array().unwrap();
+        let of = |at: usize, name: &str| steps[at][name].as_u64().unwrap() as usize;
+        let parallel = (bundle.tokens() - bundle.causal()) / bundle.group();
+        assert_eq!(steps.len(), 2);
+        for (at, query, count) in [(0, 1, bundle.causal()), (1, bundle.group(), parallel)] {
+            assert_eq!((of(at, "rows"), of(at, "query"), of(at, "count")), (2 * batch as usize, query, count));
+            assert!(number(&steps[at], "min_ms") <= number(&steps[at], "ms"));
+            let share = number(&steps[at], "floor_share");
+            assert!(number(&steps[at], "floor_ms") > 0.0 && share > 0.0);
+        }
+        let weights = bundle.step_weights().unwrap() as f64 * if result["precision"] == "fp32" { 4.0 } else { 1.0 };
+        let all = number(&steps[0], "bytes_read") * of(0, "count") as f64
+            + number(&steps[1], "bytes_read") * of(1, "count") as f64;
+        about(number(result, "bytes_read"), all);
+        let kept = number(&steps[0], "bytes_read") - weights;
+        assert!(kept > 0.0, "keys and values are read as well");
+
+        let levels = result["levels"].as_array().unwrap();
+        let sizes: Vec<u64> = levels.iter().map(|level| level["size"].as_u64().unwrap()).collect();
+        assert_eq!(sizes, bundle.ladder().levels().iter().map(|level| u64::from(level.size)).collect::<Vec<_>>());
+        about(number(&levels[0], "ms"), number(result, "first_level_ms"));
+        about(number(levels.last().unwrap(), "share"), 1.0);
+    }
+    // Keys and values grow with the rows: three pictures have three times those of one.
+    let read = |at: usize| number(&results[at]["steps"][0], "bytes_read");
+    let weights = bundle.step_weights().unwrap() as f64;
+    about(read(1) - weights, 3.0 * (read(5) - weights));
+    // Ratios are of the first of the same batch.
+    for first in [0, 4] {
+        about(number(&results[first]["ratio"], "median"), 1.0);
+    }
+}
+
+#[test]
+fn bench_stops_at_a_level_and_prints_a_table() {
+    let said = bench(&["--level", "16", "--guidance", "1", "--warmup", "0"]);
+    let result = &said["results"][0];
+    assert_eq!((said["results"].as_array().unwrap().len(), &result["level"]), (1, &16.into()));
+    assert_eq!((result["levels"].as_array().unwrap().len(), &result["steps"][0]["rows"]), (1, &1.into()));
+    let folder = tempfile::tempdir().unwrap();
+    let said = ok(folder.path(), &["bench", "--repeat", "1", "--batch", "1,2", "--threads", "1,2"]);
+    for words in ["batch 1", "batch 2", "2 x 1", "4 x 4", "cpu int8 mha", "16", "floor", "a second"] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn bench_refuses_what_makes_no_sense() {
+    fails(2, &["--batch", "0 is not in"], &["bench", "--batch", "1,0"]);
+    fails(2, &["--batch"], &["bench", "--batch", "many"]);
+    fails(2, &["9 px level", "levels are 16"], &["bench", "--level", "9"]);
+    fails(2, &["guidance", "NaN"], &["bench", "--guidance", "nan"]);
+    fails(2, &["guidance -1"], &["bench", "--guidance", "-1"]);
+    fails(2, &["5000"], &["bench", "--threads", "1,5000"]);
+    fails(2, &["--repeat"], &["bench", "--repeat", "0"]);
+    fails(2, &["soup"], &["bench", "--device", "soup"]);
+    fails(2, &["soup"], &["generate", "0", "--device", "soup"]);
+    fails(1, &["fp7", "int8 mha"], &["bench", "--precision", "fp7"]);
+    fails(1, &["not found"], &["bench", "--bundle", "/nonexistent"]);
+    // A million sprites keep more than a thousand gigabytes.
+    let sprites = concat!(env!("CARGO_MANIFEST_DIR"), "/onnx/bundles/sprites");
+    #[cfg(target_os = "linux")]
+    fails(2, &["out of memory", "smaller --batch"], &["bench", "--batch", "1048576", "--bundle", sprites]);
+    let decoder = tempfile::tempdir().unwrap();
+    let place = decoder.path().join("decoder");
+    detailflow::Bundle::open(common::small()).unwrap().strip(&place, None, |_, _| true).unwrap();
+    fails(1, &["cannot draw"], &["bench", "--bundle", place.to_str().unwrap()]);
+}
+
+/// A configuration's process that is killed is told of; and those of a bench that is stopped do not stay.
+#[test]
+#[cfg(target_os = "linux")]
+fn bench_and_its_processes_end_together() {
+    use std::process::{Child, Stdio};
+    let begin = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
+        command.args(["bench", "--repeat", "1000", "--warmup", "1000", "--precision", "int8,fp32", "--threads", "1"]);
+        command.env("DETAILFLOW_BUNDLE", common::small()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    // The one that it starts, once it is there.
+    let child_of = |bench: &mut Child| loop {
+        let path = format!("/proc/{0}/task/{0}/children", bench.id());
+        let children = std::fs::read_to_string(path).unwrap();
+        if let Some(first) = children.split_whitespace().next() {
+            break first.to_owned();
+        }
+        assert!(bench.try_wait().unwrap().is_none(), "it ended before it began");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    };
+    let kill = |signal: &str, process: &str| {
+        assert!(Command::new("kill").args([signal, process]).status().unwrap().success());
+    };
+    let mut bench = begin();
+    let child = child_of(&mut bench);
+    kill("-KILL", &child);
+    let output = bench.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("its process ended") && errors.contains("signal: 9"), "{errors}");
+
+    let mut bench = begin();
+    let child = child_of(&mut bench);
+    kill("-TERM", &bench.id().to_string());
+    bench.wait().unwrap();
+    // It is gone, or a zombie that whoever inherits it has not yet looked after.
+    let alive = || {
+        std::fs::read_to_string(format!("/proc/{child}/stat"))
+            .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().starts_with(" Z"))
+    };
+    while alive() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn mips_are_a_file_of_each_size() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from . import __version__
+from . import __version__, speed
 from .errors import Refused, need, stop
 from .manifest import GRAPHS, PRECISIONS
 from .random_model import TOKENS
@@ -18,14 +18,36 @@ from .sources import FIELDS, open_source, origins
 SAMPLING = {"guidance": 1.5, "gradual": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
-def _precisions(text):
-    out = list(dict.fromkeys(text.split(",")))
-    if not set(out) <= set(PRECISIONS):
-        raise argparse.ArgumentTypeError(f"{text!r}: a comma-separated list of {', '.join(PRECISIONS)} is needed")
-    return out
+def _choices(*allowed):
+    def read(text):
+        out = list(dict.fromkeys(text.split(",")))
+        if not set(out) <= set(allowed):
+            raise argparse.ArgumentTypeError(f"{text!r}: a comma-separated list of {', '.join(allowed)} is needed")
+        return out
+
+    return read
 
 
-def _number(kind, least, most=math.inf, *, above=False):
+_precisions = _choices(*PRECISIONS)
+
+
+def _words(what):
+    """A comma-separated list of names that the bundle knows."""
+
+    def read(text):
+        out = list(dict.fromkeys(text.split(",")))
+        if not all(out):
+            raise argparse.ArgumentTypeError(f"{text!r}: a comma-separated list of {what}s is needed")
+        return out
+
+    return read
+
+
+def _number(kind, least, most=math.inf, *, above=False, many=False):
+    if many:
+        one = _number(kind, least, most, above=above)
+        return lambda text: list(dict.fromkeys(one(part) for part in text.split(",")))
+
     def read(text):
         try:
             value = kind(text)
@@ -72,6 +94,8 @@ def parser():
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--expected", required=True, metavar="FILE.npz")
     p.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+    speed.add_commands(commands, number=_number, choices=_choices, one_of=_words, models=sorted(TOKENS))
     return top
 
 
@@ -160,6 +184,8 @@ def main(arguments=None):
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)  # so that what is half-written is taken away
     try:
+        if options.command in speed.COMMANDS:
+            return speed.run(options)
         return _export(options) if options.command == "export" else _verify(options)
     except Refused as error:
         print(f"detailflow_onnx: {error}", file=sys.stderr)

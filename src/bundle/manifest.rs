@@ -151,6 +151,17 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// Bits of one weight of its products, without scales. None for a precision that this version knows nothing of.
+    pub fn weight_bits(&self) -> Option<u32> {
+        match self.precision.as_str() {
+            "fp32" => Some(32),
+            "fp16" | "bf16" => Some(16),
+            "int8" => Some(8),
+            "int4" => Some(4),
+            _ => None,
+        }
+    }
+
     /// The graphs that it has.
     pub(super) fn graphs(&self) -> impl Iterator<Item = &String> {
         self.ar.iter().chain([&self.decoder]).chain(&self.encoder)

@@ -224,6 +224,13 @@ impl Bundle {
         self.decode_work.map(|work| work.of(tokens, size as usize))
     }
 
+    /// How many weights a step of the autoregressive model multiplies with: what it has to read, however few rows it has.
+    /// Tables of which it looks up rows, norms and scales do not count. None when the manifest does not say how large the
+    /// network is.
+    pub fn step_weights(&self) -> Option<u64> {
+        self.step_work.map(|work| work.weights())
+    }
+
     /// Multiply-adds of encoding one picture. None when the bundle has no encoder, or does not say how large it is.
     pub fn encode_work(&self) -> Option<u64> {
         self.encode_work.filter(|_| self.can_encode()).map(|work| work.of())

@@ -63,6 +63,13 @@ fn total(work: u128) -> u64 {
 }
 
 impl StepWork {
+    /// How many weights a step multiplies with, each once for each position.
+    pub fn weights(&self) -> u64 {
+        let Self { layers, width, keys, hidden, codes } = *self;
+        let layer = linear(1, width, width + 2 * keys) + linear(1, width, width) + 3 * linear(1, width, hidden);
+        total(layers as u128 * layer + linear(1, width, codes))
+    }
+
     /// One step of `rows` rows. Each position sees all before it and those of its own step.
     pub fn of(&self, rows: usize, step: Step) -> u64 {
         let Self { layers, width, keys, hidden, codes } = *self;
@@ -144,6 +151,7 @@ mod tests {
     fn gpt_l_does_its_weights_and_its_attention() {
         let ar = StepWork { layers: 24, width: 1024, keys: 1024, hidden: 2816, codes: 8192 };
         let weights = 24 * (4 * 1024 * 1024 + 3 * 1024 * 2816) + 1024 * 8192;
+        assert_eq!(ar.weights(), weights);
         let seen = |keys: u64| 24 * 2 * keys * 1024;
         assert_eq!(ar.of(1, Step { start: 0, query: 1 }), weights + seen(1));
         assert_eq!(ar.of(3, Step { start: 120, query: 8 }), 3 * 8 * (weights + seen(128)));
@@ -160,6 +168,7 @@ mod tests {
         let most = 1 << 20;
         let ar = StepWork { layers: most, width: most, keys: most, hidden: most, codes: most };
         assert_eq!(ar.of(most, Step { start: most, query: most }), u64::MAX);
+        assert_eq!(ar.weights(), most as u64 * 7 * (most as u64).pow(2) + (most as u64).pow(2));
         let side = SideSize { layers: most, width: most, heads: 1, hidden: most };
         assert_eq!(DecodeWork { side, patch: 1, channels: 4 }.of(most, 1 << 14), u64::MAX);
         let (patch, channels, size, tokens, codes, code_width) = (1, 4, 1 << 14, most, most, most);

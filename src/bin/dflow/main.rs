@@ -1,6 +1,7 @@
 //! `dflow`: DetailFlow from the command line. It uses the library's public API only, and so proves it complete.
 
 mod atlas;
+mod bench;
 mod check;
 mod cost;
 mod draw;
@@ -72,6 +73,11 @@ enum Command {
     Cost(cost::CostArgs),
     /// Measure this machine once, so that times are known before the first step
     Calibrate(cost::CalibrateArgs),
+    /// How fast pictures are drawn here: each precision, form, batch; steps, levels, memory
+    Bench(bench::BenchArgs),
+    /// One configuration of bench, in a process of its own
+    #[command(hide = true)]
+    BenchOne(bench::OneArgs),
     /// Cut a bundle down to its decoder, for whoever ships tokens
     Strip(strip::StripArgs),
     /// Check a bundle: lengths, hashes, signatures, one run of each graph
@@ -221,6 +227,8 @@ fn main() -> ExitCode {
         Command::Score(args) => score::run(&args),
         Command::Cost(args) => cost::cost(&args),
         Command::Calibrate(args) => cost::calibrate(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::BenchOne(args) => bench::serve(&args),
         Command::Strip(args) => strip::run(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Doctor(args) => check::doctor(&args),
