@@ -12,6 +12,7 @@ mod device;
 mod exit;
 mod form;
 mod graph;
+mod lent;
 mod library;
 mod listing;
 mod operators;

@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
-use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorValueType, ValueRef};
+use ort::value::TensorElementType;
 
+use super::lent::{Call, Constant};
 use super::sys;
 use crate::kernels::attention::{Attention, Token};
 use crate::kernels::keys::{KeyLayout, Seats};
@@ -49,38 +50,12 @@ fn refuse(what: impl std::fmt::Display) -> ort::Error {
     ort::Error::new(what.to_string())
 }
 
-/// A constant tensor of the graph. It lives as long as the session, and its kernels.
-struct Constant<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> {
-    value: ValueRef<'a, TensorValueType<T>>,
-}
-
-impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a, T> {
-    fn new(context: &KernelContext<'a>, index: usize, what: &str) -> ort::Result<Self> {
-        let value = context.constant_input(index).map_err(|error| refuse(format!("{what}: {}", error.message())))?;
-        Ok(Self { value })
-    }
-
-    /// None when the operator has no such input.
-    fn optional(context: &KernelContext<'a>, index: usize, wanted: bool, what: &str) -> ort::Result<Option<Self>> {
-        if wanted { Self::new(context, index, what).map(Some) } else { Ok(None) }
-    }
-
-    fn get(&self) -> &[T] {
-        self.value.extract_tensor().1
-    }
-}
-
 fn size(context: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
     let value: Option<i64> = context.get(name);
     value
         .and_then(|value| usize::try_from(value).ok())
         .filter(|&value| value > 0)
         .ok_or_else(|| refuse(format!("the attribute {name} is not a positive number")))
-}
-
-/// An input of a run.
-fn input(context: &ComputeContext, index: usize) -> ort::Result<ValueRef<'_>> {
-    context.input(index)?.ok_or_else(|| refuse(format!("input {index} is missing")))
 }
 
 struct LinearOperator {
@@ -122,22 +97,33 @@ impl Operator for LinearOperator {
             "gelu" => Kind::Gelu,
             other => return Err(refuse(format!("the attribute before is \"{other}\""))),
         };
-        let kernel = LinearKernel {
-            kind,
-            epsilon: context.get("epsilon").unwrap_or_default(),
-            inputs: size(context, "in_width")?,
-            outputs: size(context, "out_width")?,
-            weights: Constant::new(context, 1, "weights")?,
-            scales: Constant::new(context, 2, "scales")?,
-            gain: Constant::optional(context, 3, matches!(kind, Kind::RmsNorm | Kind::LayerNorm), "gain")?,
-            shift: Constant::optional(context, 4, kind == Kind::LayerNorm, "shift")?,
-            bias: Constant::optional(context, 5, flag("has_bias"), "bias")?,
-            added: flag("has_added"),
-            threads: self.threads,
-            work: Work::default(),
-        };
-        kernel.layer()?;
-        Ok(kernel)
+        let weights = Constant::<i8>::new(context, 1, "weights")?;
+        let scales = Constant::new(context, 2, "scales")?;
+        let gain = Constant::optional(context, 3, matches!(kind, Kind::RmsNorm | Kind::LayerNorm), "gain")?;
+        let shift = Constant::optional(context, 4, kind == Kind::LayerNorm, "shift")?;
+        let bias = Constant::optional(context, 5, flag("has_bias"), "bias")?;
+        let (inputs, outputs) = (size(context, "in_width")?, size(context, "out_width")?);
+        let epsilon = context.get("epsilon").unwrap_or_default();
+        let part = |part: &Option<Constant<'a, f32>>| part.as_ref().map_or(&[][..], Constant::get);
+        let layer = Packed::new(weights.get(), inputs, outputs).map(|weights| Linear {
+            before: match kind {
+                Kind::Plain => Before::Plain,
+                Kind::RmsNorm => Before::RmsNorm { gain: part(&gain), epsilon },
+                Kind::LayerNorm => Before::LayerNorm { gain: part(&gain), shift: part(&shift), epsilon },
+                Kind::SwiGlu => Before::SwiGlu,
+                Kind::Gelu => Before::Gelu,
+            },
+            inputs,
+            outputs,
+            weights,
+            scales: scales.get(),
+            bias: bias.as_ref().map(Constant::get),
+        });
+        let layer = layer.filter(Linear::check);
+        let layer = layer.ok_or_else(|| refuse(format!("the constants of a layer {inputs} x {outputs} do not fit")))?;
+        let constants = (weights, [Some(scales), gain, shift, bias]);
+        let (threads, work) = (self.threads, Work::default());
+        Ok(LinearKernel { layer, added: flag("has_added"), threads, work, _constants: constants })
     }
 }
 
@@ -151,71 +137,31 @@ enum Kind {
 }
 
 struct LinearKernel<'a> {
-    kind: Kind,
-    epsilon: f32,
-    inputs: usize,
-    outputs: usize,
-    weights: Constant<'a, i8>,
-    scales: Constant<'a, f32>,
-    gain: Option<Constant<'a, f32>>,
-    shift: Option<Constant<'a, f32>>,
-    bias: Option<Constant<'a, f32>>,
+    layer: Linear<'a>,
     added: bool,
     threads: usize,
     work: Work,
-}
-
-impl LinearKernel<'_> {
-    fn layer(&self) -> ort::Result<Linear<'_>> {
-        let (inputs, outputs, epsilon) = (self.inputs, self.outputs, self.epsilon);
-        let gain = self.gain.as_ref().map_or(&[][..], Constant::get);
-        let shift = self.shift.as_ref().map_or(&[][..], Constant::get);
-        let before = match self.kind {
-            Kind::Plain => Before::Plain,
-            Kind::RmsNorm => Before::RmsNorm { gain, epsilon },
-            Kind::LayerNorm => Before::LayerNorm { gain, shift, epsilon },
-            Kind::SwiGlu => Before::SwiGlu,
-            Kind::Gelu => Before::Gelu,
-        };
-        let weights = Packed::new(self.weights.get(), inputs, outputs);
-        let layer = weights.map(|weights| Linear {
-            before,
-            inputs,
-            outputs,
-            weights,
-            scales: self.scales.get(),
-            bias: self.bias.as_ref().map(Constant::get),
-        });
-        layer
-            .filter(Linear::check)
-            .ok_or_else(|| refuse(format!("the constants of a layer {inputs} x {outputs} do not fit")))
-    }
+    /// What the layer refers to.
+    _constants: (Constant<'a, i8>, [Option<Constant<'a, f32>>; 4]),
 }
 
 impl Kernel for LinearKernel<'_> {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let mut work = std::mem::take(&mut self.work);
-        let layer = self.layer()?;
-        let x = input(context, 0)?;
-        let (shape, x) = x.try_extract_tensor::<f32>()?;
-        let wide = layer.before.takes(self.inputs);
-        let width = shape.last().copied().unwrap_or(0);
-        if width != wide as i64 {
-            return Err(refuse(format!("a layer of {wide} inputs is given rows of {width}")));
+        let layer = self.layer;
+        let call = Call::new(context);
+        let x = call.input::<f32>(0)?;
+        let wide = layer.before.takes(layer.inputs);
+        if !x.len().is_multiple_of(wide) {
+            return Err(refuse(format!("a layer of {wide} inputs is given {} numbers", x.len())));
         }
         let rows = x.len() / wide;
-        let added = if self.added { Some(input(context, 6)?) } else { None };
-        let added = added.as_ref().map(|added| added.try_extract_tensor::<f32>()).transpose()?.map(|(_, added)| added);
-        if added.is_some_and(|added| added.len() != rows * self.outputs) {
+        let added = if self.added { Some(call.input::<f32>(6)?) } else { None };
+        if added.is_some_and(|added| added.len() != rows * layer.outputs) {
             return Err(refuse("what is added to a layer has another shape"));
         }
-        let mut output =
-            context.output(0, [rows as i64, self.outputs as i64])?.ok_or_else(|| refuse("there is no output"))?;
-        let (_, out) = output.try_extract_tensor_mut::<f32>()?;
+        let out = call.output([rows, layer.outputs])?;
         let pool = SessionPool { context, threads: self.threads };
-        let run = layer.run(Isa::here(), &pool, &mut work, x, added, out);
-        self.work = work;
-        run.map_err(refuse)
+        layer.run(Isa::here(), &pool, &mut self.work, x, added, out).map_err(refuse)
     }
 }
 
@@ -283,18 +229,15 @@ struct AttentionKernel<'a> {
 
 impl Kernel for AttentionKernel<'_> {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let (qkv, at) = (input(context, 0)?, input(context, 1)?);
-        let (_, qkv) = qkv.try_extract_tensor::<f32>()?;
-        let (_, at) = at.try_extract_tensor::<i64>()?;
+        let call = Call::new(context);
+        let (qkv, at) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         self.tokens.clear();
         for at in at.as_chunks::<3>().0 {
             let [row, place, seen] = at.map(|x| usize::try_from(x).unwrap_or(usize::MAX));
             self.tokens.push(Token { row, place, seen });
         }
         let width = self.heads * self.keys.width;
-        let mut output =
-            context.output(0, [self.tokens.len() as i64, width as i64])?.ok_or_else(|| refuse("there is no output"))?;
-        let (_, out) = output.try_extract_tensor_mut::<f32>()?;
+        let out = call.output([self.tokens.len(), width])?;
         let attention = Attention {
             layer: self.layer,
             heads: self.heads,

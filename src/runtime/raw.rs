@@ -169,7 +169,7 @@ unsafe fn text(string: *const c_char) -> String {
 
 /// # Safety
 /// `status` was just given by ONNX Runtime, and nobody else releases it.
-unsafe fn checked(status: sys::OrtStatusPtr) -> ort::Result<()> {
+pub(super) unsafe fn checked(status: sys::OrtStatusPtr) -> ort::Result<()> {
     // SAFETY: as the caller promises.
     unsafe { ort::Error::result_from_status(status) }
 }

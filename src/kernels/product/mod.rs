@@ -137,7 +137,8 @@ pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed
         }
     };
     let pieces = panels.div_ceil(piece);
-    if pieces == 1 || (threads == 1) || rows.count * depth * panels * PANEL < ALONE {
+    // Reading a weight takes about as long as multiplying it with ten rows.
+    if pieces == 1 || threads == 1 || (10 + rows.count) * depth * panels * PANEL < ALONE {
         (0..pieces).for_each(run);
     } else {
         pool.each(pieces, &run);
@@ -146,8 +147,8 @@ pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed
 
 /// Pieces are multiples of what the kernels take at once: 1, 2, 3 or 4 panels.
 const PIECE: usize = 12;
-/// Less work than this many multiplications is not worth a second thread.
-const ALONE: usize = 200_000;
+/// Less work than this (in tenths of a weight read) is not worth waking a second thread: about 15 us.
+const ALONE: usize = 2_000_000;
 
 #[cfg(test)]
 pub(super) mod tests {
