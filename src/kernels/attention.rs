@@ -3,6 +3,7 @@
 //! where it may.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::keys::{KeyLayout, Keys};
@@ -58,66 +59,83 @@ impl Attention<'_> {
         out: &mut [f32],
     ) -> Result<(), String> {
         self.check(qkv, tokens, rows, out)?;
-        let KeyLayout { heads: kept, width, .. } = self.keys;
-        let wide = (self.heads + 2 * kept) * width;
-        let add = |token: usize| {
-            let Token { row, place, .. } = tokens[token];
-            WORK.with_borrow_mut(|work| {
-                work.resize(width.max(work.len()), 0.0);
-                let turned = &mut work[..width];
-                for head in 0..kept {
-                    let key = &qkv[token * wide + (self.heads + head) * width..][..width];
-                    let value = &qkv[token * wide + (self.heads + kept + head) * width..][..width];
-                    let (cos, sin) = self.turns(place);
-                    turn(isa, key, cos, sin, 1.0, turned);
-                    let (keys, values) = rows[row].head(self.layer, head);
-                    // SAFETY: `width` columns of `stride`, and `positions` rows of at least `width`, by the shape; `check`
-                    // saw that no two tokens share row and place, and that both are there.
-                    unsafe {
-                        for (d, &x) in turned.iter().enumerate() {
-                            *keys.add(d * self.keys.stride() + place) = x;
-                        }
-                        values.add(place * self.keys.padded()).copy_from_nonoverlapping(value.as_ptr(), width);
-                    }
-                }
-            });
-        };
-        if tokens.len() * width * kept < ALONE {
-            (0..tokens.len()).for_each(add);
-        } else {
-            pool.each(tokens.len(), &add);
+        // The tokens of each row.
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for (at, token) in tokens.iter().enumerate() {
+            match runs.last_mut() {
+                Some(run) if tokens[run.start].row == token.row => run.end = at + 1,
+                _ => runs.push(at..at + 1),
+            }
         }
-        // Queries that see the same are computed together.
-        let first = |token: usize| {
-            token == 0 || {
-                let (before, this) = (tokens[token - 1], tokens[token]);
-                (before.row, before.seen) != (this.row, this.seen)
-            }
-        };
+        let kept = self.keys.heads;
         let to = Shared(out.as_mut_ptr());
-        let see = |task: usize| {
-            let (begin, head) = (task / self.heads, task % self.heads);
-            if !first(begin) {
-                return;
-            }
-            let end = (begin + 1..tokens.len()).find(|&token| first(token)).unwrap_or(tokens.len());
-            let Token { row, seen, .. } = tokens[begin];
-            let kept = rows[row].head(self.layer, head * kept / self.heads);
-            for from in (begin..end).step_by(TOGETHER) {
-                let queries = from..end.min(from + TOGETHER);
-                // SAFETY: keys and values below `seen` are there and nobody writes them any more; the numbers of these
-                // tokens and this head are written here alone.
-                unsafe { self.see(isa, kept, seen, queries, head, tokens, qkv, &to) };
-            }
+        let task = |number: usize| {
+            let (run, head) = (runs[number / kept].clone(), number % kept);
+            // SAFETY: a row's head is looked at by this task alone, and so are the numbers of its tokens and of the queries'
+            // heads that go with it; `check` saw that all places are there.
+            unsafe { self.head(isa, &rows[tokens[run.start].row], head, run, tokens, qkv, &to) };
         };
-        let work: usize = tokens.iter().map(|token| 2 * token.seen * width * self.heads).sum();
-        let tasks = tokens.len() * self.heads;
+        let work: usize = tokens.iter().map(|token| 2 * token.seen * self.keys.width * self.heads).sum();
+        let tasks = runs.len() * kept;
         if work < ALONE {
-            (0..tasks).for_each(see);
+            (0..tasks).for_each(task);
         } else {
-            pool.each(tasks, &see);
+            pool.each(tasks, &task);
         }
         Ok(())
+    }
+
+    /// One head of a row: adds the keys and values of its new tokens, then lets the heads that share them see.
+    ///
+    /// # Safety
+    /// `run` are tokens of this row that are there; nobody else touches the head, or writes their numbers in `out`.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn head(
+        &self,
+        isa: Isa,
+        row: &Keys,
+        head: usize,
+        run: Range<usize>,
+        tokens: &[Token],
+        qkv: &[f32],
+        out: &Shared<f32>,
+    ) {
+        let KeyLayout { heads: kept, width, .. } = self.keys;
+        let wide = (self.heads + 2 * kept) * width;
+        let (keys, values) = row.head(self.layer, head);
+        WORK.with_borrow_mut(|work| {
+            work.resize(width.max(work.len()), 0.0);
+            let turned = &mut work[..width];
+            for token in run.clone() {
+                let place = tokens[token].place;
+                let key = &qkv[token * wide + (self.heads + head) * width..][..width];
+                let value = &qkv[token * wide + (self.heads + kept + head) * width..][..width];
+                let (cos, sin) = self.turns(place);
+                turn(isa, key, cos, sin, 1.0, turned);
+                // SAFETY: `width` columns of `stride`, and `positions` rows of at least `width`, by the shape.
+                unsafe {
+                    for (d, &x) in turned.iter().enumerate() {
+                        *keys.add(d * self.keys.stride() + place) = x;
+                    }
+                    values.add(place * self.keys.padded()).copy_from_nonoverlapping(value.as_ptr(), width);
+                }
+            }
+        });
+        // Queries that see the same are computed together.
+        let each = self.heads / kept;
+        for group in tokens[run.clone()].chunk_by(|a, b| a.seen == b.seen).scan(run.start, |from, group| {
+            *from += group.len();
+            Some(*from - group.len()..*from)
+        }) {
+            for from in group.clone().step_by(TOGETHER) {
+                let queries = from..group.end.min(from + TOGETHER);
+                for head in head * each..(head + 1) * each {
+                    let seen = tokens[from].seen;
+                    // SAFETY: the caller's promise.
+                    unsafe { self.see(isa, (keys, values), seen, queries.clone(), head, tokens, qkv, out) };
+                }
+            }
+        }
     }
 
     fn check(&self, qkv: &[f32], tokens: &[Token], rows: &[Arc<Keys>], out: &[f32]) -> Result<(), String> {
@@ -166,7 +184,7 @@ impl Attention<'_> {
         isa: Isa,
         kept: (*mut f32, *mut f32),
         seen: usize,
-        queries: std::ops::Range<usize>,
+        queries: Range<usize>,
         head: usize,
         tokens: &[Token],
         qkv: &[f32],

@@ -1,11 +1,11 @@
 //! Keys and values of one row of a batch, of all layers, in one piece of memory that grows with nothing: it is reserved
 //! whole and filled position by position.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use super::lanes::LANES;
+use super::pages;
 
 /// The shape of what is kept for a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,19 +41,17 @@ impl KeyLayout {
         self.heads * (self.keys_of_head() + self.values_of_head())
     }
 
-    /// None when it is more than can be addressed.
-    fn memory(&self) -> Option<Layout> {
-        let layer = (self.width.checked_mul(self.stride())?)
-            .checked_add(self.positions.checked_mul(self.padded())?)?
+    /// Numbers of a row. None when they are more than can be addressed.
+    fn length(&self) -> Option<usize> {
+        let layer = (self.width.checked_mul(self.positions.checked_next_multiple_of(LANES)?)?)
+            .checked_add(self.positions.checked_mul(self.width.checked_next_multiple_of(LANES)?)?)?
             .checked_mul(self.heads)?;
-        let floats = layer.checked_mul(self.layers)?.max(LANES);
-        // At the start of a page, so that rows share none.
-        Layout::array::<f32>(floats).ok()?.align_to(4096).ok()
+        layer.checked_mul(self.layers).filter(|length| length.checked_mul(size_of::<f32>()).is_some())
     }
 
     /// Bytes of a row, saturating.
     pub fn bytes(&self) -> u64 {
-        self.memory().map_or(u64::MAX, |layout| layout.size() as u64)
+        self.length().map_or(u64::MAX, |length| (length * size_of::<f32>()) as u64)
     }
 }
 
@@ -78,9 +76,7 @@ unsafe impl Sync for Keys {}
 impl Keys {
     /// All zero; the system gives pages as they are touched. None when it gives no memory.
     pub fn new(layout: KeyLayout) -> Option<Self> {
-        let memory = layout.memory()?;
-        // SAFETY: the size is not zero.
-        let memory = NonNull::new(unsafe { alloc_zeroed(memory) })?;
+        let memory = pages::take(layout.length()? * size_of::<f32>())?;
         Some(Self { layout, memory: memory.cast() })
     }
 
@@ -96,7 +92,7 @@ impl Keys {
         assert!(layer < l.layers && head < l.heads, "a head that is not there");
         let keys = layer * l.layer() + head * l.keys_of_head();
         let values = layer * l.layer() + l.heads * l.keys_of_head() + head * l.values_of_head();
-        // SAFETY: both lie within the memory, by the arithmetic of `memory`.
+        // SAFETY: both lie within the memory, by the arithmetic of `length`.
         unsafe { (self.memory.as_ptr().add(keys), self.memory.as_ptr().add(values)) }
     }
 
@@ -122,9 +118,9 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        let memory = self.layout.memory().expect("it was allocated so");
-        // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.memory.as_ptr().cast(), memory) }
+        let length = self.layout.length().expect("it was taken so");
+        // SAFETY: it was taken with this length, and nobody refers to it any more.
+        unsafe { pages::give_back(self.memory.cast(), length * size_of::<f32>()) }
     }
 }
 

@@ -1,0 +1,54 @@
+//! Large pieces of memory from the system: zero, given page by page as they are touched, in large pages where there are any.
+//! (An allocator that is asked for whole pages fills them by hand; with small pages a row of a large model costs thousands
+//! of faults.)
+
+use std::ptr::NonNull;
+
+/// `bytes` of zeros (at least one page). None when the system gives none.
+#[cfg(unix)]
+pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
+    let (read_write, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a mapping of its own, wherever the system likes.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes.max(1), read_write, private, -1, 0) };
+    if memory == libc::MAP_FAILED {
+        return None;
+    }
+    #[cfg(target_os = "linux")]
+    // SAFETY: the mapping just made; it is advice, and may be refused.
+    unsafe {
+        libc::madvise(memory, bytes.max(1), libc::MADV_HUGEPAGE);
+    }
+    NonNull::new(memory.cast())
+}
+
+/// Gives back what [`take`] gave.
+///
+/// # Safety
+/// It was taken with this length, and is not used any more.
+#[cfg(unix)]
+pub(super) unsafe fn give_back(memory: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { libc::munmap(memory.as_ptr().cast(), bytes.max(1)) };
+}
+
+#[cfg(not(unix))]
+fn layout(bytes: usize) -> Option<std::alloc::Layout> {
+    std::alloc::Layout::from_size_align(bytes.max(1), 64).ok()
+}
+
+/// `bytes` of zeros (at least one). None when the system gives none.
+#[cfg(not(unix))]
+pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
+    // SAFETY: the size is not zero.
+    NonNull::new(unsafe { std::alloc::alloc_zeroed(layout(bytes)?) })
+}
+
+/// Gives back what [`take`] gave.
+///
+/// # Safety
+/// It was taken with this length, and is not used any more.
+#[cfg(not(unix))]
+pub(super) unsafe fn give_back(memory: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { std::alloc::dealloc(memory.as_ptr(), layout(bytes).expect("it was taken so")) }
+}
