@@ -664,7 +664,7 @@ fn bench_stops_at_a_level_and_prints_a_table() {
     assert_eq!((result["levels"].as_array().unwrap().len(), &result["steps"][0]["rows"]), (1, &1.into()));
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["bench", "--repeat", "1", "--batch", "1,2", "--threads", "1,2"]);
-    for words in ["batch 1", "batch 2", "2 x 1", "4 x 4", "cpu int8 mha", "16", "floor", "a second"] {
+    for words in ["batch 1", "batch 2", "2 x 1", "4 x 4", "cpu int8 native", "16", "floor", "a second"] {
         assert!(said.contains(words), "{said}");
     }
 }

@@ -124,7 +124,11 @@ def _print(batch, entries, compared):
 
 def run(options):
     options.threads = options.threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
-    bench(options, options.batch[0])  # what is wrong with the command line is said before anything is loaded
+    # What is wrong with the command line is said before anything is loaded.
+    chosen = [result["form"] for result in bench(options, options.batch[0])["results"]]
+    if options.runtime and not options.form:
+        # The form of its own choice, and the one that plain ONNX Runtime runs.
+        options.form = list(dict.fromkeys([*chosen, "mha"]))
 
     def told(text):
         print(text, file=sys.stderr, flush=True)

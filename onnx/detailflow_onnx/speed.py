@@ -54,7 +54,7 @@ def add_commands(commands, *, number, choices, one_of, models):
     p.add_argument("--dflow", default="target/release/dflow", metavar="FILE", help="the command (default target/release/dflow)")
     p.add_argument("--device", default="cpu", metavar="D", help="of dflow (default cpu)")
     p.add_argument("--precision", type=one_of("precision"), default=["int8", "fp32"], metavar="P[,...]", help="of dflow (default int8,fp32)")
-    p.add_argument("--form", type=one_of("form"), default=None, metavar="FORM[,...]", help="of dflow (default its choice)")
+    p.add_argument("--form", type=one_of("form"), default=None, metavar="FORM[,...]", help="of dflow (default its choice; with --runtime mha as well)")
     p.add_argument("--random", choices=models, default="detailflow-16", help="what PyTorch runs (default detailflow-16)")
     p.add_argument("--runtime", action="store_true", help="compare with plain ONNX Runtime run from Python on the same graphs, form mha")
     p.add_argument("--no-baseline", action="store_true", help="leave PyTorch out")

@@ -39,9 +39,10 @@ def test_compare(run):
     status, text, error = run(*command, "--json")
     assert status == 0, error
     said = json.loads(text)
-    names = ["dflow cpu int8 mha", "dflow cpu fp32 mha", "onnxruntime cpu int8 mha", "onnxruntime cpu fp32 mha"]
+    # The form of dflow's own choice, and the one that plain ONNX Runtime runs.
+    names = [f"dflow cpu {p} {f}" for p in ("int8", "fp32") for f in ("native", "mha")] + ["onnxruntime cpu int8 mha", "onnxruntime cpu fp32 mha"]
     assert [(r["batch"], r["name"]) for r in said["results"]] == [(b, n) for b in (1, 2) for n in names]
-    assert len(said["ratios"]) == 2 * 4 and said["rounds"] == 2 and said["threads"] == 1
+    assert len(said["ratios"]) == 2 * 4 * 2 and said["rounds"] == 2 and said["threads"] == 1
     for row in said["ratios"]:
         assert 0 < row["ratio"]["min"] <= row["ratio"]["median"] <= row["ratio"]["max"]
         assert row["graphs_ratio"]["median"] > 0
@@ -57,6 +58,7 @@ def test_refusals(run):
     for arguments, status, word in [
         (["runtime", DATA], 1, "not a bundle"),
         (["runtime", SMALL, "--precision", "fp7"], 1, "fp7"),
+        (["runtime", SMALL, "--form", "native"], 2, "--form"),
         (["runtime", SMALL, "--batch", "1,0"], 2, "--batch"),
         (["runtime", SMALL, "--repeat", "0"], 2, "--repeat"),
         (["compare", SMALL, "--dflow", "/nonexistent/dflow"], 1, "--dflow"),

@@ -21,6 +21,9 @@ pub struct BenchArgs {
     /// Where graphs run. This and the next three may be lists: all combinations take turns
     #[arg(long, value_name = "D", value_delimiter = ',', default_value = "cpu")]
     device: Vec<String>,
+    /// What each device's provider is told, in its own words; once for each option
+    #[arg(long = "device-option", value_name = "KEY=VALUE")]
+    device_options: Vec<String>,
     /// Precision, such as int8,fp32; without it the first that the bundle lists
     #[arg(long, value_name = "P", value_delimiter = ',')]
     precision: Vec<String>,
@@ -131,6 +134,7 @@ impl BenchArgs {
             format!("--guidance={}", self.guidance).into(),
             format!("--level={}", self.level.unwrap_or(0)).into(),
         ];
+        arguments.extend(self.device_options.iter().map(|option| format!("--device-option={option}").into()));
         arguments.extend(precision.iter().map(|precision| format!("--precision={precision}").into()));
         arguments.extend(form.iter().map(|form| format!("--form={form}").into()));
         Process::start(&arguments, configuration.name())
