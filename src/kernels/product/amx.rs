@@ -3,15 +3,48 @@
 
 use std::arch::asm;
 use std::ops::Range;
+use std::sync::Mutex;
 
-use super::{PANEL, Packed, Rows, TILE, Take};
+use super::{PANEL, Packed, Rows, TILE, Take, portable};
 
 /// With fewer rows than this vectors are as fast: reading the weights is what takes the time.
 pub(super) const WORTH: usize = 17;
 
-/// Whether the processor has tiles, and the system lets this process use them.
+/// Whether the processor has tiles, the system lets this process use them, and they compute what plain code does: the
+/// instructions below are written by hand, and a processor that disagrees is used without them.
 pub(super) fn is_here() -> bool {
-    cfg!(target_os = "linux") && has_tiles() && may_use_tiles()
+    cfg!(target_os = "linux") && has_tiles() && may_use_tiles() && agrees()
+}
+
+/// One product with every kind of block: two tiles of rows and one, two panels and one.
+fn agrees() -> bool {
+    const ROWS: usize = 3 * TILE - 1;
+    const DEPTH: usize = 128;
+    const PANELS: usize = 3;
+    let whole = |n: usize| ((n as u32).wrapping_mul(2_654_435_761) >> 24) as i8;
+    let weights: Vec<i8> = (0..DEPTH * PANELS * PANEL).map(whole).collect();
+    let bytes: Vec<i8> = (0..3 * TILE * DEPTH).map(|n| whole(n + 77)).collect();
+    let Some(packed) = Packed::new(&weights, DEPTH, PANELS * PANEL) else { return false };
+    let rows = Rows { bytes: &bytes, count: ROWS };
+    let [tiles, plain] = [Noted::default(), Noted::default()];
+    run(rows, packed, 0..PANELS, &tiles);
+    portable::run(rows, packed, 0..PANELS, &plain);
+    let noted = |noted: Noted| {
+        let mut all = noted.0.into_inner().unwrap_or_default();
+        all.sort_unstable();
+        all
+    };
+    noted(tiles) == noted(plain)
+}
+
+/// Keeps what it is given: panel, row, sums.
+#[derive(Default)]
+struct Noted(Mutex<Vec<(usize, usize, [i32; PANEL])>>);
+
+impl Take for Noted {
+    fn take(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+        crate::sync::lock(&self.0).extend((row..).zip(sums).map(|(row, sums)| (panel, row, *sums)));
+    }
 }
 
 fn has_tiles() -> bool {
