@@ -101,4 +101,4 @@ $(BENCH_VENV)/ready: onnx/pyproject.toml onnx/runtime.txt
 	touch $@
 
 $(BENCH)/detailflow.json: | $(VENV)/tests
-	mkdir -p target/bench && $(VENV)/bin/python -m detailflow_onnx export --random detailflow-16 --precision fp32,int8 --out $(BENCH)
+	mkdir -p target/bench && $(VENV)/bin/python -m detailflow_onnx export --random detailflow-16 --precision fp32,int8 --judge none --out $(BENCH)

@@ -80,6 +80,11 @@ def measure(model, folder, file=None):
 def _judged(model, content, bundles, file):
     from . import judge
 
+    if file == judge.NOT:
+        for bundle in bundles:
+            bundle.close()
+        return {"quality": [], "judged": None}
+
     if not bundles:
         return {"quality": [], "judged": None}
     if file:

@@ -81,7 +81,7 @@ def parser():
     p.add_argument("--labels", metavar="FILE", help="class names, one a line (default: ImageNet's for 1000 classes)")
     p.add_argument("--name", help="what to call the model (default: the folder above the tokenizer)")
     p.add_argument("--precision", type=_precisions, default=["fp32"], metavar="fp32|fp16|int8|int4[,...]", help="one or several, the default of the bundle first; default fp32")
-    p.add_argument("--judge", metavar="TOKENS.json", help="judge the variants by these pictures, as dflow encode writes them (default: some that the model draws)")
+    p.add_argument("--judge", metavar="TOKENS.json", help="judge the variants by these pictures, as dflow encode writes them (default: some that the model draws); none leaves it out, which saves minutes with a large model")
     p.add_argument("--license", default="unknown", metavar="TEXT", help="of the weights: an SPDX expression or a sentence")
     p.add_argument("--license-file", metavar="FILE", help="copied into the bundle as LICENSE.md")
     p.add_argument("--guidance", type=_number(float, 0), default=SAMPLING["guidance"], metavar="F", help="default sampling: scale (default 1.5)")

@@ -12,6 +12,7 @@ import numpy as np
 from . import ladder, reference
 from .errors import Refused, need
 
+NOT = "none"  # in the place of a file: the variants are not judged
 DRAWN = 8  # pictures
 LARGE = 64  # pixels a side from which on fewer are decoded: the numpy evaluation takes long
 DECODED_OF_LARGE = 2
