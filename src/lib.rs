@@ -23,6 +23,8 @@
 //!   memory.
 //! - `runtime`: the only room that knows ONNX Runtime: find it, devices by name, compile graphs, report where they run,
 //!   keep keys and values, end in peace.
+//! - `kernels`: the arithmetic of our own operators on the CPU: int8 products, attention over kept keys, the same bits on
+//!   every processor.
 //! - `model`: a bundle with its graphs compiled; shared.
 //! - `request`: what to draw; checked as it is set.
 //! - [`sample`]: from logits to a token: guide, temperature, top-k, top-p, draw by counter-based random numbers.
@@ -40,7 +42,7 @@
 //! - [`tokens`]: token files: one sequence, many in a pack, JSON.
 //! - `error`, `files`, `memory`, `sync`, [`log`]: one error for all, files that appear whole, memory that can be
 //!   refused, what threads meet at, messages for whoever embeds us.
-//! - [`ffi`]: the C contract, and with `runtime::sys` and `runtime::raw` the only unsafe code.
+//! - [`ffi`]: the C contract. It, `kernels` and `runtime::{sys, raw, lent}` hold the only unsafe code.
 
 mod best;
 pub mod bundle;
