@@ -31,7 +31,7 @@
 //! - `rows`: which rows a step feeds; pictures that began alike share theirs until they part.
 //! - `generation`: one request on its way; the only loop: step, advance, fork, keep, log-probabilities.
 //! - `cancel`: a flag that decides and an interrupt that hurries.
-//! - `worker`: requests drawn in the background, told of in events.
+//! - `worker`: requests drawn in the background, those of a model together, told of in events.
 //! - `judge`: how far one variant's numbers are from another's.
 //! - `score`, `best`, `vary`, `repair`: how likely given tokens are; the best of many; variations of what is there; the
 //!   rest of a damaged token file.

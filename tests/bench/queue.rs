@@ -6,7 +6,8 @@
 //! A worker draws and decodes one-picture requests, submitted at even distances over MS milliseconds, and the same
 //! pictures as one request: the ideal batch. Both take turns; what counts is the ratio within a round, of throughputs,
 //! each from its first submit to its last event. Without --over: all at once, over a quarter and over half of what the
-//! ideal batch takes. Whatever comes after the ideal batch would be done waits for the arrivals, not for the machine.
+//! ideal batch takes. `processor` is the same ratio of processor time (Linux; with one thread, as others spin), which a
+//! machine that is busy with other things disturbs less. Whatever comes after the ideal batch would be done waits for the arrivals, not for the machine.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,7 @@ fn main() -> Result<()> {
         event_bytes: usize::MAX,
         ..Default::default()
     })?;
-    let ideal = |worker: &Worker| -> Result<Duration> {
+    let ideal = |worker: &Worker| -> Result<[f64; 2]> {
         let mut request = arguments.request(&model)?;
         request.set_count(arguments.requests)?;
         for image in 0..arguments.requests {
@@ -57,7 +58,7 @@ fn main() -> Result<()> {
         Ok(request)
     };
     let requests = (0..arguments.requests).map(single).collect::<Result<Vec<_>>>()?;
-    let warm = ideal(&worker)?;
+    let warm = Duration::from_secs_f64(ideal(&worker)?[0]);
     drawn(&worker, &requests, Duration::ZERO)?;
     let overs = match arguments.over {
         Some(over) => vec![Duration::from_millis(over)],
@@ -73,29 +74,36 @@ fn main() -> Result<()> {
         arguments.guidance,
         arguments.rounds
     );
-    println!("{:>9} {:>10} {:>10} {:>12} {:>20}", "over ms", "batch ms", "queue ms", "throughput", "min .. max");
+    println!(
+        "{:>9} {:>10} {:>10} {:>12} {:>20} {:>12}",
+        "over ms", "batch ms", "queue ms", "throughput", "min .. max", "processor"
+    );
     for over in overs {
         let mut rounds = Vec::new();
         for _ in 0..arguments.rounds {
-            let ideal = ideal(&worker)?.as_secs_f64() * 1e3;
-            let queue = drawn(&worker, &requests, over)?.as_secs_f64() * 1e3;
-            rounds.push((ideal / queue, ideal, queue));
+            let (ideal, queue) = (ideal(&worker)?, drawn(&worker, &requests, over)?);
+            rounds.push((ideal[0] / queue[0], ideal[1] / queue[1], ideal[0], queue[0]));
         }
+        rounds.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let processor = rounds[rounds.len() / 2].1;
         rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (ratio, ideal, queue) = rounds[rounds.len() / 2];
+        let (ratio, _, ideal, queue) = rounds[rounds.len() / 2];
         println!(
-            "{:>9.0} {ideal:>10.1} {queue:>10.1} {:>11.0}% {:>20}",
+            "{:>9.0} {:>10.1} {:>10.1} {:>11.0}% {:>20} {:>11.0}%",
             over.as_secs_f64() * 1e3,
+            ideal * 1e3,
+            queue * 1e3,
             ratio * 100.0,
-            format!("{:.0} .. {:.0}%", rounds[0].0 * 100.0, rounds[rounds.len() - 1].0 * 100.0)
+            format!("{:.0} .. {:.0}%", rounds[0].0 * 100.0, rounds[rounds.len() - 1].0 * 100.0),
+            processor * 100.0
         );
     }
     Ok(())
 }
 
-/// From the first submit to the last event.
-fn drawn(worker: &Worker, requests: &[Request], over: Duration) -> Result<Duration> {
-    let begun = Instant::now();
+/// Seconds from the first submit to the last event, and of processor time.
+fn drawn(worker: &Worker, requests: &[Request], over: Duration) -> Result<[f64; 2]> {
+    let (begun, processor) = (Instant::now(), processor_time());
     let options = SubmitOptions { decode: true, last_only: true, ..Default::default() };
     for (at, request) in requests.iter().enumerate() {
         let due = over.mul_f64(at as f64 / requests.len() as f64);
@@ -107,7 +115,15 @@ fn drawn(worker: &Worker, requests: &[Request], over: Duration) -> Result<Durati
         assert!(matches!(event.kind(), EventKind::Done), "{event:?}");
         std::hint::black_box(event.pictures());
     }
-    Ok(begun.elapsed())
+    Ok([begun.elapsed().as_secs_f64(), processor_time() - processor])
+}
+
+/// Seconds that this process has had, of all its threads; not a number where that is not known.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which may have spaces, the 12th and 13th: hundredths in user and in system mode.
+    let ticks = stat.rsplit(") ").next().map(|rest| rest.split(' ').skip(11).take(2).map(str::parse::<f64>));
+    ticks.map_or(f64::NAN, |ticks| ticks.map(|tick| tick.unwrap_or(f64::NAN)).sum::<f64>() / 100.0)
 }
 
 impl Arguments {
