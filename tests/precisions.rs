@@ -90,26 +90,31 @@ fn the_device_chooses_and_a_name_is_taken_at_its_word() {
     };
     let folder = common::copy(&precisions());
     let pair = |precision: &str, form: &str| (precision.to_owned(), form.to_owned());
-    assert_eq!(chosen(folder.path(), None), pair("int4", "mha"));
+    assert_eq!(chosen(folder.path(), None), pair("int4", "native"));
     assert_eq!(chosen(folder.path(), Some("fp16")), pair("fp16", "plain"), "not for the CPU, but asked for");
     // fp16 first in the list: it is not for the CPU all the same.
     common::edit_manifest(folder.path(), |m| m["variants"].as_array_mut().unwrap().rotate_right(1));
     assert_eq!(Bundle::open(folder.path()).unwrap().variants()[0].precision, "fp16");
-    assert_eq!(chosen(folder.path(), None), pair("int4", "mha"));
+    assert_eq!(chosen(folder.path(), None), pair("int4", "native"));
 }
 
 #[test]
 fn they_are_as_near_to_fp32_as_the_exporter_says() {
     let reference = common::open(&common::small(), "fp32", "mha");
+    let small = [("int8", "native"), ("int8", "mha")];
     for (bundle, precision, form) in
-        VARIANTS.map(|(p, f)| (precisions(), p, f)).into_iter().chain([(common::small(), "int8", "mha")])
+        VARIANTS.map(|(p, f)| (precisions(), p, f)).into_iter().chain(small.map(|(p, f)| (common::small(), p, f)))
     {
         let model = common::open(&bundle, precision, form);
         let judged = model.bundle().judged();
         let pictures: Vec<(u32, &[u32])> = judged.iter().map(|p| (p.class, &p.tokens[..])).collect();
         let found = model.judge(&reference, &pictures).unwrap();
         assert_eq!(found.past(Tolerance::of(precision).unwrap()), Vec::<String>::new(), "{precision} {form}");
-        let (ar, quality) = (found.ar.unwrap(), model.variant().quality.clone().unwrap());
+        // The exporter cannot run `native`: what it says of the same weights in standard operators holds for it as well.
+        let told_of = if form == "native" { "plain" } else { form };
+        assert_eq!(model.variant().quality.is_none(), form == "native", "{precision} {form}");
+        let quality = model.bundle().variants().iter().find(|v| v.precision == precision && v.form == told_of);
+        let (ar, quality) = (found.ar.unwrap(), quality.unwrap().quality.clone().unwrap());
         let told = quality.ar.unwrap();
         // Another processor rounds differently; the two numbers are of one kind all the same.
         let near =
@@ -127,6 +132,24 @@ fn they_are_as_near_to_fp32_as_the_exporter_says() {
         let record = model.judge_by_record().unwrap().unwrap();
         assert!(record.kl > ar.kl / 4.0 && record.kl < ar.kl * 4.0, "{precision} {form}: {} {}", record.kl, ar.kl);
         assert!(record.largest >= record.kl);
+    }
+}
+
+/// Of fp32 the figures are roundings, and no two forms round alike: what they share is how small they are.
+#[test]
+fn forms_of_fp32_differ_by_roundings() {
+    let reference = common::open(&common::small(), "fp32", "mha");
+    for form in ["native", "plain"] {
+        let model = common::open(&common::small(), "fp32", form);
+        let pictures: Vec<(u32, &[u32])> = model.bundle().judged().iter().map(|p| (p.class, &p.tokens[..])).collect();
+        let found = model.judge(&reference, &pictures).unwrap();
+        assert_eq!(found.past(Tolerance::of("fp32").unwrap()), Vec::<String>::new(), "{form}");
+        let ar = found.ar.unwrap();
+        assert!(ar.kl < 1e-11 && ar.kl_worst < 1e-11 && ar.logits_max < 1e-4, "{form}: {ar:?}");
+        assert!(ar.agreement == 1.0 && ar.greedy == 1.0 && found.encoder == Some(1.0), "{form}: {found:?}");
+        assert!(found.psnr.values().all(|&psnr| psnr > 120.0), "{form}: {:?}", found.psnr);
+        let record = model.judge_by_record().unwrap().unwrap();
+        assert!(record.kl < 1e-9 && record.largest < 1e-4, "{form}: {record:?}");
     }
 }
 
@@ -167,7 +190,11 @@ fn what_cannot_be_judged_is_refused() {
 
 #[test]
 fn contradictory_manifests_are_refused() {
-    let refused = |words: &[&str], edit: fn(&mut Value)| {
+    fn variant<'m>(manifest: &'m mut Value, precision: &str, form: &str) -> &'m mut Value {
+        let mut variants = manifest["variants"].as_array_mut().unwrap().iter_mut();
+        variants.find(|v| v["precision"] == precision && v["form"] == form).unwrap()
+    }
+    let refused = |words: &[&str], edit: &dyn Fn(&mut Value)| {
         let folder = common::copy(&precisions());
         common::edit_manifest(folder.path(), edit);
         let error = Bundle::open(folder.path()).and_then(|bundle| {
@@ -177,23 +204,24 @@ fn contradictory_manifests_are_refused() {
         let text = error.unwrap_err().to_string();
         assert!(words.iter().all(|word| text.contains(word)), "\"{text}\" does not say {words:?}");
     };
-    let fp16 = |m: &Value| m["variants"].as_array().unwrap().iter().position(|v| v["precision"] == "fp16").unwrap();
-    assert_eq!(
-        fp16(&serde_json::from_slice(&std::fs::read(precisions().join("detailflow.json")).unwrap()).unwrap()),
-        2
-    );
-    refused(&["keys", "fp8"], |m| m["variants"][2]["keys"] = json!("fp8"));
-    refused(&["variant int4 mha: keys are fp16, and form mha"], |m| m["variants"][0]["keys"] = json!("fp16"));
+    refused(&["keys", "fp8"], &|m| variant(m, "fp16", "plain")["keys"] = json!("fp8"));
+    for form in ["native", "mha"] {
+        refused(&[&format!("variant int4 {form}: keys are fp16, and form {form}")], &|m| {
+            variant(m, "int4", form)["keys"] = json!("fp16");
+        });
+    }
     // The manifest says fp32, the graph has fp16.
-    refused(&["ar.fp16.plain.onnx", "past_key_0", "should be float32"], |m| {
-        m["variants"][2].as_object_mut().unwrap().remove("keys");
+    refused(&["ar.fp16.plain.onnx", "past_key_0", "should be float32"], &|m| {
+        variant(m, "fp16", "plain").as_object_mut().unwrap().remove("keys");
     });
-    refused(&["judged[1].class"], |m| m["judged"][1]["class"] = json!(3));
-    refused(&["number of judged[0].tokens is 15"], |m| drop(m["judged"][0]["tokens"].as_array_mut().unwrap().pop()));
-    refused(&["judged[0].tokens is 16"], |m| m["judged"][0]["tokens"][2] = json!(16));
-    refused(&["number of judged[2].log_probabilities"], |m| m["judged"][2]["log_probabilities"] = json!([-1.0]));
-    refused(&["judged[0].log_probabilities", "at most 0"], |m| m["judged"][0]["log_probabilities"][0] = json!(0.5));
-    refused(&["quality.ar", "missing field", "kl_worst"], |m| m["variants"][0]["quality"]["ar"] = json!({"kl": 1.0}));
+    refused(&["judged[1].class"], &|m| m["judged"][1]["class"] = json!(3));
+    refused(&["number of judged[0].tokens is 15"], &|m| drop(m["judged"][0]["tokens"].as_array_mut().unwrap().pop()));
+    refused(&["judged[0].tokens is 16"], &|m| m["judged"][0]["tokens"][2] = json!(16));
+    refused(&["number of judged[2].log_probabilities"], &|m| m["judged"][2]["log_probabilities"] = json!([-1.0]));
+    refused(&["judged[0].log_probabilities", "at most 0"], &|m| m["judged"][0]["log_probabilities"][0] = json!(0.5));
+    refused(&["quality.ar", "missing field", "kl_worst"], &|m| {
+        variant(m, "int4", "mha")["quality"]["ar"] = json!({"kl": 1.0});
+    });
 }
 
 #[test]
@@ -203,13 +231,20 @@ fn a_stripped_bundle_keeps_what_is_true_of_the_decoder() {
     let stripped = Bundle::open(precisions()).unwrap().strip(&place, None, |_, _| true).unwrap();
     assert!(stripped.judged().is_empty());
     for variant in stripped.variants() {
-        let quality = variant.quality.clone().unwrap();
+        let Some(quality) = variant.quality.clone() else {
+            assert_eq!(variant.form, "native", "what the exporter can run, it judges");
+            continue;
+        };
         assert!(quality.ar.is_none() && quality.encoder.is_none() && !quality.decoder.unwrap().psnr.is_empty());
     }
-    let model = common::open(&place, "fp16", "plain");
-    let tokens = vec![1; model.bundle().tokens()];
-    let found = model.judge(&common::open(&common::small(), "fp32", "mha"), &[(0, &tokens)]).unwrap();
-    assert!(found.ar.is_none() && found.encoder.is_none() && found.past(Tolerance::of("fp16").unwrap()).is_empty());
+    assert_eq!(stripped.variants().iter().filter(|variant| variant.quality.is_some()).count(), VARIANTS.len() - 1);
+    for (precision, form) in VARIANTS {
+        let model = common::open(&place, precision, form);
+        let tokens = vec![1; model.bundle().tokens()];
+        let found = model.judge(&common::open(&common::small(), "fp32", "mha"), &[(0, &tokens)]).unwrap();
+        let past = found.past(Tolerance::of(precision).unwrap());
+        assert!(found.ar.is_none() && found.encoder.is_none() && past.is_empty(), "{precision} {form}: {past:?}");
+    }
 }
 
 // ------------------------------------------------------------------------------------------------ dflow verify
@@ -231,11 +266,11 @@ fn verify(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
 fn verify_judges_every_variant() {
     let folder = tempfile::tempdir().unwrap();
     let (status, said, error) = verify(folder.path(), &[]);
-    assert!(status == 0 && said.contains("against fp32 mha, over 8 pictures"), "{said}{error}");
+    assert!(status == 0 && said.contains("against fp32 native, over 8 pictures"), "{said}{error}");
     let row = |said: &str, name: &str| said.lines().filter(|line| line.starts_with(&format!("{name}  "))).count();
     assert_eq!(
-        ["fp32 mha", "fp32 plain", "int8 mha", "int8 plain"].map(|name| row(&said, name)),
-        [0, 1, 1, 1],
+        ["fp32 native", "fp32 mha", "fp32 plain", "int8 native", "int8 mha", "int8 plain"].map(|name| row(&said, name)),
+        [0, 1, 1, 1, 1, 1],
         "{said}"
     );
 
@@ -243,20 +278,21 @@ fn verify_judges_every_variant() {
     let (precisions, small) = (precisions.to_str().unwrap(), small.to_str().unwrap());
     let (status, said, error) = verify(folder.path(), &["--bundle", precisions]);
     assert!(
-        status == 0 && said.contains("int4 plain: ") && said.contains("nats a token from the source weights"),
-        "{error}"
+        status == 0 && said.matches("nats a token from the source weights").count() == VARIANTS.len(),
+        "{said}{error}"
     );
+    assert!(VARIANTS.iter().all(|(precision, form)| said.contains(&format!("{precision} {form}: "))), "{said}");
 
     let (status, said, error) = verify(folder.path(), &["--bundle", precisions, "--against", small, "--json"]);
     assert_eq!(status, 0, "{error}");
     let found: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&found["ok"], &found["against"]["pictures"]), (&json!(true), &json!(8)));
-    assert!(found["against"]["name"].as_str().unwrap().ends_with("small fp32 mha"), "{said}");
-    let names: Vec<(&Value, &Value)> =
-        found["variants"].as_array().unwrap().iter().map(|v| (&v["precision"], &v["form"])).collect();
+    assert!(found["against"]["name"].as_str().unwrap().ends_with("small fp32 native"), "{said}");
+    let names: Vec<Value> =
+        found["variants"].as_array().unwrap().iter().map(|v| json!([v["precision"], v["form"]])).collect();
     assert_eq!(
         names,
-        [(&json!("int4"), &json!("mha")), (&json!("int4"), &json!("plain")), (&json!("fp16"), &json!("plain"))]
+        [json!(["int4", "native"]), json!(["int4", "mha"]), json!(["int4", "plain"]), json!(["fp16", "plain"])]
     );
     for variant in found["variants"].as_array().unwrap() {
         assert!(variant["judgement"]["ar"]["kl"].as_f64().unwrap() > 0.0 && variant["past"] == json!([]), "{said}");
@@ -265,11 +301,11 @@ fn verify_judges_every_variant() {
     let (status, said, error) =
         verify(folder.path(), &["--bundle", precisions, "--against", &one, "--precision", "int4", "--form", "plain"]);
     assert!(
-        status == 0 && said.contains("small int8 mha, over 8 pictures") && row(&said, "int4 plain") == 1,
+        status == 0 && said.contains("small int8 native, over 8 pictures") && row(&said, "int4 plain") == 1,
         "{error}"
     );
     let (status, said, _) = verify(folder.path(), &["--against", "int8", "--precision", "fp32"]);
-    assert!(status == 0 && said.contains("against int8 mha") && row(&said, "fp32 mha") == 1, "{said}");
+    assert!(status == 0 && said.contains("against int8 native") && row(&said, "fp32 native") == 1, "{said}");
 }
 
 /// A copy of the small bundle with a part of its fp32 weights in another order, and the hash that goes with it.
@@ -296,9 +332,12 @@ fn verify_fails_past_the_tolerance() {
     let (folder, spoilt) = (tempfile::tempdir().unwrap(), spoilt());
     let path = spoilt.path().to_str().unwrap();
     let (status, _, error) = verify(folder.path(), &["--bundle", path]);
-    assert!(status == 1 && error.contains("int8 mha: the divergence is") && error.contains("at most 0.01"), "{error}");
+    for form in ["native", "mha", "plain"] {
+        let sentence = format!("int8 {form}: the divergence is");
+        assert!(status == 1 && error.contains(&sentence) && error.contains("at most 0.01"), "{error}");
+    }
     let (status, said, error) = verify(folder.path(), &["--against", path, "--precision", "fp32", "--json"]);
-    assert!(status == 1 && error.contains("fp32 mha: the divergence is"), "{error}");
+    assert!(status == 1 && error.contains("fp32 native: the divergence is"), "{error}");
     let found: Value = serde_json::from_str(&said).unwrap();
     assert!(found["ok"] == json!(false) && found["variants"][0]["past"][0].as_str().unwrap().contains("divergence"));
     // Without fp32 there is what the manifest keeps.
@@ -363,8 +402,8 @@ fn verify_says_what_makes_no_sense() {
     let precisions = precisions.to_str().unwrap();
     fails(2, &["\"fp8\" is neither a precision", "nor the folder of a bundle"], &["--against", "fp8"]);
     fails(2, &["has no precision int7"], &["--against", &format!("{precisions}:int7")]);
-    fails(2, &["has no such variant; it has: int8 mha"], &["--precision", "fp8"]);
+    fails(2, &["has no such variant; it has: int8 native, int8 mha"], &["--precision", "fp8"]);
     fails(2, &["nothing to draw beside"], &["--bundle", precisions, "--sheet", "s.png"]);
-    fails(2, &["no variant to draw beside"], &["--precision", "fp32", "--form", "mha", "--sheet", "s.png"]);
+    fails(2, &["no variant to draw beside"], &["--precision", "fp32", "--form", "native", "--sheet", "s.png"]);
     fails(1, &["not found", "detailflow.json"], &["--against", folder.path().to_str().unwrap()]);
 }

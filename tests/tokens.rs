@@ -794,7 +794,9 @@ fn json_stays_what_it_was() {
 
 #[test]
 fn a_repaired_file_is_what_it_was() {
-    for (precision, form) in [("fp32", "mha"), ("fp32", "plain"), ("int8", "mha")] {
+    for (precision, form) in
+        [("fp32", "native"), ("fp32", "mha"), ("fp32", "plain"), ("int8", "native"), ("int8", "mha")]
+    {
         let model = common::open(&common::small(), precision, form);
         let bundle = model.bundle();
         let mut request = Request::new(&model);

@@ -97,7 +97,7 @@ static void cost_adds_up(const detailflow_model *model, const detailflow_request
     CHECK(check_progress(generation).steps_left == 0 && check_progress(generation).steps_done == cost.steps);
     OK(detailflow_generation_get_work(generation, &work));
     CHECK(guided ? work <= rows && rows <= 2 * work : work == rows);
-    if (strcmp(info.form, "mha") == 0 && given == 0) {
+    if (strcmp(info.form, "plain") != 0 && given == 0) {
         uint64_t own = 0;
         OK(detailflow_generation_get_memory(generation, &own, NULL));
         CHECK(own == cost.key_bytes + (uint64_t)4 * info.tokens * images);

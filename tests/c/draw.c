@@ -18,7 +18,7 @@ static void look(const detailflow_model *model)
     CHECK(info.guidance >= 0 && info.temperature >= 0 && info.top_p > 0 && info.top_p <= 1 && info.gradual <= 1);
     CHECK(info.name[0] != 0 && info.license[0] != 0 && info.precision[0] != 0 && info.path[0] != 0);
     CHECK(strlen(info.tokenizer_id) == 16 && strspn(info.tokenizer_id, "0123456789abcdef") == 16);
-    CHECK(strcmp(info.form, "mha") == 0 || strcmp(info.form, "plain") == 0);
+    CHECK(strcmp(info.form, "native") == 0 || strcmp(info.form, "mha") == 0 || strcmp(info.form, "plain") == 0);
     CHECK(strcmp(info.device, "cpu") == 0);
 
     /* Names go there and back, and so do numbers. */

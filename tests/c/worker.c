@@ -175,6 +175,8 @@ static void wrong_arguments(const detailflow_model *model)
     detailflow_event_free(NULL);
     FAILS(detailflow_worker_options_new(NULL), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_threads(NULL, 1), bad, "options is NULL");
+    FAILS(detailflow_worker_options_set_batch(NULL, 1), bad, "options is NULL");
+    FAILS(detailflow_worker_options_set_batch_bytes(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_event_bytes(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_batch(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_batch_bytes(NULL, 1), bad, "options is NULL");
@@ -198,6 +200,8 @@ static void wrong_arguments(const detailflow_model *model)
     OK(detailflow_worker_options_new(&options));
     FAILS(detailflow_worker_options_set_threads(options, 0), bad, "0 threads");
     FAILS(detailflow_worker_options_set_threads(options, 65), bad, "65 threads");
+    FAILS(detailflow_worker_options_set_batch(options, 65537), bad, "65537 pictures");
+    FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1 byte");
     FAILS(detailflow_worker_options_set_event_bytes(options, 0), bad, "at least 1 byte");
     FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1 byte");
     OK(detailflow_worker_options_set_batch(options, 0));
@@ -664,19 +668,25 @@ static void freed_inside(const char *bundle)
 
     memset(&heard, 0, sizeof heard);
     heard.model = check_open(bundle, 1);
-    heard.worker = start(2);
     {
         detailflow_request *request = check_request(heard.model, 1, 2);
+        detailflow_worker_options *options = NULL;
+        OK(detailflow_worker_options_new(&options));
+        OK(detailflow_worker_options_set_threads(options, 2));
+        /* From the first event on they all stand still, until it is told: none of them has ended then. */
+        OK(detailflow_worker_options_set_event_bytes(options, 1));
+        OK(detailflow_worker_new(options, &heard.worker));
+        detailflow_worker_options_free(options);
         for (at = 0; at < 10; at++) {
             OK(detailflow_worker_submit(heard.worker, request, 0, 0, NULL));
         }
         OK(detailflow_worker_set_callback(heard.worker, free_model, &heard));
         settle(heard.worker);
-        CHECK(heard.lasts == 10 && heard.cancelled >= 8 && heard.model == NULL);
+        CHECK(heard.lasts == 10 && heard.cancelled == 10 && heard.model == NULL);
         /* What is submitted afterwards is drawn. */
         OK(detailflow_worker_submit(heard.worker, request, 0, 0, NULL));
         settle(heard.worker);
-        CHECK(heard.lasts == 11 && heard.cancelled < 11);
+        CHECK(heard.lasts == 11 && heard.cancelled == 10);
         detailflow_request_free(request);
     }
     detailflow_worker_free(heard.worker);
@@ -762,6 +772,80 @@ static void models_freed_in_flight(const char *bundle, const detailflow_model *o
     detailflow_request_free(others);
 }
 
+/* What is told of four jobs, submitted while the only thread is told the end of one before them. */
+struct told {
+    int inside, go, count;
+    detailflow_event *events[64];
+};
+
+static void keep_in_order(void *user, detailflow_event *event)
+{
+    struct told *told = (struct told *)user;
+    CHECK(told->count < 64);
+    told->events[told->count++] = event;
+    if (told->count == 1) {
+        check_set(&told->inside, 1);
+        check_wait(&told->go);
+    }
+}
+
+/* So many of four jobs of a picture each are drawn together: they come to each of their events one after the other. */
+static void drawn_together(const detailflow_model *model, uint32_t batch, uint64_t bytes, int together)
+{
+    detailflow_request *request = check_request(model, 1, 23);
+    struct whole whole = draw_whole(request, 1);
+    detailflow_worker_options *options = NULL;
+    detailflow_worker *worker = NULL;
+    struct told told;
+    uint64_t jobs[4];
+    int at, each;
+    memset(&told, 0, sizeof told);
+    OK(detailflow_worker_options_new(&options));
+    OK(detailflow_worker_options_set_batch(options, batch));
+    OK(detailflow_worker_options_set_batch_bytes(options, bytes));
+    OK(detailflow_worker_new(options, &worker));
+    detailflow_worker_options_free(options);
+    OK(detailflow_worker_set_callback(worker, keep_in_order, &told));
+    OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_LAST_ONLY, NULL));
+    check_wait(&told.inside);
+    for (at = 0; at < 4; at++) {
+        OK(detailflow_worker_submit(worker, request, 0, 0, &jobs[at]));
+    }
+    check_set(&told.go, 1);
+    settle(worker);
+    detailflow_worker_free(worker);
+
+    CHECK((told.count - 1) % 4 == 0);
+    each = (told.count - 1) / 4;
+    CHECK(each > 1);
+    detailflow_event_free(told.events[0]);
+    for (at = 0; at < 4 * each; at++) {
+        /* Of `together` jobs all events, theirs of one step side by side; the finest level and the end are of one. */
+        const int first = at / (each * together) * together, within = at % (each * together);
+        const int last = within - (each - 2) * together;
+        const int job = first + (last < 0 ? within % together : last / 2);
+        const int step = last < 0 ? within / together : each - 2 + last % 2;
+        detailflow_event *event = told.events[1 + at];
+        detailflow_event_info info = info_of(event);
+        CHECK(info.job == jobs[job]);
+        CHECK(info.kind == (step + 1 == each ? DETAILFLOW_EVENT_DONE : DETAILFLOW_EVENT_LEVEL));
+        check_event(model, event, &whole);
+        detailflow_event_free(event);
+    }
+    free_whole(&whole);
+    detailflow_request_free(request);
+}
+
+static void batches(const detailflow_model *model)
+{
+    const uint64_t much = UINT64_C(1) << 30;
+    drawn_together(model, 0, much, strcmp(check_info(model).form, "native") == 0 ? 4 : 1);
+    drawn_together(model, 4, much, 4);
+    drawn_together(model, 2, much, 2);
+    drawn_together(model, 1, much, 1);
+    drawn_together(model, 4, 1, 1);
+}
+
 int main(int argc, char **argv)
 {
     const char *bundle = check_bundle(argc, argv);
@@ -780,6 +864,7 @@ int main(int argc, char **argv)
     shared_by_many(model, 1);
     shared_by_many(model, 6);
     callbacks(model);
+    batches(model);
     freed_inside(bundle);
     freed_in_flight(model, few ? 6 : 40);
     models_freed_in_flight(bundle, model, few ? 2 : 10);
