@@ -95,7 +95,7 @@ impl Judgement {
         let mut out = Vec::new();
         let mut most = |name: &str, value: f64, bound: f64| {
             // Not a number is past any bound.
-            if !(value <= bound) {
+            if value.is_nan() || value > bound {
                 out.push(format!("{name} is {value:.4}, at most {bound} is allowed"));
             }
         };
@@ -103,7 +103,7 @@ impl Judgement {
             most("the divergence", ar.kl, tolerance.kl);
         }
         let mut least = |name: &str, value: f64, bound: f64| {
-            if !(value >= bound) {
+            if value.is_nan() || value < bound {
                 out.push(format!("{name} is {value:.3}, at least {bound} is needed"));
             }
         };

@@ -265,7 +265,7 @@ fn look(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> Re
         None if bundle.can_draw() => {
             found.record = model.judge_by_record()?;
             if let (Some(record), Some(tolerance)) = (found.record, tolerance)
-                && !(record.kl <= tolerance.kl)
+                && (record.kl.is_nan() || record.kl > tolerance.kl)
             {
                 let bound = tolerance.kl;
                 found.past.push(format!("the divergence is about {:.4}, at most {bound} is allowed", record.kl));
