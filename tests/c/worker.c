@@ -178,8 +178,6 @@ static void wrong_arguments(const detailflow_model *model)
     FAILS(detailflow_worker_options_set_batch(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_batch_bytes(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_event_bytes(NULL, 1), bad, "options is NULL");
-    FAILS(detailflow_worker_options_set_batch(NULL, 1), bad, "options is NULL");
-    FAILS(detailflow_worker_options_set_batch_bytes(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_new(NULL, NULL), bad, "worker is NULL");
     FAILS(detailflow_worker_submit(NULL, request, 0, 0, &job), bad, "worker is NULL");
     FAILS(detailflow_worker_submit_generation(NULL, NULL, 0, 0, &job), bad, "worker is NULL");
@@ -200,8 +198,6 @@ static void wrong_arguments(const detailflow_model *model)
     OK(detailflow_worker_options_new(&options));
     FAILS(detailflow_worker_options_set_threads(options, 0), bad, "0 threads");
     FAILS(detailflow_worker_options_set_threads(options, 65), bad, "65 threads");
-    FAILS(detailflow_worker_options_set_batch(options, 65537), bad, "65537 pictures");
-    FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1 byte");
     FAILS(detailflow_worker_options_set_event_bytes(options, 0), bad, "at least 1 byte");
     FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1 byte");
     OK(detailflow_worker_options_set_batch(options, 0));

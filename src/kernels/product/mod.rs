@@ -118,12 +118,21 @@ pub(super) trait Take: Sync {
 pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed<'_>, take: &impl Take) {
     let Packed { depth, panels, .. } = weights;
     assert!(rows.bytes.len() >= rows.count.next_multiple_of(TILE) * depth, "too few rows");
-    // A few for each thread, so that a slow one is helped.
+    // Panels go by groups that a kernel takes at once; every piece has as many groups as the others, or one less. There are
+    // a few for each thread, so that a slow one is helped, and they are numbered such that threads which take turns go
+    // through neighbouring ones.
     let threads = pool.threads();
-    let piece = panels.div_ceil(4 * threads).next_multiple_of(PIECE);
+    let group = if rows.count <= FEW { FEW } else { GROUP };
+    let groups = panels.div_ceil(group);
+    let each = PIECES.min(groups.div_ceil(threads));
+    let pieces = each * threads;
     let run = |number: usize| {
-        let from = number * piece;
-        let end = panels.min(from + piece);
+        let piece = number % threads * each + number / threads;
+        let from = piece * groups / pieces * group;
+        let end = panels.min((piece + 1) * groups / pieces * group);
+        if from == end {
+            return;
+        }
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Amx if rows.count >= amx::WORTH => amx::run(rows, weights, from..end, take),
@@ -136,7 +145,6 @@ pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed
             _ => portable::run(rows, weights, from..end, take),
         }
     };
-    let pieces = panels.div_ceil(piece);
     // Reading a weight takes about as long as multiplying it with ten rows.
     if pieces == 1 || threads == 1 || (10 + rows.count) * depth * panels * PANEL < ALONE {
         (0..pieces).for_each(run);
@@ -145,8 +153,11 @@ pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed
     }
 }
 
-/// Pieces are multiples of what the kernels take at once: 1, 2, 3 or 4 panels.
-const PIECE: usize = 12;
+/// Pieces for each thread.
+const PIECES: usize = 4;
+/// With at most so many rows kernels take as many panels at once, with more three (or less).
+const FEW: usize = 4;
+const GROUP: usize = 3;
 /// Less work than this (in tenths of a weight read) is not worth waking a second thread: about 15 us.
 const ALONE: usize = 2_000_000;
 

@@ -1,5 +1,7 @@
 //! Products with the vectors of x86-64.
 
+#![allow(clippy::needless_range_loop)] // The indices are those of registers, for which the arrays stand.
+
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -30,7 +32,8 @@ macro_rules! driver {
                     let passes = rows.count.div_ceil($many);
                     while row < rows.count {
                         let left = rows.count - row;
-                        let ahead = (panel + 2 * width <= panels.end).then(|| Ahead {
+                        // Beyond the end of this piece, too: what comes after is mostly taken next, by this thread.
+                        let ahead = (panel + 2 * width <= weights.panels).then(|| Ahead {
                             from: weights.panel(panel + width),
                             pass: pass % passes,
                             passes,
