@@ -5,17 +5,20 @@
 //! A graph comes from a stranger. An operator whose constants do not fit each other does not compile; inputs that do not
 //! fit at a run are an error of that run.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
 use super::lent::{Call, Constant};
 use super::sys;
+use crate::error::Error;
 use crate::kernels::attention::{Attention, Token};
 use crate::kernels::keys::{KeyLayout, Seats};
 use crate::kernels::linear::{Before, Linear, Packed, Work};
 use crate::kernels::{Isa, Pool};
+use crate::sync::lock;
 
 const DOMAIN: &str = "detailflow";
 
@@ -34,16 +37,34 @@ struct SessionPool<'a> {
 
 impl Pool for SessionPool<'_> {
     fn each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        if self.threads == 1 {
+            return (0..count).for_each(task);
+        }
+        // A panic must not leave a task: ONNX Runtime's threads cannot unwind. It goes on from here.
+        let panicked = Mutex::new(None);
+        let guarded = |number: usize| {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(number))) {
+                lock(&panicked).get_or_insert(panic);
+            }
+        };
         // Each task is handed out by itself, to whoever is free.
-        if self.threads == 1 || self.context.par_for(count, count, task).is_err() {
+        if self.context.par_for(count, count, guarded).is_err() {
             // It fails before any task has begun, if at all.
-            (0..count).for_each(task);
+            (0..count).for_each(guarded);
+        }
+        if let Some(panic) = panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(panic);
         }
     }
 
     fn threads(&self) -> usize {
         self.threads
     }
+}
+
+/// What an operator does in a call. A bug of ours must not take the host down: a panic is an error of the run.
+fn guarded(body: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(refuse(Error::from_panic(&*panic))))
 }
 
 fn refuse(what: impl std::fmt::Display) -> ort::Error {
@@ -147,6 +168,12 @@ struct LinearKernel<'a> {
 
 impl Kernel for LinearKernel<'_> {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        guarded(|| self.run(context))
+    }
+}
+
+impl LinearKernel<'_> {
+    fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let layer = self.layer;
         let call = Call::new(context);
         let x = call.input::<f32>(0)?;
@@ -229,6 +256,12 @@ struct AttentionKernel<'a> {
 
 impl Kernel for AttentionKernel<'_> {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        guarded(|| self.run(context))
+    }
+}
+
+impl AttentionKernel<'_> {
+    fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let call = Call::new(context);
         let (qkv, at) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         self.tokens.clear();

@@ -450,10 +450,6 @@ static void the_worker(const Model &model)
     const Tokens expected = GOOD(GOOD(generate(request)).tokens(1));
     WorkerOptions options = GOOD(WorkerOptions::make());
     GOOD(options.set_threads(2));
-    GOOD(options.set_batch(4));
-    BAD(options.set_batch(65537), Status::invalid_argument, "65537");
-    GOOD(options.set_batch_bytes(1 << 30));
-    BAD(options.set_batch_bytes(0), Status::invalid_argument, "at least 1 byte");
     GOOD(options.set_event_bytes(1 << 20));
     GOOD(options.set_batch(8));
     GOOD(options.set_batch_bytes(1 << 30));
