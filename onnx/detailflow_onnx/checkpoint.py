@@ -163,24 +163,31 @@ def _agree(name, tokenizer, other, ar):
     need(tokenizer == ar, f"{name} is {tokenizer} in the tokenizer, but {other} is {ar} in the AR model")
 
 
+def open_ar(home, given=None):
+    """(numbers, number of classes, weights) of the AR model in the folder `home`; `given` is its file of weights where there
+    are several."""
+    config = Config(home)
+    tensors = weights.open_file(_weights_file(home, given, "--ar-weights"), "ema")
+    _refuse_ar(config, tensors)
+    heads = config.get("n_head", int)
+    hidden = tensors.shape("layers.0.feed_forward.w1.weight")[0]
+    ar = Ar(
+        config.get("dim", int), config.get("n_layer", int), heads, config.get("n_kv_head", int, heads), hidden,
+        config.get("rope_base", float), config.get("norm_eps", float),
+    )  # fmt: skip
+    return ar, config.get("num_classes", int), tensors
+
+
 def _open_ar(options, config):
-    """(numbers, number of classes, weights) of the AR model, which must fit the tokenizer's `config`."""
+    """The same for a bundle: the AR model must fit the tokenizer's `config`."""
     home = Path(options.ar)
-    ar_config = Config(home)
-    tensors = weights.open_file(_weights_file(home, options.ar_weights, "--ar-weights"), "ema")
-    _refuse_ar(ar_config, tensors)
+    opened, ar_config = open_ar(home, options.ar_weights), Config(home)
     group, ar_group = config.get("group_size", int), ar_config.get("group_size", int)
     _agree("num_latent_tokens", config.get("num_latent_tokens", int), "block_size", ar_config.get("block_size", int))
     _agree("group_size", group, "group_size", ar_group)
     _agree("causal_num", config.get("causal_num", int, group), "causal_num", ar_config.get("causal_num", int, ar_group))
     _agree("codebook_size", config.get("codebook_size", int), "vocab_size", ar_config.get("vocab_size", int))
-    heads = ar_config.get("n_head", int)
-    hidden = tensors.shape("layers.0.feed_forward.w1.weight")[0]
-    ar = Ar(
-        ar_config.get("dim", int), ar_config.get("n_layer", int), heads, ar_config.get("n_kv_head", int, heads), hidden,
-        ar_config.get("rope_base", float), ar_config.get("norm_eps", float),
-    )  # fmt: skip
-    return ar, ar_config.get("num_classes", int), tensors
+    return opened
 
 
 def open_model(options):
