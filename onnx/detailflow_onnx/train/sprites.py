@@ -55,12 +55,12 @@ FOLDERS = {  # the tiles right inside these folders
     "spell": tuple(
         f"gui/spells/{school}"
         for school in "air conjuration earth enchantment fire ice necromancy poison summoning translocation transmutation".split()
-    ) + ("gui/invocations", "gui/abilities", "UNUSED/spells", "UNUSED/spells/divination"),
+    ) + ("gui/invocations", "gui/abilities"),
 }  # fmt: skip
 
 ELSEWHERE = {  # tiles whose own class is plain from the name, though their folder says another or none
     "animal": (
-        "mon/griffon", "mon/hippogriff", "mon/manticore", "mon/unique/natasha", "mon/unique/prince_ribbit", "mon/vault/gigabat", "mon/vault/megabat",
+        "mon/guardian_serpent", "mon/griffon", "mon/hippogriff", "mon/manticore", "mon/unique/natasha", "mon/unique/prince_ribbit", "mon/vault/gigabat", "mon/vault/megabat",
         "mon/vault/microbat", "mon/vault/phase_bat", "player/transform/pig_form", "UNUSED/monsters/alligator_baby", "UNUSED/monsters/boring_beetle",
         "UNUSED/monsters/giant_centipede", "UNUSED/monsters/giant_firefly", "UNUSED/monsters/giant_goldfish", "UNUSED/monsters/jellyfish",
         "UNUSED/monsters/lava_fish", "UNUSED/monsters/lava_worm", "UNUSED/monsters/moth_of_suppression", "UNUSED/monsters/phoenix",
@@ -86,6 +86,7 @@ ELSEWHERE = {  # tiles whose own class is plain from the name, though their fold
     "plant": ("player/transform/mushroom_form", "player/transform/tree_form", "UNUSED/monsters/thorn_lotus"),
     "water": ("UNUSED/features/deep_water*",),
     "structure": (
+        "dngn/statues/*column*",
         "UNUSED/features/altar_ashenzari", "UNUSED/features/hive_portal", "UNUSED/features/rock_stairs_*", "UNUSED/features/branch_stairs",
         "UNUSED/features/sarcophagus_open", "UNUSED/features/trap_mechanical", "UNUSED/features/gas_trap",
     ),
@@ -101,12 +102,13 @@ LEFT_OUT = (  # (tiles, why)
     (("item/*/i-*", "item/*/*/i-*", "UNUSED/*/i-*"), "icon that is laid over an item"),
     (("item/weapon/ranged/stone", "item/weapon/ranged/needle*", "item/weapon/ranged/throwing_net"), "no weapon to the eye"),
     (("mon/demonspawn/black_sun", "mon/demonspawn/blood_saint", "mon/demonspawn/chaos_champion", "mon/demonspawn/corrupter",
-      "mon/demonspawn/warmonger", "mon/draco/draco-job-*", "mon/statues/overlay_*"), "layer of a composed figure"),
+      "mon/demonspawn/warmonger", "mon/draco/draco-job-*", "mon/statues/overlay_*"), "clothes of a figure"),
     (("mon/panlord/demon_body_*", "mon/panlord/demon_head_*", "mon/panlord/demon_wings_*"), "part of a figure that is taller than a tile"),
     (("mon/nonliving/*vortex*", "mon/nonliving/maelstrom*", "mon/nonliving/twister*", "mon/nonliving/ball_lightning", "mon/nonliving/battlesphere",
       "mon/nonliving/orb_of_fire", "mon/nonliving/fulminant_prism*", "mon/nonliving/insubstantial_wisp", "mon/nonliving/test_spawner",
-      "mon/nonliving/spectral_*"), "an effect or a weapon, no figure"),
-    (("mon/glowing_shapeshifter", "mon/shapeshifter", "mon/orb_guardian_fetus", "mon/unique/dissolution", "mon/unique/azrael", "mon/holy/ophan"),
+      "mon/nonliving/spectral_*", "mon/nonliving/wellspring", "mon/statues/block_of_ice*"), "an effect or a thing, no figure"),
+    (("mon/glowing_shapeshifter", "mon/shapeshifter", "mon/orb_guardian_fetus", "mon/unique/dissolution", "mon/unique/azrael", "mon/holy/ophan",
+      "mon/holy/apis", "mon/orb_guardian", "mon/mutant_beast", "mon/unique/giaggostuono", "mon/unique/nellie"),
      "not the shape of its class"),
     (("dngn/floor/slime_overlay_*", "dngn/floor/pedestal_[nesw]*"), "edge that is laid over ground"),
     (("dngn/wall/shadow_*",), "shadow that is laid over ground"),
@@ -118,9 +120,6 @@ LEFT_OUT = (  # (tiles, why)
 )  # fmt: skip
 
 LAYERS = (  # (class, figures or ground, what the game draws over them)
-    ("demon", ("mon/demonspawn/gelid", "mon/demonspawn/infernal", "mon/demonspawn/monstrous", "mon/demonspawn/putrid", "mon/demonspawn/torturous"),
-     ("mon/demonspawn/black_sun", "mon/demonspawn/blood_saint", "mon/demonspawn/chaos_champion", "mon/demonspawn/corrupter", "mon/demonspawn/warmonger")),
-    ("dragon", ("mon/draco/draco-base-*",), ("mon/draco/draco-job-*",)),
     ("golem", ("mon/statues/statue_base",), ("mon/statues/overlay_*",)),
     ("water", ("dngn/water/deep_water",), ("dngn/water/deep_water_wave_*1",)),
     ("water", ("dngn/water/shallow_water",), ("dngn/water/shallow_water_wave_*",)),
