@@ -21,6 +21,7 @@ from PIL import Image
 
 from .. import bundle
 from ..errors import Refused, need
+from .folder import reason_of
 
 SIDE = 32
 LICENSE = "CC0-1.0"
@@ -160,7 +161,7 @@ def build(source, out, *, seed=0):
 
     `source` is a folder or a tar.gz. Returns what data.json says: the count of every class, what was left out and why."""
     out = Path(out).absolute()
-    tiles, place = open_source(source)
+    tiles = open_source(source)
     pictures, left_out = _choose(tiles)
     bad = [[name, reason] for name, reason in tiles.bad]
     composed = {}
@@ -172,7 +173,7 @@ def build(source, out, *, seed=0):
     for c in CLASSES:
         need(counts[c], f"{source} has no tiles of the class {c}: is it the tile set of Dungeon Crawl Stone Soup?")
     summary = {
-        "source": {"name": "Dungeon Crawl Stone Soup tiles", "place": place, "sha256": tiles.digest()},
+        "source": {"name": "Dungeon Crawl Stone Soup tiles", "sha256": tiles.digest()},
         "license": LICENSE,
         "license_note": "as the tiles of github.com/crawl/tiles were released; a source of Crawl itself holds tiles under other terms",
         "seed": seed,
@@ -187,7 +188,7 @@ def build(source, out, *, seed=0):
         for kind, name, pixels in pictures:
             folder = work / kind
             folder.mkdir(exist_ok=True)
-            Image.fromarray(pixels, "RGBA").save(folder / f"{name}.png")
+            Image.fromarray(pixels).save(folder / f"{name}.png")
         (work / "labels.txt").write_text("\n".join(CLASSES) + "\n")
         (work / "data.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
@@ -215,9 +216,9 @@ class Tiles:
         if name not in self._seen:
             try:
                 self._seen[name] = _read(self._readers[name]())
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except Exception as error:  # what PIL raises on a broken file is not said anywhere
                 self._seen[name] = None
-                self.bad.append((name + ".png", f"cannot be read: {error}"))
+                self.bad.append((name + ".png", reason_of(error)))
         return self._seen[name]
 
     def digest(self):
@@ -230,7 +231,7 @@ class Tiles:
 
 
 def open_source(source):
-    """(Tiles, where they lie inside `source`)."""
+    """The Tiles of a folder or an archive, wherever in it their root lies."""
     source = Path(source)
     need(source.exists(), f"{source} is not there: give the folder of the tiles, or their tar.gz")
     try:
@@ -241,7 +242,7 @@ def open_source(source):
     need(root is not None, f"{source} holds no folder with item, mon, dngn and player in it: give the tile set of Dungeon Crawl Stone Soup")
     prefix = root + "/" if root else ""
     inside = {name[len(prefix) : -4]: read for name, read in files.items() if name.startswith(prefix)}
-    return Tiles(inside), root or "."
+    return Tiles(inside)
 
 
 def _walk(folder):
