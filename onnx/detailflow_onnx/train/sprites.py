@@ -25,6 +25,7 @@ from .folder import reason_of
 
 SIDE = 32
 LICENSE = "CC0-1.0"
+UNCLEAR = ("item/ring/agate", "item/ring/copper", "item/ring/pearl", "player/body/ringmail")  # left out of the CC0 release: who has them has all tiles
 CLASSES = (
     "adventurer", "weapon", "armour", "potion", "ring", "amulet", "wand", "book", "treasure", "animal", "undead", "demon", "humanoid",
     "dragon", "golem", "plant", "floor", "wall", "water", "structure", "spell",
@@ -33,19 +34,22 @@ ADVENTURERS = 1000  # composed, of the parts below
 TILE_BYTES = 1 << 20  # a tile is a few hundred bytes; what is larger is none
 LEAST = 1 / 6  # of a tile that is painted: icons laid over items cover less
 
-FOLDERS = {  # the tiles right inside these folders
+FOLDERS = {  # the tiles right inside these folders; those that only later sources have are named too
     "weapon": ("item/weapon", "item/weapon/artefact", "item/weapon/ranged", "UNUSED/weapons"),
     "armour": ("item/armour", "item/armour/artefact", "item/armour/bardings", "item/armour/headgear", "item/armour/shields", "UNUSED/armour"),
     "potion": ("item/potion",),
-    "ring": ("item/ring", "item/ring/artefact"),
-    "amulet": ("item/amulet", "item/amulet/artefact"),
+    "ring": ("item/ring", "item/ring/artefact", "item/ring/randarts"),
+    "amulet": ("item/amulet", "item/amulet/artefact", "item/amulet/randarts"),
     "wand": ("item/wand", "item/staff", "item/rod"),
     "book": ("item/book", "item/book/artefact", "item/scroll"),
     "treasure": ("item/gold", "item/misc", "item/misc/runes", "item/food", "UNUSED/food"),
     "animal": ("mon/animals", "mon/aquatic", "player/felids"),
-    "undead": ("mon/undead", "mon/undead/simulacra", "mon/undead/skeletons", "mon/undead/spectrals", "mon/undead/zombies"),
-    "demon": ("mon/demons", "mon/demonspawn", "mon/panlord"),
-    "humanoid": ("mon", "mon/unique", "mon/spriggan", "mon/holy"),
+    "undead": ("mon/undead", "mon/undead/simulacra", "mon/undead/skeletons", "mon/undead/spectrals", "mon/undead/zombies",
+               "mon/undead/bound_souls"),
+    "demon": ("mon/demons", "mon/demonspawn", "mon/humanoids/demonspawn", "mon/panlord"),
+    "humanoid": ("mon", "mon/unique", "mon/spriggan", "mon/holy", "mon/humanoids", "mon/humanoids/spriggans", "mon/humanoids/elves", "mon/humanoids/humans",
+                 "mon/humanoids/giants", "mon/humanoids/orcs", "mon/demihumanoids", "mon/demihumanoids/merfolk", "mon/demihumanoids/taurs",
+                 "mon/demihumanoids/naga"),
     "dragon": ("mon/dragons", "mon/draco"),
     "golem": ("mon/nonliving", "mon/statues", "dngn/statues"),
     "plant": ("mon/fungi_plants", "dngn/trees", "mon/tentacles/vine_ends", "mon/tentacles/vine_segments"),
@@ -174,8 +178,7 @@ def build(source, out, *, seed=0):
         need(counts[c], f"{source} has no tiles of the class {c}: is it the tile set of Dungeon Crawl Stone Soup?")
     summary = {
         "source": {"name": "Dungeon Crawl Stone Soup tiles", "sha256": tiles.digest()},
-        "license": LICENSE,
-        "license_note": "as the tiles of github.com/crawl/tiles were released; a source of Crawl itself holds tiles under other terms",
+        "license": "unclear in part: see github.com/crawl/tiles for the tiles that are CC0-1.0" if tiles.match(UNCLEAR) else LICENSE,
         "seed": seed,
         "size": SIDE,
         "counts": counts,
@@ -245,12 +248,16 @@ def open_source(source):
     return Tiles(inside)
 
 
+def _is_tile(name):
+    return name.endswith(".png") and not PurePosixPath(name).name.startswith(".")
+
+
 def _walk(folder):
     files = {}
     for here, folders, names in os.walk(folder):
         folders.sort()
         for name in names:
-            if name.endswith(".png"):
+            if _is_tile(name):
                 path = Path(here, name)
                 files[path.relative_to(folder).as_posix()] = lambda path=path: _small(path.stat().st_size, path.read_bytes)
     return files
@@ -267,7 +274,7 @@ def _unpack(archive):
     files = {}
     with tarfile.open(archive) as tar:
         for member in tar:
-            if not (member.isfile() and member.name.endswith(".png")):
+            if not (member.isfile() and _is_tile(member.name)):
                 continue
             if member.size > TILE_BYTES:
                 files[member.name] = lambda size=member.size: _small(size, bytes)
@@ -411,35 +418,27 @@ def _rings(tiles):
 
 def _adventurers(tiles, seed):
     """`ADVENTURERS` dolls with what they wear, drawn at random; each another one."""
-    wardrobe = [
-        (probability, [n for folder in folders for n in tiles.folders.get(folder, ()) if not any(_like(n, p) for p in NOT_WORN) and _tile(tiles, n) is not None])
-        for folders, probability in PARTS
-    ]  # fmt: skip
-    slots = [folders[0].rsplit("/", 1)[1] for folders, _ in PARTS]
-    families = {}
-    for name in wardrobe[slots.index("base")][1]:
-        family = next((b for b in sorted(BASES, key=len, reverse=True) if name.rsplit("/", 1)[1].startswith(b + "_") or name.endswith("/" + b)), None)
-        if name.rsplit("/", 1)[1].startswith("lorc_"):
-            family = "lorc"
-        if family:
-            families.setdefault(family, []).append(name)
-    if not families:
-        return []
+    worn = []
+    for folders, probability in PARTS:
+        names = [n for folder in folders for n in tiles.folders.get(folder, ()) if not any(_like(n, p) for p in NOT_WORN)]
+        worn.append((folders[0], probability, [n for n in names if _tile(tiles, n) is not None]))
+    bases = next(names for folder, _, names in worn if folder == "player/base")
+    families = {family: [n for n in bases if _like(n, f"player/base/{family}_*")] for family in sorted(BASES)}
+    drawn = [family for family in families if families[family]]
+    drawn += 2 * [family for family in drawn if family in SMOOTH]
     draw = _Draw(seed)
     made, seen = [], set()
-    for _ in range(20 * ADVENTURERS):
+    for _ in range(20 * ADVENTURERS if drawn else 0):  # enough to meet as many that differ, unless the source has few parts
         if len(made) == ADVENTURERS:
             break
-        kinds = sorted(families)
-        kinds += 2 * [k for k in kinds if k in SMOOTH]
-        family = draw.one(kinds)
+        family = draw.one(drawn)
         doll = np.zeros((SIDE, SIDE, 4), np.uint8)
-        for slot, (probability, parts) in zip(slots, wardrobe):
-            chance, which = draw.share(), draw.share()  # always two, so that one slot does not move the draws of the next
-            parts = families[family] if slot == "base" else parts
-            if not parts or chance >= probability or (slot in ("hair", "beard") and family not in SMOOTH):
-                continue
-            doll = over(doll, _tile(tiles, parts[int(which * len(parts))]))
+        for folder, probability, parts in worn:
+            chance, which = draw.share(), draw.share()  # always two, so that one part does not move the draws of the next
+            parts = families[family] if folder == "player/base" else parts
+            bald = folder in ("player/hair", "player/beard") and family not in SMOOTH
+            if parts and chance < probability and not bald:
+                doll = over(doll, _tile(tiles, parts[int(which * len(parts))]))
         if doll.tobytes() not in seen:
             seen.add(doll.tobytes())
             made.append(("adventurer", f"{len(made):04d}", doll))
