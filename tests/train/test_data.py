@@ -196,6 +196,16 @@ def test_alpha_has_no_colour_to_bleed(tmp_path):
         assert torch.equal(rgb, image[3:].expand(3, -1, -1))
 
 
+def test_colour_weighs_as_much_as_it_covers(tmp_path):
+    """Half a picture is a quarter opaque and red, half opaque and blue: as one pixel it is blue rather than red."""
+    pixels = np.zeros((32, 32, 4), np.uint8)
+    pixels[:, :16], pixels[:, 16:] = (255, 0, 0, 64), (0, 0, 255, 255)
+    save(tmp_path / "ant/a.png", pixels)
+    got = open_it(tmp_path, size=1).train.read([0]).reshape(4).tolist()
+    want = [255 * 64 / 319, 0, 255 * 255 / 319, 319 / 2]
+    assert all(abs(g - w) <= 1 for g, w in zip(got, want)), got
+
+
 def test_other_sizes_keep_their_shape(tmp_path):
     """The shorter side becomes the size, the middle of the longer one stays."""
     pixels = np.zeros((16, 48, 3), np.uint8)
