@@ -163,7 +163,7 @@ BANDS = {  # of a ring: (hue in degrees, saturation, brightness of its lightest 
 def build(source, out, *, seed=0):
     """Write the set to the folder `out`: OUT/CLASS/*.png (32x32, straight RGBA), OUT/labels.txt and OUT/data.json.
 
-    `source` is a folder or a tar.gz. Returns what data.json says: the count of every class, what was left out and why."""
+    `source` is a folder or a tar archive. Returns what data.json says: the count of every class, what was left out and why."""
     out = Path(out).absolute()
     tiles = open_source(source)
     pictures, left_out = _choose(tiles)
