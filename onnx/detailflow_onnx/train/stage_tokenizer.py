@@ -10,7 +10,7 @@ import copy
 import torch
 from torch.nn import functional
 
-from . import losses
+from . import backbone, losses
 from .feed import feed, prepare
 from .run import seeded
 from .tokenizer import Tokenizer, ladder_of
@@ -45,6 +45,8 @@ class TokenizerStage:
         self.numbers, settings = recipe.numbers, self.settings
         seeded(settings.seed, -1)
         self.module = Tokenizer(self.numbers)
+        if recipe.tokenizer.model.backbone:
+            backbone.begin(self.module, recipe.tokenizer.model.backbone)
         if settings.align:
             self.align = losses.Align(settings.align_model, self.numbers.code_width).to(place.device)
             # The projection is trained with the tokenizer, under the name of the published layout.
