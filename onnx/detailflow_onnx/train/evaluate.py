@@ -60,6 +60,15 @@ def evenly(count, most):
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)) if count else np.zeros(0, np.int64)
 
 
+def turned(images, angle):
+    """Pictures with their hue turned by `angle` [n] radians, as in training."""
+    colour, alpha = images[:, :3], images[:, 3:]
+    if not alpha.shape[1]:
+        return feed.turned(colour, angle)
+    straight = (colour / alpha.clamp(min=1e-6)).clamp(0, 1)
+    return torch.cat([feed.turned(straight, angle) * alpha, alpha], 1)
+
+
 class Split:
     """Pictures of one side of the data, in memory: `images`, `labels` [n], `paths`, `weights` [n] (each class counts alike)."""
 
@@ -158,17 +167,17 @@ def draw(ar, samples, sampling, seed):
     return ids.flatten(0, 1), every.repeat_interleave(samples)
 
 
-def variants(channels):
+def variants():
     """Functions of a batch of pictures: all hue angles, each with and without a flip; the picture itself is first."""
 
     def one(angle, flip):
         def turn(x):
-            x = feed.turned(x, torch.full((len(x),), angle)) if angle else x
+            x = turned(x, torch.full((len(x),), angle)) if angle else x
             return x.flip(-1) if flip else x
 
         return turn
 
-    angles = [2 * math.pi * i / TURNS for i in range(TURNS)] if channels >= 3 else [0.0]
+    angles = [2 * math.pi * i / TURNS for i in range(TURNS)]
     return [one(angle, flip) for flip in (False, True) for angle in angles]
 
 
@@ -205,7 +214,7 @@ class Searches:
     as the file's own reconstruction is a near-copy of it."""
 
     def __init__(self, eye, tok, train):
-        self.variants = variants(train.images.shape[1])
+        self.variants = variants()
         again = decoded(tok, encoded(tok, train.images), tok.numbers.size)
         self.embeds = {"pixels": metrics.as_rows, "features": lambda x: eye.look(x)[0]}
         self.files = {"pixels": metrics.as_rows(train.images), "features": train.features}
@@ -219,7 +228,7 @@ def _known_copies(tok, images, seed):
     """Training pictures turned, flipped and reconstructed: what a copy out of the model's memory looks like."""
     generator = torch.Generator().manual_seed(seed)
     r = torch.rand(len(images), 2, generator=generator)
-    x = feed.turned(images, 2 * math.pi * r[:, 0]) if images.shape[1] >= 3 else images
+    x = turned(images, 2 * math.pi * r[:, 0])
     x = torch.where((r[:, 1] < 0.5)[:, None, None, None], x.flip(-1), x)
     return decoded(tok, encoded(tok, x), tok.numbers.size)
 
