@@ -28,7 +28,7 @@ def prepare(pictures, *, flips, hue, generator):
     if generator is not None:
         draws = torch.rand(3, n, generator=generator, device=generator.device).to(x.device)  # always three each: what is off moves no other draw
         if hue > 0:
-            colour = _turned(colour, torch.where(draws[1] < hue, draws[2] * (2 * torch.pi), torch.zeros_like(draws[2])))
+            colour = turned(colour, torch.where(draws[1] < hue, draws[2] * (2 * torch.pi), torch.zeros_like(draws[2])))
     if channels == 4:
         colour = colour * alpha
     x = torch.cat([colour, alpha], dim=1) * 2 - 1
@@ -37,7 +37,7 @@ def prepare(pictures, *, flips, hue, generator):
     return x
 
 
-def _turned(colour, angle):
+def turned(colour, angle):
     """Colour [n, 3, h, w] of 0..1 with its hue turned by `angle` [n] in radians; luma is kept where no channel has to be cut at 0 or 1."""
     n, _, h, w = colour.shape
     moved = angle != 0
