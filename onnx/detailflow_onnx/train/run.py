@@ -1,0 +1,188 @@
+"""The training loop: steps that are a pure function of (state, seed, step), and so can go on after any kill as if nothing was.
+
+A run's folder is a checkpoint in the published layout (config.json, config.yaml, checkpoints/NNNNNNN.pt, one at a time) with
+`resume.pt` (raw weights, optimisers, averages), `log.jsonl`, `recipe.yaml`, sheets/ and TensorBoard's files beside.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from ..errors import Refused, need, stop_if_told
+from . import optimise
+
+
+class Place:
+    """Which device, and which of how many processes (`torchrun` tells)."""
+
+    def __init__(self, device=None):
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        if device is None:
+            device = f"cuda:{local}" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        try:
+            self.device = torch.device(device)
+            torch.empty(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise Refused(f"--device {device}: {str(error).splitlines()[0]}") from None
+        if self.world > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+
+    @property
+    def first(self):
+        return self.rank == 0
+
+    def autocast(self, precision):
+        return torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+
+
+def seeded(seed, step, rank=0):
+    """Everything random in a step follows from these."""
+    torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+
+
+def write(path, state):
+    """Whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    torch.save(state, part)
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _published(folder, step, state):
+    """The one checkpoint of a run; the older ones go when it is there."""
+    home = folder / "checkpoints"
+    home.mkdir(exist_ok=True)
+    path = home / f"{step:07d}.pt"
+    write(path, state)
+    for old in home.glob("*.pt"):
+        if old != path:
+            old.unlink()
+
+
+class Log:
+    """Lines of figures: the screen, log.jsonl, and TensorBoard where it is installed. Only the first process writes."""
+
+    def __init__(self, folder, steps, start, first):
+        self.steps, self.first, self.begun, self.start, self.sums, self.count, self.pictures = steps, first, time.monotonic(), start, {}, 0, 0
+        if not first:
+            return
+        self.path = folder / "log.jsonl"
+        kept = []
+        if self.path.exists():
+            kept = [line for line in self.path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= start]
+        self.path.write_text("".join(line + "\n" for line in kept))
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(folder / "tensorboard", purge_step=start)
+        except ImportError:
+            self.board = None
+
+    def add(self, figures, pictures):
+        for key, value in figures.items():
+            self.sums[key] = self.sums.get(key, 0.0) + float(value)
+        self.count, self.pictures = self.count + 1, self.pictures + pictures
+
+    def line(self, step):
+        """Means since the last line."""
+        if not self.first:
+            return
+        took = time.monotonic() - self.begun
+        means = {key: value / self.count for key, value in self.sums.items()}
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step, "pictures_per_second": round(self.pictures / took, 2)} | means) + "\n")
+        left = (self.steps - step) * took / max(1, step - self.start)
+        text = " ".join(f"{key} {value:.4g}" for key, value in means.items())
+        print(f"{step}/{self.steps}  {text}  {self.pictures / took:.1f} pictures/s  {left / 60:.0f} min left", file=sys.stderr, flush=True)
+        if self.board:
+            for key, value in means.items():
+                self.board.add_scalar(key, value, step)
+        self.sums, self.count = {}, 0
+
+    def sheet(self, folder, step, image):
+        (folder / "sheets").mkdir(exist_ok=True)
+        image.save(folder / "sheets" / f"{step:07d}.png")
+
+
+def train(stage, settings, out, place, recipe):
+    """Run `stage` to its end, from where `out` left off.
+
+    A stage has: `module`, `config()` and `config_yaml()` of the published layout, `published(state)`, `batches(start)` that gives
+    (step, batch), `losses(step, batch)` that runs forward and backward and gives figures, `size(batch)`, `after(step)`,
+    `sheet()`, and `state_dict()` / `load_state_dict()` of what else it keeps."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    stage.module.to(place.device)
+    optimisers = optimise.optimisers(stage.module, settings)
+    average = optimise.Average(stage.module, settings.ema) if settings.ema else None
+    step, resume = 0, out / "resume.pt"
+    if resume.exists():
+        state = torch.load(resume, map_location=place.device, weights_only=True)
+        need(state["recipe"] == stage.identity(), f"{out}: it holds a run of another recipe; choose another --out, or the recipe that stands in {out / 'recipe.yaml'}")
+        stage.module.load_state_dict(state["model"])
+        stage.load_state_dict(state["stage"])
+        for optimiser, values in zip(optimisers, state["optimisers"]):
+            optimiser.load_state_dict(values)
+        if average:
+            average.load_state_dict(state["average"])
+        step = state["step"]
+        if place.first:
+            print(f"{out}: going on at step {step}", file=sys.stderr)
+    if place.first:
+        (out / "recipe.yaml").write_text(recipe.text)
+        (out / "config.json").write_text(json.dumps(stage.config(), indent=1) + "\n")
+        (out / "config.yaml").write_text("".join(f"{key}: {'' if value is None else str(value).lower() if isinstance(value, bool) else value}\n" for key, value in stage.config_yaml().items()))
+
+    def save(step):
+        if not place.first:
+            return
+        raw = {name: value.detach().cpu() for name, value in stage.module.state_dict().items()}
+        averaged = raw | {name: value.cpu() for name, value in average.state_dict().items()} if average else raw
+        write(resume, {
+            "step": step, "recipe": stage.identity(), "model": raw, "stage": stage.state_dict(),
+            "optimisers": [o.state_dict() for o in optimisers], "average": average.state_dict() if average else None,
+        })  # fmt: skip
+        _published(out, step, stage.published(raw, averaged) | {"steps": step})
+
+    log = Log(out, settings.steps, step, place.first)
+    parameters = list(stage.module.parameters())
+    saved = step
+    stage.module.train()
+    try:
+        for step, batch in stage.batches(step):
+            if step >= settings.steps:
+                break
+            stop_if_told()
+            seeded(settings.seed, step, place.rank)
+            for optimiser in optimisers:
+                optimiser.zero_grad(set_to_none=True)
+            with place.autocast(settings.precision):
+                figures = stage.losses(step, batch)
+            figures["gradient"] = optimise.apply(optimisers, parameters, optimise.rate(step, settings), settings.clip)
+            stage.after(step)
+            if average:
+                average.update(stage.module, step)
+            log.add(figures, stage.size(batch) * place.world)
+            step += 1
+            if step % settings.log == 0 or step == settings.steps:
+                need(all(value == value for value in figures.values()), f"{out}: a loss is not a number at step {step}; lower lr, or clip more")
+                log.line(step)
+            if step % settings.save == 0 or step == settings.steps:
+                save(step)
+                saved = step
+            if place.first and settings.sheet and (step % settings.sheet == 0 or step == settings.steps):
+                log.sheet(out, step, stage.sheet(average))
+    except (KeyboardInterrupt, SystemExit):
+        # Whole steps only: a step that was cut short left the weights as they were, or was counted.
+        if place.first:
+            print(f"{out}: stopped; the checkpoint of step {saved} is there, and the same command goes on from it", file=sys.stderr)
+        raise
+    return step
