@@ -16,7 +16,7 @@ import layout  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import classifier, evaluate, metrics  # noqa: E402
+from detailflow_onnx.train import classifier, evaluate, metrics, sheets  # noqa: E402
 from detailflow_onnx.train.folder import open_folder  # noqa: E402
 
 NAMES = ["disc", "frame", "stripe", "void"]
@@ -118,7 +118,7 @@ def test_reconstruction_figures_are_those_of_the_decoded_pictures(data, model):
     images = classifier.prepared(open_folder(data, size=32, channels=4).held_out, np.arange(4))
     r = evaluate.reconstruction(tok, images, 0)
     assert [row["tokens"] for row in r["prefixes"]] == [1, 2, 3, 4, 8, 12, 16]
-    assert [(row["size"], row["tokens"]) for row in r["levels"]] == sorted(evaluate.levels(tok).items()) and r["levels"][-1]["tokens"] == 16
+    assert [(row["size"], row["tokens"]) for row in r["levels"]] == list(evaluate.levels_of(tok.numbers).items()) and r["levels"][-1]["tokens"] == 16
     ids = tok.encode(2 * images - 1)[1]
     got = ((tok.decode(ids[:, :4], r["prefixes"][3]["size"]) + 1) / 2).clamp(0, 1)
     got = torch.nn.functional.interpolate(got, (32, 32), mode="bilinear", antialias=True)
@@ -126,6 +126,21 @@ def test_reconstruction_figures_are_those_of_the_decoded_pictures(data, model):
     assert r["psnr"] == r["levels"][-1]["psnr"] == pytest.approx(r["prefixes"][-1]["psnr"])
     assert r["levels"][0]["shuffled_psnr"] != r["levels"][0]["psnr"]
     assert r["codes"]["distinct"] == len(ids.unique()) and len(r["codes"]["by_position"]) == 16
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_sheet_of_levels_has_two_pictures_in_a_row(model, count):
+    tok = evaluate.open_tokenizer(model / "tokenizer")
+    images = torch.ones(count, 4, 32, 32)
+    images[:, :3] = torch.linspace(-0.9, 0.9, count)[:, None, None, None]
+    sheet = sheets.levels(tok, images)
+    tile, across, lines, pixels = 64, 1 + len(evaluate.levels_of(tok.numbers)), -(-count // 2), np.asarray(sheet)
+    wide, top = (sheet.width - sheets.GAP) // (2 * across), sheet.height - lines * (tile + sheets.GAP)
+    for i, value in enumerate(sheets.to_bytes(images)[:, 0, 0, 0]):
+        x, y = sheets.GAP + i // lines * across * wide + wide // 2, top + i % lines * (tile + sheets.GAP) + tile // 2
+        assert pixels[y, x].tolist() == [value] * 3, i
+    named = sheets.levels(tok, images, [f"n{i}" for i in range(count)])
+    assert named.width > sheet.width and named.height == sheet.height
 
 
 @pytest.mark.parametrize("kind", ["near", "any"])

@@ -19,7 +19,7 @@ from ..errors import need
 from . import classifier as judge
 from . import feed, metrics, report, sheets
 from .folder import open_folder
-from .tokenizer import ladder_of, open_tokenizer
+from .tokenizer import ladder_of, levels_of, open_tokenizer
 from .transformer import open_transformer
 
 SAMPLES = 50  # of each class
@@ -47,12 +47,6 @@ def encoded(tok, images):
 def decoded(tok, ids, size):
     """Pictures of the first t ids [n, t], cut off at 0 and 1."""
     return batches(lambda part: ((tok.decode(part, size) + 1) / 2).clamp(0, 1), ids)
-
-
-def levels(tok):
-    """{size: tokens} of each level: the sizes at t >= c, and the largest t with that size."""
-    numbers = tok.numbers
-    return {row["size"]: row["tokens"] for row in ladder_of(numbers) if row["tokens"] >= numbers.causal}
 
 
 def evenly(count, most):
@@ -104,8 +98,8 @@ def reconstruction(tok, images, seed):
     size, ids = tok.numbers.size, encoded(tok, images)
     order = torch.rand(ids.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
     shuffled = ids.gather(1, order)
-    by_level, by_prefix, before, best = [], [], 0, levels(tok)
-    for side, tokens in sorted(best.items()):
+    by_level, by_prefix, before = [], [], 0
+    for side, tokens in levels_of(tok.numbers).items():
         want, other = metrics.resized(images, side), decoded(tok, shuffled[:, :tokens], side)
         entry = {"size": side, "tokens": tokens} | _pair(want, decoded(tok, ids[:, :tokens], side))
         entry["shuffled_psnr"] = _mean(metrics.psnr(want, other))
@@ -291,29 +285,14 @@ def _level_sheet(tok, held, names):
     """Held-out pictures, evenly spaced over the classes, beside their reconstructions at every level."""
     order = np.argsort(held.labels, kind="stable")
     at = order[evenly(len(order), SHOWN)]
-    images, size = held.images[at], tok.numbers.size
-    ids, best = encoded(tok, images), sorted(levels(tok).items())
-    columns = [_bytes(images)] + [sheets.enlarged(_bytes(decoded(tok, ids[:, :t], side)), size) for side, t in best]
-    halves = -(-len(at) // 2)  # two pictures of the list in one row
-    cells = np.stack(columns, 1)
-    blank = np.zeros_like(cells[:1])
-    cells = np.concatenate([cells, *[blank] * (2 * halves - len(at))])
-    cells = np.concatenate([cells[:halves], cells[halves:]], 1)
-    told = [names[k] for k in held.labels[at]]
-    rows = [told[i] + (f" | {told[halves + i]}" if halves + i < len(told) else "") for i in range(halves)]
-    heads = (["file"] + [f"{side} px, {t}" for side, t in best]) * 2
-    return sheets.grid(cells.reshape(-1, *cells.shape[2:]), cells.shape[1], _scale(size), heads=heads, rows=rows)
-
-
-def _scale(size):
-    return max(1, 72 // size)
+    return sheets.levels(tok, 2 * held.images[at] - 1, [names[k] for k in held.labels[at]])
 
 
 def _sample_sheet(made, names, order, samples):
     """The first samples of each class, in the order of their seeds."""
     across = min(samples, ACROSS)
     images = _bytes(made.images).reshape(-1, samples, *_bytes(made.images[:1]).shape[1:])[:, :across]
-    return sheets.grid(images.reshape(-1, *images.shape[2:]), across, _scale(images.shape[2]), rows=[names[k] for k in order])
+    return sheets.grid(images.reshape(-1, *images.shape[2:]), across, sheets.scale_of(images.shape[2]), rows=[names[k] for k in order])
 
 
 def _nearest_sheet(made, found, train, names, at):
@@ -324,7 +303,7 @@ def _nearest_sheet(made, found, train, names, at):
     cells = np.stack(shown, 1)
     heads = ["sample", "nearest", "by ratio", "features", "by ratio"]
     rows = [f"{names[made.labels[i]]} ({found['pixels'].ratio[i]:.2f}, {found['features'].ratio[i]:.2f})" for i in at]
-    return sheets.grid(cells.reshape(-1, *cells.shape[2:]), len(shown), _scale(cells.shape[2]), heads=heads, rows=rows)
+    return sheets.grid(cells.reshape(-1, *cells.shape[2:]), len(shown), sheets.scale_of(cells.shape[2]), heads=heads, rows=rows)
 
 
 # ---------------------------------------------------------------- the whole

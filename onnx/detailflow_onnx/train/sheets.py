@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import need
+from .tokenizer import levels_of
 
 PAPER, INK, GAP = (32, 32, 36), (230, 230, 230), 2
 BACKGROUNDS = {"checker": ((112, 112, 112), (144, 144, 144)), "grey": ((128, 128, 128),) * 2}
@@ -16,7 +17,7 @@ SQUARE = 8  # of the checkerboard, pixels of the sheet
 
 def to_bytes(images):
     """Model pixels [n, C, S, S], about -1..1, as bytes [n, S, S, C]: cut off, not rounded, as the library does."""
-    return torch.clamp(127.5 * images.float() + 128, 0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return torch.clamp(127.5 * images.float() + 128, 0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def premultiplied(images):
@@ -65,3 +66,22 @@ def grid(images, columns, scale=3, background="checker", *, rows=None, heads=Non
     for i, name in enumerate((heads or [])[:columns]):
         pen.text((left + i * (wide + GAP) + wide // 2, top // 2), name, INK, font, anchor="mm")
     return sheet
+
+
+def scale_of(size):
+    """How large a sheet shows pictures of this size: about 72 pixels."""
+    return max(1, 72 // size)
+
+
+@torch.no_grad()
+def levels(tok, images, names=None):
+    """Pictures [n, C, S, S] as the tokenizer takes them, each beside what its tokens give at every level, two pictures in a row.
+    `names` [n]: what to call them."""
+    size, (_, ids), best = tok.numbers.size, tok.encode(images), levels_of(tok.numbers)
+    shown = [to_bytes(images)] + [enlarged(to_bytes(tok.decode(ids[:, :t], side)), size) for side, t in best.items()]
+    cells, lines = np.stack(shown, 1), -(-len(images) // 2)
+    cells = np.concatenate([cells, np.zeros_like(cells[: 2 * lines - len(cells)])])
+    cells = np.concatenate([cells[:lines], cells[lines:]], 1)
+    heads = (["file"] + [f"{side} px, {t}" for side, t in best.items()]) * 2
+    rows = [" | ".join(names[i::lines]) for i in range(lines)] if names else None
+    return grid(cells.reshape(-1, *cells.shape[2:]), cells.shape[1], scale_of(size), rows=rows, heads=heads)

@@ -262,4 +262,4 @@ class TokenizerStage:
         module = copy.deepcopy(self.module)
         if average:
             module.load_state_dict(average.state_dict(), strict=False)
-        return levels(module.eval(), self.recipe, self.shown.to(self.place.device))
+        return levels(module.eval(), self.shown.to(self.place.device))
