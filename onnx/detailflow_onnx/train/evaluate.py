@@ -25,9 +25,9 @@ from .transformer import open_transformer
 SAMPLES = 50  # of each class
 TURNS = 12  # hue angles under which a nearest picture is sought, each with and without a flip
 MOST = 20000  # pictures of a split that are looked at; of more, as many evenly spaced ones
-TRAINING = 1000  # training pictures that are reconstructed at every level, beside all held-out ones
-CORRECTED = 256  # held-out pictures in which a group is replaced
-COPIES = 500  # training pictures that are turned and reconstructed, to see whether the search finds them
+TRAINING = 400  # training pictures that are reconstructed at every level, beside all held-out ones
+CORRECTED = 128  # held-out pictures in which a group is replaced
+COPIES = 250  # training pictures that are turned and reconstructed, to see whether the search finds them
 NEAR = 50  # nearest codes, one of which stands for another: the noise of training
 SHOWN = 42  # held-out pictures on a sheet
 ACROSS = 14  # samples of a class on a sheet
@@ -98,17 +98,17 @@ def reconstruction(tok, images, seed):
     size, ids = tok.numbers.size, encoded(tok, images)
     order = torch.rand(ids.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
     shuffled = ids.gather(1, order)
-    by_level, by_prefix, before = [], [], 0
-    for side, tokens in levels_of(tok.numbers).items():
-        want, other = metrics.resized(images, side), decoded(tok, shuffled[:, :tokens], side)
-        entry = {"size": side, "tokens": tokens} | _pair(want, decoded(tok, ids[:, :tokens], side))
-        entry["shuffled_psnr"] = _mean(metrics.psnr(want, other))
-        entry["codes"] = metrics.code_use(ids[:, before:tokens])
-        by_level.append(entry)
-        before = tokens
+    by_level, by_prefix, before, best = [], [], 0, levels_of(tok.numbers)
     for row in ladder_of(tok.numbers):
-        got = metrics.resized(decoded(tok, ids[:, : row["tokens"]], row["size"]), size)
-        by_prefix.append(dict(row) | _pair(images, got))
+        side, tokens = row["size"], row["tokens"]
+        got = decoded(tok, ids[:, :tokens], side)
+        by_prefix.append(dict(row) | _pair(images, metrics.resized(got, size)))
+        if best.get(side) != tokens:
+            continue
+        want, other = metrics.resized(images, side), decoded(tok, shuffled[:, :tokens], side)
+        entry = {"size": side, "tokens": tokens} | _pair(want, got) | {"shuffled_psnr": _mean(metrics.psnr(want, other))}
+        by_level.append(entry | {"codes": metrics.code_use(ids[:, before:tokens])})
+        before = tokens
     return {
         "pictures": len(images), "psnr": by_level[-1]["psnr"], "ssim": by_level[-1]["ssim"], "levels": by_level, "prefixes": by_prefix,
         "codes": metrics.code_use(ids) | {"of": tok.numbers.codes, "by_position": [metrics.code_use(column) for column in ids.T]},

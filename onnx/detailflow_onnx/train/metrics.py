@@ -25,19 +25,26 @@ def psnr(want, got):
 def ssim(want, got):
     """Structural similarity of each picture [n], -1..1: a Gaussian window of 7 pixels (deviation 1.5; smaller pictures: as many
     as they have) wherever it fits wholly, the mean over places and channels, constants 0.01^2 and 0.03^2."""
-    n, c, h, w = want.shape
-    side = min(WINDOW, h, w)
-    line = torch.exp(-((torch.arange(side, dtype=torch.float64) - (side - 1) / 2) ** 2) / (2 * SPREAD**2))
-    kernel = (line[:, None] * line / line.sum() ** 2)[None, None]
+
+    def means(side):
+        """One axis: [places, side], the weighted means over a window at each place."""
+        width = min(WINDOW, *want.shape[2:])
+        line = torch.exp(-((torch.arange(width, dtype=torch.float64) - (width - 1) / 2) ** 2) / (2 * SPREAD**2))
+        out = torch.zeros(side - width + 1, side, dtype=torch.float64)
+        for i in range(len(out)):
+            out[i, i : i + width] = line / line.sum()
+        return out
+
+    down, across = means(want.shape[2]), means(want.shape[3]).T
 
     def mean(x):
-        return functional.conv2d(x, kernel)
+        return down @ x @ across
 
-    a, b = (x.double().reshape(n * c, 1, h, w) for x in (want, got))
+    a, b = want.double(), got.double()
     ma, mb = mean(a), mean(b)
     va, vb, both = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
     out = (2 * ma * mb + 1e-4) * (2 * both + 9e-4) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4))
-    return out.reshape(n, -1).mean(1).numpy()
+    return out.flatten(1).mean(1).numpy()
 
 
 def resized(images, size):
