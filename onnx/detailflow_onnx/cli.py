@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from . import __version__, speed
+from . import __version__, speed, training
 from .errors import Refused, need, stop
 from .manifest import GRAPHS, PRECISIONS
 from .random_model import TOKENS
@@ -96,6 +96,7 @@ def parser():
     p.add_argument("--json", action="store_true", help="print the figures as JSON")
 
     speed.add_commands(commands, number=_number, choices=_choices, one_of=_words, models=sorted(TOKENS))
+    training.add_commands(commands, number=_number)
     return top
 
 
@@ -186,6 +187,8 @@ def main(arguments=None):
     try:
         if options.command in speed.COMMANDS:
             return speed.run(options)
+        if options.command == "train":
+            return training.run(options)
         return _export(options) if options.command == "export" else _verify(options)
     except Refused as error:
         print(f"detailflow_onnx: {error}", file=sys.stderr)

@@ -4,9 +4,12 @@ Pictures go in as bytes with straight alpha and come out as the networks take th
 """
 
 import hashlib
+import itertools
+import math
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import need
 
@@ -23,93 +26,88 @@ def prepare(pictures, *, flips, hue, generator):
     n, channels = pictures.shape[:2]
     need(channels in (3, 4), f"pictures have {channels} channels: 3 is RGB, 4 is RGBA")
     need(0 <= hue <= 1, f"hue is {hue}: give a probability from 0 to 1")
-    x = pictures.to(torch.float32) / 255
-    colour, alpha = x[:, :3], x[:, 3:]
+    x = pictures.to(torch.float32).div_(255)
     if generator is not None:
         draws = torch.rand(3, n, generator=generator, device=generator.device).to(x.device)  # always three each: what is off moves no other draw
         if hue > 0:
-            colour = turned(colour, torch.where(draws[1] < hue, draws[2] * (2 * torch.pi), torch.zeros_like(draws[2])))
+            chosen = (draws[1] < hue).nonzero()[:, 0]
+            x[chosen, :3] = turned(x[chosen, :3], draws[2, chosen] * (2 * math.pi))
+        if flips:
+            chosen = (draws[0] < 0.5).nonzero()[:, 0]
+            x[chosen] = x[chosen].flip(3)
     if channels == 4:
-        colour = colour * alpha
-    x = torch.cat([colour, alpha], dim=1) * 2 - 1
-    if generator is not None and flips:
-        x = torch.where((draws[0] < 0.5)[:, None, None, None], x.flip(3), x)
-    return x
+        x[:, :3] *= x[:, 3:]
+    return x.mul_(2).sub_(1)
 
 
 def turned(colour, angle):
     """Colour [n, 3, h, w] of 0..1 with its hue turned by `angle` [n] in radians; luma is kept where no channel has to be cut at 0 or 1."""
-    n, _, h, w = colour.shape
-    moved = angle != 0
-    if not moved.any():
-        return colour
-    cos, sin = torch.cos(angle[moved].double()).cpu(), torch.sin(angle[moved].double()).cpu()
-    turn = torch.zeros(len(cos), 3, 3, dtype=torch.float64)
+    angle = angle.double().cpu()
+    turn = torch.zeros(len(angle), 3, 3, dtype=torch.float64)
     turn[:, 0, 0] = 1
-    turn[:, 1, 1] = turn[:, 2, 2] = cos
-    turn[:, 1, 2], turn[:, 2, 1] = -sin, sin
-    matrix = (_RGB @ turn @ _YIQ).to(colour.device, colour.dtype)
-    colour = colour.clone()
-    colour[moved] = torch.bmm(matrix, colour[moved].reshape(-1, 3, h * w)).reshape(-1, 3, h, w).clamp(0, 1)
-    return colour
+    turn[:, 1, 1] = turn[:, 2, 2] = torch.cos(angle)
+    turn[:, 2, 1] = torch.sin(angle)
+    turn[:, 1, 2] = -turn[:, 2, 1]
+    m = (_RGB @ turn @ _YIQ).to(colour.device, colour.dtype)[..., None, None]  # [n, 3, 3, 1, 1]
+    out = torch.empty_like(colour)
+    for c in range(3):  # term by term, not as a product of matrices: the same bits whatever the size of the batch
+        out[:, c] = m[:, c, 0] * colour[:, 0] + m[:, c, 1] * colour[:, 1] + m[:, c, 2] * colour[:, 2]
+    return out.clamp_(0, 1)
 
 
 def feed(pictures, *, batch, seed, start=0, rank=0, world=1, flips, hue, balance, workers=0):
     """Iterate for ever over (step, images float32 [batch, C, S, S], labels int64 [batch]), from step `start` on.
 
     A step's batch depends on seed, step and rank alone. balance (0..1): the share of pictures whose class is drawn first, every class
-    equally often; the others are drawn as the files lie. With balance 0 and one epoch of files, every file comes once.
-    workers: processes that read ahead, for pictures that are not kept in memory; they change no batch."""
+    equally often; the others are drawn as the files lie, each once in an epoch. rank and world: which process of how many; each gets other
+    pictures. workers: processes that read ahead, for pictures that are not kept in memory; they change no batch."""
     need(len(pictures), "there are no pictures to train on")
     need(batch >= 1 and start >= 0 and workers >= 0, f"batch is {batch}, start {start} and workers {workers}: give a batch of 1 or more, the others 0 or more")
     need(0 <= rank < world, f"rank is {rank} of {world}: give one from 0 to {world - 1}")
     need(0 <= balance <= 1, f"balance is {balance}: give a share from 0 to 1")
-    batches = Batches(pictures, batch=batch, seed=seed, start=start, rank=rank, world=world, flips=flips, hue=hue, balance=balance)
-    if workers == 0:
-        step = start
-        while True:
-            yield batches[step - start]
-            step += 1
-    from torch.utils.data import DataLoader
+    need(0 <= hue <= 1, f"hue is {hue}: give a probability from 0 to 1")
+    return _run(Batches(pictures, batch=batch, seed=seed, rank=rank, world=world, flips=flips, hue=hue, balance=balance), start, workers)
 
-    yield from DataLoader(batches, batch_size=None, sampler=_Endless(), num_workers=workers, prefetch_factor=4, worker_init_fn=_one_thread)
+
+def _run(batches, start, workers):
+    steps = itertools.count(start)
+    if workers:
+        steps = DataLoader(batches, batch_size=None, sampler=_Steps(start), num_workers=workers, prefetch_factor=4, worker_init_fn=_one_thread)
+    else:
+        steps = (batches[step] for step in steps)
+    for step, images, labels, broken in steps:
+        batches.pictures.note(broken)  # a worker's list of them is its own
+        yield step, images, labels
 
 
 def _one_thread(_):
     torch.set_num_threads(1)
 
 
-class _Endless(torch.utils.data.Sampler):
-    """0, 1, 2, ..."""
+class _Steps(Sampler):
+    """start, start + 1, ..."""
 
-    def __init__(self):
-        pass
+    def __init__(self, start):
+        self.start = start
 
     def __iter__(self):
-        k = 0
-        while True:
-            yield k
-            k += 1
+        return itertools.count(self.start)
 
 
-class Batches(torch.utils.data.Dataset):
-    """Step start + k as item k."""
+class Batches(Dataset):
+    """A step's batch: (step, images, labels, [(path, reason)] of files that broke)."""
 
-    def __init__(self, pictures, *, batch, seed, start, rank, world, flips, hue, balance):
-        self.pictures, self.batch, self.seed, self.start, self.rank, self.world = pictures, batch, seed, start, rank, world
+    def __init__(self, pictures, *, batch, seed, rank, world, flips, hue, balance):
+        self.pictures, self.batch, self.seed, self.rank, self.world = pictures, batch, seed, rank, world
         self.flips, self.hue, self.balance = flips, hue, balance
-        self.groups = [g for g in (np.flatnonzero(pictures.labels == c) for c in np.unique(pictures.labels)) if len(g)]
+        self.groups = [np.flatnonzero(pictures.labels == c) for c in np.unique(pictures.labels)]
         self._orders = {}
 
-    def __len__(self):
-        return 1 << 62
-
-    def __getitem__(self, k):
-        step = self.start + k
+    def __getitem__(self, step):
         indices = self.indices(step)
         generator = torch.Generator().manual_seed(_number(self.seed, "turns", step, self.rank))
         images = prepare(self.pictures.read(indices), flips=self.flips, hue=self.hue, generator=generator)
-        return step, images, torch.from_numpy(self.pictures.labels[indices])
+        return step, images, torch.from_numpy(self.pictures.labels[indices]), list(self.pictures.bad)
 
     def indices(self, step):
         """The files of a step, int64 [batch]. Places 0, 1, 2, ... of the run are dealt to the ranks step by step. A place that goes to

@@ -5,21 +5,24 @@ folders in each, as ImageNet is kept. Classes are sorted by name unless `labels.
 follows from class and file names alone: another machine, another day or a copy of the folder holds out the same files.
 """
 
+import contextlib
 import hashlib
 import os
+import unicodedata
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import need
+from ..errors import Refused, need
 
 HELD_OUT = ("val", "validation", "valid", "test")
 MEMORY = 1 << 30  # bytes of decoded pictures that are kept in memory
-PIXELS = 1 << 27  # a file that says it has more is not opened: it is broken, or meant to fill the memory
-BROKEN = (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, OverflowError, EOFError, MemoryError, Image.DecompressionBombError)  # what PIL raises on files that it cannot read
+THREADS = 8  # that open files at once
+PIXELS = 1 << 26  # a file that says it has more is not opened: it is broken, or meant to fill the memory
 
 
 def open_folder(path, *, size, channels, held_out=0.05, memory=MEMORY):
@@ -52,12 +55,17 @@ def open_folder(path, *, size, channels, held_out=0.05, memory=MEMORY):
 
 
 def held_back(name, files, share):
-    """The paths (`name/file`) of a class that are held out: those whose SHA-256 is least, at least one where there are five files or more."""
-    paths = sorted((f"{name}/{file}" for file in files), key=lambda p: hashlib.sha256(p.encode("utf-8", "surrogateescape")).digest())
+    """The paths (`name/file`) of a class that are held out: those whose SHA-256 is least, at least one where there are five files or more.
+    Files that turn out not to be readable count as files, so that what is held out does not depend on when one looks."""
+    paths = sorted((f"{name}/{file}" for file in files), key=_hash)
     count = int(share * len(paths) + 0.5)
     if share > 0 and len(paths) >= 5:
         count = max(count, 1)
     return set(paths[: min(count, len(paths) - 1)])
+
+
+def _hash(path):
+    return hashlib.sha256(unicodedata.normalize("NFC", path).encode("utf-8", "surrogateescape")).digest()
 
 
 def _folders(path):
@@ -114,19 +122,24 @@ class Pictures:
     def __init__(self, root, files, size, channels, lazy, bad):
         self.root, self.size, self.channels, self.lazy = Path(root), size, channels, lazy
         self.bad = bad  # shared with the folder; what breaks later is added
-        good, kept = [], []
-        for relative, label in files:
-            try:
-                if lazy:
-                    check(self.root / relative)
-                else:
-                    kept.append(read(self.root / relative, size, channels))
-                good.append((relative, label))
-            except BROKEN as error:
-                bad.append((relative, _reason(error)))
-        self.paths = [relative for relative, _ in good]
-        self.labels = np.array([label for _, label in good], np.int64)
-        self._pixels = None if lazy else torch.from_numpy(np.stack(kept) if kept else np.zeros((0, channels, size, size), np.uint8))
+        with _quiet(), ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+            found = list(pool.map(self._try, (relative for relative, _ in files)))
+        bad += [(relative, error) for (relative, _), (_, error) in zip(files, found) if error]
+        good = [(relative, label, pixels) for (relative, label), (pixels, error) in zip(files, found) if not error]
+        self.paths = [relative for relative, _, _ in good]
+        self.labels = np.array([label for _, label, _ in good], np.int64)
+        empty = np.zeros((0, channels, size, size), np.uint8)
+        self._pixels = None if lazy else torch.from_numpy(np.stack([pixels for _, _, pixels in good]) if good else empty)
+
+    def _try(self, relative):
+        """(pixels or None, why it cannot be read or None)"""
+        try:
+            if self.lazy:
+                _open(self.root / relative).close()
+                return None, None
+            return read(self.root / relative, self.size, self.channels), None
+        except Exception as error:  # what PIL raises on a broken file is not said anywhere
+            return None, reason_of(error)
 
     def __len__(self):
         return len(self.paths)
@@ -138,45 +151,54 @@ class Pictures:
             return self._pixels[indices]
         if not len(indices):
             return torch.zeros((0, self.channels, self.size, self.size), dtype=torch.uint8)
-        return torch.stack([torch.from_numpy(self._one(int(i))) for i in indices])
+        with _quiet():
+            return torch.stack([torch.from_numpy(self._one(int(i))) for i in indices])
 
     def _one(self, index):
         """One picture from its file; if that broke, the next of its class, so that every reader gets the same one."""
+        try:
+            return read(self.root / self.paths[index], self.size, self.channels)
+        except Exception as error:  # as above
+            self.note([(self.paths[index], reason_of(error))])
         same = np.flatnonzero(self.labels == self.labels[index])
         at = int(np.searchsorted(same, index))
-        for k in range(len(same)):
-            path = self.paths[same[(at + k) % len(same)]]
+        for other in np.roll(same, -at)[1:]:
             try:
-                return read(self.root / path, self.size, self.channels)
-            except BROKEN as error:
-                if all(path != known for known, _ in self.bad):
-                    self.bad.append((path, _reason(error)))
-        need(False, f"{self.root}: no picture of the class of {self.paths[index]} can be read any more")
+                return read(self.root / self.paths[other], self.size, self.channels)
+            except Exception as error:  # as above
+                self.note([(self.paths[other], reason_of(error))])
+        raise Refused(f"{self.root}: no picture of the class of {self.paths[index]} can be read any more")
+
+    def note(self, broken):
+        """Add [(path, reason)] to `bad`, each path once."""
+        known = {path for path, _ in self.bad}
+        self.bad += [(path, reason) for path, reason in broken if path not in known]
 
 
-def _reason(error):
+def reason_of(error):
+    """Why a picture cannot be read, in words that follow its path."""
     text = str(error).replace("\n", " ")
-    if "cannot identify image file" in text:
+    if isinstance(error, UnidentifiedImageError):
         return "is not a picture that can be read"
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror
     return f"cannot be read: {text or type(error).__name__}"
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Without PIL's warnings of odd files. Not for many threads at once: the filters are the process's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _open(path):
     image = Image.open(path)
     if image.width < 1 or image.height < 1 or image.width * image.height > PIXELS:
         image.close()
-        raise ValueError(f"its size {image.width}x{image.height} is none or too large")
+        raise ValueError(f"its size is {image.width}x{image.height}")
     return image
-
-
-def check(path):
-    """Raise what `read` would raise at the header of a file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _open(path):
-            pass
 
 
 def read(path, size, channels):
@@ -184,12 +206,9 @@ def read(path, size, channels):
 
     A picture of another size is resized (antialiased, colours weighted by alpha) until its shorter side is `size`, and cropped in its
     middle. Of an animation it is the first picture; a picture that was turned in the camera is turned back."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _open(path) as image:
-            image.load()
-            pixels = _rgba(ImageOps.exif_transpose(image))
-    pixels = fit(pixels, size)
+    with _open(path) as image:
+        image.load()
+        pixels = fit(_rgba(ImageOps.exif_transpose(image)), size)
     if channels == 3:
         colour = pixels[..., :3].astype(np.float32) * (pixels[..., 3:].astype(np.float32) / 255)
         pixels = np.floor(colour + 0.5).astype(np.uint8)

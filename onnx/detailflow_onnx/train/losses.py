@@ -29,6 +29,8 @@ def pixel_losses(made, wanted, settings):
     out = {}
     if settings.l2:
         out["l2"] = functional.mse_loss(made, wanted)
+    if settings.log_l2:
+        out["log_l2"] = ((made - wanted).pow(2).mean((1, 2, 3)) + 1e-4).log().mean()
     if settings.l1:
         out["l1"] = functional.l1_loss(made, wanted)
     if settings.edges:

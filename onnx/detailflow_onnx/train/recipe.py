@@ -83,6 +83,7 @@ class Optimising:
 @dataclass(frozen=True)
 class TokenizerTrain(Optimising):
     l2: float = 1.0
+    log_l2: float = 0.0  # the logarithm of each picture's L2: what the mean PSNR is made of; plain pictures count as much as busy ones
     l1: float = 0.0
     edges: float = 0.0  # L1 between differences of neighbouring pixels
     perceptual: float = 0.0

@@ -21,9 +21,11 @@ from PIL import Image
 
 from .. import bundle
 from ..errors import Refused, need
+from .folder import reason_of
 
 SIDE = 32
 LICENSE = "CC0-1.0"
+UNCLEAR = ("item/ring/agate", "item/ring/copper", "item/ring/pearl", "player/body/ringmail")  # left out of the CC0 release: who has them has all tiles
 CLASSES = (
     "adventurer", "weapon", "armour", "potion", "ring", "amulet", "wand", "book", "treasure", "animal", "undead", "demon", "humanoid",
     "dragon", "golem", "plant", "floor", "wall", "water", "structure", "spell",
@@ -32,19 +34,22 @@ ADVENTURERS = 1000  # composed, of the parts below
 TILE_BYTES = 1 << 20  # a tile is a few hundred bytes; what is larger is none
 LEAST = 1 / 6  # of a tile that is painted: icons laid over items cover less
 
-FOLDERS = {  # the tiles right inside these folders
+FOLDERS = {  # the tiles right inside these folders; those that only later sources have are named too
     "weapon": ("item/weapon", "item/weapon/artefact", "item/weapon/ranged", "UNUSED/weapons"),
     "armour": ("item/armour", "item/armour/artefact", "item/armour/bardings", "item/armour/headgear", "item/armour/shields", "UNUSED/armour"),
     "potion": ("item/potion",),
-    "ring": ("item/ring", "item/ring/artefact"),
-    "amulet": ("item/amulet", "item/amulet/artefact"),
+    "ring": ("item/ring", "item/ring/artefact", "item/ring/randarts"),
+    "amulet": ("item/amulet", "item/amulet/artefact", "item/amulet/randarts"),
     "wand": ("item/wand", "item/staff", "item/rod"),
     "book": ("item/book", "item/book/artefact", "item/scroll"),
     "treasure": ("item/gold", "item/misc", "item/misc/runes", "item/food", "UNUSED/food"),
     "animal": ("mon/animals", "mon/aquatic", "player/felids"),
-    "undead": ("mon/undead", "mon/undead/simulacra", "mon/undead/skeletons", "mon/undead/spectrals", "mon/undead/zombies"),
-    "demon": ("mon/demons", "mon/demonspawn", "mon/panlord"),
-    "humanoid": ("mon", "mon/unique", "mon/spriggan", "mon/holy"),
+    "undead": ("mon/undead", "mon/undead/simulacra", "mon/undead/skeletons", "mon/undead/spectrals", "mon/undead/zombies",
+               "mon/undead/bound_souls"),
+    "demon": ("mon/demons", "mon/demonspawn", "mon/humanoids/demonspawn", "mon/panlord"),
+    "humanoid": ("mon", "mon/unique", "mon/spriggan", "mon/holy", "mon/humanoids", "mon/humanoids/spriggans", "mon/humanoids/elves", "mon/humanoids/humans",
+                 "mon/humanoids/giants", "mon/humanoids/orcs", "mon/demihumanoids", "mon/demihumanoids/merfolk", "mon/demihumanoids/taurs",
+                 "mon/demihumanoids/naga"),
     "dragon": ("mon/dragons", "mon/draco"),
     "golem": ("mon/nonliving", "mon/statues", "dngn/statues"),
     "plant": ("mon/fungi_plants", "dngn/trees", "mon/tentacles/vine_ends", "mon/tentacles/vine_segments"),
@@ -55,12 +60,12 @@ FOLDERS = {  # the tiles right inside these folders
     "spell": tuple(
         f"gui/spells/{school}"
         for school in "air conjuration earth enchantment fire ice necromancy poison summoning translocation transmutation".split()
-    ) + ("gui/invocations", "gui/abilities", "UNUSED/spells", "UNUSED/spells/divination"),
+    ) + ("gui/invocations", "gui/abilities"),
 }  # fmt: skip
 
 ELSEWHERE = {  # tiles whose own class is plain from the name, though their folder says another or none
     "animal": (
-        "mon/griffon", "mon/hippogriff", "mon/manticore", "mon/unique/natasha", "mon/unique/prince_ribbit", "mon/vault/gigabat", "mon/vault/megabat",
+        "mon/guardian_serpent", "mon/griffon", "mon/hippogriff", "mon/manticore", "mon/unique/natasha", "mon/unique/prince_ribbit", "mon/vault/gigabat", "mon/vault/megabat",
         "mon/vault/microbat", "mon/vault/phase_bat", "player/transform/pig_form", "UNUSED/monsters/alligator_baby", "UNUSED/monsters/boring_beetle",
         "UNUSED/monsters/giant_centipede", "UNUSED/monsters/giant_firefly", "UNUSED/monsters/giant_goldfish", "UNUSED/monsters/jellyfish",
         "UNUSED/monsters/lava_fish", "UNUSED/monsters/lava_worm", "UNUSED/monsters/moth_of_suppression", "UNUSED/monsters/phoenix",
@@ -86,6 +91,7 @@ ELSEWHERE = {  # tiles whose own class is plain from the name, though their fold
     "plant": ("player/transform/mushroom_form", "player/transform/tree_form", "UNUSED/monsters/thorn_lotus"),
     "water": ("UNUSED/features/deep_water*",),
     "structure": (
+        "dngn/statues/*column*",
         "UNUSED/features/altar_ashenzari", "UNUSED/features/hive_portal", "UNUSED/features/rock_stairs_*", "UNUSED/features/branch_stairs",
         "UNUSED/features/sarcophagus_open", "UNUSED/features/trap_mechanical", "UNUSED/features/gas_trap",
     ),
@@ -101,12 +107,13 @@ LEFT_OUT = (  # (tiles, why)
     (("item/*/i-*", "item/*/*/i-*", "UNUSED/*/i-*"), "icon that is laid over an item"),
     (("item/weapon/ranged/stone", "item/weapon/ranged/needle*", "item/weapon/ranged/throwing_net"), "no weapon to the eye"),
     (("mon/demonspawn/black_sun", "mon/demonspawn/blood_saint", "mon/demonspawn/chaos_champion", "mon/demonspawn/corrupter",
-      "mon/demonspawn/warmonger", "mon/draco/draco-job-*", "mon/statues/overlay_*"), "layer of a composed figure"),
+      "mon/demonspawn/warmonger", "mon/draco/draco-job-*", "mon/statues/overlay_*"), "clothes of a figure"),
     (("mon/panlord/demon_body_*", "mon/panlord/demon_head_*", "mon/panlord/demon_wings_*"), "part of a figure that is taller than a tile"),
     (("mon/nonliving/*vortex*", "mon/nonliving/maelstrom*", "mon/nonliving/twister*", "mon/nonliving/ball_lightning", "mon/nonliving/battlesphere",
       "mon/nonliving/orb_of_fire", "mon/nonliving/fulminant_prism*", "mon/nonliving/insubstantial_wisp", "mon/nonliving/test_spawner",
-      "mon/nonliving/spectral_*"), "an effect or a weapon, no figure"),
-    (("mon/glowing_shapeshifter", "mon/shapeshifter", "mon/orb_guardian_fetus", "mon/unique/dissolution", "mon/unique/azrael", "mon/holy/ophan"),
+      "mon/nonliving/spectral_*", "mon/nonliving/wellspring", "mon/statues/block_of_ice*"), "an effect or a thing, no figure"),
+    (("mon/glowing_shapeshifter", "mon/shapeshifter", "mon/orb_guardian_fetus", "mon/unique/dissolution", "mon/unique/azrael", "mon/holy/ophan",
+      "mon/holy/apis", "mon/orb_guardian", "mon/mutant_beast", "mon/unique/giaggostuono", "mon/unique/nellie"),
      "not the shape of its class"),
     (("dngn/floor/slime_overlay_*", "dngn/floor/pedestal_[nesw]*"), "edge that is laid over ground"),
     (("dngn/wall/shadow_*",), "shadow that is laid over ground"),
@@ -118,9 +125,6 @@ LEFT_OUT = (  # (tiles, why)
 )  # fmt: skip
 
 LAYERS = (  # (class, figures or ground, what the game draws over them)
-    ("demon", ("mon/demonspawn/gelid", "mon/demonspawn/infernal", "mon/demonspawn/monstrous", "mon/demonspawn/putrid", "mon/demonspawn/torturous"),
-     ("mon/demonspawn/black_sun", "mon/demonspawn/blood_saint", "mon/demonspawn/chaos_champion", "mon/demonspawn/corrupter", "mon/demonspawn/warmonger")),
-    ("dragon", ("mon/draco/draco-base-*",), ("mon/draco/draco-job-*",)),
     ("golem", ("mon/statues/statue_base",), ("mon/statues/overlay_*",)),
     ("water", ("dngn/water/deep_water",), ("dngn/water/deep_water_wave_*1",)),
     ("water", ("dngn/water/shallow_water",), ("dngn/water/shallow_water_wave_*",)),
@@ -159,9 +163,9 @@ BANDS = {  # of a ring: (hue in degrees, saturation, brightness of its lightest 
 def build(source, out, *, seed=0):
     """Write the set to the folder `out`: OUT/CLASS/*.png (32x32, straight RGBA), OUT/labels.txt and OUT/data.json.
 
-    `source` is a folder or a tar.gz. Returns what data.json says: the count of every class, what was left out and why."""
+    `source` is a folder or a tar archive. Returns what data.json says: the count of every class, what was left out and why."""
     out = Path(out).absolute()
-    tiles, place = open_source(source)
+    tiles = open_source(source)
     pictures, left_out = _choose(tiles)
     bad = [[name, reason] for name, reason in tiles.bad]
     composed = {}
@@ -173,9 +177,8 @@ def build(source, out, *, seed=0):
     for c in CLASSES:
         need(counts[c], f"{source} has no tiles of the class {c}: is it the tile set of Dungeon Crawl Stone Soup?")
     summary = {
-        "source": {"name": "Dungeon Crawl Stone Soup tiles", "place": place, "sha256": tiles.digest()},
-        "license": LICENSE,
-        "license_note": "as the tiles of github.com/crawl/tiles were released; a source of Crawl itself holds tiles under other terms",
+        "source": {"name": "Dungeon Crawl Stone Soup tiles", "sha256": tiles.digest()},
+        "license": "unclear in part: see github.com/crawl/tiles for the tiles that are CC0-1.0" if tiles.match(UNCLEAR) else LICENSE,
         "seed": seed,
         "size": SIDE,
         "counts": counts,
@@ -188,7 +191,7 @@ def build(source, out, *, seed=0):
         for kind, name, pixels in pictures:
             folder = work / kind
             folder.mkdir(exist_ok=True)
-            Image.fromarray(pixels, "RGBA").save(folder / f"{name}.png")
+            Image.fromarray(pixels).save(folder / f"{name}.png")
         (work / "labels.txt").write_text("\n".join(CLASSES) + "\n")
         (work / "data.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
@@ -216,9 +219,9 @@ class Tiles:
         if name not in self._seen:
             try:
                 self._seen[name] = _read(self._readers[name]())
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except Exception as error:  # what PIL raises on a broken file is not said anywhere
                 self._seen[name] = None
-                self.bad.append((name + ".png", f"cannot be read: {error}"))
+                self.bad.append((name + ".png", reason_of(error)))
         return self._seen[name]
 
     def digest(self):
@@ -231,7 +234,7 @@ class Tiles:
 
 
 def open_source(source):
-    """(Tiles, where they lie inside `source`)."""
+    """The Tiles of a folder or an archive, wherever in it their root lies."""
     source = Path(source)
     need(source.exists(), f"{source} is not there: give the folder of the tiles, or their tar.gz")
     try:
@@ -242,7 +245,11 @@ def open_source(source):
     need(root is not None, f"{source} holds no folder with item, mon, dngn and player in it: give the tile set of Dungeon Crawl Stone Soup")
     prefix = root + "/" if root else ""
     inside = {name[len(prefix) : -4]: read for name, read in files.items() if name.startswith(prefix)}
-    return Tiles(inside), root or "."
+    return Tiles(inside)
+
+
+def _is_tile(name):
+    return name.endswith(".png") and not PurePosixPath(name).name.startswith(".")
 
 
 def _walk(folder):
@@ -250,7 +257,7 @@ def _walk(folder):
     for here, folders, names in os.walk(folder):
         folders.sort()
         for name in names:
-            if name.endswith(".png"):
+            if _is_tile(name):
                 path = Path(here, name)
                 files[path.relative_to(folder).as_posix()] = lambda path=path: _small(path.stat().st_size, path.read_bytes)
     return files
@@ -267,7 +274,7 @@ def _unpack(archive):
     files = {}
     with tarfile.open(archive) as tar:
         for member in tar:
-            if not (member.isfile() and member.name.endswith(".png")):
+            if not (member.isfile() and _is_tile(member.name)):
                 continue
             if member.size > TILE_BYTES:
                 files[member.name] = lambda size=member.size: _small(size, bytes)
@@ -411,35 +418,27 @@ def _rings(tiles):
 
 def _adventurers(tiles, seed):
     """`ADVENTURERS` dolls with what they wear, drawn at random; each another one."""
-    wardrobe = [
-        (probability, [n for folder in folders for n in tiles.folders.get(folder, ()) if not any(_like(n, p) for p in NOT_WORN) and _tile(tiles, n) is not None])
-        for folders, probability in PARTS
-    ]  # fmt: skip
-    slots = [folders[0].rsplit("/", 1)[1] for folders, _ in PARTS]
-    families = {}
-    for name in wardrobe[slots.index("base")][1]:
-        family = next((b for b in sorted(BASES, key=len, reverse=True) if name.rsplit("/", 1)[1].startswith(b + "_") or name.endswith("/" + b)), None)
-        if name.rsplit("/", 1)[1].startswith("lorc_"):
-            family = "lorc"
-        if family:
-            families.setdefault(family, []).append(name)
-    if not families:
-        return []
+    worn = []
+    for folders, probability in PARTS:
+        names = [n for folder in folders for n in tiles.folders.get(folder, ()) if not any(_like(n, p) for p in NOT_WORN)]
+        worn.append((folders[0], probability, [n for n in names if _tile(tiles, n) is not None]))
+    bases = next(names for folder, _, names in worn if folder == "player/base")
+    families = {family: [n for n in bases if _like(n, f"player/base/{family}_*")] for family in sorted(BASES)}
+    drawn = [family for family in families if families[family]]
+    drawn += 2 * [family for family in drawn if family in SMOOTH]
     draw = _Draw(seed)
     made, seen = [], set()
-    for _ in range(20 * ADVENTURERS):
+    for _ in range(20 * ADVENTURERS if drawn else 0):  # enough to meet as many that differ, unless the source has few parts
         if len(made) == ADVENTURERS:
             break
-        kinds = sorted(families)
-        kinds += 2 * [k for k in kinds if k in SMOOTH]
-        family = draw.one(kinds)
+        family = draw.one(drawn)
         doll = np.zeros((SIDE, SIDE, 4), np.uint8)
-        for slot, (probability, parts) in zip(slots, wardrobe):
-            chance, which = draw.share(), draw.share()  # always two, so that one slot does not move the draws of the next
-            parts = families[family] if slot == "base" else parts
-            if not parts or chance >= probability or (slot in ("hair", "beard") and family not in SMOOTH):
-                continue
-            doll = over(doll, _tile(tiles, parts[int(which * len(parts))]))
+        for folder, probability, parts in worn:
+            chance, which = draw.share(), draw.share()  # always two, so that one part does not move the draws of the next
+            parts = families[family] if folder == "player/base" else parts
+            bald = folder in ("player/hair", "player/beard") and family not in SMOOTH
+            if parts and chance < probability and not bald:
+                doll = over(doll, _tile(tiles, parts[int(which * len(parts))]))
         if doll.tobytes() not in seen:
             seen.add(doll.tobytes())
             made.append(("adventurer", f"{len(made):04d}", doll))

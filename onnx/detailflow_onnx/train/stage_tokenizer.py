@@ -7,13 +7,11 @@ token or group replaced by a near one and is encoded again from that noisy prefi
 
 import copy
 
-import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
 from . import losses
-from .feed import feed
+from .feed import feed, prepare
 from .run import seeded
 from .tokenizer import Tokenizer, ladder_of
 
@@ -42,12 +40,11 @@ def units(numbers):
 
 
 class TokenizerStage:
-    def __init__(self, recipe, pictures, place):
-        self.recipe, self.settings, self.pictures, self.place = recipe, recipe.tokenizer.train, pictures, place
+    def __init__(self, recipe, folder, place):
+        self.recipe, self.settings, self.pictures, self.held_out, self.place = recipe, recipe.tokenizer.train, folder.train, folder.held_out, place
         self.numbers, settings = recipe.numbers, self.settings
         seeded(settings.seed, -1)
         self.module = Tokenizer(self.numbers)
-        self.extra = nn.ModuleDict()
         if settings.align:
             self.align = losses.Align(settings.align_model, self.numbers.code_width).to(place.device)
             # The projection is trained with the tokenizer, under the name of the published layout.
@@ -256,10 +253,11 @@ class TokenizerStage:
     # ------------------------------------------------ what a person looks at
     @torch.no_grad()
     def sheet(self, average):
-        """Held-out pictures, and what each level shows of them."""
+        """Held-out pictures, or training ones where none are, and what each level shows of them."""
         from .sheets import levels
 
-        module = copy.deepcopy(self.module)
+        module = copy.deepcopy(self.module).cpu().eval()
         if average:
             module.load_state_dict(average.state_dict(), strict=False)
-        return levels(module.eval(), self.shown.to(self.place.device))
+        shown = self.held_out if len(self.held_out) else self.pictures
+        return levels(module, prepare(shown.read(torch.arange(len(shown))[:: max(1, len(shown) // 24)]), flips=False, hue=0.0, generator=None))

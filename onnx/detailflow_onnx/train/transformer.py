@@ -178,7 +178,7 @@ def draw(logits, temperature, top_k, top_p, generator):
     if top_k:
         x = x.masked_fill(x < x.topk(min(top_k, x.shape[-1]), -1).values[..., -1:], -torch.inf)
     if top_p < 1:
-        value, order = x.sort(-1, descending=True, stable=True)
+        value, order = x.sort(dim=-1, descending=True, stable=True)
         p = value.softmax(-1)
         drop = p.cumsum(-1) - p > top_p
         x = x.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)

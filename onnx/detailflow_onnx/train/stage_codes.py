@@ -1,0 +1,99 @@
+"""Stage 2: the tokens of the training pictures. Each picture is encoded `variants` times, augmented each time anew, and each
+time once more from a disturbed prefix on; what is written lets the next stage go on without pictures.
+
+OUT/codes holds, as .npy of the least unsigned integers that fit: `clean` [M, N], the tokens; `input` [M, N], the disturbed
+prefix and what the tokenizer answers to it; `first` [M], where that answer begins; `labels` [M]; and `codes.json`. The target
+of an input is `clean` before `first` and `input` itself from there on.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+
+from ..errors import Refused, need, stop_if_told
+from ..manifest import tokenizer_id
+from .feed import prepare
+from .run import seeded
+from .stage_tokenizer import disturbed, units
+from .tokenizer import open_tokenizer
+
+NAMES = ("clean", "input", "first", "labels")
+
+
+def _arrays(out, rows, numbers, mode):
+    kind = np.uint16 if numbers.codes <= 1 << 16 else np.uint32
+    shapes = {"clean": (rows, numbers.count), "input": (rows, numbers.count), "first": (rows,), "labels": (rows,)}
+    return {name: open_memmap(out / f"{name}.npy", mode, np.dtype(kind if len(shape) == 2 else np.uint32), shape) for name, shape in shapes.items()}
+
+
+def write(recipe, folder, home, out, place):
+    """Encode `folder`'s training pictures with the tokenizer in `home`. Goes on where it was stopped."""
+    need(place.world == 1, "train codes runs in one process; it is a short stage")
+    tokenizer = open_tokenizer(home).to(place.device)
+    numbers, settings = tokenizer.numbers, recipe.codes
+    out.mkdir(parents=True, exist_ok=True)
+    total = len(folder.train) * settings.variants
+    head = {
+        "tokenizer": tokenizer_id(numbers), "pictures": len(folder.train), "variants": settings.variants, "seed": settings.seed,
+        "classes": list(folder.classes), "count": numbers.count, "codes": numbers.codes, "rows": total,
+    }  # fmt: skip
+    note = out / "codes.json"
+    done = 0
+    if note.exists():
+        before = json.loads(note.read_text())
+        done = before.pop("done")
+        if before != head:
+            print(f"{out}: made by another tokenizer or recipe; written anew", file=sys.stderr)
+            done = 0
+    begun = done
+    arrays = _arrays(out, total, numbers, "r+" if done else "w+")
+    units_count, started = units(numbers), time.monotonic()
+    while done < total:
+        stop_if_told()
+        rows = np.arange(done, min(done + settings.batch, total))
+        seeded(settings.seed, done)
+        turn, index = rows // len(folder.train), rows % len(folder.train)
+        pixels = folder.train.read(index)
+        images = prepare(pixels, flips=recipe.data.flips, hue=recipe.data.hue, generator=torch.Generator().manual_seed(settings.seed * 1_000_003 + done))
+        first_time = torch.from_numpy(turn == 0)
+        images[first_time] = prepare(pixels[first_time], flips=False, hue=0.0, generator=None)
+        images = images.to(place.device)
+        with torch.no_grad():
+            _, ids = tokenizer.encode(images)
+            unit = torch.randint(units_count, (len(ids),)).to(place.device)
+            noisy, first = disturbed(tokenizer, ids, recipe.tokenizer.train.near, unit)
+            answer = tokenizer.correct(images, noisy, first)
+        for name, value in (("clean", ids), ("input", answer), ("first", first)):
+            arrays[name][rows] = value.cpu().numpy()
+        arrays["labels"][rows] = folder.train.labels[index]
+        done = int(rows[-1]) + 1
+        if done == total or done // 20000 != rows[0] // 20000:
+            for array in arrays.values():
+                array.flush()
+            note.write_text(json.dumps(head | {"done": done}) + "\n")
+            speed = (done - begun) / (time.monotonic() - started)
+            print(f"{done}/{total}  {speed:.0f} pictures/s  {(total - done) / speed / 60:.0f} min left", file=sys.stderr, flush=True)
+    return done
+
+
+class CodeSet:
+    """What `write` left, for the next stage."""
+
+    def __init__(self, folder):
+        folder = Path(folder)
+        try:
+            self.head = json.loads((folder / "codes.json").read_text())
+            values = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in NAMES}
+        except (OSError, ValueError) as error:
+            raise Refused(f"{folder}: no codes there ({error}); run `train codes` first") from None
+        need(self.head["done"] == self.head["rows"], f"{folder}: only {self.head['done']} of {self.head['rows']} rows are there; run `train codes` again, it goes on")
+        self.clean, self.input, self.first, self.labels = (values[name] for name in NAMES)
+        self.classes = self.head["classes"]
+
+    def __len__(self):
+        return len(self.labels)
