@@ -230,6 +230,11 @@ def ladder_of(numbers):
     )  # fmt: skip
 
 
+def levels_of(numbers):
+    """{size: tokens} of the levels, ascending: the decode sizes at t >= c, each with the largest t that has it."""
+    return dict(sorted({row["size"]: row["tokens"] for row in ladder_of(numbers) if row["tokens"] >= numbers.causal}.items()))
+
+
 NOTHING = dict.fromkeys(("ar", "tokenizer_weights", "ar_weights", "siglip_config", "encoder_heads", "decoder_heads", "labels", "name", "only"))
 
 

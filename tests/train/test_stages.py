@@ -1,0 +1,316 @@
+"""`sprites-smoke`: the three stages on pictures made here, killed and gone on with, exported, and drawn by the library."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch", reason="PyTorch is not installed (pip install './onnx[train]'): training was not tested")
+import torch  # noqa: E402
+
+from detailflow_onnx.errors import Refused  # noqa: E402
+from detailflow_onnx.train import losses, optimise, recipe, run  # noqa: E402
+from detailflow_onnx.train.folder import open_folder  # noqa: E402
+from detailflow_onnx.train.stage_codes import CodeSet  # noqa: E402
+from detailflow_onnx.train.stage_tokenizer import TokenizerStage, disturbed, units  # noqa: E402
+from detailflow_onnx.train.tokenizer import Tokenizer, open_tokenizer  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CLASSES = ("disc", "frame", "stripe")
+RECIPE = """
+data: {size: 16, channels: 4, balance: 0.5, hue: 0.2}
+tokenizer:
+  model:
+    {count: 8, group: 2, causal: 2, codes: 32, code_width: 4,
+     encoder: {width: 32, depth: 2, heads: 2, hidden: 64, patch: 4}, decoder: {width: 32, depth: 2, heads: 2, hidden: 64, patch: 4}}
+  train:
+    {steps: 90, batch: 16, optimizer: muon, lr: 0.002, matrix_lr: 0.005, warmup: 5, ema: 0.9, l1: 0.2, edges: 0.1, continuous: 10, revive: 10,
+     truncate: 0.4, correct: 0.4, near: 8, gan: 0.05, gan_start: 50, log: 5, save: 30, sheet: 30}
+codes: {variants: 3, batch: 32}
+ar:
+  model: {width: 32, depth: 2, heads: 4}
+  train: {steps: 120, batch: 24, lr: 0.004, warmup: 5, ema: 0.9, log: 5, save: 40, sheet: 60, guidance: 2}
+"""
+
+
+def picture(kind, random):
+    """uint8 [16, 16, 4]: one shape of one colour, nothing around it."""
+    y, x = np.mgrid[:16, :16] - 7.5
+    size = random.uniform(3, 7)
+    inside = {
+        "disc": x**2 + y**2 < size**2,
+        "frame": (np.maximum(abs(x), abs(y)) < size) & (np.maximum(abs(x), abs(y)) > size - 2.5),
+        "stripe": abs(x + y * random.uniform(-1, 1)) < 2,
+    }[kind]
+    colour = np.append(random.integers(40, 256, 3), 255)
+    return np.where(inside[..., None], colour, 0).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    home, random = tmp_path_factory.mktemp("smoke"), np.random.default_rng(7)
+    for kind in CLASSES:
+        (home / "data" / kind).mkdir(parents=True)
+        for i in range(24):
+            Image.fromarray(picture(kind, random)).save(home / "data" / kind / f"{i:02d}.png")
+    (home / "data" / "disc" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot one")
+    (home / "smoke.yaml").write_text(RECIPE)
+    return home
+
+
+def command(work, stage, out, *more):
+    data = () if stage == "ar" else ("--data", work / "data")
+    return [sys.executable, "-m", "detailflow_onnx", "train", stage, "--config", work / "smoke.yaml", *data, "--out", out, "--device", "cpu", "--threads", "1", *more]
+
+
+def call(arguments, **more):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "onnx"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([str(a) for a in arguments], env=environment, capture_output=True, text=True, **more)
+
+
+def done(arguments):
+    ended = call(arguments)
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+def figures(folder):
+    """The lines of a run without what depends on the time."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "pictures_per_second"} for line in lines]
+
+
+def killed(arguments, folder, lines):
+    """Run until so many lines were logged, then kill -9."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "onnx"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([str(a) for a in arguments], env=environment, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if (folder / "log.jsonl").exists() and len((folder / "log.jsonl").read_text().splitlines()) >= lines:
+            process.send_signal(signal.SIGKILL)
+        time.sleep(0.01)
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+
+
+@pytest.fixture(scope="module")
+def trained(work):
+    """All three stages without a break."""
+    said = done(command(work, "tokenizer", work / "whole")).stderr
+    assert "disc/broken.png: left out" in said and "90/90" in said
+    done(command(work, "codes", work / "whole"))
+    done(command(work, "ar", work / "whole"))
+    return work / "whole"
+
+
+def fell(lines, key):
+    count = max(1, len(lines) // 5)
+    first, last = (np.mean([line[key] for line in part if key in line]) for part in (lines[:count], lines[-count:]))
+    return first, last
+
+
+def test_losses_fall(trained):
+    first, last = fell(figures(trained / "tokenizer"), "l2")
+    assert last < 0.6 * first, (first, last)
+    first, last = fell(figures(trained / "ar"), "loss")
+    assert last < 0.85 * first, (first, last)
+
+
+def test_what_a_run_leaves(trained):
+    for part, last in (("tokenizer", 90), ("ar", 120)):
+        assert [p.name for p in (trained / part / "checkpoints").iterdir()] == [f"{last:07d}.pt"]
+        assert (trained / part / "recipe.yaml").read_text() == RECIPE
+        sheets = sorted((trained / part / "sheets").iterdir())
+        assert sheets and all(Image.open(p).size[0] > 16 for p in sheets)
+    named = {key for line in figures(trained / "tokenizer") for key in line}
+    assert named >= {"psnr", "l2", "l1", "edges", "codebook", "commitment", "short_l2", "repair_l2", "critic", "adversarial", "gradient"}
+
+
+@pytest.mark.parametrize("stage, lines", [("tokenizer", 9), ("ar", 11)])
+def test_killed_and_gone_on_with_gives_the_same_losses(work, trained, stage, lines):
+    out = work / f"killed-{stage}"
+    out.mkdir()
+    if stage == "ar":
+        for part in ("tokenizer", "codes"):
+            (out / part).symlink_to(trained / part)
+    killed(command(work, stage, out), out / stage, lines)
+    assert "going on at step" in done(command(work, stage, out)).stderr
+    assert figures(out / stage) == figures(trained / stage)
+    one, other = (torch.load(next((home / stage / "checkpoints").iterdir()), weights_only=True)["model"] for home in (out, trained))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_codes_are_what_the_tokenizer_says(work, trained):
+    codes, tokenizer = CodeSet(trained / "codes"), open_tokenizer(trained / "tokenizer")
+    folder = open_folder(work / "data", size=16, channels=4)
+    assert len(codes) == 3 * len(folder.train) and codes.classes == sorted(CLASSES)
+    from detailflow_onnx.train.feed import prepare
+
+    images = prepare(folder.train.read(np.arange(len(folder.train))), flips=False, hue=0.0, generator=None)
+    first_time = codes.clean[: len(folder.train)].astype(np.int64)
+    assert (tokenizer.encode(images)[1].numpy() == first_time).mean() > 0.999  # a batch of another size may round another way
+    before = np.arange(8) < np.asarray(codes.first)[:, None]
+    changed = codes.clean != codes.input
+    assert (changed & before).any(1).mean() > 0.9, "a disturbed prefix differs from the clean one"
+    for i in range(len(codes)):
+        hit = np.flatnonzero(changed[i] & before[i])
+        assert len(hit) == 0 or hit[0] >= codes.first[i] - (1 if codes.first[i] <= 2 else 2), "one token or one group is disturbed"
+
+
+def test_codes_go_on_where_they_stopped(work, trained, tmp_path):
+    (tmp_path / "tokenizer").symlink_to(trained / "tokenizer")
+    done(command(work, "codes", tmp_path))
+    note = json.loads((tmp_path / "codes" / "codes.json").read_text())
+    clean = np.load(tmp_path / "codes" / "clean.npy")
+    broken = np.load(tmp_path / "codes" / "clean.npy", mmap_mode="r+")
+    broken[64:] = 0
+    broken.flush()
+    (tmp_path / "codes" / "codes.json").write_text(json.dumps(note | {"done": 64}))
+    with pytest.raises(Refused, match="only 64 of"):
+        CodeSet(tmp_path / "codes")
+    done(command(work, "codes", tmp_path))
+    assert np.array_equal(np.load(tmp_path / "codes" / "clean.npy"), clean)
+
+
+def test_the_library_draws_with_it(work, trained):
+    dflow, bundle = ROOT / "target" / "release" / "dflow", work / "bundle"
+    labels = work / "labels.txt"
+    labels.write_text("\n".join(sorted(CLASSES)))
+    done([sys.executable, "-m", "detailflow_onnx", "export", "--tokenizer", trained / "tokenizer", "--ar", trained / "ar", "--labels", labels, "--precision", "fp32,int8",
+          "--name", "smoke", "--license", "CC0-1.0", "--out", bundle])  # fmt: skip
+    if not dflow.exists():
+        pytest.skip(f"{dflow.relative_to(ROOT)} is not built: the library did not draw with a model trained here")
+    ended = call([dflow, "generate", "disc", "--bundle", bundle, "--count", "4", "-o", work / "drawn.png"])
+    assert ended.returncode == 0, ended.stderr
+    drawn = np.asarray(Image.open(work / "drawn.png").convert("RGBA"))
+    assert drawn.shape[0] >= 16 and 0.02 < (drawn[..., 3] > 127).mean() < 0.98, "shapes on nothing"
+
+
+def test_another_models_run_is_not_gone_on_with(work, trained, tmp_path):
+    (tmp_path / "other.yaml").write_text(RECIPE.replace("codes: 32", "codes: 64"))
+    ended = call([*command(work, "tokenizer", trained)[:6], tmp_path / "other.yaml", *command(work, "tokenizer", trained)[7:]])
+    assert ended.returncode == 1 and "another recipe" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_stages_out_of_order_say_so(work, tmp_path):
+    ended = call(command(work, "ar", tmp_path))
+    assert ended.returncode == 1 and "run `train codes` first" in ended.stderr and "Traceback" not in ended.stderr
+    ended = call(command(work, "codes", tmp_path))
+    assert ended.returncode == 1 and "config.json" in ended.stderr and "Traceback" not in ended.stderr
+
+
+# ---------------------------------------------------------------- parts
+@pytest.mark.parametrize("line, sentence", [
+    ("data: {sise: 16}", "data.sise is unknown"), ("data: {size: big}", "data.size is 'big'"), ("data: {channels: 5}", "3 .RGB. or 4"),
+    ("tokenizer: {model: {count: 6, group: 4, causal: 4}}", "multiples of group"), ("tokenizer: {train: {perceptual: 1}}", "needs perceptual_model"),
+    ("tokenizer: {train: {optimizer: sgd}}", "adamw and muon"), ("ar: {train: {ema: 1.5}}", "below 1"), ("- 1", "no mapping"), ("a: [", "not YAML"),
+])  # fmt: skip
+def test_a_wrong_recipe_is_refused(tmp_path, line, sentence):
+    (tmp_path / "r.yaml").write_text(line)
+    with pytest.raises(Refused, match=sentence):
+        recipe.read(tmp_path / "r.yaml")
+
+
+def test_recipes_that_come_along_are_sound():
+    assert "sprites" in recipe.shipped()
+    for name in recipe.shipped():
+        assert recipe.read(name).name == name
+
+
+def test_a_disturbance_is_one_unit_of_near_codes(work):
+    numbers = recipe.read(work / "smoke.yaml").numbers
+    tokenizer = Tokenizer(numbers)
+    ids = torch.randint(32, (units(numbers) * 10, 8))
+    unit = torch.arange(len(ids)) % units(numbers)
+    noisy, first = disturbed(tokenizer, ids, 5, unit)
+    book = tokenizer.quantize.rows()
+    for row, (a, b) in enumerate(zip(ids, noisy)):
+        u = int(unit[row])
+        places = [u] if u < 2 else [2 + (u - 2) * 2, 3 + (u - 2) * 2]
+        assert int(first[row]) == places[-1] + 1 < 8 and (a != b).nonzero().flatten().tolist() == places
+        for place in places:
+            nearer = (book @ book[a[place]] > book[b[place]] @ book[a[place]]).sum()
+            assert nearer <= 5
+
+
+def test_truncated_pictures_are_compared_with_degraded_ones():
+    image = torch.zeros(1, 1, 16, 16)
+    image[..., ::2] = 1
+    assert losses.degraded(image, 2, 4).shape[-1] == 4 and abs(float(losses.degraded(image, 2, 4).mean()) - 0.5) < 0.05
+    assert float(losses.degraded(image, 2, 16).std()) < 0.1 < float(image.std())
+
+
+def test_augmented_pictures_carry_gradients_and_keep_their_size():
+    x = torch.rand(6, 4, 16, 16, requires_grad=True)
+    y = losses.augmented(x, 16)
+    y.sum().backward()
+    assert y.shape == x.shape and x.grad.abs().sum() > 0
+
+
+class Stand(torch.nn.Module):
+    """In place of a network that is fetched."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(8, 12, 3, 2, 1))
+
+    def forward(self, x):
+        return self.layers(x).mean((2, 3))
+
+
+def test_perceptual_and_alignment_losses_train(work, monkeypatch):
+    import dataclasses
+
+    monkeypatch.setattr(losses, "pretrained", lambda name: Stand().eval().requires_grad_(False))
+    read = recipe.read(work / "smoke.yaml")
+    train = dataclasses.replace(read.tokenizer.train, perceptual=1.0, perceptual_model="x", align=1.0, align_model="x", continuous=0)
+    read = dataclasses.replace(read, tokenizer=dataclasses.replace(read.tokenizer, train=train))
+    stage = TokenizerStage(read, open_folder(work / "data", size=16, channels=4), run.Place("cpu"))
+    _, images = next(stage.batches(0))
+    got = stage.losses(0, images)
+    assert float(got["perceptual"]) > 0 and 0 < float(got["align"]) < 2
+    assert stage.module.global_token_proj[0].weight.grad.abs().sum() > 0 and stage.module.encoder.latent_tokens.grad.abs().sum() > 0
+    same = losses.Perceptual("x")
+    assert float(same(images, images)) == 0
+
+
+def test_the_rate_rises_and_falls():
+    settings = recipe.Optimising(steps=100, warmup=10, final=0.1)
+    rates = [optimise.rate(step, settings) for step in range(101)]
+    assert rates[0] == 0.1 and rates[9] == 1 and max(rates) == 1 and abs(rates[100] - 0.1) < 1e-9 and all(a >= b for a, b in zip(rates[10:], rates[11:]))
+
+
+def test_averages_follow_and_come_back():
+    module = torch.nn.Linear(2, 2)
+    average = optimise.Average(module, 0.9)
+    with torch.no_grad():
+        module.weight.fill_(3.0)
+    for step in range(200):
+        average.update(module, step)
+    assert torch.allclose(average.state_dict()["weight"], module.weight, atol=1e-4)
+    other = optimise.Average(torch.nn.Linear(2, 2), 0.9)
+    other.load_state_dict(average.state_dict())
+    assert torch.equal(other.values[0], average.values[0])
+
+
+def test_two_processes_train_as_one(work, tmp_path):
+    """They begin alike, average their gradients and so stay alike; the first of them writes."""
+    script = tmp_path / "both.py"
+    script.write_text(
+        "import sys, torch\nfrom torch import distributed\nfrom detailflow_onnx import cli\n"
+        "from detailflow_onnx.train import run\nkept = {}\nbefore = run.optimise.optimisers\n"
+        "def spy(module, settings):\n    kept['module'] = module\n    return before(module, settings)\n"
+        "run.optimise.optimisers = spy\nstatus = cli.main(sys.argv[1:])\nassert status == 0\n"
+        "flat = torch.cat([p.detach().flatten() for p in kept['module'].parameters()])\n"
+        "parts = [torch.empty_like(flat) for _ in range(2)]\ndistributed.all_gather(parts, flat)\nassert torch.equal(*parts), 'the processes drifted apart'\n"
+    )
+    (tmp_path / "short.yaml").write_text(RECIPE.replace("steps: 90", "steps: 15").replace("gan_start: 50", "gan_start: 5").replace("sheet: 30", "sheet: 0"))
+    more = command(work, "tokenizer", tmp_path)[3:]
+    more[more.index(work / "smoke.yaml")] = tmp_path / "short.yaml"
+    done([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(20000 + os.getpid() % 20000), script, *more])
+    assert figures(tmp_path / "tokenizer")[-1]["step"] == 15
