@@ -44,7 +44,7 @@ def opened(path):
         cut = "; it is in several pieces: save it again as one" if list(home.glob("*.index.json")) else ""
         need(path, f"{home}: none of {', '.join(FILES)} is there{cut}")
         config = _config(home / "config.json")
-    need(path.is_file(), f"{path}: no such file or folder; tokenizer.model.backbone names one of SigLIP2 weights")
+    need(path.is_file(), f"{path}: no such file or folder, and tokenizer.model.backbone names it: give a file of SigLIP2 weights, or leave the key empty to begin at random")
     if path.suffix == ".safetensors":
         return weights.open_file(path, ROOT[:-1]), config
     return _pickled(path), config
