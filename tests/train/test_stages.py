@@ -127,6 +127,7 @@ def test_what_a_run_leaves(trained):
         assert (trained / part / "recipe.yaml").read_text() == RECIPE
         sheets = sorted((trained / part / "sheets").iterdir())
         assert sheets and all(Image.open(p).size[0] > 16 for p in sheets)
+    assert sum("held_out_psnr" in line for line in figures(trained / "tokenizer")) == 3 and sum("held_out_loss" in line for line in figures(trained / "ar")) == 3
     named = {key for line in figures(trained / "tokenizer") for key in line}
     assert named >= {"psnr", "l2", "l1", "edges", "codebook", "commitment", "short_l2", "repair_l2", "critic", "adversarial", "gradient"}
 
@@ -194,7 +195,7 @@ def test_the_library_draws_with_it(work, trained):
 def test_another_models_run_is_not_gone_on_with(work, trained, tmp_path):
     (tmp_path / "other.yaml").write_text(RECIPE.replace("codes: 32", "codes: 64"))
     ended = call([*command(work, "tokenizer", trained)[:6], tmp_path / "other.yaml", *command(work, "tokenizer", trained)[7:]])
-    assert ended.returncode == 1 and "another recipe" in ended.stderr and "Traceback" not in ended.stderr
+    assert ended.returncode == 1 and "another model" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_stages_out_of_order_say_so(work, tmp_path):

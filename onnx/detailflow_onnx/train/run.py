@@ -107,6 +107,17 @@ class Log:
                 self.board.add_scalar(key, value, step)
         self.sums, self.count = {}, 0
 
+    def measured(self, step, figures):
+        """A line of figures of held-out pictures."""
+        if not self.first or not figures:
+            return
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step} | figures) + "\n")
+        print(f"{step}/{self.steps}  {' '.join(f'{key} {value:.4g}' for key, value in figures.items())}", file=sys.stderr, flush=True)
+        if self.board:
+            for key, value in figures.items():
+                self.board.add_scalar(key, value, step)
+
     def sheet(self, folder, step, image):
         (folder / "sheets").mkdir(exist_ok=True)
         image.save(folder / "sheets" / f"{step:07d}.png")
@@ -117,7 +128,8 @@ def train(stage, settings, out, place, recipe):
 
     A stage has: `module`, `config()` and `config_yaml()` of the published layout, `published(state)`, `batches(start)` that gives
     (step, batch), `losses(step, batch)` that runs forward and backward and gives figures, `size(batch)`, `after(step)`,
-    `sheet()`, and `state_dict()` / `load_state_dict()` of what else it keeps."""
+    `measure()` that gives figures of held-out pictures and `sheet()` a picture (with the averaged weights in place, where they
+    are kept), and `state_dict()` / `load_state_dict()` of what else it keeps."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     stage.module.to(place.device)
@@ -126,7 +138,7 @@ def train(stage, settings, out, place, recipe):
     step, resume = 0, out / "resume.pt"
     if resume.exists():
         state = torch.load(resume, map_location=place.device, weights_only=True)
-        need(state["recipe"] == stage.identity(), f"{out}: it holds a run of another recipe; choose another --out, or the recipe that stands in {out / 'recipe.yaml'}")
+        need(state["recipe"] == stage.identity(), f"{out}: it holds a run of another model; choose another --out, or go on with the recipe in {out / 'recipe.yaml'}")
         stage.module.load_state_dict(state["model"])
         stage.load_state_dict(state["stage"])
         for optimiser, values in zip(optimisers, state["optimisers"]):
@@ -151,6 +163,14 @@ def train(stage, settings, out, place, recipe):
             "optimisers": [o.state_dict() for o in optimisers], "average": average.state_dict() if average else None,
         })  # fmt: skip
         _published(out, step, stage.published(raw, averaged) | {"steps": step})
+
+    @torch.no_grad()
+    def looked_at(look):
+        with average.used(stage.module) if average else contextlib.nullcontext():
+            stage.module.eval()
+            seen = look()
+            stage.module.train()
+        return seen
 
     log = Log(out, settings.steps, step, place.first)
     parameters = list(stage.module.parameters())
@@ -178,8 +198,10 @@ def train(stage, settings, out, place, recipe):
             if step % settings.save == 0 or step == settings.steps:
                 save(step)
                 saved = step
+                if place.first:
+                    log.measured(step, looked_at(stage.measure))
             if place.first and settings.sheet and (step % settings.sheet == 0 or step == settings.steps):
-                log.sheet(out, step, stage.sheet(average))
+                log.sheet(out, step, looked_at(stage.sheet))
     except (KeyboardInterrupt, SystemExit):
         # Whole steps only: a step that was cut short left the weights as they were, or was counted.
         if place.first:

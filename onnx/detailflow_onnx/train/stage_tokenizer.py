@@ -5,8 +5,6 @@ compared with the picture degraded to what t tokens buy: this orders the tokens 
 token or group replaced by a near one and is encoded again from that noisy prefix on, so that later tokens learn to repair it.
 """
 
-import copy
-
 import torch
 from torch.nn import functional
 
@@ -60,7 +58,9 @@ class TokenizerStage:
 
     # ------------------------------------------------ what run.train asks for
     def identity(self):
-        return {key: value for key, value in self.config().items()}
+        """What must be the same for a run to be gone on with: the model. Rates, losses and steps may change under way."""
+        training = ("commit_loss_beta", "vq_loss_ratio", "global_token_loss_weight", "correction_training")
+        return {key: value for key, value in self.config().items() if key not in training}
 
     def batches(self, start):
         data, batch = self.recipe.data, -(-self.settings.batch // self.place.world)
@@ -251,13 +251,25 @@ class TokenizerStage:
         self.used.zero_()
 
     # ------------------------------------------------ what a person looks at
-    @torch.no_grad()
-    def sheet(self, average):
-        """Held-out pictures, or training ones where none are, and what each level shows of them."""
+    def shown(self, most):
+        """Up to `most` held-out pictures, or training ones where none are held out."""
+        some = self.held_out if len(self.held_out) else self.pictures
+        return prepare(some.read(torch.arange(len(some))[:: -(-len(some) // most)]), flips=False, hue=0.0, generator=None).to(self.place.device)
+
+    def measure(self):
+        """PSNR of held-out pictures at the full level, in 0..1, and how many codes they use."""
+        if not len(self.held_out) or not self.quantising:
+            return {}
+        psnr, seen = [], torch.zeros(self.numbers.codes, dtype=torch.bool)
+        for images in self.shown(512).split(64):
+            ids = self.module.encode(images)[1]
+            made = self.module.decode(ids, self.numbers.size).clamp(-1, 1)
+            psnr.append(-10 * ((made - images).pow(2).mean((1, 2, 3)) / 4).clamp_min(1e-10).log10())
+            seen[ids.flatten().cpu()] = True
+        return {"held_out_psnr": float(torch.cat(psnr).mean()), "held_out_codes": int(seen.sum())}
+
+    def sheet(self):
+        """Held-out pictures, and what each level shows of them."""
         from .sheets import levels
 
-        module = copy.deepcopy(self.module).cpu().eval()
-        if average:
-            module.load_state_dict(average.state_dict(), strict=False)
-        shown = self.held_out if len(self.held_out) else self.pictures
-        return levels(module, prepare(shown.read(torch.arange(len(shown))[:: max(1, len(shown) // 24)]), flips=False, hue=0.0, generator=None))
+        return levels(self.module, self.shown(24))
