@@ -6,15 +6,18 @@ A run's folder is a checkpoint in the published layout (config.json, config.yaml
 
 import contextlib
 import json
+import math
 import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import torch
 from torch import distributed
 
-from ..errors import Refused, need, stop_if_told
+from ..errors import Refused, need
 from . import optimise
 
 
@@ -65,6 +68,28 @@ def _published(folder, step, state):
     for old in home.glob("*.pt"):
         if old != path:
             old.unlink()
+
+
+class Asked:
+    """Whether somebody asked to stop (Ctrl-C, SIGTERM): a step is then finished and saved. Asked twice, it stops at once."""
+
+    def __init__(self):
+        self.stop, self.before = False, {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self.heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def heard(self, number, frame):
+        if self.stop:
+            raise KeyboardInterrupt
+        self.stop = True
+        print("stopping after this step; once more stops at once", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
 
 class Log:
@@ -174,13 +199,11 @@ def train(stage, settings, out, place, recipe):
 
     log = Log(out, settings.steps, step, place.first)
     parameters = list(stage.module.parameters())
-    saved = step
     stage.module.train()
-    try:
+    with Asked() as asked:
         for step, batch in stage.batches(step):
-            if step >= settings.steps:
+            if step >= settings.steps or asked.stop:
                 break
-            stop_if_told()
             seeded(settings.seed, step, place.rank)
             for optimiser in optimisers:
                 optimiser.zero_grad(set_to_none=True)
@@ -193,18 +216,15 @@ def train(stage, settings, out, place, recipe):
             log.add(figures, stage.size(batch) * place.world)
             step += 1
             if step % settings.log == 0 or step == settings.steps:
-                need(all(value == value for value in figures.values()), f"{out}: a loss is not a number at step {step}; lower lr, or clip more")
+                need(all(math.isfinite(value) for value in figures.values()), f"{out}: a loss is not a number at step {step}; lower lr, or clip more")
                 log.line(step)
             if step % settings.save == 0 or step == settings.steps:
-                save(step)
-                saved = step
                 if place.first:
-                    log.measured(step, looked_at(stage.measure))
+                    log.measured(step, looked_at(stage.measure))  # before saving: what is logged up to a checkpoint is whole
+                save(step)
+            elif asked.stop:
+                save(step)
             if place.first and settings.sheet and (step % settings.sheet == 0 or step == settings.steps):
                 log.sheet(out, step, looked_at(stage.sheet))
-    except (KeyboardInterrupt, SystemExit):
-        # Whole steps only: a step that was cut short left the weights as they were, or was counted.
-        if place.first:
-            print(f"{out}: stopped; the checkpoint of step {saved} is there, and the same command goes on from it", file=sys.stderr)
-        raise
-    return step
+    if asked.stop and step < settings.steps:
+        raise Refused(f"{out}: stopped at step {step}; the same command goes on from there")

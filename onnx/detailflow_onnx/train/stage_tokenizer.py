@@ -114,9 +114,9 @@ class TokenizerStage:
         if not self.quantising and step >= self.settings.continuous:
             self.begin_codes()
         settings, figures = self.settings, {}
-        z = self.module.latents(images)
+        z = self.module.latents(images).float()
         codes, ids, terms = self.quantised(z)
-        made = self.module.pixels(codes, self.numbers.size)
+        made = self.module.pixels(codes, self.numbers.size).float()
         terms |= self.compare(made, images)
         if settings.align:
             terms["align"] = settings.align * self.align(codes[:, 0], images)
@@ -124,7 +124,7 @@ class TokenizerStage:
         if some:
             t = list(self.rows)[int(torch.randint(len(self.rows), ()))]
             row = self.rows[t]
-            short = self.module.pixels(codes[:some, :t], row["size"])
+            short = self.module.pixels(codes[:some, :t], row["size"]).float()
             wanted = losses.degraded(images[:some], row["resolution"], row["size"])
             for name, value in losses.pixel_losses(short, wanted, settings).items():
                 terms["short_" + name] = getattr(settings, name) * settings.truncate * value
@@ -166,10 +166,10 @@ class TokenizerStage:
             unit = torch.randint(units(self.numbers), (len(ids),), device=ids.device)
             noisy, first = disturbed(self.module, ids, self.settings.near, unit)
         rows = self.module.quantize.rows()[noisy]
-        z = self.module.latents(images, rows.detach(), first)
+        z = self.module.latents(images, rows.detach(), first).float()
         codes, _, terms = self.quantised(z)
         given = torch.arange(ids.shape[1], device=ids.device)[None, :, None] < first[:, None, None]
-        made = self.module.pixels(torch.where(given, rows.detach(), codes), self.numbers.size)
+        made = self.module.pixels(torch.where(given, rows.detach(), codes), self.numbers.size).float()
         share = self.settings.correct
         return {"repair_" + name: share * value for name, value in terms.items()} | self.compare(made, images, share, "repair_")
 
