@@ -1,7 +1,8 @@
 # What a person types. Each target calls the real tool; `make -n TARGET` shows how.
 #
 #   make demo     build, fetch ONNX Runtime, draw demo.png with the shipped model
-#   make test     everything: Rust, C and C++ programs (plain, sanitizers, valgrind), the exporter
+#   make test     everything: Rust, C and C++ programs (plain, sanitizers, valgrind), the exporter; training too where PyTorch
+#                 is in target/venv (make target/venv/train)
 #   make bench    pictures of the published size, random weights: dflow, the model in PyTorch, and plain ONNX Runtime in turns
 #                 (a quarter of an hour; writes 3 GB below target/, and installs PyTorch there, 5 GB)
 #   make install  into PREFIX (default /opt/detailflow)
@@ -34,7 +35,7 @@ demo: all
 test: tools $(RUNTIME) $(VENV)/tests devices
 	rm -rf target/skipped
 	$(CARGO) test --release --locked --features cli
-	$(VENV)/bin/python -m pytest -q -rs tests/exporter
+	$(VENV)/bin/python -m pytest -q -rs tests/exporter tests/train
 	@cat target/skipped/* 2>/dev/null || true
 
 bench: all $(BENCH)/detailflow.json $(BENCH_VENV)/ready
@@ -91,6 +92,11 @@ $(VENV)/bin/python:
 # The exporter in its own surroundings, editable.
 $(VENV)/tests: onnx/pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ./onnx[test]
+	touch $@
+
+# PyTorch beside it, 5 GB: what training needs. Without it `make test` says that training was skipped.
+$(VENV)/train: $(VENV)/tests
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ./onnx[train,test]
 	touch $@
 
 # PyTorch is large, and nothing else needs it. ONNX Runtime is the one that dflow runs.

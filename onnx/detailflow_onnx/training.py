@@ -31,6 +31,21 @@ def add_commands(commands, *, number):
         p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default the best there is)")
         p.add_argument("--threads", type=number(int, 1), default=None, metavar="T", help="of the CPU (default one for each core)")
         p.add_argument("--steps", type=number(int, 1), default=None, metavar="N", help="in place of the recipe's")
+    p = steps.add_parser("evaluate", help="measure a trained model on held-out pictures, and draw its sheets")
+    p.add_argument("--tokenizer", required=True, metavar="DIR", help="tokenizer checkpoint")
+    p.add_argument("--ar", required=True, metavar="DIR", help="autoregressive checkpoint")
+    p.add_argument("--data", required=True, metavar="DIR", help="the folder of pictures it was trained on: its held-out part is measured")
+    p.add_argument("--out", required=True, metavar="DIR", help="where report.md, report.json and sheets go")
+    p.add_argument("--samples", type=number(int, 1), default=50, metavar="K", help="of each class (default 50)")
+    p.add_argument("--guidance", type=number(float, 0), default=1.5, metavar="F", help="default 1.5")
+    p.add_argument("--gradual", action="store_true", help="lower the guidance over the steps")
+    p.add_argument("--temperature", type=number(float, 0), default=1.0, metavar="F", help="default 1; 0 is greedy")
+    p.add_argument("--top-k", type=number(int, 0), default=0, metavar="K", help="default 0: off")
+    p.add_argument("--top-p", type=number(float, 0, 1, above=True), default=1.0, metavar="P", help="default 1: off")
+    p.add_argument("--seed", type=number(int, 0), default=0, metavar="S", help="of the first samples; others follow (default 0)")
+    p.add_argument("--labels", metavar="FILE", help="the model's class names, one a line (default: labels.txt beside it, else the data's)")
+    p.add_argument("--classifier", metavar="DIR", help="where the classifier is kept, to be found again for the same data (default: --out)")
+    p.add_argument("--against", nargs=2, action="append", default=[], metavar=("TOKENIZER", "AR"), help="another pair of checkpoints to measure beside it")
     return top
 
 

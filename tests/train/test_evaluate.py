@@ -1,6 +1,5 @@
 """The classifier, and an evaluation from end to end, on a tiny random model and made-up pictures."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ sys.path[:0] = [str(HERE.parent.parent / "onnx"), str(HERE.parent / "exporter")]
 import layout  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from detailflow_onnx import cli  # noqa: E402
 from detailflow_onnx.errors import Refused  # noqa: E402
 from detailflow_onnx.train import classifier, evaluate, metrics, sheets  # noqa: E402
 from detailflow_onnx.train.folder import open_folder  # noqa: E402
@@ -270,13 +270,12 @@ def test_what_cannot_be_measured_is_refused(data, model, tmp_path):
 
 
 def test_the_command_line(data, model, tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    evaluate.add_arguments(parser)
-    needed = ["--tokenizer", str(model / "tokenizer"), "--ar", str(model / "ar"), "--data", str(data), "--out", str(tmp_path / "out")]
+    parser = cli.parser()
+    needed = ["train", "evaluate", "--tokenizer", str(model / "tokenizer"), "--ar", str(model / "ar"), "--data", str(data), "--out", str(tmp_path / "out")]
     options = parser.parse_args([*needed, "--samples", "1", "--top-k", "3", "--against", "a", "b"])
     assert options.against == [["a", "b"]] and options.top_k == 3 and options.guidance == 1.5
     for wrong in (["--samples", "0"], ["--top-p", "0"], ["--temperature", "-1"], ["--guidance", "much"]):
         with pytest.raises(SystemExit):
             parser.parse_args([*needed, *wrong])
-    assert "a number at least" in capsys.readouterr().err
+    assert "a number above 0" in capsys.readouterr().err
     assert metrics.spread([1.0, 2.0, 3.0])["median"] == 2.0

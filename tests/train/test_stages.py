@@ -116,7 +116,7 @@ def fell(lines, key):
 
 def test_losses_fall(trained):
     first, last = fell(figures(trained / "tokenizer"), "l2")
-    assert last < 0.6 * first, (first, last)
+    assert last < 0.75 * first, (first, last)
     first, last = fell(figures(trained / "ar"), "loss")
     assert last < 0.85 * first, (first, last)
 
@@ -127,6 +127,7 @@ def test_what_a_run_leaves(trained):
         assert (trained / part / "recipe.yaml").read_text() == RECIPE
         sheets = sorted((trained / part / "sheets").iterdir())
         assert sheets and all(Image.open(p).size[0] > 16 for p in sheets)
+    assert sum("held_out_psnr" in line for line in figures(trained / "tokenizer")) == 3 and sum("held_out_loss" in line for line in figures(trained / "ar")) == 3
     named = {key for line in figures(trained / "tokenizer") for key in line}
     assert named >= {"psnr", "l2", "l1", "edges", "codebook", "commitment", "short_l2", "repair_l2", "critic", "adversarial", "gradient"}
 
@@ -143,6 +144,19 @@ def test_killed_and_gone_on_with_gives_the_same_losses(work, trained, stage, lin
     assert figures(out / stage) == figures(trained / stage)
     one, other = (torch.load(next((home / stage / "checkpoints").iterdir()), weights_only=True)["model"] for home in (out, trained))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_asked_to_stop_it_finishes_the_step_and_saves(work, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "onnx"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([str(a) for a in command(work, "tokenizer", tmp_path)], env=environment, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "tokenizer" / "log.jsonl").exists() or not (tmp_path / "tokenizer" / "log.jsonl").read_text():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 1 and "goes on from there" in said and "Traceback" not in said
+    step = torch.load(tmp_path / "tokenizer" / "resume.pt", weights_only=True)["step"]
+    assert f"stopped at step {step}" in said and 5 <= step < 90
 
 
 def test_codes_are_what_the_tokenizer_says(work, trained):
@@ -194,7 +208,7 @@ def test_the_library_draws_with_it(work, trained):
 def test_another_models_run_is_not_gone_on_with(work, trained, tmp_path):
     (tmp_path / "other.yaml").write_text(RECIPE.replace("codes: 32", "codes: 64"))
     ended = call([*command(work, "tokenizer", trained)[:6], tmp_path / "other.yaml", *command(work, "tokenizer", trained)[7:]])
-    assert ended.returncode == 1 and "another recipe" in ended.stderr and "Traceback" not in ended.stderr
+    assert ended.returncode == 1 and "another model" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_stages_out_of_order_say_so(work, tmp_path):

@@ -6,7 +6,6 @@ space is that of `classifier`, trained on the same data: figures in it compare m
 
 Pictures are float tensors [n, C, S, S] in 0..1, premultiplied where C is 4, unless it says otherwise."""
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -399,37 +398,6 @@ def run(
         "models": [_measure(model, eye, train, held, out, prefix, **common) for model, prefix in zip(models, prefixes)],
     }  # fmt: skip
     return report.write(content, out)
-
-
-def add_arguments(parser):
-    """What `train evaluate` takes."""
-
-    def number(kind, least, most=math.inf):
-        def read(text):
-            try:
-                value = kind(text)
-            except ValueError:
-                value = math.nan
-            if not least <= value <= most or math.isinf(value):
-                raise argparse.ArgumentTypeError(f"{text!r}: a number at least {least}{f' and at most {most}' if most < math.inf else ''} is needed")
-            return value
-
-        return read
-
-    parser.add_argument("--tokenizer", required=True, metavar="DIR", help="tokenizer checkpoint")
-    parser.add_argument("--ar", required=True, metavar="DIR", help="autoregressive checkpoint")
-    parser.add_argument("--data", required=True, metavar="DIR", help="the folder of pictures it was trained on: its held-out part is measured")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where report.md, report.json and sheets go")
-    parser.add_argument("--samples", type=number(int, 1), default=SAMPLES, metavar="K", help=f"of each class (default {SAMPLES})")
-    parser.add_argument("--guidance", type=number(float, 0), default=1.5, metavar="F", help="default 1.5")
-    parser.add_argument("--gradual", action="store_true", help="lower the guidance over the steps")
-    parser.add_argument("--temperature", type=number(float, 0), default=1.0, metavar="F", help="default 1; 0 is greedy")
-    parser.add_argument("--top-k", type=number(int, 0), default=0, metavar="K", help="default 0: off")
-    parser.add_argument("--top-p", type=number(float, 1e-6, 1), default=1.0, metavar="P", help="default 1: off")
-    parser.add_argument("--seed", type=number(int, 0), default=0, metavar="S", help="of the first samples; others follow (default 0)")
-    parser.add_argument("--labels", metavar="FILE", help="the model's class names, one a line (default: labels.txt beside it, else the data's)")
-    parser.add_argument("--classifier", metavar="DIR", help="where the classifier is kept, to be found again for the same data (default: --out)")
-    parser.add_argument("--against", nargs=2, action="append", default=[], metavar=("TOKENIZER", "AR"), help="another pair of checkpoints to measure beside it")
 
 
 def main(options):

@@ -1,5 +1,6 @@
 """Optimisers, learning rates, averaged weights: what a step does with gradients."""
 
+import contextlib
 import math
 
 import torch
@@ -70,6 +71,17 @@ class Average:
     def update(self, module, step):
         decay = min(self.decay, (step + 1) / (step + 10))
         torch._foreach_lerp_(self.values, [p.detach() for p in module.parameters()], 1 - decay)
+
+    @contextlib.contextmanager
+    @torch.no_grad()
+    def used(self, module):
+        """`module` with the averages in place of its weights, for as long."""
+        raw = [p.detach().clone() for p in module.parameters()]
+        torch._foreach_copy_(list(module.parameters()), self.values)
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(list(module.parameters()), raw)
 
     def state_dict(self):
         return dict(zip(self.names, self.values))

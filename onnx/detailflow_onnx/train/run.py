@@ -6,15 +6,18 @@ A run's folder is a checkpoint in the published layout (config.json, config.yaml
 
 import contextlib
 import json
+import math
 import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import torch
 from torch import distributed
 
-from ..errors import Refused, need, stop_if_told
+from ..errors import Refused, need
 from . import optimise
 
 
@@ -67,6 +70,28 @@ def _published(folder, step, state):
             old.unlink()
 
 
+class Asked:
+    """Whether somebody asked to stop (Ctrl-C, SIGTERM): a step is then finished and saved. Asked twice, it stops at once."""
+
+    def __init__(self):
+        self.stop, self.before = False, {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self.heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def heard(self, number, frame):
+        if self.stop:
+            raise KeyboardInterrupt
+        self.stop = True
+        print("stopping after this step; once more stops at once", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
 class Log:
     """Lines of figures: the screen, log.jsonl, and TensorBoard where it is installed. Only the first process writes."""
 
@@ -107,6 +132,17 @@ class Log:
                 self.board.add_scalar(key, value, step)
         self.sums, self.count = {}, 0
 
+    def measured(self, step, figures):
+        """A line of figures of held-out pictures."""
+        if not self.first or not figures:
+            return
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step} | figures) + "\n")
+        print(f"{step}/{self.steps}  {' '.join(f'{key} {value:.4g}' for key, value in figures.items())}", file=sys.stderr, flush=True)
+        if self.board:
+            for key, value in figures.items():
+                self.board.add_scalar(key, value, step)
+
     def sheet(self, folder, step, image):
         (folder / "sheets").mkdir(exist_ok=True)
         image.save(folder / "sheets" / f"{step:07d}.png")
@@ -117,7 +153,8 @@ def train(stage, settings, out, place, recipe):
 
     A stage has: `module`, `config()` and `config_yaml()` of the published layout, `published(state)`, `batches(start)` that gives
     (step, batch), `losses(step, batch)` that runs forward and backward and gives figures, `size(batch)`, `after(step)`,
-    `sheet()`, and `state_dict()` / `load_state_dict()` of what else it keeps."""
+    `measure()` that gives figures of held-out pictures and `sheet()` a picture (with the averaged weights in place, where they
+    are kept), and `state_dict()` / `load_state_dict()` of what else it keeps."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     stage.module.to(place.device)
@@ -126,7 +163,7 @@ def train(stage, settings, out, place, recipe):
     step, resume = 0, out / "resume.pt"
     if resume.exists():
         state = torch.load(resume, map_location=place.device, weights_only=True)
-        need(state["recipe"] == stage.identity(), f"{out}: it holds a run of another recipe; choose another --out, or the recipe that stands in {out / 'recipe.yaml'}")
+        need(state["recipe"] == stage.identity(), f"{out}: it holds a run of another model; choose another --out, or go on with the recipe in {out / 'recipe.yaml'}")
         stage.module.load_state_dict(state["model"])
         stage.load_state_dict(state["stage"])
         for optimiser, values in zip(optimisers, state["optimisers"]):
@@ -152,15 +189,21 @@ def train(stage, settings, out, place, recipe):
         })  # fmt: skip
         _published(out, step, stage.published(raw, averaged) | {"steps": step})
 
+    @torch.no_grad()
+    def looked_at(look):
+        with average.used(stage.module) if average else contextlib.nullcontext():
+            stage.module.eval()
+            seen = look()
+            stage.module.train()
+        return seen
+
     log = Log(out, settings.steps, step, place.first)
     parameters = list(stage.module.parameters())
-    saved = step
     stage.module.train()
-    try:
+    with Asked() as asked:
         for step, batch in stage.batches(step):
-            if step >= settings.steps:
+            if step >= settings.steps or asked.stop:
                 break
-            stop_if_told()
             seeded(settings.seed, step, place.rank)
             for optimiser in optimisers:
                 optimiser.zero_grad(set_to_none=True)
@@ -173,16 +216,15 @@ def train(stage, settings, out, place, recipe):
             log.add(figures, stage.size(batch) * place.world)
             step += 1
             if step % settings.log == 0 or step == settings.steps:
-                need(all(value == value for value in figures.values()), f"{out}: a loss is not a number at step {step}; lower lr, or clip more")
+                need(all(math.isfinite(value) for value in figures.values()), f"{out}: a loss is not a number at step {step}; lower lr, or clip more")
                 log.line(step)
             if step % settings.save == 0 or step == settings.steps:
+                if place.first:
+                    log.measured(step, looked_at(stage.measure))  # before saving: what is logged up to a checkpoint is whole
                 save(step)
-                saved = step
+            elif asked.stop:
+                save(step)
             if place.first and settings.sheet and (step % settings.sheet == 0 or step == settings.steps):
-                log.sheet(out, step, stage.sheet(average))
-    except (KeyboardInterrupt, SystemExit):
-        # Whole steps only: a step that was cut short left the weights as they were, or was counted.
-        if place.first:
-            print(f"{out}: stopped; the checkpoint of step {saved} is there, and the same command goes on from it", file=sys.stderr)
-        raise
-    return step
+                log.sheet(out, step, looked_at(stage.sheet))
+    if asked.stop and step < settings.steps:
+        raise Refused(f"{out}: stopped at step {step}; the same command goes on from there")

@@ -30,7 +30,9 @@ class ArStage:
 
     # ------------------------------------------------ what run.train asks for
     def identity(self):
-        return self.config() | {"codes": self.codes.head["tokenizer"]}
+        """What must be the same for a run to be gone on with: the model, and whose codes it learns."""
+        dropout = ("token_dropout_p", "resid_dropout_p", "ffn_dropout_p", "class_dropout_prob")
+        return {key: value for key, value in self.config().items() if key not in dropout} | {"codes": self.codes.head["tokenizer"]}
 
     def batches(self, start):
         """Rows drawn for a step alone: from (seed, step, rank) follows which."""
@@ -94,15 +96,21 @@ class ArStage:
         pass
 
     # ------------------------------------------------ what a person looks at
-    @torch.no_grad()
-    def sheet(self, average):
-        """Eight pictures of up to 32 classes, a row each, the same seeds every time."""
-        from .sheets import grid, to_bytes
+    def measure(self):
+        """The loss on the tokens of held-out pictures: where it rises, the model learns by heart."""
+        ids, labels = self.codes.held_out
+        if not len(ids):
+            return {}
+        ids, labels = (torch.from_numpy(part[:512].astype(np.int64)).to(self.place.device) for part in (ids, labels))
+        each = [functional.cross_entropy(self.module(l, i).float().flatten(0, 1), i.flatten()) * len(i) for i, l in zip(ids.split(64), labels.split(64))]
+        return {"held_out_loss": float(sum(each) / len(ids))}
 
+    def sheet(self):
+        """Eight pictures of up to 32 classes, a row each, the same seeds every time."""
+        from .sheets import grid, scale_of, to_bytes
+
+        settings, classes = self.settings, self.codes.classes[:32]
         module = copy.deepcopy(self.module).cpu()
-        if average:
-            module.load_state_dict(average.state_dict(), strict=False)
-        settings, classes = self.settings, min(32, self.numbers.classes)
-        tokens = module.eval().generate(torch.arange(classes).repeat_interleave(8), guidance=settings.guidance, temperature=settings.temperature, top_p=settings.top_p, seed=0)
-        tokenizer = open_tokenizer(self.tokenizer_home)
-        return grid(to_bytes(tokenizer.decode(tokens, self.recipe.data.size)), 8, max(1, 96 // self.recipe.data.size))
+        tokens = module.generate(torch.arange(len(classes)).repeat_interleave(8), guidance=settings.guidance, temperature=settings.temperature, top_p=settings.top_p, seed=0)
+        size = self.recipe.data.size
+        return grid(to_bytes(open_tokenizer(self.tokenizer_home).decode(tokens, size)), 8, scale_of(size), rows=list(classes))

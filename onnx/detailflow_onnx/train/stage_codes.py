@@ -2,8 +2,8 @@
 time once more from a disturbed prefix on; what is written lets the next stage go on without pictures.
 
 OUT/codes holds, as .npy of the least unsigned integers that fit: `clean` [M, N], the tokens; `input` [M, N], the disturbed
-prefix and what the tokenizer answers to it; `first` [M], where that answer begins; `labels` [M]; and `codes.json`. The target
-of an input is `clean` before `first` and `input` itself from there on.
+prefix and what the tokenizer answers to it; `first` [M], where that answer begins; `labels` [M]; `held_out` [K, N + 1], tokens
+and label of held-out pictures; and `codes.json`. The target of an input is `clean` before `first` and `input` itself from there on.
 """
 
 import json
@@ -78,7 +78,17 @@ def write(recipe, folder, home, out, place):
             note.write_text(json.dumps(head | {"done": done}) + "\n")
             speed = (done - begun) / (time.monotonic() - started)
             print(f"{done}/{total}  {speed:.0f} pictures/s  {(total - done) / speed / 60:.0f} min left", file=sys.stderr, flush=True)
-    return done
+    _held_out(recipe, tokenizer, folder.held_out, out, place)
+
+
+def _held_out(recipe, tokenizer, pictures, out, place):
+    """Tokens and labels of up to 2000 held-out pictures as they are: what the next stage is measured by and never learns."""
+    at = np.arange(len(pictures))[:: max(1, -(-len(pictures) // 2000))]
+    ids = [np.zeros((0, tokenizer.numbers.count), np.int64)]
+    for i in range(0, len(at), recipe.codes.batch):
+        images = prepare(pictures.read(at[i : i + recipe.codes.batch]), flips=False, hue=0.0, generator=None)
+        ids.append(tokenizer.encode(images.to(place.device))[1].cpu().numpy())
+    np.save(out / "held_out.npy", np.concatenate([np.concatenate(ids), np.asarray(pictures.labels)[at, None]], 1).astype(np.uint32))
 
 
 class CodeSet:
@@ -89,10 +99,12 @@ class CodeSet:
         try:
             self.head = json.loads((folder / "codes.json").read_text())
             values = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in NAMES}
+            held = np.load(folder / "held_out.npy") if self.head["done"] == self.head["rows"] else np.zeros((0, 1), np.uint32)
         except (OSError, ValueError) as error:
             raise Refused(f"{folder}: no codes there ({error}); run `train codes` first") from None
         need(self.head["done"] == self.head["rows"], f"{folder}: only {self.head['done']} of {self.head['rows']} rows are there; run `train codes` again, it goes on")
         self.clean, self.input, self.first, self.labels = (values[name] for name in NAMES)
+        self.held_out = held[:, :-1], held[:, -1]
         self.classes = self.head["classes"]
 
     def __len__(self):

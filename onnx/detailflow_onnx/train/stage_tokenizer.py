@@ -5,8 +5,6 @@ compared with the picture degraded to what t tokens buy: this orders the tokens 
 token or group replaced by a near one and is encoded again from that noisy prefix on, so that later tokens learn to repair it.
 """
 
-import copy
-
 import torch
 from torch.nn import functional
 
@@ -62,7 +60,9 @@ class TokenizerStage:
 
     # ------------------------------------------------ what run.train asks for
     def identity(self):
-        return {key: value for key, value in self.config().items()}
+        """What must be the same for a run to be gone on with: the model. Rates, losses and steps may change under way."""
+        training = ("commit_loss_beta", "vq_loss_ratio", "global_token_loss_weight", "correction_training")
+        return {key: value for key, value in self.config().items() if key not in training}
 
     def batches(self, start):
         data, batch = self.recipe.data, -(-self.settings.batch // self.place.world)
@@ -116,9 +116,9 @@ class TokenizerStage:
         if not self.quantising and step >= self.settings.continuous:
             self.begin_codes()
         settings, figures = self.settings, {}
-        z = self.module.latents(images)
+        z = self.module.latents(images).float()
         codes, ids, terms = self.quantised(z)
-        made = self.module.pixels(codes, self.numbers.size)
+        made = self.module.pixels(codes, self.numbers.size).float()
         terms |= self.compare(made, images)
         if settings.align:
             terms["align"] = settings.align * self.align(codes[:, 0], images)
@@ -126,7 +126,7 @@ class TokenizerStage:
         if some:
             t = list(self.rows)[int(torch.randint(len(self.rows), ()))]
             row = self.rows[t]
-            short = self.module.pixels(codes[:some, :t], row["size"])
+            short = self.module.pixels(codes[:some, :t], row["size"]).float()
             wanted = losses.degraded(images[:some], row["resolution"], row["size"])
             for name, value in losses.pixel_losses(short, wanted, settings).items():
                 terms["short_" + name] = getattr(settings, name) * settings.truncate * value
@@ -168,10 +168,10 @@ class TokenizerStage:
             unit = torch.randint(units(self.numbers), (len(ids),), device=ids.device)
             noisy, first = disturbed(self.module, ids, self.settings.near, unit)
         rows = self.module.quantize.rows()[noisy]
-        z = self.module.latents(images, rows.detach(), first)
+        z = self.module.latents(images, rows.detach(), first).float()
         codes, _, terms = self.quantised(z)
         given = torch.arange(ids.shape[1], device=ids.device)[None, :, None] < first[:, None, None]
-        made = self.module.pixels(torch.where(given, rows.detach(), codes), self.numbers.size)
+        made = self.module.pixels(torch.where(given, rows.detach(), codes), self.numbers.size).float()
         share = self.settings.correct
         return {"repair_" + name: share * value for name, value in terms.items()} | self.compare(made, images, share, "repair_")
 
@@ -253,13 +253,25 @@ class TokenizerStage:
         self.used.zero_()
 
     # ------------------------------------------------ what a person looks at
-    @torch.no_grad()
-    def sheet(self, average):
-        """Held-out pictures, or training ones where none are, and what each level shows of them."""
+    def shown(self, most):
+        """Up to `most` held-out pictures, or training ones where none are held out."""
+        some = self.held_out if len(self.held_out) else self.pictures
+        return prepare(some.read(torch.arange(len(some))[:: -(-len(some) // most)]), flips=False, hue=0.0, generator=None).to(self.place.device)
+
+    def measure(self):
+        """PSNR of held-out pictures at the full level, in 0..1, and how many codes they use."""
+        if not len(self.held_out) or not self.quantising:
+            return {}
+        psnr, seen = [], torch.zeros(self.numbers.codes, dtype=torch.bool)
+        for images in self.shown(512).split(64):
+            ids = self.module.encode(images)[1]
+            made = self.module.decode(ids, self.numbers.size).clamp(-1, 1)
+            psnr.append(-10 * ((made - images).pow(2).mean((1, 2, 3)) / 4).clamp_min(1e-10).log10())
+            seen[ids.flatten().cpu()] = True
+        return {"held_out_psnr": float(torch.cat(psnr).mean()), "held_out_codes": int(seen.sum())}
+
+    def sheet(self):
+        """Held-out pictures, and what each level shows of them."""
         from .sheets import levels
 
-        module = copy.deepcopy(self.module).cpu().eval()
-        if average:
-            module.load_state_dict(average.state_dict(), strict=False)
-        shown = self.held_out if len(self.held_out) else self.pictures
-        return levels(module, prepare(shown.read(torch.arange(len(shown))[:: max(1, len(shown) // 24)]), flips=False, hue=0.0, generator=None))
+        return levels(self.module, self.shown(24))
