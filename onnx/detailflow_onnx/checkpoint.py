@@ -190,6 +190,12 @@ def _open_ar(options, config):
     return opened
 
 
+def _labels(home):
+    """The class names that a training run leaves beside its AR model."""
+    file = Path(home) / "labels.txt" if home else None
+    return file if file and file.is_file() else None
+
+
 def open_model(options):
     """The model that the export options describe: folders `tokenizer` and `ar`, and what was given beside them.
 
@@ -213,7 +219,7 @@ def open_model(options):
             code_width=config.get("codebook_embed_dim", int),
             l2_norm=config.get("codebook_l2_norm", bool),
             power=config.get("degradation_power", float),
-            classes=class_names(options.labels, classes),
+            classes=class_names(options.labels or _labels(options.ar), classes),
             encoder=_side("encoder", config, tensors, siglip, options.encoder_heads, heads_matter=not options.only),
             decoder=_side("decoder", config, tensors, siglip, options.decoder_heads),
             ar=ar,

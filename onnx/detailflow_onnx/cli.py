@@ -78,7 +78,7 @@ def parser():
     p.add_argument("--random", choices=sorted(TOKENS), help="published shapes with random weights, for measuring")
     p.add_argument("--seed", type=_number(int, 0), default=0, metavar="S", help="of --random (default 0)")
     p.add_argument("--only", choices=["decoder"], help="leave out what draws and what encodes; --ar is not needed then, and only tells the classes")
-    p.add_argument("--labels", metavar="FILE", help="class names, one a line (default: ImageNet's for 1000 classes)")
+    p.add_argument("--labels", metavar="FILE", help="class names, one a line (default: labels.txt in --ar, ImageNet's for 1000 classes)")
     p.add_argument("--name", help="what to call the model (default: the folder above the tokenizer)")
     p.add_argument("--precision", type=_precisions, default=["fp32"], metavar="fp32|fp16|int8|int4[,...]", help="one or several, the default of the bundle first; default fp32")
     p.add_argument("--judge", metavar="TOKENS.json", help="judge the variants by these pictures, as dflow encode writes them (default: some that the model draws); none leaves it out, which saves minutes with a large model")

@@ -25,7 +25,7 @@ def add_commands(commands, *, number):
     }
     for stage in STAGES:
         p = steps.add_parser(stage, help=texts[stage])
-        p.add_argument("--config", required=True, metavar="FILE", help="a recipe: a file, or sprites, detailflow-16, detailflow-32, detailflow-64")
+        p.add_argument("--config", required=True, metavar="FILE", help="a recipe: a file, or small, sprites, detailflow-16, detailflow-32, detailflow-64")
         p.add_argument("--data", required=stage != "ar", metavar="DIR", help="a folder of classes, or train/ and val/ with them inside")
         p.add_argument("--out", required=True, metavar="DIR", help="where the three stages' folders go; what is there already is gone on with")
         p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default the best there is)")

@@ -31,8 +31,8 @@ tokenizer:
     {count: 8, group: 2, causal: 2, codes: 32, code_width: 4,
      encoder: {width: 32, depth: 2, heads: 2, hidden: 64, patch: 4}, decoder: {width: 32, depth: 2, heads: 2, hidden: 64, patch: 4}}
   train:
-    {steps: 90, batch: 16, optimizer: muon, lr: 0.002, matrix_lr: 0.005, warmup: 5, ema: 0.9, l1: 0.2, edges: 0.1, continuous: 10, revive: 10,
-     truncate: 0.4, correct: 0.4, near: 8, gan: 0.05, gan_start: 50, log: 5, save: 30, sheet: 30}
+    {steps: 240, batch: 16, accumulate: 2, optimizer: muon, lr: 0.003, matrix_lr: 0.01, warmup: 5, ema: 0.95, l1: 0.2, edges: 0.1, continuous: 30, revive: 10,
+     truncate: 0.4, correct: 0.4, near: 8, gan: 0.05, gan_start: 200, log: 10, save: 80, sheet: 80}
 codes: {variants: 3, batch: 32}
 ar:
   model: {width: 32, depth: 2, heads: 4}
@@ -102,7 +102,7 @@ def killed(arguments, folder, lines):
 def trained(work):
     """All three stages without a break."""
     said = done(command(work, "tokenizer", work / "whole")).stderr
-    assert "disc/broken.png: left out" in said and "90/90" in said
+    assert "disc/broken.png: left out" in said and "240/240" in said
     done(command(work, "codes", work / "whole"))
     done(command(work, "ar", work / "whole"))
     return work / "whole"
@@ -116,13 +116,13 @@ def fell(lines, key):
 
 def test_losses_fall(trained):
     first, last = fell(figures(trained / "tokenizer"), "l2")
-    assert last < 0.75 * first, (first, last)
+    assert last < 0.5 * first, (first, last)
     first, last = fell(figures(trained / "ar"), "loss")
     assert last < 0.85 * first, (first, last)
 
 
 def test_what_a_run_leaves(trained):
-    for part, last in (("tokenizer", 90), ("ar", 120)):
+    for part, last in (("tokenizer", 240), ("ar", 120)):
         assert [p.name for p in (trained / part / "checkpoints").iterdir()] == [f"{last:07d}.pt"]
         assert (trained / part / "recipe.yaml").read_text() == RECIPE
         sheets = sorted((trained / part / "sheets").iterdir())
@@ -132,7 +132,7 @@ def test_what_a_run_leaves(trained):
     assert named >= {"psnr", "l2", "l1", "edges", "codebook", "commitment", "short_l2", "repair_l2", "critic", "adversarial", "gradient"}
 
 
-@pytest.mark.parametrize("stage, lines", [("tokenizer", 9), ("ar", 11)])
+@pytest.mark.parametrize("stage, lines", [("tokenizer", 12), ("ar", 11)])
 def test_killed_and_gone_on_with_gives_the_same_losses(work, trained, stage, lines):
     out = work / f"killed-{stage}"
     out.mkdir()
@@ -156,7 +156,7 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(work, tmp_path):
     said = process.communicate()[1]
     assert process.returncode == 1 and "goes on from there" in said and "Traceback" not in said
     step = torch.load(tmp_path / "tokenizer" / "resume.pt", weights_only=True)["step"]
-    assert f"stopped at step {step}" in said and 5 <= step < 90
+    assert f"stopped at step {step}" in said and 10 <= step < 240
 
 
 def test_codes_are_what_the_tokenizer_says(work, trained):
@@ -193,9 +193,7 @@ def test_codes_go_on_where_they_stopped(work, trained, tmp_path):
 
 def test_the_library_draws_with_it(work, trained):
     dflow, bundle = ROOT / "target" / "release" / "dflow", work / "bundle"
-    labels = work / "labels.txt"
-    labels.write_text("\n".join(sorted(CLASSES)))
-    done([sys.executable, "-m", "detailflow_onnx", "export", "--tokenizer", trained / "tokenizer", "--ar", trained / "ar", "--labels", labels, "--precision", "fp32,int8",
+    done([sys.executable, "-m", "detailflow_onnx", "export", "--tokenizer", trained / "tokenizer", "--ar", trained / "ar", "--precision", "fp32,int8",
           "--name", "smoke", "--license", "CC0-1.0", "--out", bundle])  # fmt: skip
     if not dflow.exists():
         pytest.skip(f"{dflow.relative_to(ROOT)} is not built: the library did not draw with a model trained here")
@@ -323,8 +321,8 @@ def test_two_processes_train_as_one(work, tmp_path):
         "flat = torch.cat([p.detach().flatten() for p in kept['module'].parameters()])\n"
         "parts = [torch.empty_like(flat) for _ in range(2)]\ndistributed.all_gather(parts, flat)\nassert torch.equal(*parts), 'the processes drifted apart'\n"
     )
-    (tmp_path / "short.yaml").write_text(RECIPE.replace("steps: 90", "steps: 15").replace("gan_start: 50", "gan_start: 5").replace("sheet: 30", "sheet: 0"))
+    (tmp_path / "short.yaml").write_text(RECIPE.replace("steps: 240", "steps: 30").replace("gan_start: 200", "gan_start: 20").replace("continuous: 30", "continuous: 10").replace("sheet: 80", "sheet: 0"))
     more = command(work, "tokenizer", tmp_path)[3:]
     more[more.index(work / "smoke.yaml")] = tmp_path / "short.yaml"
     done([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(20000 + os.getpid() % 20000), script, *more])
-    assert figures(tmp_path / "tokenizer")[-1]["step"] == 15
+    assert figures(tmp_path / "tokenizer")[-1]["step"] == 30

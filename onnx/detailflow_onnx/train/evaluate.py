@@ -16,7 +16,7 @@ import torch
 from .. import __version__, checkpoint, labels
 from ..errors import need
 from . import classifier as judge
-from . import feed, metrics, report, sheets
+from . import feed, metrics, recipe, report, sheets
 from .folder import open_folder
 from .tokenizer import ladder_of, levels_of, open_tokenizer
 from .transformer import open_transformer
@@ -379,7 +379,9 @@ def run(
     for other in models[1:]:
         theirs = other.tok.numbers
         need((theirs.size, theirs.channels) == (numbers.size, numbers.channels), f"{other.where[0]}: pictures of {theirs.size} px and {theirs.channels} channels; {tokenizer_dir} has {numbers.size} px and {numbers.channels}")
-    folder = open_folder(data_dir, size=numbers.size, channels=numbers.channels)
+    own = Path(tokenizer_dir) / "recipe.yaml"  # says what was held out
+    share = recipe.read(own).data.held_out if own.is_file() else recipe.Data.held_out
+    folder = open_folder(data_dir, size=numbers.size, channels=numbers.channels, held_out=share)
     need(len(folder.held_out), f"{data_dir}: no held-out pictures to measure on")
     for model in models:
         model.meet(folder.classes)

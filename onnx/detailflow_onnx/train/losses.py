@@ -40,6 +40,9 @@ def pixel_losses(made, wanted, settings):
     return out
 
 
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: what networks were mostly trained with
+
+
 def pretrained(name):
     """A frozen network of timm or torchvision, by name; NAME=FILE has its weights from a file."""
     name, _, file = name.partition("=")
@@ -68,15 +71,13 @@ def pretrained(name):
     return model.eval().requires_grad_(False)
 
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def as_seen(images):
-    """Pictures in -1..1 as such networks were trained to see them; premultiplied RGBA stands on grey."""
+def as_seen(images, model):
+    """Pictures in -1..1 as `model` was trained to see them; premultiplied RGBA stands on grey."""
     x = (images[:, :3] + 1) / 2
     if images.shape[1] == 4:
         x = x + 0.5 * (1 - (images[:, 3:] + 1) / 2)
-    mean, deviation = (torch.tensor(v, device=x.device, dtype=x.dtype).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
+    known = getattr(model, "pretrained_cfg", {})  # timm's networks say what they want
+    mean, deviation = (torch.tensor(v, device=x.device, dtype=x.dtype).view(1, 3, 1, 1) for v in (known.get("mean", MEAN), known.get("std", DEVIATION)))
     return (x - mean) / deviation
 
 
@@ -93,7 +94,7 @@ class Perceptual(nn.Module):
 
     def features(self, images):
         self.taken.clear()
-        self.model(as_seen(images))
+        self.model(as_seen(images, self.model))
         return [functional.normalize(x, dim=1 if x.ndim == 4 else -1) for x in self.taken]
 
     def forward(self, made, wanted):
@@ -108,8 +109,9 @@ class Align(nn.Module):
     def __init__(self, name, code_width):
         super().__init__()
         self.teacher = pretrained(name)
+        self.side = getattr(self.teacher, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1]
         with torch.no_grad():
-            width = self._pooled(torch.zeros(1, 3, 224, 224)).shape[-1]
+            width = self._pooled(torch.zeros(1, 3, self.side, self.side)).shape[-1]
         self.projection = nn.Sequential(nn.Linear(code_width, 1024), nn.SiLU(), nn.Linear(1024, 1024), nn.SiLU(), nn.Linear(1024, width))
 
     def _pooled(self, x):
@@ -118,7 +120,7 @@ class Align(nn.Module):
 
     def forward(self, first, images):
         with torch.no_grad():
-            wanted = self._pooled(resized(as_seen(images), 224))
+            wanted = self._pooled(resized(as_seen(images, self.teacher), self.side))
         return 1 - functional.cosine_similarity(self.projection(first), wanted, dim=-1).mean()
 
 

@@ -16,7 +16,7 @@ def optimisers(module, settings):
         layered = ".layers." in f".{name}" and value.ndim == 2
         if layered and settings.optimizer == "muon":
             matrices.append(value)
-        elif value.ndim == 2 and "embed" not in name:
+        elif value.ndim == 2 and ("embed" not in name or "patch_embedding" in name):
             products.append(value)
         else:
             rest.append(value)
@@ -40,9 +40,12 @@ def rate(step, settings):
     return settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def apply(optimisers, parameters, share, clip):
-    """One step at `share` of the full rate; the gradient's norm before clipping. Gradients are averaged over processes."""
+def apply(optimisers, parameters, share, clip, parts=1):
+    """One step at `share` of the full rate; the gradient's norm before clipping. Gradients are averaged over the `parts` of the
+    batch that they were summed of, and over processes."""
     gradients = [p.grad for p in parameters if p.grad is not None]
+    if parts > 1:
+        torch._foreach_div_(gradients, parts)
     if distributed.is_initialized():
         flat = torch.cat([g.flatten() for g in gradients])
         distributed.all_reduce(flat)

@@ -64,6 +64,7 @@ class Optimising:
 
     steps: int = 100000
     batch: int = 256  # pictures a step, over all processes
+    accumulate: int = 1  # parts that a process takes its share of a batch in, one after the other: less memory, as much work
     optimizer: str = "adamw"  # muon: that for the matrices of the layers, AdamW for the rest
     lr: float = 1e-4
     matrix_lr: float = 1e-3  # of muon
@@ -222,9 +223,18 @@ def _check(recipe, origin):
         holds(train.steps >= 1 and train.batch >= 1 and train.log >= 1 and train.save >= 1, f"{part}.train: steps, batch, log and save must be at least 1")
         holds(train.ema < 1 and len(train.betas) == 2, f"{part}.train: ema must be below 1, and betas two numbers")
     train = recipe.tokenizer.train
-    holds(train.truncate <= 1 and train.correct <= 1, "tokenizer.train.truncate and correct are shares: at most 1")
     for loss, what in (("perceptual", "perceptual_model"), ("align", "align_model")):
         holds(not getattr(train, loss) or getattr(train, what), f"tokenizer.train.{loss} needs {what}: a model of timm or torchvision")
+    shares = {"tokenizer.train": (recipe.tokenizer.train, ("truncate", "correct", "revive_until", "final")), "ar.train": (
+        recipe.ar.train, ("class_dropout", "noisy", "dropout", "token_dropout", "smoothing", "balance", "final", "top_p"))}  # fmt: skip
+    for part, (train, names) in shares.items():
+        for name in names:
+            holds(getattr(train, name) <= 1, f"{part}.{name} is {getattr(train, name)}, and it is a share: at most 1")
+        holds(train.accumulate >= 1, f"{part}.accumulate must be at least 1")
+    sides = model.encoder, model.decoder
+    published = (model.encoder.width, model.encoder.heads, model.decoder.width, model.decoder.heads) == (1152, 16, 768, 12)
+    holds(sides[0].heads == sides[1].heads or published,
+          f"tokenizer.model: the encoder has {sides[0].heads} heads and the decoder {sides[1].heads}; a checkpoint says one number for both (widths 1152 and 768 with 16 and 12 heads apart)")  # fmt: skip
     holds(recipe.codes.variants >= 1 and recipe.codes.batch >= 1, "codes: variants and batch must be at least 1")
     return recipe
 
@@ -234,7 +244,7 @@ def read(name):
     import yaml
 
     path = Path(name)
-    if not path.exists() and str(name) in shipped():
+    if not path.is_file() and str(name) in shipped():
         path = resources.files(__package__).joinpath("configs", f"{name}.yaml")
     try:
         text = path.read_text(encoding="utf-8")

@@ -27,6 +27,8 @@ class Place:
     def __init__(self, device=None):
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         local = int(os.environ.get("LOCAL_RANK", 0))
+        if device == "cuda" and self.world > 1:
+            device = f"cuda:{local}"
         if device is None:
             device = f"cuda:{local}" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         try:
@@ -80,6 +82,14 @@ class Asked:
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self.heard) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
+
+    def agreed(self, place):
+        """Of several processes all leave after the same step."""
+        if place.world > 1:
+            told = torch.tensor([float(self.stop)], device=place.device)
+            distributed.all_reduce(told)
+            self.stop = bool(told.item())
+        return self.stop
 
     def heard(self, number, frame):
         if self.stop:
@@ -151,8 +161,9 @@ class Log:
 def train(stage, settings, out, place, recipe):
     """Run `stage` to its end, from where `out` left off.
 
-    A stage has: `module`, `config()` and `config_yaml()` of the published layout, `published(state)`, `batches(start)` that gives
-    (step, batch), `losses(step, batch)` that runs forward and backward and gives figures, `size(batch)`, `after(step)`,
+    A stage has: `module`, `classes`, `config()` and `config_yaml()` of the published layout, `published(raw, averaged)`,
+    `batches(start)` that gives (step, batch), `split(batch, parts)`, `size(batch)`, `losses(step, batch)` that runs forward and
+    backward and gives figures, `identity()` of what must not change under way, `after(step)`,
     `measure()` that gives figures of held-out pictures and `sheet()` a picture (with the averaged weights in place, where they
     are kept), and `state_dict()` / `load_state_dict()` of what else it keeps."""
     out = Path(out)
@@ -175,6 +186,7 @@ def train(stage, settings, out, place, recipe):
             print(f"{out}: going on at step {step}", file=sys.stderr)
     if place.first:
         (out / "recipe.yaml").write_text(recipe.text)
+        (out / "labels.txt").write_text("".join(f"{name}\n" for name in stage.classes), encoding="utf-8")
         (out / "config.json").write_text(json.dumps(stage.config(), indent=1) + "\n")
         (out / "config.yaml").write_text("".join(f"{key}: {'' if value is None else str(value).lower() if isinstance(value, bool) else value}\n" for key, value in stage.config_yaml().items()))
 
@@ -202,14 +214,17 @@ def train(stage, settings, out, place, recipe):
     stage.module.train()
     with Asked() as asked:
         for step, batch in stage.batches(step):
-            if step >= settings.steps or asked.stop:
+            if step >= settings.steps:
                 break
             seeded(settings.seed, step, place.rank)
             for optimiser in optimisers:
                 optimiser.zero_grad(set_to_none=True)
-            with place.autocast(settings.precision):
-                figures = stage.losses(step, batch)
-            figures["gradient"] = optimise.apply(optimisers, parameters, optimise.rate(step, settings), settings.clip)
+            figures, parts = {}, stage.split(batch, settings.accumulate)
+            for part in parts:
+                with place.autocast(settings.precision):
+                    for name, value in stage.losses(step, part).items():
+                        figures[name] = figures.get(name, 0.0) + float(value) / len(parts)
+            figures["gradient"] = optimise.apply(optimisers, parameters, optimise.rate(step, settings), settings.clip, len(parts))
             stage.after(step)
             if average:
                 average.update(stage.module, step)
@@ -218,13 +233,16 @@ def train(stage, settings, out, place, recipe):
             if step % settings.log == 0 or step == settings.steps:
                 need(all(math.isfinite(value) for value in figures.values()), f"{out}: a loss is not a number at step {step}; lower lr, or clip more")
                 log.line(step)
+            stopping = asked.agreed(place)
             if step % settings.save == 0 or step == settings.steps:
                 if place.first:
                     log.measured(step, looked_at(stage.measure))  # before saving: what is logged up to a checkpoint is whole
                 save(step)
-            elif asked.stop:
+            elif stopping:
                 save(step)
             if place.first and settings.sheet and (step % settings.sheet == 0 or step == settings.steps):
                 log.sheet(out, step, looked_at(stage.sheet))
+            if stopping:
+                break
     if asked.stop and step < settings.steps:
         raise Refused(f"{out}: stopped at step {step}; the same command goes on from there")

@@ -2,6 +2,7 @@
 position, a share of the sequences disturbed and with repaired targets, the class left out now and then, for guidance."""
 
 import copy
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -20,8 +21,9 @@ class ArStage:
         self.recipe, self.settings, self.place, self.tokenizer_home = recipe, recipe.ar.train, place, tokenizer
         self.codes = CodeSet(codes)
         model, head = recipe.tokenizer.model, self.codes.head
-        need(head["count"] == model.count and head["codes"] == model.codes,
-             f"{codes}: made for {head['count']} tokens of {head['codes']} codes, and the recipe has {model.count} of {model.codes}")  # fmt: skip
+        for name in ("count", "group", "causal", "codes"):
+            need(head[name] == getattr(model, name), f"{codes}: made with {name} {head[name]}, and the recipe has {getattr(model, name)}")
+        self.classes = self.codes.classes
         self.numbers = Numbers(recipe.ar_sizes, classes=len(self.codes.classes), count=model.count, group=model.group, causal=model.causal, codes=model.codes)
         seeded(self.settings.seed, -1)
         self.module = Transformer(self.numbers, dropout=self.settings.dropout, token_dropout=self.settings.token_dropout)
@@ -31,8 +33,7 @@ class ArStage:
     # ------------------------------------------------ what run.train asks for
     def identity(self):
         """What must be the same for a run to be gone on with: the model, and whose codes it learns."""
-        dropout = ("token_dropout_p", "resid_dropout_p", "ffn_dropout_p", "class_dropout_prob")
-        return {key: value for key, value in self.config().items() if key not in dropout} | {"codes": self.codes.head["tokenizer"]}
+        return dataclasses.asdict(self.recipe.ar.model) | {"classes": self.classes, "codes": self.codes.head["tokenizer"], "optimizer": self.settings.optimizer}
 
     def batches(self, start):
         """Rows drawn for a step alone: from (seed, step, rank) follows which."""
@@ -53,6 +54,10 @@ class ArStage:
     @staticmethod
     def size(batch):
         return len(batch[0])
+
+    @staticmethod
+    def split(batch, parts):
+        return list(zip(*(part.chunk(parts) for part in batch)))
 
     def state_dict(self):
         return {}

@@ -39,8 +39,9 @@ def write(recipe, folder, home, out, place):
     out.mkdir(parents=True, exist_ok=True)
     total = len(folder.train) * settings.variants
     head = {
-        "tokenizer": tokenizer_id(numbers), "pictures": len(folder.train), "variants": settings.variants, "seed": settings.seed,
-        "classes": list(folder.classes), "count": numbers.count, "codes": numbers.codes, "rows": total,
+        "tokenizer": tokenizer_id(numbers), "pictures": len(folder.train), "variants": settings.variants, "seed": settings.seed, "flips": recipe.data.flips,
+        "hue": recipe.data.hue, "near": recipe.tokenizer.train.near, "classes": list(folder.classes), "count": numbers.count, "group": numbers.group,
+        "causal": numbers.causal, "codes": numbers.codes, "rows": total,
     }  # fmt: skip
     note = out / "codes.json"
     done = 0

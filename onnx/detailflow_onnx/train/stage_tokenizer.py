@@ -5,6 +5,8 @@ compared with the picture degraded to what t tokens buy: this orders the tokens 
 token or group replaced by a near one and is encoded again from that noisy prefix on, so that later tokens learn to repair it.
 """
 
+import dataclasses
+
 import torch
 from torch.nn import functional
 
@@ -40,6 +42,7 @@ def units(numbers):
 class TokenizerStage:
     def __init__(self, recipe, folder, place):
         self.recipe, self.settings, self.pictures, self.held_out, self.place = recipe, recipe.tokenizer.train, folder.train, folder.held_out, place
+        self.classes = folder.classes
         self.numbers, settings = recipe.numbers, self.settings
         seeded(settings.seed, -1)
         self.module = Tokenizer(self.numbers)
@@ -61,8 +64,8 @@ class TokenizerStage:
     # ------------------------------------------------ what run.train asks for
     def identity(self):
         """What must be the same for a run to be gone on with: the model. Rates, losses and steps may change under way."""
-        training = ("commit_loss_beta", "vq_loss_ratio", "global_token_loss_weight", "correction_training")
-        return {key: value for key, value in self.config().items() if key not in training}
+        n, model = self.numbers, self.recipe.tokenizer.model
+        return dataclasses.asdict(model) | {"size": n.size, "channels": n.channels, "align": self.settings.align > 0, "optimizer": self.settings.optimizer}
 
     def batches(self, start):
         data, batch = self.recipe.data, -(-self.settings.batch // self.place.world)
@@ -74,6 +77,10 @@ class TokenizerStage:
     def size(batch):
         return len(batch)
 
+    @staticmethod
+    def split(batch, parts):
+        return batch.chunk(parts)
+
     def state_dict(self):
         out = {"used": self.used, "quantising": self.quantising, "recent": self.recent}
         if self.settings.gan:
@@ -83,7 +90,7 @@ class TokenizerStage:
     def load_state_dict(self, state):
         self.used.copy_(state["used"])
         self.quantising, self.recent = state["quantising"], state["recent"]
-        if self.settings.gan:
+        if self.settings.gan and "critic" in state:
             self.critic.load_state_dict(state["critic"])
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
 
@@ -101,8 +108,8 @@ class TokenizerStage:
             "num_latent_tokens": n.count, "enc_tuning_method": "full", "dec_tuning_method": "full", "enc_pretrained": published, "dec_pretrained": False,
             "enc_patch_size": n.encoder.patch, "dec_patch_size": n.decoder.patch, "vq_mean": 0.0, "vq_std": 1.0, "causal_encoder": True, "causal_decoder": False,
             "group_size": n.group, "causal_num": None if n.causal == n.group else n.causal, "global_token_loss_weight": settings.align,
-            "correction_training": settings.correct > 0, "in_channels": n.channels, "num_heads": n.encoder.heads,
-        }  # fmt: skip
+            "correction_training": settings.correct > 0, "in_channels": n.channels,
+        } | ({"num_heads": n.encoder.heads} if n.encoder.heads == n.decoder.heads else {})  # fmt: skip
 
     def config_yaml(self):
         n = self.numbers
@@ -234,8 +241,14 @@ class TokenizerStage:
             total = torch.zeros_like(rows).index_add_(0, nearest, z)
             rows = torch.where(count[:, None] > 0, book.normal(total / count.clamp_min(1)[:, None]), z[torch.randint(len(z), (len(rows),), device=z.device)])
         book.embedding.weight.copy_(rows)
+        self.agree()
         self.quantising, self.recent = True, []
         self.used.zero_()
+
+    def agree(self):
+        """All processes take the first one's codebook: sums come out differently on each card."""
+        if self.place.world > 1:
+            torch.distributed.broadcast(self.module.quantize.embedding.weight.data, 0)
 
     @torch.no_grad()
     def after(self, step):
@@ -250,6 +263,7 @@ class TokenizerStage:
             z = self.gathered()
             seeded(settings.seed, step, -3)
             self.module.quantize.embedding.weight[dead] = z[torch.randint(len(z), (len(dead),), device=z.device)]
+            self.agree()
         self.used.zero_()
 
     # ------------------------------------------------ what a person looks at

@@ -157,10 +157,11 @@ class Codebook(nn.Module):
 
     def nearest(self, z, k=1):
         """The k nearest codes of each latent, nearest first: [..., k]."""
-        book = self.rows()
-        score = self.normal(z) @ book.T
-        if not self.l2_norm:
-            score = score - 0.5 * (book**2).sum(-1)
+        with torch.autocast(z.device.type, enabled=False):  # in bf16 neighbours would change places
+            book = self.rows().float()
+            score = self.normal(z.float()) @ book.T
+            if not self.l2_norm:
+                score = score - 0.5 * (book**2).sum(-1)
         return score.argmax(-1, keepdim=True) if k == 1 else score.topk(k, -1).indices
 
 
@@ -212,9 +213,9 @@ class Tokenizer(nn.Module):
     @torch.no_grad()
     def correct(self, images, noisy, first):
         """The ids that repair: `noisy` [B, N] up to `first`, and from there on what the encoder answers to that prefix."""
-        first = torch.as_tensor(first).expand(len(images))
+        first = torch.as_tensor(first, device=noisy.device).expand(len(images))
         z = self.latents(images, self.quantize.rows()[noisy], first)
-        given = torch.arange(noisy.shape[1]) < first[:, None]
+        given = torch.arange(noisy.shape[1], device=noisy.device) < first[:, None]
         return torch.where(given, noisy, self.quantize.nearest(z).squeeze(-1))
 
     @torch.no_grad()
