@@ -197,10 +197,15 @@ def test_the_library_draws_with_it(work, trained):
           "--name", "smoke", "--license", "CC0-1.0", "--out", bundle])  # fmt: skip
     if not dflow.exists():
         pytest.skip(f"{dflow.relative_to(ROOT)} is not built: the library did not draw with a model trained here")
-    ended = call([dflow, "generate", "disc", "--bundle", bundle, "--count", "4", "-o", work / "drawn.png"])
-    assert ended.returncode == 0, ended.stderr
-    drawn = np.asarray(Image.open(work / "drawn.png").convert("RGBA"))
-    assert drawn.shape[0] >= 16 and 0.02 < (drawn[..., 3] > 127).mean() < 0.98, "shapes on nothing"
+    drawn = {}
+    for kind in CLASSES:
+        ended = call([dflow, "generate", kind, "--bundle", bundle, "--seed", "1", "--temperature", "0", "-o", work / f"{kind}.png"])
+        assert ended.returncode == 0, ended.stderr
+        drawn[kind] = np.asarray(Image.open(work / f"{kind}.png"), np.float32)
+        assert drawn[kind].shape == (16, 16, 4) and drawn[kind][..., 3].std() > 5, "something on nothing"
+    # What the classes differ by: a frame is hollow, a disc is not.
+    hollow = {kind: drawn[kind][6:10, 6:10, 3].mean() / drawn[kind][..., 3].max() for kind in ("disc", "frame")}
+    assert hollow["frame"] < hollow["disc"], hollow
 
 
 def test_another_models_run_is_not_gone_on_with(work, trained, tmp_path):
