@@ -49,13 +49,14 @@
  * in all say the same. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
  *
  * Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
- * unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call
- * detailflow_runtime_init early if other threads read the environment). The library opens no socket, and no file
- * but those named, what ONNX Runtime reads of the processor, before much memory is asked for what the system says is
- * there, and, when a time is predicted that was not measured yet, the calibration of that model in the user's cache
- * directory. It writes no file but those named and, when told to calibrate, that one. exit() with work in flight is
- * safe: it stops running steps and waits for them, and calls that come after get DETAILFLOW_WRONG_STATE. fork() after
- * ONNX Runtime was loaded is not supported: the child must not use the library.
+ * unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call detailflow_runtime_init
+ * early if other threads read the environment). Listing devices, and opening a model on one other than the CPU, loads
+ * the libraries of providers that lie beside ONNX Runtime, or the plugin named, and what those load of the system. The
+ * library opens no socket, and no file but those named, what ONNX Runtime reads of the processor, before much memory
+ * is asked for what the system says is there, and, when a time is predicted that was not measured yet, the calibration
+ * of that model in the user's cache directory. It writes no file but those named and, when told to calibrate, that
+ * one. exit() with work in flight is safe: it stops running steps and waits for them, and calls that come after get
+ * DETAILFLOW_WRONG_STATE. fork() after ONNX Runtime was loaded is not supported: the child must not use the library.
  *
  * Numbers (status codes, constants, struct layouts) never change their meaning; new ones are appended.
  *
