@@ -105,9 +105,11 @@ def _judged(model, content, bundles, file):
 def check(folder, source, tokens=None):
     """Measure `folder` in a process of its own; refuse it past the limits. `source` is what `sources.open_source` takes,
     `tokens` the file of tokens to judge by. Returns what `measure` does."""
+    from .judge import NOT
+
     home = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}
-    request = json.dumps({"folder": str(folder), "source": source, "tokens": tokens and os.path.abspath(tokens)})
+    request = json.dumps({"folder": str(folder), "source": source, "tokens": tokens if tokens in (None, NOT) else os.path.abspath(tokens)})
     command = [sys.executable, "-m", "detailflow_onnx.check"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, env=environment)
     lines = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()

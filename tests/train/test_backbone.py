@@ -156,7 +156,7 @@ class Held:
 
 
 def test_a_training_stage_begins_with_it(tmp_path, folder):
-    stage = TokenizerStage(read(tmp_path, folder), SimpleNamespace(train=Held(), held_out=Held()), run.Place("cpu"))
+    stage = TokenizerStage(read(tmp_path, folder), SimpleNamespace(train=Held(), held_out=Held(), classes=["one"]), run.Place("cpu"))
     check_layers(stage.module.encoder.visual_model, 2, made(True))
     figures = stage.losses(0, torch.rand(2, 3, 16, 16) * 2 - 1)
     assert torch.isfinite(figures["loss"]) and stage.module.encoder.visual_model.encoder.layers[0].mlp.fc1.weight.grad.abs().sum() > 0

@@ -156,7 +156,7 @@ def correction(tok, images, seed):
 def draw(ar, samples, sampling, seed):
     """(ids [n, N], classes [n]): `samples` of each class, class by class. Call i draws one of every class, with seed + i."""
     every = torch.arange(ar.numbers.classes)
-    ids = torch.stack([ar.generate(every, seed=seed + i, **sampling) for i in range(samples)], 1)
+    ids = torch.stack([torch.cat([ar.generate(part, seed=seed + i, **sampling) for part in every.split(64)]) for i in range(samples)], 1)
     return ids.flatten(0, 1), every.repeat_interleave(samples)
 
 

@@ -66,7 +66,9 @@ def pretrained(name):
                 model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
         except ImportError:
             raise Refused(f"{name}: it takes timm or torchvision (pip install timm torchvision)") from None
-        except (OSError, RuntimeError) as error:
+        except Refused:
+            raise
+        except Exception as error:
             raise Refused(f"{name}: its weights cannot be had ({str(error).splitlines()[0]}); name a file of them as {name}=FILE") from None
     return model.eval().requires_grad_(False)
 

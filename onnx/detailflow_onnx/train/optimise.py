@@ -62,9 +62,18 @@ def apply(optimisers, parameters, share, clip, parts=1):
     return float(norm)
 
 
+def resume(optimisers, states):
+    """Take up what the optimisers had gathered, at the rates and decays that they were made with now."""
+    for optimiser, state in zip(optimisers, states):
+        fresh = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
+        optimiser.load_state_dict(state)
+        for group, values in zip(optimiser.param_groups, fresh):
+            group.update(values)
+
+
 class Average:
-    """Exponential moving average of a module's parameters. It begins as a plain average, so that what the first steps had
-    does not stay in a short run."""
+    """Exponential moving average of a module's parameters. At first new weights count for more (9 / (step + 10)), so that what
+    the first steps had does not stay in a short run."""
 
     def __init__(self, module, decay):
         self.decay, self.names = decay, [name for name, _ in module.named_parameters()]
@@ -85,6 +94,11 @@ class Average:
             yield
         finally:
             torch._foreach_copy_(list(module.parameters()), raw)
+
+    @torch.no_grad()
+    def renew(self, module, name, rows):
+        """Rows of a parameter that were replaced, not trained: the average of what they were means nothing."""
+        self.values[self.names.index(name)][rows] = module.get_parameter(name).detach()[rows]
 
     def state_dict(self):
         return dict(zip(self.names, self.values))

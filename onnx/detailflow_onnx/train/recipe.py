@@ -223,6 +223,14 @@ def _check(recipe, origin):
         holds(train.steps >= 1 and train.batch >= 1 and train.log >= 1 and train.save >= 1, f"{part}.train: steps, batch, log and save must be at least 1")
         holds(train.ema < 1 and len(train.betas) == 2, f"{part}.train: ema must be below 1, and betas two numbers")
     train = recipe.tokenizer.train
+    for part, settings in (("tokenizer.train", recipe.tokenizer.train), ("ar.train", recipe.ar.train), ("codes", recipe.codes)):
+        holds(settings.seed < 1 << 31, f"{part}.seed {settings.seed} is too large; below 2^31")
+    for part, settings in (("tokenizer.train", recipe.tokenizer.train), ("ar.train", recipe.ar.train)):
+        holds(settings.lr > 0 and settings.matrix_lr > 0, f"{part}: lr and matrix_lr must be above 0")
+        holds(all(0 <= beta < 1 for beta in settings.betas), f"{part}.betas {list(settings.betas)} must lie from 0 to below 1")
+    holds(train.near >= 1, "tokenizer.train.near must be at least 1")
+    holds(model.causal + (model.count - model.causal) // model.group > 1, "tokenizer.model: a picture of one step has nothing that could repair it; more tokens are needed")
+    holds(train.l2 + train.log_l2 + train.l1 > 0, "tokenizer.train: one of l2, log_l2 and l1 must be above 0")
     for loss, what in (("perceptual", "perceptual_model"), ("align", "align_model")):
         holds(not getattr(train, loss) or getattr(train, what), f"tokenizer.train.{loss} needs {what}: a model of timm or torchvision")
     shares = {"tokenizer.train": (recipe.tokenizer.train, ("truncate", "correct", "revive_until", "final")), "ar.train": (

@@ -76,7 +76,7 @@ class Asked:
     """Whether somebody asked to stop (Ctrl-C, SIGTERM): a step is then finished and saved. Asked twice, it stops at once."""
 
     def __init__(self):
-        self.stop, self.before = False, {}
+        self.stop, self.before, self.since = False, {}, 0.0
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -92,9 +92,11 @@ class Asked:
         return self.stop
 
     def heard(self, number, frame):
-        if self.stop:
+        if self.stop and time.monotonic() > self.since + 2:  # torchrun sends a signal again that a terminal has sent already
             raise KeyboardInterrupt
-        self.stop = True
+        if self.stop:
+            return
+        self.stop, self.since = True, time.monotonic()
         print("stopping after this step; once more stops at once", file=sys.stderr, flush=True)
 
     def __exit__(self, *_):
@@ -106,7 +108,7 @@ class Log:
     """Lines of figures: the screen, log.jsonl, and TensorBoard where it is installed. Only the first process writes."""
 
     def __init__(self, folder, steps, start, first):
-        self.steps, self.first, self.begun, self.start, self.sums, self.count, self.pictures = steps, first, time.monotonic(), start, {}, 0, 0
+        self.steps, self.first, self.begun, self.start, self.sums, self.counts, self.pictures = steps, first, time.monotonic(), start, {}, {}, 0
         if not first:
             return
         self.path = folder / "log.jsonl"
@@ -117,21 +119,22 @@ class Log:
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(folder / "tensorboard", purge_step=start)
+            self.board = SummaryWriter(folder / "tensorboard", purge_step=start + 1 if start else None)
         except ImportError:
             self.board = None
 
     def add(self, figures, pictures):
         for key, value in figures.items():
-            self.sums[key] = self.sums.get(key, 0.0) + float(value)
-        self.count, self.pictures = self.count + 1, self.pictures + pictures
+            self.sums[key], self.counts[key] = self.sums.get(key, 0.0) + value, self.counts.get(key, 0) + 1
+        self.pictures += pictures
 
     def line(self, step):
         """Means since the last line."""
+        took = time.monotonic() - self.begun
+        means = {key: value / self.counts[key] for key, value in self.sums.items()}
+        self.sums, self.counts = {}, {}
         if not self.first:
             return
-        took = time.monotonic() - self.begun
-        means = {key: value / self.count for key, value in self.sums.items()}
         with open(self.path, "a") as file:
             file.write(json.dumps({"step": step, "pictures_per_second": round(self.pictures / took, 2)} | means) + "\n")
         left = (self.steps - step) * took / max(1, step - self.start)
@@ -140,7 +143,6 @@ class Log:
         if self.board:
             for key, value in means.items():
                 self.board.add_scalar(key, value, step)
-        self.sums, self.count = {}, 0
 
     def measured(self, step, figures):
         """A line of figures of held-out pictures."""
@@ -163,7 +165,7 @@ def train(stage, settings, out, place, recipe):
 
     A stage has: `module`, `classes`, `config()` and `config_yaml()` of the published layout, `published(raw, averaged)`,
     `batches(start)` that gives (step, batch), `split(batch, parts)`, `size(batch)`, `losses(step, batch)` that runs forward and
-    backward and gives figures, `identity()` of what must not change under way, `after(step)`,
+    backward and gives figures, `identity()` of what must not change under way, `after(step)`, `renewed()` of rows replaced since,
     `measure()` that gives figures of held-out pictures and `sheet()` a picture (with the averaged weights in place, where they
     are kept), and `state_dict()` / `load_state_dict()` of what else it keeps."""
     out = Path(out)
@@ -171,17 +173,17 @@ def train(stage, settings, out, place, recipe):
     stage.module.to(place.device)
     optimisers = optimise.optimisers(stage.module, settings)
     average = optimise.Average(stage.module, settings.ema) if settings.ema else None
-    step, resume = 0, out / "resume.pt"
+    step, resume, begun = 0, out / "resume.pt", ({}, {})
     if resume.exists():
         state = torch.load(resume, map_location=place.device, weights_only=True)
-        need(state["recipe"] == stage.identity(), f"{out}: it holds a run of another model; choose another --out, or go on with the recipe in {out / 'recipe.yaml'}")
+        other = [f"{key} {state['recipe'].get(key)!r}, now {value!r}" for key, value in stage.identity().items() if state["recipe"].get(key) != value]
+        need(not other, f"{out}: it holds a run of another model ({'; '.join(other[:3])}); choose another --out, or go on with the recipe in {out / 'recipe.yaml'}")
         stage.module.load_state_dict(state["model"])
         stage.load_state_dict(state["stage"])
-        for optimiser, values in zip(optimisers, state["optimisers"]):
-            optimiser.load_state_dict(values)
+        optimise.resume(optimisers, state["optimisers"])
         if average:
-            average.load_state_dict(state["average"])
-        step = state["step"]
+            average.load_state_dict(state["average"] or dict(stage.module.named_parameters()))
+        step, begun = state["step"], state["log"]
         if place.first:
             print(f"{out}: going on at step {step}", file=sys.stderr)
     if place.first:
@@ -195,11 +197,12 @@ def train(stage, settings, out, place, recipe):
             return
         raw = {name: value.detach().cpu() for name, value in stage.module.state_dict().items()}
         averaged = raw | {name: value.cpu() for name, value in average.state_dict().items()} if average else raw
+        # The one that is used goes first: a run that is gone on with writes it again.
+        _published(out, step, stage.published(raw, averaged) | {"steps": step})
         write(resume, {
-            "step": step, "recipe": stage.identity(), "model": raw, "stage": stage.state_dict(),
+            "step": step, "log": (log.sums, log.counts), "recipe": stage.identity(), "model": raw, "stage": stage.state_dict(),
             "optimisers": [o.state_dict() for o in optimisers], "average": average.state_dict() if average else None,
         })  # fmt: skip
-        _published(out, step, stage.published(raw, averaged) | {"steps": step})
 
     @torch.no_grad()
     def looked_at(look):
@@ -210,6 +213,7 @@ def train(stage, settings, out, place, recipe):
         return seen
 
     log = Log(out, settings.steps, step, place.first)
+    log.sums, log.counts = (dict(part) for part in begun)
     parameters = list(stage.module.parameters())
     stage.module.train()
     with Asked() as asked:
@@ -224,14 +228,16 @@ def train(stage, settings, out, place, recipe):
                 with place.autocast(settings.precision):
                     for name, value in stage.losses(step, part).items():
                         figures[name] = figures.get(name, 0.0) + float(value) / len(parts)
+            need(all(map(math.isfinite, figures.values())), f"{out}: a loss is not a number at step {step}; lower lr, or clip more, and go on from the last checkpoint")
             figures["gradient"] = optimise.apply(optimisers, parameters, optimise.rate(step, settings), settings.clip, len(parts))
             stage.after(step)
             if average:
                 average.update(stage.module, step)
+                for name, rows in stage.renewed():
+                    average.renew(stage.module, name, rows)
             log.add(figures, stage.size(batch) * place.world)
             step += 1
             if step % settings.log == 0 or step == settings.steps:
-                need(all(math.isfinite(value) for value in figures.values()), f"{out}: a loss is not a number at step {step}; lower lr, or clip more")
                 log.line(step)
             stopping = asked.agreed(place)
             if step % settings.save == 0 or step == settings.steps:

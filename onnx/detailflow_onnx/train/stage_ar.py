@@ -1,7 +1,6 @@
 """Stage 3: the autoregressive model over the codes (section 3.3 of the paper; DETAILFLOW section 6): cross-entropy at every
 position, a share of the sequences disturbed and with repaired targets, the class left out now and then, for guidance."""
 
-import copy
 import dataclasses
 import hashlib
 
@@ -10,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from ..errors import need
+from ..manifest import tokenizer_id
 from .run import seeded
 from .stage_codes import CodeSet
 from .tokenizer import open_tokenizer
@@ -21,6 +21,8 @@ class ArStage:
         self.recipe, self.settings, self.place, self.tokenizer_home = recipe, recipe.ar.train, place, tokenizer
         self.codes = CodeSet(codes)
         model, head = recipe.tokenizer.model, self.codes.head
+        made_by = tokenizer_id(open_tokenizer(tokenizer).numbers)
+        need(made_by == head["tokenizer"], f"{codes}: made by the tokenizer {head['tokenizer']}, and {tokenizer} is {made_by} now; run `train codes` again")
         for name in ("count", "group", "causal", "codes"):
             need(head[name] == getattr(model, name), f"{codes}: made with {name} {head[name]}, and the recipe has {getattr(model, name)}")
         self.classes = self.codes.classes
@@ -100,6 +102,10 @@ class ArStage:
     def after(self, step):
         pass
 
+    @staticmethod
+    def renewed():
+        return ()
+
     # ------------------------------------------------ what a person looks at
     def measure(self):
         """The loss on the tokens of held-out pictures: where it rises, the model learns by heart."""
@@ -111,11 +117,14 @@ class ArStage:
         return {"held_out_loss": float(sum(each) / len(ids))}
 
     def sheet(self):
-        """Eight pictures of up to 32 classes, a row each, the same seeds every time."""
+        """Eight pictures of up to 32 classes, fewer where their keys and values would take more than 2 GB; a row each, the
+        same seeds every time."""
         from .sheets import grid, scale_of, to_bytes
 
-        settings, classes = self.settings, self.codes.classes[:32]
-        module = copy.deepcopy(self.module).cpu()
-        tokens = module.generate(torch.arange(len(classes)).repeat_interleave(8), guidance=settings.guidance, temperature=settings.temperature, top_p=settings.top_p, seed=0)
-        size = self.recipe.data.size
-        return grid(to_bytes(open_tokenizer(self.tokenizer_home).decode(tokens, size)), 8, scale_of(size), rows=list(classes))
+        settings, ar, size, device = self.settings, self.numbers.ar, self.recipe.data.size, self.place.device
+        kept = 2 * 2 * 4 * ar.depth * self.numbers.count * ar.kv_heads * ar.head_width  # of a picture and its unconditional half
+        classes = self.classes[: min(32, max(1, 2_000_000_000 // (8 * kept)))]
+        chosen = torch.arange(len(classes), device=device).repeat_interleave(8)
+        tokens = self.module.generate(chosen, guidance=settings.guidance, temperature=settings.temperature, top_p=settings.top_p, seed=0)
+        tokenizer = open_tokenizer(self.tokenizer_home).to(device)
+        return grid(np.concatenate([to_bytes(tokenizer.decode(part, size)) for part in tokens.split(16)]), 8, scale_of(size), rows=list(classes))

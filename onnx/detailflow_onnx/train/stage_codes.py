@@ -7,6 +7,7 @@ and label of held-out pictures; and `codes.json`. The target of an input is `cle
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,21 @@ def _arrays(out, rows, numbers, mode):
     return {name: open_memmap(out / f"{name}.npy", mode, np.dtype(kind if len(shape) == 2 else np.uint32), shape) for name, shape in shapes.items()}
 
 
+def _begun(note, head):
+    """How many rows are there already, of the same tokenizer and recipe."""
+    try:
+        before = json.loads(note.read_text())
+        done = int(before.pop("done"))
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError, KeyError):
+        before, done = None, 0
+    if before != head:
+        print(f"{note.parent}: made by another tokenizer or recipe, or damaged; written anew", file=sys.stderr)
+        return 0
+    return done
+
+
 def write(recipe, folder, home, out, place):
     """Encode `folder`'s training pictures with the tokenizer in `home`. Goes on where it was stopped."""
     need(place.world == 1, "train codes runs in one process; it is a short stage")
@@ -43,16 +59,19 @@ def write(recipe, folder, home, out, place):
         "hue": recipe.data.hue, "near": recipe.tokenizer.train.near, "classes": list(folder.classes), "count": numbers.count, "group": numbers.group,
         "causal": numbers.causal, "codes": numbers.codes, "rows": total,
     }  # fmt: skip
+    need((numbers.size, numbers.channels) == (recipe.data.size, recipe.data.channels),
+         f"{home}: a tokenizer of {numbers.size} px and {numbers.channels} channels, and the recipe has {recipe.data.size} and {recipe.data.channels}")  # fmt: skip
     note = out / "codes.json"
-    done = 0
-    if note.exists():
-        before = json.loads(note.read_text())
-        done = before.pop("done")
-        if before != head:
-            print(f"{out}: made by another tokenizer or recipe; written anew", file=sys.stderr)
+    done, arrays = _begun(note, head), None
+    if done:
+        try:
+            arrays = _arrays(out, total, numbers, "r+")
+        except (OSError, ValueError):
             done = 0
-    begun = done
-    arrays = _arrays(out, total, numbers, "r+" if done else "w+")
+    if not done:
+        note.unlink(missing_ok=True)  # before the arrays: it vouches for them
+        arrays = _arrays(out, total, numbers, "w+")
+    begun, noted = done, time.monotonic()
     units_count, started = units(numbers), time.monotonic()
     while done < total:
         stop_if_told()
@@ -73,10 +92,12 @@ def write(recipe, folder, home, out, place):
             arrays[name][rows] = value.cpu().numpy()
         arrays["labels"][rows] = folder.train.labels[index]
         done = int(rows[-1]) + 1
-        if done == total or done // 20000 != rows[0] // 20000:
+        if done == total or time.monotonic() > noted + 10:
             for array in arrays.values():
                 array.flush()
-            note.write_text(json.dumps(head | {"done": done}) + "\n")
+            part, noted = note.with_name("codes.json.part"), time.monotonic()
+            part.write_text(json.dumps(head | {"done": done}) + "\n")
+            os.replace(part, note)
             speed = (done - begun) / (time.monotonic() - started)
             print(f"{done}/{total}  {speed:.0f} pictures/s  {(total - done) / speed / 60:.0f} min left", file=sys.stderr, flush=True)
     _held_out(recipe, tokenizer, folder.held_out, out, place)

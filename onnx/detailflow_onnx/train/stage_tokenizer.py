@@ -10,7 +10,7 @@ import dataclasses
 import torch
 from torch.nn import functional
 
-from . import backbone, losses
+from . import backbone, losses, optimise
 from .feed import feed, prepare
 from .run import seeded
 from .tokenizer import Tokenizer, ladder_of
@@ -27,7 +27,9 @@ def disturbed(tokenizer, ids, near, unit):
     place = torch.arange(numbers.count, device=ids.device)
     hit = (place >= start[:, None]) & (place < end[:, None])
     book = tokenizer.quantize.rows()
-    neighbours = tokenizer.quantize.nearest(book[ids[hit]], min(near + 1, numbers.codes))[:, 1:]
+    neighbours = tokenizer.quantize.nearest(book[ids[hit]], min(near + 1, numbers.codes))
+    own = neighbours == ids[hit][:, None]  # nearly always the first; where two codes coincide, perhaps not there at all
+    neighbours = neighbours.gather(1, own.int().argsort(dim=1, stable=True))[:, :-1]
     pick = torch.randint(neighbours.shape[1], (len(neighbours), 1), device=ids.device)
     noisy = ids.clone()
     noisy[hit] = neighbours.gather(1, pick).squeeze(1)
@@ -58,14 +60,16 @@ class TokenizerStage:
             self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), lr=settings.gan_lr, betas=(0.5, 0.9), weight_decay=0.0)
         self.rows = {row["tokens"]: row for row in ladder_of(self.numbers)}
         self.used = torch.zeros(self.numbers.codes, device=place.device)
+        self.renewals, self.since = [], 0
         self.recent = []  # latents of the last steps, for the k-means and for revivals
         self.quantising = not settings.continuous
 
     # ------------------------------------------------ what run.train asks for
     def identity(self):
         """What must be the same for a run to be gone on with: the model. Rates, losses and steps may change under way."""
-        n, model = self.numbers, self.recipe.tokenizer.model
-        return dataclasses.asdict(model) | {"size": n.size, "channels": n.channels, "align": self.settings.align > 0, "optimizer": self.settings.optimizer}
+        n, model = self.numbers, dataclasses.asdict(self.recipe.tokenizer.model)
+        model.pop("backbone")  # only where it began
+        return model | {"size": n.size, "channels": n.channels, "align": self.settings.align > 0, "optimizer": self.settings.optimizer}
 
     def batches(self, start):
         data, batch = self.recipe.data, -(-self.settings.batch // self.place.world)
@@ -82,21 +86,23 @@ class TokenizerStage:
         return batch.chunk(parts)
 
     def state_dict(self):
-        out = {"used": self.used, "quantising": self.quantising, "recent": self.recent}
+        out = {"used": self.used, "quantising": self.quantising, "since": self.since, "recent": self.recent}
         if self.settings.gan:
             out |= {"critic": self.critic.state_dict(), "critic_optimiser": self.critic_optimiser.state_dict()}
         return out
 
     def load_state_dict(self, state):
-        self.used.copy_(state["used"])
-        self.quantising, self.recent = state["quantising"], state["recent"]
+        if self.place.world == 1:  # these are the first process's; the others' are gone, and counting begins anew
+            self.used.copy_(state["used"])
+        self.quantising, self.since, self.recent = state["quantising"], state["since"], state["recent"]
         if self.settings.gan and "critic" in state:
             self.critic.load_state_dict(state["critic"])
-            self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+            optimise.resume([self.critic_optimiser], [state["critic_optimiser"]])
 
     def published(self, raw, averaged):
-        """`model` is what is to be used: the average, where one is kept."""
-        return {"model": averaged}
+        """`model` is what is to be used: the average, where one is kept; without what was not trained."""
+        idle = () if self.settings.correct else ("refine_conv.weight", "refine_conv.bias", "encoder.refined_tokens")
+        return {"model": {name: value for name, value in averaged.items() if name not in idle}}
 
     def config(self):
         n, settings = self.numbers, self.settings
@@ -121,7 +127,7 @@ class TokenizerStage:
     # ------------------------------------------------ a step
     def losses(self, step, images):
         if not self.quantising and step >= self.settings.continuous:
-            self.begin_codes()
+            self.begin_codes(step)
         settings, figures = self.settings, {}
         z = self.module.latents(images).float()
         codes, ids, terms = self.quantised(z)
@@ -129,7 +135,7 @@ class TokenizerStage:
         terms |= self.compare(made, images)
         if settings.align:
             terms["align"] = settings.align * self.align(codes[:, 0], images)
-        some = round(len(images) * settings.truncate)
+        some = self.share(len(images), settings.truncate)
         if some:
             t = list(self.rows)[int(torch.randint(len(self.rows), ()))]
             row = self.rows[t]
@@ -137,7 +143,7 @@ class TokenizerStage:
             wanted = losses.degraded(images[:some], row["resolution"], row["size"])
             for name, value in losses.pixel_losses(short, wanted, settings).items():
                 terms["short_" + name] = getattr(settings, name) * settings.truncate * value
-        some = round(len(images) * settings.correct)
+        some = self.share(len(images), settings.correct)
         if some and ids is not None:
             terms |= self.repaired(images[-some:], ids[-some:])
         self.remember(z, ids)
@@ -150,6 +156,11 @@ class TokenizerStage:
             figures |= {"loss": loss.detach(), "psnr": -10 * ((made - images).pow(2).mean((1, 2, 3)) / 4).clamp_min(1e-10).log10().mean()}
         return figures | {name: value.detach() for name, value in terms.items()}
 
+    @staticmethod
+    def share(count, share):
+        """How many of `count` that is; of what is left over a draw decides, so that small parts of a batch miss nothing."""
+        return min(count, int(count * share + float(torch.rand(()))))
+
     def compare(self, made, images, weight=1.0, prefix=""):
         settings = self.settings
         out = {prefix + name: weight * getattr(settings, name) * value for name, value in losses.pixel_losses(made, images, settings).items()}
@@ -157,16 +168,18 @@ class TokenizerStage:
             out[prefix + "perceptual"] = weight * settings.perceptual * self.perceptual(made, images)
         return out
 
-    def quantised(self, z):
-        """(codes that gradients pass through, ids, the codebook's terms); before quantising the latents themselves."""
+    def quantised(self, z, where=None):
+        """(codes that gradients pass through, ids, the codebook's terms); before quantising the latents themselves. `where`
+        [B, N]: the places that the terms are about (default all)."""
         book, u = self.module.quantize, self.module.quantize.normal(z)
         if not self.quantising:
             return u, None, {}
         with torch.no_grad():
             ids = book.nearest(z).squeeze(-1)
         rows = book.normal(functional.embedding(ids, book.embedding.weight))
-        terms = {"codebook": self.settings.codebook * functional.mse_loss(rows, u.detach()),
-                 "commitment": self.settings.codebook * self.settings.commitment * functional.mse_loss(u, rows.detach())}  # fmt: skip
+        near, far = (rows, u) if where is None else (rows[where], u[where])
+        terms = {"codebook": self.settings.codebook * functional.mse_loss(near, far.detach()),
+                 "commitment": self.settings.codebook * self.settings.commitment * functional.mse_loss(far, near.detach())}  # fmt: skip
         return u + (rows - u).detach(), ids, terms
 
     def repaired(self, images, ids):
@@ -176,9 +189,9 @@ class TokenizerStage:
             noisy, first = disturbed(self.module, ids, self.settings.near, unit)
         rows = self.module.quantize.rows()[noisy]
         z = self.module.latents(images, rows.detach(), first).float()
-        codes, _, terms = self.quantised(z)
-        given = torch.arange(ids.shape[1], device=ids.device)[None, :, None] < first[:, None, None]
-        made = self.module.pixels(torch.where(given, rows.detach(), codes), self.numbers.size).float()
+        given = torch.arange(ids.shape[1], device=ids.device) < first[:, None]
+        codes, _, terms = self.quantised(z, ~given)
+        made = self.module.pixels(torch.where(given[..., None], rows.detach(), codes), self.numbers.size).float()
         share = self.settings.correct
         return {"repair_" + name: share * value for name, value in terms.items()} | self.compare(made, images, share, "repair_")
 
@@ -187,12 +200,9 @@ class TokenizerStage:
         settings = self.settings
         look = (lambda x: losses.augmented(x, self.numbers.size)) if settings.gan_augment else lambda x: x
         self.critic.requires_grad_(True)
-        self.critic_optimiser.zero_grad(set_to_none=True)
         real, fake = self.critic(look(images)), self.critic(look(made.detach()))
         critic = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
-        critic.backward()
-        self.average_critic()
-        self.critic_optimiser.step()
+        critic.backward()  # its step comes after all parts of the batch
         self.critic.requires_grad_(False)
         term = -self.critic(look(made)).mean()
         last = self.module.decoder.to_pixel.model.weight
@@ -227,23 +237,29 @@ class TokenizerStage:
         return z
 
     @torch.no_grad()
-    def begin_codes(self):
+    def begin_codes(self, step):
         """The codebook becomes the k-means of the last latents (of the unit sphere, where codes are normalised)."""
-        z, book = self.gathered(), self.module.quantize
+        z, book = self.gathered().float(), self.module.quantize
         seeded(self.settings.seed, -2)
         rows = z[torch.randperm(len(z), device=z.device)[: self.numbers.codes]].clone()
         if len(rows) < self.numbers.codes:
             rows = torch.cat([rows, functional.normalize(torch.randn(self.numbers.codes - len(rows), rows.shape[1], device=z.device), dim=-1)])
         for _ in range(10):
-            score = z @ rows.T if self.numbers.l2_norm else z @ rows.T - 0.5 * (rows**2).sum(-1)
-            nearest = score.argmax(-1)
+            nearest = self.assigned(z, rows)
             count = torch.bincount(nearest, minlength=len(rows))
             total = torch.zeros_like(rows).index_add_(0, nearest, z)
             rows = torch.where(count[:, None] > 0, book.normal(total / count.clamp_min(1)[:, None]), z[torch.randint(len(z), (len(rows),), device=z.device)])
         book.embedding.weight.copy_(rows)
         self.agree()
-        self.quantising, self.recent = True, []
+        self.quantising, self.recent, self.since = True, [], step
+        self.renewals.append(("quantize.embedding.weight", slice(None)))
         self.used.zero_()
+
+    def assigned(self, z, rows):
+        """The nearest of `rows` to each of z, some at a time: all scores at once would take gigabytes."""
+        with torch.autocast(z.device.type, enabled=False):
+            offset = 0.0 if self.numbers.l2_norm else 0.5 * (rows**2).sum(-1)
+            return torch.cat([(part @ rows.T - offset).argmax(-1) for part in z.split(8192)])
 
     def agree(self):
         """All processes take the first one's codebook: sums come out differently on each card."""
@@ -252,9 +268,16 @@ class TokenizerStage:
 
     @torch.no_grad()
     def after(self, step):
-        """Dead codes move to where latents are."""
+        """The critic's step; and dead codes move to where latents are."""
         settings = self.settings
+        if settings.gan and step >= settings.gan_start:
+            self.average_critic()
+            self.critic_optimiser.step()
+            self.critic_optimiser.zero_grad(set_to_none=True)
         if not (settings.revive and self.quantising and (step + 1) % settings.revive == 0):
+            return
+        if step - self.since < settings.revive:
+            self.used.zero_()
             return
         if self.place.world > 1:
             torch.distributed.all_reduce(self.used)
@@ -262,9 +285,15 @@ class TokenizerStage:
             dead = (self.used == 0).nonzero().squeeze(1)
             z = self.gathered()
             seeded(settings.seed, step, -3)
-            self.module.quantize.embedding.weight[dead] = z[torch.randint(len(z), (len(dead),), device=z.device)]
+            dead = dead[: len(z)]
+            self.module.quantize.embedding.weight[dead] = z[torch.randperm(len(z), device=z.device)[: len(dead)]].float()
+            self.renewals.append(("quantize.embedding.weight", dead))
             self.agree()
         self.used.zero_()
+
+    def renewed(self):
+        out, self.renewals = self.renewals, []
+        return out
 
     # ------------------------------------------------ what a person looks at
     def shown(self, most):

@@ -14,8 +14,10 @@ from .. import checkpoint, ladder, resize
 
 
 def attend(q, k, v, mask=None):
-    """[B, heads, L, width] each; `mask[i, j]` is added to the score of i with j. By plain products: on a CPU the backward pass
-    of the fused attention takes longer for so few places."""
+    """[B, heads, L, width] each; `mask[i, j]` is added to the score of i with j. On a CPU by plain products: there the backward
+    pass of the fused attention takes longer for so few places."""
+    if q.is_cuda:
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype))
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     return (scores if mask is None else scores + mask).softmax(-1) @ v
 

@@ -146,12 +146,12 @@ class Transformer(nn.Module):
     def generate(self, classes, *, guidance, temperature=1.0, top_k=0, top_p=1.0, gradual=False, seed=0):
         """Tokens [B, N], drawn step by step with keys and values kept (DETAILFLOW section 5)."""
         n, g, c, b = self.numbers.count, self.numbers.group, self.numbers.causal, len(classes)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator(classes.device).manual_seed(seed)
         guided = guidance != 1
         rows = torch.cat([classes, torch.full_like(classes, self.numbers.classes)]) if guided else classes
         shape, ar = (len(rows), self.numbers.ar.kv_heads, n, self.numbers.ar.head_width), self.numbers.ar
-        kept = [(torch.zeros(shape), torch.zeros(shape)) for _ in range(ar.depth)]
-        out = torch.empty(b, 0, dtype=torch.int64)
+        kept = [(torch.zeros(shape, device=classes.device), torch.zeros(shape, device=classes.device)) for _ in range(ar.depth)]
+        out = torch.empty(b, 0, dtype=torch.int64, device=classes.device)
         x = self.cls_embedding.embedding_table(rows)[:, None]
         start = 0
         while True:
