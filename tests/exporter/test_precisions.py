@@ -179,3 +179,11 @@ class TestTokens:
         n, folder = small
         status, _, error = run(*layout.arguments(folder, n), "--judge", tmp_path / "none.json", "--out", tmp_path / "out")
         assert status == 1 and "No such file" in error
+
+
+def test_a_bundle_may_go_unjudged(tmp_path, small, run):
+    numbers, checkpoint = small
+    status, _, error = run(*layout.arguments(checkpoint, numbers), "--judge", "none", "--out", tmp_path / "bundle")
+    assert status == 0, error
+    content = read_manifest(tmp_path / "bundle")
+    assert "judged" not in content and not any("quality" in variant for variant in content["variants"])
