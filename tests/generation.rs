@@ -236,12 +236,17 @@ fn tokens_that_mean_nothing_are_refused() {
     assert!(error.contains("takes") && error.contains('4'), "{error}");
 }
 
-/// Our own operators compute int8 exactly, and the rest in one fixed order: they draw what ONNX Runtime's draw.
+/// Our own operators and ONNX Runtime's multiply int8 exactly; the rest they add up in orders of their own, and a last bit
+/// decides now and then which integer a value becomes, or which code is drawn. From there on two pictures differ. (Of 168
+/// sprites 92 were the same by `native` and `mha`, 102 by `mha` and `plain`; a wrong product parts them within two tokens.)
 #[test]
-fn int8_tokens_are_the_same_by_our_operators_and_by_those_of_onnx_runtime() {
-    let tokens = |form| {
-        let model = common::open(std::path::Path::new("onnx/bundles/sprites"), "int8", form);
-        draw(&request(&model, &[(3, 1), (7, 2)]))
-    };
-    assert_eq!(tokens("native"), tokens("mha"));
+fn int8_tokens_are_mostly_the_same_by_our_operators_and_by_those_of_onnx_runtime() {
+    let pairs: Vec<(u32, u64)> = (0..21).flat_map(|class| [(class, 1), (class, 2)]).collect();
+    let tokens = |form| draw(&request(&common::open(std::path::Path::new("onnx/bundles/sprites"), "int8", form), &pairs));
+    let common: Vec<usize> = std::iter::zip(tokens("native"), tokens("mha"))
+        .map(|(ours, theirs)| std::iter::zip(&ours, &theirs).take_while(|(a, b)| a == b).count())
+        .collect();
+    let mean = common.iter().sum::<usize>() as f64 / common.len() as f64;
+    let whole = common.iter().filter(|&&count| count == 32).count();
+    assert!(mean > 16.0 && whole * 4 > common.len(), "{common:?}");
 }

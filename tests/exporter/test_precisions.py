@@ -183,7 +183,7 @@ class TestTokens:
 
 def test_a_bundle_may_go_unjudged(tmp_path, small, run):
     numbers, checkpoint = small
-    status, _, error = run(*layout.arguments(checkpoint, numbers), "--judge", "none", "--out", tmp_path / "bundle")
+    status, _, error = run(*layout.arguments(small[1], small[0]), "--judge", "none", "--out", tmp_path / "bundle")
     assert status == 0, error
     content = read_manifest(tmp_path / "bundle")
     assert "judged" not in content and not any("quality" in variant for variant in content["variants"])
