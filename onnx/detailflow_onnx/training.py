@@ -97,6 +97,7 @@ def _stage(options):
 
         stage = ArStage(recipe, out / "codes", place, out / "tokenizer")
     loop.train(stage, part.train, out / options.stage, place, recipe)
+    place.leave()
     print(f"{out / options.stage}: done")
     return 0
 

@@ -355,12 +355,13 @@ def test_two_processes_train_as_one(work, tmp_path):
     """They begin alike, average their gradients and so stay alike; the first of them writes."""
     script = tmp_path / "both.py"
     script.write_text(
-        "import sys, torch\nfrom torch import distributed\nfrom detailflow_onnx import cli\n"
-        "from detailflow_onnx.train import run\nkept = {}\nbefore = run.optimise.optimisers\n"
-        "def spy(module, settings):\n    kept['module'] = module\n    return before(module, settings)\n"
-        "run.optimise.optimisers = spy\nstatus = cli.main(sys.argv[1:])\nassert status == 0\n"
-        "flat = torch.cat([p.detach().flatten() for p in kept['module'].parameters()])\n"
-        "parts = [torch.empty_like(flat) for _ in range(2)]\ndistributed.all_gather(parts, flat)\nassert torch.equal(*parts), 'the processes drifted apart'\n"
+        "import sys, torch\nfrom torch import distributed\nfrom detailflow_onnx import cli\nfrom detailflow_onnx.train import run\n"
+        "train = run.train\n"
+        "def watched(stage, *rest):\n    train(stage, *rest)\n"
+        "    flat = torch.cat([p.detach().flatten() for p in stage.module.parameters()])\n"
+        "    parts = [torch.empty_like(flat) for _ in range(2)]\n    distributed.all_gather(parts, flat)\n"
+        "    assert torch.equal(*parts), 'the processes drifted apart'\n"
+        "run.train = watched\nsys.exit(cli.main(sys.argv[1:]))\n"
     )
     (tmp_path / "short.yaml").write_text(RECIPE.replace("steps: 240", "steps: 30").replace("gan_start: 140", "gan_start: 20").replace("continuous: 30", "continuous: 10").replace("sheet: 80", "sheet: 0"))
     more = command(work, "tokenizer", tmp_path)[3:]

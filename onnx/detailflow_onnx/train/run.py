@@ -43,6 +43,12 @@ class Place:
     def first(self):
         return self.rank == 0
 
+    def leave(self):
+        """At the end: none goes before all are done, or the last ones find a broken connection."""
+        if self.world > 1:
+            distributed.barrier()
+            distributed.destroy_process_group()
+
     def autocast(self, precision):
         return torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
 
