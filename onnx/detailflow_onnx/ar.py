@@ -7,18 +7,7 @@ which both forms rotate without a gather and which leaves every product of q and
 import numpy as np
 
 from .builder import FLOAT, INT32, INT64, Builder
-from .model import Model
-
-
-def rotary(model: Model):
-    """(cos, sin) [N, head_width/2]. Row 0 is zero: the class token's q and k vanish. Row s is grid place s-1."""
-    half = model.ar.head_width // 2
-    steps = np.arange(0, half, 2, dtype=np.float32) / np.float32(half)
-    frequency = (1.0 / model.ar.rope_base**steps).astype(np.float32)
-    place = np.arange(model.count - 1)
-    angle = np.concatenate([np.outer(place // model.group, frequency), np.outer(place % model.group, frequency)], -1)
-    zero = np.zeros((1, half))
-    return [np.concatenate([zero, f(angle)]).astype(np.float32) for f in (np.cos, np.sin)]
+from .schedule import rotary
 
 
 def _embeddings(model):

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import schedule
 from .errors import Refused, need
 from .resize import positions
 
@@ -84,10 +85,8 @@ class Ar(Products):
                 self.take_product(f"{name.split('.')[1]}_{i}", read(f"layers.{i}.{name}.weight"))
         self.take("norm", read("norm.weight"))
         self.take_product("output", read("output.weight"))
-        self.take("turns", rotary(model))
-        place = np.arange(model.count)
-        block = np.where(place < model.causal, place, model.causal + place // model.group)
-        self.take("seen", block[None] <= block[:, None])
+        self.take("turns", np.stack(schedule.rotary(model), -1))
+        self.take("seen", schedule.seen(model))
 
     def rms(self, x, weight):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.numbers.eps) * weight
@@ -152,18 +151,6 @@ class Ar(Products):
         for i in range(self.numbers.depth):
             x = self.layer(x, i, turns, mask, keep)
         return self.finish(x, ids.shape[1])
-
-
-def rotary(model):
-    """[N, pairs, 2]: cosine and sine. Position 0 has none; position s is at place s-1 of a grid g wide, its row for the
-    first half of the pairs and its column for the second."""
-    pairs = model.ar.head_width // 2
-    frequencies = model.ar.rope_base ** (-2.0 * (np.arange(pairs) % (pairs // 2)) / pairs)
-    place = np.maximum(np.arange(model.count) - 1, 0)
-    grid = np.where(np.arange(pairs) < pairs // 2, (place // model.group)[:, None], (place % model.group)[:, None])
-    turns = np.stack([np.cos(grid * frequencies), np.sin(grid * frequencies)], -1)
-    turns[0] = 0
-    return turns.astype(np.float32)
 
 
 class Decoder(Products):

@@ -5,21 +5,15 @@ import numpy as np
 from . import resize
 from .builder import FLOAT, INT64, Builder
 from .decoder import codebook
+from .schedule import last_seen
 from .siglip import Layers
 
 BLOCKED = -1e9  # added to a score, it leaves exactly nothing after the softmax
 
 
-def _last_seen(model):
-    """The last place that each place sees: patches first, then the N latents."""
-    patches, i = (model.size // model.encoder.patch) ** 2, np.arange(model.count)
-    latents = patches + np.where(i < model.causal, i, (i // model.group + 1) * model.group - 1)
-    return np.concatenate([np.full(patches, patches - 1), latents])
-
-
 def _mask(b, model):
     """Added to the scores: [1, 1, places, places]. ONNX Runtime computes it once, when it loads the graph."""
-    last = _last_seen(model)
+    last = last_seen(model)
     seen = b.op("LessOrEqual", b.const(np.arange(len(last))[None]), b.const(last[:, None]))
     mask = b.op("Where", seen, b.const(0, np.float32), b.const(BLOCKED, np.float32))
     return b.op("Unsqueeze", mask, b.const([0, 1]))

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from .errors import Refused, need
+from .errors import need
 
 STAGES = ("tokenizer", "codes", "ar")
 
@@ -96,8 +96,9 @@ def _stage(options):
         from .train.stage_ar import ArStage
 
         stage = ArStage(recipe, out / "codes", place, out / "tokenizer")
-    loop.train(stage, part.train, out / options.stage, place, recipe)
+    reached = loop.train(stage, part.train, out / options.stage, place, recipe)
     place.leave()
+    need(reached >= part.train.steps, f"{out / options.stage}: stopped at step {reached}; the same command goes on from there")
     print(f"{out / options.stage}: done")
     return 0
 

@@ -357,10 +357,10 @@ def test_two_processes_train_as_one(work, tmp_path):
     script.write_text(
         "import sys, torch\nfrom torch import distributed\nfrom detailflow_onnx import cli\nfrom detailflow_onnx.train import run\n"
         "train = run.train\n"
-        "def watched(stage, *rest):\n    train(stage, *rest)\n"
+        "def watched(stage, *rest):\n    reached = train(stage, *rest)\n"
         "    flat = torch.cat([p.detach().flatten() for p in stage.module.parameters()])\n"
         "    parts = [torch.empty_like(flat) for _ in range(2)]\n    distributed.all_gather(parts, flat)\n"
-        "    assert torch.equal(*parts), 'the processes drifted apart'\n"
+        "    assert torch.equal(*parts), 'the processes drifted apart'\n    return reached\n"
         "run.train = watched\nsys.exit(cli.main(sys.argv[1:]))\n"
     )
     (tmp_path / "short.yaml").write_text(RECIPE.replace("steps: 240", "steps: 30").replace("gan_start: 140", "gan_start: 20").replace("continuous: 30", "continuous: 10").replace("sheet: 80", "sheet: 0"))

@@ -309,9 +309,9 @@ def _nearest_sheet(made, found, train, names, at):
 class Measured:
     """One pair of models to measure. `names`: the data's classes; `to_data` [classes]: the data's number of each class."""
 
-    def __init__(self, tokenizer_dir, ar_dir, folder_classes=None, labels_file=None):
+    def __init__(self, tokenizer_dir, ar_dir, labels_file=None):
         self.where = str(tokenizer_dir), str(ar_dir)
-        self.tok, self.ar, self.names = open_tokenizer(tokenizer_dir), open_transformer(ar_dir), folder_classes
+        self.tok, self.ar = open_tokenizer(tokenizer_dir), open_transformer(ar_dir)
         a, b = self.tok.numbers, self.ar.numbers
         same = (a.count, a.group, a.causal, a.codes) == (b.count, b.group, b.causal, b.codes)
         need(same, f"{ar_dir}: its tokens (count, group, causal, codes {b.count, b.group, b.causal, b.codes}) are not those of {tokenizer_dir} {a.count, a.group, a.causal, a.codes}")
@@ -327,7 +327,7 @@ class Measured:
             own = names
         strange = [name for name in own if name not in names]
         need(not strange, f"{self.labels_file}: the class {(strange or [''])[0]!r} is not one of the data's ({', '.join(names[:30])})")
-        self.own_names, self.to_data = list(own), np.array([self.names.index(name) for name in own])
+        self.to_data = np.array([self.names.index(name) for name in own])
         return self
 
     def about(self):

@@ -141,22 +141,18 @@ class Log:
         self.sums, self.counts = {}, {}
         if not self.first:
             return
-        with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, "pictures_per_second": round(self.pictures / took, 2)} | means) + "\n")
         left = (self.steps - step) * took / max(1, step - self.start)
-        text = " ".join(f"{key} {value:.4g}" for key, value in means.items())
-        print(f"{step}/{self.steps}  {text}  {self.pictures / took:.1f} pictures/s  {left / 60:.0f} min left", file=sys.stderr, flush=True)
-        if self.board:
-            for key, value in means.items():
-                self.board.add_scalar(key, value, step)
+        self._tell(step, means, {"pictures_per_second": round(self.pictures / took, 2)}, f"  {self.pictures / took:.1f} pictures/s  {left / 60:.0f} min left")
 
     def measured(self, step, figures):
         """A line of figures of held-out pictures."""
-        if not self.first or not figures:
-            return
+        if figures:
+            self._tell(step, figures)
+
+    def _tell(self, step, figures, more={}, rest=""):
         with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step} | figures) + "\n")
-        print(f"{step}/{self.steps}  {' '.join(f'{key} {value:.4g}' for key, value in figures.items())}", file=sys.stderr, flush=True)
+            file.write(json.dumps({"step": step} | more | figures) + "\n")
+        print(f"{step}/{self.steps}  {' '.join(f'{key} {value:.4g}' for key, value in figures.items())}{rest}", file=sys.stderr, flush=True)
         if self.board:
             for key, value in figures.items():
                 self.board.add_scalar(key, value, step)
@@ -167,7 +163,7 @@ class Log:
 
 
 def train(stage, settings, out, place, recipe):
-    """Run `stage` to its end, from where `out` left off.
+    """Run `stage` to its end, or until somebody asks to stop, from where `out` left off; the step that was reached.
 
     A stage has: `module`, `classes`, `config()` and `config_yaml()` of the published layout, `published(raw, averaged)`,
     `batches(start)` that gives (step, batch), `split(batch, parts)`, `size(batch)`, `losses(step, batch)` that runs forward and
@@ -239,7 +235,8 @@ def train(stage, settings, out, place, recipe):
             stage.after(step)
             if average:
                 average.update(stage.module, step)
-                for name, rows in stage.renewed():
+            for name, rows in stage.renewed():
+                if average:
                     average.renew(stage.module, name, rows)
             log.add(figures, stage.size(batch) * place.world)
             step += 1
@@ -256,5 +253,4 @@ def train(stage, settings, out, place, recipe):
                 log.sheet(out, step, looked_at(stage.sheet))
             if stopping:
                 break
-    if asked.stop and step < settings.steps:
-        raise Refused(f"{out}: stopped at step {step}; the same command goes on from there")
+    return step

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .. import checkpoint, ladder, resize
+from .. import checkpoint, ladder, resize, schedule
 
 
 def attend(q, k, v, mask=None):
@@ -106,9 +106,7 @@ class Encoder(nn.Module):
         side, self.patch, n = numbers.encoder, numbers.encoder.patch, numbers.count
         self.latent_pos_embed, self.latent_tokens, self.refined_tokens = (nn.Parameter(torch.empty(1, n, side.width)) for _ in range(3))
         self.visual_model = VisualModel(side, numbers.channels, embeds=True)
-        places, i = (numbers.size // self.patch) ** 2, np.arange(n)
-        last = places + np.where(i < numbers.causal, i, (i // numbers.group + 1) * numbers.group - 1)
-        last = np.concatenate([np.full(places, places - 1), last])
+        last = schedule.last_seen(numbers)
         mask = np.where(np.arange(len(last))[None] <= last[:, None], np.float32(0), np.float32(-np.inf))
         self.register_buffer("mask", torch.from_numpy(mask), persistent=False)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .. import checkpoint
+from .. import checkpoint, schedule
 from .tokenizer import attend, load
 
 
@@ -102,10 +102,8 @@ class Transformer(nn.Module):
         self.tok_dropout = nn.Dropout(token_dropout)
         self.layers = nn.ModuleList(Layer(ar, dropout) for _ in range(ar.depth))
         self.norm, self.output = Norm(ar.width, ar.eps), nn.Linear(ar.width, numbers.codes, bias=False)
-        cos, sin = rotary(numbers)
-        place = np.arange(numbers.count)
-        block = np.where(place < numbers.causal, place, numbers.causal + place // numbers.group)
-        mask = np.where(block[None] <= block[:, None], np.float32(0), np.float32(-np.inf))
+        cos, sin = schedule.rotary(numbers)
+        mask = np.where(schedule.seen(numbers), np.float32(0), np.float32(-np.inf))
         for name, value in (("cos", cos), ("sin", sin), ("mask", mask)):
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
         self.start()
@@ -185,18 +183,6 @@ def draw(logits, temperature, top_k, top_p, generator):
     if temperature == 0:
         return logits.argmax(-1)
     return torch.multinomial(x.softmax(-1).flatten(0, 1), 1, generator=generator).view(x.shape[:2])
-
-
-def rotary(numbers):
-    """(cosines, sines) [N, pairs]. Position 0 has none of either; position s is at place s-1 of a grid g wide, its row for
-    the first half of the pairs and its column for the second."""
-    pairs = numbers.ar.head_width // 2
-    frequencies = numbers.ar.rope_base ** (-2.0 * (np.arange(pairs) % (pairs // 2)) / pairs)
-    place = np.maximum(np.arange(numbers.count) - 1, 0)
-    grid = np.where(np.arange(pairs) < pairs // 2, (place // numbers.group)[:, None], (place % numbers.group)[:, None])
-    cos, sin = np.cos(grid * frequencies).astype(np.float32), np.sin(grid * frequencies).astype(np.float32)
-    cos[0] = sin[0] = 0
-    return cos, sin
 
 
 def open_transformer(folder):
