@@ -170,7 +170,7 @@ class _Ar:
 
     def layers_graph(self):
         """The layers in operators of the library's own, five each."""
-        b, x = self.b, self.start()
+        x = self.start()
         for i in range(self.ar.depth):
             p = f"layers.{i}."
             qkv = self.normed(x, p + "attention_norm", p + "wqkv", lambda p=p: _qkv(self.model, p + "attention.wqkv.weight"))
