@@ -6,7 +6,7 @@ pub(crate) use super::quantize::Before;
 use super::quantize::quantize_row;
 use super::{Isa, Pool, Shared};
 use crate::error::Result;
-use crate::memory::reserve;
+use crate::memory::{filled, reserve};
 
 /// A linear layer with int8 weights.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +22,7 @@ pub(crate) struct Linear<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
-/// Memory that a layer works in; kept between calls.
+/// Memory that layers work in, one after the other; kept between calls.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     whole: Vec<i8>,
@@ -30,8 +30,14 @@ pub(crate) struct Work {
     rows: Vec<f32>,
 }
 
+/// What is known of a layer's weights once it ran: 128 times the sum of each column, negative. Raised rows need it.
+#[derive(Debug, Default)]
+pub(crate) struct Offsets(Vec<i32>);
+
 /// So many numbers are worth a second thread to quantise.
 const ALONE: usize = 1 << 14;
+/// Pieces of rows for each thread.
+const PIECES: usize = 4;
 
 impl Linear<'_> {
     /// Whether all parts are as wide as they must be.
@@ -50,7 +56,7 @@ impl Linear<'_> {
     }
 
     /// `out[row] = (layer of x[row]) + added[row]`. `x` is `[rows, before.takes(inputs)]`, `added` and `out` are `[rows,
-    /// outputs]`.
+    /// outputs]`. `offsets` are of this layer, `work` of any.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -58,7 +64,7 @@ impl Linear<'_> {
         &self,
         isa: Isa,
         pool: &dyn Pool,
-        work: &mut Work,
+        (work, offsets): (&mut Work, &mut Offsets),
         x: &[f32],
         added: Option<&[f32]>,
         out: &mut [f32],
@@ -68,35 +74,73 @@ impl Linear<'_> {
         let wide = self.before.takes(inputs);
         assert!(self.check() && x.len() == count * wide && out.len() == count * outputs, "a layer of another width");
         assert!(added.is_none_or(|added| added.len() == out.len()), "what is added has another shape");
-        work.make_room(count, inputs, depth)?;
+        let pieces = if count * wide < ALONE { 1 } else { count.min(PIECES * pool.threads()) };
+        work.make_room(count, pieces, inputs, depth)?;
+        let raised = isa.raises(count);
+        if raised {
+            offsets.fill(isa, pool, self.weights, &mut work.whole)?;
+        }
         let (whole, scales, rows) =
             (Shared(work.whole.as_mut_ptr()), Shared(work.scales.as_mut_ptr()), Shared(work.rows.as_mut_ptr()));
-        let quantize = |row: usize| {
-            // SAFETY: this row's part of each, within the room that was made.
-            let (to, work, scale) = unsafe {
-                (
-                    std::slice::from_raw_parts_mut(whole.at(row * depth), depth),
-                    std::slice::from_raw_parts_mut(rows.at(row * inputs), inputs),
-                    &mut *scales.at(row),
-                )
-            };
-            *scale = quantize_row(isa, self.before, &x[row * wide..][..wide], work, to);
+        let quantize = |piece: usize| {
+            for row in piece * count / pieces..(piece + 1) * count / pieces {
+                // SAFETY: this row's part of each and this piece's row, within the room that was made.
+                let (to, work, scale) = unsafe {
+                    (
+                        std::slice::from_raw_parts_mut(whole.at(row * depth), depth),
+                        std::slice::from_raw_parts_mut(rows.at(piece * inputs), inputs),
+                        &mut *scales.at(row),
+                    )
+                };
+                *scale = quantize_row(isa, self.before, &x[row * wide..][..wide], raised, work, to);
+            }
         };
-        if count * wide < ALONE {
-            (0..count).for_each(quantize);
+        if pieces == 1 {
+            quantize(0)
         } else {
-            pool.each(count, &quantize);
+            pool.each(pieces, &quantize)
         }
         let row_scales = &work.scales[..count];
         let finish =
             Finish { rows: row_scales, scales: self.scales, bias: self.bias, added, out: Shared(out.as_mut_ptr()) };
-        product(isa, pool, Rows { bytes: &work.whole, count }, self.weights, &finish);
+        let rows = Rows { bytes: &work.whole, count, offsets: if raised { &offsets.0 } else { &[] } };
+        product(isa, pool, rows, self.weights, &finish);
         Ok(())
     }
 }
 
+impl Offsets {
+    /// Of these weights, unless they are known: the product with a row of ones. `row` has room for one.
+    fn fill(&mut self, isa: Isa, pool: &dyn Pool, weights: Packed<'_>, row: &mut [i8]) -> Result<()> {
+        let columns = weights.columns();
+        if self.0.len() == columns {
+            return Ok(());
+        }
+        let nothing = filled("a layer", columns, 0i32)?;
+        let mut sums = filled("a layer", columns, 0i32)?;
+        row[..weights.depth()].fill(1);
+        let rows = Rows { bytes: row, count: 1, offsets: &nothing };
+        product(isa, pool, rows, weights, &ColumnSums(Shared(sums.as_mut_ptr())));
+        // A row of 2^24 numbers and more could overflow: the sums wrap, and so does what they are taken off from.
+        sums.iter_mut().for_each(|sum| *sum = sum.wrapping_mul(-128));
+        self.0 = sums;
+        Ok(())
+    }
+}
+
+/// Keeps the sums of one row.
+struct ColumnSums(Shared<i32>);
+
+impl Take for ColumnSums {
+    #[inline(always)]
+    fn take(&self, _: usize, panel: usize, sums: &[[i32; PANEL]]) {
+        // SAFETY: every panel is given once, and the sums are as long as all of them.
+        unsafe { self.0.at(panel * PANEL).cast::<[i32; PANEL]>().write_unaligned(sums[0]) };
+    }
+}
+
 impl Work {
-    fn make_room(&mut self, count: usize, inputs: usize, depth: usize) -> Result<()> {
+    fn make_room(&mut self, count: usize, pieces: usize, inputs: usize, depth: usize) -> Result<()> {
         fn grow<T: Default + Clone>(memory: &mut Vec<T>, length: usize) -> Result<()> {
             if memory.len() < length {
                 *memory = reserve("a layer", length)?;
@@ -104,9 +148,9 @@ impl Work {
             }
             Ok(())
         }
-        grow(&mut self.whole, count.next_multiple_of(TILE) * depth)?;
+        grow(&mut self.whole, count.max(1).next_multiple_of(TILE) * depth)?;
         grow(&mut self.scales, count)?;
-        grow(&mut self.rows, count * inputs)
+        grow(&mut self.rows, pieces * inputs)
     }
 }
 
@@ -212,7 +256,8 @@ mod tests {
         let run = |isa, from: usize, rows: usize| {
             let mut out = vec![0.0; rows * outputs];
             let (x, added) = (&x[from * inputs..][..rows * inputs], &added[from * outputs..][..rows * outputs]);
-            layer.run(isa, &Alone, &mut Work::default(), x, Some(added), &mut out).unwrap();
+            let memory = (&mut Work::default(), &mut Offsets::default());
+            layer.run(isa, &Alone, memory, x, Some(added), &mut out).unwrap();
             out
         };
         let all = run(Isa::Portable, 0, count);

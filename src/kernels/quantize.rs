@@ -31,12 +31,13 @@ impl Before<'_> {
 
 versions! {
     /// Quantises one row `x` into `to` (what is beyond its width becomes 0) and gives the scale: a value is its whole
-    /// number times that. `work` is as wide as the row becomes. What is not a number makes the scale so.
-    pub(super) fn quantize_row(isa, before: Before<'_>, x: &[f32], work: &mut [f32], to: &mut [i8]) -> f32 = body
+    /// number times that. A raised one is 128 more, as an unsigned number. `work` is as wide as the row becomes. What is not a
+    /// number makes the scale so.
+    pub(super) fn quantize_row(isa, before: Before<'_>, x: &[f32], raised: bool, work: &mut [f32], to: &mut [i8]) -> f32 = body
 }
 
 #[inline(always)]
-fn body(before: Before<'_>, x: &[f32], work: &mut [f32], to: &mut [i8]) -> f32 {
+fn body(before: Before<'_>, x: &[f32], raised: bool, work: &mut [f32], to: &mut [i8]) -> f32 {
     let width = work.len();
     // What all values are to be multiplied by, kept out of the rounding.
     let mut factor = 1.0;
@@ -98,8 +99,10 @@ fn body(before: Before<'_>, x: &[f32], work: &mut [f32], to: &mut [i8]) -> f32 {
     let top = largest(top);
     let inverse = if top > 0.0 { STEPS / top } else { 0.0 };
     let (whole, rest) = to.split_at_mut(width);
+    // The highest bit, turned over, is 128 more.
+    let raise = if raised { i8::MIN } else { 0 };
     for (to, &value) in whole.iter_mut().zip(&*work) {
-        *to = value.mul_add(inverse, MAGIC).to_bits() as i8;
+        *to = value.mul_add(inverse, MAGIC).to_bits() as i8 ^ raise;
     }
     rest.fill(0);
     top / STEPS * factor + sum(odd)
@@ -121,7 +124,12 @@ mod tests {
 
     fn run(isa: Isa, before: Before<'_>, x: &[f32], width: usize) -> (Vec<i8>, f32) {
         let (mut work, mut to) = (vec![0.0; width], vec![7; width.next_multiple_of(64)]);
-        let scale = quantize_row(isa, before, x, &mut work, &mut to);
+        let scale = quantize_row(isa, before, x, false, &mut work, &mut to);
+        let mut raised = vec![7; to.len()];
+        assert!(quantize_row(isa, before, x, true, &mut work, &mut raised).to_bits() == scale.to_bits());
+        for (n, (&raised, &to)) in raised.iter().zip(&to).enumerate() {
+            assert_eq!(i32::from(raised as u8), if n < width { i32::from(to) + 128 } else { 0 });
+        }
         (to, scale)
     }
 

@@ -16,7 +16,7 @@ use super::sys;
 use crate::error::Error;
 use crate::kernels::attention::{Attention, Token};
 use crate::kernels::keys::{KeyLayout, Seats};
-use crate::kernels::linear::{Before, Linear, Packed, Work};
+use crate::kernels::linear::{Before, Linear, Offsets, Packed, Work};
 use crate::kernels::{Isa, Pool};
 use crate::sync::lock;
 
@@ -24,7 +24,7 @@ const DOMAIN: &str = "detailflow";
 
 /// The operators for one graph. `seats` is where its attention finds the rows of a call; `threads` as the session has.
 pub(super) fn domain(seats: Seats, threads: usize) -> ort::Result<Arc<OperatorDomain>> {
-    let linear = LinearOperator { threads };
+    let linear = LinearOperator { threads, work: Arc::default() };
     let attention = AttentionOperator { seats, threads };
     OperatorDomain::new(DOMAIN)?.add(linear)?.add(attention).map(Arc::new)
 }
@@ -81,6 +81,8 @@ fn size(context: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
 
 struct LinearOperator {
     threads: usize,
+    /// Of all layers of the graph, which run one after the other: so it stays in the caches.
+    work: Arc<Mutex<Work>>,
 }
 
 impl Operator for LinearOperator {
@@ -143,8 +145,8 @@ impl Operator for LinearOperator {
         let layer = layer.filter(Linear::check);
         let layer = layer.ok_or_else(|| refuse(format!("the constants of a layer {inputs} x {outputs} do not fit")))?;
         let constants = (weights, [Some(scales), gain, shift, bias]);
-        let (threads, work) = (self.threads, Work::default());
-        Ok(LinearKernel { layer, added: flag("has_added"), threads, work, _constants: constants })
+        let (threads, work, offsets) = (self.threads, self.work.clone(), Offsets::default());
+        Ok(LinearKernel { layer, added: flag("has_added"), threads, work, offsets, _constants: constants })
     }
 }
 
@@ -161,7 +163,8 @@ struct LinearKernel<'a> {
     layer: Linear<'a>,
     added: bool,
     threads: usize,
-    work: Work,
+    work: Arc<Mutex<Work>>,
+    offsets: Offsets,
     /// What the layer refers to.
     _constants: (Constant<'a, i8>, [Option<Constant<'a, f32>>; 4]),
 }
@@ -188,7 +191,8 @@ impl LinearKernel<'_> {
         }
         let out = call.output([rows, layer.outputs])?;
         let pool = SessionPool { context, threads: self.threads };
-        layer.run(Isa::here(), &pool, &mut self.work, x, added, out).map_err(refuse)
+        let memory = (&mut *lock(&self.work), &mut self.offsets);
+        layer.run(Isa::here(), &pool, memory, x, added, out).map_err(refuse)
     }
 }
 

@@ -25,7 +25,7 @@ fn agrees() -> bool {
     let weights: Vec<i8> = (0..DEPTH * PANELS * PANEL).map(whole).collect();
     let bytes: Vec<i8> = (0..3 * TILE * DEPTH).map(|n| whole(n + 77)).collect();
     let Some(packed) = Packed::new(&weights, DEPTH, PANELS * PANEL) else { return false };
-    let rows = Rows { bytes: &bytes, count: ROWS };
+    let rows = Rows { bytes: &bytes, count: ROWS, offsets: &[] };
     let [tiles, plain] = [Noted::default(), Noted::default()];
     run(rows, packed, 0..PANELS, &tiles);
     portable::run(rows, packed, 0..PANELS, &plain);

@@ -40,6 +40,16 @@ impl Isa {
         *HERE.get_or_init(|| *Self::all_here().first().expect("there is always the portable one"))
     }
 
+    /// Whether `rows` rows are multiplied raised: as unsigned numbers, 128 above what they are ([`Rows::offsets`]).
+    pub(super) fn raises(self, rows: usize) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => rows < amx::WORTH,
+            Self::Vnni512 | Self::Vnni256 => true,
+            _ => false,
+        }
+    }
+
     /// All that this processor has, the best first.
     pub fn all_here() -> Vec<Self> {
         let mut all = Vec::new();
@@ -91,6 +101,11 @@ impl<'a> Packed<'a> {
         self.depth
     }
 
+    /// Columns, those that fill the last panel up among them.
+    pub(super) fn columns(&self) -> usize {
+        self.panels * PANEL
+    }
+
     /// Panels `from` and those after it.
     fn panel(&self, from: usize) -> *const i8 {
         assert!(from < self.panels, "a panel that is not there");
@@ -103,6 +118,8 @@ impl<'a> Packed<'a> {
 pub(super) struct Rows<'a> {
     pub bytes: &'a [i8],
     pub count: usize,
+    /// What the sums of each column begin with where rows are raised ([`Isa::raises`]): it takes off what raising adds.
+    pub offsets: &'a [i32],
 }
 
 /// Rows of a tile, and of how many there is always room for.
@@ -118,18 +135,18 @@ pub(super) trait Take: Sync {
 pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed<'_>, take: &impl Take) {
     let Packed { depth, panels, .. } = weights;
     assert!(rows.bytes.len() >= rows.count.next_multiple_of(TILE) * depth, "too few rows");
+    assert!(!isa.raises(rows.count) || rows.offsets.len() == panels * PANEL, "raised rows without offsets");
     // Panels go by groups that a kernel takes at once; every piece has as many groups as the others, or one less. There are
     // a few for each thread, so that a slow one is helped, and they are numbered such that threads which take turns go
     // through neighbouring ones.
     let threads = pool.threads();
-    let group = if rows.count <= FEW { FEW } else { GROUP };
-    let groups = panels.div_ceil(group);
+    let groups = panels.div_ceil(GROUP);
     let each = PIECES.min(groups.div_ceil(threads));
     let pieces = each * threads;
     let run = |number: usize| {
         let piece = number % threads * each + number / threads;
-        let from = piece * groups / pieces * group;
-        let end = panels.min((piece + 1) * groups / pieces * group);
+        let from = piece * groups / pieces * GROUP;
+        let end = panels.min((piece + 1) * groups / pieces * GROUP);
         if from == end {
             return;
         }
@@ -155,9 +172,8 @@ pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed
 
 /// Pieces for each thread.
 const PIECES: usize = 4;
-/// With at most so many rows kernels take as many panels at once, with more three (or less).
-const FEW: usize = 4;
-const GROUP: usize = 3;
+/// Kernels take so many panels at once, or a part of that.
+const GROUP: usize = 4;
 /// Less work than this (in tenths of a weight read) is not worth waking a second thread: about 15 us.
 const ALONE: usize = 2_000_000;
 
@@ -209,7 +225,11 @@ pub(super) mod tests {
             (17, 192, 83),
             (50, 129, 48),
             (64, 64, 17),
-        ] {
+        ]
+        .into_iter()
+        // Passes of every height, of whole groups of panels and of what is left.
+        .chain((1..40).map(|count| (count, 64, 16 * 5)))
+        {
             let deep = depth.next_multiple_of(DEPTH);
             let weights: Vec<i8> = (0..depth * columns).map(whole).collect();
             let packed = pack(&weights, depth, columns);
@@ -220,9 +240,16 @@ pub(super) mod tests {
             // The extremes, where sums of pairs are largest.
             rows[..depth].fill(127);
             let packed = Packed::new(&packed, depth, columns).unwrap();
+            let offsets: Vec<i32> = (0..packed.columns())
+                .map(|n| {
+                    -128 * (0..depth).filter(|_| n < columns).map(|k| i32::from(weights[k * columns + n])).sum::<i32>()
+                })
+                .collect();
+            let raised: Vec<i8> = rows.iter().map(|x| x ^ i8::MIN).collect();
             for isa in Isa::all_here() {
                 let got = Mutex::new(vec![i32::MIN; count * columns]);
-                product(isa, &Alone, Rows { bytes: &rows, count }, packed, &Note { columns, got: &got });
+                let bytes = if isa.raises(count) { &raised } else { &rows };
+                product(isa, &Alone, Rows { bytes, count, offsets: &offsets }, packed, &Note { columns, got: &got });
                 for r in 0..count {
                     for n in 0..columns {
                         let want: i32 = (0..depth)
@@ -245,5 +272,42 @@ pub(super) mod tests {
         assert!(Packed::new(&[0; 64 * 32], 65, 17).is_none());
         assert!(Packed::new(&[], 0, 0).is_none());
         assert!(Packed::new(&[0; 64], usize::MAX, usize::MAX).is_none());
+    }
+
+    struct Drop;
+
+    impl Take for Drop {
+        #[inline(always)]
+        fn take(&self, _: usize, _: usize, sums: &[[i32; PANEL]]) {
+            std::hint::black_box(sums);
+        }
+    }
+
+    /// Prints what products take on one thread: `cargo test --release --lib -- --ignored --nocapture how_long_products`.
+    #[test]
+    #[ignore = "it measures"]
+    fn how_long_products_take() {
+        println!("G multiply-adds a second, the best of 5 rounds");
+        for (depth, columns) in [(256usize, 768), (768, 2304), (1024, 5632), (2816, 1024)] {
+            let packed = vec![3i8; depth.next_multiple_of(DEPTH) * columns];
+            let packed = Packed::new(&packed, depth, columns).unwrap();
+            let offsets = vec![0; packed.columns()];
+            for isa in Isa::all_here().into_iter().filter(|isa| *isa != Isa::Portable) {
+                print!("{depth:>5} x {columns:<5} {isa:<8?}");
+                for count in [1, 2, 4, 8, 16, 32, 64, 256, 384] {
+                    let rows = vec![5i8; usize::next_multiple_of(count, TILE) * packed.depth];
+                    let rows = Rows { bytes: &rows, count, offsets: &offsets };
+                    let work = (count * depth * columns) as f64;
+                    let rounds = (1e9 / work).ceil() as usize;
+                    let round = || {
+                        let begun = std::time::Instant::now();
+                        (0..rounds).for_each(|_| product(isa, &Alone, rows, packed, &Drop));
+                        work * rounds as f64 / 1e9 / begun.elapsed().as_secs_f64()
+                    };
+                    print!(" {count:>4}: {:>4.0}", std::iter::repeat_with(round).take(5).fold(0.0, f64::max));
+                }
+                println!();
+            }
+        }
     }
 }
