@@ -8,16 +8,6 @@ from .decoder import codebook
 from .schedule import last_seen
 from .siglip import Layers
 
-BLOCKED = -1e9  # added to a score, it leaves exactly nothing after the softmax
-
-
-def _mask(b, model):
-    """Added to the scores: [1, 1, places, places]. ONNX Runtime computes it once, when it loads the graph."""
-    last = last_seen(model)
-    seen = b.op("LessOrEqual", b.const(np.arange(len(last))[None]), b.const(last[:, None]))
-    mask = b.op("Where", seen, b.const(0, np.float32), b.const(BLOCKED, np.float32))
-    return b.op("Unsqueeze", mask, b.const([0, 1]))
-
 
 def _patch_bias(model):
     read, e = model.tokenizer.read, "encoder.visual_model.embeddings."
@@ -43,7 +33,8 @@ def build(model, store, form, precision):
     latents = b.weight("encoder.latents", lambda: read("encoder.latent_tokens") + read("encoder.latent_pos_embed"))
     x = b.op("Concat", x, b.repeat(latents, batch), axis=1)
     end = b.const([across * across + n])
-    x = Layers(b, side, read, batch).run(x, lambda x: b.rows_of(x, 1, b.const([across * across]), end), _mask(b, model))
+    layers = Layers(b, side, read, batch)
+    x = layers.run(x, lambda x: b.rows_of(x, 1, b.const([across * across]), end), layers.seen(last_seen(model)))
     weight = b.weight("quant_conv.weight", lambda: np.ascontiguousarray(read("quant_conv.weight").T), exact=True)
     z = b.op("Gemm", b.wide(x), weight, b.weight("quant_conv.bias", lambda: read("quant_conv.bias"), exact=True))
     ids = b.output("ids", INT64, ["batch", n])

@@ -4,6 +4,8 @@ import numpy as np
 
 from .builder import Builder
 
+BLOCKED = -1e9  # added to a score, it leaves exactly nothing after the softmax
+
 
 class Layers:
     """The layers of one side, added to a builder. `batch` names the shape tensor of the batch."""
@@ -38,15 +40,17 @@ class Layers:
         return x, b.op("LayerNormalization", x, gain, bias, axis=-1, epsilon=eps)
 
     def attention(self, x, p, mask):
-        """One product for q, k and v; the fused operator adds their bias."""
+        """One product for q, k and v; the fused operator adds their bias. `mask` is what `seen` gave."""
         b, side = self.b, self.side
         names, width = [f"{p}self_attn.{n}_proj" for n in "qkv"], side.width // side.heads
         key, make = p + "self_attn.qkv", lambda: np.concatenate([self.read(n + ".weight").T for n in names], 1)
         bias = b.weight(key + ".bias", lambda: np.concatenate([self.read(n + ".bias") for n in names]))
+        if b.layers:
+            qkv = b.layer(x, key, make, bias=bias, **self.norm_of(p + "layer_norm1"))
+            operands = [qkv, self.batch, *([mask] if mask else [])]
+            return b.nativeop("PlacesAttention", *operands, heads=side.heads, head_width=width, has_seen=int(bool(mask)))
         if b.fused:
-            y = b.layer(x, key, make, bias=bias, **self.norm_of(p + "layer_norm1")) if b.layers else b.linear(x, key, make)
-            q, k, v = b.split(b.reshape(y, self.batch, -1, 3 * side.width), *[side.width] * 3)
-            bias = None if b.layers else bias
+            q, k, v = b.split(b.reshape(b.linear(x, key, make), self.batch, -1, 3 * side.width), *[side.width] * 3)
             return b.fusedop("MultiHeadAttention", q, k, v, bias, None, mask, num_heads=side.heads, scale=width**-0.5)
         q, k, v = (b.heads_first(t, self.batch, side.heads, width) for t in b.split(b.linear(x, key, make, bias), *[side.width] * 3))
         y = b.op("Transpose", b.softmax_attention(q, k, v, width, mask), perm=[0, 2, 1, 3])
@@ -68,6 +72,15 @@ class Layers:
         make = lambda: np.ascontiguousarray(self.read(name + ".weight").T)  # noqa: E731
         return self.b.layer(x, name, make, bias=self.weight(name + ".bias"), **rest)
 
+    def seen(self, last):
+        """What attention takes where place i sees the places up to `last[i]`, a constant."""
+        b = self.b
+        if b.layers:
+            return b.const(last + 1)
+        seen = b.op("LessOrEqual", b.const(np.arange(len(last))[None]), b.const(last[:, None]))
+        # Added to the scores: [1, 1, places, places]. ONNX Runtime computes it once, when it loads the graph.
+        return b.op("Unsqueeze", b.op("Where", seen, b.const(0, np.float32), b.const(BLOCKED, np.float32)), b.const([0, 1]))
+
     def run_layers(self, x, keep, mask):
         """As `run`, in operators of the library's own."""
         b, width = self.b, self.side.width
@@ -76,8 +89,8 @@ class Layers:
             p = f"{self.root}encoder.layers.{i}."
             y = self.attention(x, p, mask)
             if i == self.side.depth - 1:
-                x, y = b.flat(keep(b.reshape(x, self.batch, -1, width)), width), keep(y)
-            x = self.layer(b.flat(y, width), p + "self_attn.out_proj", added=x)
+                x, y = (b.flat(keep(b.reshape(t, self.batch, -1, width)), width) for t in (x, y))
+            x = self.layer(y, p + "self_attn.out_proj", added=x)
             x = self.layer(self.layer(x, p + "mlp.fc1", **self.norm_of(p + "layer_norm2")), p + "mlp.fc2", before="gelu", added=x)
         return self.norm(x, None, self.root + "post_layernorm")[1]
 

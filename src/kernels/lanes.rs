@@ -24,7 +24,7 @@ pub(super) fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 8.333_452e-3);
     p = p.mul_add(r, 4.166_579_6e-2);
     p = p.mul_add(r, 1.666_666_5e-1);
-    p = p.mul_add(r, 5.000_000_1e-1);
+    p = p.mul_add(r, 0.5);
     let e = p.mul_add(r * r, r) + 1.0;
     // The whole number lies in the low bits; as an exponent it is shifted into place.
     let scale = f32::from_bits((whole.to_bits() << 23).wrapping_add(127 << 23));

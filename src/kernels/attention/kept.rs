@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::keys::{KeyLayout, Keys};
-use super::lanes::{LANES, Lanes, exp, largest, sum};
-use super::{Isa, Pool, Shared, versions};
+use super::super::keys::{KeyLayout, Keys};
+use super::super::lanes::LANES;
+use super::super::{Isa, Pool, Shared, versions};
+use super::{Outer, outer, softmax};
 
 /// One token of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,11 +209,13 @@ impl Attention<'_> {
             // SAFETY: `width` rows of `stride` keys each, of which whole vectors are read up to `seen` rounded up (what
             // lies beyond is memory of ours, and its scores are not looked at); `seen` rows of `padded` values.
             unsafe {
-                outer(isa, count, (turned, width), (kept.0, stride), width, seen.div_ceil(LANES), (scores, stride));
+                let keys = (kept.0.cast_const(), stride);
+                outer(isa, Outer::new(count, (turned, width), keys, width, seen.div_ceil(LANES), (scores, stride)));
                 for scores in scores.chunks_exact_mut(stride).take(count) {
                     softmax(isa, &mut scores[..seen.next_multiple_of(LANES)], seen);
                 }
-                outer(isa, count, (scores, stride), (kept.1, padded), seen, padded / LANES, (sums, padded));
+                let values = (kept.1.cast_const(), padded);
+                outer(isa, Outer::new(count, (scores, stride), values, seen, padded / LANES, (sums, padded)));
                 for (sums, token) in sums.chunks_exact(padded).zip(queries) {
                     let to = out.at((token * self.heads + head) * width);
                     to.copy_from_nonoverlapping(sums.as_ptr(), width);
@@ -238,154 +241,9 @@ fn turn_body(x: &[f32], cos: &[f32], sin: &[f32], scale: f32, to: &mut [f32]) {
     }
 }
 
-versions! {
-    /// Softmax of the first `seen` scores; what is beyond becomes 0.
-    fn softmax(isa, scores: &mut [f32], seen: usize) = softmax_body
-}
-
-#[inline(always)]
-fn softmax_body(scores: &mut [f32], seen: usize) {
-    scores[seen..].fill(f32::NEG_INFINITY);
-    let (blocks, _) = scores.as_chunks_mut::<LANES>();
-    let mut top = [f32::NEG_INFINITY; LANES];
-    for block in &*blocks {
-        for i in 0..LANES {
-            top[i] = if block[i] > top[i] { block[i] } else { top[i] };
-        }
-    }
-    let top = largest(top);
-    let mut total = [0.0; LANES];
-    for block in &mut *blocks {
-        for i in 0..LANES {
-            block[i] = exp(block[i] - top);
-            total[i] += block[i];
-        }
-    }
-    let inverse = 1.0 / sum(total);
-    for block in blocks {
-        for x in block {
-            *x *= inverse;
-        }
-    }
-}
-
-/// `out[r][..] = sum over k of a[r][k] * b[k][..]`, k in order, over `vectors` vectors of 16. `a` and `out` with the
-/// width of their rows, `b` with how far its rows lie apart.
-///
-/// # Safety
-/// `b` has `depth` rows of so many vectors, and nobody writes them meanwhile.
-unsafe fn outer(
-    isa: Isa,
-    rows: usize,
-    a: (&[f32], usize),
-    b: (*const f32, usize),
-    depth: usize,
-    vectors: usize,
-    out: (&mut [f32], usize),
-) {
-    assert!(rows == 0 || (rows - 1) * a.1 + depth <= a.0.len(), "more rows than there are");
-    assert!(rows == 0 || (rows - 1) * out.1 + vectors * LANES <= out.0.len(), "more than there is room for");
-    let job = Outer {
-        rows,
-        a: a.0.as_ptr(),
-        a_stride: a.1,
-        b: b.0,
-        b_stride: b.1,
-        depth,
-        vectors,
-        out: out.0.as_mut_ptr(),
-        out_stride: out.1,
-    };
-    outer_version(isa, job);
-}
-
-#[derive(Clone, Copy)]
-struct Outer {
-    rows: usize,
-    a: *const f32,
-    a_stride: usize,
-    b: *const f32,
-    b_stride: usize,
-    depth: usize,
-    vectors: usize,
-    out: *mut f32,
-    out_stride: usize,
-}
-
-versions! {
-    fn outer_version(isa, job: Outer) = outer_body
-}
-
-#[inline(always)]
-fn outer_body(job: Outer) {
-    let mut row = 0;
-    while row < job.rows {
-        let height = match job.rows - row {
-            4.. => 4,
-            2.. => 2,
-            _ => 1,
-        };
-        let mut vector = 0;
-        while vector < job.vectors {
-            let width = match job.vectors - vector {
-                4.. => 4,
-                2.. => 2,
-                _ => 1,
-            };
-            // SAFETY: within the job's rows and vectors, which `outer` checked.
-            unsafe {
-                match (height, width) {
-                    (4, 4) => block::<4, 4>(job, row, vector),
-                    (4, 2) => block::<4, 2>(job, row, vector),
-                    (4, _) => block::<4, 1>(job, row, vector),
-                    (2, 4) => block::<2, 4>(job, row, vector),
-                    (2, 2) => block::<2, 2>(job, row, vector),
-                    (2, _) => block::<2, 1>(job, row, vector),
-                    (_, 4) => block::<1, 4>(job, row, vector),
-                    (_, 2) => block::<1, 2>(job, row, vector),
-                    _ => block::<1, 1>(job, row, vector),
-                }
-            }
-            vector += width;
-        }
-        row += height;
-    }
-}
-
-/// # Safety
-/// `R` rows from `row` and `V` vectors from `vector` are there.
-#[inline(always)]
-unsafe fn block<const R: usize, const V: usize>(job: Outer, row: usize, vector: usize) {
-    let mut sums = [[[0.0f32; LANES]; V]; R];
-    // SAFETY: the caller's promise.
-    unsafe {
-        for k in 0..job.depth {
-            let b = job.b.add(k * job.b_stride + vector * LANES);
-            let mut line = [[0.0f32; LANES]; V];
-            for (v, line) in line.iter_mut().enumerate() {
-                *line = b.add(v * LANES).cast::<Lanes>().read_unaligned();
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let a = *job.a.add((row + r) * job.a_stride + k);
-                for (sums, line) in sums.iter_mut().zip(&line) {
-                    for i in 0..LANES {
-                        sums[i] = a.mul_add(line[i], sums[i]);
-                    }
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            for (v, sums) in sums.iter().enumerate() {
-                let out = job.out.add((row + r) * job.out_stride + (vector + v) * LANES);
-                out.cast::<Lanes>().write_unaligned(*sums);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Alone;
+    use super::super::super::Alone;
     use super::*;
 
     fn number(n: usize) -> f32 {

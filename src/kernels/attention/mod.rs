@@ -1,0 +1,123 @@
+//! Attention in f32: what the two kinds of it share. Every sum is taken in one order, so that all processors, and any number
+//! of queries at once, come to the same numbers.
+
+mod kept;
+mod places;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::marker::PhantomData;
+
+pub(crate) use kept::{Attention, Token};
+pub(crate) use places::PlacesAttention;
+
+use super::lanes::{LANES, Lanes, exp, largest, sum};
+use super::{Isa, versions};
+
+versions! {
+    /// Softmax of the first `seen` scores; what is beyond becomes 0.
+    fn softmax(isa, scores: &mut [f32], seen: usize) = softmax_body
+}
+
+#[inline(always)]
+fn softmax_body(scores: &mut [f32], seen: usize) {
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let (blocks, _) = scores.as_chunks_mut::<LANES>();
+    let mut top = [f32::NEG_INFINITY; LANES];
+    for block in &*blocks {
+        for i in 0..LANES {
+            top[i] = if block[i] > top[i] { block[i] } else { top[i] };
+        }
+    }
+    let top = largest(top);
+    let mut total = [0.0; LANES];
+    for block in &mut *blocks {
+        for i in 0..LANES {
+            block[i] = exp(block[i] - top);
+            total[i] += block[i];
+        }
+    }
+    let inverse = 1.0 / sum(total);
+    for block in blocks {
+        for x in block {
+            *x *= inverse;
+        }
+    }
+}
+
+/// `out[r][..] = sum over k of a[r][k] * b[k][..]`, k in order, over whole vectors of 16.
+#[derive(Clone, Copy)]
+struct Outer<'a> {
+    rows: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    b_stride: usize,
+    depth: usize,
+    vectors: usize,
+    out: *mut f32,
+    out_stride: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Outer<'a> {
+    /// `a`, `b` and `out` with how far their rows lie apart.
+    ///
+    /// # Safety
+    /// `b` has `depth` rows of so many vectors, and nobody writes them meanwhile.
+    unsafe fn new(
+        rows: usize,
+        a: (&'a [f32], usize),
+        b: (*const f32, usize),
+        depth: usize,
+        vectors: usize,
+        out: (&'a mut [f32], usize),
+    ) -> Self {
+        assert!(rows == 0 || (rows - 1) * a.1 + depth <= a.0.len(), "more rows than there are");
+        assert!(rows == 0 || (rows - 1) * out.1 + vectors * LANES <= out.0.len(), "more than there is room for");
+        Self {
+            rows,
+            a: a.0.as_ptr(),
+            a_stride: a.1,
+            b: b.0,
+            b_stride: b.1,
+            depth,
+            vectors,
+            out: out.0.as_mut_ptr(),
+            out_stride: out.1,
+            borrowed: PhantomData,
+        }
+    }
+}
+
+/// Does it.
+fn outer(isa: Isa, job: Outer<'_>) {
+    #[cfg(target_arch = "x86_64")]
+    match isa {
+        // SAFETY: the processor was asked for what each of them needs.
+        Isa::Amx | Isa::Vnni512 => return unsafe { x86::outer512(job) },
+        // SAFETY: as above.
+        Isa::Vnni256 | Isa::Avx2 => return unsafe { x86::outer256(job) },
+        Isa::Portable => {}
+    }
+    let _ = isa;
+    for row in 0..job.rows {
+        for vector in 0..job.vectors {
+            let mut sums = [0.0f32; LANES];
+            for k in 0..job.depth {
+                // SAFETY: within the job's rows and vectors, which `new` checked or its caller promised.
+                let (a, line) = unsafe {
+                    let line = job.b.add(k * job.b_stride + vector * LANES).cast::<Lanes>().read_unaligned();
+                    (*job.a.add(row * job.a_stride + k), line)
+                };
+                for i in 0..LANES {
+                    sums[i] = a.mul_add(line[i], sums[i]);
+                }
+            }
+            // SAFETY: as above.
+            unsafe {
+                job.out.add(row * job.out_stride + vector * LANES).cast::<Lanes>().write_unaligned(sums);
+            }
+        }
+    }
+}

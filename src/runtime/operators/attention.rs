@@ -1,0 +1,167 @@
+//! The operators `Attention`, over kept keys, and `PlacesAttention`, of the places of pictures among themselves.
+
+use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
+use ort::value::TensorElementType;
+
+use super::super::lent::{Call, Constant};
+use super::super::sys;
+use super::{SessionPool, guarded, refuse, size};
+use crate::kernels::Isa;
+use crate::kernels::attention::{Attention, PlacesAttention, Token};
+use crate::kernels::keys::{KeyLayout, Seats};
+
+pub(super) struct AttentionOperator {
+    pub seats: Seats,
+    pub threads: usize,
+}
+
+impl Operator for AttentionOperator {
+    type Kernel<'a> = AttentionKernel<'a>;
+
+    fn name(&self) -> &str {
+        "Attention"
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        use TensorElementType::{Float32, Int64};
+        [
+            OperatorInput::required(Float32), // qkv
+            OperatorInput::required(Int64),   // at
+            OperatorInput::required(Float32), // cos
+            OperatorInput::required(Float32), // sin
+        ]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(TensorElementType::Float32)]
+    }
+
+    fn create_kernel<'a>(&self, context: &KernelContext<'a>) -> ort::Result<AttentionKernel<'a>> {
+        let keys = KeyLayout {
+            layers: size(context, "layers")?,
+            heads: size(context, "kv_heads")?,
+            width: size(context, "head_width")?,
+            positions: size(context, "positions")?,
+        };
+        if self.seats.layout() != Some(keys) {
+            let wanted = self.seats.layout().map_or("nothing".to_owned(), |wanted| wanted.to_string());
+            return Err(refuse(format!("the graph keeps keys of {keys}, it should be {wanted}")));
+        }
+        let layer: i64 = context.get("layer").unwrap_or(-1);
+        Ok(AttentionKernel {
+            layer: usize::try_from(layer).map_err(|_| refuse("the attribute layer is not a number of at least 0"))?,
+            heads: size(context, "heads")?,
+            keys,
+            cos: Constant::new(context, 2, "cos")?,
+            sin: Constant::new(context, 3, "sin")?,
+            seats: self.seats.clone(),
+            threads: self.threads,
+            tokens: Vec::new(),
+        })
+    }
+}
+
+pub(super) struct AttentionKernel<'a> {
+    layer: usize,
+    heads: usize,
+    keys: KeyLayout,
+    cos: Constant<'a, f32>,
+    sin: Constant<'a, f32>,
+    seats: Seats,
+    threads: usize,
+    tokens: Vec<Token>,
+}
+
+impl Kernel for AttentionKernel<'_> {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        guarded(|| self.run(context))
+    }
+}
+
+impl AttentionKernel<'_> {
+    fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let call = Call::new(context);
+        let (qkv, at) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
+        self.tokens.clear();
+        for at in at.as_chunks::<3>().0 {
+            let [row, place, seen] = at.map(|x| usize::try_from(x).unwrap_or(usize::MAX));
+            self.tokens.push(Token { row, place, seen });
+        }
+        let width = self.heads * self.keys.width;
+        let out = call.output([self.tokens.len(), width])?;
+        let attention = Attention {
+            layer: self.layer,
+            heads: self.heads,
+            keys: self.keys,
+            cos: self.cos.get(),
+            sin: self.sin.get(),
+        };
+        let pool = SessionPool { context, threads: self.threads };
+        self.seats.with(|rows| sys::attend(&attention, &pool, qkv, &self.tokens, rows, out)).map_err(refuse)
+    }
+}
+
+pub(super) struct PlacesAttentionOperator {
+    pub threads: usize,
+}
+
+impl Operator for PlacesAttentionOperator {
+    type Kernel<'a> = PlacesAttentionKernel<'a>;
+
+    fn name(&self) -> &str {
+        "PlacesAttention"
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        use TensorElementType::{Float32, Int64};
+        [
+            OperatorInput::required(Float32), // qkv
+            OperatorInput::required(Int64),   // pictures
+            OperatorInput::optional(Int64),   // seen
+        ]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(TensorElementType::Float32)]
+    }
+
+    fn create_kernel<'a>(&self, context: &KernelContext<'a>) -> ort::Result<PlacesAttentionKernel<'a>> {
+        let (heads, width) = (size(context, "heads")?, size(context, "head_width")?);
+        let seen = Constant::optional(context, 2, context.get::<i64>("has_seen") == Some(1), "seen")?;
+        Ok(PlacesAttentionKernel { heads, width, seen, threads: self.threads })
+    }
+}
+
+pub(super) struct PlacesAttentionKernel<'a> {
+    heads: usize,
+    width: usize,
+    seen: Option<Constant<'a, i64>>,
+    threads: usize,
+}
+
+impl Kernel for PlacesAttentionKernel<'_> {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        guarded(|| self.run(context))
+    }
+}
+
+impl PlacesAttentionKernel<'_> {
+    fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let call = Call::new(context);
+        let (qkv, pictures) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
+        let wide = self.heads.saturating_mul(self.width);
+        let rows = qkv.len() / wide.saturating_mul(3).max(1);
+        let &[pictures] = pictures else { return Err(refuse("attention: the number of pictures is not one number")) };
+        let pictures = usize::try_from(pictures).ok().filter(|&pictures| pictures > 0 && rows.is_multiple_of(pictures));
+        let pictures = pictures.ok_or_else(|| refuse(format!("attention: {rows} places are not of whole pictures")))?;
+        let layer = PlacesAttention {
+            heads: self.heads,
+            width: self.width,
+            places: rows / pictures,
+            seen: self.seen.as_ref().map(Constant::get),
+        };
+        let out = call.output([rows, wide])?;
+        let pool = SessionPool { context, threads: self.threads };
+        layer.run(Isa::here(), &pool, qkv, out).map_err(refuse)
+    }
+}
