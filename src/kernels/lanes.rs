@@ -54,44 +54,63 @@ pub(super) fn largest(lanes: Lanes) -> f32 {
     top
 }
 
-/// The values by blocks of 16, the last one filled up with zeros. No closures: what they hold would not be compiled for
-/// the vectors of whoever calls them.
+/// Sums of the values, in 16 lanes. (No closure tells what is summed: it would not be compiled for the vectors of whoever
+/// calls this.)
 #[inline(always)]
-pub(super) fn blocks(values: &[f32]) -> Blocks<'_> {
+pub(super) fn sums_of(values: &[f32]) -> Lanes {
     let (whole, rest) = values.as_chunks::<LANES>();
-    Blocks { whole, rest }
-}
-
-pub(super) struct Blocks<'a> {
-    whole: &'a [Lanes],
-    rest: &'a [f32],
-}
-
-impl Iterator for Blocks<'_> {
-    type Item = Lanes;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Lanes> {
-        if let Some((first, others)) = self.whole.split_first() {
-            self.whole = others;
-            return Some(*first);
+    let mut sums = [0.0; LANES];
+    for block in whole {
+        for i in 0..LANES {
+            sums[i] += block[i];
         }
-        if self.rest.is_empty() {
-            return None;
-        }
-        let mut last = [0.0; LANES];
-        last[..self.rest.len()].copy_from_slice(self.rest);
-        self.rest = &[];
-        Some(last)
     }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum += x;
+    }
+    sums
 }
 
-/// `sums[i] += block[i]^2`.
+/// Sums of their squares.
 #[inline(always)]
-pub(super) fn add_squares(sums: &mut Lanes, block: Lanes) {
-    for i in 0..LANES {
-        sums[i] = block[i].mul_add(block[i], sums[i]);
+pub(super) fn sums_of_squares(values: &[f32]) -> Lanes {
+    let (whole, rest) = values.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for block in whole {
+        for i in 0..LANES {
+            sums[i] = block[i].mul_add(block[i], sums[i]);
+        }
     }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum = x.mul_add(*x, *sum);
+    }
+    sums
+}
+
+/// The largest size among them; not a number when one of them is infinite or none.
+#[inline(always)]
+pub(super) fn largest_size(values: &[f32]) -> f32 {
+    // Without its sign a number grows with its bits, and what is infinite or none is beyond them all.
+    let mut top = 0;
+    for x in values {
+        let size = x.to_bits() & !(1 << 31);
+        top = if size > top { size } else { top };
+    }
+    let top = f32::from_bits(top);
+    if top < f32::INFINITY { top } else { f32::NAN }
+}
+
+/// 1 / x for x of 1 and more, within 2 units of the last place; from 1e37 on it stays at 1e-37. Not a number stays so.
+/// (Divisions of long vectors take as long as all else.)
+#[inline(always)]
+pub(super) fn reciprocal(x: f32) -> f32 {
+    let x = if x > 1e37 { 1e37 } else { x };
+    // The exponent turned over, and the mantissa with it, is within an eighth; each step squares what is missing.
+    let mut y = f32::from_bits(0x7ef3_11c7_u32.wrapping_sub(x.to_bits()));
+    for _ in 0..3 {
+        y = y.mul_add((-x).mul_add(y, 1.0), y);
+    }
+    y
 }
 
 #[cfg(test)]
@@ -112,13 +131,27 @@ mod tests {
     }
 
     #[test]
-    fn sums_and_rests() {
-        let values: Vec<f32> = (0..37).map(|n| n as f32).collect();
-        let mut total = [0.0; LANES];
-        for block in blocks(&values) {
-            (0..LANES).for_each(|i| total[i] += block[i]);
+    fn reciprocals_are_exact_to_two_units() {
+        let mut x = 1.0_f32;
+        while x < 1e37 {
+            let (got, want) = (reciprocal(x), 1.0 / f64::from(x));
+            let unit = f64::from(f32::from_bits((want as f32).to_bits() + 1)) - f64::from(want as f32);
+            assert!((f64::from(got) - want).abs() <= 2.0 * unit, "{x}: {got} {want}");
+            x *= 1.000_37;
         }
-        assert_eq!(sum(total), 666.0);
-        assert_eq!(largest(total), 4.0 + 20.0 + 36.0);
+        assert!((reciprocal(1.0 + exp(88.0)) - 1e-37).abs() < 1e-43 && reciprocal(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sums_and_rests() {
+        let values: Vec<f32> = (0..37).map(|n| n as f32 - 9.0).collect();
+        assert_eq!(sum(sums_of(&values)), 333.0);
+        assert_eq!(sum(sums_of_squares(&values)), 7_215.0);
+        assert_eq!(largest_size(&values), 27.0);
+        assert_eq!(largest_size(&values[..12]), 9.0);
+        assert_eq!(largest_size(&[]), 0.0);
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(largest_size(&[1.0, bad, 2.0]).is_nan());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What comes before a product: a row is normalised or passed through its activation, and then quantised to 8 bits by
 //! its own largest value.
 
-use super::lanes::{LANES, MAGIC, add_squares, blocks, exp, largest, sum};
+use super::lanes::{MAGIC, exp, largest_size, reciprocal, sum, sums_of, sums_of_squares};
 use super::versions;
 
 /// The largest whole number that a quantised value takes.
@@ -44,31 +44,17 @@ fn body(before: Before<'_>, x: &[f32], raised: bool, work: &mut [f32], to: &mut 
     match before {
         Before::Plain => work.copy_from_slice(x),
         Before::RmsNorm { gain, epsilon } => {
-            let mut squares = [0.0; LANES];
-            for block in blocks(x) {
-                add_squares(&mut squares, block);
-            }
-            factor = 1.0 / (sum(squares) / width as f32 + epsilon).sqrt();
+            factor = 1.0 / (sum(sums_of_squares(x)) / width as f32 + epsilon).sqrt();
             for ((to, &x), &gain) in work.iter_mut().zip(x).zip(gain) {
                 *to = x * gain;
             }
         }
         Before::LayerNorm { gain, shift, epsilon } => {
-            let mut total = [0.0; LANES];
-            for block in blocks(x) {
-                for i in 0..LANES {
-                    total[i] += block[i];
-                }
-            }
-            let mean = sum(total) / width as f32;
+            let mean = sum(sums_of(x)) / width as f32;
             for (to, &x) in work.iter_mut().zip(x) {
                 *to = x - mean;
             }
-            let mut squares = [0.0; LANES];
-            for block in blocks(work) {
-                add_squares(&mut squares, block);
-            }
-            let scale = 1.0 / (sum(squares) / width as f32 + epsilon).sqrt();
+            let scale = 1.0 / (sum(sums_of_squares(work)) / width as f32 + epsilon).sqrt();
             for ((to, &gain), &shift) in work.iter_mut().zip(gain).zip(shift) {
                 *to = (*to * scale).mul_add(gain, shift);
             }
@@ -76,27 +62,18 @@ fn body(before: Before<'_>, x: &[f32], raised: bool, work: &mut [f32], to: &mut 
         Before::SwiGlu => {
             let (gate, value) = x.split_at(width);
             for ((to, &gate), &value) in work.iter_mut().zip(gate).zip(value) {
-                *to = gate / (1.0 + exp(-gate)) * value;
+                *to = gate * reciprocal(1.0 + exp(-gate)) * value;
             }
         }
         Before::Gelu => {
             for (to, &x) in work.iter_mut().zip(x) {
                 // 0.5 x (1 + tanh u) is x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3).
                 let u = 0.797_884_6 * (0.044_715 * x * x).mul_add(x, x);
-                *to = x / (1.0 + exp(-2.0 * u));
+                *to = x * reciprocal(1.0 + exp(-2.0 * u));
             }
         }
     }
-    let (mut top, mut odd) = ([0.0f32; LANES], [0.0f32; LANES]);
-    for block in blocks(work) {
-        for i in 0..LANES {
-            let size = block[i].abs();
-            top[i] = if size > top[i] { size } else { top[i] };
-            // NaN and infinities survive this, whatever else there is.
-            odd[i] += block[i] * 0.0;
-        }
-    }
-    let top = largest(top);
+    let top = largest_size(work);
     let inverse = if top > 0.0 { STEPS / top } else { 0.0 };
     let (whole, rest) = to.split_at_mut(width);
     // The highest bit, turned over, is 128 more.
@@ -105,7 +82,7 @@ fn body(before: Before<'_>, x: &[f32], raised: bool, work: &mut [f32], to: &mut 
         *to = value.mul_add(inverse, MAGIC).to_bits() as i8 ^ raise;
     }
     rest.fill(0);
-    top / STEPS * factor + sum(odd)
+    top / STEPS * factor
 }
 
 #[cfg(test)]
