@@ -187,8 +187,11 @@ impl Finish<'_> {
         let array = |part: &[f32]| -> [f32; PANEL] { part[from..from + PANEL].try_into().expect("a panel's length") };
         let scales = array(self.scales);
         let bias = self.bias.map(array);
-        for (row, sums) in (row..).zip(sums) {
-            let factor = self.rows[row];
+        // Worked out and checked before, or wrapping: what is done for each row shall have no checks in it.
+        let (factors, mut at) = (&self.rows[row..][..sums.len()], row * columns + from);
+        let end = (row + sums.len()) * columns;
+        assert!(self.added.is_none_or(|added| end <= added.len()), "more rows than are added to");
+        for (sums, &factor) in sums.iter().zip(factors) {
             let mut out = [0.0; PANEL];
             for n in 0..PANEL {
                 out[n] = sums[n] as f32 * (factor * scales[n]);
@@ -198,15 +201,16 @@ impl Finish<'_> {
                     out[n] += bias[n];
                 }
             }
-            let at = row * columns + from;
             if let Some(added) = self.added {
-                let added: [f32; PANEL] = added[at..at + PANEL].try_into().expect("a panel's length");
+                // SAFETY: it ends before `end`, by the columns that are wanted.
+                let added = unsafe { added.as_ptr().wrapping_add(at).cast::<[f32; PANEL]>().read_unaligned() };
                 for n in 0..PANEL {
                     out[n] += added[n];
                 }
             }
             // SAFETY: every panel of every row is given once, and this one lies within the output.
             unsafe { self.out.at(at).cast::<[f32; PANEL]>().write_unaligned(out) };
+            at = at.wrapping_add(columns);
         }
     }
 
