@@ -19,9 +19,14 @@ pub(crate) struct KeyLayout {
 }
 
 impl KeyLayout {
-    /// Positions, rounded up to whole vectors: how far apart the numbers of one position's key lie.
+    /// Positions, rounded up to whole vectors.
     pub fn stride(&self) -> usize {
         self.positions.next_multiple_of(LANES)
+    }
+
+    /// Where number `d` of the key at `place` is kept, within the keys of a head.
+    pub fn key_at(&self, d: usize, place: usize) -> usize {
+        (place / LANES * self.width + d) * LANES + place % LANES
     }
 
     /// A value's width in memory.
@@ -62,7 +67,9 @@ impl std::fmt::Display for KeyLayout {
     }
 }
 
-/// What one row keeps. Every key is stored as a column, so that all positions are compared at once; a value is a row.
+/// What one row keeps: of every layer and head its keys, then its values. Keys are kept as columns, so that 16 positions are
+/// compared at once, in blocks of 16 positions `[positions / 16, width, 16]`, so that those that are looked at lie together;
+/// a value is a row.
 pub(crate) struct Keys {
     layout: KeyLayout,
     memory: NonNull<f32>,
@@ -84,14 +91,14 @@ impl Keys {
         self.layout
     }
 
-    /// Where the keys of a head begin, `[width, stride]`, and its values, `[positions, padded]`.
+    /// Where the keys of a head begin, `[stride / 16, width, 16]`, and its values, `[positions, padded]`.
     ///
     /// Reading what nobody writes meanwhile, and writing what nobody else touches meanwhile, is sound.
     pub(super) fn head(&self, layer: usize, head: usize) -> (*mut f32, *mut f32) {
         let l = &self.layout;
         assert!(layer < l.layers && head < l.heads, "a head that is not there");
-        let keys = layer * l.layer() + head * l.keys_of_head();
-        let values = layer * l.layer() + l.heads * l.keys_of_head() + head * l.values_of_head();
+        let keys = layer * l.layer() + head * (l.keys_of_head() + l.values_of_head());
+        let values = keys + l.keys_of_head();
         // SAFETY: both lie within the memory, by the arithmetic of `length`.
         unsafe { (self.memory.as_ptr().add(keys), self.memory.as_ptr().add(values)) }
     }
@@ -107,8 +114,10 @@ impl Keys {
             let ((to, to_values), (from, from_values)) = (self.head(layer, head), origin.head(layer, head));
             // SAFETY: within both rows, which are two; the rest is the caller's promise.
             unsafe {
-                for at in (0..l.width).map(|d| d * l.stride()) {
-                    to.add(at).copy_from_nonoverlapping(from.add(at), positions);
+                let whole = l.key_at(0, positions / LANES * LANES);
+                to.copy_from_nonoverlapping(from, whole);
+                for at in (0..l.width).map(|d| whole + d * LANES) {
+                    to.add(at).copy_from_nonoverlapping(from.add(at), positions % LANES);
                 }
                 to_values.copy_from_nonoverlapping(from_values, positions * l.padded());
             }
@@ -168,28 +177,32 @@ mod tests {
 
     #[test]
     fn a_row_is_copied_up_to_a_position_and_no_further() {
-        let layout = KeyLayout { layers: 2, heads: 3, width: 5, positions: 7 };
-        let (a, b) = (Keys::new(layout).unwrap(), Keys::new(layout).unwrap());
-        for layer in 0..2 {
-            for head in 0..3 {
+        let layout = KeyLayout { layers: 2, heads: 3, width: 5, positions: 37 };
+        let number =
+            |layer: usize, head: usize, d: usize, place: usize| (((layer * 3 + head) * 5 + d) * 37 + place + 1) as f32;
+        let all = || {
+            let heads = (0..2).flat_map(|layer| (0..3).map(move |head| (layer, head)));
+            heads.flat_map(|(layer, head)| (0..5).flat_map(move |d| (0..37).map(move |place| (layer, head, d, place))))
+        };
+        for copied in [4, 16, 20, 32, 37] {
+            let (a, b) = (Keys::new(layout).unwrap(), Keys::new(layout).unwrap());
+            for (layer, head, d, place) in all() {
                 let (keys, values) = a.head(layer, head);
-                for (d, position) in (0..5).flat_map(|d| (0..7).map(move |p| (d, p))) {
-                    // SAFETY: within the head; nobody else is here.
-                    unsafe {
-                        *keys.add(d * layout.stride() + position) = (layer * 100 + head * 10 + position) as f32;
-                        *values.add(position * layout.padded() + d) = -((layer * 100 + head * 10 + position) as f32);
-                    }
+                // SAFETY: within the head; nobody else is here.
+                unsafe {
+                    *keys.add(layout.key_at(d, place)) = number(layer, head, d, place);
+                    *values.add(place * layout.padded() + d) = -number(layer, head, d, place);
                 }
             }
-        }
-        // SAFETY: nobody else is here.
-        unsafe { b.copy_from(&a, 4) };
-        let (keys, values) = b.head(1, 2);
-        // SAFETY: as above.
-        unsafe {
-            assert_eq!((*keys.add(3), *keys.add(4 * layout.stride() + 3)), (123.0, 123.0));
-            assert_eq!((*keys.add(4), *values.add(4 * layout.padded())), (0.0, 0.0));
-            assert_eq!(*values.add(3 * layout.padded() + 4), -123.0);
+            // SAFETY: nobody else is here.
+            unsafe { b.copy_from(&a, copied) };
+            for (layer, head, d, place) in all() {
+                let (keys, values) = b.head(layer, head);
+                // SAFETY: as above.
+                let got = unsafe { (*keys.add(layout.key_at(d, place)), *values.add(place * layout.padded() + d)) };
+                let kept = if place < copied { number(layer, head, d, place) } else { 0.0 };
+                assert_eq!(got, (kept, -kept), "{copied} copied, place {place}");
+            }
         }
     }
 

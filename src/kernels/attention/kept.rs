@@ -36,6 +36,8 @@ pub(crate) struct Attention<'a> {
 
 /// Less work than this many multiplications is not worth a second thread.
 const ALONE: usize = 40_000;
+/// Pieces for each thread.
+const PIECES: usize = 4;
 /// Queries that are computed together.
 const TOGETHER: usize = 8;
 
@@ -70,18 +72,22 @@ impl Attention<'_> {
         }
         let kept = self.keys.heads;
         let to = Shared(out.as_mut_ptr());
-        let task = |number: usize| {
-            let (run, head) = (runs[number / kept].clone(), number % kept);
-            // SAFETY: a row's head is looked at by this task alone, and so are the numbers of its tokens and of the queries'
-            // heads that go with it; `check` saw that all places are there.
-            unsafe { self.head(isa, &rows[tokens[run.start].row], head, run, tokens, qkv, &to) };
-        };
         let work: usize = tokens.iter().map(|token| 2 * token.seen * self.keys.width * self.heads).sum();
-        let tasks = runs.len() * kept;
-        if work < ALONE {
-            (0..tasks).for_each(task);
+        // Heads of a row that follow each other lie together in memory: a piece goes through some of them.
+        let heads = runs.len() * kept;
+        let pieces = if work < ALONE { 1 } else { heads.min(PIECES * pool.threads()) };
+        let piece = |piece: usize| {
+            for number in piece * heads / pieces..(piece + 1) * heads / pieces {
+                let (run, head) = (runs[number / kept].clone(), number % kept);
+                // SAFETY: a row's head is looked at by this piece alone, and so are the numbers of its tokens and of the
+                // queries' heads that go with it; `check` saw that all places are there.
+                unsafe { self.head(isa, &rows[tokens[run.start].row], head, run, tokens, qkv, &to) };
+            }
+        };
+        if pieces == 1 {
+            piece(0)
         } else {
-            pool.each(tasks, &task);
+            pool.each(pieces, &piece)
         }
         Ok(())
     }
@@ -116,7 +122,7 @@ impl Attention<'_> {
                 // SAFETY: `width` columns of `stride`, and `positions` rows of at least `width`, by the shape.
                 unsafe {
                     for (d, &x) in turned.iter().enumerate() {
-                        *keys.add(d * self.keys.stride() + place) = x;
+                        *keys.add(self.keys.key_at(d, place)) = x;
                     }
                     values.add(place * self.keys.padded()).copy_from_nonoverlapping(value.as_ptr(), width);
                 }
@@ -206,15 +212,15 @@ impl Attention<'_> {
                 turn(isa, x, cos, sin, scale, turned);
             }
             let count = queries.len();
-            // SAFETY: `width` rows of `stride` keys each, of which whole vectors are read up to `seen` rounded up (what
-            // lies beyond is memory of ours, and its scores are not looked at); `seen` rows of `padded` values.
+            // SAFETY: blocks of `width` rows of 16 keys each, which are read up to `seen` rounded up (what lies beyond is memory
+            // of ours, and its scores are not looked at); `seen` rows of `padded` values.
             unsafe {
-                let keys = (kept.0.cast_const(), stride);
+                let keys = (kept.0.cast_const(), LANES, width * LANES);
                 outer(isa, Outer::new(count, (turned, width), keys, width, seen.div_ceil(LANES), (scores, stride)));
                 for scores in scores.chunks_exact_mut(stride).take(count) {
                     softmax(isa, &mut scores[..seen.next_multiple_of(LANES)], seen);
                 }
-                let values = (kept.1.cast_const(), padded);
+                let values = (kept.1.cast_const(), padded, LANES);
                 outer(isa, Outer::new(count, (scores, stride), values, seen, padded / LANES, (sums, padded)));
                 for (sums, token) in sums.chunks_exact(padded).zip(queries) {
                     let to = out.at((token * self.heads + head) * width);

@@ -52,6 +52,8 @@ struct Outer<'a> {
     a_stride: usize,
     b: *const f32,
     b_stride: usize,
+    /// How far apart its vectors lie.
+    b_lot: usize,
     depth: usize,
     vectors: usize,
     out: *mut f32,
@@ -60,14 +62,14 @@ struct Outer<'a> {
 }
 
 impl<'a> Outer<'a> {
-    /// `a`, `b` and `out` with how far their rows lie apart.
+    /// `a`, `b` and `out` with how far their rows lie apart, and `b` with how far its vectors do.
     ///
     /// # Safety
     /// `b` has `depth` rows of so many vectors, and nobody writes them meanwhile.
     unsafe fn new(
         rows: usize,
         a: (&'a [f32], usize),
-        b: (*const f32, usize),
+        b: (*const f32, usize, usize),
         depth: usize,
         vectors: usize,
         out: (&'a mut [f32], usize),
@@ -80,6 +82,7 @@ impl<'a> Outer<'a> {
             a_stride: a.1,
             b: b.0,
             b_stride: b.1,
+            b_lot: b.2,
             depth,
             vectors,
             out: out.0.as_mut_ptr(),
@@ -106,7 +109,7 @@ fn outer(isa: Isa, job: Outer<'_>) {
             for k in 0..job.depth {
                 // SAFETY: within the job's rows and vectors, which `new` checked or its caller promised.
                 let (a, line) = unsafe {
-                    let line = job.b.add(k * job.b_stride + vector * LANES).cast::<Lanes>().read_unaligned();
+                    let line = job.b.add(k * job.b_stride + vector * job.b_lot).cast::<Lanes>().read_unaligned();
                     (*job.a.add(row * job.a_stride + k), line)
                 };
                 for i in 0..LANES {

@@ -107,7 +107,7 @@ impl PlacesAttention<'_> {
                 let end = end.unwrap_or(queries.end.min(from + TOGETHER));
                 let (count, vectors) = (end - from, sight.div_ceil(LANES));
                 let query = &qkv[from * wide + head * width..];
-                let (keys, values) = ((keys.as_ptr(), stride), (values.as_ptr(), padded));
+                let (keys, values) = ((keys.as_ptr(), stride, LANES), (values.as_ptr(), padded, LANES));
                 // SAFETY: `width` rows of `stride` keys (what is beyond the places are numbers of ours, and their scores are not
                 // looked at), and `places` rows of `padded` values; nobody else has them.
                 unsafe {

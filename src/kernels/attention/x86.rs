@@ -59,14 +59,15 @@ macro_rules! outer {
             let mut sums: [[[$vector; $parts]; V]; R] = [[[$zero(); $parts]; V]; R];
             // What the loop adds to addresses is worked out before, or wraps: it shall have no checks in it.
             let below: [usize; R] = from_fn(|r| (row + r) * job.a_stride);
-            let (mut a, mut b) = (job.a, job.b.wrapping_add(lot * LANES));
+            let right: [usize; V] = from_fn(|v| v * job.b_lot);
+            let (mut a, mut b) = (job.a, job.b.wrapping_add(lot * job.b_lot));
             // SAFETY: the caller's promise.
             unsafe {
                 for _ in 0..job.depth {
                     let mut lines = [[$zero(); $parts]; V];
                     for v in 0..V {
                         for part in 0..$parts {
-                            lines[v][part] = $load(b.wrapping_add(v * LANES + part * WIDTH));
+                            lines[v][part] = $load(b.wrapping_add(right[v]).wrapping_add(part * WIDTH));
                         }
                     }
                     for r in 0..R {
