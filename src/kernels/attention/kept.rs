@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::ptr::null_mut;
 use std::sync::Arc;
 
 use super::super::keys::{KeyLayout, Keys};
@@ -77,11 +78,15 @@ impl Attention<'_> {
         let heads = runs.len() * kept;
         let pieces = if work < ALONE { 1 } else { heads.min(PIECES * pool.threads()) };
         let piece = |piece: usize| {
-            for number in piece * heads / pieces..(piece + 1) * heads / pieces {
+            let end = (piece + 1) * heads / pieces;
+            let row = |number: usize| &rows[tokens[runs[number / kept].start].row];
+            for number in piece * heads / pieces..end {
                 let (run, head) = (runs[number / kept].clone(), number % kept);
+                let next =
+                    if number + 1 < end { row(number + 1).head(self.layer, (number + 1) % kept).0 } else { null_mut() };
                 // SAFETY: a row's head is looked at by this piece alone, and so are the numbers of its tokens and of the
                 // queries' heads that go with it; `check` saw that all places are there.
-                unsafe { self.head(isa, &rows[tokens[run.start].row], head, run, tokens, qkv, &to) };
+                unsafe { self.head(isa, row(number), head, next, run, tokens, qkv, &to) };
             }
         };
         if pieces == 1 {
@@ -95,13 +100,15 @@ impl Attention<'_> {
     /// One head of a row: adds the keys and values of its new tokens, then lets the heads that share them see.
     ///
     /// # Safety
-    /// `run` are tokens of this row that are there; nobody else touches the head, or writes their numbers in `out`.
+    /// `run` are tokens of this row that are there; nobody else touches the head, or writes their numbers in `out`. At `next`
+    /// are the keys that are looked at after these, or it is null.
     #[allow(clippy::too_many_arguments)]
     unsafe fn head(
         &self,
         isa: Isa,
         row: &Keys,
         head: usize,
+        next: *const f32,
         run: Range<usize>,
         tokens: &[Token],
         qkv: &[f32],
@@ -139,7 +146,7 @@ impl Attention<'_> {
                 for head in head * each..(head + 1) * each {
                     let seen = tokens[from].seen;
                     // SAFETY: the caller's promise.
-                    unsafe { self.see(isa, (keys, values), seen, queries.clone(), head, tokens, qkv, out) };
+                    unsafe { self.see(isa, (keys, values), next, seen, queries.clone(), head, tokens, qkv, out) };
                 }
             }
         }
@@ -181,7 +188,7 @@ impl Attention<'_> {
         (&self.cos[place * half..][..half], &self.sin[place * half..][..half])
     }
 
-    /// Some queries of one head that see the same.
+    /// Some queries of one head that see the same; `next` as in `head`.
     ///
     /// # Safety
     /// `kept` are keys and values of this shape that nobody writes below `seen`; nobody else writes `out` there.
@@ -190,6 +197,7 @@ impl Attention<'_> {
         &self,
         isa: Isa,
         kept: (*mut f32, *mut f32),
+        next: *const f32,
         seen: usize,
         queries: Range<usize>,
         head: usize,
@@ -216,12 +224,15 @@ impl Attention<'_> {
             // of ours, and its scores are not looked at); `seen` rows of `padded` values.
             unsafe {
                 let keys = (kept.0.cast_const(), LANES, width * LANES);
-                outer(isa, Outer::new(count, (turned, width), keys, width, seen.div_ceil(LANES), (scores, stride)));
+                let blocks = seen.div_ceil(LANES);
+                let job = Outer::new(count, (turned, width), keys, width, blocks, (scores, stride));
+                outer(isa, job.ahead(kept.1, seen * padded / LANES));
                 for scores in scores.chunks_exact_mut(stride).take(count) {
                     softmax(isa, &mut scores[..seen.next_multiple_of(LANES)], seen);
                 }
                 let values = (kept.1.cast_const(), padded, LANES);
-                outer(isa, Outer::new(count, (scores, stride), values, seen, padded / LANES, (sums, padded)));
+                let job = Outer::new(count, (scores, stride), values, seen, padded / LANES, (sums, padded));
+                outer(isa, job.ahead(next, blocks * width));
                 for (sums, token) in sums.chunks_exact(padded).zip(queries) {
                     let to = out.at((token * self.heads + head) * width);
                     to.copy_from_nonoverlapping(sums.as_ptr(), width);

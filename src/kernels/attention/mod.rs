@@ -58,7 +58,21 @@ struct Outer<'a> {
     vectors: usize,
     out: *mut f32,
     out_stride: usize,
+    ahead: Ahead,
     borrowed: PhantomData<&'a mut [f32]>,
+}
+
+/// What is wanted next, to be fetched into the caches meanwhile: memory that is not read one after the other from one call to
+/// the next is slow to begin with.
+#[derive(Clone, Copy)]
+struct Ahead {
+    from: *const f32,
+    /// Lots of 16 numbers.
+    lines: usize,
+}
+
+impl Ahead {
+    const NOTHING: Self = Self { from: std::ptr::null(), lines: 0 };
 }
 
 impl<'a> Outer<'a> {
@@ -87,8 +101,14 @@ impl<'a> Outer<'a> {
             vectors,
             out: out.0.as_mut_ptr(),
             out_stride: out.1,
+            ahead: Ahead::NOTHING,
             borrowed: PhantomData,
         }
+    }
+
+    fn ahead(self, from: *const f32, lines: usize) -> Self {
+        let lines = if from.is_null() { 0 } else { lines };
+        Self { ahead: Ahead { from, lines }, ..self }
     }
 }
 

@@ -6,10 +6,16 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::super::lanes::LANES;
-use super::Outer;
+use super::{Ahead, Outer};
 
 /// Rows that go past vectors together, at most: their sums fill 24 of 32 long registers, or 12 of 16 shorter ones.
 const HEIGHT: usize = 6;
+
+/// What is fetched meanwhile, and how much of it at each step.
+struct Fetch {
+    ahead: Ahead,
+    each: usize,
+}
 
 /// Defines a version: `$vector` holds a part of 16 numbers, of which there are `$parts`; `$together` lots of 16 are taken
 /// at once, as long as there are so many.
@@ -23,6 +29,9 @@ macro_rules! outer {
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(job: Outer<'_>) {
             let passes = job.rows.div_ceil(HEIGHT);
+            let lots = job.vectors / $together + job.vectors % $together;
+            let mut fetch =
+                Fetch { ahead: job.ahead, each: job.ahead.lines.div_ceil((passes * lots * job.depth).max(1)) };
             for pass in 0..passes {
                 let (row, end) = (pass * job.rows / passes, (pass + 1) * job.rows / passes);
                 let mut lot = 0;
@@ -32,18 +41,18 @@ macro_rules! outer {
                     #[allow(unreachable_patterns)] // One lot at once is all that some take.
                     unsafe {
                         match (end - row, width) {
-                            (1, $together) => $block::<1, $together>(job, row, lot),
-                            (2, $together) => $block::<2, $together>(job, row, lot),
-                            (3, $together) => $block::<3, $together>(job, row, lot),
-                            (4, $together) => $block::<4, $together>(job, row, lot),
-                            (5, $together) => $block::<5, $together>(job, row, lot),
-                            (_, $together) => $block::<HEIGHT, $together>(job, row, lot),
-                            (1, _) => $block::<1, 1>(job, row, lot),
-                            (2, _) => $block::<2, 1>(job, row, lot),
-                            (3, _) => $block::<3, 1>(job, row, lot),
-                            (4, _) => $block::<4, 1>(job, row, lot),
-                            (5, _) => $block::<5, 1>(job, row, lot),
-                            _ => $block::<HEIGHT, 1>(job, row, lot),
+                            (1, $together) => $block::<1, $together>(job, row, lot, &mut fetch),
+                            (2, $together) => $block::<2, $together>(job, row, lot, &mut fetch),
+                            (3, $together) => $block::<3, $together>(job, row, lot, &mut fetch),
+                            (4, $together) => $block::<4, $together>(job, row, lot, &mut fetch),
+                            (5, $together) => $block::<5, $together>(job, row, lot, &mut fetch),
+                            (_, $together) => $block::<HEIGHT, $together>(job, row, lot, &mut fetch),
+                            (1, _) => $block::<1, 1>(job, row, lot, &mut fetch),
+                            (2, _) => $block::<2, 1>(job, row, lot, &mut fetch),
+                            (3, _) => $block::<3, 1>(job, row, lot, &mut fetch),
+                            (4, _) => $block::<4, 1>(job, row, lot, &mut fetch),
+                            (5, _) => $block::<5, 1>(job, row, lot, &mut fetch),
+                            _ => $block::<HEIGHT, 1>(job, row, lot, &mut fetch),
                         }
                     }
                     lot += width;
@@ -54,7 +63,7 @@ macro_rules! outer {
         /// # Safety
         /// `R` rows from `row` and `V` lots of 16 from `lot` are there.
         #[target_feature(enable = $features)]
-        unsafe fn $block<const R: usize, const V: usize>(job: Outer<'_>, row: usize, lot: usize) {
+        unsafe fn $block<const R: usize, const V: usize>(job: Outer<'_>, row: usize, lot: usize, fetch: &mut Fetch) {
             const WIDTH: usize = LANES / $parts;
             let mut sums: [[[$vector; $parts]; V]; R] = [[[$zero(); $parts]; V]; R];
             // What the loop adds to addresses is worked out before, or wraps: it shall have no checks in it.
@@ -63,7 +72,12 @@ macro_rules! outer {
             let (mut a, mut b) = (job.a, job.b.wrapping_add(lot * job.b_lot));
             // SAFETY: the caller's promise.
             unsafe {
+                let Fetch { mut ahead, each } = *fetch;
                 for _ in 0..job.depth {
+                    for _ in 0..each.min(ahead.lines) {
+                        _mm_prefetch::<_MM_HINT_T1>(ahead.from.cast());
+                        ahead = Ahead { from: ahead.from.wrapping_add(LANES), lines: ahead.lines.wrapping_sub(1) };
+                    }
                     let mut lines = [[$zero(); $parts]; V];
                     for v in 0..V {
                         for part in 0..$parts {
@@ -80,6 +94,7 @@ macro_rules! outer {
                     }
                     (a, b) = (a.wrapping_add(1), b.wrapping_add(job.b_stride));
                 }
+                fetch.ahead = ahead;
                 for r in 0..R {
                     for v in 0..V {
                         let out = job.out.add((row + r) * job.out_stride + (lot + v) * LANES);
