@@ -16,7 +16,7 @@ pub(crate) mod attention;
 pub(crate) mod keys;
 mod lanes;
 pub(crate) mod linear;
-mod pages;
+pub(crate) mod pages;
 mod product;
 mod quantize;
 

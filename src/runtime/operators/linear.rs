@@ -9,6 +9,7 @@ use super::super::lent::{Call, Constant};
 use super::{SessionPool, guarded, refuse, size};
 use crate::kernels::Isa;
 use crate::kernels::linear::{Before, Linear, Offsets, Packed, Work};
+use crate::kernels::pages::populate;
 use crate::sync::lock;
 
 pub(super) struct LinearOperator {
@@ -76,6 +77,7 @@ impl Operator for LinearOperator {
         });
         let layer = layer.filter(Linear::check);
         let layer = layer.ok_or_else(|| refuse(format!("the constants of a layer {inputs} x {outputs} do not fit")))?;
+        populate(weights.get());
         let constants = (weights, [Some(scales), gain, shift, bias]);
         let (threads, work, offsets) = (self.threads, self.work.clone(), Offsets::default());
         Ok(LinearKernel { layer, added: flag("has_added"), threads, work, offsets, _constants: constants })
