@@ -2,10 +2,11 @@
 //! whole and filled position by position.
 
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::lanes::LANES;
 use super::pages;
+use crate::sync::lock;
 
 /// The shape of what is kept for a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,8 @@ impl std::fmt::Display for KeyLayout {
 pub(crate) struct Keys {
     layout: KeyLayout,
     memory: NonNull<f32>,
+    /// Who takes the memory when it is not needed any more.
+    spares: Weak<Spares>,
 }
 
 // SAFETY: it owns its memory. Whoever reads or writes it holds the lock of the graph that it belongs to (see `head`).
@@ -80,11 +83,44 @@ unsafe impl Send for Keys {}
 // SAFETY: as above.
 unsafe impl Sync for Keys {}
 
+/// Memory of rows that are gone, for the next ones: what the system gives must be cleared page by page, which takes a
+/// small model as long as a step.
+struct Spares {
+    layout: KeyLayout,
+    rows: Mutex<Vec<Spare>>,
+}
+
+struct Spare(NonNull<f32>);
+
+// SAFETY: nobody else refers to it.
+unsafe impl Send for Spare {}
+
+/// So many bytes of spare rows are kept, until their graph is freed.
+const SPARE: usize = 64 << 20;
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        let rows = std::mem::take(self.rows.get_mut().unwrap_or_else(PoisonError::into_inner));
+        rows.into_iter().for_each(|row| free(self.layout, row.0));
+    }
+}
+
+fn free(layout: KeyLayout, memory: NonNull<f32>) {
+    let length = layout.length().expect("it was taken so");
+    // SAFETY: it was taken with this length, and nobody refers to it any more.
+    unsafe { pages::give_back(memory.cast(), length * size_of::<f32>()) }
+}
+
 impl Keys {
-    /// All zero; the system gives pages as they are touched. None when it gives no memory.
-    pub fn new(layout: KeyLayout) -> Option<Self> {
-        let memory = pages::take(layout.length()? * size_of::<f32>())?;
-        Some(Self { layout, memory: memory.cast() })
+    /// Of no certain content: positions are written before they are read. None when the system gives no memory.
+    fn new(spares: &Arc<Spares>) -> Option<Self> {
+        let layout = spares.layout;
+        let spare = lock(&spares.rows).pop();
+        let memory = match spare {
+            Some(Spare(memory)) => memory,
+            None => pages::take(layout.length()? * size_of::<f32>())?.cast(),
+        };
+        Some(Self { layout, memory, spares: Arc::downgrade(spares) })
     }
 
     pub fn layout(&self) -> KeyLayout {
@@ -127,9 +163,13 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        let length = self.layout.length().expect("it was taken so");
-        // SAFETY: it was taken with this length, and nobody refers to it any more.
-        unsafe { pages::give_back(self.memory.cast(), length * size_of::<f32>()) }
+        if let Some(spares) = self.spares.upgrade() {
+            let mut rows = lock(&spares.rows);
+            if (rows.len() as u64 + 1) * self.layout.bytes() <= SPARE as u64 && rows.try_reserve(1).is_ok() {
+                return rows.push(Spare(self.memory));
+            }
+        }
+        free(self.layout, self.memory);
     }
 }
 
@@ -138,22 +178,28 @@ impl Drop for Keys {
 #[derive(Clone)]
 pub(crate) struct Seats {
     rows: Arc<Mutex<Vec<Arc<Keys>>>>,
-    layout: Option<KeyLayout>,
+    spares: Option<Arc<Spares>>,
 }
 
 impl Seats {
     /// For rows of this shape; without one, for a graph that keeps nothing.
     pub fn new(layout: Option<KeyLayout>) -> Self {
-        Self { rows: Arc::default(), layout }
+        let spares = layout.map(|layout| Arc::new(Spares { layout, rows: Mutex::default() }));
+        Self { rows: Arc::default(), spares }
     }
 
     pub fn layout(&self) -> Option<KeyLayout> {
-        self.layout
+        self.spares.as_ref().map(|spares| spares.layout)
+    }
+
+    /// A row, of no certain content: positions are written before they are read. None when the system gives no memory.
+    pub fn row(&self) -> Option<Keys> {
+        Keys::new(self.spares.as_ref()?)
     }
 
     /// These rows, in this order. No row may be there twice.
     pub fn take(&self, rows: impl Iterator<Item = Arc<Keys>>) {
-        let mut seats = crate::sync::lock(&self.rows);
+        let mut seats = lock(&self.rows);
         seats.clear();
         seats.extend(rows);
         let mut addresses: Vec<usize> = seats.iter().map(|row| Arc::as_ptr(row).addr()).collect();
@@ -163,11 +209,11 @@ impl Seats {
     }
 
     pub fn empty(&self) {
-        crate::sync::lock(&self.rows).clear();
+        lock(&self.rows).clear();
     }
 
     pub fn with<R>(&self, look: impl FnOnce(&[Arc<Keys>]) -> R) -> R {
-        look(&crate::sync::lock(&self.rows))
+        look(&lock(&self.rows))
     }
 }
 
@@ -185,7 +231,8 @@ mod tests {
             heads.flat_map(|(layer, head)| (0..5).flat_map(move |d| (0..37).map(move |place| (layer, head, d, place))))
         };
         for copied in [4, 16, 20, 32, 37] {
-            let (a, b) = (Keys::new(layout).unwrap(), Keys::new(layout).unwrap());
+            let seats = Seats::new(Some(layout));
+            let (a, b) = (seats.row().unwrap(), seats.row().unwrap());
             for (layer, head, d, place) in all() {
                 let (keys, values) = a.head(layer, head);
                 // SAFETY: within the head; nobody else is here.
@@ -207,9 +254,25 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_rows_that_are_gone_is_taken_again_up_to_a_limit() {
+        let layout = KeyLayout { layers: 4, heads: 8, width: 64, positions: 1024 };
+        let seats = Seats::new(Some(layout));
+        let rows: Vec<Keys> = (0..6).map(|_| seats.row().unwrap()).collect();
+        let places: Vec<_> = rows.iter().map(|row| row.memory).collect();
+        drop(rows);
+        let kept = SPARE / layout.bytes() as usize;
+        assert_eq!((kept, lock(&seats.spares.as_ref().unwrap().rows).len()), (4, 4));
+        assert!(places.contains(&seats.row().unwrap().memory));
+        // The graph goes first.
+        let row = seats.row().unwrap();
+        drop(seats);
+        drop(row);
+    }
+
+    #[test]
     fn what_cannot_be_addressed_is_refused() {
         let layout = KeyLayout { layers: usize::MAX / 2, heads: 9, width: 64, positions: 128 };
-        assert!(Keys::new(layout).is_none());
+        assert!(Seats::new(Some(layout)).row().is_none());
         assert_eq!(layout.bytes(), u64::MAX);
     }
 }

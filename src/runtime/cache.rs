@@ -23,7 +23,7 @@ use super::calls::{Calls, Run};
 use super::exit::{self, Held, Running};
 use super::{Form, Graph, Interrupt, failed, library, sys};
 use crate::error::{Error, Result};
-use crate::kernels::keys::Keys;
+use crate::kernels::keys::{Keys, Seats};
 use crate::memory;
 use crate::plan::{KeyShape, Step};
 
@@ -260,7 +260,7 @@ impl Cache {
             // Nobody writes while the rows are copied.
             let _session = graph.lock();
             self.waited += waiting.elapsed();
-            let rows = rows_of(origin, shape, rows).map_err(|()| Error::OutOfMemory { what, bytes })?;
+            let rows = rows_of(origin, graph.seats(), rows).map_err(|()| Error::OutOfMemory { what, bytes })?;
             Kept::Rows { rows, calls: Calls::default() }
         } else if self.form == Form::Mha {
             let sole = match &mut origin.store {
@@ -400,7 +400,7 @@ fn lock(buffers: &Buffers) -> MutexGuard<'_, Vec<Tensor<f32>>> {
 
 /// Memory for `count` rows that go on from an origin, or from nothing. What nobody else refers to is taken over; the rest
 /// is copied. The caller holds the graph's lock. When there is no memory all is as before.
-fn rows_of(origin: &Origin, shape: KeyShape, count: usize) -> std::result::Result<Vec<Arc<Keys>>, ()> {
+fn rows_of(origin: &Origin, seats: &Seats, count: usize) -> std::result::Result<Vec<Arc<Keys>>, ()> {
     let from: &[Arc<Keys>] = if let Store::Rows(rows) = &origin.store { rows } else { &[] };
     let mut rows: Vec<Arc<Keys>> = memory::reserve("rows", count).map_err(drop)?;
     let mut taken = memory::filled("rows", from.len(), false).map_err(drop)?;
@@ -411,11 +411,11 @@ fn rows_of(origin: &Origin, shape: KeyShape, count: usize) -> std::result::Resul
                 keys.clone()
             }
             Some((_, origin_keys)) => {
-                let keys = Keys::new(shape.layout()).ok_or(())?;
+                let keys = seats.row().ok_or(())?;
                 sys::copy_keys(&keys, origin_keys, origin.positions);
                 Arc::new(keys)
             }
-            None => Arc::new(Keys::new(shape.layout()).ok_or(())?),
+            None => Arc::new(seats.row().ok_or(())?),
         });
     }
     Ok(rows)

@@ -261,6 +261,7 @@ fn turn_body(x: &[f32], cos: &[f32], sin: &[f32], scale: f32, to: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::super::super::Alone;
+    use super::super::super::keys::Seats;
     use super::*;
 
     fn number(n: usize) -> f32 {
@@ -287,7 +288,8 @@ mod tests {
         };
         let mut results = Vec::new();
         for isa in Isa::all_here() {
-            let rows = [Arc::new(Keys::new(keys).unwrap()), Arc::new(Keys::new(keys).unwrap())];
+            let seats = Seats::new(Some(keys));
+            let rows = [Arc::new(seats.row().unwrap()), Arc::new(seats.row().unwrap())];
             for (row, count) in [(0, 30), (1, 3)] {
                 for place in 0..count {
                     let mut out = vec![0.0; heads * 20];
@@ -340,7 +342,8 @@ mod tests {
         let keys = KeyLayout { layers: 1, heads: 1, width: 4, positions: 8 };
         let turns = [1.0; 16];
         let attention = Attention { layer: 0, heads: 1, keys, cos: &turns, sin: &turns };
-        let rows = [Arc::new(Keys::new(keys).unwrap()), Arc::new(Keys::new(keys).unwrap())];
+        let seats = Seats::new(Some(keys));
+        let rows = [Arc::new(seats.row().unwrap()), Arc::new(seats.row().unwrap())];
         let run = |tokens: &[Token], rows: &[Arc<Keys>]| {
             let mut out = vec![0.0; tokens.len() * 4];
             // SAFETY: nobody else is here.
