@@ -10,9 +10,9 @@ use crate::kernels::Isa;
 use crate::kernels::keys::{KeyLayout, Seats};
 use crate::log;
 use crate::pace::Pace;
-use crate::plan::{KeyShape, Schedule};
+use crate::plan::{KeyShape, Schedule, Step};
 use crate::runtime::{
-    self, Calls, Device, DeviceOptions, Dim, Element, Form, Graph, GraphOptions, Port, Report, Spinning,
+    self, Cache, Calls, Device, DeviceOptions, Dim, Element, Form, Graph, GraphOptions, Interrupt, Port, Report, Spinning,
 };
 use crate::sync::lock;
 
@@ -182,10 +182,13 @@ impl Model {
         let refuse = |why: String| Error::Device(format!("device {device}: {}", why.trim_end()));
         let ran = || -> Result<bool> {
             let size = bundle.ladder().prefix(bundle.causal).map_or(bundle.size, |prefix| prefix.size);
-            let finite = |pixels: &[f32]| pixels.iter().all(|value| value.is_finite());
+            let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
             let mut sound = self.0.decoder.decode(&vec![0; bundle.causal], [1, bundle.causal], size, finite)?.0;
             if let Some(ar) = &self.0.ar {
-                sound &= ar.tries(&ar_ports(bundle, self.variant()).0)?;
+                let mut cache = Cache::new(ar, self.form(), self.key_shape(), bundle.codes, 1, &[1])?;
+                let step = Step { start: 0, query: 1 };
+                cache.step(ar, step, &[0], &Interrupt::new()?)?;
+                sound &= finite(cache.logits(ar, step)?);
             }
             Ok(sound)
         };
@@ -355,6 +358,17 @@ fn misfit(variant: &Variant, device: &Device) -> u8 {
     }
 }
 
+/// Which of the precisions that suit a device equally it takes first: elsewhere than on the CPU products of floats, as those of
+/// integers are seldom to be had there and fall to the CPU; and of them those of 16 bits, which are faster there.
+fn burden(variant: &Variant, device: &Device) -> u8 {
+    match variant.precision.as_str() {
+        _ if *device == Device::Cpu => 0,
+        "fp16" => 0,
+        precision if precision.starts_with("fp") => 1,
+        _ => 2,
+    }
+}
+
 /// The variant that suits best, the first of equals, that this ONNX Runtime is new enough for; the error lists what there
 /// is. What was asked for by name is taken at the caller's word, where none of that name is for the device.
 fn choose<'a>(
@@ -370,18 +384,14 @@ fn choose<'a>(
             && match variant.form.parse() {
                 // Our own operators are for the CPU.
                 Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
-                Ok(Form::Mha | Form::Plain) => true,
+                Ok(Form::Mha | Form::Plain | Form::Fixed) => true,
                 Err(()) => false,
             }
             && (named || misfit(variant, device) < 2)
     };
     let version = runtime::major_minor(&library.version);
     let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
-    // Elsewhere than on the CPU products of floats come first: those of integers are seldom to be had there and fall to the
-    // CPU.
-    suitable.sort_by_key(|variant| {
-        (misfit(variant, device), *device != Device::Cpu && !variant.precision.starts_with("fp"))
-    });
+    suitable.sort_by_key(|variant| (misfit(variant, device), burden(variant, device)));
     let first = suitable.first().copied();
     let mut suitable = suitable.into_iter();
     if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
@@ -431,12 +441,17 @@ fn ar_ports(bundle: &Bundle, variant: &Variant) -> (Vec<Port>, Vec<Port>) {
         let inputs = vec![Port::ids("ids", &[Free]), Port::ids("at", &[Free, Is(3)])];
         return (inputs, vec![Port::floats("logits", &[Free, Is(bundle.codes)])]);
     }
-    let mut inputs = vec![Port::ids("ids", &[Free, Free]), Port::ids("start", &[Is(1)])];
-    let mut outputs = vec![Port::floats("logits", &[Free, Free, Is(bundle.codes)])];
-    let kept = if form == Form::Mha {
-        [Free, Is(layers.heads), Is(bundle.tokens), Is(layers.head_width)]
+    let mut inputs = vec![Port::ids("ids", &[Free, Free])];
+    if form == Form::Fixed {
+        inputs.extend([Port::ids("places", &[Free, Free]), Port::ids("slots", &[Free, Is(1)])]);
     } else {
-        [Free, Is(layers.kv_heads), Free, Is(layers.head_width)]
+        inputs.push(Port::ids("start", &[Is(1)]));
+    }
+    let mut outputs = vec![Port::floats("logits", &[Free, Free, Is(bundle.codes)])];
+    let kept = match form {
+        Form::Mha => vec![Free, Is(layers.heads), Is(bundle.tokens), Is(layers.head_width)],
+        Form::Fixed => vec![Free, Is(layers.head_width)],
+        _ => vec![Free, Is(layers.kv_heads), Free, Is(layers.head_width)],
     };
     for kind in ["key", "value"] {
         for layer in 0..layers.layers {

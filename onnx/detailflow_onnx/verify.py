@@ -31,7 +31,7 @@ def read_manifest(folder):
         for variant in content["variants"]:
             keys, name = variant.get("keys", "fp32"), f"{variant['precision']} {variant['form']}"
             need(keys in KEPT, f"{path}: {name}: keys {keys!r} are unknown; there are {' and '.join(KEPT)}")
-            need(keys == "fp32" or variant["form"] == "plain", f"{path}: {name}: keys are {keys}, and form {variant['form']} keeps them in fp32")
+            need(keys == "fp32" or variant["form"] in ("plain", "fixed"), f"{path}: {name}: keys are {keys}, and form {variant['form']} keeps them in fp32")
         if "ar" in graphs(content):
             content["ar"]["layers"], content["ids"]["class"]
     except OSError as error:
@@ -62,11 +62,12 @@ def _signatures(content, form, kept):
 
     def step():
         ar = content["ar"]
-        rows = [None, ar["heads"], n] if form == "mha" else [None, ar["kv_heads"], None]
+        rows = {"mha": [None, ar["heads"], n], "fixed": [None]}.get(form, [None, ar["kv_heads"], None])
+        where = {"places": (whole, [None, None]), "slots": (whole, [None, 1])} if form == "fixed" else {"start": (whole, [1])}
         keys = [f"{kind}_{i}" for i in range(ar["layers"]) for kind in ("key", "value")]
         cache = {k: (kept, [*rows, ar["head_width"]]) for k in keys}
         return (
-            {"ids": (whole, [None, None]), "start": (whole, [1])} | {f"past_{k}": v for k, v in cache.items()},
+            {"ids": (whole, [None, None])} | where | {f"past_{k}": v for k, v in cache.items()},
             {"logits": (real, [None, None, tokens["codes"]])} | {f"present_{k}": v for k, v in cache.items()},
         )
 

@@ -132,7 +132,7 @@ pub struct JudgedPicture {
 pub struct Variant {
     /// `fp32`, `fp16`, `int8`, `int4` …
     pub precision: String,
-    /// How attention is written: `native`, `mha` or `plain`.
+    /// How attention is written: `native`, `mha`, `plain` or `fixed`.
     pub form: String,
     /// The devices it is for, by their first words (`cuda` is any card); `*` is any.
     pub devices: Vec<String>,
@@ -492,7 +492,7 @@ fn check_variants(variants: &[Variant], names: &HashSet<&str>) -> Result<(), Str
         if !matches!(numbers[..], [Some(_), Some(_)]) {
             return Err(format!("min_runtime \"{}\" is not major.minor", variant.min_runtime));
         }
-        if variant.keys == KeyKind::Fp16 && variant.form != "plain" {
+        if variant.keys == KeyKind::Fp16 && !["plain", "fixed"].contains(&variant.form.as_str()) {
             let (name, form) = (&variant.precision, &variant.form);
             return Err(format!("variant {name} {form}: keys are fp16, and form {form} keeps them in fp32"));
         }

@@ -15,6 +15,7 @@ mod graph;
 mod lent;
 mod library;
 mod listing;
+mod mover;
 mod operators;
 mod provider;
 mod raw;

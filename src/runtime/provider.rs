@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use ort::environment::Environment;
+use ort::memory::AllocationDevice;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use ort::session::builder::SessionBuilder;
 
@@ -35,6 +36,18 @@ pub(super) fn providers(device: &Device) -> &'static [&'static str] {
         Device::WebGpu => &["WebGpuExecutionProvider"],
         Device::OpenVino { .. } => &[OPENVINO],
         Device::MiGraphX { .. } => &["MIGraphXExecutionProvider"],
+    }
+}
+
+/// What ONNX Runtime calls the memory of a device, and which one it is; none where graphs take and give the memory of the
+/// processor.
+pub(super) fn memory(device: &Device) -> Option<(AllocationDevice<'static>, u32)> {
+    match device {
+        Device::Cuda { index } | Device::TensorRt { index } => Some((AllocationDevice::CUDA, *index)),
+        Device::DirectMl { index } => Some((AllocationDevice::DIRECTML, *index)),
+        Device::MiGraphX { index } => Some((AllocationDevice::HIP, *index)),
+        Device::WebGpu => Some((AllocationDevice::WEBGPU_BUFFER, 0)),
+        Device::Auto | Device::Cpu | Device::CoreMl | Device::OpenVino { .. } | Device::Plugin { .. } => None,
     }
 }
 

@@ -179,13 +179,7 @@ pub(super) fn graph(session: &Session, path: &Path, assigned: &[Assigned], devic
 /// What the allocators of a session say. Those that do not count say nothing.
 fn held(session: &Session, device: &Device) -> Vec<Held> {
     let mut places = vec![(AllocationDevice::CPU, 0)];
-    match device {
-        Device::Cuda { index } | Device::TensorRt { index } => places.push((AllocationDevice::CUDA, *index)),
-        Device::DirectMl { index } => places.push((AllocationDevice::DIRECTML, *index)),
-        Device::MiGraphX { index } => places.push((AllocationDevice::HIP, *index)),
-        Device::WebGpu => places.push((AllocationDevice::WEBGPU_BUFFER, 0)),
-        _ => {}
-    }
+    places.extend(provider::memory(device));
     let kinds = [AllocatorType::Arena, AllocatorType::Device];
     let mut all: Vec<Held> = Vec::new();
     for (place, index) in places {
