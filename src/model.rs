@@ -12,7 +12,8 @@ use crate::log;
 use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule, Step};
 use crate::runtime::{
-    self, Cache, Calls, Device, DeviceOptions, Dim, Element, Form, Graph, GraphOptions, Interrupt, Port, Report, Spinning,
+    self, Cache, Calls, Device, DeviceOptions, Dim, Element, Form, Graph, GraphOptions, Interrupt, Port, Report,
+    Spinning,
 };
 use crate::sync::lock;
 

@@ -9,8 +9,8 @@ use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::exit::{self, Held};
-use super::report::{self, Assigned, GraphReport};
 use super::mover::Mover;
+use super::report::{self, Assigned, GraphReport};
 use super::{GraphOptions, failed, library, session};
 use crate::error::{Error, Result};
 use crate::kernels::keys::Seats;

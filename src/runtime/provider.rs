@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use ort::environment::Environment;
-use ort::memory::AllocationDevice;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
+use ort::memory::AllocationDevice;
 use ort::session::builder::SessionBuilder;
 
 use super::device::{Device, DeviceKind, DeviceOptions};

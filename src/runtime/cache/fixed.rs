@@ -44,13 +44,7 @@ pub(super) struct Fixed {
 
 impl Fixed {
     /// Memory of its own, with a copy of the origin's rows; or the origin's, where nobody else refers to it.
-    pub fn new(
-        graph: &Graph,
-        frame: &Frame,
-        origin: &mut Origin,
-        need: &Need,
-        waiting: &mut Waiting,
-    ) -> Result<Self> {
+    pub fn new(graph: &Graph, frame: &Frame, origin: &mut Origin, need: &Need, waiting: &mut Waiting) -> Result<Self> {
         let identity = origin.is_identity(frame.rows);
         let sole = match &mut origin.store {
             // Its origin is gone and nobody else refers to it: what it left is taken over.
@@ -172,12 +166,7 @@ fn fill(mover: &Mover, frame: &Frame, origin: &Origin, to: &mut [DynTensor]) -> 
 
 /// Binds everything for one query length but what is fed. The keys and values are bound as input and as output: that is what
 /// makes them be written in place.
-fn prepare(
-    session: &Session,
-    frame: &Frame,
-    keys_and_values: &mut [DynTensor],
-    query: usize,
-) -> ort::Result<Call> {
+fn prepare(session: &Session, frame: &Frame, keys_and_values: &mut [DynTensor], query: usize) -> ort::Result<Call> {
     let host = Allocator::default();
     let ids = Tensor::<i64>::new(&host, [frame.rows, query])?;
     let places = Tensor::<i64>::new(&host, [frame.rows, query])?;

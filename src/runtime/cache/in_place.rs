@@ -31,13 +31,7 @@ pub(super) struct InPlace {
 
 impl InPlace {
     /// Memory of its own, with a copy of the origin's rows; or the origin's, where nobody else refers to it.
-    pub fn new(
-        graph: &Graph,
-        frame: &Frame,
-        origin: &mut Origin,
-        need: &Need,
-        waiting: &mut Waiting,
-    ) -> Result<Self> {
+    pub fn new(graph: &Graph, frame: &Frame, origin: &mut Origin, need: &Need, waiting: &mut Waiting) -> Result<Self> {
         let (shape, positions) = (frame.shape, origin.positions);
         let identity = origin.is_identity(frame.rows);
         let sole = match &mut origin.store {
@@ -115,12 +109,7 @@ fn lock(buffers: &Buffers) -> MutexGuard<'_, Vec<Tensor<f32>>> {
 
 /// Binds everything for one query length. The keys and values are bound as input and as output: that is what makes
 /// them grow in place.
-fn prepare(
-    session: &Session,
-    frame: &Frame,
-    keys_and_values: &mut [Tensor<f32>],
-    query: usize,
-) -> ort::Result<Call> {
+fn prepare(session: &Session, frame: &Frame, keys_and_values: &mut [Tensor<f32>], query: usize) -> ort::Result<Call> {
     let allocator = Allocator::default();
     let ids = Tensor::<i64>::new(&allocator, [frame.rows, query])?;
     let start = Tensor::<i64>::new(&allocator, [1usize])?;
