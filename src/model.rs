@@ -12,8 +12,8 @@ use crate::log;
 use crate::pace::Pace;
 use crate::plan::{KeyShape, Schedule, Step};
 use crate::runtime::{
-    self, Cache, Calls, Device, DeviceOptions, Dim, Element, Form, Graph, GraphOptions, Interrupt, Port, Report,
-    Spinning,
+    self, Cache, Calls, Device, DeviceOptions, Dim, Drawer, Element, Form, Graph, GraphOptions, Interrupt, Keeping,
+    Port, Report, Spinning,
 };
 use crate::sync::lock;
 
@@ -68,6 +68,8 @@ struct Inner {
     /// None when the bundle holds none.
     ar: Option<Graph>,
     decoder: Graph,
+    /// Draws tokens where the logits are; none where they come down.
+    drawer: Option<Drawer>,
     /// Compiled when the first picture is encoded.
     encoder: Mutex<Option<Arc<Graph>>>,
     pace: Pace,
@@ -155,6 +157,7 @@ impl Model {
         let keys = Some(key_shape(&bundle, &variant).layout());
         let ar = variant.ar.as_ref().map(|file| compile(file, keys, ar_ports(&bundle, &variant))).transpose()?;
         let decoder = compile(&variant.decoder, None, decoder_ports(&bundle))?;
+        let drawer = if form == Form::Fixed && *device != Device::Cpu { drawer(&bundle, &options) } else { None };
         let model = Self(Arc::new(Inner {
             bundle,
             variant,
@@ -163,6 +166,7 @@ impl Model {
             refused: refused.to_vec(),
             ar,
             decoder,
+            drawer,
             encoder: Mutex::new(None),
             pace: Pace::default(),
             calls: Mutex::default(),
@@ -186,7 +190,7 @@ impl Model {
             let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
             let mut sound = self.0.decoder.decode(&vec![0; bundle.causal], [1, bundle.causal], size, finite)?.0;
             if let Some(ar) = &self.0.ar {
-                let mut cache = Cache::new(ar, self.form(), self.key_shape(), bundle.codes, 1, &[1])?;
+                let mut cache = Cache::new(ar, self.keeping(false), 1, &[1])?;
                 let step = Step { start: 0, query: 1 };
                 cache.step(ar, step, &[0], &Interrupt::new()?)?;
                 sound &= finite(cache.logits(ar, step)?);
@@ -223,12 +227,12 @@ impl Model {
     pub fn report(&self) -> Result<Report> {
         let inner = &*self.0;
         let encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder.as_deref());
+        let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder.as_deref()).map(Graph::report);
         Ok(Report {
             asked: inner.asked.clone(),
             device: inner.options.device.clone(),
             refused: inner.refused.clone(),
-            graphs: graphs.map(Graph::report).collect::<Result<_>>()?,
+            graphs: graphs.chain(inner.drawer.iter().map(Drawer::report)).collect::<Result<_>>()?,
         })
     }
 
@@ -248,7 +252,8 @@ impl Model {
         let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
         let ar = self.0.ar.as_ref().map_or(Duration::ZERO, Graph::spent);
-        ar + self.0.decoder.spent() + encoder
+        let drawer = self.0.drawer.as_ref().map_or(Duration::ZERO, Drawer::spent);
+        ar + self.0.decoder.spent() + encoder + drawer
     }
 
     /// Whether they are one and the same, not only alike.
@@ -303,6 +308,17 @@ impl Model {
     /// What is kept for one row of a batch.
     pub(crate) fn key_shape(&self) -> KeyShape {
         key_shape(self.bundle(), &self.0.variant)
+    }
+
+    /// What a generation keeps; with `draws` it draws tokens where the logits are, if the model does so.
+    pub(crate) fn keeping(&self, draws: bool) -> Keeping {
+        let logits_stay = draws && self.0.drawer.is_some();
+        Keeping { form: self.form(), shape: self.key_shape(), codes: self.bundle().codes, logits_stay }
+    }
+
+    /// What draws tokens where the logits are; none where they come down.
+    pub(crate) fn drawer(&self) -> Option<&Drawer> {
+        self.0.drawer.as_ref()
     }
 }
 
@@ -413,6 +429,17 @@ fn choose<'a>(
         any(&options.form),
         there.join(", ")
     )))
+}
+
+/// What draws tokens on a device. Where there is none, or the provider cannot run it, logits come down and are drawn from here:
+/// the tokens are the same.
+fn drawer(bundle: &Bundle, options: &GraphOptions) -> Option<Drawer> {
+    let path = bundle.path().join(bundle.draw.as_ref()?);
+    let drawer = Drawer::open(&path, options, bundle.codes);
+    if let Err(why) = &drawer {
+        log::emit(log::Level::Warning, || format!("{why}; tokens are drawn on the processor"));
+    }
+    drawer.ok()
 }
 
 /// A graph that does not compile, or is not what the manifest says, is the bundle's fault.

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 
-from . import __version__, ladder
+from . import __version__, draw, ladder
 from .model import Model, shapes
 
 FORMAT = 1
@@ -104,8 +104,9 @@ def build(model: Model, *, license, origins, sampling, precisions, graphs, files
         "classes": list(model.classes),
         "ladder": {"power": model.power, "prefixes": rows},
         "sampling": sampling,
+        "draw": draw.NAME,
         **_networks(model, graphs),
         "variants": variants(precisions, graphs),
         "files": files,
     }
-    return content if "ar" in graphs else {key: value for key, value in content.items() if key not in ("ids", "sampling")}
+    return content if "ar" in graphs else {key: value for key, value in content.items() if key not in ("draw", "ids", "sampling")}

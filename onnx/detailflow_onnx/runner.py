@@ -10,7 +10,7 @@ import onnxruntime as ort  # noqa: E402  (it reads the variable when it is loade
 from .errors import Refused  # noqa: E402
 from .manifest import GRAPHS  # noqa: E402
 
-KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 KEPT = {"fp32": np.float32, "fp16": np.float16}  # how a variant keeps keys and values, by its `keys`
 
 
@@ -49,9 +49,13 @@ class Bundle:
         self.kept = KEPT[variant.get("keys", "fp32")]
         self._sessions = {}
 
+    def path(self, name):
+        """The file of a graph; `draw` is one for all variants."""
+        return self.folder / (self.content[name] if name == "draw" else self.variant[name])
+
     def graph(self, name):
         if name not in self._sessions:
-            self._sessions[name] = session(self.folder / self.variant[name], **self.options)
+            self._sessions[name] = session(self.path(name), **self.options)
         return self._sessions[name]
 
     def close(self):

@@ -71,7 +71,12 @@ def _signatures(content, form, kept):
             {"logits": (real, [None, None, tokens["codes"]])} | {f"present_{k}": v for k, v in cache.items()},
         )
 
+    draw = (
+        {"logits": (real, [None, None, tokens["codes"]]), "cond": (whole, [None]), "uncond": (whole, [None]), "settings": (real, [None, 6]), "cut": (np.bool_, [1])},
+        {"drawn": (real, [None, 2])},
+    )  # fmt: skip
     return ({"ar": step()} if "ar" in graphs(content) else {}) | {
+        "draw": draw,
         "decoder": ({"ids": (whole, [None, None]), "size": (whole, [1])}, {"pixels": (real, [None, image["channels"], None, None])}),
         "encoder": ({"image": (real, picture)}, {"ids": (whole, [None, n]), "latents": (real, [None, n, None])}),
     }
@@ -80,10 +85,10 @@ def _signatures(content, form, kept):
 def check_signatures(bundle):
     """Inputs and outputs of every graph as the format page has them."""
     signatures = _signatures(bundle.content, bundle.variant["form"], bundle.kept)
-    for graph, sides in ((graph, signatures[graph]) for graph in graphs(bundle.content)):
+    for graph, sides in ((graph, signatures[graph]) for graph in [*graphs(bundle.content), *(["draw"] if "draw" in bundle.content else [])]):
         session = bundle.graph(graph)
         for have, want in zip((session.get_inputs(), session.get_outputs()), sides):
-            path = bundle.folder / bundle.variant[graph]
+            path = bundle.path(graph)
             names = {v.name: v for v in have}
             odd = sorted(set(names) ^ set(want))
             need(not odd, f"{path}: {odd[:1]} is in the graph or in the format, and should be in both")

@@ -245,6 +245,7 @@ struct Manifest {
     variants: Vec<Variant>,
     #[serde(default)]
     judged: Vec<JudgedPicture>,
+    draw: Option<String>,
     files: Vec<FileEntry>,
 }
 
@@ -313,6 +314,7 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
         encode_work,
         variants: manifest.variants,
         judged: manifest.judged,
+        draw: manifest.draw,
         files: manifest.files,
     })
 }
@@ -388,6 +390,9 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     let names = check_files(files)?;
     check_variants(variants, &names)?;
     check_drawing(manifest)?;
+    if let Some(draw) = manifest.draw.as_ref().filter(|draw| !names.contains(draw.as_str())) {
+        return Err(format!("draw names {draw}, which files does not list"));
+    }
     // Without what draws there may be no class names, and nobody asks for the pictures' classes.
     let classes = if variants[0].ar.is_some() { manifest.classes.len() } else { LARGEST_COUNT };
     check_judged(&manifest.judged, tokens, classes)

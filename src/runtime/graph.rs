@@ -32,6 +32,7 @@ pub(crate) enum Element {
     Int64,
     Float32,
     Float16,
+    Bool,
 }
 
 impl Element {
@@ -40,6 +41,7 @@ impl Element {
             Self::Int64 => TensorElementType::Int64,
             Self::Float32 => TensorElementType::Float32,
             Self::Float16 => TensorElementType::Float16,
+            Self::Bool => TensorElementType::Bool,
         }
     }
 
@@ -48,6 +50,7 @@ impl Element {
             Self::Int64 => "int64",
             Self::Float32 => "float32",
             Self::Float16 => "float16",
+            Self::Bool => "bool",
         }
     }
 }

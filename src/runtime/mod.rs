@@ -9,6 +9,7 @@
 mod cache;
 mod calls;
 mod device;
+mod draw;
 mod exit;
 mod form;
 mod graph;
@@ -23,9 +24,10 @@ mod report;
 mod session;
 mod sys;
 
-pub(crate) use cache::Cache;
+pub(crate) use cache::{Cache, Keeping};
 pub(crate) use calls::Calls;
 pub use device::{Device, DeviceKind, DeviceOptions};
+pub(crate) use draw::{Drawer, Drawn};
 pub(crate) use exit::enter;
 pub(crate) use form::Form;
 pub(crate) use graph::{Dim, Element, Graph, Interrupt, Port};

@@ -1,5 +1,5 @@
 //! Form `fixed`: keys and values in the memory of the device, which a step writes in place. Only ids and places go there from
-//! step to step, and logits come back.
+//! step to step, and logits come back; or they stay, and tokens come back.
 //!
 //! A tensor has a row for each place of each head of each row of the batch. What a step does not see counts nothing, but must
 //! be numbers: so new memory is cleared, and of an origin only what stood before the fork is taken.
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::plan::{KeyShape, Step};
 use crate::runtime::exit::{self, Held};
 use crate::runtime::mover::{Mover, allocator};
-use crate::runtime::{Graph, Interrupt, failed};
+use crate::runtime::{Graph, GraphOptions, Interrupt, failed};
 
 /// One prepared call: everything that goes in and out for one query length.
 struct Call {
@@ -25,7 +25,13 @@ struct Call {
     ids: Tensor<i64>,
     places: Tensor<i64>,
     slots: Tensor<i64>,
-    logits: Tensor<f32>,
+    /// In the processor's memory, or where they are drawn from.
+    logits: Logits,
+}
+
+enum Logits {
+    Here(Tensor<f32>),
+    There(DynTensor),
 }
 
 /// The keys and values of all layers, keys first. What allocated them lives as long.
@@ -68,7 +74,7 @@ impl Fixed {
             }
         };
         let mut kept = lock(&buffers);
-        let prepare = |query: &usize| prepare(&session, frame, &mut kept.tensors, *query);
+        let prepare = |query: &usize| prepare(&session, graph.options(), frame, &mut kept.tensors, *query);
         let calls = frame.queries.iter().map(prepare).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
         drop(kept);
         Ok(Self { buffers, calls: Held::new(calls) })
@@ -77,7 +83,7 @@ impl Fixed {
     /// Prepares for steps of another query length.
     pub fn prepare(&mut self, graph: &Graph, frame: &Frame, query: usize, waiting: &mut Waiting) -> Result<()> {
         let session = waiting.lock(graph);
-        let call = prepare(&session, frame, &mut lock(&self.buffers).tensors, query);
+        let call = prepare(&session, graph.options(), frame, &mut lock(&self.buffers).tensors, query);
         self.calls.push(call.map_err(|error| exit::reason(failed("logits", error)))?);
         Ok(())
     }
@@ -113,7 +119,22 @@ impl Fixed {
     }
 
     pub fn logits(&self, step: Step) -> &[f32] {
-        self.calls.iter().find(|call| call.query == step.query).expect(PREPARED).logits.extract_tensor().1
+        match self.logits_of(step) {
+            Logits::Here(logits) => logits.extract_tensor().1,
+            Logits::There(_) => unreachable!("logits that stay are not asked for"),
+        }
+    }
+
+    /// The logits where they are.
+    pub fn logits_there(&self, step: Step) -> &DynTensor {
+        match self.logits_of(step) {
+            Logits::There(logits) => logits,
+            Logits::Here(_) => unreachable!("logits that come down are drawn from here"),
+        }
+    }
+
+    fn logits_of(&self, step: Step) -> &Logits {
+        &self.calls.iter().find(|call| call.query == step.query).expect(PREPARED).logits
     }
 
     /// What a fork refers to.
@@ -166,14 +187,28 @@ fn fill(mover: &Mover, frame: &Frame, origin: &Origin, to: &mut [DynTensor]) -> 
 
 /// Binds everything for one query length but what is fed. The keys and values are bound as input and as output: that is what
 /// makes them be written in place.
-fn prepare(session: &Session, frame: &Frame, keys_and_values: &mut [DynTensor], query: usize) -> ort::Result<Call> {
+fn prepare(
+    session: &Session,
+    options: &GraphOptions,
+    frame: &Frame,
+    keys_and_values: &mut [DynTensor],
+    query: usize,
+) -> ort::Result<Call> {
     let host = Allocator::default();
     let ids = Tensor::<i64>::new(&host, [frame.rows, query])?;
     let places = Tensor::<i64>::new(&host, [frame.rows, query])?;
     let slots = Tensor::<i64>::new(&host, [frame.rows * frame.shape.heads * query, 1])?;
-    let mut logits = Tensor::<f32>::new(&host, [frame.rows, query, frame.codes])?;
+    let shape = [frame.rows, query, frame.codes];
     let mut binding = session.create_binding()?;
-    binding.bind_output("logits", &mut logits)?;
+    let logits = if frame.logits_stay {
+        let mut logits = DynTensor::new(&allocator(session, options), TensorElementType::Float32, shape)?;
+        binding.bind_output("logits", &mut logits)?;
+        Logits::There(logits)
+    } else {
+        let mut logits = Tensor::new(&host, shape)?;
+        binding.bind_output("logits", &mut logits)?;
+        Logits::Here(logits)
+    };
     for ([past, present], tensor) in frame.names.iter().zip(keys_and_values) {
         binding.bind_output(present, &mut *tensor)?;
         binding.bind_input(past, tensor)?;

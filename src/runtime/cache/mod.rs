@@ -23,11 +23,12 @@ use ort::session::Session;
 
 use super::calls::Run;
 use super::exit::{self, Held, Running};
-use super::{Form, Graph, Interrupt, failed, library, provider};
+use super::{Drawer, Drawn, Form, Graph, Interrupt, failed, library, provider};
 use crate::error::{Error, Result};
 use crate::kernels::keys::Keys;
 use crate::memory;
 use crate::plan::{KeyShape, Step};
+use crate::sample::Asked;
 
 enum Kept {
     /// Nothing of its own yet.
@@ -63,6 +64,18 @@ enum Store {
     Fixed(fixed::Buffers),
 }
 
+/// What is to be kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keeping {
+    pub form: Form,
+    /// With the kept heads of the form.
+    pub shape: KeyShape,
+    /// Logits of a token.
+    pub codes: usize,
+    /// Whether logits stay where the graph runs, to be drawn from there ([`Cache::draw`]); only with form `fixed`.
+    pub logits_stay: bool,
+}
+
 /// What is kept, in numbers and names.
 #[derive(Clone)]
 struct Frame {
@@ -72,6 +85,7 @@ struct Frame {
     form: Form,
     rows: usize,
     codes: usize,
+    logits_stay: bool,
     /// Whether it is kept in the processor's memory.
     on_host: bool,
     /// Query lengths that are prepared for.
@@ -136,18 +150,12 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Memory for `rows` rows. `shape` has the kept heads of the form; `queries` are the query lengths to come.
+    /// Memory for `rows` rows. `queries` are the query lengths to come.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when it is more than the machine has, or than it will give. Nothing is kept then.
-    pub fn new(
-        graph: &Graph,
-        form: Form,
-        shape: KeyShape,
-        codes: usize,
-        rows: usize,
-        queries: &[usize],
-    ) -> Result<Self> {
+    pub fn new(graph: &Graph, keeping: Keeping, rows: usize, queries: &[usize]) -> Result<Self> {
+        let Keeping { form, shape, codes, logits_stay } = keeping;
         let names: Vec<[String; 2]> = ["key", "value"]
             .iter()
             .flat_map(|kind| {
@@ -162,7 +170,7 @@ impl Cache {
         };
         let on_host = form != Form::Fixed || provider::memory(&graph.options().device).is_none();
         let queries = queries.to_vec();
-        let frame = Frame { names: names.into(), shape, form, rows, codes, on_host, queries };
+        let frame = Frame { names: names.into(), shape, form, rows, codes, logits_stay, on_host, queries };
         let mut cache = Self { kept: Kept::Referred(nothing), frame, waiting: Waiting::default() };
         cache.own(graph)?;
         Ok(cache)
@@ -289,7 +297,20 @@ impl Cache {
         each.map(move |(row, ids)| Run { row, start: step.start, ids })
     }
 
-    /// The logits `[rows, query, codes]` of the last step, which was this one.
+    /// Whether the logits stay where the graph runs.
+    pub fn logits_stay(&self) -> bool {
+        self.frame.logits_stay
+    }
+
+    /// Draws tokens from the logits of the last step, which was this one, where they are.
+    pub fn draw(&self, drawer: &Drawer, step: Step, asked: &[Asked], interrupt: &Interrupt) -> Result<Vec<Drawn>> {
+        match &self.kept {
+            Kept::Fixed(kept) => drawer.draw(kept.logits_there(step), asked, interrupt),
+            _ => unreachable!("the logits of other forms come down"),
+        }
+    }
+
+    /// The logits `[rows, query, codes]` of the last step, which was this one. Not where they stay.
     pub fn logits(&self, graph: &Graph, step: Step) -> Result<&[f32]> {
         let length = self.frame.rows * step.query * self.frame.codes;
         let values = match &self.kept {
