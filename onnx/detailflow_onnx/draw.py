@@ -44,6 +44,10 @@ class _Draw:
     def where(self, condition, x, y):
         return self.b.op("Where", condition, x, y)
 
+    def larger(self, x, y):
+        """Max and Min as operators are not to be had on WebGPU."""
+        return self.where(self.b.op("Greater", x, y), x, y)
+
     def kept(self, condition, x):
         return self.where(condition, x, self.real(0))
 
@@ -75,7 +79,7 @@ class _Draw:
             tried = b.op("Add", low, b.op("Mul", b.op("Sub", high, low), parts))
             above = b.op("GreaterOrEqual", wide, b.op("Unsqueeze", tried, b.const([2])))
             enough = b.op("Greater", self.sum(self.kept(above, heavy), 2, 0), target)
-            low, high = b.op("Max", low, self.most(self.where(enough, tried, self.real(LEAST)))), self.least(self.where(enough, high, tried))
+            low, high = self.larger(low, self.most(self.where(enough, tried, self.real(LEAST)))), self.least(self.where(enough, high, tried))
         # What is left is told apart one by one, from the largest on.
         for _ in range(LAST):
             largest = self.most(self.where(b.op("Less", z, high), z, self.real(LEAST)))
@@ -114,7 +118,8 @@ class _Draw:
         has = b.op("Greater", x, self.real(0))
         first = self.where(b.op("Greater", sums, mark), at, self.real(FAR))
         first = self.least(self.where(has, first, self.real(FAR)))
-        return b.op("Min", first, self.most(self.where(has, at, self.real(0))))
+        last = self.most(self.where(has, at, self.real(0)))
+        return self.where(b.op("Less", first, last), first, last)
 
     def pick(self, weight, random):
         """The code [places, 1] at which the sum of weights passes its part `random`."""
@@ -151,7 +156,7 @@ class _Draw:
         mixed = b.op("Add", uncond, b.op("Mul", b.op("Sub", cond, uncond), scale))
         # A comparison with what is no number does not hold.
         sound = self.least(b.op("Cast", b.op("LessOrEqual", b.op("Abs", mixed), self.real(LARGEST)), to=FLOAT))
-        z = b.op("Max", b.op("Sub", mixed, self.most(mixed)), self.real(LEAST))
+        z = self.larger(b.op("Sub", mixed, self.most(mixed)), self.real(LEAST))
         weight = b.op("Exp", b.op("Mul", z, warmth))
         weight = self.branches(cut, lambda: self.cut(z, weight, warmth, top_k, top_p), weight)
         token = self.where(b.op("GreaterOrEqual", given, self.real(0)), given, self.pick(weight, random))
