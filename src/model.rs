@@ -401,7 +401,9 @@ fn choose<'a>(
             && match variant.form.parse() {
                 // Our own operators are for the CPU.
                 Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
-                Ok(Form::Mha | Form::Plain | Form::Fixed) => true,
+                // What has no memory of its own does not promise to write in place (seen: wrong logits on OpenVINO's CPU).
+                Ok(Form::Fixed) => *device == Device::Cpu || runtime::has_memory(device),
+                Ok(Form::Mha | Form::Plain) => true,
                 Err(()) => false,
             }
             && (named || misfit(variant, device) < 2)

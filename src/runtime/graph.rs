@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
@@ -86,6 +86,8 @@ pub(crate) struct Graph {
     mover: Mutex<Option<Arc<Mover>>>,
     /// Which provider has which nodes.
     assigned: Vec<Assigned>,
+    /// Which memory keys and values are in, once there are some.
+    keys_in: OnceLock<String>,
     /// Nanoseconds spent in runs, by whomever.
     spent: AtomicU64,
 }
@@ -137,6 +139,7 @@ impl Graph {
             name,
             options: options.clone(),
             mover: Mutex::default(),
+            keys_in: OnceLock::new(),
             assigned,
             spent: AtomicU64::new(0),
         })
@@ -145,7 +148,8 @@ impl Graph {
     /// Where it runs.
     pub fn report(&self) -> Result<GraphReport> {
         let _inside = exit::enter()?;
-        Ok(report::graph(&self.lock(), &self.path, &self.assigned, &self.options.device))
+        let keys_in = self.keys_in.get().cloned();
+        Ok(report::graph(&self.lock(), &self.path, &self.assigned, &self.options.device, keys_in))
     }
 
     pub fn name(&self) -> &str {
@@ -168,6 +172,11 @@ impl Graph {
     /// How it was compiled.
     pub(super) fn options(&self) -> &GraphOptions {
         &self.options
+    }
+
+    /// Says which memory keys and values are in.
+    pub(super) fn note_keys_in(&self, memory: &str) {
+        self.keys_in.get_or_init(|| memory.to_owned());
     }
 
     /// What copies rows of `element` within the memory of its device.

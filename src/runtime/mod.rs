@@ -33,7 +33,7 @@ pub(crate) use form::Form;
 pub(crate) use graph::{Dim, Element, Graph, Interrupt, Port};
 pub use library::{Library, init, library};
 pub use listing::{DeviceInfo, devices};
-pub(crate) use provider::candidates;
+pub(crate) use provider::{candidates, has_memory};
 pub use report::{Assigned, GraphReport, Held, Report};
 pub(crate) use session::GraphOptions;
 pub use session::Spinning;

@@ -51,6 +51,11 @@ pub(super) fn memory(device: &Device) -> Option<(AllocationDevice<'static>, u32)
     }
 }
 
+/// Whether a device has memory of its own that ONNX Runtime hands out.
+pub(crate) fn has_memory(device: &Device) -> bool {
+    memory(device).is_some()
+}
+
 /// Where a library with the provider comes from.
 fn source(device: &Device) -> &'static str {
     match device {

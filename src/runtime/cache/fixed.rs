@@ -65,6 +65,7 @@ impl Fixed {
             Some(buffers) => buffers,
             None => {
                 let device = allocator(&session, graph.options());
+                graph.note_keys_in(device.memory_info().allocation_device().as_str());
                 let kept = [places(frame.shape) * frame.rows, frame.shape.head_width];
                 let tensors = (0..2 * frame.shape.layers).map(|_| DynTensor::new(&device, element, kept));
                 let mut tensors = tensors.collect::<ort::Result<Vec<_>>>().map_err(fail)?;
