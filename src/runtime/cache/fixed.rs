@@ -21,12 +21,13 @@ use crate::runtime::{Graph, GraphOptions, Interrupt, failed};
 /// One prepared call: everything that goes in and out for one query length.
 struct Call {
     query: usize,
-    binding: IoBinding,
     ids: Tensor<i64>,
     places: Tensor<i64>,
     slots: Tensor<i64>,
     /// In the processor's memory, or where they are drawn from.
     logits: Logits,
+    /// The last: it keeps the session alive, whose memory the logits may be in.
+    binding: IoBinding,
 }
 
 enum Logits {
@@ -214,5 +215,5 @@ fn prepare(
         binding.bind_output(present, &mut *tensor)?;
         binding.bind_input(past, tensor)?;
     }
-    Ok(Call { query, binding, ids, places, slots, logits })
+    Ok(Call { query, ids, places, slots, logits, binding })
 }
