@@ -625,7 +625,7 @@ detailflow_status detailflow_model_options_set_threads(struct detailflow_model_o
 detailflow_status detailflow_model_options_set_precision(struct detailflow_model_options *options,
                                                          const char *precision);
 
-/// The attention form: "native", "mha" or "plain". NULL (the default) is the first that the bundle lists for the device.
+/// The attention form: "native", "mha", "plain" or "fixed". NULL (the default) is the first that the bundle lists for the device.
 detailflow_status detailflow_model_options_set_form(struct detailflow_model_options *options,
                                                     const char *form);
 

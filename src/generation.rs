@@ -11,8 +11,8 @@ use crate::pixels::Image;
 use crate::plan::{Guidance, Level, Schedule, Step};
 use crate::request::{ImageRequest, Request};
 use crate::rows::{Row, Rows};
-use crate::runtime::{Cache, Form, Interrupt};
-use crate::sample::{Samplers, SamplingCurves, log_probability, uniform};
+use crate::runtime::{Cache, Drawn, Form, Interrupt};
+use crate::sample::{Asked, Samplers, SamplingCurves, log_probability, uniform};
 use crate::sync::Arc;
 
 /// Where a generation stands.
@@ -145,7 +145,7 @@ impl Generation {
         let rows = if given > 0 { Rows::distinct(&images, &request.prefixes, guided)? } else { whole.clone() };
         let mut queries: Vec<usize> = schedule.steps().map(|step| step.query).collect();
         queries.dedup();
-        let cache = Cache::new(model.ar()?, model.form(), model.key_shape(), bundle.codes(), rows.fed.len(), &queries)?;
+        let cache = Cache::new(model.ar()?, model.keeping(!scoring), rows.fed.len(), &queries)?;
         cache.check(whole.fed.len())?;
         let log_probabilities =
             if request.log_probabilities { filled("log-probabilities", tokens.len(), 0.0)? } else { Vec::new() };
@@ -185,10 +185,21 @@ impl Generation {
         // A run that was interrupted fails in ONNX Runtime's words; why it failed is ours to say.
         let run = self.cancel.0.guard(|interrupt| cache.step(ar, step, ids, interrupt));
         run.ok_or(Error::Cancelled)??;
-        let logits = self.cache.logits(ar, step)?;
         let drawing =
             Drawing::of(self.given, step, (&self.model, &self.images, &self.rows), (&self.guidance, &self.sampling));
-        draw(logits, drawing, &mut self.samplers, &mut self.tokens, &mut self.log_probabilities)?;
+        match self.model.drawer().filter(|_| self.cache.logits_stay()) {
+            Some(drawer) => {
+                let by = |asked: &[Asked]| {
+                    let drawn = self.cancel.0.guard(|interrupt| self.cache.draw(drawer, step, asked, interrupt));
+                    drawn.ok_or(Error::Cancelled)?
+                };
+                draw_there(by, drawing, &mut self.tokens, &mut self.log_probabilities)?;
+            }
+            None => {
+                let logits = self.cache.logits(ar, step)?;
+                draw(logits, drawing, &mut self.samplers, &mut self.tokens, &mut self.log_probabilities)?;
+            }
+        }
         // A step that had to take memory first tells nothing of the next.
         if !first {
             let took = begun.elapsed().saturating_sub(self.cache.waited());
@@ -618,6 +629,53 @@ fn draw(
         }
         Ok(())
     })
+}
+
+/// As [`draw`], where the logits are: `by` draws what is asked for.
+fn draw_there(
+    by: impl FnOnce(&[Asked]) -> Result<Vec<Drawn>>,
+    drawing: Drawing<'_>,
+    tokens: &mut [u32],
+    log_probabilities: &mut [f32],
+) -> Result<()> {
+    let Drawing { model, images, guidance, sampling, rows, given, step } = drawing;
+    let (bundle, graph) = (model.bundle(), model.ar()?.name());
+    let noted = !log_probabilities.is_empty();
+    let mut asked: Vec<Asked> = reserve("a step", images.len() * step.query)?;
+    let mut places = reserve("a step", images.len() * step.query)?;
+    for (image, request) in images.iter().enumerate() {
+        for query in 0..step.query {
+            let position = step.start + query;
+            let at = image * bundle.tokens() + position;
+            let row = |row: usize| row * step.query + query;
+            let cond = row(rows.cond[image]);
+            if position >= given {
+                let scale = guidance.scale_at(position, bundle.tokens(), bundle.causal(), bundle.group());
+                let uncond = rows.uncond.get(image).filter(|_| scale != 1.0).map(|&at| (row(at), scale));
+                let random = uniform(request.seed, position as u64);
+                let now = sampling.at(position, bundle.codes());
+                asked.push(Asked::drawn(now, bundle.codes(), cond, uncond, random));
+            } else if noted {
+                asked.push(Asked::given(cond, tokens[at]));
+            } else {
+                continue;
+            }
+            places.push((at, position));
+        }
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    for (&(at, position), drawn) in places.iter().zip(by(&asked)?) {
+        tokens[at] = drawn.token.ok_or_else(|| Error::Failed {
+            graph: graph.to_owned(),
+            reason: format!("its logits for token {position} are not numbers"),
+        })?;
+        if let Some(note) = log_probabilities.get_mut(at) {
+            *note = drawn.log_probability;
+        }
+    }
+    Ok(())
 }
 
 /// The next step of each of several generations of one model, at whatever position each stands: in one call of the graph

@@ -10,9 +10,10 @@ use crate::kernels::Isa;
 use crate::kernels::keys::{KeyLayout, Seats};
 use crate::log;
 use crate::pace::Pace;
-use crate::plan::{KeyShape, Schedule};
+use crate::plan::{KeyShape, Schedule, Step};
 use crate::runtime::{
-    self, Calls, Device, DeviceOptions, Dim, Element, Form, Graph, GraphOptions, Port, Report, Spinning,
+    self, Cache, Calls, Device, DeviceOptions, Dim, Drawer, Element, Form, Graph, GraphOptions, Interrupt, Keeping,
+    Port, Report, Spinning,
 };
 use crate::sync::lock;
 
@@ -67,6 +68,8 @@ struct Inner {
     /// None when the bundle holds none.
     ar: Option<Graph>,
     decoder: Graph,
+    /// Draws tokens where the logits are; none where they come down.
+    drawer: Option<Drawer>,
     /// Compiled when the first picture is encoded.
     encoder: Mutex<Option<Arc<Graph>>>,
     pace: Pace,
@@ -154,6 +157,7 @@ impl Model {
         let keys = Some(key_shape(&bundle, &variant).layout());
         let ar = variant.ar.as_ref().map(|file| compile(file, keys, ar_ports(&bundle, &variant))).transpose()?;
         let decoder = compile(&variant.decoder, None, decoder_ports(&bundle))?;
+        let drawer = if form == Form::Fixed && *device != Device::Cpu { drawer(&bundle, &options) } else { None };
         let model = Self(Arc::new(Inner {
             bundle,
             variant,
@@ -162,6 +166,7 @@ impl Model {
             refused: refused.to_vec(),
             ar,
             decoder,
+            drawer,
             encoder: Mutex::new(None),
             pace: Pace::default(),
             calls: Mutex::default(),
@@ -182,10 +187,13 @@ impl Model {
         let refuse = |why: String| Error::Device(format!("device {device}: {}", why.trim_end()));
         let ran = || -> Result<bool> {
             let size = bundle.ladder().prefix(bundle.causal).map_or(bundle.size, |prefix| prefix.size);
-            let finite = |pixels: &[f32]| pixels.iter().all(|value| value.is_finite());
+            let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
             let mut sound = self.0.decoder.decode(&vec![0; bundle.causal], [1, bundle.causal], size, finite)?.0;
             if let Some(ar) = &self.0.ar {
-                sound &= ar.tries(&ar_ports(bundle, self.variant()).0)?;
+                let mut cache = Cache::new(ar, self.keeping(false), 1, &[1])?;
+                let step = Step { start: 0, query: 1 };
+                cache.step(ar, step, &[0], &Interrupt::new()?)?;
+                sound &= finite(cache.logits(ar, step)?);
             }
             Ok(sound)
         };
@@ -219,12 +227,12 @@ impl Model {
     pub fn report(&self) -> Result<Report> {
         let inner = &*self.0;
         let encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder.as_deref());
+        let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder.as_deref()).map(Graph::report);
         Ok(Report {
             asked: inner.asked.clone(),
             device: inner.options.device.clone(),
             refused: inner.refused.clone(),
-            graphs: graphs.map(Graph::report).collect::<Result<_>>()?,
+            graphs: graphs.chain(inner.drawer.iter().map(Drawer::report)).collect::<Result<_>>()?,
         })
     }
 
@@ -244,7 +252,8 @@ impl Model {
         let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
         let ar = self.0.ar.as_ref().map_or(Duration::ZERO, Graph::spent);
-        ar + self.0.decoder.spent() + encoder
+        let drawer = self.0.drawer.as_ref().map_or(Duration::ZERO, Drawer::spent);
+        ar + self.0.decoder.spent() + encoder + drawer
     }
 
     /// Whether they are one and the same, not only alike.
@@ -299,6 +308,17 @@ impl Model {
     /// What is kept for one row of a batch.
     pub(crate) fn key_shape(&self) -> KeyShape {
         key_shape(self.bundle(), &self.0.variant)
+    }
+
+    /// What a generation keeps; with `draws` it draws tokens where the logits are, if the model does so.
+    pub(crate) fn keeping(&self, draws: bool) -> Keeping {
+        let logits_stay = draws && self.0.drawer.is_some();
+        Keeping { form: self.form(), shape: self.key_shape(), codes: self.bundle().codes, logits_stay }
+    }
+
+    /// What draws tokens where the logits are; none where they come down.
+    pub(crate) fn drawer(&self) -> Option<&Drawer> {
+        self.0.drawer.as_ref()
     }
 }
 
@@ -355,6 +375,17 @@ fn misfit(variant: &Variant, device: &Device) -> u8 {
     }
 }
 
+/// Which of the precisions that suit a device equally it takes first: elsewhere than on the CPU products of floats, as those of
+/// integers are seldom to be had there and fall to the CPU; and of them those of 16 bits, which are faster there.
+fn burden(variant: &Variant, device: &Device) -> u8 {
+    match variant.precision.as_str() {
+        _ if *device == Device::Cpu => 0,
+        "fp16" => 0,
+        precision if precision.starts_with("fp") => 1,
+        _ => 2,
+    }
+}
+
 /// The variant that suits best, the first of equals, that this ONNX Runtime is new enough for; the error lists what there
 /// is. What was asked for by name is taken at the caller's word, where none of that name is for the device.
 fn choose<'a>(
@@ -370,6 +401,8 @@ fn choose<'a>(
             && match variant.form.parse() {
                 // Our own operators are for the CPU.
                 Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
+                // What has no memory of its own does not promise to write in place (seen: wrong logits on OpenVINO's CPU).
+                Ok(Form::Fixed) => *device == Device::Cpu || runtime::has_memory(device),
                 Ok(Form::Mha | Form::Plain) => true,
                 Err(()) => false,
             }
@@ -377,11 +410,7 @@ fn choose<'a>(
     };
     let version = runtime::major_minor(&library.version);
     let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
-    // Elsewhere than on the CPU products of floats come first: those of integers are seldom to be had there and fall to the
-    // CPU.
-    suitable.sort_by_key(|variant| {
-        (misfit(variant, device), *device != Device::Cpu && !variant.precision.starts_with("fp"))
-    });
+    suitable.sort_by_key(|variant| (misfit(variant, device), burden(variant, device)));
     let first = suitable.first().copied();
     let mut suitable = suitable.into_iter();
     if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
@@ -402,6 +431,17 @@ fn choose<'a>(
         any(&options.form),
         there.join(", ")
     )))
+}
+
+/// What draws tokens on a device. Where there is none, or the provider cannot run it, logits come down and are drawn from here:
+/// the tokens are the same.
+fn drawer(bundle: &Bundle, options: &GraphOptions) -> Option<Drawer> {
+    let path = bundle.path().join(bundle.draw.as_ref()?);
+    let drawer = Drawer::open(&path, options, bundle.codes);
+    if let Err(why) = &drawer {
+        log::emit(log::Level::Warning, || format!("{why}; tokens are drawn on the processor"));
+    }
+    drawer.ok()
 }
 
 /// A graph that does not compile, or is not what the manifest says, is the bundle's fault.
@@ -431,12 +471,17 @@ fn ar_ports(bundle: &Bundle, variant: &Variant) -> (Vec<Port>, Vec<Port>) {
         let inputs = vec![Port::ids("ids", &[Free]), Port::ids("at", &[Free, Is(3)])];
         return (inputs, vec![Port::floats("logits", &[Free, Is(bundle.codes)])]);
     }
-    let mut inputs = vec![Port::ids("ids", &[Free, Free]), Port::ids("start", &[Is(1)])];
-    let mut outputs = vec![Port::floats("logits", &[Free, Free, Is(bundle.codes)])];
-    let kept = if form == Form::Mha {
-        [Free, Is(layers.heads), Is(bundle.tokens), Is(layers.head_width)]
+    let mut inputs = vec![Port::ids("ids", &[Free, Free])];
+    if form == Form::Fixed {
+        inputs.extend([Port::ids("places", &[Free, Free]), Port::ids("slots", &[Free, Is(1)])]);
     } else {
-        [Free, Is(layers.kv_heads), Free, Is(layers.head_width)]
+        inputs.push(Port::ids("start", &[Is(1)]));
+    }
+    let mut outputs = vec![Port::floats("logits", &[Free, Free, Is(bundle.codes)])];
+    let kept = match form {
+        Form::Mha => vec![Free, Is(layers.heads), Is(bundle.tokens), Is(layers.head_width)],
+        Form::Fixed => vec![Free, Is(layers.head_width)],
+        _ => vec![Free, Is(layers.kv_heads), Free, Is(layers.head_width)],
     };
     for kind in ["key", "value"] {
         for layer in 0..layers.layers {

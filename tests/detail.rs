@@ -15,10 +15,13 @@ fn models() -> Vec<Model> {
         ("int8", "native"),
         ("int8", "mha"),
         ("int8", "plain"),
+        ("int8", "fixed"),
     ];
     let mut models: Vec<Model> =
         small.into_iter().map(|(precision, form)| common::open(&common::small(), precision, form)).collect();
-    models.extend(["native", "mha", "plain"].map(|form| common::open(&common::data("tiny-16/bundle"), "fp32", form)));
+    models.extend(
+        ["native", "mha", "plain", "fixed"].map(|form| common::open(&common::data("tiny-16/bundle"), "fp32", form)),
+    );
     let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundles/sprites");
     models.extend(["native", "mha"].map(|form| common::open(&shipped, "int8", form)));
     models

@@ -9,9 +9,18 @@ const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
 /// The precisions and forms that everything here must hold for.
 fn models() -> impl Iterator<Item = Model> {
-    [("fp32", "native"), ("fp32", "mha"), ("fp32", "plain"), ("int8", "native"), ("int8", "mha"), ("int8", "plain")]
-        .into_iter()
-        .map(|(precision, form)| common::open(&common::small(), precision, form))
+    [
+        ("fp32", "native"),
+        ("fp32", "mha"),
+        ("fp32", "plain"),
+        ("fp32", "fixed"),
+        ("int8", "native"),
+        ("int8", "mha"),
+        ("int8", "plain"),
+        ("int8", "fixed"),
+    ]
+    .into_iter()
+    .map(|(precision, form)| common::open(&common::small(), precision, form))
 }
 
 fn request(model: &Model, images: &[(u32, u64)]) -> Request {
@@ -93,6 +102,7 @@ fn forms_agree_in_fp32() {
         draw(&wanted)
     };
     assert_eq!(greedy("mha"), greedy("plain"));
+    assert_eq!(greedy("mha"), greedy("fixed"));
 }
 
 #[test]

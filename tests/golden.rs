@@ -129,6 +129,11 @@ fn tiny_16_plain() {
 }
 
 #[test]
+fn tiny_16_fixed() {
+    check("tiny-16", "fixed");
+}
+
+#[test]
 fn tiny_32_native() {
     check("tiny-32", "native");
 }
@@ -141,4 +146,9 @@ fn tiny_32_mha() {
 #[test]
 fn tiny_32_plain() {
     check("tiny-32", "plain");
+}
+
+#[test]
+fn tiny_32_fixed() {
+    check("tiny-32", "fixed");
 }

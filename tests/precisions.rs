@@ -17,7 +17,8 @@ fn precisions() -> std::path::PathBuf {
     common::data("precisions")
 }
 
-const VARIANTS: [(&str, &str); 4] = [("fp16", "plain"), ("int4", "native"), ("int4", "mha"), ("int4", "plain")];
+const VARIANTS: [(&str, &str); 6] =
+    [("fp16", "plain"), ("fp16", "fixed"), ("int4", "native"), ("int4", "mha"), ("int4", "plain"), ("int4", "fixed")];
 
 fn tokens(model: &Model, images: &[(u32, u64)]) -> Vec<Vec<u32>> {
     let mut request = Request::new(model);
@@ -93,7 +94,7 @@ fn the_device_chooses_and_a_name_is_taken_at_its_word() {
     assert_eq!(chosen(folder.path(), None), pair("int4", "native"));
     assert_eq!(chosen(folder.path(), Some("fp16")), pair("fp16", "plain"), "not for the CPU, but asked for");
     // fp16 first in the list: it is not for the CPU all the same.
-    common::edit_manifest(folder.path(), |m| m["variants"].as_array_mut().unwrap().rotate_right(1));
+    common::edit_manifest(folder.path(), |m| m["variants"].as_array_mut().unwrap().rotate_right(2));
     assert_eq!(Bundle::open(folder.path()).unwrap().variants()[0].precision, "fp16");
     assert_eq!(chosen(folder.path(), None), pair("int4", "native"));
 }
@@ -101,7 +102,7 @@ fn the_device_chooses_and_a_name_is_taken_at_its_word() {
 #[test]
 fn they_are_as_near_to_fp32_as_the_exporter_says() {
     let reference = common::open(&common::small(), "fp32", "mha");
-    let small = [("int8", "native"), ("int8", "mha")];
+    let small = [("int8", "native"), ("int8", "mha"), ("int8", "fixed")];
     for (bundle, precision, form) in
         VARIANTS.map(|(p, f)| (precisions(), p, f)).into_iter().chain(small.map(|(p, f)| (common::small(), p, f)))
     {
@@ -139,7 +140,7 @@ fn they_are_as_near_to_fp32_as_the_exporter_says() {
 #[test]
 fn forms_of_fp32_differ_by_roundings() {
     let reference = common::open(&common::small(), "fp32", "mha");
-    for form in ["native", "plain"] {
+    for form in ["native", "plain", "fixed"] {
         let model = common::open(&common::small(), "fp32", form);
         let pictures: Vec<(u32, &[u32])> = model.bundle().judged().iter().map(|p| (p.class, &p.tokens[..])).collect();
         let found = model.judge(&reference, &pictures).unwrap();
@@ -269,8 +270,9 @@ fn verify_judges_every_variant() {
     assert!(status == 0 && said.contains("against fp32 native, over 8 pictures"), "{said}{error}");
     let row = |said: &str, name: &str| said.lines().filter(|line| line.starts_with(&format!("{name}  "))).count();
     assert_eq!(
-        ["fp32 native", "fp32 mha", "fp32 plain", "int8 native", "int8 mha", "int8 plain"].map(|name| row(&said, name)),
-        [0, 1, 1, 1, 1, 1],
+        ["fp32 native", "fp32 mha", "fp32 plain", "fp32 fixed", "int8 native", "int8 mha", "int8 plain", "int8 fixed"]
+            .map(|name| row(&said, name)),
+        [0, 1, 1, 1, 1, 1, 1, 1],
         "{said}"
     );
 
@@ -292,7 +294,15 @@ fn verify_judges_every_variant() {
         found["variants"].as_array().unwrap().iter().map(|v| json!([v["precision"], v["form"]])).collect();
     assert_eq!(
         names,
-        [json!(["int4", "native"]), json!(["int4", "mha"]), json!(["int4", "plain"]), json!(["fp16", "plain"])]
+        [
+            ("int4", "native"),
+            ("int4", "mha"),
+            ("int4", "plain"),
+            ("int4", "fixed"),
+            ("fp16", "plain"),
+            ("fp16", "fixed")
+        ]
+        .map(|(precision, form)| json!([precision, form]))
     );
     for variant in found["variants"].as_array().unwrap() {
         assert!(variant["judgement"]["ar"]["kl"].as_f64().unwrap() > 0.0 && variant["past"] == json!([]), "{said}");
@@ -332,7 +342,7 @@ fn verify_fails_past_the_tolerance() {
     let (folder, spoilt) = (tempfile::tempdir().unwrap(), spoilt());
     let path = spoilt.path().to_str().unwrap();
     let (status, _, error) = verify(folder.path(), &["--bundle", path]);
-    for form in ["native", "mha", "plain"] {
+    for form in ["native", "mha", "plain", "fixed"] {
         let sentence = format!("int8 {form}: the divergence is");
         assert!(status == 1 && error.contains(&sentence) && error.contains("at most 0.01"), "{error}");
     }

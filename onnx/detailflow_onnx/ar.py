@@ -7,7 +7,9 @@ which both forms rotate without a gather and which leaves every product of q and
 import numpy as np
 
 from .builder import FLOAT, INT32, INT64, Builder
-from .schedule import rotary
+from .schedule import last_place, rotary
+
+UNSEEN = -1e30  # added to the score of what is not seen: its weight is 0, whatever stands there, if it is a number
 
 
 def _embeddings(model):
@@ -60,6 +62,8 @@ class _Ar:
         b, model = self.b, self.model
         if b.native:
             return self.start_native()
+        if b.fixed:
+            return self.start_fixed()
         ids, start = b.input("ids", INT64, ["batch", "q"]), b.input("start", INT64, [1])
         self.batch, self.lead = b.dim(ids, 0), b.op("Shape", ids)
         cos, sin = rotary(model)
@@ -83,8 +87,23 @@ class _Ar:
         self.cos, self.sin = b.weight("ar.cos", lambda: cos), b.weight("ar.sin", lambda: sin)
         return self.embedded(ids)
 
+    def start_fixed(self):
+        """Form `fixed`: each token says its place, and where its keys are written. All else is looked up by the place."""
+        b, ar, model = self.b, self.ar, self.model
+        ids, places = b.input("ids", INT64, ["batch", "q"]), b.input("places", INT64, ["batch", "q"])
+        self.slots = b.input("slots", INT64, ["slots", 1])
+        heads = b.const([1])
+        rows = (b.op("Gather", b.weight("ar." + name, lambda t=table: t), places, axis=0) for name, table in zip(("cos", "sin"), rotary(model)))
+        self.cos, self.sin = (b.op("Unsqueeze", t, heads) for t in rows)
+        last = b.op("Gather", b.const(last_place(model), np.float32), places, axis=0)
+        hidden = b.op("Greater", b.const(np.arange(model.count), np.float32), b.op("Unsqueeze", last, b.const([1, 3])))
+        self.mask = b.op("Mul", b.op("Cast", hidden, to=FLOAT), b.const(UNSEEN, np.float32))
+        return self.embedded(ids)
+
     def past_and_present(self, i):
         b, ar = self.b, self.ar
+        if b.fixed:
+            return [[make(f"{time}_{n}_{i}", b.kept, ["kept", ar.head_width]) for n in ("key", "value")] for time, make in (("past", b.input), ("present", b.output))]
         kept = ["batch", ar.heads, self.model.count] if b.fused else ["batch", ar.kv_heads, "past"]
         grown = kept if b.fused else kept[:2] + ["present"]
         pasts = [b.input(f"past_{n}_{i}", b.kept, [*kept, ar.head_width]) for n in ("key", "value")]
@@ -93,6 +112,8 @@ class _Ar:
     def attention(self, qkv, i):
         if self.b.native:
             return self.native_attention(qkv, i)
+        if self.b.fixed:
+            return self.fixed_attention(qkv, i)
         return self.fused_attention(qkv, i) if self.b.fused else self.plain_attention(qkv, i)
 
     def native_attention(self, qkv, i):
@@ -126,9 +147,16 @@ class _Ar:
         x = b.op("Expand", x, b.const([1, 1, 1, ar.heads // ar.kv_heads, 1]))
         return b.reshape(x, 0, 0, ar.width)
 
+    def heads_first(self, x, heads):
+        """[batch, heads, q, head width] of what a linear layer gives."""
+        b, w = self.b, self.ar.head_width
+        if b.fixed:
+            return b.op("Transpose", b.reshape(x, 0, 0, heads, w), perm=[0, 2, 1, 3])
+        return b.heads_first(x, self.batch, heads, w)
+
     def turned(self, x, heads):
         b = self.b
-        first, second = b.split(b.heads_first(x, self.batch, heads, self.ar.head_width), *[self.ar.head_width // 2] * 2)
+        first, second = b.split(self.heads_first(x, heads), *[self.ar.head_width // 2] * 2)
         left = b.op("Sub", b.op("Mul", first, self.cos), b.op("Mul", second, self.sin))
         right = b.op("Add", b.op("Mul", second, self.cos), b.op("Mul", first, self.sin))
         return b.op("Concat", left, right, axis=-1)
@@ -147,6 +175,29 @@ class _Ar:
         if ar.kv_heads != ar.heads:
             y = b.reshape(y, 0, ar.heads, -1, w)
         return b.heads_last(y, ar.width)
+
+    def fixed_attention(self, qkv, i):
+        """Keys and values are [batch * kv_heads * N, head width], so that nothing lies between the graph's input, the
+        operator that writes, and the graph's output: bound to one memory, they are written in place."""
+        b, ar = self.b, self.ar
+        w, grouped = ar.head_width, ar.kv_heads != ar.heads
+        q, k, v = b.split(qkv, ar.width, ar.kv_heads * w, ar.kv_heads * w)
+        new = self.turned(k, ar.kv_heads), self.heads_first(v, ar.kv_heads)
+        written = [b.op("ScatterND", past, self.slots, b.flat(x, w), out=out) for x, past, out in zip(new, *self.past_and_present(i))]
+        keys, values = (b.reshape(x, -1, ar.kv_heads, self.model.count, w) for x in written)
+        q = b.op("Mul", self.turned(q, ar.heads), b.const(w**-0.5, np.float16 if b.half else np.float32))
+        if grouped:  # the heads of one group side by side as rows: no key is repeated
+            q = b.reshape(q, 0, ar.kv_heads, -1, w)
+        scores = b.wide(b.op("MatMul", q, b.op("Transpose", keys, perm=[0, 1, 3, 2])))
+        if grouped:
+            scores = b.reshape(scores, 0, ar.heads, -1, self.model.count)
+        weights = b.narrow(b.op("Softmax", b.op("Add", scores, self.mask), axis=-1))
+        if grouped:
+            weights = b.reshape(weights, 0, ar.kv_heads, -1, self.model.count)
+        y = b.op("MatMul", weights, values)
+        if grouped:
+            y = b.reshape(y, 0, ar.heads, -1, w)
+        return b.reshape(b.op("Transpose", y, perm=[0, 2, 1, 3]), 0, 0, ar.width)
 
     def w13(self, p):
         return lambda: np.concatenate([self.read(p + n).T for n in ("w1.weight", "w3.weight")], 1)
@@ -184,7 +235,7 @@ class _Ar:
         b = self.b
         if b.layers:
             self.layers_graph()
-        elif b.native:
+        elif b.native or b.fixed:
             b.op("Identity", self.products_graph(), out=self.logits())
         else:
             b.reshape(self.products_graph(), self.lead, self.model.codes, out=self.logits())

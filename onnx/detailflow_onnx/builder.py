@@ -1,8 +1,9 @@
 """What every graph is built with: nodes, constants, weights and the parts that all graphs share.
 
-A graph comes in three forms. `native` uses the library's own operators for the CPU (domain detailflow) beside the fused ones;
-`mha` uses ONNX Runtime's fused operators (domain com.microsoft); `plain` uses the standard operators only, but for the
-product of 4 bits. All read the same weights.
+A graph comes in four forms. `native` uses the library's own operators for the CPU (domain detailflow) beside the fused ones;
+`mha` uses ONNX Runtime's fused operators (domain com.microsoft); `plain` and `fixed` use the standard operators only, but for
+the product of 4 bits. `fixed` is for what computes apart from the processor: nothing in it depends on a shape, and products
+are of floats, those of 8-bit weights too. All read the same weights.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper
 
 from . import __version__
 from .errors import need
-from .quantize import int4_product, int8_product, packed
+from .quantize import int4_product, int8_product, packed, unpacked
 
 OPSET, IR = 21, 10
 FUSED, NATIVE = "com.microsoft", "detailflow"
@@ -33,7 +34,7 @@ class Builder:
 
     def __init__(self, name, store, form, precision):
         self.name, self.store = name, store
-        self.native, self.fused = form == "native", form != "plain"
+        self.native, self.fused, self.fixed = form == "native", form in ("native", "mha"), form == "fixed"
         self.precision = precision
         self.half = precision == "fp16"  # what is between the products; `kept` is how keys and values are kept
         self.kept = FLOAT16 if self.half else FLOAT
@@ -97,10 +98,19 @@ class Builder:
         """x [rows, in] times the weight [in, out] that `make()` gives, plus `bias`, the name of a tensor [out]."""
         if self.layers:
             return self.layer(x, key, make, bias=bias)
+        if self.fixed and self.precision == "int8":
+            weight = self.widened(key, make)
+            return self.op("Gemm", x, weight, bias) if bias else self.op("MatMul", x, weight)
         if self.precision in ("int8", "int4"):
             y = (int8_product if self.precision == "int8" else int4_product)(self, x, key, make)
             return self.op("Add", y, bias) if bias else y
         return self.op("Gemm", x, self.weight(key, make), bias) if bias else self.op("MatMul", x, self.weight(key, make))
+
+    def widened(self, key, make):
+        """A weight of 8 bits [in, out] as floats: of constants alone, so that ONNX Runtime does it once, when it loads the
+        graph. A product of integers would fall to the processor nearly everywhere, and its input would be rounded."""
+        weight, columns, shape = packed(self, key, make)
+        return self.op("Mul", self.op("Cast", unpacked(self, weight, shape), to=FLOAT), columns)
 
     @property
     def layers(self):

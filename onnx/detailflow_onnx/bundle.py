@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import ar, decoder, encoder, manifest
+from . import ar, decoder, draw, encoder, manifest
 from .errors import Refused, need, stop_if_told
 from .model import shapes
 from .store import Store
@@ -132,6 +132,8 @@ def write(model, folder, *, precisions, license, license_file, origins, sampling
         try:
             for precision in precisions:
                 files += _precision(model, folder, precision, graphs)
+            if "ar" in graphs:
+                files.append(_small_file(folder, draw.NAME, draw.build(model.codes).SerializeToString(deterministic=True)))
             if license_file:
                 files.append(_small_file(folder, "LICENSE.md", license_file))
             content = manifest.build(

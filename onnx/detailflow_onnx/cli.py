@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import __version__, speed, training
 from .errors import Refused, need, stop
-from .manifest import GRAPHS, PRECISIONS
+from .manifest import GRAPHS, PRECISIONS, graph_file
 from .random_model import TOKENS
 from .sources import FIELDS, open_source, origins
 
@@ -141,8 +141,9 @@ def _export(options):
         bundle.note_quality(work, content, measured)
     lengths = {item["path"]: item["length"] for item in content["files"]}
     print(f"{'graph':<26}{'bytes':>12}   error against numpy")
-    for row in measured["errors"]:
-        name = f"{row['graph']}.{row['precision']}.{row['form']}.onnx"
+    # A graph that two forms share is one file.
+    rows = {graph_file(row["graph"], row["precision"], row["form"]): row for row in reversed(measured["errors"])}
+    for name, row in reversed(rows.items()):
         print(f"{name:<26}{lengths[name]:>12}   {row['error']:.2e}{'' if row['precision'] == 'fp32' else ' (relative, root mean square)'}")
     run = {(row["precision"], row["form"]) for row in measured["errors"]}
     for variant in (v for v in content["variants"] if (v["precision"], v["form"]) not in run):

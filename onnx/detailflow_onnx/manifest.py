@@ -4,17 +4,19 @@ import hashlib
 import json
 import math
 
-from . import __version__, ladder
+from . import __version__, draw, ladder
 from .model import Model, shapes
 
 FORMAT = 1
-FORMS = ("native", "mha", "plain")
+FORMS = ("native", "mha", "plain", "fixed")
 # Up to 1.30 MultiHeadAttention writes past the end of a kept buffer on the CPU.
-MIN_RUNTIME = {"native": "1.24", "mha": "1.31", "plain": "1.20"}
+MIN_RUNTIME = {"native": "1.24", "mha": "1.31", "plain": "1.20", "fixed": "1.20"}
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 # What has fast products of 16 bits. On a processor fp16 would be converted to and fro.
 ACCELERATORS = ["cuda", "tensorrt", "directml", "coreml", "webgpu", "openvino", "migraphx"]
-DEVICES = {"native": ["cpu"], "mha": ["cpu"], "plain": ["*"]}
+# Where keys and values stay in a memory of the device's own, and are written there in place.
+APART = ["cuda", "tensorrt", "directml", "webgpu", "migraphx"]
+DEVICES = {"native": ["cpu"], "mha": ["cpu"], "plain": ["*"], "fixed": APART}
 # Where a graph of a precision is written in another one. The decoder and the encoder feed hundreds of rows at once: there
 # int8 is faster than int4 and nearer to fp32.
 WRITTEN_AS = {("int4", "decoder"): "int8", ("int4", "encoder"): "int8"}
@@ -35,15 +37,16 @@ def tokenizer_id(model: Model):
 
 
 def graph_file(graph, precision, form):
-    """What is the same in two forms is one file: beside the kept keys, form `native` differs in its int8 layers alone."""
-    if form == "native" and graph != "ar" and WRITTEN_AS.get((precision, graph), precision) != "int8":
-        form = "mha"
+    """What is the same in two forms is one file: beside the kept keys, forms `native` and `fixed` differ from `mha` and `plain`
+    in their int8 layers alone."""
+    if graph != "ar" and WRITTEN_AS.get((precision, graph), precision) != "int8":
+        form = {"native": "mha", "fixed": "plain"}.get(form, form)
     return f"{graph}.{precision}.{form}.onnx"
 
 
 def forms(precision):
     """The forms that a precision is written in, the fused one first."""
-    return ("plain",) if precision == "fp16" else FORMS
+    return ("plain", "fixed") if precision == "fp16" else FORMS
 
 
 def variants(precisions, graphs):
@@ -52,7 +55,7 @@ def variants(precisions, graphs):
 
 
 def _variant(precision, form, graphs):
-    devices = ACCELERATORS if precision == "fp16" else DEVICES[form]
+    devices = ACCELERATORS if (precision, form) == ("fp16", "plain") else DEVICES[form]
     kept = {"keys": "fp16"} if precision == "fp16" and "ar" in graphs else {}
     head = {"precision": precision, "form": form, "devices": devices, "min_runtime": MIN_RUNTIME[form]}
     return head | kept | {graph: graph_file(graph, precision, form) for graph in graphs}
@@ -101,8 +104,9 @@ def build(model: Model, *, license, origins, sampling, precisions, graphs, files
         "classes": list(model.classes),
         "ladder": {"power": model.power, "prefixes": rows},
         "sampling": sampling,
+        "draw": draw.NAME,
         **_networks(model, graphs),
         "variants": variants(precisions, graphs),
         "files": files,
     }
-    return content if "ar" in graphs else {key: value for key, value in content.items() if key not in ("ids", "sampling")}
+    return content if "ar" in graphs else {key: value for key, value in content.items() if key not in ("draw", "ids", "sampling")}

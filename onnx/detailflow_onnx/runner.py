@@ -10,7 +10,7 @@ import onnxruntime as ort  # noqa: E402  (it reads the variable when it is loade
 from .errors import Refused  # noqa: E402
 from .manifest import GRAPHS  # noqa: E402
 
-KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 KEPT = {"fp32": np.float32, "fp16": np.float16}  # how a variant keeps keys and values, by its `keys`
 
 
@@ -49,9 +49,13 @@ class Bundle:
         self.kept = KEPT[variant.get("keys", "fp32")]
         self._sessions = {}
 
+    def path(self, name):
+        """The file of a graph; `draw` is one for all variants."""
+        return self.folder / (self.content[name] if name == "draw" else self.variant[name])
+
     def graph(self, name):
         if name not in self._sessions:
-            self._sessions[name] = session(self.folder / self.variant[name], **self.options)
+            self._sessions[name] = session(self.path(name), **self.options)
         return self._sessions[name]
 
     def close(self):
@@ -71,7 +75,7 @@ class Bundle:
         return np.array([ids["no_class"] if c < 0 else ids["class"] + c for c in classes], np.int64)
 
     def start(self, batch):
-        return (Kept if self.variant["form"] == "mha" else Grown)(self, batch)
+        return {"mha": Kept, "fixed": Fixed}.get(self.variant["form"], Grown)(self, batch)
 
     def step_sizes(self):
         """How many positions each step feeds."""
@@ -117,19 +121,26 @@ class Kept:
 
     def __init__(self, bundle, batch):
         shape = bundle.content["ar"]
+        self.bundle, self.batch = bundle, batch
         self.session, self.position = bundle.graph("ar"), 0
         self.binding = self.session.io_binding()
         self.held = []  # an OrtValue uses the array's memory, and the binding holds neither
         for i in range(shape["layers"]):
             for kind in ("key", "value"):
-                memory = np.zeros((batch, shape["heads"], bundle.count, shape["head_width"]), bundle.kept)
+                memory = np.zeros(self.shape(shape), bundle.kept)
                 value = ort.OrtValue.ortvalue_from_numpy(memory)
                 self.held += [memory, value]
                 self.binding.bind_ortvalue_input(f"past_{kind}_{i}", value)
                 self.binding.bind_ortvalue_output(f"present_{kind}_{i}", value)
 
+    def shape(self, ar):
+        return self.batch, ar["heads"], self.bundle.count, ar["head_width"]
+
+    def where(self, q):
+        return {"start": np.array([self.position])}
+
     def feed(self, ids):
-        fed = {"ids": np.ascontiguousarray(ids), "start": np.array([self.position])}
+        fed = {"ids": np.ascontiguousarray(ids), **self.where(ids.shape[1])}
         values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in fed.items()}
         for name, value in values.items():
             self.binding.bind_ortvalue_input(name, value)
@@ -137,6 +148,18 @@ class Kept:
         self.session.run_with_iobinding(self.binding)
         self.position += ids.shape[1]
         return self.binding.get_outputs()[-1].numpy()
+
+
+class Fixed(Kept):
+    """Form `fixed`: the same, but every token says its place, and each row of the memory is one place of one head."""
+
+    def shape(self, ar):
+        return self.batch * ar["kv_heads"] * self.bundle.count, ar["head_width"]
+
+    def where(self, q):
+        places = self.position + np.arange(q)
+        heads = np.arange(self.batch * self.bundle.content["ar"]["kv_heads"])
+        return {"places": np.tile(places, (self.batch, 1)), "slots": (heads[:, None] * self.bundle.count + places).reshape(-1, 1)}
 
 
 class Grown:

@@ -23,6 +23,11 @@ def seen(numbers):
     return block[None] <= block[:, None]
 
 
+def last_place(numbers):
+    """The last place that each place of the AR model sees; it sees all before that one."""
+    return seen(numbers).sum(-1) - 1
+
+
 def last_seen(numbers):
     """The last place that each place of the encoder sees: patches first, then the N latents."""
     patches, i = (numbers.size // numbers.encoder.patch) ** 2, np.arange(numbers.count)

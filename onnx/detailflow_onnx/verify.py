@@ -31,7 +31,7 @@ def read_manifest(folder):
         for variant in content["variants"]:
             keys, name = variant.get("keys", "fp32"), f"{variant['precision']} {variant['form']}"
             need(keys in KEPT, f"{path}: {name}: keys {keys!r} are unknown; there are {' and '.join(KEPT)}")
-            need(keys == "fp32" or variant["form"] == "plain", f"{path}: {name}: keys are {keys}, and form {variant['form']} keeps them in fp32")
+            need(keys == "fp32" or variant["form"] in ("plain", "fixed"), f"{path}: {name}: keys are {keys}, and form {variant['form']} keeps them in fp32")
         if "ar" in graphs(content):
             content["ar"]["layers"], content["ids"]["class"]
     except OSError as error:
@@ -62,15 +62,21 @@ def _signatures(content, form, kept):
 
     def step():
         ar = content["ar"]
-        rows = [None, ar["heads"], n] if form == "mha" else [None, ar["kv_heads"], None]
+        rows = {"mha": [None, ar["heads"], n], "fixed": [None]}.get(form, [None, ar["kv_heads"], None])
+        where = {"places": (whole, [None, None]), "slots": (whole, [None, 1])} if form == "fixed" else {"start": (whole, [1])}
         keys = [f"{kind}_{i}" for i in range(ar["layers"]) for kind in ("key", "value")]
         cache = {k: (kept, [*rows, ar["head_width"]]) for k in keys}
         return (
-            {"ids": (whole, [None, None]), "start": (whole, [1])} | {f"past_{k}": v for k, v in cache.items()},
+            {"ids": (whole, [None, None])} | where | {f"past_{k}": v for k, v in cache.items()},
             {"logits": (real, [None, None, tokens["codes"]])} | {f"present_{k}": v for k, v in cache.items()},
         )
 
+    draw = (
+        {"logits": (real, [None, None, tokens["codes"]]), "cond": (whole, [None]), "uncond": (whole, [None]), "settings": (real, [None, 6]), "cut": (np.bool_, [1])},
+        {"drawn": (real, [None, 2])},
+    )  # fmt: skip
     return ({"ar": step()} if "ar" in graphs(content) else {}) | {
+        "draw": draw,
         "decoder": ({"ids": (whole, [None, None]), "size": (whole, [1])}, {"pixels": (real, [None, image["channels"], None, None])}),
         "encoder": ({"image": (real, picture)}, {"ids": (whole, [None, n]), "latents": (real, [None, n, None])}),
     }
@@ -79,10 +85,10 @@ def _signatures(content, form, kept):
 def check_signatures(bundle):
     """Inputs and outputs of every graph as the format page has them."""
     signatures = _signatures(bundle.content, bundle.variant["form"], bundle.kept)
-    for graph, sides in ((graph, signatures[graph]) for graph in graphs(bundle.content)):
+    for graph, sides in ((graph, signatures[graph]) for graph in [*graphs(bundle.content), *(["draw"] if "draw" in bundle.content else [])]):
         session = bundle.graph(graph)
         for have, want in zip((session.get_inputs(), session.get_outputs()), sides):
-            path = bundle.folder / bundle.variant[graph]
+            path = bundle.path(graph)
             names = {v.name: v for v in have}
             odd = sorted(set(names) ^ set(want))
             need(not odd, f"{path}: {odd[:1]} is in the graph or in the format, and should be in both")

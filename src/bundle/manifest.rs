@@ -132,7 +132,7 @@ pub struct JudgedPicture {
 pub struct Variant {
     /// `fp32`, `fp16`, `int8`, `int4` …
     pub precision: String,
-    /// How attention is written: `native`, `mha` or `plain`.
+    /// How attention is written: `native`, `mha`, `plain` or `fixed`.
     pub form: String,
     /// The devices it is for, by their first words (`cuda` is any card); `*` is any.
     pub devices: Vec<String>,
@@ -245,6 +245,7 @@ struct Manifest {
     variants: Vec<Variant>,
     #[serde(default)]
     judged: Vec<JudgedPicture>,
+    draw: Option<String>,
     files: Vec<FileEntry>,
 }
 
@@ -313,6 +314,7 @@ fn parse(folder: &Path, text: &str) -> Result<Bundle> {
         encode_work,
         variants: manifest.variants,
         judged: manifest.judged,
+        draw: manifest.draw,
         files: manifest.files,
     })
 }
@@ -388,6 +390,9 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     let names = check_files(files)?;
     check_variants(variants, &names)?;
     check_drawing(manifest)?;
+    if let Some(draw) = manifest.draw.as_ref().filter(|draw| !names.contains(draw.as_str())) {
+        return Err(format!("draw names {draw}, which files does not list"));
+    }
     // Without what draws there may be no class names, and nobody asks for the pictures' classes.
     let classes = if variants[0].ar.is_some() { manifest.classes.len() } else { LARGEST_COUNT };
     check_judged(&manifest.judged, tokens, classes)
@@ -492,7 +497,7 @@ fn check_variants(variants: &[Variant], names: &HashSet<&str>) -> Result<(), Str
         if !matches!(numbers[..], [Some(_), Some(_)]) {
             return Err(format!("min_runtime \"{}\" is not major.minor", variant.min_runtime));
         }
-        if variant.keys == KeyKind::Fp16 && variant.form != "plain" {
+        if variant.keys == KeyKind::Fp16 && !["plain", "fixed"].contains(&variant.form.as_str()) {
             let (name, form) = (&variant.precision, &variant.form);
             return Err(format!("variant {name} {form}: keys are fp16, and form {form} keeps them in fp32"));
         }

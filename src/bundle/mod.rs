@@ -53,6 +53,8 @@ pub struct Bundle {
     encode_work: Option<EncodeWork>,
     pub(crate) variants: Vec<Variant>,
     judged: Vec<JudgedPicture>,
+    /// The graph that draws tokens on a device; none where an exporter did not write one.
+    pub(crate) draw: Option<String>,
     pub(crate) files: Vec<FileEntry>,
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::NewFolder;
 
 /// What of the manifest goes; `ids` and `sampling` are about drawing.
-const GONE: [&str; 5] = ["ar", "encoder", "ids", "judged", "sampling"];
+const GONE: [&str; 6] = ["ar", "draw", "encoder", "ids", "judged", "sampling"];
 
 impl Bundle {
     /// Writes a bundle that holds the decoder alone into the folder `target`: it decodes tokens, bit for bit as this one
@@ -83,7 +83,7 @@ impl Bundle {
         let (graphs, weights) = of(variants);
         let everything: Vec<&Variant> = self.variants.iter().collect();
         let (_, all_weights) = of(&everything);
-        let all_graphs: HashSet<&String> = self.variants.iter().flat_map(Variant::graphs).collect();
+        let all_graphs: HashSet<&String> = self.variants.iter().flat_map(Variant::graphs).chain(&self.draw).collect();
         let mut parts = Vec::new();
         for file in &self.files {
             if weights.contains(&file.path) {

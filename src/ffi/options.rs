@@ -185,7 +185,7 @@ pub unsafe extern "C" fn detailflow_model_options_set_precision(
     })
 }
 
-/// The attention form: "native", "mha" or "plain". NULL (the default) is the first that the bundle lists for the device.
+/// The attention form: "native", "mha", "plain" or "fixed". NULL (the default) is the first that the bundle lists for the device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn detailflow_model_options_set_form(
     options: *mut detailflow_model_options,

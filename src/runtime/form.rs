@@ -11,6 +11,9 @@ pub(crate) enum Form {
     Mha,
     /// By standard operators: longer tensors at each step.
     Plain,
+    /// By standard operators, in tensors of the device's memory that are input and output at once; every token says its
+    /// place.
+    Fixed,
 }
 
 impl FromStr for Form {
@@ -21,6 +24,7 @@ impl FromStr for Form {
             "native" => Ok(Self::Native),
             "mha" => Ok(Self::Mha),
             "plain" => Ok(Self::Plain),
+            "fixed" => Ok(Self::Fixed),
             _ => Err(()),
         }
     }

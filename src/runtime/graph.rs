@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use ort::memory::Allocator;
-use ort::session::SessionInputValue;
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
-use ort::value::{Outlet, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::exit::{self, Held};
+use super::mover::Mover;
 use super::report::{self, Assigned, GraphReport};
-use super::{Device, GraphOptions, failed, library, session};
+use super::{GraphOptions, failed, library, session};
 use crate::error::{Error, Result};
 use crate::kernels::keys::Seats;
 
@@ -33,30 +32,16 @@ pub(crate) enum Element {
     Int64,
     Float32,
     Float16,
+    Bool,
 }
 
 impl Element {
-    fn zeros(self, allocator: &Allocator, shape: Vec<usize>) -> ort::Result<SessionInputValue<'static>> {
-        fn of<T: PrimitiveTensorElementType + std::fmt::Debug + Default + Clone + 'static>(
-            allocator: &Allocator,
-            shape: Vec<usize>,
-        ) -> ort::Result<SessionInputValue<'static>> {
-            let mut tensor = Tensor::<T>::new(allocator, shape)?;
-            tensor.extract_tensor_mut().1.fill(T::default());
-            Ok(tensor.into())
-        }
-        match self {
-            Self::Int64 => of::<i64>(allocator, shape),
-            Self::Float32 => of::<f32>(allocator, shape),
-            Self::Float16 => of::<half::f16>(allocator, shape),
-        }
-    }
-
     fn kind(self) -> TensorElementType {
         match self {
             Self::Int64 => TensorElementType::Int64,
             Self::Float32 => TensorElementType::Float32,
             Self::Float16 => TensorElementType::Float16,
+            Self::Bool => TensorElementType::Bool,
         }
     }
 
@@ -65,6 +50,7 @@ impl Element {
             Self::Int64 => "int64",
             Self::Float32 => "float32",
             Self::Float16 => "float16",
+            Self::Bool => "bool",
         }
     }
 }
@@ -95,9 +81,13 @@ pub(crate) struct Graph {
     seats: Option<Seats>,
     path: PathBuf,
     name: String,
-    device: Device,
+    options: GraphOptions,
+    /// What copies rows of keys and values within the memory of the device; compiled when it is first needed.
+    mover: Mutex<Option<Arc<Mover>>>,
     /// Which provider has which nodes.
     assigned: Vec<Assigned>,
+    /// Which memory keys and values are in, once there are some.
+    keys_in: OnceLock<String>,
     /// Nanoseconds spent in runs, by whomever.
     spent: AtomicU64,
 }
@@ -147,7 +137,9 @@ impl Graph {
             seats,
             path: path.to_owned(),
             name,
-            device: options.device.clone(),
+            options: options.clone(),
+            mover: Mutex::default(),
+            keys_in: OnceLock::new(),
             assigned,
             spent: AtomicU64::new(0),
         })
@@ -156,7 +148,8 @@ impl Graph {
     /// Where it runs.
     pub fn report(&self) -> Result<GraphReport> {
         let _inside = exit::enter()?;
-        Ok(report::graph(&self.lock(), &self.path, &self.assigned, &self.device))
+        let keys_in = self.keys_in.get().cloned();
+        Ok(report::graph(&self.lock(), &self.path, &self.assigned, &self.options.device, keys_in))
     }
 
     pub fn name(&self) -> &str {
@@ -176,6 +169,27 @@ impl Graph {
         result
     }
 
+    /// How it was compiled.
+    pub(super) fn options(&self) -> &GraphOptions {
+        &self.options
+    }
+
+    /// Says which memory keys and values are in.
+    pub(super) fn note_keys_in(&self, memory: &str) {
+        self.keys_in.get_or_init(|| memory.to_owned());
+    }
+
+    /// What copies rows of `element` within the memory of its device.
+    pub(super) fn mover(&self, element: TensorElementType) -> Result<Arc<Mover>> {
+        let mut mover = self.mover.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(mover) = mover.as_ref() {
+            return Ok(mover.clone());
+        }
+        let made = Arc::new(Mover::new(element, &self.options)?);
+        *mover = Some(made.clone());
+        Ok(made)
+    }
+
     /// Where its operators find the rows of a call.
     pub(super) fn seats(&self) -> &Seats {
         self.seats.as_ref().expect("a graph that is fed rows was compiled with seats")
@@ -184,38 +198,6 @@ impl Graph {
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
         // A panic during a run leaves no state of ours behind.
         self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Runs once on zeros, a batch of one with nothing kept, and says whether all that comes out are numbers. `inputs` are
-    /// those that it was compiled with; they take any zeros.
-    pub fn tries(&self, inputs: &[Port]) -> Result<bool> {
-        let _inside = exit::enter()?;
-        let fail = |error| exit::reason(failed(&self.name, error));
-        let allocator = Allocator::default();
-        let values: Vec<(&str, SessionInputValue<'_>)> = inputs
-            .iter()
-            .map(|port| {
-                let shape: Vec<usize> = port
-                    .shape
-                    .iter()
-                    .enumerate()
-                    .map(|(axis, dim)| match dim {
-                        Dim::Is(length) => *length,
-                        // The positions of kept keys and values.
-                        Dim::Free | Dim::Any if axis == 2 => 0,
-                        Dim::Free | Dim::Any => 1,
-                    })
-                    .collect();
-                Ok((port.name.as_str(), port.element.zeros(&allocator, shape)?))
-            })
-            .collect::<ort::Result<_>>()
-            .map_err(fail)?;
-        let mut session = self.lock();
-        let outputs = session.run(values).map_err(fail)?;
-        // What is no tensor of f32 holds whole numbers.
-        Ok(outputs.values().all(|value| {
-            value.try_extract_tensor::<f32>().map_or(true, |(_, values)| values.iter().all(|value| value.is_finite()))
-        }))
     }
 
     /// Runs a decoder: ids `[batch, tokens]` at `size` pixels; `take` gets the pixels `[batch, channels, size,

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use ort::environment::Environment;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
+use ort::memory::AllocationDevice;
 use ort::session::builder::SessionBuilder;
 
 use super::device::{Device, DeviceKind, DeviceOptions};
@@ -36,6 +37,23 @@ pub(super) fn providers(device: &Device) -> &'static [&'static str] {
         Device::OpenVino { .. } => &[OPENVINO],
         Device::MiGraphX { .. } => &["MIGraphXExecutionProvider"],
     }
+}
+
+/// What ONNX Runtime calls the memory of a device, and which one it is; none where graphs take and give the memory of the
+/// processor.
+pub(super) fn memory(device: &Device) -> Option<(AllocationDevice<'static>, u32)> {
+    match device {
+        Device::Cuda { index } | Device::TensorRt { index } => Some((AllocationDevice::CUDA, *index)),
+        Device::DirectMl { index } => Some((AllocationDevice::DIRECTML, *index)),
+        Device::MiGraphX { index } => Some((AllocationDevice::HIP, *index)),
+        Device::WebGpu => Some((AllocationDevice::WEBGPU_BUFFER, 0)),
+        Device::Auto | Device::Cpu | Device::CoreMl | Device::OpenVino { .. } | Device::Plugin { .. } => None,
+    }
+}
+
+/// Whether a device has memory of its own that ONNX Runtime hands out.
+pub(crate) fn has_memory(device: &Device) -> bool {
+    memory(device).is_some()
 }
 
 /// Where a library with the provider comes from.

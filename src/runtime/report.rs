@@ -41,6 +41,9 @@ pub struct GraphReport {
     /// What the allocators of this graph hold. Weights that are mapped from their file are not among it, nor is what a
     /// generation keeps, nor the memory of providers that do not tell.
     pub memory: Vec<Held>,
+    /// The memory in which keys and values are kept: `Cuda`, `WebGPU_Buf`, or `Cpu`. None for a graph that keeps nothing
+    /// there from step to step: every other than `ar`, and `ar` of another form than `fixed`.
+    pub keys_in: Option<String>,
 }
 
 /// The nodes of a graph that one provider took.
@@ -89,6 +92,7 @@ impl fmt::Display for GraphReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.graph)?;
         let mut parts = Vec::new();
+        parts.extend(self.keys_in.iter().map(|memory| format!("keys and values in {memory}")));
         if let Some(provider) = &self.rest {
             parts.push(format!("all but these on {provider}"));
         }
@@ -163,7 +167,13 @@ pub(super) fn all_on_cpu(path: &Path, assigned: &[Assigned]) -> bool {
 }
 
 /// What is known of one graph.
-pub(super) fn graph(session: &Session, path: &Path, assigned: &[Assigned], device: &Device) -> GraphReport {
+pub(super) fn graph(
+    session: &Session,
+    path: &Path,
+    assigned: &[Assigned],
+    device: &Device,
+    keys_in: Option<String>,
+) -> GraphReport {
     let own = || assigned.iter().map(|assigned| assigned.provider.as_str()).find(|provider| *provider != CPU);
     let provider = provider::providers(device).first().copied().or_else(own);
     // A product that nobody is recorded to have is where the rest is.
@@ -173,19 +183,14 @@ pub(super) fn graph(session: &Session, path: &Path, assigned: &[Assigned], devic
         providers: assigned.to_vec(),
         rest: provider.filter(|_| incomplete).map(str::to_owned),
         memory: held(session, device),
+        keys_in,
     }
 }
 
 /// What the allocators of a session say. Those that do not count say nothing.
 fn held(session: &Session, device: &Device) -> Vec<Held> {
     let mut places = vec![(AllocationDevice::CPU, 0)];
-    match device {
-        Device::Cuda { index } | Device::TensorRt { index } => places.push((AllocationDevice::CUDA, *index)),
-        Device::DirectMl { index } => places.push((AllocationDevice::DIRECTML, *index)),
-        Device::MiGraphX { index } => places.push((AllocationDevice::HIP, *index)),
-        Device::WebGpu => places.push((AllocationDevice::WEBGPU_BUFFER, 0)),
-        _ => {}
-    }
+    places.extend(provider::memory(device));
     let kinds = [AllocatorType::Arena, AllocatorType::Device];
     let mut all: Vec<Held> = Vec::new();
     for (place, index) in places {
@@ -308,6 +313,7 @@ mod tests {
             providers: providers.to_vec(),
             rest: rest.map(str::to_owned),
             memory: vec![Held { memory: "Cpu".into(), bytes: 2_000_000, in_use: 1_500_000 }],
+            keys_in: None,
         };
         let cpu = assigned(CPU, &[("Shape", 2), ("Add", 1)]);
         let whole = graph(None, &[assigned("X", &[("MatMul", 4)]), cpu.clone()]);
@@ -319,6 +325,8 @@ mod tests {
         let partly = graph(Some("X"), &[assigned("X", &[("Cast", 4)]), cpu.clone()]);
         assert!(partly.to_string().starts_with("g.onnx: all but these on X; 3 nodes on CPU"), "{partly}");
         assert!(graph(None, &[cpu]).to_string().starts_with("g.onnx: 3 nodes on CPUExecutionProvider; memory"));
+        let kept = GraphReport { keys_in: Some("Cuda".into()), ..whole.clone() };
+        assert!(kept.to_string().starts_with("g.onnx: keys and values in Cuda; 4 nodes on X; "), "{kept}");
         let report = Report {
             asked: Device::Auto,
             device: Device::Cpu,

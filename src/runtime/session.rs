@@ -45,6 +45,33 @@ impl GraphOptions {
     }
 }
 
+/// Compiles a graph of ours that is made here, for the device of the others.
+pub(super) fn compile_small(graph: &[u8], name: &str, options: &GraphOptions) -> Result<Session> {
+    let mut builder = builder(name, options)?;
+    let session = builder.commit_from_memory(graph).map_err(|error| blame(name, options, error))?;
+    exit::arm();
+    Ok(session)
+}
+
+/// What is told when a graph cannot be compiled. On the CPU it is at fault itself. Elsewhere the device may be: whether it is
+/// shows on the CPU.
+fn blame<R>(name: &str, options: &GraphOptions, error: ort::Error<R>) -> Error {
+    match exit::reason(failed(name, error)) {
+        Error::Failed { graph, reason } if options.device != Device::Cpu => {
+            provider::refused(&options.device, format!("{graph}: {reason}"))
+        }
+        other => other,
+    }
+}
+
+/// All options of a session.
+fn builder(name: &str, options: &GraphOptions) -> Result<SessionBuilder> {
+    let environment = library::environment()?;
+    let builder = common(environment, options).map_err(|error| blame(name, options, error))?;
+    provider::attach(builder, environment, &options.device, &options.device_options, options.threads)
+        .map_err(exit::reason)
+}
+
 /// Compiles `path`, with our own operators when there are `seats` for them. Also says which provider has which nodes.
 ///
 /// # Errors
@@ -55,22 +82,9 @@ pub(super) fn compile(
     options: &GraphOptions,
     seats: Option<&Seats>,
 ) -> Result<(Session, Vec<Assigned>)> {
-    let environment = library::environment()?;
     let device = &options.device;
-    // On the CPU a graph that does not compile is at fault itself. Elsewhere the device may be: whether it is shows on
-    // the CPU.
-    let fail = |error: ort::Error| {
-        let error = exit::reason(failed(name, error));
-        match error {
-            Error::Failed { graph, reason } if *device != Device::Cpu => {
-                provider::refused(device, format!("{graph}: {reason}"))
-            }
-            other => other,
-        }
-    };
-    let builder = common(environment, options).map_err(fail)?;
-    let mut builder = provider::attach(builder, environment, device, &options.device_options, options.threads)
-        .map_err(exit::reason)?;
+    let fail = |error: ort::Error| blame(name, options, error);
+    let mut builder = builder(name, options)?;
     if let Some(seats) = seats {
         let domain = operators::domain(seats.clone(), options.thread_count()).map_err(fail)?;
         builder = builder.with_operators(domain).map_err(|error| fail(error.into()))?;

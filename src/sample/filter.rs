@@ -4,7 +4,7 @@ use super::Sampling;
 use super::lanes::{BLOCK, EXACT, each_within, exact, exact_sum_from, exp, map_and_sum, sum_blocks, sum_from};
 
 /// Below this a temperature would overflow its reciprocal; the authors clamp there too.
-const LEAST_TEMPERATURE: f32 = 1e-5;
+pub(super) const LEAST_TEMPERATURE: f32 = 1e-5;
 
 /// Unnormalised probabilities of all codes; keeps its memory from one to the next.
 #[derive(Debug, Default)]

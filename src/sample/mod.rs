@@ -4,11 +4,13 @@
 //! All in f32 and in one fixed order, with an `exp` of its own and random numbers from a counter, so that the same
 //! logits and seed give the same token on every platform, in every batch, on any number of threads.
 
+mod device;
 mod filter;
 mod lanes;
 mod many;
 mod random;
 
+pub(crate) use device::Asked;
 use filter::Weights;
 use lanes::{exp, largest, mix, position};
 pub(crate) use many::Samplers;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use detailflow::{Model, ModelOptions};
+use sha2::Digest;
 
 /// A file or folder below `tests/data`.
 pub fn data(name: &str) -> PathBuf {
@@ -39,4 +40,29 @@ pub fn edit_manifest(bundle: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
     let mut manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     edit(&mut manifest);
     std::fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+}
+
+/// Makes the embedding of a class of the copied small bundle no number, in fp32.
+pub fn spoil_class(bundle: &Path, class: u64) {
+    let graph = std::fs::read(bundle.join("ar.fp32.fixed.onnx")).unwrap();
+    let find = |word: &[u8], from: usize| {
+        from + graph[from..].windows(word.len()).position(|found| found == word).expect("the graph has it") + word.len()
+    };
+    // "offset", the number of a field, a length, and decimal digits.
+    let at = find(b"offset", find(b"ar.embeddings", find(b"ar.embeddings", 0))) + 2;
+    let digits: String = graph[at..].iter().take_while(|c| c.is_ascii_digit()).map(|&c| c as char).collect();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(bundle.join("detailflow.json")).unwrap()).unwrap();
+    let number = |block: &str, key: &str| manifest[block][key].as_u64().unwrap();
+    let (width, row) = (4 * number("ar", "width") as usize, (number("ids", "class") + class) as usize);
+    let path = bundle.join("weights.fp32.bin");
+    let mut weights = std::fs::read(&path).unwrap();
+    let from = digits.parse::<usize>().unwrap() + row * width;
+    weights[from..from + width].as_chunks_mut::<4>().0.iter_mut().for_each(|value| *value = f32::NAN.to_le_bytes());
+    std::fs::write(&path, &weights).unwrap();
+    let hash: String = sha2::Sha256::digest(&weights).iter().map(|byte| format!("{byte:02x}")).collect();
+    edit_manifest(bundle, |m| {
+        let mut files = m["files"].as_array_mut().unwrap().iter_mut();
+        files.find(|file| file["path"] == "weights.fp32.bin").unwrap()["sha256"] = hash.into();
+    });
 }

@@ -39,9 +39,10 @@ def test_every_variant_is_listed_with_what_it_is_for(every):
     content = every[2]
     listed = [(v["precision"], v["form"], v["devices"], v.get("keys")) for v in content["variants"]]
     assert listed == [
-        ("fp32", "native", ["cpu"], None), ("fp32", "mha", ["cpu"], None), ("fp32", "plain", ["*"], None), ("fp16", "plain", manifest.ACCELERATORS, "fp16"),
-        ("int8", "native", ["cpu"], None), ("int8", "mha", ["cpu"], None), ("int8", "plain", ["*"], None),
-        ("int4", "native", ["cpu"], None), ("int4", "mha", ["cpu"], None), ("int4", "plain", ["*"], None),
+        ("fp32", "native", ["cpu"], None), ("fp32", "mha", ["cpu"], None), ("fp32", "plain", ["*"], None), ("fp32", "fixed", manifest.APART, None),
+        ("fp16", "plain", manifest.ACCELERATORS, "fp16"), ("fp16", "fixed", manifest.APART, "fp16"),
+        ("int8", "native", ["cpu"], None), ("int8", "mha", ["cpu"], None), ("int8", "plain", ["*"], None), ("int8", "fixed", manifest.APART, None),
+        ("int4", "native", ["cpu"], None), ("int4", "mha", ["cpu"], None), ("int4", "plain", ["*"], None), ("int4", "fixed", manifest.APART, None),
     ]  # fmt: skip
     weights = {item["path"]: item["length"] for item in content["files"] if item["path"].startswith("weights.")}
     assert len(weights) == 4 and weights["weights.fp32.bin"] > weights["weights.fp16.bin"] > weights["weights.int4.bin"]

@@ -85,7 +85,7 @@ def test_manifest(tmp_path, small):
     assert content["tokens"] == {"count": 16, "group": 4, "causal": 4, "codes": 24, "bits": 5}
     assert content["image"] == {"size": 32, "channels": 4, "alpha": "premultiplied", "patch": 8}
     assert content["classes"] == ["class 0", "class 1", "class 2", "class 3"]
-    assert [(v["precision"], v["form"]) for v in content["variants"]] == [(p, f) for p in ("fp32", "int8") for f in ("native", "mha", "plain")]
+    assert [(v["precision"], v["form"]) for v in content["variants"]] == [(p, f) for p in ("fp32", "int8") for f in ("native", "mha", "plain", "fixed")]
     assert {item["path"] for item in content["files"]} == {p.name for p in (tmp_path / "out").iterdir()} - {"detailflow.json"}
 
 
@@ -110,8 +110,7 @@ def test_the_tokenizer_id_follows_the_weights_and_nothing_else(tmp_path, small):
     assert write_bundle(other, tmp_path / "d", ["int8"])["tokenizer_id"] != whole
 
 
-@pytest.mark.parametrize("form", ["mha", "plain"])
-@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("precision, form", [("int8", "mha"), ("int8", "plain"), ("int4", "mha"), ("int4", "plain"), ("int4", "fixed")])
 def test_rows_do_not_depend_on_their_batch(tmp_path, small, precision, form):
     n, folder = small
     content = write_bundle(open_model(folder, n), tmp_path / "out", [precision])

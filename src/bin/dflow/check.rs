@@ -16,6 +16,9 @@ pub struct DoctorArgs {
     /// Precision of the bundle; without it the first that the bundle lists for the device
     #[arg(long, value_name = "P")]
     precision: Option<String>,
+    /// Attention form of the bundle: native, mha, plain or fixed; without it the first that the bundle lists for the device
+    #[arg(long, value_name = "FORM", hide = true)]
+    form: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -23,7 +26,7 @@ pub struct DoctorArgs {
 
 /// What is here, what is missing, and where the graphs of the bundle run.
 pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
-    let mut options = ModelOptions { precision: args.precision.clone(), ..Default::default() };
+    let mut options = ModelOptions { precision: args.precision.clone(), form: args.form.clone(), ..Default::default() };
     args.device.apply(&mut options)?;
     let runtime = detailflow::library();
     let bundle = args.bundle.open();
@@ -128,7 +131,9 @@ fn report_json(report: &Report) -> serde_json::Value {
                 .iter()
                 .map(|held| json!({"memory": held.memory, "bytes": held.bytes, "in_use": held.in_use}))
                 .collect();
-            json!({"graph": graph.graph, "providers": providers, "rest": graph.rest, "memory": memory})
+            json!({
+                "graph": graph.graph, "providers": providers, "rest": graph.rest, "memory": memory, "keys_in": graph.keys_in
+            })
         })
         .collect();
     json!({

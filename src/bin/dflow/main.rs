@@ -163,7 +163,7 @@ struct ModelArgs {
     /// Precision of the bundle: fp32, fp16, int8, int4; without it the first that the bundle lists for the device
     #[arg(long, value_name = "P")]
     precision: Option<String>,
-    /// Attention form of the bundle: native, mha or plain; without it the first that the bundle lists
+    /// Attention form of the bundle: native, mha, plain or fixed; without it the first that the bundle lists
     #[arg(long, value_name = "FORM", hide = true)]
     form: Option<String>,
 }

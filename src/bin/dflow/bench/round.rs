@@ -153,15 +153,18 @@ fn ask(request: &mut Request, args: &OneArgs) -> Result<()> {
 fn shapes(request: &Request) -> Result<Vec<StepShape>> {
     let model = request.model();
     let (bundle, cost) = (model.bundle(), request.cost()?);
-    let weights =
-        bundle.step_weights().zip(model.variant().weight_bits()).map(|(count, bits)| count * u64::from(bits) / 8);
+    // Form `fixed` looks at all places at each step, and its weights of 8 bits became floats when it was opened.
+    let fixed = model.variant().form == "fixed";
+    let bits = model.variant().weight_bits().map(|bits| if fixed && bits == 8 { 32 } else { bits });
+    let weights = bundle.step_weights().zip(bits).map(|(count, bits)| count * u64::from(bits) / 8);
     let position = cost.key_bytes / bundle.tokens() as u64;
     // Guidance is the same for all of them, so steps of one query length have the same rows.
     let rows = |step: Step| cost.steps.iter().find(|cost| cost.query == step.query).map_or(0, |cost| cost.rows);
     let shape = |step: Step| StepShape {
         rows: rows(step),
         query: step.query,
-        bytes: weights.map(|weights| weights + position * (step.start + step.query) as u64),
+        bytes: weights
+            .map(|weights| weights + position * if fixed { bundle.tokens() } else { step.start + step.query } as u64),
     };
     Ok(model.schedule(request.target()).steps().map(shape).collect())
 }
