@@ -247,19 +247,22 @@ fn tokens_that_mean_nothing_are_refused() {
 }
 
 /// Our own operators and ONNX Runtime's multiply int8 exactly; the rest they add up in orders of their own, and a last bit
-/// decides now and then which integer a value becomes, or which code is drawn. From there on two pictures differ. (Of 168
-/// sprites 92 were the same by `native` and `mha`, 102 by `mha` and `plain`; a wrong product parts them within two tokens.)
+/// decides now and then which integer a value becomes. So tokens that are drawn part sooner or later; how likely given tokens
+/// are differs little (seen: 0.0065 nats in the mean, 0.16 at most).
 #[test]
-fn int8_tokens_are_mostly_the_same_by_our_operators_and_by_those_of_onnx_runtime() {
+fn int8_tokens_are_as_likely_by_our_operators_as_by_those_of_onnx_runtime() {
+    let open = |form| common::open(std::path::Path::new("onnx/bundles/sprites"), "int8", form);
+    let models = [open("native"), open("mha")];
     let pairs: Vec<(u32, u64)> = (0..21).flat_map(|class| [(class, 1), (class, 2)]).collect();
-    let tokens =
-        |form| draw(&request(&common::open(std::path::Path::new("onnx/bundles/sprites"), "int8", form), &pairs));
-    let common: Vec<usize> = std::iter::zip(tokens("native"), tokens("mha"))
-        .map(|(ours, theirs)| std::iter::zip(&ours, &theirs).take_while(|(a, b)| a == b).count())
-        .collect();
-    let mean = common.iter().sum::<usize>() as f64 / common.len() as f64;
-    let whole = common.iter().filter(|&&count| count == 32).count();
-    assert!(mean > 16.0 && whole * 4 > common.len(), "{common:?}");
+    let tokens = draw(&request(&models[1], &pairs));
+    let pictures: Vec<(u32, &[u32])> =
+        pairs.iter().map(|&(class, _)| class).zip(tokens.iter().map(|t| &t[..])).collect();
+    let [ours, theirs] = models.map(|model| model.score_all(&pictures).unwrap().concat());
+    let apart: Vec<f32> = std::iter::zip(&ours, &theirs).map(|(a, b)| (a - b).abs()).collect();
+    let mean = apart.iter().sum::<f32>() / apart.len() as f32;
+    let most = apart.iter().copied().fold(0.0, f32::max);
+    println!("{mean} nats in the mean, {most} at most");
+    assert!(mean < 0.04 && most < 0.5, "{mean} nats in the mean, {most} at most");
 }
 
 /// Where values are few the last bits decide nothing, and the two draw the same.
