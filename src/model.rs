@@ -201,6 +201,7 @@ impl Model {
             Ok(true) => Ok(()),
             Ok(false) => Err(refuse("it computes values that are no numbers".into())),
             Err(Error::Failed { graph, reason }) => Err(refuse(format!("{graph} compiles and does not run: {reason}"))),
+            Err(error @ Error::OutOfMemory { .. }) => Err(refuse(error.to_string())),
             Err(other) => Err(other),
         }
     }
@@ -377,13 +378,15 @@ fn misfit(variant: &Variant, device: &Device) -> u8 {
 
 /// Which of the precisions that suit a device equally it takes first: elsewhere than on the CPU products of floats, as those of
 /// integers are seldom to be had there and fall to the CPU; and of them those of 16 bits, which are faster there.
-fn burden(variant: &Variant, device: &Device) -> u8 {
-    match variant.precision.as_str() {
-        _ if *device == Device::Cpu => 0,
+fn burden(variant: &Variant, device: &Device) -> (u8, bool) {
+    let precision = match variant.precision.as_str() {
+        _ if *device == Device::Cpu => return (0, false),
         "fp16" => 0,
         precision if precision.starts_with("fp") => 1,
         _ => 2,
-    }
+    };
+    // Where both are for the device keys and values stay there.
+    (precision, variant.form != "fixed")
 }
 
 /// The variant that suits best, the first of equals, that this ONNX Runtime is new enough for; the error lists what there
@@ -401,7 +404,11 @@ fn choose<'a>(
             && match variant.form.parse() {
                 // Our own operators are for the CPU.
                 Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
-                // What has no memory of its own does not promise to write in place (seen: wrong logits on OpenVINO's CPU).
+                // What has no memory of its own does not promise to write in place (seen: wrong logits on OpenVINO's CPU); of
+                // TensorRT, DirectML and MIGraphX it is not known, which is for the caller to find out.
+                Ok(Form::Fixed) if matches!(device.family(), "tensorrt" | "directml" | "migraphx") => {
+                    options.form.is_some()
+                }
                 Ok(Form::Fixed) => *device == Device::Cpu || runtime::has_memory(device),
                 Ok(Form::Mha | Form::Plain) => true,
                 Err(()) => false,

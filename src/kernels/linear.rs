@@ -279,6 +279,7 @@ mod tests {
         }
         for isa in Isa::all_here() {
             assert_eq!(run(isa, 0, count), all, "{isa:?}");
+            assert!(run(isa, 0, 0).is_empty());
             for row in 0..count {
                 assert_eq!(run(isa, row, 1), &all[row * outputs..][..outputs], "{isa:?}: a row alone");
             }

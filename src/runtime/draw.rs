@@ -159,7 +159,7 @@ mod tests {
             let values = logits(round, ROWS * codes, step);
             let row = |row: usize| &values[row * codes..][..codes];
             let tensor = Tensor::from_array(([ROWS / 4, 4, codes], values.clone())).unwrap().upcast();
-            let uncond = |at: usize| (at % 3 == 0).then_some(((at * 7 + 1) % ROWS, 1.7));
+            let uncond = |at: usize| (at.is_multiple_of(3)).then_some(((at * 7 + 1) % ROWS, 1.7));
             let random = |at: usize| uniform(round + 1000, at as u64);
             let asked: Vec<Asked> =
                 (0..ROWS).map(|at| Asked::drawn(sampling, codes, at, uncond(at), random(at))).collect();

@@ -46,6 +46,7 @@ fn softmax_body(scores: &mut [f32], seen: usize) {
 
 /// `out[r][..] = sum over k of a[r][k] * b[k][..]`, k in order, over whole vectors of 16.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 struct Outer<'a> {
     rows: usize,
     a: *const f32,
@@ -65,6 +66,7 @@ struct Outer<'a> {
 /// What is wanted next, to be fetched into the caches meanwhile: memory that is not read one after the other from one call to
 /// the next is slow to begin with.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 struct Ahead {
     from: *const f32,
     /// Lots of 16 numbers.

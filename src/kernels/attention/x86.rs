@@ -29,7 +29,7 @@ macro_rules! outer {
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(job: Outer<'_>) {
             let passes = job.rows.div_ceil(HEIGHT);
-            let lots = job.vectors / $together + job.vectors % $together;
+            let lots = job.vectors.div_ceil($together);
             let mut fetch =
                 Fetch { ahead: job.ahead, each: job.ahead.lines.div_ceil((passes * lots * job.depth).max(1)) };
             for pass in 0..passes {

@@ -45,6 +45,7 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Amx => rows < amx::WORTH,
+            _ if rows == 0 => false,
             Self::Vnni512 | Self::Vnni256 => true,
             _ => false,
         }
@@ -135,6 +136,9 @@ pub(super) trait Take: Sync {
 pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed<'_>, take: &impl Take) {
     let Packed { depth, panels, .. } = weights;
     assert!(rows.bytes.len() >= rows.count.next_multiple_of(TILE) * depth, "too few rows");
+    if rows.count == 0 {
+        return;
+    }
     assert!(!isa.raises(rows.count) || rows.offsets.len() == panels * PANEL, "raised rows without offsets");
     // Panels go by groups that a kernel takes at once; every piece has as many groups as the others, or one less. There are
     // a few for each thread, so that a slow one is helped, and they are numbered such that threads which take turns go

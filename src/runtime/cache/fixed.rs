@@ -38,6 +38,8 @@ enum Logits {
 /// The keys and values of all layers, keys first. What allocated them lives as long.
 pub(super) struct Kept {
     tensors: Vec<DynTensor>,
+    /// Places below this one were written.
+    written: usize,
     _session: IoBinding,
 }
 
@@ -54,8 +56,13 @@ impl Fixed {
     pub fn new(graph: &Graph, frame: &Frame, origin: &mut Origin, need: &Need, waiting: &mut Waiting) -> Result<Self> {
         let identity = origin.is_identity(frame.rows);
         let sole = match &mut origin.store {
-            // Its origin is gone and nobody else refers to it: what it left is taken over.
-            Store::Fixed(buffers) if identity && Arc::strong_count(buffers) == 1 => Some(buffers.clone()),
+            // Its origin is gone and nobody else refers to it: what it left is taken over, unless it went on behind the fork.
+            // What it has there may be no number, and attention weighs all places, if only with nothing.
+            Store::Fixed(buffers)
+                if identity && Arc::strong_count(buffers) == 1 && lock(buffers).written <= origin.positions =>
+            {
+                Some(buffers.clone())
+            }
             _ => None,
         };
         let fail = |error| need.failed(error);
@@ -72,7 +79,8 @@ impl Fixed {
                 let mut tensors = tensors.collect::<ort::Result<Vec<_>>>().map_err(fail)?;
                 fill(&mover, frame, origin, &mut tensors).map_err(fail)?;
                 let _session = session.create_binding().map_err(fail)?;
-                Arc::new(Held::new(Mutex::new(Kept { tensors, _session })))
+                let written = origin.positions;
+                Arc::new(Held::new(Mutex::new(Kept { tensors, written, _session })))
             }
         };
         let mut kept = lock(&buffers);
@@ -103,6 +111,10 @@ impl Fixed {
         let call = self.calls.iter_mut().find(|call| call.query == step.query).expect(PREPARED);
         call.ids.extract_tensor_mut().1.copy_from_slice(ids);
         let fed = step.start..step.start + step.query;
+        {
+            let mut kept = lock(&self.buffers);
+            kept.written = kept.written.max(fed.end);
+        }
         for places in call.places.extract_tensor_mut().1.chunks_exact_mut(step.query) {
             places.iter_mut().zip(fed.clone()).for_each(|(to, place)| *to = place as i64);
         }
@@ -117,7 +129,12 @@ impl Fixed {
             call.binding.bind_input("slots", &call.slots)?;
             session.run_binding_with_options(&call.binding, interrupt.options()).map(drop)
         };
-        graph.timed(&mut run).map_err(|error| exit::reason(failed(graph.name(), error)))
+        let result = graph.timed(&mut run);
+        if result.is_err() {
+            // What was begun before must not write after this, into memory that may be another's by then.
+            let _ = call.binding.synchronize_outputs();
+        }
+        result.map_err(|error| exit::reason(failed(graph.name(), error)))
     }
 
     pub fn logits(&self, step: Step) -> &[f32] {
