@@ -97,9 +97,14 @@ def _stage(options):
 
         stage = ArStage(recipe, out / "codes", place, out / "tokenizer")
     reached = loop.train(stage, part.train, out / options.stage, place, recipe)
-    place.leave()
-    need(reached >= part.train.steps, f"{out / options.stage}: stopped at step {reached}; the same command goes on from there")
-    print(f"{out / options.stage}: done")
+    finished = reached >= part.train.steps
+    stopped = f"{out / options.stage}: stopped at step {reached}; the same command goes on from there"
+    if finished and place.first:
+        print(f"{out / options.stage}: done")
+    elif place.first and place.world > 1:
+        print(stopped, file=sys.stderr)
+    place.leave(0 if finished else 1)
+    need(finished, stopped)
     return 0
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import DATA, HERE, open_model, write_bundle
 
-from detailflow_onnx import bundle, check, checkpoint, cli, encoder, errors
+from detailflow_onnx import bundle, check, checkpoint, cli, errors, siglip
 
 
 def config(part, **changes):
@@ -243,12 +243,9 @@ class TestPlace:
     def test_a_wrong_graph_fails_the_check(self, tmp_path, small):
         n, folder = small
         model = open_model(folder, n)
-        encoder_blocked = encoder.BLOCKED
-        try:
-            encoder.BLOCKED = 0.0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(siglip, "BLOCKED", 0.0)
             write_bundle(model, tmp_path / "out", ["fp32"])
-        finally:
-            encoder.BLOCKED = encoder_blocked
         figures = {(row["graph"], row["form"]): row["error"] for row in check.measure(model, tmp_path / "out")["errors"]}
         assert all((error > 1e-2) == (graph == "encoder") for (graph, _), error in figures.items())
 
