@@ -12,22 +12,6 @@ use detailflow::{
 
 const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
-/// The precisions and forms that everything here must hold for.
-fn models() -> impl Iterator<Item = Model> {
-    [
-        ("fp32", "native"),
-        ("fp32", "mha"),
-        ("fp32", "plain"),
-        ("fp32", "fixed"),
-        ("int8", "native"),
-        ("int8", "mha"),
-        ("int8", "plain"),
-        ("int8", "fixed"),
-    ]
-    .into_iter()
-    .map(|(precision, form)| common::open(&common::small(), precision, form))
-}
-
 fn request(model: &Model, images: &[(u32, u64)]) -> Request {
     let mut request = Request::new(model);
     request.set_guidance(Guidance::constant(2.0)).unwrap().set_sampling(WILD).unwrap();
@@ -61,7 +45,7 @@ fn prefixes(model: &Model) -> Vec<usize> {
 
 #[test]
 fn a_picture_goes_on_from_its_own_prefix_as_it_was_drawn() {
-    for model in models() {
+    for model in common::models() {
         let mut wanted = request(&model, &[(1, 7)]);
         let whole = all_tokens(&finished(&wanted)).remove(0);
         for count in prefixes(&model) {
@@ -75,7 +59,7 @@ fn a_picture_goes_on_from_its_own_prefix_as_it_was_drawn() {
 
 #[test]
 fn prefixes_of_a_batch_are_computed_once_and_change_nothing() {
-    for model in models() {
+    for model in common::models() {
         let alone: Vec<Vec<u32>> =
             [(0, 1), (2, 2)].iter().map(|&image| all_tokens(&finished(&request(&model, &[image]))).remove(0)).collect();
         for count in prefixes(&model).into_iter().filter(|&count| count > 0 && count < model.bundle().tokens()) {
@@ -122,7 +106,7 @@ fn a_prefix_that_does_not_fit_is_refused() {
 
 #[test]
 fn a_fork_keeps_what_was_drawn_and_draws_the_rest_by_its_own_seed() {
-    for model in models() {
+    for model in common::models() {
         let wanted = request(&model, &[(1, 7), (2, 8)]);
         let whole = all_tokens(&finished(&wanted));
         let steps = Generation::new(&wanted).unwrap().progress().steps_left;
@@ -153,7 +137,7 @@ fn a_fork_keeps_what_was_drawn_and_draws_the_rest_by_its_own_seed() {
 
 #[test]
 fn forks_take_memory_at_their_first_step() {
-    for model in models() {
+    for model in common::models() {
         let mut parent = Generation::new(&request(&model, &[(1, 7)])).unwrap();
         step_times(&mut parent, 3);
         let mut forks: Vec<Generation> = (0..100).map(|seed| parent.fork(&[seed]).unwrap()).collect();
@@ -174,7 +158,7 @@ fn forks_take_memory_at_their_first_step() {
 
 #[test]
 fn pictures_that_fall_away_leave_the_others_as_they_were() {
-    for model in models() {
+    for model in common::models() {
         let images = [(0, 1), (1, 2), (2, 3), (0, 4)];
         let whole = all_tokens(&finished(&request(&model, &images)));
         let steps = Generation::new(&request(&model, &images)).unwrap().progress().steps_left;
@@ -201,7 +185,7 @@ fn pictures_that_fall_away_leave_the_others_as_they_were() {
 
 #[test]
 fn cancelled_at_each_step_what_is_there_stays() {
-    for model in models() {
+    for model in common::models() {
         let wanted = request(&model, &[(1, 7), (0, 9)]);
         let whole = all_tokens(&finished(&wanted));
         let steps = Generation::new(&wanted).unwrap().progress().steps_left;
@@ -235,7 +219,7 @@ fn cancelled_at_each_step_what_is_there_stays() {
 
 #[test]
 fn a_finished_level_goes_on_to_a_finer_one() {
-    for model in models() {
+    for model in common::models() {
         let mut wanted = request(&model, &[(1, 7)]);
         let whole = all_tokens(&finished(&wanted)).remove(0);
         let levels = model.bundle().ladder().levels().to_vec();
@@ -272,7 +256,7 @@ fn advance_does_one_step_at_least_and_all_when_there_is_time() {
 
 #[test]
 fn scores_are_the_log_probabilities_that_drawing_notes() {
-    for model in models() {
+    for model in common::models() {
         let mut wanted = request(&model, &[(1, 7), (2, 8)]);
         wanted.set_log_probabilities(true);
         let generation = finished(&wanted);
@@ -307,7 +291,7 @@ fn probabilities_of_all_first_tokens_sum_to_one() {
 
 #[test]
 fn curves_that_stay_flat_are_constants() {
-    for model in models() {
+    for model in common::models() {
         let whole = all_tokens(&finished(&request(&model, &[(1, 7)])));
         let mut wanted = request(&model, &[(1, 7)]);
         let flat = |value: f32| format!("{value}@0,{value}@5,{value}@11").parse::<detailflow::Curve>().unwrap();
@@ -321,7 +305,7 @@ fn curves_that_stay_flat_are_constants() {
 
 #[test]
 fn guidance_that_ends_goes_on_as_without() {
-    for model in models() {
+    for model in common::models() {
         let causal = model.bundle().causal();
         let scale: detailflow::Curve = format!("2@{},1@{}", causal - 1, causal).parse().unwrap();
         let mut wanted = request(&model, &[(1, 7), (2, 3)]);
@@ -348,7 +332,7 @@ fn winners(scores: &[f32], keep: usize) -> Vec<usize> {
 
 #[test]
 fn the_best_of_eight_is_the_best_of_eight_that_were_all_drawn() {
-    for model in models() {
+    for model in common::models() {
         let images: Vec<(u32, u64)> = (0..8).map(|seed| (1, seed)).collect();
         let mut wanted = request(&model, &images);
         wanted.set_log_probabilities(true);
@@ -419,7 +403,7 @@ fn rounds_that_make_no_sense_are_refused() {
 
 #[test]
 fn variations_keep_what_they_are_told_to() {
-    for model in models() {
+    for model in common::models() {
         let whole = all_tokens(&finished(&request(&model, &[(1, 7)]))).remove(0);
         let level = model.bundle().ladder().levels()[0];
         let wanted = request(&model, &[(1, 7), (1, 8), (1, 9)]);

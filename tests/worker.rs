@@ -104,16 +104,7 @@ fn they_go_between_threads() {
 
 #[test]
 fn every_level_is_told_and_then_the_end() {
-    for (precision, form) in [
-        ("fp32", "native"),
-        ("fp32", "mha"),
-        ("fp32", "plain"),
-        ("fp32", "fixed"),
-        ("int8", "native"),
-        ("int8", "mha"),
-        ("int8", "plain"),
-        ("int8", "fixed"),
-    ] {
+    for (precision, form) in common::FORMS {
         let model = common::open(&common::small(), precision, form);
         let worker = worker(1);
         let wanted = request(&model, 7);
@@ -658,16 +649,7 @@ fn join_and_leave(model: &Model, gains: bool) {
 
 #[test]
 fn what_is_drawn_together_is_what_each_draws_alone() {
-    for (precision, form) in [
-        ("fp32", "native"),
-        ("fp32", "mha"),
-        ("fp32", "plain"),
-        ("fp32", "fixed"),
-        ("int8", "native"),
-        ("int8", "mha"),
-        ("int8", "plain"),
-        ("int8", "fixed"),
-    ] {
+    for (precision, form) in common::FORMS {
         let model = common::open(&common::small(), precision, form);
         let jobs: Arc<Vec<Wanted>> = Arc::new((0..24).map(|at| Wanted::new(&model, at)).collect());
         for batch in [0, 1, 5, 100] {

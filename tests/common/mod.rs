@@ -24,6 +24,23 @@ pub fn small() -> PathBuf {
     data("small")
 }
 
+/// The precisions and forms of the small bundle that everything must hold for.
+pub const FORMS: [(&str, &str); 8] = [
+    ("fp32", "native"),
+    ("fp32", "mha"),
+    ("fp32", "plain"),
+    ("fp32", "fixed"),
+    ("int8", "native"),
+    ("int8", "mha"),
+    ("int8", "plain"),
+    ("int8", "fixed"),
+];
+
+/// The small bundle in each of them.
+pub fn models() -> impl Iterator<Item = Model> {
+    FORMS.into_iter().map(|(precision, form)| open(&small(), precision, form))
+}
+
 /// A copy of a bundle that a test may damage.
 pub fn copy(bundle: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
