@@ -458,3 +458,30 @@ fn the_cost_counts_the_steps_that_are_done() {
         }
     }
 }
+
+/// What an origin did behind a fork is not the fork's, even where its memory becomes the fork's.
+#[test]
+fn a_fork_does_not_see_what_its_origin_spoilt_behind_it() {
+    let sound = common::open(&common::small(), "fp32", "fixed");
+    let fork = |model: &Model, steps: u32| {
+        let mut origin = Generation::new(&request(model, &[(1, 3)])).unwrap();
+        for _ in 0..steps {
+            origin.step().unwrap();
+        }
+        (origin.fork(&[77]).unwrap(), origin)
+    };
+    let (mut wanted, mut origin) = fork(&sound, 2);
+    wanted.finish().unwrap();
+    origin.finish().unwrap();
+    let (wanted, drawn) = (wanted.tokens(0).unwrap(), origin.tokens(0).unwrap());
+    let begun = 2;
+    let token =
+        *drawn[begun..].iter().find(|token| !wanted.contains(token) && !drawn[..begun].contains(token)).unwrap();
+    let folder = common::copy(&common::small());
+    common::spoil_embedding(folder.path(), token.into());
+    let (mut fork, mut origin) = fork(&common::open(folder.path(), "fp32", "fixed"), 2);
+    assert!(origin.finish().unwrap_err().to_string().contains("not numbers"));
+    drop(origin);
+    fork.finish().unwrap();
+    assert_eq!(fork.tokens(0).unwrap(), wanted);
+}

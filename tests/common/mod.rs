@@ -61,6 +61,13 @@ pub fn edit_manifest(bundle: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
 
 /// Makes the embedding of a class of the copied small bundle no number, in fp32.
 pub fn spoil_class(bundle: &Path, class: u64) {
+    let manifest = std::fs::read(bundle.join("detailflow.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    spoil_embedding(bundle, manifest["ids"]["class"].as_u64().unwrap() + class);
+}
+
+/// The same of a row of the table: tokens come first.
+pub fn spoil_embedding(bundle: &Path, row: u64) {
     let graph = std::fs::read(bundle.join("ar.fp32.fixed.onnx")).unwrap();
     let find = |word: &[u8], from: usize| {
         from + graph[from..].windows(word.len()).position(|found| found == word).expect("the graph has it") + word.len()
@@ -71,7 +78,7 @@ pub fn spoil_class(bundle: &Path, class: u64) {
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(bundle.join("detailflow.json")).unwrap()).unwrap();
     let number = |block: &str, key: &str| manifest[block][key].as_u64().unwrap();
-    let (width, row) = (4 * number("ar", "width") as usize, (number("ids", "class") + class) as usize);
+    let (width, row) = (4 * number("ar", "width") as usize, row as usize);
     let path = bundle.join("weights.fp32.bin");
     let mut weights = std::fs::read(&path).unwrap();
     let from = digits.parse::<usize>().unwrap() + row * width;
