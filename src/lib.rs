@@ -44,56 +44,42 @@
 //!   refused, what threads meet at, messages for whoever embeds us.
 //! - [`ffi`]: the C contract. It, `kernels` and `runtime::{sys, raw, lent}` hold the only unsafe code.
 
-mod best;
 pub mod bundle;
-mod calibration;
-mod cancel;
-mod cost;
-mod detail;
-mod error;
 pub mod ffi;
-mod files;
 mod generation;
-mod judge;
 mod kernels;
-pub mod log;
-mod memory;
 mod model;
-mod pace;
 pub mod pixels;
 pub mod plan;
-mod repair;
-mod request;
-mod rows;
 mod runtime;
 pub mod sample;
-mod score;
-mod sync;
-mod tokenizer;
+mod support;
+mod tasks;
+mod timing;
 pub mod tokens;
-mod vary;
 mod worker;
 
-pub use best::{BestOf, Candidate, Round, Scorer};
 pub use bundle::Bundle;
-pub use calibration::Calibration;
-pub use cost::{Cost, LevelCost, StepCost};
-pub use detail::{MipSource, Sprite, mip_sizes};
-pub use error::{Error, Result};
-pub use files::write_file;
+pub use generation::request::{ImageRequest, Request};
 pub use generation::{Cancel, Generation, Memory, Progress};
-pub use judge::{Judgement, LogitJudgement, RecordJudgement, Tolerance};
 pub use model::{Model, ModelOptions, default_bundle};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};
-pub use repair::repair;
-pub use request::{ImageRequest, Request};
 pub use runtime::{
     Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, GraphReport, Held, Library, Report, Spinning, devices,
     init, library,
 };
 pub use sample::{Sampling, SamplingCurves};
-pub use vary::{redetail, vary};
+pub use support::error::{Error, Result};
+pub use support::files::write_file;
+pub use support::log;
+pub use tasks::best_of::{BestOf, Candidate, Round, Scorer};
+pub use tasks::calibrate::Calibration;
+pub use tasks::compare::{Judgement, LogitJudgement, RecordJudgement, Tolerance};
+pub use tasks::cost::{Cost, LevelCost, StepCost};
+pub use tasks::mips::{MipSource, Sprite, mip_sizes};
+pub use tasks::repair::repair;
+pub use tasks::vary::{redetail, vary};
 pub use worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
 
 /// The version of this library, `major.minor.patch`.

@@ -1,21 +1,23 @@
-//! Every order in which a cancel and a run can meet, tried one after the other: `src/cancel.rs` as it is, with its flag
+//! Every order in which a cancel and a run can meet, tried one after the other: `src/generation/cancel.rs` as it is, with its flag
 //! and fences replaced by instrumented ones. ONNX Runtime's own flag, a plain bool, is played by one that orders nothing.
 //! Wrong ways of doing the same are found out by the same exploration: the check can fail.
 
-#[path = "../src/cancel.rs"]
+#[path = "../src/generation/cancel.rs"]
 mod cancel;
 
-/// What `src/sync.rs` is to the library.
-mod sync {
-    pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+/// What `src/support/sync.rs` is to the library.
+mod support {
+    pub(crate) mod sync {
+        pub(crate) use loom::sync::Arc;
+        pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+    }
 }
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use cancel::{Interrupts, Signal};
 use loom::thread;
-use sync::{Arc, AtomicBool, Ordering, fence};
+use support::sync::{Arc, AtomicBool, Ordering, fence};
 
 /// The runtime's flag.
 struct Terminate(AtomicBool);

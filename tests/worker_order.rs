@@ -6,22 +6,24 @@
 #[allow(dead_code)]
 mod queue;
 
-/// What `src/sync.rs` is to the library. Time is up as soon as anyone asks.
-mod sync {
-    use std::time::Instant;
+/// What `src/support/sync.rs` is to the library. Time is up as soon as anyone asks.
+mod support {
+    pub(crate) mod sync {
+        use std::time::Instant;
 
-    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+        pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 
-    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().unwrap()
-    }
+        pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+            mutex.lock().unwrap()
+        }
 
-    pub(crate) fn wait<'a, T>(
-        condvar: &Condvar,
-        guard: MutexGuard<'a, T>,
-        deadline: Option<Instant>,
-    ) -> (MutexGuard<'a, T>, bool) {
-        if deadline.is_some() { (guard, false) } else { (condvar.wait(guard).unwrap(), true) }
+        pub(crate) fn wait<'a, T>(
+            condvar: &Condvar,
+            guard: MutexGuard<'a, T>,
+            deadline: Option<Instant>,
+        ) -> (MutexGuard<'a, T>, bool) {
+            if deadline.is_some() { (guard, false) } else { (condvar.wait(guard).unwrap(), true) }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::support::error::{Error, Result};
 
 /// Files up to this length are hashed on every opening; larger ones on request.
 const HASHED_AT_OPEN: u64 = 32 << 20;

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-use crate::files::checkouts;
+use crate::support::error::{Error, Result};
+use crate::support::files::checkouts;
 
 /// `DETAILFLOW_BUNDLE`; else, for each folder of `anchors` (our library's, the executable's): `detailflow/` beside
 /// it, `../share/detailflow`, and the `onnx/bundles/sprites` of the checkout it was built in.

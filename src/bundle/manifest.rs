@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Bundle, FileEntry};
-use crate::error::{Error, Result};
 use crate::plan::Ladder;
 use crate::plan::{DecodeWork, EncodeWork, Prefix, SideSize, StepWork};
+use crate::support::error::{Error, Result};
 
 /// The manifest's name within the folder.
 pub(super) const FILE: &str = "detailflow.json";

@@ -20,8 +20,8 @@ pub use manifest::{
 };
 pub(crate) use manifest::{IdLayout, Layers};
 
-use crate::error::{Error, Result};
 use crate::plan::{DecodeWork, EncodeWork, Ladder, Step, StepWork};
+use crate::support::error::{Error, Result};
 
 /// One DetailFlow model on disk, checked. Immutable.
 #[derive(Debug, Clone)]

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::files::{self, FileEntry};
 use super::manifest::FILE;
 use super::{Bundle, Variant};
-use crate::error::{Error, Result};
-use crate::files::NewFolder;
+use crate::support::error::{Error, Result};
+use crate::support::files::NewFolder;
 
 /// What of the manifest goes; `ids` and `sampling` are about drawing.
 const GONE: [&str; 6] = ["ar", "draw", "encoder", "ids", "judged", "sampling"];

@@ -8,8 +8,8 @@ use super::image::{detailflow_image, picture_of};
 use super::plain::{Plain, read};
 use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
-use crate::best::{BestOf, Candidate, Round, Scorer};
 use crate::pixels::PixelFormat;
+use crate::tasks::best_of::{BestOf, Candidate, Round, Scorer};
 
 /// Scorer: the mean log-probability of a candidate's tokens, how typical the model finds it of its class.
 pub const DETAILFLOW_SCORE_LOG_PROBABILITY: u32 = 1;

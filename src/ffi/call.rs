@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::status::{DETAILFLOW_BUSY, DETAILFLOW_OK, Failure, detailflow_status, remember};
-use crate::error::Error;
+use crate::support::error::Error;
 
 pub(super) type Outcome = Result<(), Failure>;
 
@@ -274,7 +274,7 @@ pub(super) unsafe fn array<T: Copy>(
     if count > most {
         return Err(Failure::invalid(format!("{count} {name} are too many: there can be {most}")));
     }
-    let mut copy = crate::memory::reserve(name, count)?;
+    let mut copy = crate::support::memory::reserve(name, count)?;
     // SAFETY: as the caller promises.
     copy.extend((0..count).map(|at| unsafe { values.add(at).read_unaligned() }));
     Ok(copy)

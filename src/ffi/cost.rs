@@ -5,7 +5,7 @@ use super::model::detailflow_model;
 use super::plain::{Plain, nanoseconds, write, write_all};
 use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
-use crate::cost::Cost;
+use crate::tasks::cost::Cost;
 
 /// They are all different, 1 to 4096.
 const MOST_BATCHES: usize = 4096;

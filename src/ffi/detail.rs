@@ -6,8 +6,8 @@ use super::model::{detailflow_model, get_tokens, with};
 use super::plain::{Plain, read, read_all, write};
 use super::status::{Failure, detailflow_status};
 use crate::bundle::Bundle;
-use crate::detail::{MipSource, Sprite, mip_sizes};
-use crate::memory::reserve;
+use crate::support::memory::reserve;
+use crate::tasks::mips::{MipSource, Sprite, mip_sizes};
 
 /// Mips: each is decoded by the model at the nearest level that is at least as large, and downscaled from there to its
 /// size. A level is decoded once for all that come from it.

@@ -11,8 +11,8 @@ use super::image::{detailflow_image, write_image};
 use super::plain::{Plain, check, nanoseconds, read, write};
 use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
+use crate::generation::request::Request;
 use crate::generation::{Cancel, Generation, Progress};
-use crate::request::Request;
 
 /// A request on its way, or done. Not const: one thread at a time; it may move between threads.
 pub struct detailflow_generation {

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 
 use super::call::call;
 use super::status::{Failure, c_string, detailflow_status};
-use crate::log;
+use crate::support::log;
 
 /// Log level: something failed.
 pub const DETAILFLOW_LOG_ERROR: u32 = 1;

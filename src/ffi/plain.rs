@@ -3,7 +3,7 @@
 use std::mem::size_of;
 
 use super::status::Failure;
-use crate::memory;
+use crate::support::memory;
 
 /// A struct that begins with a `u32` called struct_size, is `#[repr(C)]`, and may have any bytes.
 ///

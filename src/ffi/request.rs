@@ -6,8 +6,8 @@ use super::call::{Handle, array, call, call_on, copy_message, free, into_handle,
 use super::image::{detailflow_image, picture_of};
 use super::model::detailflow_model;
 use super::status::{Failure, detailflow_status};
+use crate::generation::request::{ImageRequest, Request};
 use crate::plan::{Curve, Guidance};
-use crate::request::{ImageRequest, Request};
 
 /// A request: how many pictures, of which classes, from which seeds, sampled how. Every setter checks at once. Not
 /// const: one thread at a time.

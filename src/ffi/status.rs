@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
 
-use crate::error::Error;
+use crate::support::error::Error;
 
 /// Counts up when a function, constant or struct of the C API is added. What is there never changes.
 pub const DETAILFLOW_ABI_VERSION: u32 = 3;

@@ -11,7 +11,7 @@ use super::image::{detailflow_image, write_image};
 use super::plain::{Plain, read, write};
 use super::request::detailflow_request;
 use super::status::{DETAILFLOW_OK, Failure, detailflow_status};
-use crate::error::Error;
+use crate::support::error::Error;
 use crate::worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
 
 /// Submit: the worker decodes the pictures of each event on its own thread. Otherwise detailflow_event_image does, on

@@ -1,12 +1,12 @@
 //! A linear layer in one go: what comes before it, the product, and what comes after, row by row.
 
-pub(crate) use super::product::Packed;
-use super::product::{PANEL, Rows, TILE, Take, product};
+pub(crate) use super::gemm::Packed;
+use super::gemm::{PANEL, Rows, TILE, Take, product};
 pub(crate) use super::quantize::Before;
 use super::quantize::quantize_row;
 use super::{Isa, Pool, Shared};
-use crate::error::Result;
-use crate::memory::{filled, reserve};
+use crate::support::error::Result;
+use crate::support::memory::{filled, reserve};
 
 /// A linear layer with int8 weights.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ impl Linear<'_> {
         };
         before
             && self.inputs > 0
-            && self.weights.depth() == self.inputs.next_multiple_of(super::product::DEPTH)
+            && self.weights.depth() == self.inputs.next_multiple_of(super::gemm::DEPTH)
             && wide(self.scales, self.outputs)
             && self.bias.is_none_or(|bias| wide(bias, self.outputs))
     }
@@ -237,7 +237,7 @@ impl Finish<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::Alone;
-    use super::super::product::tests::{pack, whole};
+    use super::super::gemm::tests::{pack, whole};
     use super::*;
 
     #[test]

@@ -13,14 +13,14 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod attention;
-pub(crate) mod keys;
-mod lanes;
+mod gemm;
+pub(crate) mod kv;
 pub(crate) mod linear;
-pub(crate) mod pages;
-mod product;
+pub(crate) mod memory;
 mod quantize;
+mod simd;
 
-pub(crate) use product::Isa;
+pub(crate) use gemm::Isa;
 
 /// Threads that share a piece of work.
 pub(crate) trait Pool {

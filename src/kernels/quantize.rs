@@ -1,7 +1,7 @@
 //! What comes before a product: a row is normalised or passed through its activation, and then quantised to 8 bits by
 //! its own largest value.
 
-use super::lanes::{MAGIC, exp, largest_size, reciprocal, sum, sums_of, sums_of_squares};
+use super::simd::{MAGIC, exp, largest_size, reciprocal, sum, sums_of, sums_of_squares};
 use super::versions;
 
 /// The largest whole number that a quantised value takes.

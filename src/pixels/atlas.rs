@@ -1,7 +1,7 @@
 //! Squares in a rectangle: whether they lie within it and apart from each other, and where to put them so that they do.
 
-use crate::error::{Error, Result};
-use crate::memory::{filled, reserve};
+use crate::support::error::{Error, Result};
+use crate::support::memory::{filled, reserve};
 
 /// A sprite's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

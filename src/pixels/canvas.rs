@@ -1,7 +1,7 @@
 //! Pixels in memory of the caller's, that pictures are written into.
 
 use super::{Image, PixelFormat, check_rows};
-use crate::error::{Error, Result};
+use crate::support::error::{Error, Result};
 
 /// The largest factor of upscaling.
 pub const LARGEST_FACTOR: u32 = 64;

@@ -5,8 +5,8 @@
 //! neighbours: a pixel counts for the colour as much as it covers.
 
 use super::Image;
-use crate::error::{Error, Result};
-use crate::memory::reserve;
+use crate::support::error::{Error, Result};
+use crate::support::memory::reserve;
 
 /// Makes smaller pictures of one picture, which is brought to linear light only once and only if there is need.
 pub(crate) struct Downscale<'a> {

@@ -5,9 +5,9 @@ use std::path::Path;
 use image::{DynamicImage, ImageFormat};
 
 use super::{PixelFormat, check_rows};
-use crate::error::{Error, Result};
-use crate::files::write_file;
-use crate::memory::reserve;
+use crate::support::error::{Error, Result};
+use crate::support::files::write_file;
+use crate::support::memory::reserve;
 
 /// The kinds of picture files that are written.
 const KINDS: [ImageFormat; 7] = [

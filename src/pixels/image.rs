@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::{Canvas, Downscale, PixelFormat, check_factor, save};
 #[cfg(doc)]
-use crate::error::Error;
-use crate::error::Result;
-use crate::memory::{filled, reserve};
+use crate::support::error::Error;
+use crate::support::error::Result;
+use crate::support::memory::{filled, reserve};
 
 /// A square picture as the decoder computed it, or a smaller one made of that.
 #[derive(Debug, Clone, PartialEq)]

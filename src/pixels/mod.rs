@@ -23,7 +23,7 @@ pub use file::{check_ending, save};
 pub use image::Image;
 pub use picture::Picture;
 
-use crate::error::{Error, Result};
+use crate::support::error::{Error, Result};
 
 /// How pixels lie in memory. Rows go from top to bottom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

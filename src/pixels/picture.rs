@@ -7,8 +7,8 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Rgba32FImage};
 
 use super::{PixelFormat, check_rows};
-use crate::error::{Error, Result};
-use crate::memory::{filled, reserve};
+use crate::support::error::{Error, Result};
+use crate::support::memory::{filled, reserve};
 
 /// A picture on its way in: the square in its middle, premultiplied `f32`.
 #[derive(Debug, Clone)]

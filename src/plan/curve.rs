@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
+use crate::support::error::{Error, Result};
 
 /// A setting that may change from token to token: guidance, temperature, top-k, top-p.
 ///

@@ -1,6 +1,6 @@
 //! What a request needs in memory, known before anything is allocated.
 
-use crate::kernels::keys::KeyLayout;
+use crate::kernels::kv::KeyLayout;
 
 /// The shape of one layer's kept keys (and of its values) for one row of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ort::session::{NoSelectedOutputs, RunOptions};
 
 use super::sys;
-use crate::error::{Error, Result};
+use crate::support::error::{Error, Result};
 
 /// A step or a decode takes seconds at the most. Whoever is inside for longer waits for us: a callback of the
 /// host's that blocks, say. A process that is told to end has to end.

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
+use super::device::report::{self, Assigned, GraphReport};
 use super::exit::{self, Held};
-use super::mover::Mover;
-use super::report::{self, Assigned, GraphReport};
+use super::row_copy::Mover;
 use super::{GraphOptions, failed, library, session};
-use crate::error::{Error, Result};
-use crate::kernels::keys::Seats;
+use crate::kernels::kv::Seats;
+use crate::support::error::{Error, Result};
 
 /// An axis of an input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

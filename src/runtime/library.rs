@@ -10,9 +10,9 @@ use std::sync::{Mutex, OnceLock};
 use ort::environment::Environment;
 
 use super::sys;
-use crate::error::{Error, Result};
-use crate::files::checkouts;
-use crate::log;
+use crate::support::error::{Error, Result};
+use crate::support::files::checkouts;
+use crate::support::log;
 
 /// The API that this build is written for: ONNX Runtime 1.24.
 const LEAST_MINOR: u32 = ort::MINOR_VERSION;

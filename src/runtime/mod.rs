@@ -7,39 +7,39 @@
 //! What `ort` and ONNX Runtime do badly is dealt with here and nowhere else, and none of their types leave.
 
 mod cache;
-mod calls;
 mod device;
-mod draw;
 mod exit;
 mod form;
 mod graph;
 mod lent;
 mod library;
-mod listing;
-mod mover;
+mod sampler;
+mod together;
+
 mod operators;
-mod provider;
+mod row_copy;
+
 mod raw;
-mod report;
+
 mod session;
 mod sys;
 
 pub(crate) use cache::{Cache, Keeping};
-pub(crate) use calls::Calls;
+pub use device::{Assigned, GraphReport, Held, Report};
 pub use device::{Device, DeviceKind, DeviceOptions};
-pub(crate) use draw::{Drawer, Drawn};
+pub use device::{DeviceInfo, devices};
+pub(crate) use device::{candidates, has_memory};
 pub(crate) use exit::enter;
 pub(crate) use form::Form;
 pub(crate) use graph::{Dim, Element, Graph, Interrupt, Port};
 pub use library::{Library, init, library};
-pub use listing::{DeviceInfo, devices};
-pub(crate) use provider::{candidates, has_memory};
-pub use report::{Assigned, GraphReport, Held, Report};
+pub(crate) use sampler::{Drawer, Drawn};
 pub(crate) use session::GraphOptions;
 pub use session::Spinning;
 pub(crate) use sys::anchors;
+pub(crate) use together::Calls;
 
-use crate::error::Error;
+use crate::support::error::Error;
 
 /// An error of ONNX Runtime as one of ours. `what` says what was being done. Only to be called with errors that ort
 /// made itself, so the library is loaded.

@@ -7,12 +7,13 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+use super::device::provider;
+use super::device::report::Assigned;
 use super::device::{Device, DeviceOptions};
 use super::exit;
-use super::report::Assigned;
-use super::{failed, library, operators, provider};
-use crate::error::{Error, Result};
-use crate::kernels::keys::Seats;
+use super::{failed, library, operators};
+use crate::kernels::kv::Seats;
+use crate::support::error::{Error, Result};
 
 /// Whether threads that wait for work look for it all the time, which takes a processor each, or sleep and are woken,
 /// which takes some microseconds each time.
@@ -91,8 +92,8 @@ pub(super) fn compile(
     }
     let session = builder.commit_from_file(path).map_err(fail)?;
     exit::arm();
-    let assigned = super::report::assigned(&session).map_err(fail)?;
-    if *device != Device::Cpu && super::report::all_on_cpu(path, &assigned) {
+    let assigned = super::device::report::assigned(&session).map_err(fail)?;
+    if *device != Device::Cpu && super::device::report::all_on_cpu(path, &assigned) {
         let why = format!("{name}: the provider takes none of its products of matrices, all would run on the CPU");
         return Err(provider::refused(device, why));
     }

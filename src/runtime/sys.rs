@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
 use crate::kernels::attention::{Attention, Token};
-use crate::kernels::keys::Keys;
+use crate::kernels::kv::Keys;
 use crate::kernels::{Isa, Pool};
+use crate::support::error::{Error, Result};
 
 /// The folders to look beside: that of our own shared library (or of the executable that we are linked into), and
 /// that of the executable.

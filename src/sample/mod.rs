@@ -16,8 +16,8 @@ use lanes::{exp, largest, mix, position};
 pub(crate) use many::Samplers;
 pub(crate) use random::uniform;
 
-use crate::error::{Error, Result};
 use crate::plan::Curve;
+use crate::support::error::{Error, Result};
 
 /// How a token is drawn from its distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -9,9 +9,9 @@ use super::bits::{pack, packed, unpack};
 use super::crc::Crc16;
 use super::geometry::{Geometry, MOST_TOKENS, TokenizerId};
 use crate::bundle::Bundle;
-use crate::error::{Error, Result};
-use crate::files::write_file;
-use crate::memory::reserve;
+use crate::support::error::{Error, Result};
+use crate::support::files::write_file;
+use crate::support::memory::reserve;
 
 /// The first bytes of every format.
 pub(super) const MAGIC: [u8; 3] = *b"DFT";

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::bits::packed;
 use super::dft;
 use crate::bundle::Bundle;
-use crate::error::{Error, Result};
+use crate::support::error::{Error, Result};
 
 /// What the header of a `.dft` has room for. A bundle may say more, though nothing that could run does.
 pub(super) const MOST_TOKENS: usize = u16::MAX as usize;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dft::foreign;
 use crate::bundle::Bundle;
-use crate::error::{Error, Result};
-use crate::files::write_file;
+use crate::support::error::{Error, Result};
+use crate::support::files::write_file;
 
 const FORMAT: u32 = 1;
 

@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::event::EventKind;
 use super::job::{Course, Job};
 use super::queue::{Queue, Ready};
-use crate::error::{Error, Result};
 use crate::generation::{Generation, step_together};
-use crate::memory::reserve;
+use crate::model::codec::decode_at_once;
 use crate::pixels::Image;
 use crate::plan::Level;
-use crate::tokenizer::decode_at_once;
+use crate::support::error::{Error, Result};
+use crate::support::memory::reserve;
 
 /// Draws until there will be no more jobs.
 pub(super) fn work(queue: &Queue<Job>) {

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use super::JobId;
-use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::Level;
-use crate::sync::Arc;
+use crate::support::error::{Error, Result};
+use crate::support::sync::Arc;
 
 /// What happened to a job. All but [`Level`](Self::Level) are the last that is told of it.
 #[derive(Debug)]

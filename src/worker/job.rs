@@ -3,14 +3,14 @@
 use super::event::{Event, EventKind};
 use super::queue::{Load, Queue, Task};
 use super::{JobId, SubmitOptions};
-use crate::error::{Error, Result};
+use crate::generation::request::Request;
 use crate::generation::{Cancel, Generation, Progress};
-use crate::memory::reserve;
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::Level;
-use crate::request::Request;
-use crate::sync::Arc;
+use crate::support::error::{Error, Result};
+use crate::support::memory::reserve;
+use crate::support::sync::Arc;
 
 /// What is drawn. A request takes its memory when its turn comes.
 pub(super) enum Subject {

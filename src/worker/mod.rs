@@ -42,14 +42,14 @@ pub use event::{Event, EventKind};
 use job::{Job, Subject};
 use queue::{Load, Queue};
 
-use crate::error::{Error, Result};
 use crate::generation::Generation;
-use crate::log;
-use crate::memory::reserve;
+use crate::generation::request::Request;
 use crate::model::Model;
-use crate::request::Request;
 use crate::runtime::{self, Form};
-use crate::sync::{Arc, Mutex, lock};
+use crate::support::error::{Error, Result};
+use crate::support::log;
+use crate::support::memory::reserve;
+use crate::support::sync::{Arc, Mutex, lock};
 
 /// A job of one worker; numbers count from 1 in the order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::support::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 
 /// What is to be done, and what is told of it.
 pub(crate) trait Task: Sized {

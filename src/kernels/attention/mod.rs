@@ -1,17 +1,17 @@
 //! Attention in f32: what the two kinds of it share. Every sum is taken in one order, so that all processors, and any number
 //! of queries at once, come to the same numbers.
 
-mod kept;
-mod places;
+mod cached;
+mod full;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::marker::PhantomData;
 
-pub(crate) use kept::{Attention, Token};
-pub(crate) use places::PlacesAttention;
+pub(crate) use cached::{Attention, Token};
+pub(crate) use full::PlacesAttention;
 
-use super::lanes::{LANES, Lanes, exp, largest, sum};
+use super::simd::{LANES, Lanes, exp, largest, sum};
 use super::{Isa, versions};
 
 versions! {

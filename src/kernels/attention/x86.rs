@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
-use super::super::lanes::LANES;
+use super::super::simd::LANES;
 use super::{Ahead, Outer};
 
 /// Rows that go past vectors together, at most: their sums fill 24 of 32 long registers, or 12 of 16 shorter ones.

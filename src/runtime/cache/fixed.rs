@@ -12,11 +12,11 @@ use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use super::{Frame, Need, Origin, PREPARED, Store, Waiting};
-use crate::error::Result;
 use crate::plan::{KeyShape, Step};
 use crate::runtime::exit::{self, Held};
-use crate::runtime::mover::{Mover, allocator};
+use crate::runtime::row_copy::{Mover, allocator};
 use crate::runtime::{Graph, GraphOptions, Interrupt, failed};
+use crate::support::error::Result;
 
 /// One prepared call: everything that goes in and out for one query length.
 struct Call {

@@ -12,30 +12,31 @@
 //! when it first steps. The copy is made under the graph's lock: nobody writes then.
 
 mod fixed;
-mod growing;
-mod in_place;
-mod rows;
+mod mha;
+mod native;
+mod plain;
 
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ort::session::Session;
 
-use super::calls::Run;
+use super::device::provider;
 use super::exit::{self, Held, Running};
-use super::{Drawer, Drawn, Form, Graph, Interrupt, failed, library, provider};
-use crate::error::{Error, Result};
-use crate::kernels::keys::Keys;
-use crate::memory;
+use super::together::Run;
+use super::{Drawer, Drawn, Form, Graph, Interrupt, failed, library};
+use crate::kernels::kv::Keys;
 use crate::plan::{KeyShape, Step};
 use crate::sample::Asked;
+use crate::support::error::{Error, Result};
+use crate::support::memory;
 
 enum Kept {
     /// Nothing of its own yet.
     Referred(Origin),
-    InPlace(in_place::InPlace),
-    Growing(growing::Growing),
-    Rows(rows::Rows),
+    InPlace(mha::InPlace),
+    Growing(plain::Growing),
+    Rows(native::Rows),
     Fixed(fixed::Fixed),
 }
 
@@ -58,8 +59,8 @@ impl Origin {
 
 #[derive(Clone)]
 enum Store {
-    InPlace(in_place::Buffers),
-    Growing(growing::Values),
+    InPlace(mha::Buffers),
+    Growing(plain::Values),
     Rows(Vec<Arc<Keys>>),
     Fixed(fixed::Buffers),
 }
@@ -163,7 +164,7 @@ impl Cache {
             })
             .collect();
         let nothing = Origin {
-            store: Store::Growing(growing::Values::new(Held::new(Vec::new()))),
+            store: Store::Growing(plain::Values::new(Held::new(Vec::new()))),
             rows: 0,
             map: Vec::new(),
             positions: 0,
@@ -260,9 +261,9 @@ impl Cache {
         let _inside = exit::enter()?;
         library::environment()?;
         self.kept = match frame.form {
-            Form::Native => Kept::Rows(rows::Rows::new(graph, frame, origin, &need, waiting)?),
-            Form::Mha => Kept::InPlace(in_place::InPlace::new(graph, frame, origin, &need, waiting)?),
-            Form::Plain => Kept::Growing(growing::Growing::new(frame, origin, &need)?),
+            Form::Native => Kept::Rows(native::Rows::new(graph, frame, origin, &need, waiting)?),
+            Form::Mha => Kept::InPlace(mha::InPlace::new(graph, frame, origin, &need, waiting)?),
+            Form::Plain => Kept::Growing(plain::Growing::new(frame, origin, &need)?),
             Form::Fixed => Kept::Fixed(fixed::Fixed::new(graph, frame, origin, &need, waiting)?),
         };
         Ok(())

@@ -8,7 +8,7 @@ use super::super::sys;
 use super::{SessionPool, guarded, refuse, size};
 use crate::kernels::Isa;
 use crate::kernels::attention::{Attention, PlacesAttention, Token};
-use crate::kernels::keys::{KeyLayout, Seats};
+use crate::kernels::kv::{KeyLayout, Seats};
 
 pub(super) struct AttentionOperator {
     pub seats: Seats,

@@ -9,8 +9,8 @@ use super::super::lent::{Call, Constant};
 use super::{SessionPool, guarded, refuse, size};
 use crate::kernels::Isa;
 use crate::kernels::linear::{Before, Linear, Offsets, Packed, Work};
-use crate::kernels::pages::populate;
-use crate::sync::lock;
+use crate::kernels::memory::populate;
+use crate::support::sync::lock;
 
 pub(super) struct LinearOperator {
     pub threads: usize,

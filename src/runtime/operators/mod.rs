@@ -17,10 +17,10 @@ use ort::operator::{ComputeContext, KernelContext, OperatorDomain};
 use attention::{AttentionOperator, PlacesAttentionOperator};
 use linear::LinearOperator;
 
-use crate::error::Error;
 use crate::kernels::Pool;
-use crate::kernels::keys::Seats;
-use crate::sync::lock;
+use crate::kernels::kv::Seats;
+use crate::support::error::Error;
+use crate::support::sync::lock;
 
 const DOMAIN: &str = "detailflow";
 

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::crc::Crc16;
 use super::super::dft;
-use crate::error::{Error, Result};
+use crate::support::error::{Error, Result};
 
 /// The first bytes of a pack: seven letters and the format, 1.
 pub(super) const MAGIC: [u8; 8] = *b"DFTPACK\x01";

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::super::dft::{Dft, Soundness};
 use super::layout::{FOOTER, Footer, HEAD, Head, MAGIC, NameRecord, Place, RECORD, hash};
 use super::source::ReadAt;
-use crate::error::{Error, Result};
-use crate::memory::filled;
+use crate::support::error::{Error, Result};
+use crate::support::memory::filled;
 
 /// Names that are looked at together: 1 KiB of them.
 const BLOCK: u32 = 64;

@@ -7,8 +7,8 @@ use super::super::dft::{self, Damage, Dft, Soundness};
 use super::layout::{HEAD, HEAD_MAGIC, Head, LONGEST_NAME, check_name};
 use super::source::ReadAt;
 use super::writer::PackWriter;
-use crate::error::{Error, Result};
-use crate::memory::filled;
+use crate::support::error::{Error, Result};
+use crate::support::memory::filled;
 
 /// Bytes that are read at once.
 const STEP: usize = 1 << 16;

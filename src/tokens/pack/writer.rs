@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::super::dft::{self, Dft};
 use super::layout::{FOOTER, Footer, Head, MAGIC, MOST_ENTRIES, NameRecord, Place, RECORD, check_name, hash};
-use crate::error::{Error, Result};
-use crate::files::NewFile;
-use crate::memory::reserve;
+use crate::support::error::{Error, Result};
+use crate::support::files::NewFile;
+use crate::support::memory::reserve;
 
 /// How much is gathered before it is written.
 const BUFFER: usize = 1 << 16;

@@ -1,0 +1,202 @@
+//! Products with the tiles of x86-64 (AMX): 16 rows times 16 columns, 64 deep, in one instruction. The compiler has no
+//! stable names for them, so they are written out.
+
+use std::arch::asm;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use super::{PANEL, Packed, Rows, TILE, Take, portable};
+
+/// With fewer rows than this vectors are as fast: reading the weights is what takes the time.
+pub(super) const WORTH: usize = 17;
+
+/// Whether the processor has tiles, the system lets this process use them, and they compute what plain code does: the
+/// instructions below are written by hand, and a processor that disagrees is used without them.
+pub(super) fn is_here() -> bool {
+    cfg!(target_os = "linux") && has_tiles() && may_use_tiles() && agrees()
+}
+
+/// One product with every kind of block: two tiles of rows and one, two panels and one.
+fn agrees() -> bool {
+    const ROWS: usize = 3 * TILE - 1;
+    const DEPTH: usize = 128;
+    const PANELS: usize = 3;
+    let whole = |n: usize| ((n as u32).wrapping_mul(2_654_435_761) >> 24) as i8;
+    let weights: Vec<i8> = (0..DEPTH * PANELS * PANEL).map(whole).collect();
+    let bytes: Vec<i8> = (0..3 * TILE * DEPTH).map(|n| whole(n + 77)).collect();
+    let Some(packed) = Packed::new(&weights, DEPTH, PANELS * PANEL) else { return false };
+    let rows = Rows { bytes: &bytes, count: ROWS, offsets: &[] };
+    let [tiles, plain] = [Noted::default(), Noted::default()];
+    run(rows, packed, 0..PANELS, &tiles);
+    portable::run(rows, packed, 0..PANELS, &plain);
+    let noted = |noted: Noted| {
+        let mut all = noted.0.into_inner().unwrap_or_default();
+        all.sort_unstable();
+        all
+    };
+    noted(tiles) == noted(plain)
+}
+
+/// Keeps what it is given: panel, row, sums.
+#[derive(Default)]
+struct Noted(Mutex<Vec<(usize, usize, [i32; PANEL])>>);
+
+impl Take for Noted {
+    fn take(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+        crate::support::sync::lock(&self.0).extend((row..).zip(sums).map(|(row, sums)| (panel, row, *sums)));
+    }
+}
+
+fn has_tiles() -> bool {
+    const TILE: u32 = 1 << 24;
+    const INT8: u32 = 1 << 25;
+    let most = std::arch::x86_64::__cpuid(0).eax;
+    most >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
+}
+
+/// Linux gives the tiles' large state to whoever asks.
+#[cfg(target_os = "linux")]
+fn may_use_tiles() -> bool {
+    const ARCH_REQ_XCOMP_PERM: i32 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    // SAFETY: it changes what this process may use, and nothing else; an older kernel says that it does not know it.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn may_use_tiles() -> bool {
+    false
+}
+
+/// Palette 1, all eight tiles of 16 rows of 64 bytes.
+#[repr(C, align(64))]
+struct Config {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+const CONFIG: Config = {
+    let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
+    let mut tile = 0;
+    while tile < 8 {
+        row_bytes[tile] = 64;
+        rows[tile] = TILE as u8;
+        tile += 1;
+    }
+    Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
+};
+
+/// Sums of 16 rows and a panel.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Sums([[i32; PANEL]; TILE]);
+
+pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, take: &impl Take) {
+    let depth = weights.depth;
+    // SAFETY: the processor has tiles; the configuration is a valid one. Nobody else on this thread uses tiles before
+    // they are released below (`take` is ours), and ONNX Runtime's own kernels load theirs before each use.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) };
+    let mut panel = panels.start;
+    while panel < panels.end {
+        let wide = panel + 1 < panels.end;
+        let b = weights.panel(panel);
+        let mut row = 0;
+        while row < rows.count {
+            let tall = row + TILE < rows.count;
+            let a = rows.bytes[row * depth..].as_ptr();
+            let mut sums = [[Sums([[0; PANEL]; TILE]); 2]; 2];
+            // SAFETY: there is room for whole tiles of rows, and panels are `depth` times 16 bytes.
+            unsafe {
+                match (tall, wide) {
+                    (true, true) => block::<true, true>(a, b, depth, &mut sums),
+                    (true, false) => block::<true, false>(a, b, depth, &mut sums),
+                    (false, true) => block::<false, true>(a, b, depth, &mut sums),
+                    (false, false) => block::<false, false>(a, b, depth, &mut sums),
+                }
+            }
+            for (t, sums) in sums.iter().enumerate().take(1 + usize::from(tall)) {
+                let first = row + t * TILE;
+                for (p, sums) in sums.iter().enumerate().take(1 + usize::from(wide)) {
+                    take.take(first, panel + p, &sums.0[..TILE.min(rows.count - first)]);
+                }
+            }
+            row += if tall { 2 * TILE } else { TILE };
+        }
+        panel += 1 + usize::from(wide);
+    }
+    // SAFETY: as above. The state is large; the system need not save it any more.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) };
+}
+
+/// One or two tiles of rows times one or two panels.
+///
+/// # Safety
+/// They are there, `depth` (a multiple of 64) deep, and the tiles are configured.
+unsafe fn block<const TALL: bool, const WIDE: bool>(
+    a: *const i8,
+    b: *const i8,
+    depth: usize,
+    sums: &mut [[Sums; 2]; 2],
+) {
+    let [[s00, s01], [s10, s11]] = sums;
+    let next_a = a.wrapping_add(TILE * depth);
+    let next_b = b.wrapping_add(PANEL * depth);
+    // A step takes 64 bytes of each row and one tile of each panel.
+    macro_rules! run {
+        ($zero:literal, $step:literal, $store:literal) => {
+            // SAFETY: reads within rows and panels, writes the sums; tmm0 to tmm7 are no registers of the compiler's.
+            unsafe {
+                asm!(
+                    $zero,
+                    "2:",
+                    $step,
+                    "add {a}, 64",
+                    "add {next_a}, 64",
+                    "add {b}, 1024",
+                    "add {next_b}, 1024",
+                    "dec {steps}",
+                    "jnz 2b",
+                    "mov {stride}, 64",
+                    $store,
+                    a = inout(reg) a => _,
+                    next_a = inout(reg) next_a => _,
+                    b = inout(reg) b => _,
+                    next_b = inout(reg) next_b => _,
+                    steps = inout(reg) depth / 64 => _,
+                    stride = inout(reg) depth => _,
+                    line = in(reg) 64usize,
+                    s00 = in(reg) s00,
+                    s01 = in(reg) s01,
+                    s10 = in(reg) s10,
+                    s11 = in(reg) s11,
+                    options(nostack),
+                )
+            }
+        };
+    }
+    match (TALL, WIDE) {
+        (true, true) => run!(
+            "tilezero tmm0\ntilezero tmm1\ntilezero tmm2\ntilezero tmm3",
+            "tileloadd tmm6, [{b} + {line}]\ntileloadd tmm4, [{a} + {stride}]\ntdpbssd tmm0, tmm4, tmm6\ntileloadd tmm7, [{next_b} + {line}]\ntdpbssd tmm1, tmm4, tmm7\ntileloadd tmm5, [{next_a} + {stride}]\ntdpbssd tmm2, tmm5, tmm6\ntdpbssd tmm3, tmm5, tmm7",
+            "tilestored [{s00} + {stride}], tmm0\ntilestored [{s01} + {stride}], tmm1\ntilestored [{s10} + {stride}], tmm2\ntilestored [{s11} + {stride}], tmm3"
+        ),
+        (true, false) => run!(
+            "tilezero tmm0\ntilezero tmm2",
+            "tileloadd tmm6, [{b} + {line}]\ntileloadd tmm4, [{a} + {stride}]\ntdpbssd tmm0, tmm4, tmm6\ntileloadd tmm5, [{next_a} + {stride}]\ntdpbssd tmm2, tmm5, tmm6",
+            "tilestored [{s00} + {stride}], tmm0\ntilestored [{s10} + {stride}], tmm2\n/* {s01} {s11} */"
+        ),
+        (false, true) => run!(
+            "tilezero tmm0\ntilezero tmm1",
+            "tileloadd tmm6, [{b} + {line}]\ntileloadd tmm4, [{a} + {stride}]\ntdpbssd tmm0, tmm4, tmm6\ntileloadd tmm7, [{next_b} + {line}]\ntdpbssd tmm1, tmm4, tmm7",
+            "tilestored [{s00} + {stride}], tmm0\ntilestored [{s01} + {stride}], tmm1\n/* {s10} {s11} */"
+        ),
+        (false, false) => run!(
+            "tilezero tmm0",
+            "tileloadd tmm6, [{b} + {line}]\ntileloadd tmm4, [{a} + {stride}]\ntdpbssd tmm0, tmm4, tmm6",
+            "tilestored [{s00} + {stride}], tmm0\n/* {s01} {s10} {s11} */"
+        ),
+    }
+}

@@ -1,0 +1,38 @@
+//! What a damaged token file lost is drawn again.
+
+use crate::generation::Generation;
+use crate::generation::request::{ImageRequest, Request};
+use crate::support::error::{Error, Result};
+use crate::tokens::Dft;
+
+/// Draws on from the sound tokens of `dft`, which stay as they are, until it has `count`: as many as
+/// [`Soundness::promised`](crate::tokens::Soundness::promised) says it had, or any other prefix. Its class and seed are
+/// those that the file says; where it says none, those of the first picture of `request`, which also says how to sample.
+/// A file that was drawn by the same model and settings so becomes what it was.
+///
+/// # Errors
+/// [`Error::Invalid`] when the tokens are not of the request's model or `count` is no prefix; those of
+/// [`Generation::new`] and [`Generation::finish`].
+pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
+    let model = request.model();
+    let bundle = model.bundle();
+    dft.check_bundle(bundle)?;
+    if !dft.geometry.is_prefix(count) {
+        return Err(Error::Invalid(format!("{count} tokens are not a prefix of {}", bundle.name())));
+    }
+    if count <= dft.tokens.len() {
+        return Ok(Dft { tokens: dft.tokens[..count].to_vec(), ..dft.clone() });
+    }
+    let mut image = request.images()[0];
+    image = ImageRequest { class: dft.class.unwrap_or(image.class), seed: dft.seed.unwrap_or(image.seed) };
+    let level = bundle.ladder().levels().iter().find(|level| level.tokens >= count);
+    let mut request = request.try_clone()?;
+    request.set_count(1)?.set_image(0, image)?.set_prefix(&dft.tokens)?;
+    request.set_level(level.map_or(0, |level| level.size))?;
+    let mut generation = Generation::new(&request)?;
+    while generation.progress().tokens < count {
+        generation.step()?;
+    }
+    let tokens = generation.tokens(0)?.to_vec();
+    Ok(Dft { class: Some(image.class), seed: Some(image.seed), tokens, ..dft.clone() })
+}
