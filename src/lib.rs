@@ -66,8 +66,8 @@ pub use model::{Model, ModelOptions, default_bundle};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};
 pub use runtime::{
-    Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, GraphReport, Held, Library, Report, Spinning, devices,
-    init, library,
+    AllocatorMemory, Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, GraphReport, Library, Report, Spinning,
+    devices, init, library,
 };
 pub use sample::{Sampling, SamplingCurves};
 pub use support::error::{Error, Result};

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::generation::cancel::{Interrupts, Signal};
 use crate::generation::request::{ImageRequest, Request};
-use crate::generation::rows::{Row, Rows};
+use crate::generation::rows::{BatchRows, Row};
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::{Guidance, Level, Schedule, Step};
-use crate::runtime::{Cache, Drawn, Form, Interrupt};
-use crate::sample::{Asked, Samplers, SamplingCurves, log_probability, uniform};
+use crate::runtime::{Form, Interrupt, KvCache, SampledToken};
+use crate::sample::{SampleQuery, Samplers, SamplingCurves, log_probability, uniform};
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 use crate::support::sync::Arc;
@@ -90,9 +90,9 @@ pub struct Generation {
     guidance: Guidance,
     sampling: SamplingCurves,
     schedule: Schedule,
-    cache: Cache,
+    cache: KvCache,
     /// What is fed at a step, and where each picture's logits are.
-    rows: Rows,
+    rows: BatchRows,
     samplers: Samplers,
     /// `[image, N]`: the first `given` of each were given, the first `fed` were computed.
     tokens: Vec<u32>,
@@ -145,11 +145,11 @@ impl Generation {
             tokens[..given].copy_from_slice(prefix);
         }
         let guided = request.guidance.is_on() && !scoring;
-        let whole = Rows::all(count, guided)?;
-        let rows = if given > 0 { Rows::distinct(&images, &request.prefixes, guided)? } else { whole.clone() };
+        let whole = BatchRows::all(count, guided)?;
+        let rows = if given > 0 { BatchRows::distinct(&images, &request.prefixes, guided)? } else { whole.clone() };
         let mut queries: Vec<usize> = schedule.steps().map(|step| step.query).collect();
         queries.dedup();
-        let cache = Cache::new(model.ar()?, model.keeping(!scoring), rows.fed.len(), &queries)?;
+        let cache = KvCache::new(model.ar()?, model.keeping(!scoring), rows.fed.len(), &queries)?;
         cache.check(whole.fed.len())?;
         let log_probabilities =
             if request.log_probabilities { filled("log-probabilities", tokens.len(), 0.0)? } else { Vec::new() };
@@ -193,7 +193,7 @@ impl Generation {
             Drawing::of(self.given, step, (&self.model, &self.images, &self.rows), (&self.guidance, &self.sampling));
         match self.model.drawer().filter(|_| self.cache.logits_stay()) {
             Some(drawer) => {
-                let by = |asked: &[Asked]| {
+                let by = |asked: &[SampleQuery]| {
                     let drawn = self.cancel.0.guard(|interrupt| self.cache.draw(drawer, step, asked, interrupt));
                     drawn.ok_or(Error::Cancelled)?
                 };
@@ -565,7 +565,7 @@ struct Drawing<'a> {
     images: &'a [ImageRequest],
     guidance: &'a Guidance,
     sampling: &'a SamplingCurves,
-    rows: &'a Rows,
+    rows: &'a BatchRows,
     given: usize,
     step: Step,
 }
@@ -575,7 +575,7 @@ impl<'a> Drawing<'a> {
     fn of(
         given: usize,
         step: Step,
-        (model, images, rows): (&'a Model, &'a [ImageRequest], &'a Rows),
+        (model, images, rows): (&'a Model, &'a [ImageRequest], &'a BatchRows),
         (guidance, sampling): (&'a Guidance, &'a SamplingCurves),
     ) -> Self {
         Self { model, images, guidance, sampling, rows, given, step }
@@ -637,7 +637,7 @@ fn draw(
 
 /// As [`draw`], where the logits are: `by` draws what is asked for.
 fn draw_there(
-    by: impl FnOnce(&[Asked]) -> Result<Vec<Drawn>>,
+    by: impl FnOnce(&[SampleQuery]) -> Result<Vec<SampledToken>>,
     drawing: Drawing<'_>,
     tokens: &mut [u32],
     log_probabilities: &mut [f32],
@@ -645,7 +645,7 @@ fn draw_there(
     let Drawing { model, images, guidance, sampling, rows, given, step } = drawing;
     let (bundle, graph) = (model.bundle(), model.ar()?.name());
     let noted = !log_probabilities.is_empty();
-    let mut asked: Vec<Asked> = reserve("a step", images.len() * step.query)?;
+    let mut asked: Vec<SampleQuery> = reserve("a step", images.len() * step.query)?;
     let mut places = reserve("a step", images.len() * step.query)?;
     for (image, request) in images.iter().enumerate() {
         for query in 0..step.query {
@@ -658,9 +658,9 @@ fn draw_there(
                 let uncond = rows.uncond.get(image).filter(|_| scale != 1.0).map(|&at| (row(at), scale));
                 let random = uniform(request.seed, position as u64);
                 let now = sampling.at(position, bundle.codes());
-                asked.push(Asked::drawn(now, bundle.codes(), cond, uncond, random));
+                asked.push(SampleQuery::drawn(now, bundle.codes(), cond, uncond, random));
             } else if noted {
-                asked.push(Asked::given(cond, tokens[at]));
+                asked.push(SampleQuery::given(cond, tokens[at]));
             } else {
                 continue;
             }

@@ -18,7 +18,7 @@ pub(crate) struct Row {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rows {
+pub(crate) struct BatchRows {
     /// The conditional rows, then with guidance the unconditional ones.
     pub fed: Vec<Row>,
     /// The row of each picture.
@@ -29,7 +29,7 @@ pub(crate) struct Rows {
     pub shared: bool,
 }
 
-impl Rows {
+impl BatchRows {
     /// A row of its own for each of `count` pictures, two with guidance.
     pub fn all(count: usize, guided: bool) -> Result<Self> {
         let mut fed = reserve("a batch", count * (1 + usize::from(guided)))?;
@@ -146,15 +146,15 @@ mod tests {
     fn pictures_that_begin_alike_share_rows_and_part() {
         let (a, b): (Arc<[u32]>, Arc<[u32]>) = ([1, 2].into(), [1, 3].into());
         let images = [image(0), image(0), image(5), image(0)];
-        let rows = Rows::distinct(&images, &[a.clone(), a.clone(), a, b], true).unwrap();
+        let rows = BatchRows::distinct(&images, &[a.clone(), a.clone(), a, b], true).unwrap();
         assert_eq!(rows.cond, [0, 0, 1, 2]);
         assert_eq!(rows.uncond, [3, 3, 3, 4], "without its class the third begins like the first two");
         assert_eq!((rows.pictures(), rows.shared), (3, true));
         let (parted, map) = rows.parted(true).unwrap();
-        assert_eq!(parted, Rows::all(4, true).unwrap());
+        assert_eq!(parted, BatchRows::all(4, true).unwrap());
         assert_eq!(map, [0, 0, 1, 2, 3, 3, 3, 4]);
         let (parted, map) = rows.parted(false).unwrap();
-        assert_eq!(parted, Rows::all(4, false).unwrap());
+        assert_eq!(parted, BatchRows::all(4, false).unwrap());
         assert_eq!(map, [0, 0, 1, 2]);
         let (half, map) = rows.unguided().unwrap();
         assert_eq!((half.cond, half.uncond.len(), map), (vec![0, 0, 1, 2], 0, vec![0, 1, 2]));
@@ -162,12 +162,12 @@ mod tests {
 
     #[test]
     fn some_of_the_pictures_take_their_rows_with_them() {
-        let rows = Rows::all(4, true).unwrap();
+        let rows = BatchRows::all(4, true).unwrap();
         let (kept, map) = rows.of(&[3, 1]).unwrap();
-        assert_eq!(kept, Rows::all(2, true).unwrap());
+        assert_eq!(kept, BatchRows::all(2, true).unwrap());
         assert_eq!(map, [3, 1, 7, 5]);
         let a: Arc<[u32]> = [1, 2].into();
-        let rows = Rows::distinct(&[image(0), image(1), image(0)], &[a.clone(), a.clone(), a], true).unwrap();
+        let rows = BatchRows::distinct(&[image(0), image(1), image(0)], &[a.clone(), a.clone(), a], true).unwrap();
         let (kept, map) = rows.of(&[2, 0]).unwrap();
         assert_eq!((kept.cond, kept.uncond, map), (vec![0, 0], vec![1, 1], vec![0, 2]));
         let (kept, map) = rows.of(&[1]).unwrap();

@@ -10,7 +10,7 @@ use crate::support::sync::lock;
 
 /// The shape of what is kept for a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyLayout {
+pub(crate) struct KvLayout {
     pub layers: usize,
     /// Heads that have keys of their own.
     pub heads: usize,
@@ -19,7 +19,7 @@ pub(crate) struct KeyLayout {
     pub positions: usize,
 }
 
-impl KeyLayout {
+impl KvLayout {
     /// Positions, rounded up to whole vectors.
     pub fn stride(&self) -> usize {
         self.positions.next_multiple_of(LANES)
@@ -61,7 +61,7 @@ impl KeyLayout {
     }
 }
 
-impl std::fmt::Display for KeyLayout {
+impl std::fmt::Display for KvLayout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { layers, heads, width, positions } = self;
         write!(f, "{layers} layers of {heads} heads of width {width} for {positions} tokens")
@@ -71,22 +71,22 @@ impl std::fmt::Display for KeyLayout {
 /// What one row keeps: of every layer and head its keys, then its values. Keys are kept as columns, so that 16 positions are
 /// compared at once, in blocks of 16 positions `[positions / 16, width, 16]`, so that those that are looked at lie together;
 /// a value is a row.
-pub(crate) struct Keys {
-    layout: KeyLayout,
+pub(crate) struct KvSlot {
+    layout: KvLayout,
     memory: NonNull<f32>,
     /// Who takes the memory when it is not needed any more.
     spares: Weak<Spares>,
 }
 
 // SAFETY: it owns its memory. Whoever reads or writes it holds the lock of the graph that it belongs to (see `head`).
-unsafe impl Send for Keys {}
+unsafe impl Send for KvSlot {}
 // SAFETY: as above.
-unsafe impl Sync for Keys {}
+unsafe impl Sync for KvSlot {}
 
 /// Memory of rows that are gone, for the next ones: what the system gives must be cleared page by page, which takes a
 /// small model as long as a step.
 struct Spares {
-    layout: KeyLayout,
+    layout: KvLayout,
     rows: Mutex<Vec<Spare>>,
 }
 
@@ -105,13 +105,13 @@ impl Drop for Spares {
     }
 }
 
-fn free(layout: KeyLayout, memory: NonNull<f32>) {
+fn free(layout: KvLayout, memory: NonNull<f32>) {
     let length = layout.length().expect("it was taken so");
     // SAFETY: it was taken with this length, and nobody refers to it any more.
     unsafe { memory::give_back(memory.cast(), length * size_of::<f32>()) }
 }
 
-impl Keys {
+impl KvSlot {
     /// Of no certain content: positions are written before they are read. None when the system gives no memory.
     fn new(spares: &Arc<Spares>) -> Option<Self> {
         let layout = spares.layout;
@@ -123,7 +123,7 @@ impl Keys {
         Some(Self { layout, memory, spares: Arc::downgrade(spares) })
     }
 
-    pub fn layout(&self) -> KeyLayout {
+    pub fn layout(&self) -> KvLayout {
         self.layout
     }
 
@@ -161,7 +161,7 @@ impl Keys {
     }
 }
 
-impl Drop for Keys {
+impl Drop for KvSlot {
     fn drop(&mut self) {
         if let Some(spares) = self.spares.upgrade() {
             let mut rows = lock(&spares.rows);
@@ -176,29 +176,29 @@ impl Drop for Keys {
 /// The rows of the call in progress, where the graph's operators find them. Set and emptied by whoever runs the graph,
 /// under the graph's lock.
 #[derive(Clone)]
-pub(crate) struct Seats {
-    rows: Arc<Mutex<Vec<Arc<Keys>>>>,
+pub(crate) struct SlotTable {
+    rows: Arc<Mutex<Vec<Arc<KvSlot>>>>,
     spares: Option<Arc<Spares>>,
 }
 
-impl Seats {
+impl SlotTable {
     /// For rows of this shape; without one, for a graph that keeps nothing.
-    pub fn new(layout: Option<KeyLayout>) -> Self {
+    pub fn new(layout: Option<KvLayout>) -> Self {
         let spares = layout.map(|layout| Arc::new(Spares { layout, rows: Mutex::default() }));
         Self { rows: Arc::default(), spares }
     }
 
-    pub fn layout(&self) -> Option<KeyLayout> {
+    pub fn layout(&self) -> Option<KvLayout> {
         self.spares.as_ref().map(|spares| spares.layout)
     }
 
     /// A row, of no certain content: positions are written before they are read. None when the system gives no memory.
-    pub fn row(&self) -> Option<Keys> {
-        Keys::new(self.spares.as_ref()?)
+    pub fn row(&self) -> Option<KvSlot> {
+        KvSlot::new(self.spares.as_ref()?)
     }
 
     /// These rows, in this order. No row may be there twice.
-    pub fn take(&self, rows: impl Iterator<Item = Arc<Keys>>) {
+    pub fn take(&self, rows: impl Iterator<Item = Arc<KvSlot>>) {
         let mut seats = lock(&self.rows);
         seats.clear();
         seats.extend(rows);
@@ -212,7 +212,7 @@ impl Seats {
         lock(&self.rows).clear();
     }
 
-    pub fn with<R>(&self, look: impl FnOnce(&[Arc<Keys>]) -> R) -> R {
+    pub fn with<R>(&self, look: impl FnOnce(&[Arc<KvSlot>]) -> R) -> R {
         look(&lock(&self.rows))
     }
 }
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_row_is_copied_up_to_a_position_and_no_further() {
-        let layout = KeyLayout { layers: 2, heads: 3, width: 5, positions: 37 };
+        let layout = KvLayout { layers: 2, heads: 3, width: 5, positions: 37 };
         let number =
             |layer: usize, head: usize, d: usize, place: usize| (((layer * 3 + head) * 5 + d) * 37 + place + 1) as f32;
         let all = || {
@@ -231,7 +231,7 @@ mod tests {
             heads.flat_map(|(layer, head)| (0..5).flat_map(move |d| (0..37).map(move |place| (layer, head, d, place))))
         };
         for copied in [4, 16, 20, 32, 37] {
-            let seats = Seats::new(Some(layout));
+            let seats = SlotTable::new(Some(layout));
             let (a, b) = (seats.row().unwrap(), seats.row().unwrap());
             for (layer, head, d, place) in all() {
                 let (keys, values) = a.head(layer, head);
@@ -255,9 +255,9 @@ mod tests {
 
     #[test]
     fn memory_of_rows_that_are_gone_is_taken_again_up_to_a_limit() {
-        let layout = KeyLayout { layers: 4, heads: 8, width: 64, positions: 1024 };
-        let seats = Seats::new(Some(layout));
-        let rows: Vec<Keys> = (0..6).map(|_| seats.row().unwrap()).collect();
+        let layout = KvLayout { layers: 4, heads: 8, width: 64, positions: 1024 };
+        let seats = SlotTable::new(Some(layout));
+        let rows: Vec<KvSlot> = (0..6).map(|_| seats.row().unwrap()).collect();
         let places: Vec<_> = rows.iter().map(|row| row.memory).collect();
         drop(rows);
         let kept = SPARE / layout.bytes() as usize;
@@ -271,8 +271,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_addressed_is_refused() {
-        let layout = KeyLayout { layers: usize::MAX / 2, heads: 9, width: 64, positions: 128 };
-        assert!(Seats::new(Some(layout)).row().is_none());
+        let layout = KvLayout { layers: usize::MAX / 2, heads: 9, width: 64, positions: 128 };
+        assert!(SlotTable::new(Some(layout)).row().is_none());
         assert_eq!(layout.bytes(), u64::MAX);
     }
 }

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use crate::bundle::{self, Bundle, KeyKind, Variant};
 use crate::kernels::Isa;
-use crate::kernels::kv::{KeyLayout, Seats};
-use crate::plan::{KeyShape, Schedule, Step};
+use crate::kernels::kv::{KvLayout, SlotTable};
+use crate::plan::{KvShape, Schedule, Step};
 use crate::runtime::{
-    self, Cache, Calls, Device, DeviceOptions, Dim, Drawer, Element, Form, Graph, GraphOptions, Interrupt, Keeping,
-    Port, Report, Spinning,
+    self, Device, DeviceOptions, DeviceSampler, Dim, Element, Form, Graph, GraphOptions, Interrupt, JointStep, KvCache,
+    KvCacheOptions, Port, Report, Spinning,
 };
 use crate::support::error::{Error, Result};
 use crate::support::log;
 use crate::support::sync::lock;
-use crate::timing::latency::Pace;
+use crate::timing::latency::LatencyModel;
 
 /// How a model is opened. The default is the CPU, as many threads as there are cores, and the bundle's best
 /// variant.
@@ -71,12 +71,12 @@ struct Inner {
     ar: Option<Graph>,
     decoder: Graph,
     /// Draws tokens where the logits are; none where they come down.
-    drawer: Option<Drawer>,
+    drawer: Option<DeviceSampler>,
     /// Compiled when the first picture is encoded.
     encoder: Mutex<Option<Arc<Graph>>>,
-    pace: Pace,
+    latency: LatencyModel,
     /// Of generations that step together.
-    calls: Mutex<Calls>,
+    calls: Mutex<JointStep>,
 }
 
 impl std::fmt::Debug for Model {
@@ -153,7 +153,7 @@ impl Model {
         let ModelOptions { threads, spinning, .. } = *options;
         let options = GraphOptions { device: device.clone(), device_options, threads, spinning };
         let form = form_of(&variant);
-        let compile = |file: &str, keys: Option<KeyLayout>, (inputs, outputs): (Vec<Port>, Vec<Port>)| {
+        let compile = |file: &str, keys: Option<KvLayout>, (inputs, outputs): (Vec<Port>, Vec<Port>)| {
             compile(&bundle, file, &options, seats(form, keys), &inputs, &outputs)
         };
         let keys = Some(key_shape(&bundle, &variant).layout());
@@ -170,7 +170,7 @@ impl Model {
             decoder,
             drawer,
             encoder: Mutex::new(None),
-            pace: Pace::default(),
+            latency: LatencyModel::default(),
             calls: Mutex::default(),
         }));
         if *device != Device::Cpu {
@@ -192,7 +192,7 @@ impl Model {
             let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
             let mut sound = self.0.decoder.decode(&vec![0; bundle.causal], [1, bundle.causal], size, finite)?.0;
             if let Some(ar) = &self.0.ar {
-                let mut cache = Cache::new(ar, self.keeping(false), 1, &[1])?;
+                let mut cache = KvCache::new(ar, self.keeping(false), 1, &[1])?;
                 let step = Step { start: 0, query: 1 };
                 cache.step(ar, step, &[0], &Interrupt::new()?)?;
                 sound &= finite(cache.logits(ar, step)?);
@@ -235,7 +235,7 @@ impl Model {
             asked: inner.asked.clone(),
             device: inner.options.device.clone(),
             refused: inner.refused.clone(),
-            graphs: graphs.chain(inner.drawer.iter().map(Drawer::report)).collect::<Result<_>>()?,
+            graphs: graphs.chain(inner.drawer.iter().map(DeviceSampler::report)).collect::<Result<_>>()?,
         })
     }
 
@@ -255,7 +255,7 @@ impl Model {
         let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
         let ar = self.0.ar.as_ref().map_or(Duration::ZERO, Graph::spent);
-        let drawer = self.0.drawer.as_ref().map_or(Duration::ZERO, Drawer::spent);
+        let drawer = self.0.drawer.as_ref().map_or(Duration::ZERO, DeviceSampler::spent);
         ar + self.0.decoder.spent() + encoder + drawer
     }
 
@@ -270,8 +270,8 @@ impl Model {
     }
 
     /// How long things take here.
-    pub(crate) fn pace(&self) -> &Pace {
-        &self.0.pace
+    pub(crate) fn latency(&self) -> &LatencyModel {
+        &self.0.latency
     }
 
     pub(crate) fn decoder(&self) -> &Graph {
@@ -299,7 +299,7 @@ impl Model {
     }
 
     /// What generations use that step together.
-    pub(crate) fn calls(&self) -> MutexGuard<'_, Calls> {
+    pub(crate) fn calls(&self) -> MutexGuard<'_, JointStep> {
         lock(&self.0.calls)
     }
 
@@ -309,18 +309,18 @@ impl Model {
     }
 
     /// What is kept for one row of a batch.
-    pub(crate) fn key_shape(&self) -> KeyShape {
+    pub(crate) fn key_shape(&self) -> KvShape {
         key_shape(self.bundle(), &self.0.variant)
     }
 
     /// What a generation keeps; with `draws` it draws tokens where the logits are, if the model does so.
-    pub(crate) fn keeping(&self, draws: bool) -> Keeping {
+    pub(crate) fn keeping(&self, draws: bool) -> KvCacheOptions {
         let logits_stay = draws && self.0.drawer.is_some();
-        Keeping { form: self.form(), shape: self.key_shape(), codes: self.bundle().codes, logits_stay }
+        KvCacheOptions { form: self.form(), shape: self.key_shape(), codes: self.bundle().codes, logits_stay }
     }
 
     /// What draws tokens where the logits are; none where they come down.
-    pub(crate) fn drawer(&self) -> Option<&Drawer> {
+    pub(crate) fn drawer(&self) -> Option<&DeviceSampler> {
         self.0.drawer.as_ref()
     }
 }
@@ -334,11 +334,11 @@ pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
 }
 
-fn key_shape(bundle: &Bundle, variant: &Variant) -> KeyShape {
+fn key_shape(bundle: &Bundle, variant: &Variant) -> KvShape {
     let layers = bundle.layers;
     let heads = if form_of(variant) == Form::Mha { layers.heads } else { layers.kv_heads };
     let half = kept_element(variant) == Element::Float16;
-    KeyShape {
+    KvShape {
         layers: layers.layers,
         heads,
         positions: bundle.tokens,
@@ -349,8 +349,8 @@ fn key_shape(bundle: &Bundle, variant: &Variant) -> KeyShape {
 }
 
 /// What a graph needs that may use our own operators.
-fn seats(form: Form, keys: Option<KeyLayout>) -> Option<Seats> {
-    (form == Form::Native).then(|| Seats::new(keys))
+fn seats(form: Form, keys: Option<KvLayout>) -> Option<SlotTable> {
+    (form == Form::Native).then(|| SlotTable::new(keys))
 }
 
 /// `choose` takes no other.
@@ -444,9 +444,9 @@ fn choose<'a>(
 
 /// What draws tokens on a device. Where there is none, or the provider cannot run it, logits come down and are drawn from here:
 /// the tokens are the same.
-fn drawer(bundle: &Bundle, options: &GraphOptions) -> Option<Drawer> {
+fn drawer(bundle: &Bundle, options: &GraphOptions) -> Option<DeviceSampler> {
     let path = bundle.path().join(bundle.draw.as_ref()?);
-    let drawer = Drawer::open(&path, options, bundle.codes);
+    let drawer = DeviceSampler::open(&path, options, bundle.codes);
     if let Err(why) = &drawer {
         log::emit(log::Level::Warning, || format!("{why}; tokens are drawn on the processor"));
     }
@@ -458,7 +458,7 @@ fn compile(
     bundle: &Bundle,
     file: &str,
     options: &GraphOptions,
-    seats: Option<Seats>,
+    seats: Option<SlotTable>,
     inputs: &[Port],
     outputs: &[Port],
 ) -> Result<Graph> {

@@ -1,10 +1,10 @@
 //! What a request needs in memory, known before anything is allocated.
 
-use crate::kernels::kv::KeyLayout;
+use crate::kernels::kv::KvLayout;
 
 /// The shape of one layer's kept keys (and of its values) for one row of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyShape {
+pub(crate) struct KvShape {
     pub layers: usize,
     pub heads: usize,
     pub positions: usize,
@@ -15,10 +15,10 @@ pub(crate) struct KeyShape {
     pub own: bool,
 }
 
-impl KeyShape {
+impl KvShape {
     /// The same, as our own operators keep it.
-    pub fn layout(&self) -> KeyLayout {
-        KeyLayout { layers: self.layers, heads: self.heads, width: self.head_width, positions: self.positions }
+    pub fn layout(&self) -> KvLayout {
+        KvLayout { layers: self.layers, heads: self.heads, width: self.head_width, positions: self.positions }
     }
 
     /// Bytes of keys and values for `rows` rows, saturating: a number too large to hold is too large to have.
@@ -38,10 +38,10 @@ mod tests {
 
     #[test]
     fn gpt_l_keeps_25_megabytes_a_row() {
-        let shape = KeyShape { layers: 24, heads: 16, positions: 128, head_width: 64, half: false, own: false };
+        let shape = KvShape { layers: 24, heads: 16, positions: 128, head_width: 64, half: false, own: false };
         assert_eq!(shape.bytes(1), 24 * 1024 * 128 * 4 * 2);
         assert_eq!(shape.bytes(usize::MAX), u64::MAX);
-        assert_eq!(KeyShape { own: true, ..shape }.bytes(2), shape.bytes(2), "nothing to fill up");
-        assert_eq!(KeyShape { half: true, ..shape }.bytes(3), shape.bytes(3) / 2);
+        assert_eq!(KvShape { own: true, ..shape }.bytes(2), shape.bytes(2), "nothing to fill up");
+        assert_eq!(KvShape { half: true, ..shape }.bytes(3), shape.bytes(3) / 2);
     }
 }

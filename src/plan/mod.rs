@@ -14,6 +14,6 @@ pub(crate) use ladder::Formula;
 #[cfg(test)]
 pub(crate) use ladder::tests;
 pub use ladder::{Ladder, Level, Prefix};
-pub(crate) use memory::KeyShape;
+pub(crate) use memory::KvShape;
 pub use schedule::{Schedule, Step};
 pub(crate) use work::{DecodeWork, EncodeWork, SideSize, StepWork};

@@ -112,30 +112,30 @@ impl Drop for Running {
 }
 
 /// Something of ONNX Runtime's: given back when it is dropped, leaked when the process is ending.
-pub(super) struct Held<T>(Option<T>);
+pub(super) struct RuntimeOwned<T>(Option<T>);
 
 const HELD: &str = "only drop takes it";
 
-impl<T> Held<T> {
+impl<T> RuntimeOwned<T> {
     pub fn new(value: T) -> Self {
         Self(Some(value))
     }
 }
 
-impl<T> Deref for Held<T> {
+impl<T> Deref for RuntimeOwned<T> {
     type Target = T;
     fn deref(&self) -> &T {
         self.0.as_ref().expect(HELD)
     }
 }
 
-impl<T> DerefMut for Held<T> {
+impl<T> DerefMut for RuntimeOwned<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.0.as_mut().expect(HELD)
     }
 }
 
-impl<T> Drop for Held<T> {
+impl<T> Drop for RuntimeOwned<T> {
     fn drop(&mut self) {
         match enter() {
             Ok(_inside) => drop(self.0.take()),

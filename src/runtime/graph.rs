@@ -9,10 +9,10 @@ use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::device::report::{self, Assigned, GraphReport};
-use super::exit::{self, Held};
+use super::exit::{self, RuntimeOwned};
 use super::row_copy::Mover;
 use super::{GraphOptions, failed, library, session};
-use crate::kernels::kv::Seats;
+use crate::kernels::kv::SlotTable;
 use crate::support::error::{Error, Result};
 
 /// An axis of an input or output.
@@ -76,9 +76,9 @@ impl Port {
 /// A compiled graph. Shared between threads: one runs it at a time, because ONNX Runtime's `Run` is not safe to
 /// call twice at once.
 pub(crate) struct Graph {
-    session: Held<Mutex<Session>>,
+    session: RuntimeOwned<Mutex<Session>>,
     /// Where our own operators find the rows of a call; none where it has no such operators.
-    seats: Option<Seats>,
+    seats: Option<SlotTable>,
     path: PathBuf,
     name: String,
     options: GraphOptions,
@@ -93,14 +93,14 @@ pub(crate) struct Graph {
 }
 
 /// Stops a run from another thread; for one user of a graph, who gives it to each run.
-pub(crate) struct Interrupt(Held<Arc<RunOptions<NoSelectedOutputs>>>);
+pub(crate) struct Interrupt(RuntimeOwned<Arc<RunOptions<NoSelectedOutputs>>>);
 
 impl Interrupt {
     pub fn new() -> Result<Self> {
         let _inside = exit::enter()?;
         library::environment()?;
         RunOptions::new()
-            .map(|options| Self(Held::new(Arc::new(options))))
+            .map(|options| Self(RuntimeOwned::new(Arc::new(options))))
             .map_err(|error| failed("run options", error))
     }
 
@@ -123,7 +123,7 @@ impl Graph {
     pub fn compile(
         path: &Path,
         options: &GraphOptions,
-        seats: Option<Seats>,
+        seats: Option<SlotTable>,
         inputs: &[Port],
         outputs: &[Port],
     ) -> Result<Self> {
@@ -133,7 +133,7 @@ impl Graph {
         check(&name, "input", session.inputs(), inputs)?;
         check(&name, "output", session.outputs(), outputs)?;
         Ok(Self {
-            session: Held::new(Mutex::new(session)),
+            session: RuntimeOwned::new(Mutex::new(session)),
             seats,
             path: path.to_owned(),
             name,
@@ -191,7 +191,7 @@ impl Graph {
     }
 
     /// Where its operators find the rows of a call.
-    pub(super) fn seats(&self) -> &Seats {
+    pub(super) fn seats(&self) -> &SlotTable {
         self.seats.as_ref().expect("a graph that is fed rows was compiled with seats")
     }
 

@@ -24,8 +24,8 @@ mod raw;
 mod session;
 mod sys;
 
-pub(crate) use cache::{Cache, Keeping};
-pub use device::{Assigned, GraphReport, Held, Report};
+pub(crate) use cache::{KvCache, KvCacheOptions};
+pub use device::{AllocatorMemory, Assigned, GraphReport, Report};
 pub use device::{Device, DeviceKind, DeviceOptions};
 pub use device::{DeviceInfo, devices};
 pub(crate) use device::{candidates, has_memory};
@@ -33,11 +33,11 @@ pub(crate) use exit::enter;
 pub(crate) use form::Form;
 pub(crate) use graph::{Dim, Element, Graph, Interrupt, Port};
 pub use library::{Library, init, library};
-pub(crate) use sampler::{Drawer, Drawn};
+pub(crate) use sampler::{DeviceSampler, SampledToken};
 pub(crate) use session::GraphOptions;
 pub use session::Spinning;
 pub(crate) use sys::anchors;
-pub(crate) use together::Calls;
+pub(crate) use together::JointStep;
 
 use crate::support::error::Error;
 

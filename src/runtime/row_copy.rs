@@ -7,7 +7,7 @@ use ort::value::{DynTensor, Tensor, TensorElementType};
 use std::sync::{Mutex, PoisonError};
 
 use super::device::provider;
-use super::exit::Held;
+use super::exit::RuntimeOwned;
 use super::{GraphOptions, session};
 use crate::support::error::Result;
 
@@ -24,7 +24,7 @@ pub(super) fn allocator(session: &Session, options: &GraphOptions) -> Allocator 
 
 /// Copies rows of two-dimensional tensors.
 pub(super) struct Mover {
-    session: Held<Mutex<Session>>,
+    session: RuntimeOwned<Mutex<Session>>,
 }
 
 impl Mover {
@@ -32,7 +32,7 @@ impl Mover {
     pub fn new(element: TensorElementType, options: &GraphOptions) -> Result<Self> {
         let options = GraphOptions { threads: 1, ..options.clone() };
         let session = session::compile_small(&gather(element), "rows", &options)?;
-        Ok(Self { session: Held::new(Mutex::new(session)) })
+        Ok(Self { session: RuntimeOwned::new(Mutex::new(session)) })
     }
 
     /// Each row r of `to` becomes row `map[r]` of `from`, for all pairs of tensors; `from` is one tensor for all, or has as

@@ -10,18 +10,18 @@ use ort::value::{DynTensor, Tensor};
 use super::device::report::GraphReport;
 use super::exit::{self, Running};
 use super::{Dim, Element, Graph, GraphOptions, Interrupt, Port, failed};
-use crate::sample::Asked;
+use crate::sample::SampleQuery;
 use crate::support::error::{Error, Result};
 
 /// Draws for one model.
-pub(crate) struct Drawer {
+pub(crate) struct DeviceSampler {
     graph: Graph,
     codes: usize,
 }
 
 /// A token and the logarithm of its probability before guidance and cuts. No token where a logit was not a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Drawn {
+pub(crate) struct SampledToken {
     pub token: Option<u32>,
     pub log_probability: f32,
 }
@@ -31,7 +31,7 @@ const BYTES_A_CODE: usize = 16 * 5;
 /// More tokens are drawn one part after the other.
 const LARGEST_CALL: usize = 256 << 20;
 
-impl Drawer {
+impl DeviceSampler {
     /// Compiles the graph `path` for `codes` codes, and draws a token with it: a provider may take a graph and then fail at
     /// it.
     pub fn open(path: &Path, options: &GraphOptions, codes: usize) -> Result<Self> {
@@ -52,10 +52,10 @@ impl Drawer {
         logits[last] = 1.0;
         let logits = Tensor::from_array(([1, 1, codes], logits)).map_err(fail)?.upcast();
         let greedy = crate::sample::Sampling { temperature: 0.0, top_k: 0, top_p: 1.0 };
-        let asked = [Asked::drawn(greedy, codes, 0, None, 0.0), Asked::given(0, last as u32)];
+        let asked = [SampleQuery::drawn(greedy, codes, 0, None, 0.0), SampleQuery::given(0, last as u32)];
         let found = drawer.draw(&logits, &asked, &Interrupt::new()?)?;
         let likely = 1.0 - libm::log(std::f64::consts::E + last as f64) as f32;
-        let right = |drawn: &Drawn| {
+        let right = |drawn: &SampledToken| {
             drawn.token == Some(last as u32) && (drawn.log_probability - likely).abs() < 1e-3 * likely.abs().max(1.0)
         };
         if found.len() == asked.len() && found.iter().all(right) {
@@ -66,7 +66,7 @@ impl Drawer {
     }
 
     /// Draws what is asked for from logits `[rows, query, codes]`, wherever they are.
-    pub fn draw(&self, logits: &DynTensor, asked: &[Asked], interrupt: &Interrupt) -> Result<Vec<Drawn>> {
+    pub fn draw(&self, logits: &DynTensor, asked: &[SampleQuery], interrupt: &Interrupt) -> Result<Vec<SampledToken>> {
         let _inside = exit::enter()?;
         let _running = Running::new(interrupt.options());
         let fail = |error| exit::reason(failed(self.graph.name(), error));
@@ -80,12 +80,12 @@ impl Drawer {
     fn part(
         &self,
         logits: &DynTensor,
-        asked: &[Asked],
+        asked: &[SampleQuery],
         interrupt: &Interrupt,
-        drawn: &mut Vec<Drawn>,
+        drawn: &mut Vec<SampledToken>,
     ) -> ort::Result<()> {
         let count = asked.len();
-        let rows = |row: fn(&Asked) -> usize| {
+        let rows = |row: fn(&SampleQuery) -> usize| {
             Tensor::from_array(([count], asked.iter().map(|asked| row(asked) as i64).collect::<Vec<_>>()))
         };
         let (cond, uncond) = (rows(|asked| asked.cond)?, rows(|asked| asked.uncond)?);
@@ -103,9 +103,8 @@ impl Drawer {
         binding.bind_output("drawn", &mut found)?;
         self.graph.timed(|| session.run_binding_with_options(&binding, interrupt.options()).map(drop))?;
         let codes = self.codes as f32;
-        drawn.extend(found.extract_tensor().1.as_chunks::<2>().0.iter().map(|&[token, log_probability]| Drawn {
-            token: (token >= 0.0 && token < codes).then_some(token as u32),
-            log_probability,
+        drawn.extend(found.extract_tensor().1.as_chunks::<2>().0.iter().map(|&[token, log_probability]| {
+            SampledToken { token: (token >= 0.0 && token < codes).then_some(token as u32), log_probability }
         }));
         Ok(())
     }
@@ -127,7 +126,7 @@ mod tests {
     use crate::runtime::{Device, DeviceOptions, Spinning};
     use crate::sample::{Sampler, Sampling, log_probability, uniform};
 
-    fn drawer(bundle: &str, codes: usize) -> Drawer {
+    fn drawer(bundle: &str, codes: usize) -> DeviceSampler {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(bundle).join("draw.onnx");
         let options = GraphOptions {
             device: Device::Cpu,
@@ -135,7 +134,7 @@ mod tests {
             threads: 1,
             spinning: Spinning::Runs,
         };
-        Drawer::open(&path, &options, codes).unwrap()
+        DeviceSampler::open(&path, &options, codes).unwrap()
     }
 
     /// Logits as a model gives them: about normal, of a width of 2. In steps of `step`, so that some are alike.
@@ -152,7 +151,7 @@ mod tests {
     const ROWS: usize = 24;
 
     /// Draws `rounds` times [`ROWS`] tokens by the graph and by the sampler; how many there were, and how many differ.
-    fn differing(drawer: &Drawer, sampling: Sampling, step: f32, rounds: u64) -> (usize, usize) {
+    fn differing(drawer: &DeviceSampler, sampling: Sampling, step: f32, rounds: u64) -> (usize, usize) {
         let codes = drawer.codes;
         let (mut all, mut other) = (0, 0);
         for round in 0..rounds {
@@ -161,8 +160,8 @@ mod tests {
             let tensor = Tensor::from_array(([ROWS / 4, 4, codes], values.clone())).unwrap().upcast();
             let uncond = |at: usize| (at.is_multiple_of(3)).then_some(((at * 7 + 1) % ROWS, 1.7));
             let random = |at: usize| uniform(round + 1000, at as u64);
-            let asked: Vec<Asked> =
-                (0..ROWS).map(|at| Asked::drawn(sampling, codes, at, uncond(at), random(at))).collect();
+            let asked: Vec<SampleQuery> =
+                (0..ROWS).map(|at| SampleQuery::drawn(sampling, codes, at, uncond(at), random(at))).collect();
             let drawn = drawer.draw(&tensor, &asked, &Interrupt::new().unwrap()).unwrap();
             for (at, drawn) in drawn.iter().enumerate() {
                 let guided = uncond(at).map(|(other, scale)| (row(other), scale));
@@ -214,7 +213,7 @@ mod tests {
             values[16 + 7] = bad;
             let tensor = Tensor::from_array(([3, 1, 16], values)).unwrap().upcast();
             let asked = [(0, None), (1, None), (0, Some((1, 2.0))), (2, Some((0, 2.0)))]
-                .map(|(cond, uncond)| Asked::drawn(plain, 16, cond, uncond, 0.5));
+                .map(|(cond, uncond)| SampleQuery::drawn(plain, 16, cond, uncond, 0.5));
             let drawn = drawer.draw(&tensor, &asked, &Interrupt::new().unwrap()).unwrap();
             assert_eq!(
                 drawn.iter().map(|d| d.token.is_some()).collect::<Vec<_>>(),
@@ -231,7 +230,8 @@ mod tests {
         let tensor = Tensor::from_array(([2, 1, 4096], values)).unwrap().upcast();
         let greedy = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0 };
         let count = LARGEST_CALL / (BYTES_A_CODE * 4096) + 3;
-        let asked: Vec<Asked> = (0..count).map(|at| Asked::drawn(greedy, 4096, at % 2, None, 0.0)).collect();
+        let asked: Vec<SampleQuery> =
+            (0..count).map(|at| SampleQuery::drawn(greedy, 4096, at % 2, None, 0.0)).collect();
         let drawn = drawer.draw(&tensor, &asked, &Interrupt::new().unwrap()).unwrap();
         assert!(drawn.len() == count && drawn.iter().enumerate().all(|(at, d)| *d == drawn[at % 2]));
         assert_ne!(drawn[0].token, drawn[1].token);

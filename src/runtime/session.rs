@@ -12,7 +12,7 @@ use super::device::report::Assigned;
 use super::device::{Device, DeviceOptions};
 use super::exit;
 use super::{failed, library, operators};
-use crate::kernels::kv::Seats;
+use crate::kernels::kv::SlotTable;
 use crate::support::error::{Error, Result};
 
 /// Whether threads that wait for work look for it all the time, which takes a processor each, or sleep and are woken,
@@ -81,7 +81,7 @@ pub(super) fn compile(
     path: &Path,
     name: &str,
     options: &GraphOptions,
-    seats: Option<&Seats>,
+    seats: Option<&SlotTable>,
 ) -> Result<(Session, Vec<Assigned>)> {
     let device = &options.device;
     let fail = |error: ort::Error| blame(name, options, error);

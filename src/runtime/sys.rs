@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::kernels::attention::{Attention, Token};
-use crate::kernels::kv::Keys;
+use crate::kernels::kv::KvSlot;
 use crate::kernels::{Isa, Pool};
 use crate::support::error::{Error, Result};
 
@@ -148,16 +148,16 @@ pub(super) fn attend(
     pool: &dyn Pool,
     qkv: &[f32],
     tokens: &[Token],
-    rows: &[Arc<Keys>],
+    rows: &[Arc<KvSlot>],
     out: &mut [f32],
 ) -> std::result::Result<(), String> {
-    // SAFETY: `Seats` holds no row twice. Rows belong to the caches of one graph, which write them in its runs alone,
+    // SAFETY: `SlotTable` holds no row twice. Rows belong to the caches of one graph, which write them in its runs alone,
     // one at a time under its lock, behind what forks look at; and this is such a run.
     unsafe { attention.run(Isa::here(), pool, qkv, tokens, rows, out) }
 }
 
 /// Takes over the first `positions` positions of another row. The caller holds the lock of the graph that both belong to.
-pub(super) fn copy_keys(to: &Keys, from: &Keys, positions: usize) {
+pub(super) fn copy_keys(to: &KvSlot, from: &KvSlot, positions: usize) {
     // SAFETY: `to` is new and nobody else knows it; `from` is written in runs of the graph alone, and none runs now.
     unsafe { to.copy_from(from, positions) }
 }

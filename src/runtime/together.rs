@@ -8,9 +8,9 @@ use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 
-use super::exit::{self, Held, Running};
+use super::exit::{self, Running, RuntimeOwned};
 use super::{Graph, Interrupt, failed};
-use crate::kernels::kv::Keys;
+use crate::kernels::kv::KvSlot;
 use crate::support::error::{Error, Result};
 
 /// One prepared call.
@@ -23,8 +23,8 @@ struct Call {
 
 /// Prepared calls, the one used last at the end.
 #[derive(Default)]
-pub(crate) struct Calls {
-    kept: Vec<(usize, Held<Call>)>,
+pub(crate) struct JointStep {
+    kept: Vec<(usize, RuntimeOwned<Call>)>,
     waited: Duration,
 }
 
@@ -34,12 +34,12 @@ const KEPT: usize = 6;
 /// Tokens of one row that are fed together: they stand side by side, and each sees all of them and all before.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
-    pub row: &'a Arc<Keys>,
+    pub row: &'a Arc<KvSlot>,
     pub start: usize,
     pub ids: &'a [i64],
 }
 
-impl Calls {
+impl JointStep {
     /// Feeds all runs, each of another row, and gives the logits `[tokens, codes]` in their order. When it fails (or is
     /// interrupted) the step can be done again.
     pub fn run<'a>(
@@ -100,7 +100,7 @@ impl Calls {
             if self.kept.len() == KEPT {
                 self.kept.remove(0);
             }
-            self.kept.push((tokens, Held::new(prepare(session, tokens, codes)?)));
+            self.kept.push((tokens, RuntimeOwned::new(prepare(session, tokens, codes)?)));
         }
         let (_, call) = self.kept.last_mut().expect("it was put there");
         Ok(call)

@@ -6,7 +6,7 @@ use super::filter::LEAST_TEMPERATURE;
 
 /// One token to be drawn on the device.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct SampleQuery {
     /// Its row of the step's logits, and that of the unconditional half; the same without guidance.
     pub cond: usize,
     pub uncond: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Asked {
     pub cut: bool,
 }
 
-impl Asked {
+impl SampleQuery {
     /// To be drawn by `random`, in [0, 1), from `codes` codes. `uncond` is the unconditional row and the guidance scale.
     pub fn drawn(sampling: Sampling, codes: usize, cond: usize, uncond: Option<(usize, f32)>, random: f32) -> Self {
         let (uncond, scale) = uncond.unwrap_or((cond, 1.0));
@@ -47,12 +47,12 @@ mod tests {
     #[test]
     fn what_is_off_cuts_nothing() {
         let plain = Sampling { temperature: 0.5, top_k: 0, top_p: 1.0 };
-        let of = |sampling| Asked::drawn(sampling, 100, 3, None, 0.25);
-        let all = Asked { cond: 3, uncond: 3, settings: [1.0, 2.0, 100.0, 1.0, 0.25, -1.0], cut: false };
+        let of = |sampling| SampleQuery::drawn(sampling, 100, 3, None, 0.25);
+        let all = SampleQuery { cond: 3, uncond: 3, settings: [1.0, 2.0, 100.0, 1.0, 0.25, -1.0], cut: false };
         assert_eq!(of(plain), all);
         assert_eq!(of(Sampling { top_k: 100, ..plain }), all);
         assert!(of(Sampling { top_k: 99, ..plain }).cut && of(Sampling { top_p: 0.9, ..plain }).cut);
-        let greedy = Asked::drawn(Sampling { temperature: 0.0, ..plain }, 100, 3, Some((7, 1.5)), 0.9);
+        let greedy = SampleQuery::drawn(Sampling { temperature: 0.0, ..plain }, 100, 3, Some((7, 1.5)), 0.9);
         assert_eq!((greedy.uncond, greedy.settings, greedy.cut), (7, [1.5, 1.0, 1.0, 1.0, 0.0, -1.0], true));
     }
 }

@@ -10,7 +10,7 @@ mod lanes;
 mod many;
 mod random;
 
-pub(crate) use device::Asked;
+pub(crate) use device::SampleQuery;
 use filter::Weights;
 use lanes::{exp, largest, mix, position};
 pub(crate) use many::Samplers;

@@ -104,7 +104,7 @@ impl Model {
                 table.insert(shape, median(times.into_iter()));
             }
         }
-        self.pace().store(&table);
+        self.latency().store(&table);
         let entries: Vec<Entry> = table.iter().map(|(&shape, &time)| entry(shape, time)).collect();
         let shapes = entries.len();
         let file = File { format: FORMAT, key: key(self), entries };

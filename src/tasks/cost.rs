@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::generation::request::Request;
-use crate::generation::rows::Rows;
+use crate::generation::rows::BatchRows;
 use crate::model::Model;
 use crate::plan::{Level, Step};
 use crate::support::error::Result;
@@ -71,8 +71,11 @@ impl Request {
         model.ar()?;
         let bundle = model.bundle();
         let given = self.given()?;
-        let shared =
-            if given > 0 { Some(Rows::distinct(&self.images, &self.prefixes, true)?.fed.into_iter()) } else { None };
+        let shared = if given > 0 {
+            Some(BatchRows::distinct(&self.images, &self.prefixes, true)?.fed.into_iter())
+        } else {
+            None
+        };
         let shared = shared.map(|fed| {
             let (unconditional, conditional): (Vec<_>, Vec<_>) = fed.partition(|row| row.unconditional);
             (conditional.len(), unconditional.len())
@@ -125,24 +128,24 @@ impl Request {
 impl Model {
     /// A step of so many rows and positions took so long.
     pub(crate) fn note_step(&self, rows: usize, query: usize, took: Duration) {
-        self.pace().note(Shape::Step { rows, query }, took);
+        self.latency().note(Shape::Step { rows, query }, took);
     }
 
     pub(crate) fn predict_step(&self, rows: usize, query: usize) -> Option<Duration> {
-        self.pace().predict(Shape::Step { rows, query }, || self.stored_pace())
+        self.latency().predict(Shape::Step { rows, query }, || self.stored_latency())
     }
 
     /// A decode of so many pictures of so many tokens each took so long.
     pub(crate) fn note_decode(&self, pictures: usize, tokens: usize, took: Duration) {
         if let Some(shape) = self.decode_shape(pictures, tokens) {
-            self.pace().note(shape, took);
+            self.latency().note(shape, took);
         }
     }
 
     /// How long it should take to decode `pictures` pictures of a prefix of `tokens` tokens together on this machine.
     /// None when there is no such prefix, or nothing was measured yet.
     pub fn predict_decode(&self, pictures: usize, tokens: usize) -> Option<Duration> {
-        self.pace().predict(self.decode_shape(pictures, tokens)?, || self.stored_pace())
+        self.latency().predict(self.decode_shape(pictures, tokens)?, || self.stored_latency())
     }
 
     pub(crate) fn decode_shape(&self, pictures: usize, tokens: usize) -> Option<Shape> {
@@ -151,7 +154,7 @@ impl Model {
         Some(Shape::Decode { pictures, tokens, patches: side * side })
     }
 
-    fn stored_pace(&self) -> Table {
+    fn stored_latency(&self) -> Table {
         calibrate::load(self).unwrap_or_default()
     }
 }

@@ -54,13 +54,13 @@ struct Runs {
 
 /// The times of one model on its device.
 #[derive(Default)]
-pub(crate) struct Pace {
+pub(crate) struct LatencyModel {
     seen: Mutex<BTreeMap<Shape, Runs>>,
     /// What an earlier calibration measured; looked for once.
     stored: OnceLock<Table>,
 }
 
-impl Pace {
+impl LatencyModel {
     /// A run of `shape` took so long.
     pub fn note(&self, shape: Shape, took: Duration) {
         let mut seen = self.seen();
@@ -157,25 +157,25 @@ mod tests {
 
     #[test]
     fn the_median_of_the_last_runs_wins_over_a_slow_first_one() {
-        let pace = Pace::default();
-        assert_eq!(pace.predict(step(2, 1), Table::new), None);
+        let latency = LatencyModel::default();
+        assert_eq!(latency.predict(step(2, 1), Table::new), None);
         for took in [50, 4, 5, 4] {
-            pace.note(step(2, 1), took * MS);
+            latency.note(step(2, 1), took * MS);
         }
-        assert_eq!(pace.predict(step(2, 1), Table::new), Some(4 * MS));
-        (0..KEPT).for_each(|_| pace.note(step(2, 1), 9 * MS));
-        assert_eq!(pace.predict(step(2, 1), Table::new), Some(9 * MS), "what is long ago is forgotten");
+        assert_eq!(latency.predict(step(2, 1), Table::new), Some(4 * MS));
+        (0..KEPT).for_each(|_| latency.note(step(2, 1), 9 * MS));
+        assert_eq!(latency.predict(step(2, 1), Table::new), Some(9 * MS), "what is long ago is forgotten");
     }
 
     #[test]
     fn what_was_stored_serves_until_enough_was_seen() {
-        let pace = Pace::default();
+        let latency = LatencyModel::default();
         let stored = || Table::from([(step(2, 1), 7 * MS)]);
-        pace.note(step(2, 1), 90 * MS);
-        assert_eq!(pace.predict(step(2, 1), stored), Some(7 * MS));
-        pace.note(step(2, 1), 3 * MS);
-        pace.note(step(2, 1), 3 * MS);
-        assert_eq!(pace.predict(step(2, 1), stored), Some(3 * MS));
+        latency.note(step(2, 1), 90 * MS);
+        assert_eq!(latency.predict(step(2, 1), stored), Some(7 * MS));
+        latency.note(step(2, 1), 3 * MS);
+        latency.note(step(2, 1), 3 * MS);
+        assert_eq!(latency.predict(step(2, 1), stored), Some(3 * MS));
     }
 
     #[test]

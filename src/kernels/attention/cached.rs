@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-use super::super::kv::{KeyLayout, Keys};
+use super::super::kv::{KvLayout, KvSlot};
 use super::super::simd::LANES;
 use super::super::{Isa, Pool, Shared, versions};
 use super::{Outer, outer, softmax};
@@ -29,7 +29,7 @@ pub(crate) struct Attention<'a> {
     pub layer: usize,
     /// Heads of the queries; a multiple of the heads that have keys.
     pub heads: usize,
-    pub keys: KeyLayout,
+    pub keys: KvLayout,
     /// `[positions, width / 2]` each: how pairs are turned. A head's first half is turned with its second.
     pub cos: &'a [f32],
     pub sin: &'a [f32],
@@ -59,7 +59,7 @@ impl Attention<'_> {
         pool: &dyn Pool,
         qkv: &[f32],
         tokens: &[Token],
-        rows: &[Arc<Keys>],
+        rows: &[Arc<KvSlot>],
         out: &mut [f32],
     ) -> Result<(), String> {
         self.check(qkv, tokens, rows, out)?;
@@ -106,7 +106,7 @@ impl Attention<'_> {
     unsafe fn head(
         &self,
         isa: Isa,
-        row: &Keys,
+        row: &KvSlot,
         head: usize,
         next: *const f32,
         run: Range<usize>,
@@ -114,7 +114,7 @@ impl Attention<'_> {
         qkv: &[f32],
         out: &Shared<f32>,
     ) {
-        let KeyLayout { heads: kept, width, .. } = self.keys;
+        let KvLayout { heads: kept, width, .. } = self.keys;
         let wide = (self.heads + 2 * kept) * width;
         let (keys, values) = row.head(self.layer, head);
         WORK.with_borrow_mut(|work| {
@@ -152,8 +152,8 @@ impl Attention<'_> {
         }
     }
 
-    fn check(&self, qkv: &[f32], tokens: &[Token], rows: &[Arc<Keys>], out: &[f32]) -> Result<(), String> {
-        let KeyLayout { heads: kept, width, positions, layers } = self.keys;
+    fn check(&self, qkv: &[f32], tokens: &[Token], rows: &[Arc<KvSlot>], out: &[f32]) -> Result<(), String> {
+        let KvLayout { heads: kept, width, positions, layers } = self.keys;
         let sizes = [
             (self.layer < layers && kept > 0 && self.heads.is_multiple_of(kept), "its layer or heads"),
             (width.is_multiple_of(2) && width > 0, "its heads' width"),
@@ -205,7 +205,7 @@ impl Attention<'_> {
         qkv: &[f32],
         out: &Shared<f32>,
     ) {
-        let KeyLayout { heads, width, .. } = self.keys;
+        let KvLayout { heads, width, .. } = self.keys;
         let wide = (self.heads + 2 * heads) * width;
         let (stride, padded) = (self.keys.stride(), self.keys.padded());
         WORK.with_borrow_mut(|work| {
@@ -261,7 +261,7 @@ fn turn_body(x: &[f32], cos: &[f32], sin: &[f32], scale: f32, to: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::super::super::Alone;
-    use super::super::super::kv::Seats;
+    use super::super::super::kv::SlotTable;
     use super::*;
 
     fn number(n: usize) -> f32 {
@@ -272,7 +272,7 @@ mod tests {
     /// Two rows that stand at different places, one fed a group and one a single token, with grouped keys.
     #[test]
     fn what_tokens_see_is_what_the_formula_says_on_every_processor() {
-        let keys = KeyLayout { layers: 2, heads: 2, width: 20, positions: 37 };
+        let keys = KvLayout { layers: 2, heads: 2, width: 20, positions: 37 };
         let (heads, half) = (4, 10);
         let cos: Vec<f32> = (0..37 * half).map(|n| (n as f32 * 0.1).cos()).collect();
         let sin: Vec<f32> = (0..37 * half).map(|n| (n as f32 * 0.1).sin()).collect();
@@ -288,7 +288,7 @@ mod tests {
         };
         let mut results = Vec::new();
         for isa in Isa::all_here() {
-            let seats = Seats::new(Some(keys));
+            let seats = SlotTable::new(Some(keys));
             let rows = [Arc::new(seats.row().unwrap()), Arc::new(seats.row().unwrap())];
             for (row, count) in [(0, 30), (1, 3)] {
                 for place in 0..count {
@@ -339,12 +339,12 @@ mod tests {
 
     #[test]
     fn tokens_that_are_not_there_are_refused() {
-        let keys = KeyLayout { layers: 1, heads: 1, width: 4, positions: 8 };
+        let keys = KvLayout { layers: 1, heads: 1, width: 4, positions: 8 };
         let turns = [1.0; 16];
         let attention = Attention { layer: 0, heads: 1, keys, cos: &turns, sin: &turns };
-        let seats = Seats::new(Some(keys));
+        let seats = SlotTable::new(Some(keys));
         let rows = [Arc::new(seats.row().unwrap()), Arc::new(seats.row().unwrap())];
-        let run = |tokens: &[Token], rows: &[Arc<Keys>]| {
+        let run = |tokens: &[Token], rows: &[Arc<KvSlot>]| {
             let mut out = vec![0.0; tokens.len() * 4];
             // SAFETY: nobody else is here.
             unsafe { attention.run(Isa::Portable, &Alone, &vec![0.0; tokens.len() * 12], tokens, rows, &mut out) }

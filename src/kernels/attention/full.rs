@@ -9,7 +9,7 @@ use super::{Outer, outer, softmax};
 
 /// The attention of one layer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PlacesAttention<'a> {
+pub(crate) struct FullAttention<'a> {
     pub heads: usize,
     /// Width of a head.
     pub width: usize,
@@ -31,7 +31,7 @@ thread_local! {
     static WORK: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-impl PlacesAttention<'_> {
+impl FullAttention<'_> {
     /// `qkv` is `[pictures * places, 3 * heads * width]`, `out` `[pictures * places, heads * width]`. The error says what
     /// does not fit, and nothing is done then.
     pub fn run(&self, isa: Isa, pool: &dyn Pool, qkv: &[f32], out: &mut [f32]) -> Result<(), String> {
@@ -141,7 +141,7 @@ mod tests {
         let qkv: Vec<f32> = (0..pictures * places * 3 * wide).map(number).collect();
         let limited: Vec<i64> = (0..places as i64).map(|place| if place < 16 { 16 } else { place + 1 }).collect();
         for seen in [None, Some(&limited[..])] {
-            let layer = PlacesAttention { heads, width, places, seen };
+            let layer = FullAttention { heads, width, places, seen };
             let run = |isa, qkv: &[f32]| {
                 let mut out = vec![0.0; qkv.len() / 3];
                 layer.run(isa, &Alone, qkv, &mut out).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let run = |places, seen, qkv: usize, out: usize| {
-            let layer = PlacesAttention { heads: 2, width: 4, places, seen };
+            let layer = FullAttention { heads: 2, width: 4, places, seen };
             layer.run(Isa::Portable, &Alone, &vec![0.0; qkv], &mut vec![0.0; out])
         };
         assert!(run(3, None, 72, 24).is_ok());

@@ -9,7 +9,7 @@ mod x86;
 use std::marker::PhantomData;
 
 pub(crate) use cached::{Attention, Token};
-pub(crate) use full::PlacesAttention;
+pub(crate) use full::FullAttention;
 
 use super::simd::{LANES, Lanes, exp, largest, sum};
 use super::{Isa, versions};

@@ -12,8 +12,8 @@ use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use super::{Frame, Need, Origin, PREPARED, Store, Waiting};
-use crate::plan::{KeyShape, Step};
-use crate::runtime::exit::{self, Held};
+use crate::plan::{KvShape, Step};
+use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::row_copy::{Mover, allocator};
 use crate::runtime::{Graph, GraphOptions, Interrupt, failed};
 use crate::support::error::Result;
@@ -44,11 +44,11 @@ pub(super) struct Kept {
 }
 
 /// Shared by a generation and its forks.
-pub(super) type Buffers = Arc<Held<Mutex<Kept>>>;
+pub(super) type Buffers = Arc<RuntimeOwned<Mutex<Kept>>>;
 
 pub(super) struct Fixed {
     buffers: Buffers,
-    calls: Held<Vec<Call>>,
+    calls: RuntimeOwned<Vec<Call>>,
 }
 
 impl Fixed {
@@ -80,14 +80,14 @@ impl Fixed {
                 fill(&mover, frame, origin, &mut tensors).map_err(fail)?;
                 let _session = session.create_binding().map_err(fail)?;
                 let written = origin.positions;
-                Arc::new(Held::new(Mutex::new(Kept { tensors, written, _session })))
+                Arc::new(RuntimeOwned::new(Mutex::new(Kept { tensors, written, _session })))
             }
         };
         let mut kept = lock(&buffers);
         let prepare = |query: &usize| prepare(&session, graph.options(), frame, &mut kept.tensors, *query);
         let calls = frame.queries.iter().map(prepare).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
         drop(kept);
-        Ok(Self { buffers, calls: Held::new(calls) })
+        Ok(Self { buffers, calls: RuntimeOwned::new(calls) })
     }
 
     /// Prepares for steps of another query length.
@@ -167,11 +167,11 @@ fn lock(buffers: &Buffers) -> MutexGuard<'_, Kept> {
 }
 
 /// Rows of a tensor for each row of the batch.
-fn places(shape: KeyShape) -> usize {
+fn places(shape: KvShape) -> usize {
     shape.heads * shape.positions
 }
 
-fn element(shape: KeyShape) -> TensorElementType {
+fn element(shape: KvShape) -> TensorElementType {
     if shape.half { TensorElementType::Float16 } else { TensorElementType::Float32 }
 }
 

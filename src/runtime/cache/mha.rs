@@ -8,7 +8,7 @@ use ort::value::Tensor;
 
 use super::{Frame, Need, Origin, PREPARED, Store, Waiting, copy_rows};
 use crate::plan::Step;
-use crate::runtime::exit::{self, Held};
+use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::{Graph, Interrupt, failed};
 use crate::support::error::Result;
 
@@ -22,11 +22,11 @@ struct Call {
 }
 
 /// The keys and values of all layers, keys first, of as many rows as they say: shared by a generation and its forks.
-pub(super) type Buffers = Arc<Held<Mutex<Vec<Tensor<f32>>>>>;
+pub(super) type Buffers = Arc<RuntimeOwned<Mutex<Vec<Tensor<f32>>>>>;
 
 pub(super) struct InPlace {
     buffers: Buffers,
-    calls: Held<Vec<Call>>,
+    calls: RuntimeOwned<Vec<Call>>,
 }
 
 impl InPlace {
@@ -46,7 +46,7 @@ impl InPlace {
                 let kept = [frame.rows, shape.heads, shape.positions, shape.head_width];
                 let tensors = (0..2 * shape.layers).map(|_| Tensor::new(&allocator, kept));
                 let tensors = tensors.collect::<ort::Result<_>>().map_err(|error| need.failed(error))?;
-                Arc::new(Held::new(Mutex::new(tensors)))
+                Arc::new(RuntimeOwned::new(Mutex::new(tensors)))
             }
         };
         let session = waiting.lock(graph);
@@ -65,7 +65,7 @@ impl InPlace {
         let calls = frame.queries.iter().map(prepare).collect::<ort::Result<Vec<_>>>();
         let calls = calls.map_err(|error| need.failed(error))?;
         drop(tensors);
-        Ok(Self { buffers, calls: Held::new(calls) })
+        Ok(Self { buffers, calls: RuntimeOwned::new(calls) })
     }
 
     /// Prepares for steps of another query length.

@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 use ort::session::Session;
 
 use super::device::provider;
-use super::exit::{self, Held, Running};
+use super::exit::{self, Running, RuntimeOwned};
 use super::together::Run;
-use super::{Drawer, Drawn, Form, Graph, Interrupt, failed, library};
-use crate::kernels::kv::Keys;
-use crate::plan::{KeyShape, Step};
-use crate::sample::Asked;
+use super::{DeviceSampler, Form, Graph, Interrupt, SampledToken, failed, library};
+use crate::kernels::kv::KvSlot;
+use crate::plan::{KvShape, Step};
+use crate::sample::SampleQuery;
 use crate::support::error::{Error, Result};
 use crate::support::memory;
 
@@ -61,19 +61,19 @@ impl Origin {
 enum Store {
     InPlace(mha::Buffers),
     Growing(plain::Values),
-    Rows(Vec<Arc<Keys>>),
+    Rows(Vec<Arc<KvSlot>>),
     Fixed(fixed::Buffers),
 }
 
 /// What is to be kept.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Keeping {
+pub(crate) struct KvCacheOptions {
     pub form: Form,
     /// With the kept heads of the form.
-    pub shape: KeyShape,
+    pub shape: KvShape,
     /// Logits of a token.
     pub codes: usize,
-    /// Whether logits stay where the graph runs, to be drawn from there ([`Cache::draw`]); only with form `fixed`.
+    /// Whether logits stay where the graph runs, to be drawn from there ([`KvCache::draw`]); only with form `fixed`.
     pub logits_stay: bool,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Keeping {
 struct Frame {
     /// Of each layer's keys, then of each layer's values: what goes in and what comes out.
     names: Arc<[[String; 2]]>,
-    shape: KeyShape,
+    shape: KvShape,
     form: Form,
     rows: usize,
     codes: usize,
@@ -144,19 +144,19 @@ impl Waiting {
     }
 }
 
-pub(crate) struct Cache {
+pub(crate) struct KvCache {
     kept: Kept,
     frame: Frame,
     waiting: Waiting,
 }
 
-impl Cache {
+impl KvCache {
     /// Memory for `rows` rows. `queries` are the query lengths to come.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when it is more than the machine has, or than it will give. Nothing is kept then.
-    pub fn new(graph: &Graph, keeping: Keeping, rows: usize, queries: &[usize]) -> Result<Self> {
-        let Keeping { form, shape, codes, logits_stay } = keeping;
+    pub fn new(graph: &Graph, keeping: KvCacheOptions, rows: usize, queries: &[usize]) -> Result<Self> {
+        let KvCacheOptions { form, shape, codes, logits_stay } = keeping;
         let names: Vec<[String; 2]> = ["key", "value"]
             .iter()
             .flat_map(|kind| {
@@ -164,7 +164,7 @@ impl Cache {
             })
             .collect();
         let nothing = Origin {
-            store: Store::Growing(plain::Values::new(Held::new(Vec::new()))),
+            store: Store::Growing(plain::Values::new(RuntimeOwned::new(Vec::new()))),
             rows: 0,
             map: Vec::new(),
             positions: 0,
@@ -204,7 +204,7 @@ impl Cache {
         let Frame { shape, form, rows, .. } = self.frame;
         match &self.kept {
             Kept::Referred(origin) => {
-                let grown = KeyShape { positions: origin.positions, ..shape };
+                let grown = KvShape { positions: origin.positions, ..shape };
                 (0, if form == Form::Plain { grown } else { shape }.bytes(origin.rows))
             }
             Kept::InPlace(_) | Kept::Rows(_) | Kept::Fixed(_) => (shape.bytes(rows), 0),
@@ -293,7 +293,7 @@ impl Cache {
     /// What a step feeds, row by row, for a call of several generations: `ids` `[rows, query]`. Nothing before
     /// [`own_rows`](Self::own_rows).
     pub fn runs<'a>(&'a self, step: Step, ids: &'a [i64]) -> impl Iterator<Item = Run<'a>> + Clone {
-        let rows: &[Arc<Keys>] = if let Kept::Rows(kept) = &self.kept { kept.rows() } else { &[] };
+        let rows: &[Arc<KvSlot>] = if let Kept::Rows(kept) = &self.kept { kept.rows() } else { &[] };
         let each = rows.iter().zip(ids.chunks_exact(step.query));
         each.map(move |(row, ids)| Run { row, start: step.start, ids })
     }
@@ -304,7 +304,13 @@ impl Cache {
     }
 
     /// Draws tokens from the logits of the last step, which was this one, where they are.
-    pub fn draw(&self, drawer: &Drawer, step: Step, asked: &[Asked], interrupt: &Interrupt) -> Result<Vec<Drawn>> {
+    pub fn draw(
+        &self,
+        drawer: &DeviceSampler,
+        step: Step,
+        asked: &[SampleQuery],
+        interrupt: &Interrupt,
+    ) -> Result<Vec<SampledToken>> {
         match &self.kept {
             Kept::Fixed(kept) => drawer.draw(kept.logits_there(step), asked, interrupt),
             _ => unreachable!("the logits of other forms come down"),

@@ -1,19 +1,19 @@
 //! Form `native`: a piece of our own memory for each row, which the graph's operators write in place. A step takes any rows,
-//! so that several generations can step in one call ([`Calls`]).
+//! so that several generations can step in one call ([`JointStep`]).
 
 use std::sync::Arc;
 
 use super::{Frame, Need, Origin, Store, Waiting};
-use crate::kernels::kv::{Keys, Seats};
+use crate::kernels::kv::{KvSlot, SlotTable};
 use crate::plan::Step;
-use crate::runtime::together::{Calls, Run};
+use crate::runtime::together::{JointStep, Run};
 use crate::runtime::{Graph, Interrupt, sys};
 use crate::support::error::Result;
 use crate::support::memory;
 
 pub(super) struct Rows {
-    rows: Vec<Arc<Keys>>,
-    calls: Calls,
+    rows: Vec<Arc<KvSlot>>,
+    calls: JointStep,
 }
 
 impl Rows {
@@ -22,7 +22,7 @@ impl Rows {
         // Nobody writes while the rows are copied.
         let _session = waiting.lock(graph);
         let rows = rows_of(origin, graph.seats(), frame.rows).map_err(|()| need.too_much())?;
-        Ok(Self { rows, calls: Calls::default() })
+        Ok(Self { rows, calls: JointStep::default() })
     }
 
     pub fn step(
@@ -45,7 +45,7 @@ impl Rows {
         self.calls.logits(frame.rows * step.query)
     }
 
-    pub fn rows(&self) -> &[Arc<Keys>] {
+    pub fn rows(&self) -> &[Arc<KvSlot>] {
         &self.rows
     }
 
@@ -57,9 +57,9 @@ impl Rows {
 
 /// Memory for `count` rows that go on from an origin, or from nothing. The caller holds the graph's lock. When there is no
 /// memory all is as before.
-fn rows_of(origin: &Origin, seats: &Seats, count: usize) -> std::result::Result<Vec<Arc<Keys>>, ()> {
-    let from: &[Arc<Keys>] = if let Store::Rows(rows) = &origin.store { rows } else { &[] };
-    let mut rows: Vec<Arc<Keys>> = memory::reserve("rows", count).map_err(drop)?;
+fn rows_of(origin: &Origin, seats: &SlotTable, count: usize) -> std::result::Result<Vec<Arc<KvSlot>>, ()> {
+    let from: &[Arc<KvSlot>] = if let Store::Rows(rows) = &origin.store { rows } else { &[] };
+    let mut rows: Vec<Arc<KvSlot>> = memory::reserve("rows", count).map_err(drop)?;
     let mut taken = memory::filled("rows", from.len(), false).map_err(drop)?;
     for at in 0..count {
         let source = origin.map.get(at).and_then(|&row| Some((row, from.get(row)?)));

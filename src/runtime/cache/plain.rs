@@ -9,13 +9,13 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
 use super::{Frame, Need, Origin, Store, Waiting, copy_rows};
-use crate::plan::{KeyShape, Step};
-use crate::runtime::exit::{self, Held};
+use crate::plan::{KvShape, Step};
+use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::{Graph, Interrupt, failed};
 use crate::support::error::Result;
 
 /// Nothing writes into them, so they are shared.
-pub(super) type Values = Arc<Held<Vec<DynValue>>>;
+pub(super) type Values = Arc<RuntimeOwned<Vec<DynValue>>>;
 
 pub(super) struct Growing {
     /// The keys and values of the positions before this one. None at 0: the form takes empty tensors.
@@ -23,7 +23,7 @@ pub(super) struct Growing {
     /// What the last step grew, and the position after it. It is taken over when the next step begins there: a step
     /// that is done again must find the keys as they were.
     grown: Option<(usize, Values)>,
-    logits: Option<Held<DynValue>>,
+    logits: Option<RuntimeOwned<DynValue>>,
 }
 
 impl Growing {
@@ -36,7 +36,7 @@ impl Growing {
                 let values: &[DynValue] = if let Store::Growing(values) = store { values } else { &[] };
                 let copy = if frame.shape.half { copied::<f16> } else { copied::<f32> };
                 let copy = copy(frame.shape, frame.rows, positions, values, &origin.map);
-                Arc::new(Held::new(copy.map_err(|error| need.failed(error))?))
+                Arc::new(RuntimeOwned::new(copy.map_err(|error| need.failed(error))?))
             }
         };
         Ok(Self { now: (positions, values), grown: None, logits: None })
@@ -67,8 +67,8 @@ impl Growing {
         let mut take =
             |name: &str| outputs.remove(name).expect("the signature was checked when the graph was compiled");
         let values: Vec<DynValue> = frame.names.iter().map(|[_, present]| take(present)).collect();
-        self.logits = Some(Held::new(take("logits")));
-        self.grown = Some((step.start + step.query, Arc::new(Held::new(values))));
+        self.logits = Some(RuntimeOwned::new(take("logits")));
+        self.grown = Some((step.start + step.query, Arc::new(RuntimeOwned::new(values))));
         Ok(())
     }
 
@@ -81,7 +81,7 @@ impl Growing {
 
     /// Bytes of what it holds.
     pub fn bytes(&self, frame: &Frame) -> u64 {
-        let of = |positions| KeyShape { positions, ..frame.shape }.bytes(frame.rows);
+        let of = |positions| KvShape { positions, ..frame.shape }.bytes(frame.rows);
         of(self.now.0) + self.grown.as_ref().map_or(0, |(position, _)| of(*position))
     }
 
@@ -97,7 +97,7 @@ impl Growing {
 
 /// Rows of what was kept: row i is row `map[i]` of `values`.
 fn copied<T: PrimitiveTensorElementType + Debug + Copy + 'static>(
-    shape: KeyShape,
+    shape: KvShape,
     rows: usize,
     positions: usize,
     values: &[DynValue],

@@ -6,7 +6,7 @@ pub(in crate::runtime) mod report;
 
 pub use list::{DeviceInfo, devices};
 pub(crate) use provider::{candidates, has_memory};
-pub use report::{Assigned, GraphReport, Held, Report};
+pub use report::{AllocatorMemory, Assigned, GraphReport, Report};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

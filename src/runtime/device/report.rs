@@ -41,7 +41,7 @@ pub struct GraphReport {
     pub rest: Option<String>,
     /// What the allocators of this graph hold. Weights that are mapped from their file are not among it, nor is what a
     /// generation keeps, nor the memory of providers that do not tell.
-    pub memory: Vec<Held>,
+    pub memory: Vec<AllocatorMemory>,
     /// The memory in which keys and values are kept: `Cuda`, `WebGPU_Buf`, or `Cpu`. None for a graph that keeps nothing
     /// there from step to step: every other than `ar`, and `ar` of another form than `fixed`.
     pub keys_in: Option<String>,
@@ -62,7 +62,7 @@ pub struct Assigned {
 /// Memory that an allocator holds.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Held {
+pub struct AllocatorMemory {
     /// What the memory is called: `Cpu`, `Cuda`, `WebGPU_Buffer` …
     pub memory: String,
     /// Bytes it has from the system.
@@ -109,7 +109,7 @@ impl fmt::Display for GraphReport {
             }
             parts.push(part);
         }
-        let held = self.memory.iter().map(|Held { memory, bytes, in_use }| {
+        let held = self.memory.iter().map(|AllocatorMemory { memory, bytes, in_use }| {
             format!("memory {memory} {:.1} MB, in use {:.1}", *bytes as f64 / 1e6, *in_use as f64 / 1e6)
         });
         f.write_str(&parts.into_iter().chain(held).collect::<Vec<_>>().join("; "))
@@ -189,11 +189,11 @@ pub(in crate::runtime) fn graph(
 }
 
 /// What the allocators of a session say. Those that do not count say nothing.
-fn held(session: &Session, device: &Device) -> Vec<Held> {
+fn held(session: &Session, device: &Device) -> Vec<AllocatorMemory> {
     let mut places = vec![(AllocationDevice::CPU, 0)];
     places.extend(provider::memory(device));
     let kinds = [AllocatorType::Arena, AllocatorType::Device];
-    let mut all: Vec<Held> = Vec::new();
+    let mut all: Vec<AllocatorMemory> = Vec::new();
     for (place, index) in places {
         let name = place.as_str().to_owned();
         let statistics = kinds.iter().find_map(|&kind| {
@@ -206,7 +206,7 @@ fn held(session: &Session, device: &Device) -> Vec<Held> {
             found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
         };
         if statistics.is_some() {
-            all.push(Held { memory: name, bytes: number("TotalAllocated"), in_use: number("InUse") });
+            all.push(AllocatorMemory { memory: name, bytes: number("TotalAllocated"), in_use: number("InUse") });
         }
     }
     all
@@ -313,7 +313,7 @@ mod tests {
             graph: "g.onnx".into(),
             providers: providers.to_vec(),
             rest: rest.map(str::to_owned),
-            memory: vec![Held { memory: "Cpu".into(), bytes: 2_000_000, in_use: 1_500_000 }],
+            memory: vec![AllocatorMemory { memory: "Cpu".into(), bytes: 2_000_000, in_use: 1_500_000 }],
             keys_in: None,
         };
         let cpu = assigned(CPU, &[("Shape", 2), ("Add", 1)]);

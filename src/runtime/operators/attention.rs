@@ -1,4 +1,4 @@
-//! The operators `Attention`, over kept keys, and `PlacesAttention`, of the places of pictures among themselves.
+//! The operators `Attention`, over kept keys, and `FullAttention`, of the places of pictures among themselves.
 
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
@@ -7,11 +7,11 @@ use super::super::lent::{Call, Constant};
 use super::super::sys;
 use super::{SessionPool, guarded, refuse, size};
 use crate::kernels::Isa;
-use crate::kernels::attention::{Attention, PlacesAttention, Token};
-use crate::kernels::kv::{KeyLayout, Seats};
+use crate::kernels::attention::{Attention, FullAttention, Token};
+use crate::kernels::kv::{KvLayout, SlotTable};
 
 pub(super) struct AttentionOperator {
-    pub seats: Seats,
+    pub seats: SlotTable,
     pub threads: usize,
 }
 
@@ -37,7 +37,7 @@ impl Operator for AttentionOperator {
     }
 
     fn create_kernel<'a>(&self, context: &KernelContext<'a>) -> ort::Result<AttentionKernel<'a>> {
-        let keys = KeyLayout {
+        let keys = KvLayout {
             layers: size(context, "layers")?,
             heads: size(context, "kv_heads")?,
             width: size(context, "head_width")?,
@@ -64,10 +64,10 @@ impl Operator for AttentionOperator {
 pub(super) struct AttentionKernel<'a> {
     layer: usize,
     heads: usize,
-    keys: KeyLayout,
+    keys: KvLayout,
     cos: Constant<'a, f32>,
     sin: Constant<'a, f32>,
-    seats: Seats,
+    seats: SlotTable,
     threads: usize,
     tokens: Vec<Token>,
 }
@@ -154,7 +154,7 @@ impl PlacesAttentionKernel<'_> {
         let &[pictures] = pictures else { return Err(refuse("attention: the number of pictures is not one number")) };
         let pictures = usize::try_from(pictures).ok().filter(|&pictures| pictures > 0 && rows.is_multiple_of(pictures));
         let pictures = pictures.ok_or_else(|| refuse(format!("attention: {rows} places are not of whole pictures")))?;
-        let layer = PlacesAttention {
+        let layer = FullAttention {
             heads: self.heads,
             width: self.width,
             places: rows / pictures,

@@ -1,4 +1,4 @@
-//! Our own operators, domain `detailflow`, for the CPU: `Linear`, `Attention` and `PlacesAttention` (`onnx/README.md` says
+//! Our own operators, domain `detailflow`, for the CPU: `Linear`, `Attention` and `FullAttention` (`onnx/README.md` says
 //! what they compute).
 //! This is the boundary: what a graph says is checked here, once, when it is compiled; the arithmetic is
 //! [`kernels`](crate::kernels).
@@ -18,14 +18,14 @@ use attention::{AttentionOperator, PlacesAttentionOperator};
 use linear::LinearOperator;
 
 use crate::kernels::Pool;
-use crate::kernels::kv::Seats;
+use crate::kernels::kv::SlotTable;
 use crate::support::error::Error;
 use crate::support::sync::lock;
 
 const DOMAIN: &str = "detailflow";
 
 /// The operators for one graph. `seats` is where its attention finds the rows of a call; `threads` as the session has.
-pub(super) fn domain(seats: Seats, threads: usize) -> ort::Result<Arc<OperatorDomain>> {
+pub(super) fn domain(seats: SlotTable, threads: usize) -> ort::Result<Arc<OperatorDomain>> {
     let linear = LinearOperator { threads, work: Arc::default() };
     let attention = AttentionOperator { seats, threads };
     let places = PlacesAttentionOperator { threads };

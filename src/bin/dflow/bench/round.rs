@@ -29,7 +29,7 @@ pub struct OneArgs {
 #[serde(rename_all = "snake_case")]
 pub enum Message {
     Opened(Opened),
-    Drawn,
+    SampledToken,
     Round(Round),
     Failed { text: String, usage: bool },
 }
@@ -125,7 +125,7 @@ fn answer(args: &OneArgs) -> std::result::Result<(), Failure> {
         match line.as_deref() {
             Ok("draw") => {
                 draw(&request)?;
-                say(&Message::Drawn);
+                say(&Message::SampledToken);
             }
             Ok("round") => {
                 let mut round = draw(&request)?;

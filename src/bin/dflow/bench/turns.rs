@@ -43,7 +43,7 @@ impl Process {
     /// One batch of pictures, not measured.
     pub fn draw(&mut self) -> Result<(), Failure> {
         match self.ask("draw")? {
-            Message::Drawn => Ok(()),
+            Message::SampledToken => Ok(()),
             _ => Err(self.gone()),
         }
     }
