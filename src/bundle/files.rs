@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::support::error::{Error, Result};
+use crate::support::hex::hex;
 
 /// Files up to this length are hashed on every opening; larger ones on request.
 const HASHED_AT_OPEN: u64 = 32 << 20;
@@ -86,7 +87,7 @@ pub(super) fn copy(
     check_length(folder, entry, read)?;
     check_hash(folder, entry, &found)?;
     file.sync_all().map_err(|error| Error::writing(&copy, error))?;
-    Ok(hex(kept))
+    Ok(hex(kept.finalize()))
 }
 
 /// Writes a file that is not there yet.
@@ -129,13 +130,9 @@ fn each_block(path: &Path, mut look: impl FnMut(&[u8]) -> Result<()>) -> Result<
     loop {
         let count = file.read(&mut buffer).map_err(fail)?;
         if count == 0 {
-            return Ok(hex(hash));
+            return Ok(hex(hash.finalize()));
         }
         hash.update(&buffer[..count]);
         look(&buffer[..count])?;
     }
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,7 +2,7 @@
 //! messages.
 
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, OsStr, c_char};
+use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::status::{DETAILFLOW_BUSY, DETAILFLOW_OK, Failure, detailflow_status, remember};
 use crate::support::error::Error;
+use crate::support::platform;
 
 pub(super) type Outcome = Result<(), Failure>;
 
@@ -247,14 +248,7 @@ pub(super) unsafe fn path(path: *const c_char, name: &str) -> Result<PathBuf, Fa
     if bytes.is_empty() {
         return Err(Failure::invalid(format!("{name} is empty")));
     }
-    #[cfg(unix)]
-    let path = {
-        use std::os::unix::ffi::OsStrExt;
-        OsStr::from_bytes(bytes.to_bytes())
-    };
-    #[cfg(not(unix))]
-    let path = OsStr::new(bytes.to_str().map_err(|_| Failure::invalid(format!("{name} is not UTF-8")))?);
-    Ok(PathBuf::from(path))
+    platform::path_from_bytes(bytes).ok_or_else(|| Failure::invalid(format!("{name} is not UTF-8")))
 }
 
 /// An array of the caller's, copied: C does not promise alignment. More than `most` values make no sense and are refused

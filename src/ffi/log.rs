@@ -45,20 +45,20 @@ pub unsafe extern "C" fn detailflow_log_set(
             return Ok(());
         };
         let most = match level {
-            DETAILFLOW_LOG_ERROR => log::Level::Error,
-            DETAILFLOW_LOG_WARNING => log::Level::Warning,
-            DETAILFLOW_LOG_INFO => log::Level::Info,
-            DETAILFLOW_LOG_DEBUG => log::Level::Debug,
+            DETAILFLOW_LOG_ERROR => log::Severity::Error,
+            DETAILFLOW_LOG_WARNING => log::Severity::Warning,
+            DETAILFLOW_LOG_INFO => log::Severity::Info,
+            DETAILFLOW_LOG_DEBUG => log::Severity::Debug,
             _ => return Err(Failure::invalid(format!("log level {level} is not 1 to 4"))),
         };
         let host = Host { callback, user };
         log::set(most, move |level, text| {
             let host = &host;
             let number = match level {
-                log::Level::Error => DETAILFLOW_LOG_ERROR,
-                log::Level::Warning => DETAILFLOW_LOG_WARNING,
-                log::Level::Info => DETAILFLOW_LOG_INFO,
-                log::Level::Debug => DETAILFLOW_LOG_DEBUG,
+                log::Severity::Error => DETAILFLOW_LOG_ERROR,
+                log::Severity::Warning => DETAILFLOW_LOG_WARNING,
+                log::Severity::Info => DETAILFLOW_LOG_INFO,
+                log::Severity::Debug => DETAILFLOW_LOG_DEBUG,
             };
             let text = c_string(text);
             // SAFETY: the host promised that its callback may be called so.

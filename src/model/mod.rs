@@ -130,7 +130,7 @@ impl Model {
                 if device == asked { options.device_options.clone() } else { DeviceOptions::default() };
             match Self::on(bundle.clone(), options, device, device_options, &refused) {
                 Err(Error::Device(why)) if left > 0 => {
-                    let level = if *asked == Device::Auto { log::Level::Info } else { log::Level::Warning };
+                    let level = if *asked == Device::Auto { log::Severity::Info } else { log::Severity::Warning };
                     log::emit(level, || format!("{why}; trying {}", candidates[candidates.len() - left]));
                     refused.push(why);
                 }
@@ -229,7 +229,7 @@ impl Model {
     /// [`Error::State`] when the process is ending.
     pub fn report(&self) -> Result<Report> {
         let inner = &*self.0;
-        let encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let encoder = lock(&inner.encoder).clone();
         let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder.as_deref()).map(Graph::report);
         Ok(Report {
             asked: inner.asked.clone(),
@@ -252,7 +252,7 @@ impl Model {
 
     /// Time spent within ONNX Runtime so far, over all graphs and users. The rest of what a generation takes is ours.
     pub fn graph_time(&self) -> Duration {
-        let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let encoder = lock(&self.0.encoder);
         let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
         let ar = self.0.ar.as_ref().map_or(Duration::ZERO, Graph::spent);
         let drawer = self.0.drawer.as_ref().map_or(Duration::ZERO, DeviceSampler::spent);
@@ -281,7 +281,7 @@ impl Model {
     /// The encoder, compiled when it is first asked for; [`Error::State`] when the bundle was made without.
     pub(crate) fn encoder(&self) -> Result<Arc<Graph>> {
         let inner = &*self.0;
-        let mut encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut encoder = lock(&inner.encoder);
         if let Some(graph) = encoder.as_ref() {
             return Ok(graph.clone());
         }
@@ -448,7 +448,7 @@ fn drawer(bundle: &Bundle, options: &GraphOptions) -> Option<DeviceSampler> {
     let path = bundle.path().join(bundle.draw.as_ref()?);
     let drawer = DeviceSampler::open(&path, options, bundle.codes);
     if let Err(why) = &drawer {
-        log::emit(log::Level::Warning, || format!("{why}; tokens are drawn on the processor"));
+        log::emit(log::Severity::Warning, || format!("{why}; tokens are drawn on the processor"));
     }
     drawer.ok()
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use ort::session::{NoSelectedOutputs, RunOptions};
 
-use super::sys;
 use crate::support::error::{Error, Result};
+use crate::support::platform;
+use crate::support::sync::lock;
 
 /// A step or a decode takes seconds at the most. Whoever is inside for longer waits for us: a callback of the
 /// host's that blocks, say. A process that is told to end has to end.
@@ -71,7 +72,7 @@ fn ending() -> Error {
 /// far: handlers run in the opposite order of their registration. It makes them when it is loaded and when a graph
 /// is compiled (measured: none while one runs), so this is called after each.
 pub(super) fn arm() {
-    sys::at_exit(handler);
+    platform::at_exit(handler);
 }
 
 extern "C" fn handler() {
@@ -89,7 +90,7 @@ extern "C" fn handler() {
 }
 
 fn running() -> MutexGuard<'static, Vec<Arc<RunOptions<NoSelectedOutputs>>>> {
-    RUNNING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    lock(&RUNNING)
 }
 
 /// Names a run that the end of the process may interrupt, until it is dropped.

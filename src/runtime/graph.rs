@@ -14,6 +14,7 @@ use super::row_copy::Mover;
 use super::{GraphOptions, failed, library, session};
 use crate::kernels::kv::SlotTable;
 use crate::support::error::{Error, Result};
+use crate::support::sync::lock;
 
 /// An axis of an input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +182,7 @@ impl Graph {
 
     /// What copies rows of `element` within the memory of its device.
     pub(super) fn mover(&self, element: TensorElementType) -> Result<Arc<Mover>> {
-        let mut mover = self.mover.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut mover = lock(&self.mover);
         if let Some(mover) = mover.as_ref() {
             return Ok(mover.clone());
         }
@@ -197,7 +198,7 @@ impl Graph {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
         // A panic during a run leaves no state of ours behind.
-        self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.session)
     }
 
     /// Runs a decoder: ids `[batch, tokens]` at `size` pixels; `take` gets the pixels `[batch, channels, size,

@@ -13,19 +13,14 @@ use super::sys;
 use crate::support::error::{Error, Result};
 use crate::support::files::checkouts;
 use crate::support::log;
+use crate::support::platform;
+use crate::support::sync::lock;
 
 /// The API that this build is written for: ONNX Runtime 1.24.
 const LEAST_MINOR: u32 = ort::MINOR_VERSION;
 const MEND: &str = r#"To mend it (in a checkout, `make` does):
   python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
   export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#;
-
-#[cfg(target_os = "windows")]
-const FILE_NAMES: [&str; 1] = ["onnxruntime.dll"];
-#[cfg(target_os = "macos")]
-const FILE_NAMES: [&str; 1] = ["libonnxruntime.dylib"];
-#[cfg(not(any(target_os = "windows", target_os = "macos")))]
-const FILE_NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
 
 /// The ONNX Runtime that this process uses.
 #[derive(Debug, Clone)]
@@ -70,7 +65,7 @@ pub(super) fn environment() -> Result<&'static Environment> {
 
 fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     let _inside = super::exit::enter()?;
-    let _one_at_a_time = LOADING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one_at_a_time = lock(&LOADING);
     if let Some(loaded) = LOADED.get() {
         if let Some(path) = named
             && !same_file(path, &loaded.library.path)
@@ -110,9 +105,9 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
 fn forward(level: ort::logging::LogLevel, category: &str, _id: &str, _location: &str, message: &str) {
     use ort::logging::LogLevel;
     let level = match level {
-        LogLevel::Fatal | LogLevel::Error => log::Level::Error,
-        LogLevel::Warning => log::Level::Warning,
-        LogLevel::Info | LogLevel::Verbose => log::Level::Debug,
+        LogLevel::Fatal | LogLevel::Error => log::Severity::Error,
+        LogLevel::Warning => log::Severity::Warning,
+        LogLevel::Info | LogLevel::Verbose => log::Severity::Debug,
     };
     log::emit(level, || format!("ONNX Runtime: {category}: {message}"));
 }
@@ -132,12 +127,13 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty()) {
         return Ok((existing(Path::new(&path), "ORT_DYLIB_PATH")?, "ORT_DYLIB_PATH"));
     }
+    let names = platform::library_file_names("onnxruntime");
     let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
     for anchor in sys::anchors() {
         let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.join("../runtime"), "runtime folder")];
         let places = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
         for (folder, found_by) in places {
-            for name in FILE_NAMES {
+            for name in &names {
                 let candidate = folder.join(name);
                 if candidate.is_file() {
                     return Ok((absolute(&candidate)?, found_by));
@@ -149,7 +145,7 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
             }
         }
     }
-    for name in FILE_NAMES {
+    for name in &names {
         if let Some(path) = sys::find_by_system(name) {
             return Ok((path, "system"));
         }

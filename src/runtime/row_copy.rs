@@ -4,12 +4,13 @@
 use ort::memory::{Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Tensor, TensorElementType};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::device::provider;
 use super::exit::RuntimeOwned;
 use super::{GraphOptions, session};
 use crate::support::error::Result;
+use crate::support::sync::lock;
 
 /// An allocator of the memory in which a session computes; the processor's where the device has none of its own, or ONNX
 /// Runtime does not hand it out.
@@ -38,7 +39,7 @@ impl Mover {
     /// Each row r of `to` becomes row `map[r]` of `from`, for all pairs of tensors; `from` is one tensor for all, or has as
     /// many as `to`.
     pub fn copy(&self, from: &[DynTensor], map: Vec<i64>, to: &mut [DynTensor]) -> ort::Result<()> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut session = lock(&self.session);
         let map = Tensor::from_array(([map.len()], map))?;
         let mut binding: IoBinding = session.create_binding()?;
         binding.bind_input("map", &map)?;

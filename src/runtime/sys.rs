@@ -1,9 +1,8 @@
-//! The few calls to the system that Rust has no safe name for: who are we, what is in that library, how much memory
-//! is there.
+//! Calls around ONNX Runtime that Rust has no safe name for: loading and probing its library, and the kernels' attention.
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 
 use std::sync::Arc;
@@ -12,12 +11,13 @@ use crate::kernels::attention::{Attention, Token};
 use crate::kernels::kv::KvSlot;
 use crate::kernels::{Isa, Pool};
 use crate::support::error::{Error, Result};
+use crate::support::platform;
 
 /// The folders to look beside: that of our own shared library (or of the executable that we are linked into), and
 /// that of the executable.
 pub(crate) fn anchors() -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    let paths = [own_file(), std::env::current_exe().ok()];
+    let paths = [platform::own_file(), std::env::current_exe().ok()];
     for path in paths.into_iter().flatten() {
         // Through links: a link to the library in /usr/lib must not hide what lies beside the file itself.
         let path = path.canonicalize().unwrap_or(path);
@@ -30,44 +30,13 @@ pub(crate) fn anchors() -> Vec<PathBuf> {
     folders
 }
 
-/// The file that this code was loaded from.
-#[cfg(unix)]
-fn own_file() -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    // SAFETY: an all-zero Dl_info is valid, dladdr fills it or returns 0, and the name it gives lives as long as
-    // the library, which is longer than this call.
-    unsafe {
-        let mut info: libc::Dl_info = std::mem::zeroed();
-        let here: fn() -> Option<PathBuf> = own_file;
-        if libc::dladdr(here as *const c_void, &mut info) == 0 || info.dli_fname.is_null() {
-            return None;
-        }
-        Some(PathBuf::from(std::ffi::OsStr::from_bytes(CStr::from_ptr(info.dli_fname).to_bytes())))
-    }
-}
-
-#[cfg(not(unix))]
-fn own_file() -> Option<PathBuf> {
-    None
-}
-
 /// Says no to ONNX Runtime's telemetry, in the one way that it hears in time.
 pub(super) fn disable_telemetry() {
     // SAFETY: changing the environment while another thread reads it is a race in C. It happens once, while the
     // first model is opened, and is documented there; ONNX Runtime offers no other way that comes before its first
     // telemetry event.
-    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
+    unsafe { platform::set_environment_variable("ORT_DISABLE_TELEMETRY", "1") };
 }
-
-/// Has the process call `handler` when it ends by `exit()` or by returning from `main`.
-#[cfg(unix)]
-pub(super) fn at_exit(handler: extern "C" fn()) {
-    // SAFETY: the handler is code of this library, which is never unloaded.
-    let _ = unsafe { libc::atexit(handler) };
-}
-
-#[cfg(not(unix))]
-pub(super) fn at_exit(_handler: extern "C" fn()) {}
 
 /// Loads the library `path`, checks that it is an ONNX Runtime with at least API `least_minor`, and returns its
 /// version. It stays loaded.
@@ -105,41 +74,10 @@ pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
 }
 
 /// Asks the system's own search for a library and returns the absolute path of what it found.
-#[cfg(target_os = "linux")]
 pub(super) fn find_by_system(name: &str) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    let name = std::ffi::CString::new(name).ok()?;
     // The search runs the library's initialisers when it finds one.
     disable_telemetry();
-    // SAFETY: dlopen of a name; the link map belongs to the handle, which is never closed.
-    unsafe {
-        let handle = libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL);
-        if handle.is_null() {
-            return None;
-        }
-        let mut map: *const LinkMap = std::ptr::null();
-        if libc::dlinfo(handle, libc::RTLD_DI_LINKMAP, (&raw mut map).cast()) != 0
-            || map.is_null()
-            || (*map).name.is_null()
-        {
-            return None;
-        }
-        let path = PathBuf::from(std::ffi::OsStr::from_bytes(CStr::from_ptr((*map).name).to_bytes()));
-        path.canonicalize().ok()
-    }
-}
-
-/// The public head of glibc's and musl's `struct link_map`.
-#[cfg(target_os = "linux")]
-#[repr(C)]
-struct LinkMap {
-    address: usize,
-    name: *const c_char,
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn find_by_system(_name: &str) -> Option<PathBuf> {
-    None
+    platform::find_library(name)
 }
 
 /// Attention over the rows of the call in progress.

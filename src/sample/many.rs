@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::Sampler;
+use crate::support::sync::lock;
 
 /// Codes that a thread has to look at to be worth its start: those take it about 0.2 ms, and the start a tenth of that.
 const CODES_A_THREAD: usize = 1 << 17;
@@ -38,10 +39,10 @@ impl Samplers {
         let failed = Mutex::new(None);
         let all = |sampler: &mut Sampler| {
             // Apart, so that the lock is not held while it draws.
-            let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = || lock(&work).next();
             while let Some((at, items)) = next() {
                 if let Err(error) = items.iter_mut().try_for_each(|item| draw(sampler, item)) {
-                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut failed = lock(&failed);
                     if failed.as_ref().is_none_or(|&(before, _)| at < before) {
                         *failed = Some((at, error));
                     }

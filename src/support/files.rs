@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::error::{Error, Result};
+use crate::support::platform::is_device_path;
 
 /// Writes a whole file or leaves what was there: nobody meets half of it.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -123,14 +124,13 @@ impl Drop for NewFolder {
 
 /// The file to replace, or none when `path` is to be written through.
 fn place(path: &Path) -> Option<PathBuf> {
-    let system = |path: &Path| path.starts_with("/dev") || path.starts_with("/proc");
     match std::fs::symlink_metadata(path) {
         // Nothing there yet, or no way to tell: creating it will say what is wrong.
         Err(_) => Some(path.to_owned()),
-        Ok(_) if system(path) => None,
+        Ok(_) if is_device_path(path) => None,
         Ok(metadata) if metadata.is_file() => Some(path.to_owned()),
-        Ok(metadata) if metadata.is_symlink() && !system(&std::fs::read_link(path).ok()?) => {
-            path.canonicalize().ok().filter(|real| real.is_file() && !system(real))
+        Ok(metadata) if metadata.is_symlink() && !is_device_path(&std::fs::read_link(path).ok()?) => {
+            path.canonicalize().ok().filter(|real| real.is_file() && !is_device_path(real))
         }
         Ok(_) => None,
     }

@@ -14,7 +14,9 @@ use crate::plan::Guidance;
 use crate::sample::Sampling;
 use crate::support::error::{Error, Result};
 use crate::support::files::write_file;
+use crate::support::hex::hex;
 use crate::support::log;
+use crate::support::platform::cpu_model_name;
 use crate::timing::latency::{Shape, Table, median};
 
 const FORMAT: u32 = 1;
@@ -195,18 +197,11 @@ fn key(model: &Model) -> String {
         model.device(),
         model.threads(),
         std::env::consts::ARCH,
-        processor(),
+        cpu_model_name(),
     )
 }
 
 /// The first 8 bytes of a hash, in hexadecimals.
 fn short(hash: impl AsRef<[u8]>) -> String {
-    hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What the system calls the processor; "" where it does not say. Machines may share a cache directory.
-pub(crate) fn processor() -> String {
-    let read = if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/cpuinfo").ok() } else { None };
-    let name = read.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("model name")));
-    name.map_or(String::new(), |name| name.trim_start_matches([' ', '\t', ':']).to_owned())
+    hex(&hash.as_ref()[..8])
 }

@@ -1,8 +1,10 @@
 //! How long a step or a decode takes here: measured as they run, kept with the model, and asked before the next one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
+
+use crate::support::sync::lock;
 
 /// The last so many runs of a shape count. Odd, so that the median is one of them.
 const KEPT: usize = 31;
@@ -99,7 +101,7 @@ impl LatencyModel {
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<Shape, Runs>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

@@ -7,6 +7,7 @@ use super::bits::packed;
 use super::dft;
 use crate::bundle::Bundle;
 use crate::support::error::{Error, Result};
+use crate::support::hex::hex;
 
 /// What the header of a `.dft` has room for. A bundle may say more, though nothing that could run does.
 pub(super) const MOST_TOKENS: usize = u16::MAX as usize;
@@ -19,7 +20,7 @@ pub struct TokenizerId(pub [u8; 8]);
 
 impl fmt::Display for TokenizerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(self.0))
     }
 }
 

@@ -259,7 +259,7 @@ impl Worker {
             let Ok(_inside) = runtime::enter() else { return };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(event))) {
                 let text = Error::from_panic(&*panic);
-                log::emit(log::Level::Error, || format!("the callback of a worker: {text}"));
+                log::emit(log::Severity::Error, || format!("the callback of a worker: {text}"));
             }
         };
         self.shared.queue.set_callback(Some(std::sync::Arc::new(guarded)), !self.is_own_thread());

@@ -13,7 +13,7 @@ pub(super) const WORTH: usize = 17;
 /// Whether the processor has tiles, the system lets this process use them, and they compute what plain code does: the
 /// instructions below are written by hand, and a processor that disagrees is used without them.
 pub(super) fn is_here() -> bool {
-    cfg!(target_os = "linux") && has_tiles() && may_use_tiles() && agrees()
+    has_tiles() && crate::support::platform::enable_amx() && agrees()
 }
 
 /// One product with every kind of block: two tiles of rows and one, two panels and one.
@@ -52,20 +52,6 @@ fn has_tiles() -> bool {
     const INT8: u32 = 1 << 25;
     let most = std::arch::x86_64::__cpuid(0).eax;
     most >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
-}
-
-/// Linux gives the tiles' large state to whoever asks.
-#[cfg(target_os = "linux")]
-fn may_use_tiles() -> bool {
-    const ARCH_REQ_XCOMP_PERM: i32 = 0x1023;
-    const XFEATURE_XTILEDATA: u64 = 18;
-    // SAFETY: it changes what this process may use, and nothing else; an older kernel says that it does not know it.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn may_use_tiles() -> bool {
-    false
 }
 
 /// Palette 1, all eight tiles of 16 rows of 64 bytes.

@@ -4,7 +4,7 @@
 //! A tensor has a row for each place of each head of each row of the batch. What a step does not see counts nothing, but must
 //! be numbers: so new memory is cleared, and of an origin only what stood before the fork is taken.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use half::f16;
 use ort::memory::Allocator;
@@ -17,6 +17,7 @@ use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::row_copy::{Mover, allocator};
 use crate::runtime::{Graph, GraphOptions, Interrupt, failed};
 use crate::support::error::Result;
+use crate::support::sync::lock;
 
 /// One prepared call: everything that goes in and out for one query length.
 struct Call {
@@ -160,10 +161,6 @@ impl Fixed {
     pub fn store(&self) -> Store {
         Store::Fixed(self.buffers.clone())
     }
-}
-
-fn lock(buffers: &Buffers) -> MutexGuard<'_, Kept> {
-    buffers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Rows of a tensor for each row of the batch.

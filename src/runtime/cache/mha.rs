@@ -1,6 +1,6 @@
 //! Form `mha`: keys and values in tensors of the processor's memory, which a step writes in place.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
@@ -11,6 +11,7 @@ use crate::plan::Step;
 use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::{Graph, Interrupt, failed};
 use crate::support::error::Result;
+use crate::support::sync::lock;
 
 /// One prepared call: everything that goes in and out for one query length.
 struct Call {
@@ -101,10 +102,6 @@ impl InPlace {
     pub fn store(&self) -> Store {
         Store::InPlace(self.buffers.clone())
     }
-}
-
-fn lock(buffers: &Buffers) -> MutexGuard<'_, Vec<Tensor<f32>>> {
-    buffers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Binds everything for one query length. The keys and values are bound as input and as output: that is what makes

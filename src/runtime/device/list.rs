@@ -110,7 +110,7 @@ fn describe(device: Option<Device>, provider: String, hardware: &raw::Hardware, 
         .find_map(|key| metadata.iter().find(|(known, value)| known == key && !value.is_empty()))
         .map(|(_, value)| value.clone());
     let processor =
-        || if hardware.kind == DeviceKind::Cpu { crate::tasks::calibrate::processor() } else { String::new() };
+        || if hardware.kind == DeviceKind::Cpu { crate::support::platform::cpu_model_name() } else { String::new() };
     DeviceInfo {
         device,
         kind: hardware.kind,

@@ -18,6 +18,7 @@ use ort::session::builder::SessionBuilder;
 use super::{Device, DeviceKind, DeviceOptions};
 use crate::runtime::{library, raw, sys};
 use crate::support::error::{Error, Result};
+use crate::support::sync::lock;
 
 /// The environment variable that names OpenVINO's provider library.
 pub(in crate::runtime) const OPENVINO_VARIABLE: &str = "DETAILFLOW_OPENVINO";
@@ -293,7 +294,7 @@ pub(in crate::runtime) struct Listed {
 
 impl Listed {
     pub fn new() -> Self {
-        Self { plugins: PLUGINS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) }
+        Self { plugins: lock(&PLUGINS) }
     }
 
     /// The library that the offer at `at` comes from; none for what is built in.
