@@ -156,7 +156,7 @@ impl Model {
         let compile = |file: &str, keys: Option<KvLayout>, (inputs, outputs): (Vec<Port>, Vec<Port>)| {
             compile(&bundle, file, &options, seats(form, keys), &inputs, &outputs)
         };
-        let keys = Some(key_shape(&bundle, &variant).layout());
+        let keys = Some(KvLayout::from(key_shape(&bundle, &variant)));
         let ar = variant.ar.as_ref().map(|file| compile(file, keys, ar_ports(&bundle, &variant))).transpose()?;
         let decoder = compile(&variant.decoder, None, decoder_ports(&bundle))?;
         let drawer = if form == Form::Fixed && *device != Device::Cpu { drawer(&bundle, &options) } else { None };
@@ -344,7 +344,7 @@ fn key_shape(bundle: &Bundle, variant: &Variant) -> KvShape {
         positions: bundle.tokens,
         head_width: layers.head_width,
         half,
-        own: form_of(variant) == Form::Native,
+        alignment: if form_of(variant) == Form::Native { KvLayout::ALIGNMENT } else { 1 },
     }
 }
 
@@ -470,7 +470,7 @@ fn compile(
 
 /// Whether our own operators are faster here than ONNX Runtime's: int8 products in plain code are not.
 fn is_fast(variant: &Variant) -> bool {
-    !matches!(variant.precision.as_str(), "int8" | "int4") || Isa::here() != Isa::Portable
+    !matches!(variant.precision.as_str(), "int8" | "int4") || Isa::best() != Isa::Portable
 }
 
 fn ar_ports(bundle: &Bundle, variant: &Variant) -> (Vec<Port>, Vec<Port>) {

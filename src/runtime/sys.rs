@@ -1,15 +1,10 @@
-//! Calls around ONNX Runtime that Rust has no safe name for: loading and probing its library, and the kernels' attention.
+//! Calls around ONNX Runtime that Rust has no safe name for: finding, probing and loading libraries.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 
-use std::sync::Arc;
-
-use crate::kernels::attention::{Attention, Token};
-use crate::kernels::kv::KvSlot;
-use crate::kernels::{Isa, Pool};
 use crate::support::error::{Error, Result};
 use crate::support::platform;
 
@@ -78,26 +73,6 @@ pub(super) fn find_by_system(name: &str) -> Option<PathBuf> {
     // The search runs the library's initialisers when it finds one.
     disable_telemetry();
     platform::find_library(name)
-}
-
-/// Attention over the rows of the call in progress.
-pub(super) fn attend(
-    attention: &Attention<'_>,
-    pool: &dyn Pool,
-    qkv: &[f32],
-    tokens: &[Token],
-    rows: &[Arc<KvSlot>],
-    out: &mut [f32],
-) -> std::result::Result<(), String> {
-    // SAFETY: `SlotTable` holds no row twice. Rows belong to the caches of one graph, which write them in its runs alone,
-    // one at a time under its lock, behind what forks look at; and this is such a run.
-    unsafe { attention.run(Isa::here(), pool, qkv, tokens, rows, out) }
-}
-
-/// Takes over the first `positions` positions of another row. The caller holds the lock of the graph that both belong to.
-pub(super) fn copy_keys(to: &KvSlot, from: &KvSlot, positions: usize) {
-    // SAFETY: `to` is new and nobody else knows it; `from` is written in runs of the graph alone, and none runs now.
-    unsafe { to.copy_from(from, positions) }
 }
 
 /// Why the library `path` cannot be loaded; none when it can. It stays loaded, as ONNX Runtime is about to load it.

@@ -73,9 +73,9 @@ impl JointStep {
                 token += 1;
             }
         }
-        graph.seats().take(runs.map(|run| run.row.clone()));
+        graph.seats().lock().set(runs.map(|run| run.row.clone()));
         let ran = graph.timed(|| session.run_binding_with_options(&call.binding, interrupt.options()).map(drop));
-        graph.seats().empty();
+        graph.seats().lock().clear();
         ran.map_err(fail)?;
         drop(session);
         Ok(call.logits.extract_tensor().1)

@@ -7,7 +7,7 @@ use super::{Frame, Need, Origin, Store, Waiting};
 use crate::kernels::kv::{KvSlot, SlotTable};
 use crate::plan::Step;
 use crate::runtime::together::{JointStep, Run};
-use crate::runtime::{Graph, Interrupt, sys};
+use crate::runtime::{Graph, Interrupt};
 use crate::support::error::Result;
 use crate::support::memory;
 
@@ -68,11 +68,11 @@ fn rows_of(origin: &Origin, seats: &SlotTable, count: usize) -> std::result::Res
                 keys.clone()
             }
             Some((_, origin_keys)) => {
-                let keys = seats.row().ok_or(())?;
-                sys::copy_keys(&keys, origin_keys, origin.positions);
+                let keys = seats.new_slot().ok_or(())?;
+                seats.lock().copy(&keys, origin_keys, origin.positions);
                 Arc::new(keys)
             }
-            None => Arc::new(seats.row().ok_or(())?),
+            None => Arc::new(seats.new_slot().ok_or(())?),
         });
     }
     Ok(rows)

@@ -4,10 +4,9 @@ use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInp
 use ort::value::TensorElementType;
 
 use super::super::lent::{Call, Constant};
-use super::super::sys;
 use super::{SessionPool, guarded, refuse, size};
 use crate::kernels::Isa;
-use crate::kernels::attention::{Attention, FullAttention, Token};
+use crate::kernels::attention::{Attention, FullAttention, QueryToken};
 use crate::kernels::kv::{KvLayout, SlotTable};
 
 pub(super) struct AttentionOperator {
@@ -39,8 +38,8 @@ impl Operator for AttentionOperator {
     fn create_kernel<'a>(&self, context: &KernelContext<'a>) -> ort::Result<AttentionKernel<'a>> {
         let keys = KvLayout {
             layers: size(context, "layers")?,
-            heads: size(context, "kv_heads")?,
-            width: size(context, "head_width")?,
+            kv_heads: size(context, "kv_heads")?,
+            head_dim: size(context, "head_width")?,
             positions: size(context, "positions")?,
         };
         if self.seats.layout() != Some(keys) {
@@ -69,7 +68,7 @@ pub(super) struct AttentionKernel<'a> {
     sin: Constant<'a, f32>,
     seats: SlotTable,
     threads: usize,
-    tokens: Vec<Token>,
+    tokens: Vec<QueryToken>,
 }
 
 impl Kernel for AttentionKernel<'_> {
@@ -84,20 +83,20 @@ impl AttentionKernel<'_> {
         let (qkv, at) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         self.tokens.clear();
         for at in at.as_chunks::<3>().0 {
-            let [row, place, seen] = at.map(|x| usize::try_from(x).unwrap_or(usize::MAX));
-            self.tokens.push(Token { row, place, seen });
+            let [row, position, visible] = at.map(|x| usize::try_from(x).unwrap_or(usize::MAX));
+            self.tokens.push(QueryToken { row, position, visible });
         }
-        let width = self.heads * self.keys.width;
+        let width = self.heads * self.keys.head_dim;
         let out = call.output([self.tokens.len(), width])?;
         let attention = Attention {
             layer: self.layer,
             heads: self.heads,
-            keys: self.keys,
+            layout: self.keys,
             cos: self.cos.get(),
             sin: self.sin.get(),
         };
         let pool = SessionPool { context, threads: self.threads };
-        self.seats.with(|rows| sys::attend(&attention, &pool, qkv, &self.tokens, rows, out)).map_err(refuse)
+        attention.run(Isa::best(), &pool, qkv, &self.tokens, &mut self.seats.lock(), out).map_err(refuse)
     }
 }
 
@@ -156,12 +155,12 @@ impl PlacesAttentionKernel<'_> {
         let pictures = pictures.ok_or_else(|| refuse(format!("attention: {rows} places are not of whole pictures")))?;
         let layer = FullAttention {
             heads: self.heads,
-            width: self.width,
-            places: rows / pictures,
-            seen: self.seen.as_ref().map(Constant::get),
+            head_dim: self.width,
+            positions: rows / pictures,
+            visible: self.seen.as_ref().map(Constant::get),
         };
         let out = call.output([rows, wide])?;
         let pool = SessionPool { context, threads: self.threads };
-        layer.run(Isa::here(), &pool, qkv, out).map_err(refuse)
+        layer.run(Isa::best(), &pool, qkv, out).map_err(refuse)
     }
 }
