@@ -14,7 +14,7 @@ use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::{Guidance, Level, Schedule, Step};
 use crate::runtime::{Form, Interrupt, KvCache, SampledToken};
-use crate::sample::{SampleQuery, Samplers, SamplingCurves, log_probability, uniform};
+use crate::sample::{SampleQuery, SamplerPool, SamplingCurves, log_probability, uniform};
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 use crate::support::sync::Arc;
@@ -93,7 +93,7 @@ pub struct Generation {
     cache: KvCache,
     /// What is fed at a step, and where each picture's logits are.
     rows: BatchRows,
-    samplers: Samplers,
+    samplers: SamplerPool,
     /// `[image, N]`: the first `given` of each were given, the first `fed` were computed.
     tokens: Vec<u32>,
     given: usize,
@@ -160,7 +160,7 @@ impl Generation {
             schedule,
             cache,
             rows,
-            samplers: Samplers::default(),
+            samplers: SamplerPool::default(),
             tokens,
             given,
             fed: 0,
@@ -469,7 +469,7 @@ impl Generation {
             schedule: self.schedule,
             cache: self.cache.fork(map, self.fed),
             rows,
-            samplers: Samplers::default(),
+            samplers: SamplerPool::default(),
             tokens: reserve("tokens", images.len() * each)?,
             given: self.given,
             fed: self.fed,
@@ -597,7 +597,7 @@ struct Place<'a> {
 fn draw(
     logits: &[f32],
     drawing: Drawing<'_>,
-    samplers: &mut Samplers,
+    samplers: &mut SamplerPool,
     tokens: &mut [u32],
     log_probabilities: &mut [f32],
 ) -> Result<()> {
@@ -626,7 +626,7 @@ fn draw(
         if place.position >= given {
             let random = uniform(place.seed, place.position as u64);
             let now = sampling.at(place.position, codes);
-            *place.token = sampler.draw(now, place.cond, place.uncond, random).ok_or_else(not_numbers)?;
+            *place.token = sampler.sample(now, place.cond, place.uncond, random).ok_or_else(not_numbers)?;
         }
         if let Some(note) = &mut place.log_probability {
             **note = log_probability(place.cond, *place.token).ok_or_else(not_numbers)?;
@@ -658,7 +658,7 @@ fn draw_there(
                 let uncond = rows.uncond.get(image).filter(|_| scale != 1.0).map(|&at| (row(at), scale));
                 let random = uniform(request.seed, position as u64);
                 let now = sampling.at(position, bundle.codes());
-                asked.push(SampleQuery::drawn(now, bundle.codes(), cond, uncond, random));
+                asked.push(SampleQuery::sampled(now, bundle.codes(), cond, uncond, random));
             } else if noted {
                 asked.push(SampleQuery::given(cond, tokens[at]));
             } else {

@@ -52,7 +52,7 @@ impl DeviceSampler {
         logits[last] = 1.0;
         let logits = Tensor::from_array(([1, 1, codes], logits)).map_err(fail)?.upcast();
         let greedy = crate::sample::Sampling { temperature: 0.0, top_k: 0, top_p: 1.0 };
-        let asked = [SampleQuery::drawn(greedy, codes, 0, None, 0.0), SampleQuery::given(0, last as u32)];
+        let asked = [SampleQuery::sampled(greedy, codes, 0, None, 0.0), SampleQuery::given(0, last as u32)];
         let found = drawer.draw(&logits, &asked, &Interrupt::new()?)?;
         let likely = 1.0 - libm::log(std::f64::consts::E + last as f64) as f32;
         let right = |drawn: &SampledToken| {
@@ -91,7 +91,7 @@ impl DeviceSampler {
         let (cond, uncond) = (rows(|asked| asked.cond)?, rows(|asked| asked.uncond)?);
         let settings: Vec<f32> = asked.iter().flat_map(|asked| asked.settings).collect();
         let settings = Tensor::from_array(([count, 6], settings))?;
-        let cut = Tensor::from_array(([1], vec![asked.iter().any(|asked| asked.cut)]))?;
+        let cut = Tensor::from_array(([1], vec![asked.iter().any(|asked| asked.filtered)]))?;
         let mut found = Tensor::<f32>::new(&Allocator::default(), [count, 2])?;
         let mut session = self.graph.lock();
         let mut binding = session.create_binding()?;
@@ -161,11 +161,11 @@ mod tests {
             let uncond = |at: usize| (at.is_multiple_of(3)).then_some(((at * 7 + 1) % ROWS, 1.7));
             let random = |at: usize| uniform(round + 1000, at as u64);
             let asked: Vec<SampleQuery> =
-                (0..ROWS).map(|at| SampleQuery::drawn(sampling, codes, at, uncond(at), random(at))).collect();
+                (0..ROWS).map(|at| SampleQuery::sampled(sampling, codes, at, uncond(at), random(at))).collect();
             let drawn = drawer.draw(&tensor, &asked, &Interrupt::new().unwrap()).unwrap();
             for (at, drawn) in drawn.iter().enumerate() {
                 let guided = uncond(at).map(|(other, scale)| (row(other), scale));
-                let want = Sampler::default().draw(sampling, row(at), guided, random(at)).unwrap();
+                let want = Sampler::default().sample(sampling, row(at), guided, random(at)).unwrap();
                 let token = drawn.token.unwrap();
                 all += 1;
                 other += usize::from(token != want);
@@ -213,7 +213,7 @@ mod tests {
             values[16 + 7] = bad;
             let tensor = Tensor::from_array(([3, 1, 16], values)).unwrap().upcast();
             let asked = [(0, None), (1, None), (0, Some((1, 2.0))), (2, Some((0, 2.0)))]
-                .map(|(cond, uncond)| SampleQuery::drawn(plain, 16, cond, uncond, 0.5));
+                .map(|(cond, uncond)| SampleQuery::sampled(plain, 16, cond, uncond, 0.5));
             let drawn = drawer.draw(&tensor, &asked, &Interrupt::new().unwrap()).unwrap();
             assert_eq!(
                 drawn.iter().map(|d| d.token.is_some()).collect::<Vec<_>>(),
@@ -231,7 +231,7 @@ mod tests {
         let greedy = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0 };
         let count = LARGEST_CALL / (BYTES_A_CODE * 4096) + 3;
         let asked: Vec<SampleQuery> =
-            (0..count).map(|at| SampleQuery::drawn(greedy, 4096, at % 2, None, 0.0)).collect();
+            (0..count).map(|at| SampleQuery::sampled(greedy, 4096, at % 2, None, 0.0)).collect();
         let drawn = drawer.draw(&tensor, &asked, &Interrupt::new().unwrap()).unwrap();
         assert!(drawn.len() == count && drawn.iter().enumerate().all(|(at, d)| *d == drawn[at % 2]));
         assert_ne!(drawn[0].token, drawn[1].token);

@@ -1,44 +1,42 @@
-//! Arithmetic over all codes at once: what a draw spends its time on.
+//! Vector arithmetic over all codes, where sampling spends its time.
 //!
-//! A sum of floats depends on its order, and a compiler may not change it. So the order here is one that vector units of
-//! any width can follow: [`LANES`] sums side by side, added up at the end. `exp` is made of additions and multiplications
-//! alone, none of them fused, so that every platform rounds alike, and has no branch. Nothing here asks which instructions
-//! there are: what every machine has is enough.
+//! A sum of floats depends on its order, which a compiler may not change. So the order here suits vector units of any width:
+//! [`LANES`] partial sums, added at the end. `exp` consists of additions and multiplications only, none of them fused, so that
+//! every platform rounds alike, and has no branch. No instruction set is detected: the target's baseline is enough.
 
-/// Sums side by side. Fixed: it is part of what a sum is.
+/// Partial sums. Fixed: the result of a sum depends on it.
 const LANES: usize = 16;
-/// Codes that are summed by lanes; the sums of blocks are added one after the other. Fixed, like the lanes.
+/// Codes of a block, which is summed by lanes; the sums of blocks are added in order. Fixed, like the lanes.
 pub(super) const BLOCK: usize = 256;
 
-type Lanes = [f32; LANES];
+type PartialSums = [f32; LANES];
 
-/// e to the power of `x`, which is at most 88: within 1.1 ulp, but 0 where `x` is below -87, which still makes a normal
-/// number.
+/// e^x for x of at most 88, within 1.1 ulp; 0 for x below -87 (e^-87 is still a normal number).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const LEAST: f32 = -87.0;
-    /// 1.5 * 2^23: what is added to it is rounded to a whole number, which stands in its lowest bits.
+    /// 1.5 * 2^23: a number added to it is rounded to an integer, which is in the lowest bits of the sum.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts; the first has so few bits that its product with a whole number is exact.
+    // ln 2 in two parts; the first has so few bits that its product with an integer of this range is exact.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // exp(r) = 1 + r + r^2 (A0 + A1 r + ...) where |r| is at most half of ln 2, off by 1.1e-8: interpolated at the
     // Chebyshev nodes.
     const A: [f32; 5] = [0.5, 0.166_665_76, 0.041_666_556, 0.008_363_178, 0.001_392_618_2];
 
-    let held = if x > LEAST { x } else { LEAST };
-    let shifted = held * std::f32::consts::LOG2_E + ROUND;
+    let clamped = if x > LEAST { x } else { LEAST };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
     let whole = shifted - ROUND;
-    let r = held - whole * LN_2_HIGH - whole * LN_2_LOW;
+    let r = clamped - whole * LN_2_HIGH - whole * LN_2_LOW;
     let tail = A[0] + r * (A[1] + r * (A[2] + r * (A[3] + r * A[4])));
     let power = 1.0 + (r + r * r * tail);
-    // 2^whole, put together of its bits: what `ROUND` itself has there is shifted out.
+    // 2^whole, assembled from its bits: those of `ROUND` are shifted out.
     let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     if x < LEAST { 0.0 } else { power * scale }
 }
 
-/// The sum of the lanes, always in the same order.
-fn sum_lanes(lanes: Lanes) -> f32 {
+/// The sum of the lanes, in a fixed order.
+fn sum_lanes(lanes: PartialSums) -> f32 {
     let (mut lanes, mut half) = (lanes, LANES / 2);
     while half > 0 {
         for at in 0..half {
@@ -49,11 +47,11 @@ fn sum_lanes(lanes: Lanes) -> f32 {
     lanes[0]
 }
 
-/// The largest of some numbers, seen as they pass by, and whether all of them are finite.
+/// A running maximum, and whether all numbers were finite.
 struct Largest {
-    largest: Lanes,
-    /// NaN once a number was NaN or infinite: their product with 0 is, and stays so in a sum. That is cheaper than a test.
-    check: Lanes,
+    largest: PartialSums,
+    /// NaN once a number was NaN or infinite: its product with 0 is NaN, and stays so in a sum. That is cheaper than a test.
+    check: PartialSums,
 }
 
 impl Largest {
@@ -62,63 +60,63 @@ impl Largest {
     }
 
     #[inline(always)]
-    fn see(&mut self, lane: usize, value: f32) {
+    fn add(&mut self, lane: usize, value: f32) {
         let largest = self.largest[lane];
         self.largest[lane] = if value > largest { value } else { largest };
         self.check[lane] += value * 0.0;
     }
 
-    /// None when there was no number, or one that is not finite.
+    /// None when there was no number, or a NaN or infinite one.
     fn get(self) -> Option<f32> {
         let largest = self.largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
         (sum_lanes(self.check) == 0.0 && largest > f32::NEG_INFINITY).then_some(largest)
     }
 }
 
-/// The largest of the values. None when there is none, or one is not a finite number.
+/// The largest of the values. None when there is none, or one is NaN or infinite.
 pub(super) fn largest(values: &[f32]) -> Option<f32> {
-    let mut seen = Largest::new();
+    let mut running = Largest::new();
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, &value) in chunk.iter().enumerate() {
-            seen.see(lane, value);
+            running.add(lane, value);
         }
     }
     for (lane, &value) in rest.iter().enumerate() {
-        seen.see(lane, value);
+        running.add(lane, value);
     }
-    seen.get()
+    running.get()
 }
 
-/// Guidance: `uncond + (cond - uncond) * scale` into `mixed`, all of one length, and the largest of these as
-/// [`largest`] finds it.
+/// Classifier-free guidance: writes `uncond + (cond - uncond) * scale` to `mixed`, all of one length, and returns the largest
+/// as [`largest`] does.
 pub(super) fn mix(cond: &[f32], uncond: &[f32], scale: f32, mixed: &mut [f32]) -> Option<f32> {
-    let mut seen = Largest::new();
+    let mut running = Largest::new();
     let of = |c: f32, u: f32| u + (c - u) * scale;
     let (to, to_rest) = mixed.as_chunks_mut::<LANES>();
     let ((cs, c_rest), (us, u_rest)) = (cond.as_chunks::<LANES>(), uncond.as_chunks::<LANES>());
     for ((to, c), u) in to.iter_mut().zip(cs).zip(us) {
         for lane in 0..LANES {
             to[lane] = of(c[lane], u[lane]);
-            seen.see(lane, to[lane]);
+            running.add(lane, to[lane]);
         }
     }
     for (lane, ((to, &c), &u)) in to_rest.iter_mut().zip(c_rest).zip(u_rest).enumerate() {
         *to = of(c, u);
-        seen.see(lane, *to);
+        running.add(lane, *to);
     }
-    seen.get()
+    running.get()
 }
 
-/// The index of the first value that is `wanted`; 0 when none is.
-pub(super) fn position(values: &[f32], wanted: f32) -> usize {
+/// The index of the first value equal to `wanted`; 0 when none is.
+pub(super) fn index_of(values: &[f32], wanted: f32) -> usize {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let whole = chunks.iter().position(|chunk| chunk.iter().fold(false, |found, &value| found | (value == wanted)));
     let from = whole.map_or(values.len() - rest.len(), |chunk| chunk * LANES);
     values[from..].iter().position(|&value| value == wanted).map_or(0, |at| from + at)
 }
 
-/// Puts `of(from)` into `to`, of the same length, and appends the sum of each [`BLOCK`] of what was put to `sums`.
+/// Writes `of(from)` to `to`, of the same length, and appends the sum of each [`BLOCK`] of the results to `sums`.
 #[inline(always)]
 pub(super) fn map_and_sum(from: &[f32], to: &mut [f32], sums: &mut Vec<f32>, of: impl Fn(f32) -> f32) {
     for (from, to) in from.chunks(BLOCK).zip(to.chunks_mut(BLOCK)) {
@@ -143,7 +141,7 @@ pub(super) fn sum_blocks(values: &[f32], sums: &mut Vec<f32>) {
     sums.extend(values.chunks(BLOCK).map(|block| sum_block(block, |x| x)));
 }
 
-/// The sum of `of(value)`: of the blocks, one after the other in f64.
+/// The sum of `of(value)`: the sums of the blocks, added in order in f64.
 #[inline(always)]
 pub(super) fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f64 {
     values.chunks(BLOCK).map(|block| f64::from(sum_block(block, &of))).sum()
@@ -165,22 +163,22 @@ fn sum_block(block: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     sum_lanes(lanes)
 }
 
-/// About the sum of the values that are at least `least`.
+/// The sum of the values that are at least `least`, rounded.
 pub(super) fn sum_from(values: &[f32], least: f32) -> f32 {
     sum(values, |x| if x >= least { x } else { 0.0 }) as f32
 }
 
-/// What [`exact`] counts 1 as.
+/// The value of 1 in [`exact`].
 pub(super) const EXACT: f64 = (1u64 << 40) as f64;
 
-/// A value from 0 to 1 as a multiple of 2^-40, rounded: the lowest bits of what it is beside 2^12.
+/// A value from 0 to 1 as a multiple of 2^-40, rounded: the lowest bits of its sum with 2^12 in f64.
 #[inline(always)]
 pub(super) fn exact(value: f32) -> u64 {
     const ROUND: f64 = 4096.0;
     (f64::from(value) + ROUND).to_bits().wrapping_sub(ROUND.to_bits())
 }
 
-/// The sum of the values, each from 0 to 1, that are at least `least`, in multiples of 2^-40: in whatever order, the same.
+/// The exact sum of the values, each from 0 to 1, that are at least `least`, in multiples of 2^-40: independent of the order.
 pub(super) fn exact_sum_from(values: &[f32], least: f32) -> u64 {
     let of = |x: f32| exact(if x >= least { x } else { 0.0 });
     let mut lanes = [0u64; LANES];
@@ -193,7 +191,7 @@ pub(super) fn exact_sum_from(values: &[f32], least: f32) -> u64 {
     lanes.into_iter().chain(rest.iter().map(|&x| of(x))).sum()
 }
 
-/// Calls `found` with each value from `least` up to below `end`, and its index.
+/// Calls `found` with each value in `least..end`, and its index.
 #[inline(always)]
 pub(super) fn each_within(values: &[f32], least: f32, end: f32, mut found: impl FnMut(usize, f32)) {
     for (chunk, values) in values.chunks(LANES).enumerate() {
@@ -210,7 +208,7 @@ pub(super) fn each_within(values: &[f32], least: f32, end: f32, mut found: impl 
 mod tests {
     use super::*;
 
-    /// How far `exp` is from the truth, in units of the last place of the truth.
+    /// The error of `exp` in ulp.
     fn error(x: f32) -> f64 {
         let truth = libm::exp(f64::from(x));
         let ulp = f64::from(f32::from_bits((truth as f32).to_bits() + 1)) - f64::from(truth as f32);
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_is_exact_to_the_last_place() {
+    fn exp_is_within_1_1_ulp() {
         // Every float from -87 to 0 would take a minute: a step of 97 meets all exponents and all low bits.
         let worst = (0..=87.0f32.to_bits()).step_by(97).map(|bits| error(-f32::from_bits(bits))).fold(0.0, f64::max);
         assert!(worst < 1.1, "{worst}");
@@ -233,19 +231,19 @@ mod tests {
     }
 
     #[test]
-    fn exp_at_its_ends() {
+    fn exp_at_the_ends_of_its_range_is_one_or_zero() {
         for zero in [0.0, -0.0, 1e-30, -1e-30, f32::from_bits(1)] {
             assert_eq!(exp(zero), 1.0);
         }
-        assert!(exp(-87.0) >= f32::MIN_POSITIVE, "no result is subnormal: some processors make them 0");
+        assert!(exp(-87.0) >= f32::MIN_POSITIVE, "no result is subnormal: some CPUs flush them to 0");
         for little in [-87.000_01, -88.0, -104.0, -1e10, f32::MIN, f32::NEG_INFINITY] {
             assert_eq!(exp(little).to_bits(), 0, "{little}");
         }
     }
 
     #[test]
-    fn the_bits_of_exp_never_change() {
-        // A change here changes pictures that someone has the seed of.
+    fn exp_has_pinned_bits() {
+        // A change here changes pictures of published seeds.
         let pinned = [-0.1f32, -0.5, -1.0, -2.0, -10.0, -33.3, -86.9].map(|x| exp(x).to_bits());
         assert_eq!(pinned, PINNED, "{pinned:#x?}");
     }
@@ -254,16 +252,16 @@ mod tests {
         [0x3f67_a36d, 0x3f1b_4598, 0x3ebc_5ab2, 0x3e0a_9555, 0x383e_6bce, 0x2778_b2ea, 0x00c6_0f89];
 
     #[test]
-    fn what_lanes_find_is_what_a_loop_finds() {
+    fn vector_functions_equal_plain_loops() {
         for count in [1, 2, 15, 16, 17, 255, 256, 257, 1000] {
             let value = |at: u32| (at.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e6 - 9.0;
             let values: Vec<f32> = (0..count).map(value).collect();
             let top = values.iter().copied().fold(f32::MIN, f32::max);
             let first = values.iter().position(|&value| value == top).unwrap();
             assert_eq!(largest(&values), Some(top));
-            assert_eq!(position(&values, top), first);
+            assert_eq!(index_of(&values, top), first);
             for (at, &value) in values.iter().enumerate() {
-                assert_eq!(position(&values, value), at);
+                assert_eq!(index_of(&values, value), at);
             }
             let mut sums = Vec::new();
             let mut doubled = vec![0.0; values.len()];
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_sums_have_no_order() {
+    fn exact_sum_is_independent_of_the_order() {
         let values: Vec<f32> = (0..3000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 8) as f32 / 2e7).collect();
         let mut backwards = values.clone();
         backwards.reverse();
@@ -302,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_found_anywhere() {
+    fn largest_is_none_with_a_nan_or_infinite_value_anywhere() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in 0..40 {
                 let mut values = [1.0; 40];
