@@ -3,15 +3,15 @@
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::super::lent::{Call, Constant};
-use super::super::sys;
+use super::io::{Constant, OperatorCall};
 use super::{SessionPool, guarded, refuse, size};
 use crate::kernels::Isa;
 use crate::kernels::attention::{Attention, FullAttention, Token};
 use crate::kernels::kv::{KvLayout, SlotTable};
+use crate::runtime::sys;
 
 pub(super) struct AttentionOperator {
-    pub seats: SlotTable,
+    pub slots: SlotTable,
     pub threads: usize,
 }
 
@@ -43,8 +43,8 @@ impl Operator for AttentionOperator {
             width: size(context, "head_width")?,
             positions: size(context, "positions")?,
         };
-        if self.seats.layout() != Some(keys) {
-            let wanted = self.seats.layout().map_or("nothing".to_owned(), |wanted| wanted.to_string());
+        if self.slots.layout() != Some(keys) {
+            let wanted = self.slots.layout().map_or("nothing".to_owned(), |wanted| wanted.to_string());
             return Err(refuse(format!("the graph keeps keys of {keys}, it should be {wanted}")));
         }
         let layer: i64 = context.get("layer").unwrap_or(-1);
@@ -54,7 +54,7 @@ impl Operator for AttentionOperator {
             keys,
             cos: Constant::new(context, 2, "cos")?,
             sin: Constant::new(context, 3, "sin")?,
-            seats: self.seats.clone(),
+            slots: self.slots.clone(),
             threads: self.threads,
             tokens: Vec::new(),
         })
@@ -67,7 +67,7 @@ pub(super) struct AttentionKernel<'a> {
     keys: KvLayout,
     cos: Constant<'a, f32>,
     sin: Constant<'a, f32>,
-    seats: SlotTable,
+    slots: SlotTable,
     threads: usize,
     tokens: Vec<Token>,
 }
@@ -80,7 +80,7 @@ impl Kernel for AttentionKernel<'_> {
 
 impl AttentionKernel<'_> {
     fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let call = Call::new(context);
+        let call = OperatorCall::new(context);
         let (qkv, at) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         self.tokens.clear();
         for at in at.as_chunks::<3>().0 {
@@ -97,7 +97,7 @@ impl AttentionKernel<'_> {
             sin: self.sin.get(),
         };
         let pool = SessionPool { context, threads: self.threads };
-        self.seats.with(|rows| sys::attend(&attention, &pool, qkv, &self.tokens, rows, out)).map_err(refuse)
+        self.slots.with(|rows| sys::attend(&attention, &pool, qkv, &self.tokens, rows, out)).map_err(refuse)
     }
 }
 
@@ -147,7 +147,7 @@ impl Kernel for PlacesAttentionKernel<'_> {
 
 impl PlacesAttentionKernel<'_> {
     fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let call = Call::new(context);
+        let call = OperatorCall::new(context);
         let (qkv, pictures) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         let wide = self.heads.saturating_mul(self.width);
         let rows = qkv.len() / wide.saturating_mul(3).max(1);
