@@ -42,7 +42,7 @@
 //! - [`tokens`]: token files: one sequence, many in a pack, JSON.
 //! - `error`, `files`, `memory`, `sync`, [`log`]: one error for all, files that appear whole, memory that can be
 //!   refused, what threads meet at, messages for whoever embeds us.
-//! - [`ffi`]: the C contract. It, `kernels` and `runtime::{sys, raw, lent}` hold the only unsafe code.
+//! - [`ffi`]: the C contract. It, `kernels` and `runtime::{sys, raw, operators::io}` hold the only unsafe code.
 
 pub mod bundle;
 pub mod ffi;
@@ -66,8 +66,8 @@ pub use model::{Model, ModelOptions, default_bundle};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};
 pub use runtime::{
-    AllocatorMemory, Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, GraphReport, Library, Report, Spinning,
-    devices, init, library,
+    AllocatorMemory, Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, Form, GraphReport, Library, Report,
+    Spinning, devices, init, library,
 };
 pub use sample::{Sampling, SamplingCurves};
 pub use support::error::{Error, Result};

@@ -194,7 +194,7 @@ impl Generation {
         match self.model.drawer().filter(|_| self.cache.logits_stay()) {
             Some(drawer) => {
                 let by = |asked: &[SampleQuery]| {
-                    let drawn = self.cancel.0.guard(|interrupt| self.cache.draw(drawer, step, asked, interrupt));
+                    let drawn = self.cancel.0.guard(|interrupt| self.cache.sample(drawer, step, asked, interrupt));
                     drawn.ok_or(Error::Cancelled)?
                 };
                 draw_there(by, drawing, &mut self.tokens, &mut self.log_probabilities)?;

@@ -12,7 +12,7 @@ use crate::kernels::kv::{KvLayout, SlotTable};
 use crate::plan::{KvShape, Schedule, Step};
 use crate::runtime::{
     self, Device, DeviceOptions, DeviceSampler, Dim, Element, Form, Graph, GraphOptions, Interrupt, JointStep, KvCache,
-    KvCacheOptions, Port, Report, Spinning,
+    KvCacheOptions, Port, Report, Spinning, Suitability,
 };
 use crate::support::error::{Error, Result};
 use crate::support::log;
@@ -366,31 +366,6 @@ fn kept_element(variant: &Variant) -> Element {
     }
 }
 
-/// How badly a variant suits a device: 0 when it is named (what is for any device is for the CPU no less than what names
-/// it), 1 when the variant is for any, 2 when it is for others. The manifest lists the first words of devices: `cuda` is any
-/// card; `*` is every device that can do with standard operators.
-fn misfit(variant: &Variant, device: &Device) -> u8 {
-    let named = |name: &str| variant.devices.iter().any(|other| other == name);
-    match (named(device.family()), named("*")) {
-        (true, _) => 0,
-        (false, true) => u8::from(*device != Device::Cpu),
-        (false, false) => 2,
-    }
-}
-
-/// Which of the precisions that suit a device equally it takes first: elsewhere than on the CPU products of floats, as those of
-/// integers are seldom to be had there and fall to the CPU; and of them those of 16 bits, which are faster there.
-fn burden(variant: &Variant, device: &Device) -> (u8, bool) {
-    let precision = match variant.precision.as_str() {
-        _ if *device == Device::Cpu => return (0, false),
-        "fp16" => 0,
-        precision if precision.starts_with("fp") => 1,
-        _ => 2,
-    };
-    // Where both are for the device keys and values stay there.
-    (precision, variant.form != "fixed")
-}
-
 /// The variant that suits best, the first of equals, that this ONNX Runtime is new enough for; the error lists what there
 /// is. What was asked for by name is taken at the caller's word, where none of that name is for the device.
 fn choose<'a>(
@@ -404,22 +379,15 @@ fn choose<'a>(
         options.precision.as_ref().is_none_or(|precision| *precision == variant.precision)
             && options.form.as_ref().is_none_or(|form| *form == variant.form)
             && match variant.form.parse() {
-                // Our own operators are for the CPU.
-                Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
-                // What has no memory of its own does not promise to write in place (seen: wrong logits on OpenVINO's CPU); of
-                // TensorRT, DirectML and MIGraphX it is not known, which is for the caller to find out.
-                Ok(Form::Fixed) if matches!(device.family(), "tensorrt" | "directml" | "migraphx") => {
-                    options.form.is_some()
-                }
-                Ok(Form::Fixed) => *device == Device::Cpu || runtime::has_memory(device),
-                Ok(Form::Mha | Form::Plain) => true,
-                Err(()) => false,
+                Ok(form) => device.allows(form, options.form.is_some(), is_fast(variant)),
+                Err(_) => false,
             }
-            && (named || misfit(variant, device) < 2)
+            && (named || device.suitability(&variant.devices) < Suitability::Other)
     };
     let version = runtime::major_minor(&library.version);
     let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
-    suitable.sort_by_key(|variant| (misfit(variant, device), burden(variant, device)));
+    suitable
+        .sort_by_key(|variant| (device.suitability(&variant.devices), device.rank(&variant.precision, &variant.form)));
     let first = suitable.first().copied();
     let mut suitable = suitable.into_iter();
     if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {

@@ -1,8 +1,8 @@
-//! Find ONNX Runtime, make sure that it is what it should be, load it, make the one environment.
+//! Finds ONNX Runtime, checks and loads it, and makes the only environment.
 //!
-//! It is loaded once for the process and never unloaded: the environment is leaked on purpose, so that `exit()`
-//! with work in flight tears nothing down under it. `ort` panics when it is touched before a library is loaded, so
-//! everything in this crate that needs it goes through [`environment`].
+//! It is loaded once for the process and never unloaded: the environment is leaked on purpose, so that `exit()` with work
+//! in flight does not destroy it. `ort` panics when it is used before a library is loaded, so everything in this crate
+//! that needs it calls [`environment`] first.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -12,24 +12,23 @@ use ort::environment::Environment;
 use super::sys;
 use crate::support::error::{Error, Result};
 use crate::support::files::checkouts;
-use crate::support::log;
-use crate::support::platform;
 use crate::support::sync::lock;
+use crate::support::{log, platform};
 
 /// The API that this build is written for: ONNX Runtime 1.24.
 const LEAST_MINOR: u32 = ort::MINOR_VERSION;
-const MEND: &str = r#"To mend it (in a checkout, `make` does):
+const REMEDY: &str = r#"To fix this (in a checkout, run `make`):
   python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
   export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#;
 
 /// The ONNX Runtime that this process uses.
 #[derive(Debug, Clone)]
 pub struct Library {
-    /// The absolute path of its file.
+    /// Absolute path of the library file.
     pub path: PathBuf,
-    /// What it calls itself, such as `1.32.0`.
+    /// Its own version, such as `1.32.0`.
     pub version: String,
-    /// How it was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `checkout` or `system`.
+    /// How the file was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `checkout` or `system`.
     pub found_by: &'static str,
 }
 
@@ -38,23 +37,28 @@ struct Loaded {
     environment: Environment,
 }
 
-/// Held while loading, so that two threads do not load two libraries.
+/// Locked while loading, so that two threads do not load two libraries.
 static LOADING: Mutex<()> = Mutex::new(());
 static LOADED: OnceLock<Loaded> = OnceLock::new();
 
-/// Loads ONNX Runtime now, from `path` when one is given; otherwise as [`library`] does. Optional: opening a model
-/// does it.
+/// Loads ONNX Runtime now: from `path` if it is given, otherwise as [`library`] does. Optional: opening a model loads it
+/// too.
 ///
 /// # Errors
-/// [`Error::Runtime`] with every place that was tried and the way out; when the file is no library, no ONNX Runtime
-/// or too old; or when another file was loaded before: a process has one ONNX Runtime.
+/// [`Error::Runtime`]
+/// - when no library is found: the message lists every path that was tried, and a remedy;
+/// - when the file is not a library, not ONNX Runtime, or older than 1.24;
+/// - when another file was loaded before: a process has one ONNX Runtime.
 pub fn init(path: Option<&Path>) -> Result<&'static Library> {
     load(path).map(|loaded| &loaded.library)
 }
 
-/// The ONNX Runtime in use, loaded at the first call: the file `ORT_DYLIB_PATH` names; otherwise `libonnxruntime`
-/// in a folder `runtime/` beside or above our library or executable, in `target/runtime` of the checkout, or by the
-/// system's search.
+/// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime` in a
+/// folder `runtime/` beside or above our library or executable, in `target/runtime` of a checkout, or by the system's
+/// library search.
+///
+/// # Errors
+/// Those of [`init`].
 pub fn library() -> Result<&'static Library> {
     init(None)
 }
@@ -71,7 +75,7 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
             && !same_file(path, &loaded.library.path)
         {
             return Err(Error::Runtime(format!(
-                "ONNX Runtime was loaded from {} before; this process cannot load {} as well",
+                "ONNX Runtime was loaded from {} before; a process has one ONNX Runtime, so {} cannot be loaded",
                 loaded.library.path.display(),
                 path.display()
             )));
@@ -79,8 +83,8 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
         return Ok(loaded);
     }
     let (path, found_by) = find(named)?;
-    // ONNX Runtime reads this when it is loaded; `with_telemetry(false)` below comes after it has already written
-    // files.
+    // ONNX Runtime reads the variable when it is loaded; by the time of `with_telemetry(false)` below it has already
+    // written files.
     sys::disable_telemetry();
     let version = sys::probe(&path, LEAST_MINOR)?;
     log::info(|| format!("ONNX Runtime {version} from {} ({found_by})", path.display()));
@@ -93,7 +97,7 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
         .with_logger(std::sync::Arc::new(forward))
         .build()
         .map_err(|error| refuse(&error))?;
-    // The logger must be given at the most talkative level; what a host wants to hear is decided per message.
+    // The environment logs warnings and above; the host's log level is applied to each message.
     environment.set_log_level(ort::logging::LogLevel::Warning);
     // A second handle that is never dropped: the environment outlives every static destructor.
     std::mem::forget(environment.clone());
@@ -101,7 +105,7 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     Ok(LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment }))
 }
 
-/// ONNX Runtime's messages, sent on to the host's callback.
+/// Forwards ONNX Runtime's messages to the host's log callback.
 fn forward(level: ort::logging::LogLevel, category: &str, _id: &str, _location: &str, message: &str) {
     use ort::logging::LogLevel;
     let level = match level {
@@ -131,8 +135,8 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
     let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
     for anchor in sys::anchors() {
         let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.join("../runtime"), "runtime folder")];
-        let places = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
-        for (folder, found_by) in places {
+        let folders = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
+        for (folder, found_by) in folders {
             for name in &names {
                 let candidate = folder.join(name);
                 if candidate.is_file() {
@@ -149,12 +153,12 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
         if let Some(path) = sys::find_by_system(name) {
             return Ok((path, "system"));
         }
-        tried.push(format!("{name} (the system's search)"));
+        tried.push(format!("{name} (the system's library search)"));
     }
-    Err(Error::Runtime(format!("ONNX Runtime was not found. Tried:\n  {}\n{MEND}", tried.join("\n  "))))
+    Err(Error::Runtime(format!("ONNX Runtime was not found. Tried:\n  {}\n{REMEDY}", tried.join("\n  "))))
 }
 
-/// A path that somebody named is used or is an error, never skipped.
+/// A path that the caller or the environment names is used or is an error, never skipped.
 fn existing(path: &Path, named_by: &str) -> Result<PathBuf> {
     if !path.is_file() {
         return Err(Error::Runtime(format!("ONNX Runtime: {named_by} names {}, which is not a file", path.display())));

@@ -1,7 +1,7 @@
-//! What ONNX Runtime tells of its devices, and of what runs where: calls that `ort` has no safe name for.
+//! ONNX Runtime's own account of devices, node placement and memory: calls that `ort` has no safe name for.
 //!
-//! Every function needs an environment or a session, so the library is loaded; the strings that ONNX Runtime gives are
-//! copied before anything can free them.
+//! Every function needs an environment or a session, so that the library is loaded. Strings of ONNX Runtime are copied
+//! before anything can free them.
 
 #![allow(unsafe_code)]
 
@@ -16,17 +16,17 @@ use ort::sys;
 
 use super::device::DeviceKind;
 
-/// Keys and values, in the order in which they were given.
+/// Named texts, in ONNX Runtime's order.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// A processor as ONNX Runtime found it.
+/// A processor that ONNX Runtime found.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Hardware {
     pub kind: DeviceKind,
     pub vendor: String,
     pub vendor_id: u32,
     pub device_id: u32,
-    /// LUID, UUID, PCI address … where the system tells.
+    /// LUID, UUID, PCI address …, if the system has them.
     pub metadata: Pairs,
 }
 
@@ -42,16 +42,16 @@ pub(super) struct Offer {
 pub(super) fn available_providers() -> ort::Result<Vec<String>> {
     let (mut names, mut count) = (ptr::null_mut(), 0);
     // SAFETY: both outputs are ours. On success they are an array of `count` strings that stays until it is released,
-    // which is after the last look.
+    // which happens after they are copied.
     unsafe {
         checked((ort::api().GetAvailableProviders)(&mut names, &mut count))?;
-        let found = (0..count as usize).map(|at| text(*names.add(at))).collect();
+        let found = (0..count as usize).map(|index| text(*names.add(index))).collect();
         checked((ort::api().ReleaseAvailableProviders)(names, count))?;
         Ok(found)
     }
 }
 
-/// The processors of this machine, whether a provider can use them or not.
+/// The processors of this machine, including those that no provider can use.
 pub(super) fn hardware(environment: &Environment) -> ort::Result<Vec<Hardware>> {
     let mut count = 0;
     // SAFETY: the environment lives, and the array has room for as many as it was asked for. The devices belong to the
@@ -64,16 +64,16 @@ pub(super) fn hardware(environment: &Environment) -> ort::Result<Vec<Hardware>> 
     }
 }
 
-/// What the providers that are registered offer, in ONNX Runtime's order, which is that of
-/// [`Environment::devices`]. Nobody may register a provider meanwhile.
+/// The devices that registered providers offer, in the order of [`Environment::devices`]. No provider may be registered
+/// at the same time.
 pub(super) fn offers(environment: &Environment) -> ort::Result<Vec<Offer>> {
     let (mut devices, mut count) = (ptr::null(), 0);
-    // SAFETY: the environment lives. The array is its own and stays as it is until a provider is registered, which the
-    // caller keeps from happening; what it points to stays for ever.
+    // SAFETY: the environment lives. The array belongs to it and changes only when a provider is registered, which the
+    // caller prevents; the entries live as long as the process.
     unsafe {
         checked((ort::api().GetEpDevices)(environment.ptr(), &mut devices, &mut count))?;
         Ok((0..count)
-            .map(|at| *devices.add(at))
+            .map(|index| *devices.add(index))
             .map(|device| Offer {
                 provider: text((ort::api().EpDevice_EpName)(device)),
                 metadata: pairs((ort::api().EpDevice_EpMetadata)(device)),
@@ -83,23 +83,22 @@ pub(super) fn offers(environment: &Environment) -> ort::Result<Vec<Offer>> {
     }
 }
 
-/// The nodes of a session: which provider took them, and of which type they are. Only a session that was told to record
-/// it knows. Providers that take nodes in a second pass are not always named (seen: WebGPU of 1.27); what is on the CPU
-/// is.
+/// The operator types of a session's nodes, by the provider that took them. The session must have been told to record
+/// them. Nodes that a provider takes in a second pass are not always recorded (WebGPU of 1.27); those of the CPU are.
 pub(super) fn assignment(session: &Session) -> ort::Result<Vec<(String, Vec<String>)>> {
     let (mut subgraphs, mut count) = (ptr::null(), 0);
-    // SAFETY: the session lives, and all that it gives here belongs to it.
+    // SAFETY: the session lives, and owns everything that is read here.
     unsafe {
         checked((ort::api().Session_GetEpGraphAssignmentInfo)(session.ptr(), &mut subgraphs, &mut count))?;
         (0..count)
-            .map(|at| {
-                let subgraph = *subgraphs.add(at);
+            .map(|index| {
+                let subgraph = *subgraphs.add(index);
                 let (mut name, mut nodes, mut node_count) = (ptr::null(), ptr::null(), 0);
                 checked((ort::api().EpAssignedSubgraph_GetEpName)(subgraph, &mut name))?;
                 checked((ort::api().EpAssignedSubgraph_GetNodes)(subgraph, &mut nodes, &mut node_count))?;
-                let types = (0..node_count).map(|at| {
+                let types = (0..node_count).map(|index| {
                     let mut kind = ptr::null();
-                    checked((ort::api().EpAssignedNode_GetOperatorType)(*nodes.add(at), &mut kind))?;
+                    checked((ort::api().EpAssignedNode_GetOperatorType)(*nodes.add(index), &mut kind))?;
                     Ok(text(kind))
                 });
                 Ok((text(name), types.collect::<ort::Result<_>>()?))
@@ -108,11 +107,11 @@ pub(super) fn assignment(session: &Session) -> ort::Result<Vec<(String, Vec<Stri
     }
 }
 
-/// What an allocator says of itself: `InUse`, `TotalAllocated` … in bytes; empty when it does not count.
+/// Statistics of an allocator: `InUse`, `TotalAllocated` … in bytes; empty when it has none.
 pub(super) fn statistics(allocator: &Allocator) -> Pairs {
     let mut found = ptr::null_mut();
-    // SAFETY: the allocator lives; the pairs are ours once they are given, and are released after the last look. An
-    // allocator that does not count gives an error, which is released too.
+    // SAFETY: the allocator lives; the pairs are ours, and are released after they are copied. An allocator without
+    // statistics returns an error, which is released too.
     unsafe {
         if checked((ort::api().AllocatorGetStats)(allocator.ptr(), &mut found)).is_err() || found.is_null() {
             return Pairs::new();
@@ -126,7 +125,7 @@ pub(super) fn statistics(allocator: &Allocator) -> Pairs {
 /// # Safety
 /// `device` is a hardware device of the environment.
 unsafe fn describe(device: *const sys::OrtHardwareDevice) -> Hardware {
-    // SAFETY: as the caller promises; these only read what is there.
+    // SAFETY: as the caller promises; these calls only read.
     unsafe {
         let api = ort::api();
         Hardware {
@@ -153,7 +152,7 @@ unsafe fn pairs(list: *const sys::OrtKeyValuePairs) -> Pairs {
     // SAFETY: as the caller promises; both arrays have `count` strings and belong to the list.
     unsafe {
         (ort::api().GetKeyValuePairs)(list, &mut keys, &mut values, &mut count);
-        (0..count).map(|at| (text(*keys.add(at)), text(*values.add(at)))).collect()
+        (0..count).map(|index| (text(*keys.add(index)), text(*values.add(index)))).collect()
     }
 }
 
@@ -168,7 +167,7 @@ unsafe fn text(string: *const c_char) -> String {
 }
 
 /// # Safety
-/// `status` was just given by ONNX Runtime, and nobody else releases it.
+/// `status` was just returned by ONNX Runtime, and nothing else releases it.
 pub(super) unsafe fn checked(status: sys::OrtStatusPtr) -> ort::Result<()> {
     // SAFETY: as the caller promises.
     unsafe { ort::Error::result_from_status(status) }

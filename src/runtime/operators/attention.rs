@@ -3,14 +3,14 @@
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::super::lent::{Call, Constant};
+use super::io::{Constant, OperatorCall};
 use super::{SessionPool, guarded, refuse, size};
 use crate::kernels::Isa;
 use crate::kernels::attention::{Attention, FullAttention, QueryToken};
 use crate::kernels::kv::{KvLayout, SlotTable};
 
 pub(super) struct AttentionOperator {
-    pub seats: SlotTable,
+    pub slots: SlotTable,
     pub threads: usize,
 }
 
@@ -42,8 +42,8 @@ impl Operator for AttentionOperator {
             head_dim: size(context, "head_width")?,
             positions: size(context, "positions")?,
         };
-        if self.seats.layout() != Some(keys) {
-            let wanted = self.seats.layout().map_or("nothing".to_owned(), |wanted| wanted.to_string());
+        if self.slots.layout() != Some(keys) {
+            let wanted = self.slots.layout().map_or("nothing".to_owned(), |wanted| wanted.to_string());
             return Err(refuse(format!("the graph keeps keys of {keys}, it should be {wanted}")));
         }
         let layer: i64 = context.get("layer").unwrap_or(-1);
@@ -53,7 +53,7 @@ impl Operator for AttentionOperator {
             keys,
             cos: Constant::new(context, 2, "cos")?,
             sin: Constant::new(context, 3, "sin")?,
-            seats: self.seats.clone(),
+            slots: self.slots.clone(),
             threads: self.threads,
             tokens: Vec::new(),
         })
@@ -66,7 +66,7 @@ pub(super) struct AttentionKernel<'a> {
     keys: KvLayout,
     cos: Constant<'a, f32>,
     sin: Constant<'a, f32>,
-    seats: SlotTable,
+    slots: SlotTable,
     threads: usize,
     tokens: Vec<QueryToken>,
 }
@@ -79,7 +79,7 @@ impl Kernel for AttentionKernel<'_> {
 
 impl AttentionKernel<'_> {
     fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let call = Call::new(context);
+        let call = OperatorCall::new(context);
         let (qkv, at) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         self.tokens.clear();
         for at in at.as_chunks::<3>().0 {
@@ -96,7 +96,7 @@ impl AttentionKernel<'_> {
             sin: self.sin.get(),
         };
         let pool = SessionPool { context, threads: self.threads };
-        attention.run(Isa::best(), &pool, qkv, &self.tokens, &mut self.seats.lock(), out).map_err(refuse)
+        attention.run(Isa::best(), &pool, qkv, &self.tokens, &mut self.slots.lock(), out).map_err(refuse)
     }
 }
 
@@ -146,7 +146,7 @@ impl Kernel for PlacesAttentionKernel<'_> {
 
 impl PlacesAttentionKernel<'_> {
     fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let call = Call::new(context);
+        let call = OperatorCall::new(context);
         let (qkv, pictures) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         let wide = self.heads.saturating_mul(self.width);
         let rows = qkv.len() / wide.saturating_mul(3).max(1);

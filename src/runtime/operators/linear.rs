@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::super::lent::{Call, Constant};
+use super::io::{Constant, OperatorCall};
 use super::{SessionPool, guarded, refuse, size};
 use crate::kernels::Isa;
 use crate::kernels::linear::{Compensation, Linear, PackedWeights, Prologue, Workspace};
@@ -112,7 +112,7 @@ impl Kernel for LinearKernel<'_> {
 impl LinearKernel<'_> {
     fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let layer = self.layer;
-        let call = Call::new(context);
+        let call = OperatorCall::new(context);
         let x = call.input::<f32>(0)?;
         let wide = layer.prologue.input_width(layer.inputs);
         if !x.len().is_multiple_of(wide) {

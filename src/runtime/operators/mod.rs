@@ -1,12 +1,13 @@
 //! Our own operators, domain `detailflow`, for the CPU: `Linear`, `Attention` and `FullAttention` (`onnx/README.md` says
 //! what they compute).
-//! This is the boundary: what a graph says is checked here, once, when it is compiled; the arithmetic is
-//! [`kernels`](crate::kernels).
+//! This is the boundary of the arithmetic in [`kernels`](crate::kernels): attributes and constants of a graph are checked
+//! here, once, when it is compiled.
 //!
-//! A graph comes from a stranger. An operator whose constants do not fit each other does not compile; inputs that do not
-//! fit at a run are an error of that run.
+//! Graphs are untrusted input. An operator whose constants do not fit together does not compile; inputs of wrong shape are
+//! an error of that run.
 
 mod attention;
+mod io;
 mod linear;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,15 +25,16 @@ use crate::support::sync::lock;
 
 const DOMAIN: &str = "detailflow";
 
-/// The operators for one graph. `seats` is where its attention finds the rows of a call; `threads` as the session has.
-pub(super) fn domain(seats: SlotTable, threads: usize) -> ort::Result<Arc<OperatorDomain>> {
+/// The operators for one graph. Its attention finds the sequence slots of a run in `slots`. `threads` is the number that
+/// the session has.
+pub(super) fn domain(slots: SlotTable, threads: usize) -> ort::Result<Arc<OperatorDomain>> {
     let linear = LinearOperator { threads, work: Arc::default() };
-    let attention = AttentionOperator { seats, threads };
+    let attention = AttentionOperator { slots, threads };
     let places = PlacesAttentionOperator { threads };
     OperatorDomain::new(DOMAIN)?.add(linear)?.add(attention)?.add(places).map(Arc::new)
 }
 
-/// The threads of the session that runs the operator.
+/// The thread pool of the session that runs the operator.
 struct SessionPool<'a> {
     context: &'a ComputeContext,
     threads: usize,
@@ -43,16 +45,16 @@ impl Pool for SessionPool<'_> {
         if self.threads == 1 {
             return (0..count).for_each(task);
         }
-        // A panic must not leave a task: ONNX Runtime's threads cannot unwind. It goes on from here.
+        // A panic must not leave a task, because ONNX Runtime's threads cannot unwind. It is resumed below.
         let panicked = Mutex::new(None);
         let guarded = |number: usize| {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(number))) {
                 lock(&panicked).get_or_insert(panic);
             }
         };
-        // Each task is handed out by itself, to whoever is free.
+        // As many blocks as tasks: each free thread takes one task at a time.
         if self.context.par_for(count, count, guarded).is_err() {
-            // It fails before any task has begun, if at all.
+            // It can only fail before a task has begun.
             (0..count).for_each(guarded);
         }
         if let Some(panic) = panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -65,7 +67,7 @@ impl Pool for SessionPool<'_> {
     }
 }
 
-/// What an operator does in a call. A bug of ours must not take the host down: a panic is an error of the run.
+/// Runs the body of an operator. A panic becomes an error of the run, so that it does not take the host down.
 fn guarded(body: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(refuse(Error::from_panic(&*panic))))
 }

@@ -1,5 +1,5 @@
-//! What ONNX Runtime lends an operator: constants as long as the session lives, inputs and the output for one call. `ort`
-//! does this too, with several allocations each time; a small model has some forty operators in half a millisecond.
+//! Inputs and outputs of an operator, without allocations. `ort` allocates several times for each tensor, which counts in a
+//! small model with some forty operators in half a millisecond.
 
 #![allow(unsafe_code)]
 
@@ -10,27 +10,26 @@ use ort::operator::{ComputeContext, KernelContext};
 use ort::sys;
 use ort::value::{PrimitiveTensorElementType, TensorValueType, ValueRef};
 
-use super::raw::checked;
+use crate::runtime::raw::checked;
 
-/// A constant tensor of the graph. It lives as long as the session, and its kernels.
+/// A constant tensor of the graph. It lives as long as the session and its kernels.
 pub(super) struct Constant<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> {
     values: &'a [T],
-    /// What they belong to.
+    /// Owns the values.
     _tensor: ValueRef<'a, TensorValueType<T>>,
 }
 
 impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a, T> {
-    /// Input `index` of an operator; an error when it is no constant, or of another type.
+    /// Input `index` of an operator. An error when it is not constant, or of another type.
     pub fn new(context: &KernelContext<'a>, index: usize, what: &str) -> ort::Result<Self> {
         let tensor: ValueRef<'a, TensorValueType<T>> =
             context.constant_input(index).map_err(|error| ort::Error::new(format!("{what}: {}", error.message())))?;
         let values: *const [T] = tensor.extract_tensor().1;
-        // SAFETY: the numbers belong to the graph and not to this reference to them: they lie where they are, unchanged, for
-        // as long as 'a.
+        // SAFETY: the values belong to the graph, not to this reference. They stay where they are, unchanged, for 'a.
         Ok(Self { values: unsafe { &*values }, _tensor: tensor })
     }
 
-    /// None when the operator has no such input.
+    /// `None` when the operator has no such input.
     pub fn optional(context: &KernelContext<'a>, index: usize, wanted: bool, what: &str) -> ort::Result<Option<Self>> {
         if wanted { Self::new(context, index, what).map(Some) } else { Ok(None) }
     }
@@ -40,51 +39,51 @@ impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a,
     }
 }
 
-/// One call of an operator with one output.
-pub(super) struct Call<'a>(&'a ComputeContext);
+/// One call of an operator that has one output.
+pub(super) struct OperatorCall<'a>(&'a ComputeContext);
 
-impl<'a> Call<'a> {
-    /// To be made once for a call.
+impl<'a> OperatorCall<'a> {
+    /// To be made once for each call.
     pub fn new(context: &'a ComputeContext) -> Self {
         Self(context)
     }
 
-    /// The numbers of an input. The operator declares its type, and ONNX Runtime holds the graph to that.
+    /// The values of an input. The operator declares the type, and ONNX Runtime checks the graph against it.
     pub fn input<T: PrimitiveTensorElementType>(&self, index: usize) -> ort::Result<&'a [T]> {
         let mut tensor: *const sys::OrtValue = ptr::null();
-        // SAFETY: the context lives for this call; an input that is missing is null.
+        // SAFETY: the context lives for this call. A missing input is null.
         unsafe { checked((ort::api().KernelContext_GetInput)(self.0.ptr(), index, &mut tensor))? };
         if tensor.is_null() {
             return Err(ort::Error::new(format!("input {index} is missing")));
         }
-        // SAFETY: it is a tensor of T; nobody writes it during the call.
-        unsafe { numbers(tensor.cast_mut()).map(|(values, length)| std::slice::from_raw_parts(values, length)) }
+        // SAFETY: a tensor of T that nothing writes during the call.
+        unsafe { values(tensor.cast_mut()).map(|(values, length)| std::slice::from_raw_parts(values, length)) }
     }
 
-    /// The output, of this shape, of no certain content.
+    /// The output, of this shape, with unspecified content.
     pub fn output(self, shape: [usize; 2]) -> ort::Result<&'a mut [f32]> {
         let shape = shape.map(|length| length as i64);
         let mut tensor: *mut sys::OrtValue = ptr::null_mut();
-        // SAFETY: as above; the shape has two numbers.
+        // SAFETY: the context lives for this call; the shape has two lengths.
         unsafe {
             checked((ort::api().KernelContext_GetOutput)(self.0.ptr().cast_mut(), 0, shape.as_ptr(), 2, &mut tensor))?;
         }
         if tensor.is_null() {
-            return Err(ort::Error::new("there is no output"));
+            return Err(ort::Error::new("output 0 is missing"));
         }
-        // SAFETY: it is a tensor of f32, ours to write during the call, and this is the only reference to it: the call is
-        // used up. It is no input at the same time, since the operators name none that could be.
-        unsafe { numbers(tensor).map(|(values, length)| std::slice::from_raw_parts_mut(values, length)) }
+        // SAFETY: a tensor of f32 that we may write during the call. This is the only reference to it, because `self` is
+        // consumed. It shares no memory with an input, since the operators do not allow that.
+        unsafe { values(tensor).map(|(values, length)| std::slice::from_raw_parts_mut(values, length)) }
     }
 }
 
-/// Where the numbers of a tensor are, and how many.
+/// Address and number of the values of a tensor.
 ///
 /// # Safety
-/// It is a tensor of T that lies in memory of the processor.
-unsafe fn numbers<T>(tensor: *mut sys::OrtValue) -> ort::Result<(*mut T, usize)> {
+/// `tensor` is a tensor of T in CPU memory.
+unsafe fn values<T>(tensor: *mut sys::OrtValue) -> ort::Result<(*mut T, usize)> {
     let (mut data, mut bytes) = (ptr::null_mut(), 0);
-    // SAFETY: both outputs are ours.
+    // SAFETY: as the caller promises; both outputs are ours.
     unsafe {
         checked((ort::api().GetTensorMutableData)(tensor, &mut data))?;
         checked((ort::api().GetTensorSizeInBytes)(tensor, &mut bytes))?;
