@@ -114,7 +114,7 @@ pub unsafe extern "C" fn detailflow_dft_encode(
         let class = (class_index != DETAILFLOW_NO_CLASS).then_some(class_index);
         // SAFETY: the contract of the header. C does not promise alignment.
         let seed = (!seed.is_null()).then(|| unsafe { seed.read_unaligned() });
-        let bytes = Dft::new(this.model.bundle(), class, seed, tokens)?.encode()?;
+        let bytes = this.model.bundle().dft(class, seed, tokens)?.encode()?;
         // SAFETY: the contract of the header.
         unsafe { put_bytes(&bytes, data, capacity, size, ["data", "size"]) }
     })
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn detailflow_dft_check(
     call_on(Some(&this.message), || {
         // SAFETY: the contract of the header.
         let (dft, _) = Dft::decode(unsafe { bytes(data, size) }?)?;
-        Ok(dft.check_bundle(this.model.bundle())?)
+        Ok(this.model.bundle().check_dft(&dft)?)
     })
 }
 

@@ -127,7 +127,7 @@ pub unsafe extern "C" fn detailflow_worker_options_set_threads(
 ) -> detailflow_status {
     // SAFETY: the contract of the header.
     on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        Ok(options.set_threads(threads as usize)?)
+        set(options, options.clone().with_threads(threads as usize))
     })
 }
 
@@ -156,7 +156,9 @@ pub unsafe extern "C" fn detailflow_worker_options_set_batch_bytes(
     bytes: u64,
 ) -> detailflow_status {
     // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| Ok(options.set_batch_bytes(bytes)?))
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        set(options, options.clone().with_batch_bytes(bytes))
+    })
 }
 
 /// While events that nobody took hold as many bytes as this, jobs pause. At least 1; 64 MiB unless told. What one step
@@ -167,7 +169,15 @@ pub unsafe extern "C" fn detailflow_worker_options_set_event_bytes(
     bytes: usize,
 ) -> detailflow_status {
     // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| Ok(options.set_event_bytes(bytes)?))
+    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
+        set(options, options.clone().with_event_bytes(bytes))
+    })
+}
+
+fn set(options: &mut WorkerOptions, changed: WorkerOptions) -> Outcome {
+    changed.check()?;
+    *options = changed;
+    Ok(())
 }
 
 /// Frees options. NULL is fine.

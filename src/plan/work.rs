@@ -114,37 +114,6 @@ impl EncodeWork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::Bundle;
-
-    /// tests/data/work.json holds what the exported graphs were seen to compute, counted product by product; nothing of
-    /// it knows these formulas.
-    #[test]
-    fn bundles_count_what_their_graphs_were_seen_to_compute() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let text = std::fs::read_to_string(root.join("tests/data/work.json")).unwrap();
-        let counted: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let bundles = [
-            ("small", "tests/data/small"),
-            ("tiny-16", "tests/data/tiny-16/bundle"),
-            ("sprites", "onnx/bundles/sprites"),
-        ];
-        assert_eq!(counted.as_object().unwrap().len(), bundles.len());
-        for (name, place) in bundles {
-            let bundle = Bundle::open(root.join(place)).unwrap();
-            let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
-            let list = |key: &str| counted[name][key].as_array().unwrap();
-            assert!(list("steps").len() >= 4 && list("decodes").len() >= 4);
-            for case in list("steps") {
-                let step = Step { start: number(&case["start"]), query: number(&case["query"]) };
-                assert_eq!(bundle.step_work(number(&case["rows"]), step), case["work"].as_u64(), "{name}: {case}");
-            }
-            for case in list("decodes") {
-                let work = bundle.decode_work(number(&case["tokens"]), number(&case["size"]) as u32);
-                assert_eq!(work, case["work"].as_u64(), "{name}: {case}");
-            }
-            assert_eq!(bundle.encode_work(), counted[name]["encode"].as_u64(), "{name}");
-        }
-    }
 
     /// Linear layers touch each weight once for each place: the numbers of the published GPT-L by its weights' shapes.
     #[test]
