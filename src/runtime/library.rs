@@ -141,8 +141,8 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
     let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
     for anchor in sys::anchors() {
         let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.join("../runtime"), "runtime folder")];
-        let folders = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
-        for (folder, found_by) in folders {
+        let places = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
+        for (folder, found_by) in places {
             for name in FILE_NAMES {
                 let candidate = folder.join(name);
                 if candidate.is_file() {

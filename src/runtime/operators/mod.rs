@@ -1,5 +1,5 @@
-//! Our own operators, domain `detailflow`, for the CPU: `Linear`, `Attention` and `FullAttention` (`onnx/README.md` says
-//! what they compute).
+//! Our own operators for the CPU, domain `detailflow`: `Linear`, `Attention` and `PlacesAttention`. The format of bundles
+//! (under `onnx/`) says what they compute.
 //! This is the boundary of the arithmetic in [`kernels`](crate::kernels): attributes and constants of a graph are checked
 //! here, once, when it is compiled.
 //!
@@ -81,5 +81,5 @@ fn size(context: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
     value
         .and_then(|value| usize::try_from(value).ok())
         .filter(|&value| value > 0)
-        .ok_or_else(|| refuse(format!("the attribute {name} is not a positive number")))
+        .ok_or_else(|| refuse(format!("attribute \"{name}\" must be an integer of at least 1")))
 }
