@@ -3,8 +3,8 @@
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::io::{Constant, OperatorCall};
-use super::{SessionPool, guarded, refuse, size};
+use super::io::{Constant, OperatorCall, refuse, size};
+use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::attention::{Attention, FullAttention, Token};
 use crate::kernels::kv::{KvLayout, SlotTable};

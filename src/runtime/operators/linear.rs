@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::io::{Constant, OperatorCall};
-use super::{SessionPool, guarded, refuse, size};
+use super::io::{Constant, OperatorCall, refuse, size};
+use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::linear::{Before, Linear, Offsets, Packed, Work};
 use crate::kernels::memory::populate;
