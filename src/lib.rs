@@ -42,7 +42,7 @@
 //! - [`tokens`]: token files: one sequence, many in a pack, JSON.
 //! - `error`, `files`, `memory`, `sync`, [`log`]: one error for all, files that appear whole, memory that can be
 //!   refused, what threads meet at, messages for whoever embeds us.
-//! - [`ffi`]: the C contract. It, `kernels` and `runtime::{sys, raw, operators::io}` hold the only unsafe code.
+//! - [`ffi`]: the C contract. It, `kernels` and `runtime::{sys, device::raw, operators::io}` hold the only unsafe code.
 
 pub mod bundle;
 pub mod ffi;

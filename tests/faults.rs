@@ -190,15 +190,15 @@ fn a_graph_with_another_signature_is_refused_by_port() {
         let folder = common::copy(&common::small());
         common::edit_manifest(folder.path(), |m| m["variants"][0][part] = m["variants"][0][other].clone());
         let error = refuse(folder.path());
-        let word = if other == "ar" { "keeps keys" } else { "input" };
+        let word = if other == "ar" { "has a KV cache" } else { "input" };
         assert!(error.contains(&format!("{other}.")) && error.contains(word), "{error}");
     }
     // Sizes that agree with each other but not with the graph.
-    edited(&["heads of width 8", "should be", "width 12"], |m| {
+    edited(&["heads of width 8", "expected", "width 12"], |m| {
         m["ar"]["head_width"] = json!(12);
         m["ar"]["width"] = json!(24);
     });
-    edited(&["past_key", "should be"], |m| {
+    edited(&["past_key", "expected"], |m| {
         m["variants"] = json!([m["variants"][1]]);
         m["ar"]["head_width"] = json!(12);
         m["ar"]["width"] = json!(24);

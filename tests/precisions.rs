@@ -212,7 +212,7 @@ fn contradictory_manifests_are_refused() {
         });
     }
     // The manifest says fp32, the graph has fp16.
-    refused(&["ar.fp16.plain.onnx", "past_key_0", "should be float32"], &|m| {
+    refused(&["ar.fp16.plain.onnx", "past_key_0", "expected float32"], &|m| {
         variant(m, "fp16", "plain").as_object_mut().unwrap().remove("keys");
     });
     refused(&["judged[1].class"], &|m| m["judged"][1]["class"] = json!(3));

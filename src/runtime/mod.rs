@@ -6,7 +6,6 @@
 //! - `version`, `form`, `failure`, `onnx_file`: small pure parts;
 //! - `sys`, `exit`: calls to the system; `exit()` while work is in flight;
 //! - `library`: finds ONNX Runtime, loads it and makes the environment;
-//! - `raw`: calls that `ort` has no safe name for;
 //! - `device`: devices and their execution providers; one row of facts for each;
 //! - `operators`: our own operators, for form `native`;
 //! - `session`: a graph becomes a session on a device;
@@ -29,7 +28,6 @@ mod library;
 mod onnx_file;
 mod operators;
 mod port;
-mod raw;
 mod row_copy;
 mod sampler;
 mod session;

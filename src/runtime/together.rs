@@ -68,12 +68,13 @@ impl JointStep {
             other => other,
         })?;
         let mut token = 0;
-        let (ids, places) = (call.ids.extract_tensor_mut().1, call.places.extract_tensor_mut().1);
+        let ids = call.ids.extract_tensor_mut().1;
+        let places = call.places.extract_tensor_mut().1.as_chunks_mut::<3>().0;
         for (slot, run) in runs.clone().enumerate() {
             ids[token..token + run.ids.len()].copy_from_slice(run.ids);
             let visible = (run.start + run.ids.len()) as i64;
             for position in (run.start..).take(run.ids.len()) {
-                places[3 * token..][..3].copy_from_slice(&[slot as i64, position as i64, visible]);
+                places[token] = [slot as i64, position as i64, visible];
                 token += 1;
             }
         }

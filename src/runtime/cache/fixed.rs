@@ -16,8 +16,9 @@ use crate::plan::{KvShape, Step};
 use crate::runtime::device::{Device, allocator};
 use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::failure::failed;
+use crate::runtime::graph::Graph;
+use crate::runtime::interrupt::Interrupt;
 use crate::runtime::row_copy::RowCopy;
-use crate::runtime::{Graph, Interrupt};
 use crate::support::error::Result;
 use crate::support::sync::lock;
 

@@ -9,7 +9,8 @@ use ort::session::Session;
 use crate::plan::KvShape;
 use crate::runtime::exit;
 use crate::runtime::failure::failed;
-use crate::runtime::{Form, Graph};
+use crate::runtime::form::Form;
+use crate::runtime::graph::Graph;
 use crate::support::error::Error;
 use crate::support::sync::MutexGuard;
 

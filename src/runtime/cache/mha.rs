@@ -10,7 +10,8 @@ use super::frame::{Frame, Need, PREPARED, RowMap, Waiting, copy_positions};
 use crate::plan::Step;
 use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::failure::failed;
-use crate::runtime::{Graph, Interrupt};
+use crate::runtime::graph::Graph;
+use crate::runtime::interrupt::Interrupt;
 use crate::support::error::Result;
 use crate::support::sync::lock;
 

@@ -23,15 +23,19 @@ mod plain;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::exit::{self, Running};
+use super::form::Form;
+use super::graph::Graph;
+use super::interrupt::Interrupt;
+use super::library;
+use super::sampler::{DeviceSampler, SampledToken};
 use super::together::Run;
-use super::{DeviceSampler, Form, Graph, Interrupt, SampledToken, exit, library};
 use crate::kernels::kv::KvSlot;
 use crate::plan::{KvShape, Step};
 use crate::sample::SampleQuery;
 use crate::support::error::{Error, Result};
 use crate::support::memory;
 
-use exit::Running;
 use frame::{Frame, Need, PREPARED, RowMap, Waiting};
 
 /// The cache's memory, in the layout of its form.

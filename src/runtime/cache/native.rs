@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::frame::{Frame, Need, RowMap, Waiting};
 use crate::kernels::kv::{KvSlot, SlotTable};
 use crate::plan::Step;
+use crate::runtime::graph::Graph;
+use crate::runtime::interrupt::Interrupt;
 use crate::runtime::together::{JointStep, Run};
-use crate::runtime::{Graph, Interrupt};
 use crate::support::error::Result;
 use crate::support::memory;
 

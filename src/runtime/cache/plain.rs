@@ -12,7 +12,8 @@ use super::frame::{Frame, Need, RowMap, Waiting, copy_positions};
 use crate::plan::{KvShape, Step};
 use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::failure::failed;
-use crate::runtime::{Graph, Interrupt};
+use crate::runtime::graph::Graph;
+use crate::runtime::interrupt::Interrupt;
 use crate::support::error::Result;
 
 /// The keys of all layers, then the values of all layers. They are never written, so they are shared.

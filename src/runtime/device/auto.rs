@@ -5,7 +5,8 @@ use super::facts::{Auto, Connection, FACTS, RequiredHardware};
 use super::name::{Device, DeviceKind};
 use super::openvino;
 use super::plugin::DeviceListLock;
-use crate::runtime::{exit, library, raw};
+use super::raw;
+use crate::runtime::{exit, library};
 use crate::support::error::Result;
 
 /// The devices that `auto` tries, best first. Devices whose provider is not available are left out; the CPU, which always

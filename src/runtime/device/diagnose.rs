@@ -7,7 +7,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::name::Device;
-use crate::runtime::{library, raw, sys};
+use super::raw;
+use crate::runtime::{library, sys};
 use crate::support::error::{Error, Result};
 
 /// The error of a device that cannot be used.

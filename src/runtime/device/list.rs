@@ -4,7 +4,8 @@ use super::facts::{FACTS, OPENVINO_PROVIDER};
 use super::name::{Device, DeviceKind};
 use super::openvino;
 use super::plugin::DeviceListLock;
-use crate::runtime::{exit, library, raw};
+use super::raw;
+use crate::runtime::{exit, library};
 use crate::support::error::{Error, Result};
 
 /// A device of this machine.

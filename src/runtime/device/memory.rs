@@ -4,8 +4,8 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::Session;
 
 use super::name::Device;
+use super::raw;
 use super::report::AllocatorMemory;
-use crate::runtime::raw;
 
 /// An allocator of the memory in which a session computes: CPU memory when the device has none of its own, or when ONNX
 /// Runtime offers no allocator for it.

@@ -6,6 +6,7 @@
 //! - `built_in`: constructors of the execution providers that can be part of libonnxruntime;
 //! - `facts`: one row for each family of devices; everything below reads it;
 //! - `parse`: devices as text; `preference`: which variants of a bundle suit a device;
+//! - `raw`: what ONNX Runtime tells of devices, by calls that `ort` has no safe name for;
 //! - `diagnose`: why a provider cannot be used, and the remedy;
 //! - `plugin`, `openvino`: provider libraries; `attach`: a session gets its provider;
 //! - `auto`: the devices that `auto` tries; `list`: the devices of this machine;
@@ -25,6 +26,7 @@ mod parse;
 mod placement;
 mod plugin;
 mod preference;
+mod raw;
 mod report;
 
 pub(super) use attach::attach;

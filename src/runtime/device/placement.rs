@@ -8,8 +8,9 @@ use ort::session::Session;
 use super::facts::CPU_PROVIDER;
 use super::memory;
 use super::name::Device;
+use super::raw;
 use super::report::{Assigned, GraphReport};
-use crate::runtime::{onnx_file, raw};
+use crate::runtime::onnx_file;
 
 /// The nodes of a session by provider, those of the CPU last.
 pub(in crate::runtime) fn assigned(session: &Session) -> ort::Result<Vec<Assigned>> {

@@ -11,7 +11,8 @@ use ort::session::builder::SessionBuilder;
 use super::diagnose::{explain, list, refused};
 use super::name::Device;
 use super::options::DeviceOptions;
-use crate::runtime::{exit, raw, sys};
+use super::raw;
+use crate::runtime::{exit, sys};
 use crate::support::error::Result;
 use crate::support::sync::{MutexGuard, lock};
 

@@ -1,10 +1,10 @@
-//! The operators `Attention`, over kept keys, and `FullAttention`, of the places of pictures among themselves.
+//! The operators `Attention`, over the KV cache, and `PlacesAttention`, full (bidirectional) attention within each picture.
 
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::io::{Constant, OperatorCall};
-use super::{SessionPool, guarded, refuse, size};
+use super::io::{Constant, OperatorCall, refuse, size};
+use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::attention::{Attention, FullAttention, QueryToken};
 use crate::kernels::kv::{KvLayout, SlotTable};
@@ -43,12 +43,13 @@ impl Operator for AttentionOperator {
             positions: size(context, "positions")?,
         };
         if self.slots.layout() != Some(keys) {
-            let wanted = self.slots.layout().map_or("nothing".to_owned(), |wanted| wanted.to_string());
-            return Err(refuse(format!("the graph keeps keys of {keys}, it should be {wanted}")));
+            let wanted = self.slots.layout().map_or("none".to_owned(), |wanted| wanted.to_string());
+            return Err(refuse(format!("Attention: the graph has a KV cache of {keys}; expected {wanted}")));
         }
         let layer: i64 = context.get("layer").unwrap_or(-1);
         Ok(AttentionKernel {
-            layer: usize::try_from(layer).map_err(|_| refuse("the attribute layer is not a number of at least 0"))?,
+            layer: usize::try_from(layer)
+                .map_err(|_| refuse("attribute \"layer\" must be an integer of at least 0"))?,
             heads: size(context, "heads")?,
             keys,
             cos: Constant::new(context, 2, "cos")?,
@@ -150,9 +151,12 @@ impl PlacesAttentionKernel<'_> {
         let (qkv, pictures) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         let wide = self.heads.saturating_mul(self.width);
         let rows = qkv.len() / wide.saturating_mul(3).max(1);
-        let &[pictures] = pictures else { return Err(refuse("attention: the number of pictures is not one number")) };
+        let &[pictures] = pictures else {
+            return Err(refuse("PlacesAttention: the input \"pictures\" must hold one integer"));
+        };
         let pictures = usize::try_from(pictures).ok().filter(|&pictures| pictures > 0 && rows.is_multiple_of(pictures));
-        let pictures = pictures.ok_or_else(|| refuse(format!("attention: {rows} places are not of whole pictures")))?;
+        let pictures = pictures
+            .ok_or_else(|| refuse(format!("PlacesAttention: {rows} positions cannot be divided among the pictures")))?;
         let layer = FullAttention {
             heads: self.heads,
             head_dim: self.width,

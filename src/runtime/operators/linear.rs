@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::io::{Constant, OperatorCall};
-use super::{SessionPool, guarded, refuse, size};
+use super::io::{Constant, OperatorCall, refuse, size};
+use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::linear::{Compensation, Linear, PackedWeights, Prologue, Workspace};
 use crate::kernels::memory::prefault;
@@ -14,7 +14,7 @@ use crate::support::sync::lock;
 
 pub(super) struct LinearOperator {
     pub threads: usize,
-    /// Of all layers of the graph, which run one after the other: so it stays in the caches.
+    /// Shared by all layers of the graph, which run one after the other, so that it stays in the CPU caches.
     pub work: Arc<Mutex<Workspace>>,
 }
 
@@ -51,7 +51,7 @@ impl Operator for LinearOperator {
             "layer_norm" => Kind::LayerNorm,
             "swiglu" => Kind::SwiGlu,
             "gelu" => Kind::Gelu,
-            other => return Err(refuse(format!("the attribute before is \"{other}\""))),
+            other => return Err(refuse(format!("Linear: attribute \"before\" is unknown: \"{other}\""))),
         };
         let weights = Constant::<i8>::new(context, 1, "weights")?;
         let scales = Constant::new(context, 2, "scales")?;
@@ -99,7 +99,7 @@ pub(super) struct LinearKernel<'a> {
     threads: usize,
     work: Arc<Mutex<Workspace>>,
     offsets: Compensation,
-    /// What the layer refers to.
+    /// The layer borrows from these.
     _constants: (Constant<'a, i8>, [Option<Constant<'a, f32>>; 4]),
 }
 
@@ -121,7 +121,7 @@ impl LinearKernel<'_> {
         let rows = x.len() / wide;
         let added = if self.added { Some(call.input::<f32>(6)?) } else { None };
         if added.is_some_and(|added| added.len() != rows * layer.outputs) {
-            return Err(refuse("what is added to a layer has another shape"));
+            return Err(refuse("Linear: the input \"added\" has another shape than the output"));
         }
         let out = call.output([rows, layer.outputs])?;
         let pool = SessionPool { context, threads: self.threads };

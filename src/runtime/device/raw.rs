@@ -14,7 +14,7 @@ use ort::memory::Allocator;
 use ort::session::Session;
 use ort::sys;
 
-use super::device::DeviceKind;
+use super::name::DeviceKind;
 
 /// Named texts, in ONNX Runtime's order.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -168,7 +168,7 @@ unsafe fn text(string: *const c_char) -> String {
 
 /// # Safety
 /// `status` was just returned by ONNX Runtime, and nothing else releases it.
-pub(super) unsafe fn checked(status: sys::OrtStatusPtr) -> ort::Result<()> {
+unsafe fn checked(status: sys::OrtStatusPtr) -> ort::Result<()> {
     // SAFETY: as the caller promises.
     unsafe { ort::Error::result_from_status(status) }
 }
