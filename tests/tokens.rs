@@ -1019,7 +1019,7 @@ mod command {
 
         // What does not go in.
         std::fs::write(at("cut.dft"), &dft.encode().unwrap()[..40]).unwrap();
-        says(folder, 1, &["cut.dft", "repair or decode it first"], &["pack", "in/a.dft", "cut.dft", "-o", "x.dftpack"]);
+        says(folder, 1, &["cut.dft", "repair it with"], &["pack", "in/a.dft", "cut.dft", "-o", "x.dftpack"]);
         says(
             folder,
             1,

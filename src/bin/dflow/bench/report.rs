@@ -1,4 +1,4 @@
-//! What was measured, as tables for people or as JSON.
+//! The measurements as tables or as JSON.
 
 use detailflow::Bundle;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::round::{Round, StepShape};
 use super::{BenchArgs, Measured};
 use crate::{Failure, say};
 
-/// The middle of what was measured, and how far it went to either side.
+/// Median, minimum and maximum of a set of measurements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Spread {
     median: f64,
@@ -16,7 +16,7 @@ struct Spread {
 }
 
 impl Spread {
-    /// None of nothing.
+    /// None if there are no values.
     fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -36,9 +36,9 @@ struct Steps {
     shape: StepShape,
     count: usize,
     ms: Spread,
-    /// Mean over those of this shape.
+    /// Mean bytes read by a step of this shape.
     bytes: Option<f64>,
-    /// The time that reading so much takes.
+    /// Time to read these bytes at the measured bandwidth.
     floor_ms: Option<f64>,
     floor_share: Option<f64>,
 }
@@ -49,7 +49,7 @@ struct Level {
     tokens: usize,
     steps: usize,
     ms: Spread,
-    /// Of the last level's time in the same round.
+    /// Share of the last level's time in the same round.
     share: f64,
 }
 
@@ -58,7 +58,7 @@ struct Line<'a> {
     measured: &'a Measured,
     ms_per_image: Spread,
     first_level_ms: Spread,
-    /// Of the whole picture's time, in the same round.
+    /// Share of the whole picture's time, in the same round.
     first_level_share: f64,
     outside_share: f64,
     outside_ms: f64,
@@ -66,17 +66,17 @@ struct Line<'a> {
     open_ms: Spread,
     peak_rss_mb: Option<f64>,
     read_gb_per_s: Option<f64>,
-    /// Bytes and share of the floor over all steps.
+    /// Bytes read by all steps, and the share of the memory floor in their time.
     bytes: Option<f64>,
     floor_share: Option<f64>,
-    /// Time of a round by that of the first line in the same round.
+    /// Time of a round relative to the first line's in the same round.
     ratio: Spread,
     steps: Vec<Steps>,
     levels: Vec<Level>,
 }
 
 impl<'a> Line<'a> {
-    /// None of no rounds.
+    /// None if there are no rounds.
     fn of(measured: &'a Measured, first: &Measured) -> Option<Self> {
         let Measured { opened, open_ms, batch, rounds, .. } = measured;
         let over = |value: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(value));
@@ -85,7 +85,9 @@ impl<'a> Line<'a> {
         };
         let bytes: Option<f64> = opened.steps.iter().map(|step| step.bytes.map(|bytes| bytes as f64)).sum();
         let floor_share = bytes.and_then(|bytes| {
-            known(&|round| round.read_gb_per_s.map(|pace| bytes / (pace * 1e6) / round.steps_ms.iter().sum::<f64>()))
+            known(&|round| {
+                round.read_gb_per_s.map(|bandwidth| bytes / (bandwidth * 1e6) / round.steps_ms.iter().sum::<f64>())
+            })
         });
         let ratios = rounds.iter().zip(&first.rounds).map(|(round, first)| round.ms / first.ms);
         Some(Self {
@@ -153,7 +155,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The steps by shape, in the order in which shapes begin.
+/// The steps grouped by shape, in the order of first use.
 fn steps(measured: &Measured) -> Vec<Steps> {
     let Measured { opened, rounds, .. } = measured;
     let same = |a: &StepShape, b: &StepShape| (a.rows, a.query) == (b.rows, b.query);
@@ -162,23 +164,23 @@ fn steps(measured: &Measured) -> Vec<Steps> {
         if found.iter().any(|known| same(&known.shape, shape)) {
             continue;
         }
-        let places: Vec<usize> = (0..opened.steps.len()).filter(|&at| same(&opened.steps[at], shape)).collect();
-        let count = places.len();
-        let of_round = |round: &Round| Spread::of(places.iter().filter_map(|&at| round.steps_ms.get(at).copied()));
-        let all = rounds.iter().flat_map(|round| places.iter().filter_map(|&at| round.steps_ms.get(at).copied()));
+        let indices: Vec<usize> = (0..opened.steps.len()).filter(|&at| same(&opened.steps[at], shape)).collect();
+        let count = indices.len();
+        let of_round = |round: &Round| Spread::of(indices.iter().filter_map(|&at| round.steps_ms.get(at).copied()));
+        let all = rounds.iter().flat_map(|round| indices.iter().filter_map(|&at| round.steps_ms.get(at).copied()));
         let Some(ms) = Spread::of(all) else { continue };
-        let bytes: Option<f64> = places.iter().map(|&at| opened.steps[at].bytes.map(|bytes| bytes as f64)).sum();
+        let bytes: Option<f64> = indices.iter().map(|&at| opened.steps[at].bytes.map(|bytes| bytes as f64)).sum();
         let bytes = bytes.map(|bytes| bytes / count as f64);
         let floor = |round: &Round| Some(bytes? / (round.read_gb_per_s? * 1e6));
         let share = |round: &Round| Some(floor(round)? / of_round(round)?.median);
-        let middle = |values: Vec<f64>| Spread::of(values).map(|spread| spread.median);
+        let median = |values: Vec<f64>| Spread::of(values).map(|spread| spread.median);
         found.push(Steps {
             shape: *shape,
             count,
             ms,
             bytes,
-            floor_ms: middle(rounds.iter().filter_map(floor).collect()),
-            floor_share: middle(rounds.iter().filter_map(share).collect()),
+            floor_ms: median(rounds.iter().filter_map(floor).collect()),
+            floor_share: median(rounds.iter().filter_map(share).collect()),
         });
     }
     found
@@ -195,8 +197,8 @@ fn levels(rounds: &[Round]) -> Vec<Level> {
     first.iter().enumerate().filter_map(level).collect()
 }
 
-/// Tells all. `tables` has the configurations of each batch size, in the order in which they took turns.
-pub fn tell(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Result<(), Failure> {
+/// Prints everything. `tables` has the configurations of each batch size, in the order of their turns.
+pub fn print(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Result<(), Failure> {
     let size = args.level.unwrap_or(bundle.size());
     let runtime = detailflow::library()?;
     let tables: Vec<Vec<Line<'_>>> = tables
@@ -216,7 +218,7 @@ pub fn tell(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Resu
         return Ok(());
     }
     say!(
-        "{}: {size} px, guidance {}, ONNX Runtime {}; {} rounds after {} to warm up; medians, in brackets the least and most",
+        "{}: {size} px, guidance {}, ONNX Runtime {}; {} rounds after {} warm-up rounds; medians, in brackets minimum and maximum",
         bundle.name(),
         args.guidance,
         runtime.version,
@@ -224,21 +226,21 @@ pub fn tell(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Resu
         args.warmup
     );
     for table in &tables {
-        tell_table(table);
+        print_table(table);
     }
-    let paces: Vec<String> =
+    let bandwidths: Vec<String> =
         tables.iter().flatten().filter_map(|line| Some(format!("{:.1}", line.read_gb_per_s?))).collect();
-    if !paces.is_empty() {
+    if !bandwidths.is_empty() {
         say!(
-            "\nfloor: the time to read, once a step, the weights that the step multiplies with and the keys and values that it\n\
-             looks at; at the pace of as many threads that read a block as large over and over ({} GB/s)",
-            paces.join(", ")
+            "\nfloor: time to read the weights and the visible KV cache of a step once, at the bandwidth that the same number of\n\
+             threads reach when they repeatedly read a block of that size ({} GB/s)",
+            bandwidths.join(", ")
         );
     }
     Ok(())
 }
 
-fn tell_table(table: &[Line<'_>]) {
+fn print_table(table: &[Line<'_>]) {
     let Some(first) = table.first() else { return };
     let width = table.iter().map(|line| line.name().len()).max().unwrap_or(0);
     say!("\nbatch {}", first.measured.batch);
@@ -246,14 +248,14 @@ fn tell_table(table: &[Line<'_>]) {
         "{:<width$} {:>7} {:>32} {:>9} {:>16} {:>8} {:>22} {:>8} {:>7}  {}",
         "",
         "threads",
-        "ms a picture",
-        "a second",
+        "ms per picture",
+        "per second",
         "first level ms",
         "outside",
         "open ms",
         "peak MB",
         "floor",
-        "by the first"
+        "vs. first"
     );
     for line in table {
         let part = |share: f64| format!("{:.1} %", 100.0 * share);
@@ -277,7 +279,7 @@ fn tell_table(table: &[Line<'_>]) {
         "steps",
         "rows x query",
         "count",
-        "ms a step",
+        "ms per step",
         "MB read",
         "floor ms",
         "floor"
@@ -297,7 +299,7 @@ fn tell_table(table: &[Line<'_>]) {
             );
         }
     }
-    say!("{:<width$} {:>12} {:>6} {:>6} {:>28} {:>7}", "levels", "px", "tokens", "steps", "ms for the batch", "share");
+    say!("{:<width$} {:>12} {:>6} {:>6} {:>28} {:>7}", "levels", "px", "tokens", "steps", "ms per batch", "share");
     for line in table {
         for level in &line.levels {
             say!(
@@ -313,7 +315,7 @@ fn tell_table(table: &[Line<'_>]) {
     }
 }
 
-/// As `12.34 [12.01 .. 13.00]`.
+/// `12.34 [12.01 .. 13.00]`
 fn range(spread: Spread, digits: usize) -> String {
     let Spread { median, min, max } = spread;
     format!("{median:.digits$} [{min:.digits$} .. {max:.digits$}]")
@@ -324,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_of_an_even_number_is_between_two() {
+    fn spread_median_of_even_count_is_the_mean_of_the_middle_two() {
         let spread = Spread::of([4.0, 1.0, 3.0, 2.0]).unwrap();
         assert_eq!(spread, Spread { median: 2.5, min: 1.0, max: 4.0 });
         assert_eq!(Spread::of([7.0]).unwrap().median, 7.0);
