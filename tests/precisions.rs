@@ -280,7 +280,7 @@ fn verify_judges_every_variant() {
     let (precisions, small) = (precisions.to_str().unwrap(), small.to_str().unwrap());
     let (status, said, error) = verify(folder.path(), &["--bundle", precisions]);
     assert!(
-        status == 0 && said.matches("nats a token from the source weights").count() == VARIANTS.len(),
+        status == 0 && said.matches("KL divergence from the source weights").count() == VARIANTS.len(),
         "{said}{error}"
     );
     assert!(VARIANTS.iter().all(|(precision, form)| said.contains(&format!("{precision} {form}: "))), "{said}");

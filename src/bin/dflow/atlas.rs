@@ -19,7 +19,7 @@ pub struct AtlasArgs {
     /// Token files: .dft, .dftpack or JSON, detected by content; each picture becomes a sprite
     #[arg(required = true, value_name = "TOKENS")]
     tokens: Vec<PathBuf>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
     /// Sprites per row when all have one size [default: about as many as make the atlas square]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -12,9 +12,9 @@ use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct CostArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Sampling options")]
     settings: SettingsArgs,
     /// Print JSON
     #[arg(long)]
@@ -99,7 +99,7 @@ fn cost_of(request: &mut Request, count: u32) -> Result<Cost, Error> {
 
 #[derive(Args)]
 pub struct CalibrateArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
     /// Batch sizes to measure
     #[arg(long, value_name = "K,K", value_delimiter = ',', default_value = "1,4,16")]

@@ -13,9 +13,9 @@ use crate::{Failure, ModelArgs};
 pub struct GenerateArgs {
     /// Class name or index; `all` is every class
     class: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Sampling options")]
     settings: SettingsArgs,
     #[command(flatten)]
     output: OutputArgs,

@@ -13,7 +13,7 @@ use crate::{Failure, ModelArgs, say};
 pub struct MipsArgs {
     /// Token file: .dft, .dftpack or JSON, detected by content
     tokens: PathBuf,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
     /// Source of each mip
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = From::Levels)]

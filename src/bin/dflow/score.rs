@@ -20,7 +20,7 @@ pub struct ScoreArgs {
     /// Print JSON, with the log-probability of each token
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
 

@@ -14,9 +14,9 @@ use crate::{Failure, ModelArgs, interrupt, say};
 pub struct WatchArgs {
     /// Class name or index
     class: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Sampling options")]
     settings: SettingsArgs,
     /// Picture file, rewritten at each level; several pictures become a contact sheet. A viewer that reloads the file shows
     /// the picture sharpen
