@@ -1,17 +1,20 @@
 //! `dflow verify`: checks the files of a bundle, runs every variant, and compares each with fp32 or another reference.
 
-use std::path::{Path, PathBuf};
+mod output;
+mod reference;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use detailflow::{
-    Bundle, Error, Generation, Guidance, Image, ImageRequest, Judgement, Model, ModelOptions, Picture, PixelFormat,
-    RecordJudgement, Request, Result, Tolerance, bundle::Variant,
+    Bundle, Error, Generation, Guidance, Judgement, Model, ModelOptions, Picture, PixelFormat, RecordJudgement,
+    Request, Result, Tolerance, bundle::Variant,
 };
-use serde_json::{Value, json};
 
 use crate::batches::progress_bar;
-use crate::source::Source;
-use crate::{BundleArgs, Failure, say, sheet};
+use crate::{BundleArgs, Failure, say};
+use output::{print_json, print_table, write_sheet};
+use reference::{Reference, reference};
 
 #[derive(Args)]
 pub struct VerifyArgs {
@@ -38,19 +41,6 @@ pub struct VerifyArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// Number of pictures that the reference generates when no others are given.
-const PICTURES: usize = 8;
-/// Pictures per class and model on the sheet, and the largest number of classes.
-const ON_SHEET: u64 = 4;
-const CLASSES_ON_SHEET: usize = 24;
-
-/// What variants are compared with.
-struct Reference {
-    model: Model,
-    name: String,
-    pictures: Vec<(u32, Vec<u32>)>,
 }
 
 pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
@@ -110,7 +100,7 @@ pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
         eprintln!("dflow: no variant of this bundle runs with this ONNX Runtime");
     }
     if let Some(path) = &args.sheet {
-        draw_sheet(path, &bundle, reference.as_ref(), &rows)?;
+        write_sheet(path, &bundle, reference.as_ref(), &rows)?;
     }
     if failed || !ran { Err(Failure::Reported) } else { Ok(()) }
 }
@@ -144,103 +134,6 @@ fn open(bundle: &Bundle, precision: &str, form: Option<&str>) -> Result<Model> {
     let options = ModelOptions { precision: Some(precision.into()), form: form.map(Into::into), ..Default::default() };
     Model::from_bundle(bundle.clone(), &options)
 }
-
-// ------------------------------------------------------------------------------------------------ the reference
-
-/// The reference of `--against`, else fp32; none if the bundle has no fp32 or this ONNX Runtime cannot run it.
-fn reference(args: &VerifyArgs, bundle: &Bundle) -> std::result::Result<Option<Reference>, Failure> {
-    let (other, precision) = match &args.against {
-        Some(text) => against(text, bundle)?,
-        None if bundle.variants().iter().any(|v| v.precision == "fp32") => (bundle.clone(), Some("fp32".to_owned())),
-        None => return Ok(None),
-    };
-    let opened = match &precision {
-        Some(precision) => open(&other, precision, None),
-        None => Model::from_bundle(other.clone(), &ModelOptions::default()),
-    };
-    let model = match opened {
-        Ok(model) => model,
-        // A graph that does not compile is reported with its variant.
-        Err(_) if args.against.is_none() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let place = if other.path() == bundle.path() { String::new() } else { format!("{} ", other.path().display()) };
-    let name = format!("{place}{}", name(model.variant()));
-    let pictures = pictures(args.tokens.as_deref(), bundle, &model)?;
-    Ok(Some(Reference { model, name, pictures }))
-}
-
-/// The bundle and the precision that `--against` selects.
-fn against(text: &str, bundle: &Bundle) -> std::result::Result<(Bundle, Option<String>), Failure> {
-    let has = |bundle: &Bundle, precision: &str| bundle.variants().iter().any(|v| v.precision == precision);
-    if has(bundle, text) {
-        return Ok((bundle.clone(), Some(text.to_owned())));
-    }
-    if Path::new(text).is_dir() {
-        let other = Bundle::open(text)?;
-        let precision = has(&other, "fp32").then(|| "fp32".to_owned());
-        return Ok((other, precision));
-    }
-    if let Some((folder, precision)) = text.rsplit_once(':')
-        && Path::new(folder).is_dir()
-    {
-        let other = Bundle::open(folder)?;
-        if has(&other, precision) {
-            return Ok((other, Some(precision.to_owned())));
-        }
-        let error = format!("--against: {folder} has no precision {precision}");
-        return Err(Failure::Usage(Error::Invalid(error)));
-    }
-    let error = format!(
-        "--against: \"{text}\" is neither a precision of {} nor the folder of a bundle",
-        bundle.path().display()
-    );
-    Err(Failure::Usage(Error::Invalid(error)))
-}
-
-/// Complete pictures with their classes: of the file, else of the manifest, else generated.
-fn pictures(file: Option<&Path>, bundle: &Bundle, model: &Model) -> std::result::Result<Vec<(u32, Vec<u32>)>, Failure> {
-    if let Some(path) = file {
-        let source = Source::open(path)?;
-        return (0..source.len())
-            .map(|index| {
-                let image = source.sound(index, path, bundle)?;
-                let class = match &image.class {
-                    Some(class) => bundle.class(class).map_err(Failure::Usage)?,
-                    None if !bundle.can_draw() => 0,
-                    None => {
-                        let text = format!("{}: picture {index} has no class", path.display());
-                        return Err(Failure::Usage(Error::Invalid(text)));
-                    }
-                };
-                Ok((class, image.tokens))
-            })
-            .collect();
-    }
-    if !bundle.judged().is_empty() {
-        return Ok(bundle.judged().iter().map(|picture| (picture.class, picture.tokens.clone())).collect());
-    }
-    if !model.bundle().can_draw() {
-        // Any tokens decode to a picture.
-        let token = |at: usize| (at.wrapping_mul(2_654_435_761) >> 7) % bundle.codes();
-        let tokens = |picture| (0..bundle.tokens()).map(|at| token(picture * bundle.tokens() + at) as u32).collect();
-        return Ok((0..PICTURES).map(|picture| (0, tokens(picture))).collect());
-    }
-    // Samples of the model's own distribution: no guidance, temperature 1.
-    let classes = model.bundle().classes().len();
-    let mut request = Request::new(model);
-    request.set_count(PICTURES as u32)?.set_guidance(Guidance::constant(1.0))?;
-    request.set_temperature(1.0)?.set_top_k(0.0)?.set_top_p(1.0)?;
-    for at in 0..PICTURES {
-        let class = (at * classes / PICTURES) as u32;
-        request.set_image(at, ImageRequest { class, seed: at as u64 })?;
-    }
-    let mut generation = Generation::new(&request)?;
-    generation.finish()?;
-    (0..PICTURES).map(|at| Ok((request.images()[at].class, generation.tokens(at)?.to_vec()))).collect()
-}
-
-// ------------------------------------------------------------------------------------------------ a variant
 
 /// The results of checking a variant.
 #[derive(Default)]
@@ -317,122 +210,4 @@ fn generate(model: &Model) -> Result<()> {
     generation.finish()?;
     generation.image(0)?;
     Ok(())
-}
-
-// ------------------------------------------------------------------------------------------------ output
-
-fn print_table(reference: Option<&Reference>, rows: &[(&Variant, Found)]) {
-    if let Some(reference) = reference
-        && rows.iter().any(|(_, found)| found.judgement.is_some())
-    {
-        say!("compared with {} on {} pictures:", reference.name, reference.pictures.len());
-        say!(
-            "{:<13}{:>10}{:>12}{:>12}{:>9}{:>11}{:>8}{:>15}{:>9}",
-            "",
-            "kl, nats",
-            "worst step",
-            "logits max",
-            "rms",
-            "top-1",
-            "greedy",
-            "psnr, dB",
-            "encoder"
-        );
-    }
-    let share = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
-    for (variant, found) in rows {
-        if let Some(judgement) = &found.judgement {
-            let number = |get: fn(&detailflow::LogitJudgement) -> f64| {
-                judgement.ar.as_ref().map_or("-".to_owned(), |ar| format!("{:.2e}", get(ar)))
-            };
-            let psnr: Vec<f64> = judgement.psnr.values().copied().collect();
-            let (least, most) = psnr.iter().fold((f64::INFINITY, 0f64), |(a, b), &x| (a.min(x), b.max(x)));
-            say!(
-                "{:<13}{:>10}{:>12}{:>12}{:>9}{:>11}{:>8}{:>15}{:>9}",
-                name(variant),
-                number(|ar| ar.kl),
-                number(|ar| ar.kl_worst),
-                number(|ar| ar.logits_max),
-                number(|ar| ar.logits_rms),
-                share(judgement.ar.map(|ar| ar.agreement)),
-                share(judgement.ar.map(|ar| ar.greedy)),
-                format!("{least:.1}..{most:.1}"),
-                share(judgement.encoder)
-            );
-        }
-        if let Some(record) = found.record {
-            say!(
-                "{}: KL divergence from the source weights {:.2e} nats per token on the pictures in the manifest; largest error of a \
-                 log-probability {:.3}",
-                name(variant),
-                record.kl,
-                record.largest
-            );
-        }
-    }
-}
-
-fn print_json(bundle: &Bundle, reference: Option<&Reference>, rows: &[(&Variant, Found)], ok: bool) {
-    let variants: Vec<Value> = rows
-        .iter()
-        .map(|(variant, found)| {
-            let judgement = found.judgement.as_ref().map(|judgement| {
-                let ar = judgement.ar.map(|ar| {
-                    json!({
-                        "kl": ar.kl, "kl_worst": ar.kl_worst, "logits_max": ar.logits_max, "logits_rms": ar.logits_rms,
-                        "agreement": ar.agreement, "greedy": ar.greedy
-                    })
-                });
-                json!({"ar": ar, "psnr": judgement.psnr, "encoder": judgement.encoder})
-            });
-            let record = found.record.map(|record| json!({"kl": record.kl, "largest": record.largest}));
-            json!({
-                "precision": variant.precision, "form": variant.form, "judgement": judgement, "record": record,
-                "past": found.exceeded
-            })
-        })
-        .collect();
-    let against = reference.map(|reference| json!({"name": reference.name, "pictures": reference.pictures.len()}));
-    say!("{:#}", json!({"bundle": bundle.path(), "against": against, "variants": variants, "ok": ok}));
-}
-
-/// One row per class: the pictures of the reference, then those of the variant with the same seeds.
-fn draw_sheet(
-    path: &Path,
-    bundle: &Bundle,
-    reference: Option<&Reference>,
-    rows: &[(&Variant, Found)],
-) -> std::result::Result<(), Failure> {
-    let usage = |text: &str| Err(Failure::Usage(Error::Invalid(format!("--sheet: {text}"))));
-    let Some(reference) = reference else { return usage("there is no reference; name one with --against") };
-    let Some((variant, _)) = rows.iter().find(|(_, found)| found.judgement.is_some()) else {
-        return usage("there is no variant to compare with the reference");
-    };
-    bundle.check_can_draw()?;
-    reference.model.bundle().check_can_draw()?;
-    let model = open(bundle, &variant.precision, Some(&variant.form))?;
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
-    let classes = bundle.classes();
-    for class in (0..classes.len()).take(CLASSES_ON_SHEET) {
-        let title = format!("{}: {} | {}", classes[class], reference.model.variant().precision, variant.precision);
-        for model in [&reference.model, &model] {
-            for (seed, image) in samples(model, bundle, class as u32)?.into_iter().enumerate() {
-                images.push(image);
-                labels.push((Some(title.clone()), Some(seed as u64)));
-            }
-        }
-    }
-    sheet::save(path, &images, &labels)
-}
-
-/// Pictures of a class with the default sampling of `bundle`.
-fn samples(model: &Model, bundle: &Bundle, class: u32) -> Result<Vec<Image>> {
-    let defaults = bundle.sampling();
-    let mut request = Request::new(model);
-    request.set_count(ON_SHEET as u32)?.set_class(class)?.set_seed(0);
-    request.set_guidance(Guidance { scale: defaults.guidance.into(), gradual: defaults.gradual })?;
-    request.set_temperature(defaults.temperature)?.set_top_k(defaults.top_k as f32)?.set_top_p(defaults.top_p)?;
-    let mut generation = Generation::new(&request)?;
-    generation.finish()?;
-    (0..ON_SHEET as usize).map(|image| generation.image(image)).collect()
 }

@@ -7,6 +7,7 @@ mod floor;
 mod process;
 mod report;
 mod round;
+mod summary;
 
 use clap::Args;
 use detailflow::{Bundle, Error};
