@@ -311,7 +311,7 @@ fn verify_judges_every_variant() {
     let (status, said, error) =
         verify(folder.path(), &["--bundle", precisions, "--against", &one, "--precision", "int4", "--form", "plain"]);
     assert!(
-        status == 0 && said.contains("small int8 native, over 8 pictures") && row(&said, "int4 plain") == 1,
+        status == 0 && said.contains("small int8 native on 8 pictures") && row(&said, "int4 plain") == 1,
         "{error}"
     );
     let (status, said, _) = verify(folder.path(), &["--against", "int8", "--precision", "fp32"]);

@@ -911,7 +911,7 @@ mod command {
         says(
             folder,
             2,
-            &["x.dft holds one picture", "there are 2"],
+            &["x.dft: a .dft file holds one picture", "not 2"],
             &["generate", "0", "--count", "2", "--tokens-out", "x.dft"],
         );
         assert!(!at("x.dft").exists() && !at("x.png").exists());

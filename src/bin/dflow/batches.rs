@@ -280,7 +280,7 @@ fn slices(slices: &mut [(Duration, Duration)], budget: Duration) -> String {
         slices.get(at).map_or(0.0, |(took, _)| took.as_secs_f64() * 1e3)
     };
     format!(
-        "{} slices of {} ms: p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms; {over} exceeded by more than one step",
+        "{} slices of {} ms: p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms; {over} exceeded the budget by more than one step",
         slices.len(),
         budget.as_secs_f64() * 1e3,
         ms(0.5),
