@@ -116,12 +116,15 @@ impl BundleArgs {
     }
 }
 
+/// The help of `--device`: a constant, because rustdoc would take the brackets in a doc comment for links.
+const DEVICE_HELP: &str = "Device that runs the graphs: cpu, auto, cuda[:i], tensorrt[:i], directml[:i], coreml, webgpu, \
+                           openvino[:CPU|GPU|NPU], migraphx[:i] or plugin:PATH[:device]; `dflow doctor` lists the devices \
+                           of this machine";
+
 /// Selects the device that runs the graphs.
 #[derive(Args)]
 struct DeviceArgs {
-    /// Device that runs the graphs: cpu, auto, cuda[:i], tensorrt[:i], directml[:i], coreml, webgpu,
-    /// openvino[:CPU|GPU|NPU], migraphx[:i] or plugin:PATH[:device]; `dflow doctor` lists the devices of this machine
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help = DEVICE_HELP)]
     device: String,
     /// Option of the device's execution provider, in the provider's own names; may be repeated
     #[arg(long = "device-option", value_name = "KEY=VALUE")]
