@@ -19,8 +19,6 @@ pub struct AtlasArgs {
     /// Token files: .dft, .dftpack or JSON, detected by content; each picture becomes a sprite
     #[arg(required = true, value_name = "TOKENS")]
     tokens: Vec<PathBuf>,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
     /// Sprites per row when all have one size [default: about as many as make the atlas square]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     columns: Option<u32>,
@@ -39,6 +37,8 @@ pub struct AtlasArgs {
     /// Also write the position of each sprite to this JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn run(args: &AtlasArgs) -> Result<(), Failure> {

@@ -12,13 +12,13 @@ use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct CostArgs {
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
-    #[command(flatten, next_help_heading = "Sampling options")]
-    settings: SettingsArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn cost(args: &CostArgs) -> Result<(), Failure> {
@@ -99,11 +99,11 @@ fn cost_of(request: &mut Request, count: u32) -> Result<Cost, Error> {
 
 #[derive(Args)]
 pub struct CalibrateArgs {
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
     /// Batch sizes to measure
     #[arg(long, value_name = "K,K", value_delimiter = ',', default_value = "1,4,16")]
     batch: Vec<u32>,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {

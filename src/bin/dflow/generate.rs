@@ -13,10 +13,6 @@ use crate::{Failure, ModelArgs};
 pub struct GenerateArgs {
     /// Class name or index; `all` is every class
     class: String,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
-    #[command(flatten, next_help_heading = "Sampling options")]
-    settings: SettingsArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Generate --count candidates of each class up to the level of --at and continue only the best J of them
@@ -35,6 +31,10 @@ pub struct GenerateArgs {
     /// only the rest with each seed
     #[arg(long, value_name = "PX", conflicts_with = "best")]
     share: Option<u32>,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]

@@ -13,8 +13,6 @@ use crate::{Failure, ModelArgs, say};
 pub struct MipsArgs {
     /// Token file: .dft, .dftpack or JSON, detected by content
     tokens: PathBuf,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
     /// Source of each mip
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = From::Levels)]
     from: From,
@@ -24,6 +22,8 @@ pub struct MipsArgs {
     /// Picture files; the name must contain {size}, and for several pictures also {class}, {seed} or {index}
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -15,11 +15,11 @@ use crate::{Failure, ModelArgs, say};
 pub struct EncodeArgs {
     /// Picture file, of any size and colour mode; cropped to the centre square and resized
     image: PathBuf,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
     /// Token file to write: .dft, .dftpack, or any other extension for JSON
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn encode(args: &EncodeArgs) -> Result<(), Failure> {
@@ -40,8 +40,6 @@ pub struct DecodeArgs {
     /// Token file: .dft, .dftpack or JSON, detected by content. A damaged .dft is decoded as far as its tokens are sound;
     /// the damage is reported, and the exit status is 1
     tokens: PathBuf,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
     /// Decode only this entry of a .dftpack, by name or number
     #[arg(long, value_name = "ENTRY")]
     entry: Option<String>,
@@ -55,6 +53,8 @@ pub struct DecodeArgs {
     /// {index}
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
@@ -146,8 +146,6 @@ fn entry_of(source: &Source, entry: &str, path: &Path) -> Result<u32, Failure> {
 pub struct RepairArgs {
     /// Truncated or damaged .dft file
     tokens: PathBuf,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
     /// Seed to sample with [default: the file's]. With the file's seed and the settings of the original generation the
     /// lost tokens are restored exactly
     #[arg(long, value_name = "S")]
@@ -155,14 +153,16 @@ pub struct RepairArgs {
     /// Class to generate, by name or index [default: the file's]
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    #[command(flatten, next_help_heading = "Sampling options")]
-    sampling: SamplingArgs,
     /// Level to continue to, in pixels per side [default: as many tokens as the file had]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
     /// Token file to write: .dft, .dftpack, or any other extension for JSON
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Sampling options")]
+    sampling: SamplingArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn repair(args: &RepairArgs) -> Result<(), Failure> {

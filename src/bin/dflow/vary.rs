@@ -23,12 +23,12 @@ pub struct VaryArgs {
     /// Level whose tokens are kept, in pixels per side [default: keep all tokens of the file and continue after them]
     #[arg(long, value_name = "PX")]
     keep: Option<u32>,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
-    #[command(flatten, next_help_heading = "Sampling options")]
-    settings: SettingsArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
@@ -58,12 +58,12 @@ pub struct RedetailArgs {
     /// Level of the picture that is kept, in pixels per side; finer detail is generated
     #[arg(long, value_name = "PX")]
     keep: u32,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
-    #[command(flatten, next_help_heading = "Sampling options")]
-    settings: SettingsArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {

@@ -14,14 +14,14 @@ use crate::{Failure, ModelArgs, interrupt, say};
 pub struct WatchArgs {
     /// Class name or index
     class: String,
-    #[command(flatten, next_help_heading = "Model and device options")]
-    model: ModelArgs,
-    #[command(flatten, next_help_heading = "Sampling options")]
-    settings: SettingsArgs,
     /// Picture file, rewritten at each level; several pictures become a contact sheet. A viewer that reloads the file shows
     /// the picture sharpen
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn run(args: &WatchArgs) -> Result<(), Failure> {
