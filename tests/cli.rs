@@ -1,4 +1,4 @@
-//! `dflow` as a person and a pipeline meet it: results on stdout, errors on stderr, exit codes 0, 1, 2.
+//! `dflow` as users and scripts run it: results on stdout, errors on stderr, exit status 0, 1, 2 or 130.
 
 mod common;
 
@@ -425,8 +425,8 @@ fn the_best_of_many_is_said_and_named_by_its_seed() {
     let said = ok(folder.path(), &[&arguments[..], &["-o", "two.png"]].concat());
     assert!(said.lines().any(|line| line.contains(" 5: score") && line.ends_with("kept")), "{said}");
     fails(2, &["--at"], &["generate", "0", "--best", "1"]);
-    fails(2, &["beyond"], &["generate", "0", "--count", "4", "--best", "1", "--at", "24", "--level", "16"]);
-    fails(2, &["--best 4 of 4"], &["generate", "0", "--count", "4", "--best", "4", "--at", "16"]);
+    fails(2, &["finer"], &["generate", "0", "--count", "4", "--best", "1", "--at", "24", "--level", "16"]);
+    fails(2, &["--best 4: must be"], &["generate", "0", "--count", "4", "--best", "4", "--at", "16"]);
     fails(2, &["--like"], &["generate", "0", "--count", "4", "--best", "1", "--at", "16", "--by", "likeness"]);
 }
 
@@ -664,7 +664,7 @@ fn bench_stops_at_a_level_and_prints_a_table() {
     assert_eq!((result["levels"].as_array().unwrap().len(), &result["steps"][0]["rows"]), (1, &1.into()));
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["bench", "--repeat", "1", "--batch", "1,2", "--threads", "1,2"]);
-    for words in ["batch 1", "batch 2", "2 x 1", "4 x 4", "cpu int8 native", "16", "floor", "a second"] {
+    for words in ["batch 1", "batch 2", "2 x 1", "4 x 4", "cpu int8 native", "16", "floor", "per second"] {
         assert!(said.contains(words), "{said}");
     }
 }

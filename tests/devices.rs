@@ -331,7 +331,7 @@ fn a_fallback_is_told() {
     };
     assert_eq!(draw(&Place::cpu(), "cpu.png", &["--allow-fallback"]), "");
     let said = draw(&Place::plain("cuda"), "fallen.png", &["--allow-fallback"]);
-    assert!(said.contains("CUDAExecutionProvider") && said.contains("on cpu instead"), "{said}");
+    assert!(said.contains("CUDAExecutionProvider") && said.contains("using cpu instead"), "{said}");
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(bytes("cpu.png"), bytes("fallen.png"));
     let report = &Place::plain("cuda").doctor(&small, &["--allow-fallback"])["report"];

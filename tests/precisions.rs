@@ -267,7 +267,7 @@ fn verify(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
 fn verify_judges_every_variant() {
     let folder = tempfile::tempdir().unwrap();
     let (status, said, error) = verify(folder.path(), &[]);
-    assert!(status == 0 && said.contains("against fp32 native, over 8 pictures"), "{said}{error}");
+    assert!(status == 0 && said.contains("compared with fp32 native on 8 pictures"), "{said}{error}");
     let row = |said: &str, name: &str| said.lines().filter(|line| line.starts_with(&format!("{name}  "))).count();
     assert_eq!(
         ["fp32 native", "fp32 mha", "fp32 plain", "fp32 fixed", "int8 native", "int8 mha", "int8 plain", "int8 fixed"]
@@ -280,7 +280,7 @@ fn verify_judges_every_variant() {
     let (precisions, small) = (precisions.to_str().unwrap(), small.to_str().unwrap());
     let (status, said, error) = verify(folder.path(), &["--bundle", precisions]);
     assert!(
-        status == 0 && said.matches("nats a token from the source weights").count() == VARIANTS.len(),
+        status == 0 && said.matches("KL divergence from the source weights").count() == VARIANTS.len(),
         "{said}{error}"
     );
     assert!(VARIANTS.iter().all(|(precision, form)| said.contains(&format!("{precision} {form}: "))), "{said}");
@@ -311,11 +311,11 @@ fn verify_judges_every_variant() {
     let (status, said, error) =
         verify(folder.path(), &["--bundle", precisions, "--against", &one, "--precision", "int4", "--form", "plain"]);
     assert!(
-        status == 0 && said.contains("small int8 native, over 8 pictures") && row(&said, "int4 plain") == 1,
+        status == 0 && said.contains("small int8 native on 8 pictures") && row(&said, "int4 plain") == 1,
         "{error}"
     );
     let (status, said, _) = verify(folder.path(), &["--against", "int8", "--precision", "fp32"]);
-    assert!(status == 0 && said.contains("against int8 native") && row(&said, "fp32 native") == 1, "{said}");
+    assert!(status == 0 && said.contains("compared with int8 native") && row(&said, "fp32 native") == 1, "{said}");
 }
 
 /// A copy of the small bundle with a part of its fp32 weights in another order, and the hash that goes with it.
@@ -358,7 +358,7 @@ fn verify_fails_past_the_tolerance() {
         }
     });
     let (status, _, error) = verify(folder.path(), &["--bundle", alone.path().to_str().unwrap()]);
-    assert!(status == 1 && error.contains("fp16 plain: the divergence is about"), "{error}");
+    assert!(status == 1 && error.contains("fp16 plain: the KL divergence is about"), "{error}");
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn verify_judges_by_pictures_of_ones_own() {
         .unwrap();
     assert!(drawn.status.success());
     let (status, said, error) = verify(folder.path(), &["--tokens", "t.json", "--precision", "int8"]);
-    assert!(status == 0 && said.contains("over 2 pictures"), "{said}{error}");
+    assert!(status == 0 && said.contains("on 2 pictures"), "{said}{error}");
     std::fs::write(folder.path().join("bad.json"), "{}").unwrap();
     let (status, _, error) = verify(folder.path(), &["--tokens", "bad.json"]);
     assert!(status == 1 && error.contains("bad.json"), "{error}");
@@ -412,8 +412,8 @@ fn verify_says_what_makes_no_sense() {
     let precisions = precisions.to_str().unwrap();
     fails(2, &["\"fp8\" is neither a precision", "nor the folder of a bundle"], &["--against", "fp8"]);
     fails(2, &["has no precision int7"], &["--against", &format!("{precisions}:int7")]);
-    fails(2, &["has no such variant; it has: int8 native, int8 mha"], &["--precision", "fp8"]);
-    fails(2, &["nothing to draw beside"], &["--bundle", precisions, "--sheet", "s.png"]);
-    fails(2, &["no variant to draw beside"], &["--precision", "fp32", "--form", "native", "--sheet", "s.png"]);
+    fails(2, &["has no variant of that precision and form; it has: int8 native, int8 mha"], &["--precision", "fp8"]);
+    fails(2, &["there is no reference"], &["--bundle", precisions, "--sheet", "s.png"]);
+    fails(2, &["no variant to compare with"], &["--precision", "fp32", "--form", "native", "--sheet", "s.png"]);
     fails(1, &["not found", "detailflow.json"], &["--against", folder.path().to_str().unwrap()]);
 }

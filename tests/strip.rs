@@ -355,7 +355,7 @@ fn the_command_knows_bundles_that_hold_less() {
     assert!(status == Some(1) && error.contains(alone) && error.contains("encode pictures"), "{error}");
 
     let (status, said, _) = dflow(folder.path(), &["info"]);
-    assert!(status == Some(0) && said.contains("the decoder alone") && !said.contains("guidance"), "{said}");
+    assert!(status == Some(0) && said.contains("decoder only") && !said.contains("guidance"), "{said}");
     let (_, said, _) = dflow(folder.path(), &["info", "--json"]);
     let info: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert!(info["can_draw"] == json!(false) && info["can_encode"] == json!(false), "{said}");

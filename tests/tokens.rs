@@ -744,10 +744,10 @@ fn a_million_are_sampled_without_reading_the_whole() {
 
 // --- The page ---
 
-/// The bytes of the code block that follows `title` in `onnx/README.md`: hex digits up to the first `|` of a line.
+/// The bytes of the code block that follows `title` in `onnx/TOKENS.md`: hex digits up to the first `|` of a line.
 fn example(title: &str) -> Vec<u8> {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/onnx/README.md")).unwrap();
-    let (_, rest) = page.split_once(title).unwrap_or_else(|| panic!("no \"{title}\" in onnx/README.md"));
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/onnx/TOKENS.md")).unwrap();
+    let (_, rest) = page.split_once(title).unwrap_or_else(|| panic!("no \"{title}\" in onnx/TOKENS.md"));
     let lines = rest.lines().skip_while(|line| !line.starts_with("    ")).take_while(|line| line.starts_with("    "));
     let words = lines.flat_map(|line| line.split('|').next().unwrap().split_whitespace());
     words.map(|word| u8::from_str_radix(word, 16).unwrap_or_else(|_| panic!("{word} is no byte"))).collect()
@@ -766,8 +766,8 @@ fn example_dft() -> Dft {
 #[test]
 fn the_example_of_the_page_is_what_is_written() {
     let dft = example_dft();
-    assert_eq!(example("#### A `.dft`, byte by byte"), dft.encode().unwrap());
-    assert_eq!(example("#### A `.dftpack`, byte by byte"), pack(&[(Some("wand"), dft)]));
+    assert_eq!(example("### A `.dft`, byte by byte"), dft.encode().unwrap());
+    assert_eq!(example("### A `.dftpack`, byte by byte"), pack(&[(Some("wand"), dft)]));
 }
 
 #[test]
@@ -911,7 +911,7 @@ mod command {
         says(
             folder,
             2,
-            &["x.dft holds one picture", "there are 2"],
+            &["x.dft: a .dft file holds one picture", "not 2"],
             &["generate", "0", "--count", "2", "--tokens-out", "x.dft"],
         );
         assert!(!at("x.dft").exists() && !at("x.png").exists());
@@ -1019,7 +1019,7 @@ mod command {
 
         // What does not go in.
         std::fs::write(at("cut.dft"), &dft.encode().unwrap()[..40]).unwrap();
-        says(folder, 1, &["cut.dft", "repair or decode it first"], &["pack", "in/a.dft", "cut.dft", "-o", "x.dftpack"]);
+        says(folder, 1, &["cut.dft", "repair it with"], &["pack", "in/a.dft", "cut.dft", "-o", "x.dftpack"]);
         says(
             folder,
             1,

@@ -1,4 +1,4 @@
-//! `dflow doctor`: is everything here that is needed?
+//! `dflow doctor`: what is installed, what is missing, and where graphs run.
 
 use clap::Args;
 use detailflow::{DeviceInfo, Model, ModelOptions, Report};
@@ -13,18 +13,19 @@ pub struct DoctorArgs {
     bundle: BundleArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Precision of the bundle; without it the first that the bundle lists for the device
+    /// Precision: fp32, fp16, int8 or int4 [default: the first that the bundle lists for the device]
     #[arg(long, value_name = "P")]
     precision: Option<String>,
-    /// Attention form of the bundle: native, mha, plain or fixed; without it the first that the bundle lists for the device
+    /// Attention form (backend and KV layout): native, mha, plain or fixed [default: the first that the bundle lists for
+    /// the device]
     #[arg(long, value_name = "FORM", hide = true)]
     form: Option<String>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What is here, what is missing, and where the graphs of the bundle run.
+/// Prints the ONNX Runtime in use, the devices, the bundle and where its graphs run; errors for what is missing.
 pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
     let mut options = ModelOptions { precision: args.precision.clone(), form: args.form.clone(), ..Default::default() };
     args.device.apply(&mut options)?;
@@ -80,23 +81,23 @@ pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
             eprintln!("dflow: {text}");
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(Failure::Told) }
+    if missing.is_empty() { Ok(()) } else { Err(Failure::Reported) }
 }
 
 fn device_line(info: &DeviceInfo) -> String {
-    let selected = info.device.as_ref().map_or("(no provider)".to_owned(), ToString::to_string);
+    let selected = info.device.as_ref().map_or("(no execution provider)".to_owned(), ToString::to_string);
     let words = [info.kind.to_string(), info.vendor.clone(), info.name.clone()];
     let words: Vec<&str> = words.iter().map(|word| word.trim()).filter(|word| !word.is_empty()).collect();
     let numbers = match (info.vendor_id, info.device_id) {
         (0, 0) => String::new(),
         (vendor, device) => format!(" [{vendor:04x}:{device:04x}]"),
     };
-    // What tells one card from its twin.
-    let told = |key: &str| ["luid", "uuid", "pci"].iter().any(|word| key.to_ascii_lowercase().contains(word));
+    // Metadata that distinguishes two identical cards.
+    let identifies = |key: &str| ["luid", "uuid", "pci"].iter().any(|word| key.to_ascii_lowercase().contains(word));
     let unique: String = info
         .metadata
         .iter()
-        .filter(|(key, value)| told(key) && !value.is_empty())
+        .filter(|(key, value)| identifies(key) && !value.is_empty())
         .map(|(key, value)| format!(" {key}={value}"))
         .collect();
     format!("{selected:<14} {}{numbers}{unique}", words.join(" "))

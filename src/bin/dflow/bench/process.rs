@@ -1,4 +1,4 @@
-//! The processes that take turns: each opens one configuration, and does a round when it is told to.
+//! The parent's side of `dflow bench-one`: starts the process of one configuration and requests its rounds.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -9,18 +9,18 @@ use detailflow::Error;
 use super::round::{Message, Opened, Round};
 use crate::Failure;
 
-/// A `dflow bench-one` that runs. It ends when this goes.
+/// A running `dflow bench-one`; dropping this ends it.
 pub struct Process {
     name: String,
     child: Child,
-    /// None when it is to end.
+    /// None once the process is asked to end.
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     pub opened: Opened,
 }
 
 impl Process {
-    /// Starts this program with other arguments, and waits until its model is open.
+    /// Starts this program with `arguments` and waits until the model is open.
     pub fn start(arguments: &[OsString], name: String) -> Result<Self, Failure> {
         let failed = |source| {
             let path = std::env::current_exe().unwrap_or_default();
@@ -31,20 +31,20 @@ impl Process {
                 Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
             })
             .map_err(failed)?;
-        let (input, output) = (child.stdin.take(), child.stdout.take().expect("its output was asked for"));
+        let (input, output) = (child.stdin.take(), child.stdout.take().expect("stdout is piped"));
         let mut process = Self { name, child, input, output: BufReader::new(output), opened: Opened::default() };
-        match process.hear()? {
+        match process.receive()? {
             Message::Opened(opened) => process.opened = opened,
-            _ => return Err(process.gone()),
+            _ => return Err(process.ended()),
         }
         Ok(process)
     }
 
     /// One batch of pictures, not measured.
-    pub fn draw(&mut self) -> Result<(), Failure> {
-        match self.ask("draw")? {
-            Message::SampledToken => Ok(()),
-            _ => Err(self.gone()),
+    pub fn warm_up(&mut self) -> Result<(), Failure> {
+        match self.ask("warm-up")? {
+            Message::WarmedUp => Ok(()),
+            _ => Err(self.ended()),
         }
     }
 
@@ -52,22 +52,22 @@ impl Process {
     pub fn round(&mut self) -> Result<Round, Failure> {
         match self.ask("round")? {
             Message::Round(round) => Ok(round),
-            _ => Err(self.gone()),
+            _ => Err(self.ended()),
         }
     }
 
     fn ask(&mut self, word: &str) -> Result<Message, Failure> {
-        // When it is gone already, what it said before is what there is to tell.
+        // If the process has ended, its last message says why.
         if let Some(input) = &mut self.input {
             let _ = writeln!(input, "{word}");
         }
-        self.hear()
+        self.receive()
     }
 
-    fn hear(&mut self) -> Result<Message, Failure> {
+    fn receive(&mut self) -> Result<Message, Failure> {
         let mut line = String::new();
         if self.output.read_line(&mut line).is_err() || line.is_empty() {
-            return Err(self.gone());
+            return Err(self.ended());
         }
         match serde_json::from_str(&line) {
             Ok(Message::Failed { text, usage: true }) => {
@@ -77,21 +77,21 @@ impl Process {
                 Err(Failure::Failed(Error::Invalid(format!("{}: {text}", self.name))))
             }
             Ok(message) => Ok(message),
-            Err(_) => Err(self.gone()),
+            Err(_) => Err(self.ended()),
         }
     }
 
-    /// It ended without a word, or said what makes no sense.
-    fn gone(&mut self) -> Failure {
+    /// The error for a process that ended or sent an unknown message.
+    fn ended(&mut self) -> Failure {
         self.end();
         let how = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-        let text = format!("{}: its process ended ({how}); it may have taken more memory than there is", self.name);
+        let text = format!("{}: its process ended ({how}); it may have run out of memory", self.name);
         Failure::Failed(Error::Invalid(text))
     }
 
     fn end(&mut self) {
         self.input = None;
-        // It may be in the middle of a round that nobody waits for any more.
+        // It may be in the middle of a round whose result is no longer needed.
         let _ = self.child.kill();
     }
 }
