@@ -19,13 +19,28 @@ use programs::*;
 /// A test for each program and mode, so that a failure has a name.
 macro_rules! programs {
     ($($test:ident: $name:literal $mode:ident $arguments:expr;)*) => {
-        $(
-            #[test]
-            fn $test() {
-                Program::new($name, Mode::$mode).passes(&$arguments, 100);
-            }
-        )*
+        $(programs! { @one $test $name $mode $arguments })*
     };
+    (@one $test:ident $name:literal Valgrind $arguments:expr) => {
+        #[test]
+        #[ignore = "valgrind: `make test-tools`"]
+        fn $test() {
+            valgrind(|| Program::new($name, Mode::Valgrind).passes(&$arguments, 100));
+        }
+    };
+    (@one $test:ident $name:literal $mode:ident $arguments:expr) => {
+        #[test]
+        fn $test() {
+            Program::new($name, Mode::$mode).passes(&$arguments, 100);
+        }
+    };
+}
+
+/// Runs a test that needs valgrind, or skips it.
+fn valgrind(test: impl FnOnce()) {
+    if has_or_skip("valgrind", "valgrind") {
+        test();
+    }
 }
 
 programs! {
@@ -75,8 +90,9 @@ programs! {
 
 /// All of these from memory on.
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn together_valgrind() {
-    Program::new("together", Mode::Valgrind).passes(&[], 400);
+    valgrind(|| Program::new("together", Mode::Valgrind).passes(&[], 400));
 }
 
 /// Every function of the header is called by one of these programs.
@@ -210,8 +226,9 @@ fn oom_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn oom_valgrind() {
-    oom(Mode::Valgrind, &["nolimit"]);
+    valgrind(|| oom(Mode::Valgrind, &["nolimit"]));
 }
 
 #[test]
@@ -225,8 +242,9 @@ fn decode_only_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn decode_only_valgrind() {
-    decode_only(Mode::Valgrind);
+    valgrind(|| decode_only(Mode::Valgrind));
 }
 
 fn decode_only(mode: Mode) {
@@ -255,8 +273,9 @@ fn worker_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn worker_valgrind() {
-    worker(Mode::Valgrind, &["few"]);
+    valgrind(|| worker(Mode::Valgrind, &["few"]));
 }
 
 /// With the same large model for a job that fails.
@@ -293,10 +312,13 @@ fn exit_in_flight_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn exit_in_flight_valgrind() {
-    let program = Program::new("exit_in_flight", Mode::ValgrindWithoutLeaks);
-    program.passes(&["exit"], 200);
-    program.passes(&["freed"], 200);
+    valgrind(|| {
+        let program = Program::new("exit_in_flight", Mode::ValgrindWithoutLeaks);
+        program.passes(&["exit"], 200);
+        program.passes(&["freed"], 200);
+    });
 }
 
 const RUNTIME_CASES: [&str; 5] = ["text", "foreign", "missing", "environment", "second"];
@@ -312,9 +334,10 @@ fn runtime_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn runtime_valgrind() {
-    // Each ends with a model that opens, which takes long here: one that fails to load, and one that is loaded twice.
-    runtime_cases(Mode::Valgrind, &["text", "second"]);
+    // Two cases only, as each opens a model: a library that fails to load, and one that is loaded twice.
+    valgrind(|| runtime_cases(Mode::Valgrind, &["text", "second"]));
 }
 
 fn runtime_cases(mode: Mode, cases: &[&str]) {
@@ -359,7 +382,7 @@ const LEAK: &str = "    memory = NULL;";
 const SIGNED_OVERFLOW: &str = "    argc += 2147483646;\n    memory[0] = (char)argc;\n    argc++;\n    free(memory);";
 
 #[test]
-fn the_sanitizers_are_on() {
+fn sanitizers_find_faults() {
     for (body, report) in [
         (OVERFLOW, "heap-buffer-overflow"),
         (LEAK, "detected memory leaks"),
@@ -373,7 +396,11 @@ fn the_sanitizers_are_on() {
 }
 
 #[test]
-fn valgrind_is_on() {
+#[ignore = "valgrind: `make test-tools`"]
+fn valgrind_finds_faults() {
+    if !has_or_skip("valgrind", "valgrind") {
+        return;
+    }
     for (body, report) in [(OVERFLOW, "Invalid write of size 1"), (LEAK, "definitely lost")] {
         let output = faulty(body, Mode::Valgrind);
         let text = text(&output);
@@ -406,15 +433,10 @@ fn suppressions_are_limited_to_others() {
 
 /// The line of the README, with the libraries of this build.
 fn build_example(folder: &Path, more: &[&str]) {
-    let output = Command::new("cc")
-        .args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Iinclude", "examples/c/generate.c"])
-        .args(more)
-        .args(["-lm", "-o"])
-        .arg(folder.join("generate"))
-        .current_dir(root())
-        .output()
-        .unwrap_or_else(|error| panic!("a C compiler is needed: {error}"));
-    assert!(output.status.success(), "{}", text(&output));
+    let mut command = Command::new("cc");
+    command.args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Iinclude", "examples/c/generate.c"]);
+    command.args(more).args(["-lm", "-o"]).arg(folder.join("generate"));
+    succeeds(command.current_dir(root()));
 }
 
 /// Nothing is set: the library finds ONNX Runtime and the bundle by itself, as it must on a fresh machine. A target
@@ -482,7 +504,7 @@ impl Watched {
         let folder = tempfile::tempdir().unwrap();
         let (home, log) = (folder.path().join("home"), folder.path().join("log"));
         std::fs::create_dir(&home).unwrap();
-        let mut strace = needed("strace", "strace");
+        let mut strace = Command::new("strace");
         strace.args(["-f", "-y", "-s", "4096", "-e", "trace=%network,%file", "-o"]).arg(&log);
         strace.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -572,7 +594,11 @@ impl Watched {
 /// No socket, and no file but those that were named: the bundle, the runtime, the picture, and what the system's linker
 /// and ONNX Runtime's look at the processor read.
 #[test]
-fn the_example_opens_nothing_else() {
+#[ignore = "strace: `make test-tools`"]
+fn example_opens_only_named_files_and_no_socket() {
+    if !has_or_skip("strace", "strace") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let work = folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
@@ -591,7 +617,11 @@ fn the_example_opens_nothing_else() {
 
 /// Calibrating writes one file in the user's cache directory, predicting reads that one, and nothing else is opened.
 #[test]
-fn calibrating_writes_one_file_and_predicting_reads_it() {
+#[ignore = "strace: `make test-tools`"]
+fn calibrate_writes_one_file_and_predict_reads_it() {
+    if !has_or_skip("strace", "strace") {
+        return;
+    }
     let program = Program::new("cost", Mode::Plain);
     let (cache, work) = (program.cache(), program.folder.path().join("work"));
     let ours = cache.join("detailflow");

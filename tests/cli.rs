@@ -5,17 +5,8 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use common::run_dflow as dflow;
 use serde_json::Value;
-
-/// `dflow ARGUMENTS --bundle SMALL` in `folder`.
-fn dflow(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .args(arguments)
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder)
-        .output()
-        .unwrap()
-}
 
 fn ok(folder: &Path, arguments: &[&str]) -> String {
     let output = dflow(folder, arguments);
@@ -168,7 +159,7 @@ fn a_picture_larger_than_memory_is_an_error_and_no_abort() {
     image::GrayImage::new(8000, 8000).save(&path).unwrap();
     let script = "ulimit -v 60000; exec \"$0\" encode large.png -o t.json";
     let output = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_dflow")])
+        .args(["-c", script, common::dflow_path()])
         .env("DETAILFLOW_BUNDLE", common::small())
         .current_dir(folder.path())
         .output()
@@ -242,7 +233,7 @@ fn verify_names_a_damaged_file() {
 fn doctor_without_a_runtime_names_every_place_and_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
     let alone = folder.path().join("dflow");
-    std::fs::copy(env!("CARGO_BIN_EXE_dflow"), &alone).unwrap();
+    std::fs::copy(common::dflow_path(), &alone).unwrap();
     let doctor = |runtime: Option<&Path>| {
         let mut command = Command::new(&alone);
         command
@@ -284,8 +275,8 @@ fn doctor_without_a_runtime_names_every_place_and_the_way_out() {
 
 /// Runs `dflow` in `folder` with a standard output of our choosing.
 fn into(folder: &Path, arguments: &[&str], stdout: std::process::Stdio) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
-    command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).current_dir(folder);
+    let mut command = common::dflow(folder);
+    command.args(arguments);
     command.stdout(stdout).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
 }
 
@@ -459,9 +450,7 @@ fn times_are_known_after_a_calibration_and_only_for_what_was_measured() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
-        command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).env("XDG_CACHE_HOME", &cache);
-        let output = command.current_dir(folder.path()).output().unwrap();
+        let output = common::dflow(folder.path()).args(arguments).env("XDG_CACHE_HOME", &cache).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -512,10 +501,8 @@ fn control_c_keeps_what_is_there() {
     use std::io::{BufRead, BufReader};
     let folder = tempfile::tempdir().unwrap();
     // Far more than can be drawn before the signal comes; the first line is a picture that is done.
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dflow"))
+    let mut child = common::dflow(folder.path())
         .args(["generate", "0", "--count", "1000000", "-o", "{seed}.png"])
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder.path())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -550,7 +537,7 @@ fn control_c_keeps_what_forks_and_candidates_are_done() {
     for (name, bundle, arguments) in [("share", common::small(), &many[..]), ("best", shipped, &best)] {
         let folder = folder.path().join(name);
         std::fs::create_dir(&folder).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dflow"))
+        let mut child = Command::new(common::dflow_path())
             .args(arguments)
             .args(["--tokens-out", "t.dftpack", "--threads", "1"])
             .env("DETAILFLOW_BUNDLE", &bundle)
@@ -698,7 +685,7 @@ fn bench_refuses_what_makes_no_sense() {
 fn bench_and_its_processes_end_together() {
     use std::process::{Child, Stdio};
     let begin = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
+        let mut command = Command::new(common::dflow_path());
         command.args(["bench", "--repeat", "1000", "--warmup", "1000", "--precision", "int8,fp32", "--threads", "1"]);
         command.env("DETAILFLOW_BUNDLE", common::small()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::random_tokens as tokens;
 use detailflow::pixels::layout;
 use detailflow::{Canvas, Error, Image, MipSource, Model, PixelFormat, Sprite, mip_sizes};
 
@@ -29,16 +30,6 @@ fn models() -> Vec<Model> {
 
 fn small() -> Model {
     common::open(&common::small(), "fp32", "mha")
-}
-
-/// Tokens of a picture that never was: any are a picture.
-fn tokens(model: &Model, seed: u32) -> Vec<u32> {
-    let (bundle, mut state) = (model.bundle(), u64::from(seed) + 1);
-    let draw = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u32 % bundle.codes() as u32
-    };
-    (0..bundle.tokens()).map(draw).collect()
 }
 
 fn same(a: &Image, b: &Image) -> bool {

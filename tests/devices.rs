@@ -82,7 +82,7 @@ impl Place {
 
     /// `dflow ARGUMENTS` on the device.
     fn dflow(&self, folder: &Path, arguments: &[&str]) -> Output {
-        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_dflow")));
+        let mut command = self.command(Path::new(common::dflow_path()));
         command.args(arguments).args(["--device", self.device]).current_dir(folder);
         run(command, Duration::from_secs(120))
     }

@@ -3,26 +3,8 @@
 
 mod common;
 
-use detailflow::{Error, Generation, Guidance, ImageRequest, Model, PixelFormat, Request, Sampling};
-
-const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
-
-fn request(model: &Model, images: &[(u32, u64)]) -> Request {
-    let mut request = Request::new(model);
-    request.set_guidance(Guidance::constant(2.0)).unwrap();
-    request.set_sampling(WILD).unwrap();
-    request.set_count(images.len() as u32).unwrap();
-    for (at, &(class, seed)) in images.iter().enumerate() {
-        request.set_image(at, ImageRequest { class, seed }).unwrap();
-    }
-    request
-}
-
-fn draw(request: &Request) -> Vec<Vec<u32>> {
-    let mut generation = Generation::new(request).unwrap();
-    generation.finish().unwrap();
-    (0..request.images().len()).map(|at| generation.tokens(at).unwrap().to_vec()).collect()
-}
+use common::{WILD, request, sample as draw};
+use detailflow::{Error, Generation, Guidance, Model, PixelFormat, Sampling};
 
 #[test]
 fn a_picture_does_not_depend_on_its_place_in_a_batch() {

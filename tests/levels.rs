@@ -5,37 +5,15 @@ mod common;
 
 use std::time::Duration;
 
+use common::{all_tokens, finished, request};
 use detailflow::{
-    BestOf, Error, Generation, Guidance, ImageRequest, Model, Picture, PixelFormat, Request, Round, Sampling, Scorer,
-    redetail, vary,
+    BestOf, Error, Generation, Guidance, ImageRequest, Model, Picture, PixelFormat, Round, Scorer, redetail, vary,
 };
-
-const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
-
-fn request(model: &Model, images: &[(u32, u64)]) -> Request {
-    let mut request = Request::new(model);
-    request.set_guidance(Guidance::constant(2.0)).unwrap().set_sampling(WILD).unwrap();
-    request.set_count(images.len() as u32).unwrap();
-    for (at, &(class, seed)) in images.iter().enumerate() {
-        request.set_image(at, ImageRequest { class, seed }).unwrap();
-    }
-    request
-}
-
-fn finished(request: &Request) -> Generation {
-    let mut generation = Generation::new(request).unwrap();
-    generation.finish().unwrap();
-    generation
-}
 
 fn step_times(generation: &mut Generation, times: usize) {
     for _ in 0..times {
         generation.step().unwrap();
     }
-}
-
-fn all_tokens(generation: &Generation) -> Vec<Vec<u32>> {
-    (0..generation.images().len()).map(|at| generation.tokens(at).unwrap().to_vec()).collect()
 }
 
 /// Every number of tokens that is a prefix, and none.

@@ -3,7 +3,6 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
 use detailflow::bundle::KeyKind;
 use detailflow::{
@@ -252,13 +251,7 @@ fn a_stripped_bundle_keeps_what_is_true_of_the_decoder() {
 
 /// (exit code, standard output, standard error) of `dflow verify ARGUMENTS` in `folder`.
 fn verify(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .arg("verify")
-        .args(arguments)
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let output = common::dflow(folder).arg("verify").args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -364,12 +357,8 @@ fn verify_fails_past_the_tolerance() {
 #[test]
 fn verify_judges_by_pictures_of_ones_own() {
     let folder = tempfile::tempdir().unwrap();
-    let drawn = Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .args(["generate", "0", "--count", "2", "-o", "{seed}.png", "--tokens-out", "t.json"])
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
+    let arguments = ["generate", "0", "--count", "2", "-o", "{seed}.png", "--tokens-out", "t.json"];
+    let drawn = common::run_dflow(folder.path(), &arguments);
     assert!(drawn.status.success());
     let (status, said, error) = verify(folder.path(), &["--tokens", "t.json", "--precision", "int8"]);
     assert!(status == 0 && said.contains("over 2 pictures"), "{said}{error}");

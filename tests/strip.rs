@@ -333,12 +333,7 @@ fn it_can_be_stopped() {
 /// `dflow` with the bundle in `folder`: exit status, what it said, what it complained about.
 #[cfg(feature = "cli")]
 fn dflow(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .args(arguments)
-        .env("DETAILFLOW_BUNDLE", folder)
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let output = common::dflow(folder).args(arguments).env("DETAILFLOW_BUNDLE", folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }

@@ -7,28 +7,13 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::Random;
 use detailflow::tokens::{
     Damage, Dft, Found, Geometry, Pack, PackWriter, ReadAt, Salvage, TokenFile, TokenImage, TokenizerId, salvage,
 };
 use detailflow::{Bundle, Error, Generation, Guidance, Request, Sampling, repair};
 
 const HEADER: usize = 32;
-
-/// Numbers that look random and are the same every time (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
 
 /// The check of the format, bit by bit: another way than the library's.
 fn crc(bytes: &[u8]) -> u16 {
@@ -835,14 +820,9 @@ fn a_repaired_file_is_what_it_was() {
 #[cfg(feature = "cli")]
 mod command {
     use std::path::Path;
-    use std::process::{Command, Output};
 
+    use super::common::run_dflow as dflow;
     use super::*;
-
-    fn dflow(folder: &Path, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
-        command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).current_dir(folder).output().unwrap()
-    }
 
     fn ok(folder: &Path, arguments: &[&str]) -> String {
         let output = dflow(folder, arguments);
