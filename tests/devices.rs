@@ -44,7 +44,7 @@ impl Place {
     fn openvino(test: &str) -> Option<Self> {
         let library = root().join("target/openvino/libonnxruntime_providers_openvino_plugin.so");
         if !library.is_file() {
-            skip(test, "there is no OpenVINO in target/openvino (`make devices` fetches it, for x86-64)");
+            skip(test, "there is no OpenVINO in target/openvino (`make test-devices` fetches it, for x86-64)");
             return None;
         }
         let variables = vec![("ORT_DYLIB_PATH", runtime()), ("DETAILFLOW_OPENVINO", library)];
@@ -53,9 +53,10 @@ impl Place {
 
     fn webgpu(test: &str) -> Option<Self> {
         let library = root().join("target/webgpu/libonnxruntime.so");
-        let driver = Path::new("/usr/lib/chromium/vk_swiftshader_icd.json");
+        let driver = std::env::var_os("VK_ICD_FILENAMES").map(PathBuf::from);
+        let driver = driver.unwrap_or_else(|| "/usr/lib/chromium/vk_swiftshader_icd.json".into());
         if !library.is_file() {
-            skip(test, "there is no ONNX Runtime with WebGPU in target/webgpu (`make devices` fetches it)");
+            skip(test, "there is no ONNX Runtime with WebGPU in target/webgpu (`make test-devices` fetches it)");
             return None;
         }
         if !driver.is_file() {
@@ -64,7 +65,7 @@ impl Place {
         }
         let variables = vec![
             ("ORT_DYLIB_PATH", library),
-            ("VK_ICD_FILENAMES", driver.to_owned()),
+            ("VK_ICD_FILENAMES", driver.clone()),
             // It also brings libvulkan.so.1.
             ("LD_LIBRARY_PATH", driver.parent().unwrap().to_owned()),
         ];

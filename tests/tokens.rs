@@ -559,7 +559,7 @@ fn no_pack_of_nonsense_makes_it_crash() {
                     assert_eq!(
                         (entry.name, &entry.dft),
                         (entries[number as usize].0.clone(), &named[number as usize].1)
-                    )
+                    );
                 }
                 Err(error) => assert!(matches!(error, Error::Format { .. } | Error::Invalid(_)), "{error:?}"),
             }

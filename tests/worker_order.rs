@@ -3,7 +3,7 @@
 //! a cancel, shows as a deadlock or a run without end.
 
 #[path = "../src/worker/queue.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the worker uses the rest")]
 mod queue;
 
 /// What `src/support/sync.rs` is to the library. Time is up as soon as anyone asks.

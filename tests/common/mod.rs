@@ -1,7 +1,7 @@
 //! Helpers of several tests: paths, models of the small bundle, requests and their tokens, the `dflow` command, pseudo-random
 //! numbers, and copies of a bundle that a test may damage.
 
-#![allow(dead_code)] // Each test uses a part of it.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -77,7 +77,8 @@ pub fn sample(request: &Request) -> Vec<Vec<u32>> {
 
 /// The path of the `dflow` command of this build. Tests that call it need the feature `cli`.
 pub fn dflow_path() -> &'static str {
-    option_env!("CARGO_BIN_EXE_dflow").expect("tests of `dflow` need the feature `cli`")
+    let path: Option<&str> = option_env!("CARGO_BIN_EXE_dflow");
+    path.expect("tests of `dflow` need the feature `cli`")
 }
 
 /// The `dflow` command in `folder`, with the small bundle unless an argument names another.

@@ -3,7 +3,7 @@
 //!
 //! The bundle is `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names.
 
-#![allow(dead_code)] // Each test uses a part of it.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
