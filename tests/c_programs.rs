@@ -1,8 +1,8 @@
-//! The C programs of `tests/c` and `examples/c`, compiled as strictly as a compiler can be told, and run plain, under
-//! the address and undefined-behaviour sanitizers, and under valgrind.
+//! The C programs of `tests/c` and `examples/c`: compiled with strict warnings, run plain, under the address and
+//! undefined-behaviour sanitizers, and under valgrind.
 //!
-//! They test with the bundle `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names. Everything that is not
-//! ours (the sanitizers themselves, valgrind, strace) is first shown to work: a check that cannot fail checks nothing.
+//! The bundle is `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names. Faulty programs show first that the
+//! sanitizers and valgrind find faults. Tests under valgrind and strace are ignored unless asked for: `make test-tools`.
 
 #![cfg(target_os = "linux")]
 
@@ -97,7 +97,7 @@ fn together_valgrind() {
 
 /// Every function of the header is called by one of these programs.
 #[test]
-fn every_function_has_a_program() {
+fn c_programs_call_every_function_of_the_header() {
     let header = std::fs::read_to_string(root().join("include/detailflow.h")).unwrap();
     let programs: String = std::fs::read_dir(root().join("tests/c"))
         .unwrap()
@@ -133,7 +133,7 @@ fn calibration(mode: Mode) {
 
 /// Whatever is found where the calibration was: times are not known, and everything works.
 #[test]
-fn a_calibration_that_is_damaged_or_foreign_is_ignored() {
+fn calibration_damaged_or_foreign_is_ignored() {
     let program = Program::new("cost", Mode::Plain);
     std::fs::create_dir(program.cache()).unwrap();
     program.passes(&["calibrate"], 60);
@@ -350,7 +350,7 @@ fn runtime_cases(mode: Mode, cases: &[&str]) {
 
 /// A library that stands alone, with nothing beside it: what is said when there is no ONNX Runtime.
 #[test]
-fn no_runtime_is_said_with_every_place_and_the_way_out() {
+fn missing_runtime_error_names_every_place_and_the_remedy() {
     let program = Program::new("runtime", Mode::Plain);
     let alone = tempfile::tempdir().unwrap();
     let library = alone.path().join("libdetailflow.so");
@@ -411,7 +411,7 @@ fn valgrind_finds_faults() {
 
 /// Each suppression names a frame of ONNX Runtime or of the dynamic linker, so that none can hide a fault of ours.
 #[test]
-fn suppressions_are_limited_to_others() {
+fn suppressions_name_only_foreign_objects() {
     let read = |name: &str| std::fs::read_to_string(root().join("tests/c").join(name)).unwrap();
     let valgrind = read("valgrind.supp");
     let entries: Vec<&str> = valgrind.split('{').skip(1).collect();
@@ -455,7 +455,7 @@ fn is_a_picture(path: &Path) {
 }
 
 #[test]
-fn the_example_builds_and_draws() {
+fn c_example_builds_and_writes_a_picture() {
     let source = std::fs::read_to_string(root().join("examples/c/generate.c")).unwrap();
     assert!(source.lines().count() < 80, "examples/c/generate.c has {} lines", source.lines().count());
     let folder = tempfile::tempdir().unwrap();
@@ -480,7 +480,7 @@ fn the_example_builds_and_draws() {
 /// The static library links with what the system has, and draws. Its program must find things by itself too, so it is
 /// given them by the environment: it stands in a folder of its own.
 #[test]
-fn the_example_links_statically() {
+fn c_example_links_statically() {
     let folder = tempfile::tempdir().unwrap();
     let library = libraries().join("libdetailflow.a");
     build_example(folder.path(), &[library.to_str().unwrap(), "-ldl", "-lpthread", "-lgcc_s"]);
@@ -595,7 +595,7 @@ impl Watched {
 /// and ONNX Runtime's look at the processor read.
 #[test]
 #[ignore = "strace: `make test-tools`"]
-fn example_opens_only_named_files_and_no_socket() {
+fn c_example_opens_only_named_files_and_no_socket() {
     if !has_or_skip("strace", "strace") {
         return;
     }

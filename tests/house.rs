@@ -516,7 +516,7 @@ fn faults_of(files: &[(&str, &str)]) -> Vec<String> {
 
 /// Each made-up tree has one fault, and it is found.
 #[test]
-fn every_kind_of_fault_is_found() {
+fn layout_check_finds_every_kind_of_fault() {
     let lib = "pub mod plan; mod support; mod model; mod runtime; mod generation; pub use model::Model; pub use runtime::Device;";
     let base = [
         ("lib.rs", lib),

@@ -59,10 +59,15 @@ pub fn runtime() -> PathBuf {
     path.canonicalize().unwrap()
 }
 
-/// Notes that a test was skipped since something is not installed; `make` lists these notes at its end. Where everything
-/// should be there (`DETAILFLOW_EVERYTHING`, set by the second part of `.ci/run`) it fails instead.
+/// Skips a test since something is not installed. Where everything should be there (`DETAILFLOW_EVERYTHING`, set by the
+/// second part of `.ci/run`) that is a failure.
 pub fn skip(test: &str, why: &str) {
     assert!(std::env::var_os("DETAILFLOW_EVERYTHING").is_none(), "{test} must not be skipped: {why}");
+    note_skipped(test, why);
+}
+
+/// Adds a line to those that `make` prints at its end.
+pub fn note_skipped(test: &str, why: &str) {
     let folder = root().join("target/skipped");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(test), format!("SKIPPED {test}: {why}\n")).unwrap();
