@@ -50,7 +50,7 @@ demo: dflow
 	target/release/dflow generate all --count 4 -o demo.png
 
 # The two halves side by side; the exporter's output comes at the end.
-test: dflow $(VENV)/tests
+test: all $(VENV)/tests
 	@rm -rf target/skipped
 	@$(MAKE) --no-print-directory -j2 test-rust test-exporter; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
 	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-devices (OpenVINO, WebGPU), test-train (PyTorch).'

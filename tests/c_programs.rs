@@ -1,8 +1,9 @@
 //! The C programs of `tests/c` and `examples/c`: compiled with strict warnings, run plain, under the address and
 //! undefined-behaviour sanitizers, and under valgrind.
 //!
-//! The bundle is `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names. Faulty programs show first that the
-//! sanitizers and valgrind find faults. Tests under valgrind and strace are ignored unless asked for: `make test-tools`.
+//! The bundle is `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names. Faulty programs show first that
+//! the sanitizers and valgrind find faults. Tests under valgrind and strace are ignored unless asked for: `make
+//! test-tools`.
 
 #![cfg(target_os = "linux")]
 

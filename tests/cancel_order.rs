@@ -1,6 +1,6 @@
-//! Every interleaving of a cancel and a run: a model check of `src/generation/cancel.rs`, whose flag and fences are replaced by
-//! loom's. ONNX Runtime's own flag, a plain bool, is modelled by one without any ordering. Variants with a known fault show
-//! that the check can fail.
+//! Every interleaving of a cancel and a run: a model check of `src/generation/cancel.rs`, whose flag and fences are
+//! replaced by loom's. ONNX Runtime's own flag, a plain bool, is modelled by one without any ordering. Variants with a
+//! known fault show that the check can fail.
 
 #[path = "../src/generation/cancel.rs"]
 mod cancel;

@@ -1,5 +1,5 @@
-//! `include/detailflow.hpp`, the programs of `tests/cpp` and the game loop of `examples/cpp`: compiled with the flags that
-//! engines use, run plain, under the sanitizers and under valgrind (`make test-tools`).
+//! `include/detailflow.hpp`, the programs of `tests/cpp` and the game loop of `examples/cpp`: compiled with the flags
+//! that engines use, run plain, under the sanitizers and under valgrind (`make test-tools`).
 
 #![cfg(target_os = "linux")]
 

@@ -1,15 +1,15 @@
 //! Execution on each device, compared with the CPU within stated tolerances, and the errors where a device is missing.
 //!
-//! A process loads one ONNX Runtime, so everything runs in child processes: the `dflow` command, and a C program. `make
-//! test-devices` fetches OpenVINO and WebGPU into `target/openvino` and `target/webgpu`. No GPU is needed: OpenVINO runs on
-//! the CPU, WebGPU on the software driver of Debian's chromium. What is missing is skipped.
+//! A process loads one ONNX Runtime, so everything runs in child processes: the `dflow` command, and a C program.
+//! `make test-devices` fetches OpenVINO and WebGPU into `target/openvino` and `target/webgpu`. No GPU is needed:
+//! OpenVINO runs on the CPU, WebGPU on the software driver of Debian's chromium. What is missing is skipped.
 //!
 //! What a device must reach, compared with the CPU in the same form:
 //! - fp32: the same tokens, greedy and sampled; log-probabilities within 1e-4; each byte of a pixel within 1.
-//! - form `fixed`, which keeps the KV cache and samples on the device: as fp32, in every precision whose GEMMs are computed in
-//!   floats there (int8 and fp32).
-//! - int8 of form `plain`: an activation near a rounding boundary may round to the other integer, which moves logits by some
-//!   hundredths. Log-probabilities within 0.02 in the mean; pixels within 2 of 255 in the mean.
+//! - form `fixed`, which keeps the KV cache and samples on the device: as fp32, in every precision whose GEMMs are
+//!   computed in floats there (int8 and fp32).
+//! - int8 of form `plain`: an activation near a rounding boundary may round to the other integer, which moves logits
+//!   by some hundredths. Log-probabilities within 0.02 in the mean; pixels within 2 of 255 in the mean.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! Features of coarse-to-fine tokens: starting from a prefix, forks, dropping images, cancelling with the tokens kept, scores,
-//! curves and costs.
+//! Features of coarse-to-fine tokens: starting from a prefix, forks, dropping images, cancelling with the tokens kept,
+//! scores, curves and costs.
 
 mod common;
 

@@ -1,8 +1,8 @@
-//! The tokens of committed requests stay as they are: `tests/data/pinned_tokens.json` holds what `dflow` sampled for the
-//! shipped model and the fixtures, in every precision and form.
+//! The tokens of committed requests stay as they are: `tests/data/pinned_tokens.json` holds what `dflow` sampled for
+//! the shipped model and the fixtures, in every precision and form.
 //!
-//! A change that is meant to sample other tokens rewrites the file: `UPDATE_TOKENS=1 cargo test --release --features cli
-//! --test pinned_tokens -- --ignored`.
+//! A change that is meant to sample other tokens rewrites the file: `UPDATE_TOKENS=1 cargo test --release --features
+//! cli --test pinned_tokens -- --ignored`.
 
 mod common;
 

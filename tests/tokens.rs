@@ -1,5 +1,5 @@
-//! Token files: round trips; a damaged or truncated file gives its longest sound prefix and never a wrong token; an entry of a
-//! pack of a million is found with a few reads.
+//! Token files: round trips; a damaged or truncated file gives its longest sound prefix and never a wrong token; an
+//! entry of a pack of a million is found with a few reads.
 
 mod common;
 

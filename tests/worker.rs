@@ -1,4 +1,5 @@
-//! The worker: which events are delivered, in which order, and that cancelling, dropping and callbacks are safe at any time.
+//! The worker: which events are delivered, in which order, and that cancelling, dropping and callbacks are safe at any
+//! time.
 
 mod common;
 

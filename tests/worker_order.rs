@@ -1,5 +1,5 @@
-//! Interleavings of a worker's threads with submit, cancel, take and close: a model check of `src/worker/queue.rs`, whose lock and
-//! conditions are replaced by loom's. A lost wake-up or cancel shows as a deadlock or an endless run.
+//! Interleavings of a worker's threads with submit, cancel, take and close: a model check of `src/worker/queue.rs`,
+//! whose lock and conditions are replaced by loom's. A lost wake-up or cancel shows as a deadlock or an endless run.
 
 #[path = "../src/worker/queue.rs"]
 #[allow(dead_code, reason = "the worker uses the rest")]
