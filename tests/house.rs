@@ -510,6 +510,22 @@ fn library_uses_only_folders_that_come_before() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
+#[test]
+fn src_holds_lib_rs_the_readme_and_the_folders_of_the_order() {
+    let folders: BTreeSet<&str> = ORDER.into_iter().flatten().copied().chain(["bin"]).collect();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let known =
+            if entry.path().is_dir() { folders.contains(&*name) } else { name == "lib.rs" || name == "README.md" };
+        assert!(known, "src/{name} has no place in the layout");
+    }
+    for path in UNSAFE_FILES {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(path));
+        assert!(text.is_ok_and(|text| text.contains("unsafe")), "src/{path} needs no exception for unsafe code");
+    }
+}
+
 fn faults_of(files: &[(&str, &str)]) -> Vec<String> {
     House::new(files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect()).faults()
 }
