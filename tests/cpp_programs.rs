@@ -1,5 +1,5 @@
-//! `include/detailflow.hpp`, its test programs in `tests/cpp`, and the game loop in `examples/cpp`: compiled as engines
-//! compile, run plain, under the sanitizers and under valgrind.
+//! `include/detailflow.hpp`, the programs of `tests/cpp` and the game loop of `examples/cpp`: compiled with the flags
+//! that engines use, run plain, under the sanitizers and under valgrind (`make test-tools`).
 
 #![cfg(target_os = "linux")]
 
@@ -42,8 +42,11 @@ fn everything_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn everything_valgrind() {
-    everything(Mode::Valgrind);
+    if has_or_skip("valgrind", "valgrind") {
+        everything(Mode::Valgrind);
+    }
 }
 
 /// The compilers that are here: c++ always.
@@ -51,20 +54,15 @@ fn compilers(test: &str) -> Vec<&'static str> {
     if has("clang++") {
         return vec!["c++", "clang++"];
     }
-    skip(&format!("{test}_clang"), "clang++ is not installed");
+    skip(&format!("{test}_clang"), "clang++ is not installed (apt-get install clang)");
     vec!["c++"]
-}
-
-fn succeeds(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}\n{}", text(&output));
 }
 
 /// Alone, before everything else; and in two files of one program, in C++17 and in C++20, where each names the same
 /// functions.
 #[test]
-fn the_header_stands_alone_and_twice() {
-    for compiler in compilers("the_header_stands_alone_and_twice") {
+fn cpp_header_compiles_alone_and_twice() {
+    for compiler in compilers("cpp_header_compiles_alone_and_twice") {
         for standard in ["-std=c++17", "-std=c++20"] {
             let folder = tempfile::tempdir().unwrap();
             let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -89,7 +87,7 @@ fn the_header_stands_alone_and_twice() {
 
 /// Nothing of the C API is out of reach.
 #[test]
-fn the_header_has_every_function() {
+fn cpp_header_wraps_every_c_function() {
     let read = |name: &str| std::fs::read_to_string(root().join("include").join(name)).unwrap();
     let (c, cpp) = (read("detailflow.h"), read("detailflow.hpp"));
     let (functions, wrapped) = (functions_of(&c), words(&cpp));
@@ -103,7 +101,7 @@ fn words(text: &str) -> std::collections::BTreeSet<&str> {
 
 /// A result that nobody looks at, an owner that is copied: the compiler tells.
 #[test]
-fn what_is_wrong_does_not_compile() {
+fn cpp_header_misuse_does_not_compile() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("wrong.cpp");
     for (body, complaint) in [
@@ -201,8 +199,8 @@ fn cells_with_pictures(wall: &image::RgbImage) -> usize {
 /// Every cell is drawn, to its end, and the same however it is cut into frames; nothing is when nothing should be. The
 /// times are printed, and no test depends on them.
 #[test]
-fn the_frame_loop_fills_its_wall() {
-    const TEST: &str = "the_frame_loop_fills_its_wall";
+fn frame_loop_example_fills_its_wall() {
+    const TEST: &str = "frame_loop_example_fills_its_wall";
     let Some(sdl) = sdl(TEST) else { return };
     let folder = tempfile::tempdir().unwrap();
     let programs = compilers(TEST).into_iter().map(|compiler| build_loop(folder.path(), compiler, &sdl));

@@ -1,9 +1,8 @@
-//! fp16 and int4: that they open, draw, fork and decode; and how near they are to fp32.
+//! fp16 and int4 bundles open, generate, fork and decode; and how far each precision and form is from fp32.
 
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
 use detailflow::bundle::KeyKind;
 use detailflow::{
@@ -32,7 +31,7 @@ fn tokens(model: &Model, images: &[(u32, u64)]) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn they_draw_decode_and_encode() {
+fn precisions_generate_decode_and_encode() {
     for (precision, form) in VARIANTS {
         let model = common::open(&precisions(), precision, form);
         let half = precision == "fp16";
@@ -49,7 +48,7 @@ fn they_draw_decode_and_encode() {
 }
 
 #[test]
-fn forks_go_on_as_their_origin() {
+fn fork_in_every_precision_continues_as_its_origin() {
     for (precision, form) in VARIANTS {
         let model = common::open(&precisions(), precision, form);
         let mut request = Request::new(&model);
@@ -70,7 +69,7 @@ fn forks_go_on_as_their_origin() {
 }
 
 #[test]
-fn half_keys_take_half_the_memory() {
+fn fp16_kv_cache_takes_half_the_memory() {
     let memory = |bundle: &Path, precision: &str| {
         let model = common::open(bundle, precision, "plain");
         let mut request = Request::new(&model);
@@ -83,7 +82,7 @@ fn half_keys_take_half_the_memory() {
 }
 
 #[test]
-fn the_device_chooses_and_a_name_is_taken_at_its_word() {
+fn precision_is_chosen_by_device_unless_named() {
     let chosen = |bundle: &Path, precision: Option<&str>| {
         let options = ModelOptions { precision: precision.map(Into::into), ..Default::default() };
         let variant = Model::open(bundle, &options).unwrap().variant().clone();
@@ -100,7 +99,7 @@ fn the_device_chooses_and_a_name_is_taken_at_its_word() {
 }
 
 #[test]
-fn they_are_as_near_to_fp32_as_the_exporter_says() {
+fn precisions_differ_from_fp32_as_the_manifest_says() {
     let reference = common::open(&common::small(), "fp32", "mha");
     let small = [("int8", "native"), ("int8", "mha"), ("int8", "fixed")];
     for (bundle, precision, form) in
@@ -138,7 +137,7 @@ fn they_are_as_near_to_fp32_as_the_exporter_says() {
 
 /// Of fp32 the figures are roundings, and no two forms round alike: what they share is how small they are.
 #[test]
-fn forms_of_fp32_differ_by_roundings() {
+fn fp32_forms_differ_by_rounding_only() {
     let reference = common::open(&common::small(), "fp32", "mha");
     for form in ["native", "plain", "fixed"] {
         let model = common::open(&common::small(), "fp32", form);
@@ -155,7 +154,7 @@ fn forms_of_fp32_differ_by_roundings() {
 }
 
 #[test]
-fn a_model_is_itself() {
+fn compare_of_a_model_with_itself_is_zero() {
     let model = common::open(&common::small(), "fp32", "mha");
     let tokens = vec![3; model.bundle().tokens()];
     let found = model.judge(&model, &[(1, &tokens)]).unwrap();
@@ -171,7 +170,7 @@ fn a_model_is_itself() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_refused() {
+fn compare_of_incomparable_models_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let whole = vec![0; model.bundle().tokens()];
     let said = |pictures: &[(u32, &[u32])], reference: &Model| match model.judge(reference, pictures) {
@@ -226,7 +225,7 @@ fn contradictory_manifests_are_refused() {
 }
 
 #[test]
-fn a_stripped_bundle_keeps_what_is_true_of_the_decoder() {
+fn stripped_bundle_keeps_the_quality_of_its_decoder() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("decoder");
     let stripped = Bundle::open(precisions()).unwrap().strip(&place, None, |_, _| true).unwrap();
@@ -252,19 +251,13 @@ fn a_stripped_bundle_keeps_what_is_true_of_the_decoder() {
 
 /// (exit code, standard output, standard error) of `dflow verify ARGUMENTS` in `folder`.
 fn verify(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .arg("verify")
-        .args(arguments)
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let output = common::dflow(folder).arg("verify").args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
-fn verify_judges_every_variant() {
+fn verify_compares_every_variant() {
     let folder = tempfile::tempdir().unwrap();
     let (status, said, error) = verify(folder.path(), &[]);
     assert!(status == 0 && said.contains("compared with fp32 native on 8 pictures"), "{said}{error}");
@@ -362,14 +355,10 @@ fn verify_fails_past_the_tolerance() {
 }
 
 #[test]
-fn verify_judges_by_pictures_of_ones_own() {
+fn verify_with_tokens_compares_on_given_pictures() {
     let folder = tempfile::tempdir().unwrap();
-    let drawn = Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .args(["generate", "0", "--count", "2", "-o", "{seed}.png", "--tokens-out", "t.json"])
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
+    let arguments = ["generate", "0", "--count", "2", "-o", "{seed}.png", "--tokens-out", "t.json"];
+    let drawn = common::run_dflow(folder.path(), &arguments);
     assert!(drawn.status.success());
     let (status, said, error) = verify(folder.path(), &["--tokens", "t.json", "--precision", "int8"]);
     assert!(status == 0 && said.contains("on 2 pictures"), "{said}{error}");
@@ -379,7 +368,7 @@ fn verify_judges_by_pictures_of_ones_own() {
 }
 
 #[test]
-fn verify_draws_both_side_by_side() {
+fn verify_sheet_shows_both_variants() {
     let folder = tempfile::tempdir().unwrap();
     let (status, _, error) = verify(folder.path(), &["--precision", "int8", "--sheet", "sheet.png"]);
     assert_eq!(status, 0, "{error}");
@@ -400,7 +389,7 @@ fn verify_draws_both_side_by_side() {
 }
 
 #[test]
-fn verify_says_what_makes_no_sense() {
+fn verify_refuses_invalid_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let fails = |code: i32, words: &[&str], arguments: &[&str]| {
         let (status, _, error) = verify(folder.path(), arguments);
