@@ -19,6 +19,7 @@ pub(in crate::kernels) struct MatMul<'a> {
     pub(super) vectors: usize,
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Portable code does not prefetch.
     pub(super) prefetch: Prefetch,
     borrowed: PhantomData<&'a mut [f32]>,
 }

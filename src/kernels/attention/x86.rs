@@ -41,8 +41,8 @@ macro_rules! matmul {
                 let mut vector = 0;
                 while vector < product.vectors {
                     let width = if product.vectors - vector >= $together { $together } else { 1 };
-                    // SAFETY: within the product's rows and vectors.
                     #[allow(unreachable_patterns)] // Some versions take one vector at once.
+                    // SAFETY: within the product's rows and vectors.
                     unsafe {
                         match (end - row, width) {
                             (1, $together) => $block::<1, $together>(product, row, vector, &mut prefetch),

@@ -43,8 +43,8 @@ macro_rules! driver {
                         let next = panel + width;
                         let next = if next + width <= weights.panels { next } else { panel };
                         let prefetch = PanelPrefetch { from: weights.panel(next), pass, passes };
-                        // SAFETY: so many rows from `row` and panels from `panel` are there, as deep as the weights.
                         #[allow(unreachable_patterns)] // Some heights take one panel at once.
+                        // SAFETY: so many rows from `row` and panels from `panel` are there, as deep as the weights.
                         unsafe {
                             match (end - row, width) {
                                 $(($height, $panels) => $kernel::<$height, $panels>(rows, weights, row, panel, prefetch, epilogue),)+
