@@ -45,6 +45,7 @@
 //! - [`ffi`]: the C contract. It, `kernels` and `runtime::{sys, raw, lent}` hold the only unsafe code.
 
 pub mod bundle;
+#[cfg(feature = "ffi")]
 pub mod ffi;
 mod generation;
 mod kernels;
@@ -54,32 +55,33 @@ pub mod plan;
 mod runtime;
 pub mod sample;
 mod support;
-mod tasks;
+pub mod tasks;
 mod timing;
 pub mod tokens;
+#[cfg(feature = "worker")]
 mod worker;
 
 pub use bundle::Bundle;
 pub use generation::request::{ImageRequest, Request};
-pub use generation::{Cancel, Generation, Memory, Progress};
-pub use model::{Model, ModelOptions, default_bundle};
+pub use generation::{Cancel, Generation, Memory, Progress, Reader, Snapshot};
+pub use model::{Model, ModelOptions, OpenCancel, OpenProgress, OpenWatch, Precision, default_bundle};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};
 pub use runtime::{
-    AllocatorMemory, Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, GraphReport, Library, Report, Spinning,
-    devices, init, library,
+    AllocatorMemory, Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, Form, GraphReport, Library, Report,
+    Spinning, devices, init, library,
 };
 pub use sample::{Sampling, SamplingCurves};
 pub use support::error::{Error, Result};
 pub use support::files::write_file;
 pub use support::log;
-pub use tasks::best_of::{BestOf, Candidate, Round, Scorer};
-pub use tasks::calibrate::Calibration;
-pub use tasks::compare::{Judgement, LogitJudgement, RecordJudgement, Tolerance};
-pub use tasks::cost::{Cost, LevelCost, StepCost};
-pub use tasks::mips::{MipSource, Sprite, mip_sizes};
-pub use tasks::repair::repair;
-pub use tasks::vary::{redetail, vary};
+#[cfg(feature = "calibration")]
+pub use tasks::Calibration;
+pub use tasks::{
+    BestOf, Candidate, Comparison, Cost, LevelCost, LogitComparison, MipSource, RecordComparison, Round, Scorer,
+    Sprite, StepCost, Tolerance,
+};
+#[cfg(feature = "worker")]
 pub use worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
 
 /// The version of this library, `major.minor.patch`.

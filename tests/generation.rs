@@ -3,7 +3,7 @@
 
 mod common;
 
-use detailflow::{Error, Generation, Guidance, ImageRequest, Model, PixelFormat, Request, Sampling};
+use detailflow::{Error, Generation, Guidance, ImageRequest, Model, PixelFormat, Request, Sampling, tasks};
 
 const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
@@ -115,7 +115,7 @@ fn threads_do_not_change_tokens() {
             assert_eq!(one.join().unwrap(), expected, "generations that take turns on one model");
         }
     });
-    let options = detailflow::ModelOptions { threads: 2, precision: Some("int8".into()), ..Default::default() };
+    let options = detailflow::ModelOptions::new().with_threads(2).with_precision("int8");
     let two = Model::open(common::small(), &options).unwrap();
     assert_eq!(draw(&request(&two, &[(0, 11), (1, 12)])), expected);
 }
@@ -241,7 +241,7 @@ fn int8_tokens_are_as_likely_by_our_operators_as_by_those_of_onnx_runtime() {
     let tokens = draw(&request(&models[1], &pairs));
     let pictures: Vec<(u32, &[u32])> =
         pairs.iter().map(|&(class, _)| class).zip(tokens.iter().map(|t| &t[..])).collect();
-    let [ours, theirs] = models.map(|model| model.score_all(&pictures).unwrap().concat());
+    let [ours, theirs] = models.map(|model| tasks::score_all(&model, &pictures).unwrap().concat());
     let apart: Vec<f32> = std::iter::zip(&ours, &theirs).map(|(a, b)| (a - b).abs()).collect();
     let mean = apart.iter().sum::<f32>() / apart.len() as f32;
     let most = apart.iter().copied().fold(0.0, f32::max);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use detailflow::bundle::KeyKind;
 use detailflow::{
-    Bundle, Error, Generation, ImageRequest, Model, ModelOptions, Picture, PixelFormat, Request, Tolerance,
+    Bundle, Error, Generation, ImageRequest, Model, ModelOptions, Picture, PixelFormat, Request, Tolerance, tasks,
 };
 use serde_json::{Value, json};
 use sha2::Digest;
@@ -77,7 +77,7 @@ fn half_keys_take_half_the_memory() {
         request.set_log_probabilities(false);
         let mut generation = Generation::new(&request).unwrap();
         generation.finish().unwrap();
-        generation.memory().own - 4 * model.bundle().tokens() as u64
+        generation.memory().own - 8 * model.bundle().tokens() as u64
     };
     assert_eq!(2 * memory(&precisions(), "fp16"), memory(&common::small(), "fp32"));
 }
@@ -85,7 +85,8 @@ fn half_keys_take_half_the_memory() {
 #[test]
 fn the_device_chooses_and_a_name_is_taken_at_its_word() {
     let chosen = |bundle: &Path, precision: Option<&str>| {
-        let options = ModelOptions { precision: precision.map(Into::into), ..Default::default() };
+        let mut options = ModelOptions::new();
+        options.precision = precision.map(Into::into);
         let variant = Model::open(bundle, &options).unwrap().variant().clone();
         (variant.precision, variant.form)
     };
@@ -109,7 +110,7 @@ fn they_are_as_near_to_fp32_as_the_exporter_says() {
         let model = common::open(&bundle, precision, form);
         let judged = model.bundle().judged();
         let pictures: Vec<(u32, &[u32])> = judged.iter().map(|p| (p.class, &p.tokens[..])).collect();
-        let found = model.judge(&reference, &pictures).unwrap();
+        let found = tasks::compare(&model, &reference, &pictures).unwrap();
         assert_eq!(found.past(Tolerance::of(precision).unwrap()), Vec::<String>::new(), "{precision} {form}");
         // The exporter cannot run `native`: what it says of the same weights in standard operators holds for it as well.
         let told_of = if form == "native" { "plain" } else { form };
@@ -130,7 +131,7 @@ fn they_are_as_near_to_fp32_as_the_exporter_says() {
         }
         assert!((found.encoder.unwrap() - quality.encoder.unwrap().agreement).abs() < 0.05);
         // And without the reference: from what the bundle keeps of it, to the accuracy that 128 tokens allow.
-        let record = model.judge_by_record().unwrap().unwrap();
+        let record = tasks::compare_with_record(&model).unwrap().unwrap();
         assert!(record.kl > ar.kl / 4.0 && record.kl < ar.kl * 4.0, "{precision} {form}: {} {}", record.kl, ar.kl);
         assert!(record.largest >= record.kl);
     }
@@ -143,13 +144,13 @@ fn forms_of_fp32_differ_by_roundings() {
     for form in ["native", "plain", "fixed"] {
         let model = common::open(&common::small(), "fp32", form);
         let pictures: Vec<(u32, &[u32])> = model.bundle().judged().iter().map(|p| (p.class, &p.tokens[..])).collect();
-        let found = model.judge(&reference, &pictures).unwrap();
+        let found = tasks::compare(&model, &reference, &pictures).unwrap();
         assert_eq!(found.past(Tolerance::of("fp32").unwrap()), Vec::<String>::new(), "{form}");
         let ar = found.ar.unwrap();
         assert!(ar.kl < 1e-11 && ar.kl_worst < 1e-11 && ar.logits_max < 1e-4, "{form}: {ar:?}");
         assert!(ar.agreement == 1.0 && ar.greedy == 1.0 && found.encoder == Some(1.0), "{form}: {found:?}");
         assert!(found.psnr.values().all(|&psnr| psnr > 120.0), "{form}: {:?}", found.psnr);
-        let record = model.judge_by_record().unwrap().unwrap();
+        let record = tasks::compare_with_record(&model).unwrap().unwrap();
         assert!(record.kl < 1e-9 && record.largest < 1e-4, "{form}: {record:?}");
     }
 }
@@ -158,7 +159,7 @@ fn forms_of_fp32_differ_by_roundings() {
 fn a_model_is_itself() {
     let model = common::open(&common::small(), "fp32", "mha");
     let tokens = vec![3; model.bundle().tokens()];
-    let found = model.judge(&model, &[(1, &tokens)]).unwrap();
+    let found = tasks::compare(&model, &model, &[(1, &tokens)]).unwrap();
     let ar = found.ar.unwrap();
     assert_eq!(
         (ar.kl, ar.kl_worst, ar.logits_max, ar.logits_rms, ar.agreement, ar.greedy),
@@ -174,7 +175,7 @@ fn a_model_is_itself() {
 fn what_cannot_be_judged_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let whole = vec![0; model.bundle().tokens()];
-    let said = |pictures: &[(u32, &[u32])], reference: &Model| match model.judge(reference, pictures) {
+    let said = |pictures: &[(u32, &[u32])], reference: &Model| match tasks::compare(&model, reference, pictures) {
         Err(Error::Invalid(text)) => text,
         other => panic!("{other:?}"),
     };
@@ -199,7 +200,7 @@ fn contradictory_manifests_are_refused() {
         let folder = common::copy(&precisions());
         common::edit_manifest(folder.path(), edit);
         let error = Bundle::open(folder.path()).and_then(|bundle| {
-            let options = ModelOptions { precision: Some("fp16".into()), ..Default::default() };
+            let options = ModelOptions::new().with_precision("fp16");
             Model::from_bundle(bundle, &options)
         });
         let text = error.unwrap_err().to_string();
@@ -242,7 +243,7 @@ fn a_stripped_bundle_keeps_what_is_true_of_the_decoder() {
     for (precision, form) in VARIANTS {
         let model = common::open(&place, precision, form);
         let tokens = vec![1; model.bundle().tokens()];
-        let found = model.judge(&common::open(&common::small(), "fp32", "mha"), &[(0, &tokens)]).unwrap();
+        let found = tasks::compare(&model, &common::open(&common::small(), "fp32", "mha"), &[(0, &tokens)]).unwrap();
         let past = found.past(Tolerance::of(precision).unwrap());
         assert!(found.ar.is_none() && found.encoder.is_none() && past.is_empty(), "{precision} {form}: {past:?}");
     }

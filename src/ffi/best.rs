@@ -9,7 +9,7 @@ use super::plain::{Plain, read};
 use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
 use crate::pixels::PixelFormat;
-use crate::tasks::best_of::{BestOf, Candidate, Round, Scorer};
+use crate::tasks::{BestOf, Candidate, Round, Scorer};
 
 /// Scorer: the mean log-probability of a candidate's tokens, how typical the model finds it of its class.
 pub const DETAILFLOW_SCORE_LOG_PROBABILITY: u32 = 1;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::model::Model;
+use crate::pixels::Picture;
 use crate::plan::{Curve, Guidance};
 use crate::sample::{Sampling, SamplingCurves};
 use crate::support::error::{Error, Result};
@@ -162,6 +163,30 @@ impl Request {
         }
         self.prefixes[index] = tokens.into();
         Ok(self)
+    }
+
+    /// Begins every image with the tokens of the level of `level_size` pixels of `tokens`; 0 keeps all of them. What is
+    /// sampled after them keeps the composition that is visible at that level: variations when the seeds differ, the same
+    /// image at a finer level when nothing was sampled beyond `tokens` yet.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such level (the error lists the levels) or the tokens do not reach it; those of
+    /// [`set_prefix`](Self::set_prefix).
+    pub fn set_prefix_level(&mut self, tokens: &[u32], level_size: u32) -> Result<&mut Self> {
+        let kept = if level_size == 0 { tokens } else { self.model.level_tokens(tokens, level_size)? };
+        self.set_prefix(kept)
+    }
+
+    /// Encodes `picture` and begins every image with its tokens of the level of `level_size` pixels; 0 keeps all of them,
+    /// and then nothing is sampled.
+    ///
+    /// # Errors
+    /// Those of [`Model::encode`], and [`Error::Invalid`] when there is no such level (the error lists the levels).
+    pub fn set_prefix_picture(&mut self, picture: &Picture, level_size: u32) -> Result<&mut Self> {
+        // A level that does not exist is an error before the encoder runs.
+        let count = if level_size == 0 { self.model.bundle().tokens() } else { self.model.level(level_size)?.tokens };
+        let tokens = self.model.encode(picture)?;
+        self.set_prefix(&tokens[..count])
     }
 
     /// Guidance, constant, gradual or a curve. Scale 1 is off and runs no unconditional half.

@@ -100,6 +100,28 @@ impl Model {
         self.decode(self.demote(tokens, size)?)
     }
 
+    /// The first tokens of an image, down to the level of `level_size` pixels: the same image with less detail, at no cost.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such level (the error lists the levels), the tokens are too few, or one of those
+    /// that stay is not in the codebook.
+    pub fn demote<'a>(&self, tokens: &'a [u32], level_size: u32) -> Result<&'a [u32]> {
+        let kept = self.level_tokens(tokens, level_size)?;
+        self.check_prefix(kept).map(|_| kept)
+    }
+
+    /// The tokens of the level of `level_size` pixels, unchecked otherwise.
+    pub(crate) fn level_tokens<'a>(&self, tokens: &'a [u32], level_size: u32) -> Result<&'a [u32]> {
+        let level = self.level(level_size)?;
+        tokens.get(..level.tokens).ok_or_else(|| {
+            Error::Invalid(format!(
+                "the {level_size} px level takes {} tokens, there are {}",
+                level.tokens,
+                tokens.len()
+            ))
+        })
+    }
+
     /// Whether `tokens` are a prefix of this model's: their number one of the ladder's, each of the codebook.
     pub(crate) fn check_prefix(&self, tokens: &[u32]) -> Result<Prefix> {
         let bundle = self.bundle();

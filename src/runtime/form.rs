@@ -1,31 +1,54 @@
-//! The forms in which a bundle may hold attention (`onnx/README.md`): how keys and values are kept.
+//! The attention forms that a bundle may hold (`onnx/README.md`): how attention is computed and the KV cache is laid out.
 
+use std::fmt;
 use std::str::FromStr;
 
-/// An attention form that this library runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// By our own operators, in memory of ours, row by row.
+use crate::support::error::Error;
+
+/// The attention backend of a variant, and with it the layout of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Form {
+    /// Our own operators on the CPU; the library owns the KV cache, row by row.
     Native,
-    /// By MultiHeadAttention, in tensors that are input and output at once.
+    /// ONNX Runtime's `MultiHeadAttention`; the KV cache is a tensor that is input and output at once.
     Mha,
-    /// By standard operators: longer tensors at each step.
+    /// Standard operators; every step returns a longer KV cache.
     Plain,
-    /// By standard operators, in tensors of the device's memory that are input and output at once; every token says its
-    /// place.
+    /// Standard operators; the KV cache stays in the device's memory, input and output at once, and every token names its
+    /// position.
     Fixed,
 }
 
-impl FromStr for Form {
-    type Err = ();
+impl Form {
+    /// Its name in the manifest, such as `native`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Mha => "mha",
+            Self::Plain => "plain",
+            Self::Fixed => "fixed",
+        }
+    }
+}
 
-    fn from_str(name: &str) -> Result<Self, ()> {
+impl FromStr for Form {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
         match name {
             "native" => Ok(Self::Native),
             "mha" => Ok(Self::Mha),
             "plain" => Ok(Self::Plain),
             "fixed" => Ok(Self::Fixed),
-            _ => Err(()),
+            _ => Err(Error::Invalid(format!("form {name} is unknown; it is native, mha, plain or fixed"))),
         }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }

@@ -30,7 +30,7 @@ pub use device::{Device, DeviceKind, DeviceOptions};
 pub use device::{DeviceInfo, devices};
 pub(crate) use device::{candidates, has_memory};
 pub(crate) use exit::enter;
-pub(crate) use form::Form;
+pub use form::Form;
 pub(crate) use graph::{Dim, Element, Graph, Interrupt, Port};
 pub use library::{Library, init, library};
 pub(crate) use sampler::{DeviceSampler, SampledToken};

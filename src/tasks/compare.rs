@@ -12,6 +12,7 @@ use crate::pixels::{Image, Picture, PixelFormat};
 use crate::plan::Guidance;
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
+use crate::tasks::score::score_all;
 
 /// Pictures that are computed together.
 const AT_ONCE: usize = 8;
@@ -50,9 +51,9 @@ impl Tolerance {
 
 /// How far a model is from a reference.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Judgement {
+pub struct Comparison {
     /// Of what draws; none when one of the two cannot.
-    pub ar: Option<LogitJudgement>,
+    pub ar: Option<LogitComparison>,
     /// Peak signal-to-noise ratio of the decoders in dB over -1..1, by the level's size in pixels: the same tokens, all
     /// pictures together.
     pub psnr: BTreeMap<u32, f64>,
@@ -62,7 +63,7 @@ pub struct Judgement {
 
 /// How far a model's logits are from a reference's, each after the same tokens; and what comes of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct LogitJudgement {
+pub struct LogitComparison {
     /// Kullback-Leibler divergence from the reference's distribution of a token, mean over all tokens, in nats.
     pub kl: f64,
     /// The same, mean over the pictures, of the worst position.
@@ -80,7 +81,7 @@ pub struct LogitJudgement {
 
 /// How far a model is from the source weights, by the tokens' probabilities in the bundle ([`crate::Bundle::judged`]).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RecordJudgement {
+pub struct RecordComparison {
     /// An estimate of the Kullback-Leibler divergence, in nats a token: the mean of r - 1 - ln r, where r is how many times
     /// as likely as the source weights the model holds a token. Never negative; right in the mean where the tokens were
     /// drawn by the source weights.
@@ -89,7 +90,7 @@ pub struct RecordJudgement {
     pub largest: f64,
 }
 
-impl Judgement {
+impl Comparison {
     /// What lies past a tolerance: a sentence each.
     pub fn past(&self, tolerance: Tolerance) -> Vec<String> {
         let mut out = Vec::new();
@@ -117,67 +118,63 @@ impl Judgement {
     }
 }
 
-impl Model {
-    /// How far this model is from `reference`, over `pictures`: class and tokens of each, whole pictures. The classes only
-    /// matter where both can draw.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when the two have not one tokenizer, there are no pictures, one of them is not whole, or has no
-    /// class of both; those of drawing, decoding and encoding.
-    pub fn judge(&self, reference: &Self, pictures: &[(u32, &[u32])]) -> Result<Judgement> {
-        let (ours, theirs) = (self.bundle(), reference.bundle());
-        if ours.tokenizer_id() != theirs.tokenizer_id() {
-            return Err(Error::Invalid(format!(
-                "{} and {} have not one tokenizer ({}, {}): their numbers mean different things",
-                ours.path().display(),
-                theirs.path().display(),
-                ours.tokenizer_id(),
-                theirs.tokenizer_id()
-            )));
-        }
-        if pictures.is_empty() {
-            return Err(Error::Invalid("there are no pictures to judge by".into()));
-        }
-        for (at, (_, tokens)) in pictures.iter().enumerate() {
-            if tokens.len() != ours.tokens() {
-                let (have, whole) = (tokens.len(), ours.tokens());
-                return Err(Error::Invalid(format!(
-                    "picture {at} to judge by has {have} tokens, a whole one has {whole}"
-                )));
-            }
-        }
-        let mut judgement = Judgement::default();
-        if ours.can_draw() && theirs.can_draw() {
-            judgement.ar = Some(judge_logits(self, reference, pictures)?);
-        }
-        judgement.psnr = judge_pixels(self, reference, pictures)?;
-        if ours.can_encode() && theirs.can_encode() {
-            judgement.encoder = Some(judge_codes(self, reference, pictures)?);
-        }
-        Ok(judgement)
+/// How far this model is from `reference`, over `pictures`: class and tokens of each, whole pictures. The classes only
+/// matter where both can draw.
+///
+/// # Errors
+/// [`Error::Invalid`] when the two have not one tokenizer, there are no pictures, one of them is not whole, or has no
+/// class of both; those of drawing, decoding and encoding.
+pub fn compare(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<Comparison> {
+    let (ours, theirs) = (model.bundle(), reference.bundle());
+    if ours.tokenizer_id() != theirs.tokenizer_id() {
+        return Err(Error::Invalid(format!(
+            "{} and {} have not one tokenizer ({}, {}): their numbers mean different things",
+            ours.path().display(),
+            theirs.path().display(),
+            ours.tokenizer_id(),
+            theirs.tokenizer_id()
+        )));
     }
+    if pictures.is_empty() {
+        return Err(Error::Invalid("there are no pictures to judge by".into()));
+    }
+    for (at, (_, tokens)) in pictures.iter().enumerate() {
+        if tokens.len() != ours.tokens() {
+            let (have, whole) = (tokens.len(), ours.tokens());
+            return Err(Error::Invalid(format!("picture {at} to judge by has {have} tokens, a whole one has {whole}")));
+        }
+    }
+    let mut comparison = Comparison::default();
+    if ours.can_draw() && theirs.can_draw() {
+        comparison.ar = Some(compare_logits(model, reference, pictures)?);
+    }
+    comparison.psnr = compare_pixels(model, reference, pictures)?;
+    if ours.can_encode() && theirs.can_encode() {
+        comparison.encoder = Some(compare_codes(model, reference, pictures)?);
+    }
+    Ok(comparison)
+}
 
-    /// How far this model is from its source weights, by what its bundle says of them; none when it says nothing
-    /// ([`crate::Bundle::judged`]).
-    ///
-    /// # Errors
-    /// Those of [`score`](Self::score).
-    pub fn judge_by_record(&self) -> Result<Option<RecordJudgement>> {
-        let (mut sum, mut count, mut largest) = (0.0, 0usize, 0f64);
-        for part in self.bundle().judged().chunks(AT_ONCE) {
-            let mut pictures = reserve("pictures to judge by", part.len())?;
-            pictures.extend(part.iter().map(|picture| (picture.class, &picture.tokens[..])));
-            for (scores, picture) in self.score_all(&pictures)?.iter().zip(part) {
-                for (&now, &then) in scores.iter().zip(&picture.log_probabilities) {
-                    let log_ratio = f64::from(now) - f64::from(then);
-                    sum += log_ratio.exp_m1() - log_ratio;
-                    largest = largest.max(log_ratio.abs());
-                    count += 1;
-                }
+/// How far this model is from its source weights, by what its bundle says of them; none when it says nothing
+/// ([`crate::Bundle::judged`]).
+///
+/// # Errors
+/// Those of [`score`](Self::score).
+pub fn compare_with_record(model: &Model) -> Result<Option<RecordComparison>> {
+    let (mut sum, mut count, mut largest) = (0.0, 0usize, 0f64);
+    for part in model.bundle().judged().chunks(AT_ONCE) {
+        let mut pictures = reserve("pictures to judge by", part.len())?;
+        pictures.extend(part.iter().map(|picture| (picture.class, &picture.tokens[..])));
+        for (scores, picture) in score_all(model, &pictures)?.iter().zip(part) {
+            for (&now, &then) in scores.iter().zip(&picture.log_probabilities) {
+                let log_ratio = f64::from(now) - f64::from(then);
+                sum += log_ratio.exp_m1() - log_ratio;
+                largest = largest.max(log_ratio.abs());
+                count += 1;
             }
         }
-        Ok((count > 0).then(|| RecordJudgement { kl: sum / count as f64, largest }))
     }
+    Ok((count > 0).then(|| RecordComparison { kl: sum / count as f64, largest }))
 }
 
 /// A generation that is fed these tokens, without guidance.
@@ -190,7 +187,7 @@ fn fed(model: &Model, pictures: &[(u32, &[u32])]) -> Result<Generation> {
     Generation::begin(&request, true)
 }
 
-fn judge_logits(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<LogitJudgement> {
+fn compare_logits(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<LogitComparison> {
     let bundle = reference.bundle();
     let mut of_position = vec![0.0; bundle.tokens()];
     let (mut largest, mut squares, mut same) = (0f64, 0.0, 0usize);
@@ -220,13 +217,13 @@ fn judge_logits(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) ->
     let count = pictures.len() as f64;
     let positions = bundle.tokens() as f64;
     let of_position: Vec<f64> = of_position.iter().map(|sum| sum / count).collect();
-    Ok(LogitJudgement {
+    Ok(LogitComparison {
         kl: of_position.iter().sum::<f64>() / positions,
         kl_worst: of_position.iter().copied().fold(0.0, |worst, kl| if kl <= worst { worst } else { kl }),
         logits_max: largest,
         logits_rms: (squares / (count * positions * bundle.codes() as f64)).sqrt(),
         agreement: same as f64 / (count * positions),
-        greedy: judge_greedy(model, reference, pictures)?,
+        greedy: compare_greedy(model, reference, pictures)?,
     })
 }
 
@@ -244,7 +241,7 @@ fn likeliest(logits: &[f32]) -> usize {
 }
 
 /// Both draw the pictures' classes, each once.
-fn judge_greedy(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<f64> {
+fn compare_greedy(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<f64> {
     let mut classes: Vec<u32> = pictures.iter().map(|picture| picture.0).collect();
     classes.sort_unstable();
     classes.dedup();
@@ -272,7 +269,7 @@ fn judge_greedy(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) ->
     Ok(same as f64 / count as f64)
 }
 
-fn judge_pixels(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<BTreeMap<u32, f64>> {
+fn compare_pixels(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<BTreeMap<u32, f64>> {
     let mut out = BTreeMap::new();
     for level in reference.bundle().ladder().levels() {
         let (mut squares, mut count) = (0.0, 0usize);
@@ -293,7 +290,7 @@ fn judge_pixels(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) ->
     Ok(out)
 }
 
-fn judge_codes(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<f64> {
+fn compare_codes(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<f64> {
     let (mut same, mut count) = (0usize, 0usize);
     for (_, tokens) in pictures {
         let picture = picture_of(&reference.decode(tokens)?)?;

@@ -46,117 +46,101 @@ impl<'a> Sprite<'a> {
     }
 }
 
-impl Model {
-    /// The first tokens of a picture, down to the level of `size` pixels: the same picture with less detail, which
-    /// takes nothing but to leave off the rest.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when there is no such level (the error lists those that are), the tokens are too few, or one
-    /// that is kept is not of the codebook.
-    pub fn demote<'a>(&self, tokens: &'a [u32], size: u32) -> Result<&'a [u32]> {
-        let level = self.level(size)?;
-        let kept = tokens.get(..level.tokens).ok_or_else(|| {
-            Error::Invalid(format!("the {size} px level takes {} tokens, there are {}", level.tokens, tokens.len()))
-        })?;
-        self.check_prefix(kept).map(|_| kept)
-    }
-
-    /// Pictures of any `sizes` from one prefix, for [`mip_sizes`] or any others up to what [`decode`](Self::decode)
-    /// gives; in the order of `sizes`. One of a size that is decoded is exactly that; others are downscaled as
-    /// [`Image::downscale`] does.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when the tokens are no prefix, or a size is 0 or larger than they decode to; nothing is
-    /// decoded then.
-    pub fn mips(&self, tokens: &[u32], sizes: &[u32], source: MipSource) -> Result<Vec<Image>> {
-        let whole = self.check_prefix(tokens)?;
-        let sources = mip_sources(self.bundle().ladder(), whole, sizes, source)?;
-        let mut mips = filled("mips", sizes.len(), None)?;
-        for first in 0..sizes.len() {
-            if mips[first].is_some() {
-                continue;
-            }
-            let decoded = self.decode(&tokens[..sources[first]])?;
-            let mut smaller = Downscale::new(&decoded);
-            for at in (first..sizes.len()).filter(|&at| sources[at] == sources[first]) {
-                mips[at] = Some(smaller.to(sizes[at])?);
-            }
+/// Pictures of any `sizes` from one prefix, for [`mip_sizes`] or any others up to what [`decode`](Model::decode)
+/// gives; in the order of `sizes`. One of a size that is decoded is exactly that; others are downscaled as
+/// [`Image::downscale`] does.
+///
+/// # Errors
+/// [`Error::Invalid`] when the tokens are no prefix, or a size is 0 or larger than they decode to; nothing is
+/// decoded then.
+pub fn mips(model: &Model, tokens: &[u32], sizes: &[u32], source: MipSource) -> Result<Vec<Image>> {
+    let whole = model.check_prefix(tokens)?;
+    let sources = mip_sources(model.bundle().ladder(), whole, sizes, source)?;
+    let mut mips = filled("mips", sizes.len(), None)?;
+    for first in 0..sizes.len() {
+        if mips[first].is_some() {
+            continue;
         }
-        let mut all = reserve("mips", mips.len())?;
-        all.extend(mips.into_iter().flatten());
-        Ok(all)
-    }
-
-    /// Pixels a side that a sprite takes in an atlas.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when its tokens, level or factor are not as [`Sprite`] says.
-    pub fn sprite_size(&self, sprite: &Sprite) -> Result<u32> {
-        self.sprite_prefix(sprite).map(|prefix| side(prefix, sprite))
-    }
-
-    /// Puts sprites where [`layout`](pixels::layout) has them on a width of `width` pixels, `padding` pixels between
-    /// any two. Gives the height.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when a sprite is not as [`Sprite`] says, or does not fit the width.
-    pub fn lay_out_atlas(&self, sprites: &mut [Sprite], width: u32, padding: u32) -> Result<u32> {
-        let mut sides = reserve("an atlas", sprites.len())?;
-        for (at, sprite) in sprites.iter().enumerate() {
-            sides.push(side(self.named_prefix(at, sprite)?, sprite));
+        let decoded = model.decode(&tokens[..sources[first]])?;
+        let mut smaller = Downscale::new(&decoded);
+        for at in (first..sizes.len()).filter(|&at| sources[at] == sources[first]) {
+            mips[at] = Some(smaller.to(sizes[at])?);
         }
-        let layout = pixels::layout(&sides, width, padding)?;
-        for (sprite, corner) in sprites.iter_mut().zip(layout.corners) {
-            (sprite.x, sprite.y) = corner;
-        }
-        Ok(layout.height)
     }
+    let mut all = reserve("mips", mips.len())?;
+    all.extend(mips.into_iter().flatten());
+    Ok(all)
+}
 
-    /// Decodes sprites into their places in `atlas`; all else there stays as it is. Sprites of as many tokens are
-    /// decoded together.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when a sprite is not as [`Sprite`] says, does not lie within the atlas, or two of them
-    /// overlap (the error says which; to touch is fine): then nothing was done. Otherwise as
-    /// [`decode`](Self::decode); then some are there and others are not.
-    pub fn decode_atlas(&self, sprites: &[Sprite], atlas: &mut Canvas) -> Result<()> {
-        let mut prefixes = reserve("an atlas", sprites.len())?;
-        let mut squares = reserve("an atlas", sprites.len())?;
-        for (at, sprite) in sprites.iter().enumerate() {
-            let prefix = self.named_prefix(at, sprite)?;
-            squares.push(Square { x: sprite.x, y: sprite.y, side: side(prefix, sprite) });
-            prefixes.push(prefix);
-        }
-        check_squares(&squares, atlas.width(), atlas.height())?;
-        let mut order: Vec<usize> = reserve("an atlas", sprites.len())?;
-        order.extend(0..sprites.len());
-        order.sort_unstable_by_key(|&at| (prefixes[at].tokens, at));
-        for alike in order.chunk_by(|&a, &b| prefixes[a].tokens == prefixes[b].tokens) {
-            let prefix = prefixes[alike[0]];
-            for part in alike.chunks(decode_at_once(prefix)) {
-                let sequences: Vec<&[u32]> = part.iter().map(|&at| &sprites[at].tokens[..prefix.tokens]).collect();
-                for (&at, image) in part.iter().zip(self.decode_batch(&sequences)?) {
-                    atlas.put(&image, sprites[at].x, sprites[at].y, sprites[at].factor)?;
-                }
+/// Pixels a side that a sprite takes in an atlas.
+///
+/// # Errors
+/// [`Error::Invalid`] when its tokens, level or factor are not as [`Sprite`] says.
+pub fn sprite_size(model: &Model, sprite: &Sprite) -> Result<u32> {
+    sprite_prefix(model, sprite).map(|prefix| side(prefix, sprite))
+}
+
+/// Puts sprites where [`layout`](pixels::layout) has them on a width of `width` pixels, `padding` pixels between
+/// any two. Gives the height.
+///
+/// # Errors
+/// [`Error::Invalid`] when a sprite is not as [`Sprite`] says, or does not fit the width.
+pub fn lay_out_atlas(model: &Model, sprites: &mut [Sprite], width: u32, padding: u32) -> Result<u32> {
+    let mut sides = reserve("an atlas", sprites.len())?;
+    for (at, sprite) in sprites.iter().enumerate() {
+        sides.push(side(named_prefix(model, at, sprite)?, sprite));
+    }
+    let layout = pixels::layout(&sides, width, padding)?;
+    for (sprite, corner) in sprites.iter_mut().zip(layout.corners) {
+        (sprite.x, sprite.y) = corner;
+    }
+    Ok(layout.height)
+}
+
+/// Decodes sprites into their places in `atlas`; all else there stays as it is. Sprites of as many tokens are
+/// decoded together.
+///
+/// # Errors
+/// [`Error::Invalid`] when a sprite is not as [`Sprite`] says, does not lie within the atlas, or two of them
+/// overlap (the error says which; to touch is fine): then nothing was done. Otherwise as
+/// [`decode`](Model::decode); then some are there and others are not.
+pub fn decode_atlas(model: &Model, sprites: &[Sprite], atlas: &mut Canvas) -> Result<()> {
+    let mut prefixes = reserve("an atlas", sprites.len())?;
+    let mut squares = reserve("an atlas", sprites.len())?;
+    for (at, sprite) in sprites.iter().enumerate() {
+        let prefix = named_prefix(model, at, sprite)?;
+        squares.push(Square { x: sprite.x, y: sprite.y, side: side(prefix, sprite) });
+        prefixes.push(prefix);
+    }
+    check_squares(&squares, atlas.width(), atlas.height())?;
+    let mut order: Vec<usize> = reserve("an atlas", sprites.len())?;
+    order.extend(0..sprites.len());
+    order.sort_unstable_by_key(|&at| (prefixes[at].tokens, at));
+    for alike in order.chunk_by(|&a, &b| prefixes[a].tokens == prefixes[b].tokens) {
+        let prefix = prefixes[alike[0]];
+        for part in alike.chunks(decode_at_once(prefix)) {
+            let sequences: Vec<&[u32]> = part.iter().map(|&at| &sprites[at].tokens[..prefix.tokens]).collect();
+            for (&at, image) in part.iter().zip(model.decode_batch(&sequences)?) {
+                atlas.put(&image, sprites[at].x, sprites[at].y, sprites[at].factor)?;
             }
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// What of a sprite is decoded.
-    fn sprite_prefix(&self, sprite: &Sprite) -> Result<Prefix> {
-        check_factor(sprite.factor)?;
-        let tokens = sprite.level.map_or(Ok(sprite.tokens), |level| self.demote(sprite.tokens, level))?;
-        self.check_prefix(tokens)
-    }
+/// What of a sprite is decoded.
+fn sprite_prefix(model: &Model, sprite: &Sprite) -> Result<Prefix> {
+    check_factor(sprite.factor)?;
+    let tokens = sprite.level.map_or(Ok(sprite.tokens), |level| model.demote(sprite.tokens, level))?;
+    model.check_prefix(tokens)
+}
 
-    /// As [`sprite_prefix`](Self::sprite_prefix); the error says of which.
-    fn named_prefix(&self, at: usize, sprite: &Sprite) -> Result<Prefix> {
-        self.sprite_prefix(sprite).map_err(|error| match error {
-            Error::Invalid(text) => Error::Invalid(format!("sprite {at}: {text}")),
-            other => other,
-        })
-    }
+/// As [`sprite_prefix`]; the error says of which.
+fn named_prefix(model: &Model, at: usize, sprite: &Sprite) -> Result<Prefix> {
+    sprite_prefix(model, sprite).map_err(|error| match error {
+        Error::Invalid(text) => Error::Invalid(format!("sprite {at}: {text}")),
+        other => other,
+    })
 }
 
 /// Pixels a side in the atlas.

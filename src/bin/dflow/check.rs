@@ -26,7 +26,9 @@ pub struct DoctorArgs {
 
 /// What is here, what is missing, and where the graphs of the bundle run.
 pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
-    let mut options = ModelOptions { precision: args.precision.clone(), form: args.form.clone(), ..Default::default() };
+    let mut options = ModelOptions::new();
+    options.precision = args.precision.as_deref().map(Into::into);
+    options.form = args.form.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
     args.device.apply(&mut options)?;
     let runtime = detailflow::library();
     let bundle = args.bundle.open();

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use detailflow::{
-    Bundle, Error, Generation, Guidance, Image, ImageRequest, Judgement, Model, ModelOptions, Picture, PixelFormat,
-    RecordJudgement, Request, Result, Tolerance, bundle::Variant,
+    Bundle, Comparison, Error, Generation, Guidance, Image, ImageRequest, Model, ModelOptions, Picture, PixelFormat,
+    RecordComparison, Request, Result, Tolerance, bundle::Variant, tasks,
 };
 use serde_json::{Value, json};
 
@@ -136,7 +136,8 @@ fn check_files(bundle: &Bundle, quiet: bool) -> Result<()> {
 
 /// Compiles the variant of this name and form.
 fn open(bundle: &Bundle, precision: &str, form: Option<&str>) -> Result<Model> {
-    let options = ModelOptions { precision: Some(precision.into()), form: form.map(Into::into), ..Default::default() };
+    let mut options = ModelOptions::new().with_precision(precision);
+    options.form = form.map(str::parse).transpose()?;
     Model::from_bundle(bundle.clone(), &options)
 }
 
@@ -240,8 +241,8 @@ fn pictures(file: Option<&Path>, bundle: &Bundle, model: &Model) -> std::result:
 /// What was found of a variant.
 #[derive(Default)]
 struct Found {
-    judgement: Option<Judgement>,
-    record: Option<RecordJudgement>,
+    judgement: Option<Comparison>,
+    record: Option<RecordComparison>,
     past: Vec<String>,
 }
 
@@ -256,14 +257,14 @@ fn look(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> Re
             let same = bundle.path() == reference.model.bundle().path() && name(variant) == name(other);
             if !same {
                 let pictures: Vec<(u32, &[u32])> = reference.pictures.iter().map(|(c, t)| (*c, &t[..])).collect();
-                let judgement = model.judge(&reference.model, &pictures)?;
+                let judgement = tasks::compare(&model, &reference.model, &pictures)?;
                 let both = tolerance.zip(Tolerance::of(&other.precision)).map(|(a, b)| a.looser(b));
                 found.past = both.map(|tolerance| judgement.past(tolerance)).unwrap_or_default();
                 found.judgement = Some(judgement);
             }
         }
         None if bundle.can_draw() => {
-            found.record = model.judge_by_record()?;
+            found.record = tasks::compare_with_record(&model)?;
             if let (Some(record), Some(tolerance)) = (found.record, tolerance)
                 && (record.kl.is_nan() || record.kl > tolerance.kl)
             {
@@ -337,7 +338,7 @@ fn tell_table(reference: Option<&Reference>, rows: &[(&Variant, Found)]) {
     let share = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     for (variant, found) in rows {
         if let Some(judgement) = &found.judgement {
-            let number = |get: fn(&detailflow::LogitJudgement) -> f64| {
+            let number = |get: fn(&detailflow::LogitComparison) -> f64| {
                 judgement.ar.as_ref().map_or("-".to_owned(), |ar| format!("{:.2e}", get(ar)))
             };
             let psnr: Vec<f64> = judgement.psnr.values().copied().collect();

@@ -109,8 +109,7 @@ fn describe(device: Option<Device>, provider: String, hardware: &raw::Hardware, 
         .iter()
         .find_map(|key| metadata.iter().find(|(known, value)| known == key && !value.is_empty()))
         .map(|(_, value)| value.clone());
-    let processor =
-        || if hardware.kind == DeviceKind::Cpu { crate::tasks::calibrate::processor() } else { String::new() };
+    let processor = || if hardware.kind == DeviceKind::Cpu { crate::timing::cpu_name() } else { String::new() };
     DeviceInfo {
         device,
         kind: hardware.kind,

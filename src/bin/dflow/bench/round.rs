@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use detailflow::plan::Step;
-use detailflow::{Error, Generation, Guidance, Model, PixelFormat, Request, Result, Sampling};
+use detailflow::{Error, Generation, Guidance, Model, PixelFormat, Request, Result, Sampling, tasks};
 use serde::{Deserialize, Serialize};
 
 use super::floor;
@@ -152,7 +152,7 @@ fn ask(request: &mut Request, args: &OneArgs) -> Result<()> {
 /// The steps of a request and what each has to read.
 fn shapes(request: &Request) -> Result<Vec<StepShape>> {
     let model = request.model();
-    let (bundle, cost) = (model.bundle(), request.cost()?);
+    let (bundle, cost) = (model.bundle(), tasks::cost(&request)?);
     // Form `fixed` looks at all places at each step, and its weights of 8 bits became floats when it was opened.
     let fixed = model.variant().form == "fixed";
     let bits = model.variant().weight_bits().map(|bits| if fixed && bits == 8 { 32 } else { bits });
