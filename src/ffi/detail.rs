@@ -224,8 +224,8 @@ fn wanted<'a>(sprites: &[detailflow_sprite], tokens: &'a [u32]) -> Result<Vec<Sp
     let mut rest = tokens;
     for sprite in sprites {
         let (tokens, others) = rest.split_at(sprite.count);
-        let (level, factor) = ((sprite.level > 0).then_some(sprite.level), sprite.factor.max(1));
-        wanted.push(Sprite { tokens, x: sprite.x, y: sprite.y, level, factor });
+        let (level_size, factor) = ((sprite.level > 0).then_some(sprite.level), sprite.factor.max(1));
+        wanted.push(Sprite { tokens, x: sprite.x, y: sprite.y, level_size, factor });
         rest = others;
     }
     Ok(wanted)

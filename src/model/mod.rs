@@ -1,4 +1,8 @@
-//! A model: a bundle whose graphs are compiled. Immutable and shared; cloning it costs nothing.
+//! A model: a bundle with its graphs compiled, immutable and shared.
+//!
+//! `options` says how a model is opened, `open` opens it, `variant` chooses which variant of the bundle, `signature` holds
+//! the signatures that its graphs must have, `codec` turns pictures into tokens and tokens into images, `timing` measures
+//! and predicts latencies.
 
 pub(crate) mod codec;
 mod open;
@@ -20,8 +24,8 @@ use crate::support::error::{Error, Result};
 use crate::support::sync::lock;
 use crate::timing::latency::LatencyModel;
 
-/// A DetailFlow model, ready to draw. Clones share it; any number of threads may use it at once, one runs a graph
-/// at a time.
+/// A DetailFlow model with its graphs compiled. Clones share it. Any number of threads may use it at once; each graph runs
+/// for one of them at a time.
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
 
@@ -30,17 +34,17 @@ struct Inner {
     variant: Variant,
     options: GraphOptions,
     asked: Device,
-    /// What was tried before this device.
+    /// Why devices before this one were refused.
     refused: Vec<String>,
-    /// None when the bundle holds none.
+    /// None when the bundle holds the decoder alone.
     ar: Option<Graph>,
     decoder: Graph,
-    /// Draws tokens where the logits are; none where they come down.
+    /// Samples on the device; None where logits are copied to the CPU.
     sampler: Option<DeviceSampler>,
     /// Compiled when the first picture is encoded.
     encoder: Mutex<Option<Arc<Graph>>>,
     latency: LatencyModel,
-    /// Of generations that step together.
+    /// For generations that step together.
     joint_step: Mutex<JointStep>,
 }
 
@@ -56,21 +60,24 @@ impl std::fmt::Debug for Model {
 
 impl Model {
     /// The bundle that it was opened from.
+    #[must_use]
     pub fn bundle(&self) -> &Bundle {
         &self.0.bundle
     }
 
-    /// Which precision and form it runs.
+    /// The variant of the bundle that runs: its precision and form.
+    #[must_use]
     pub fn variant(&self) -> &Variant {
         &self.0.variant
     }
 
-    /// Where it runs: never `auto`, and the CPU when it fell back.
+    /// The device that it runs on: never `auto`, and the CPU after a fallback.
+    #[must_use]
     pub fn device(&self) -> &Device {
         &self.0.options.device
     }
 
-    /// What really runs where, graph by graph, and which memory it holds.
+    /// Which execution provider runs which graph, and the memory that it holds.
     ///
     /// # Errors
     /// [`Error::State`] when the process is ending.
@@ -86,18 +93,21 @@ impl Model {
         })
     }
 
-    /// Threads within an operator; 0 is one for each core.
+    /// Threads within an operator; 0 is one per core.
+    #[must_use]
     pub fn threads(&self) -> usize {
         self.0.options.threads
     }
 
-    /// The steps from nothing to `tokens` tokens, a prefix of the ladder.
+    /// The steps from nothing to `tokens` tokens, which is the length of a prefix.
+    #[must_use]
     pub fn schedule(&self, tokens: usize) -> Schedule {
         let bundle = self.bundle();
         Schedule::new(bundle.group, bundle.causal, tokens)
     }
 
-    /// Time spent within ONNX Runtime so far, over all graphs and users. The rest of what a generation takes is ours.
+    /// Time spent inside ONNX Runtime so far, over all graphs and users.
+    #[must_use]
     pub fn graph_time(&self) -> Duration {
         let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
@@ -106,17 +116,17 @@ impl Model {
         ar + self.0.decoder.spent() + encoder + sampler
     }
 
-    /// Whether they are one and the same, not only alike.
+    /// Whether both are clones of one model.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The autoregressive graph; [`Error::State`] when the bundle was made without.
+    /// The autoregressive graph; [`Error::State`] when the bundle has none.
     pub(crate) fn ar(&self) -> Result<&Graph> {
         self.0.ar.as_ref().ok_or_else(|| self.bundle().cannot("draw"))
     }
 
-    /// How long things take here.
+    /// Measured latencies.
     pub(crate) fn latency(&self) -> &LatencyModel {
         &self.0.latency
     }
@@ -125,7 +135,7 @@ impl Model {
         &self.0.decoder
     }
 
-    /// The encoder, compiled when it is first asked for; [`Error::State`] when the bundle was made without.
+    /// The encoder, compiled at the first call; [`Error::State`] when the bundle has none.
     pub(crate) fn encoder(&self) -> Result<Arc<Graph>> {
         let inner = &*self.0;
         let mut encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -139,43 +149,43 @@ impl Model {
         Ok(graph)
     }
 
-    /// How many threads that makes.
+    /// Threads within an operator, at least 1.
     pub(crate) fn thread_count(&self) -> usize {
         self.0.options.thread_count()
     }
 
-    /// What generations use that step together.
+    /// The prepared run of generations that step together.
     pub(crate) fn joint_step(&self) -> MutexGuard<'_, JointStep> {
         lock(&self.0.joint_step)
     }
 
-    /// How keys and values are kept.
+    /// Attention backend and KV layout.
     pub(crate) fn form(&self) -> Form {
         form_of(&self.0.variant)
     }
 
-    /// What is kept for one row of a batch.
+    /// The shape of the KV cache of one batch row.
     pub(crate) fn key_shape(&self) -> KvShape {
         key_shape(self.bundle(), &self.0.variant)
     }
 
-    /// What a generation keeps; with `draws` it draws tokens where the logits are, if the model does so.
+    /// Options of the KV cache of a generation; with `samples` its logits stay on the device where the model samples there.
     pub(crate) fn cache_options(&self, samples: bool) -> KvCacheOptions {
         let logits_stay = samples && self.0.sampler.is_some();
         KvCacheOptions { form: self.form(), shape: self.key_shape(), codes: self.bundle().codes, logits_stay }
     }
 
-    /// What draws tokens where the logits are; none where they come down.
+    /// The sampler on the device; None where logits are copied to the CPU.
     pub(crate) fn sampler(&self) -> Option<&DeviceSampler> {
         self.0.sampler.as_ref()
     }
 }
 
-/// The bundle that is meant when none is named: `DETAILFLOW_BUNDLE`; else `detailflow/` beside our library or
-/// executable, `../share/detailflow`, or the shipped one of the checkout. Never one in the working directory.
+/// The default bundle: the folder named by the environment variable `DETAILFLOW_BUNDLE`; else `detailflow/` beside our
+/// library or executable, `../share/detailflow`, or the shipped bundle of the checkout. Never one in the working directory.
 ///
 /// # Errors
-/// [`Error::NoBundle`] with every place that was tried.
+/// [`Error::NoBundle`] with every place that was searched.
 pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
 }
@@ -234,8 +244,8 @@ fn choose<'a>(
 ) -> Result<&'a Variant> {
     let named = options.form.is_some() || options.precision.is_some();
     let wanted = |variant: &&Variant| {
-        options.precision.as_ref().is_none_or(|precision| precision.as_str() == variant.precision)
-            && options.form.is_none_or(|form| form.as_str() == variant.form)
+        options.precision.as_ref().is_none_or(|precision| precision.name() == variant.precision)
+            && options.form.is_none_or(|form| form.name() == variant.form)
             && match variant.form.parse() {
                 // Our own operators are for the CPU.
                 Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
@@ -268,8 +278,8 @@ fn choose<'a>(
     let there: Vec<String> = bundle.variants().iter().map(|v| format!("{} {}", v.precision, v.form)).collect();
     Err(Error::Invalid(format!(
         "{place} has no variant of precision {} and form {} for {device}; it has: {}",
-        options.precision.as_ref().map_or("any", Precision::as_str),
-        options.form.map_or("any", Form::as_str),
+        options.precision.as_ref().map_or("any", Precision::name),
+        options.form.map_or("any", Form::name),
         there.join(", ")
     )))
 }

@@ -51,6 +51,8 @@ pub struct OpenProgress<'a> {
     pub stage: &'a str,
 }
 
+type OnProgress<'a> = Box<dyn FnMut(OpenProgress<'_>) + 'a>;
+
 /// Watches and stops the opening of a model. The default does neither.
 ///
 /// ```no_run
@@ -65,7 +67,7 @@ pub struct OpenProgress<'a> {
 /// ```
 #[derive(Default)]
 pub struct OpenWatch<'a> {
-    progress: Option<Box<dyn FnMut(OpenProgress<'_>) + 'a>>,
+    progress: Option<OnProgress<'a>>,
     cancel: Option<OpenCancel>,
 }
 
