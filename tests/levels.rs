@@ -96,7 +96,7 @@ fn a_prefix_that_does_not_fit_is_refused() {
     assert!(said(wanted.set_prefix(&[1, 1, 1, u32::MAX]).unwrap_err()).contains("token 3"));
     assert!(said(wanted.set_image_prefix(2, &[1]).unwrap_err()).contains("out of range"));
     wanted.set_image_prefix(1, &[1; 4]).unwrap();
-    assert!(said(Generation::new(&wanted).unwrap_err()).contains("0 tokens and picture 1 with 4"));
+    assert!(said(Generation::new(&wanted).unwrap_err()).contains("0 tokens, image 1 with 4"));
     let first = model.bundle().ladder().levels()[0];
     wanted.set_prefix(&[1; 8]).unwrap().set_level(first.size).unwrap();
     assert!(said(Generation::new(&wanted).unwrap_err()).contains("the prefix has 8 tokens"));

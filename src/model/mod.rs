@@ -9,6 +9,7 @@ mod open;
 mod options;
 mod signature;
 mod timing;
+mod variant;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,11 +17,11 @@ use std::time::Duration;
 
 pub use self::open::{OpenCancel, OpenProgress, OpenWatch};
 pub use self::options::{ModelOptions, Precision};
+use self::variant::{form_of, key_shape};
 use crate::bundle::{self, Bundle, Variant};
-use crate::kernels::Isa;
 use crate::plan::{KvShape, Schedule};
 use crate::runtime::{self, Device, DeviceSampler, Form, Graph, GraphOptions, JointStep, KvCacheOptions, Report};
-use crate::support::error::{Error, Result};
+use crate::support::error::Result;
 use crate::support::sync::lock;
 use crate::timing::latency::LatencyModel;
 
@@ -188,103 +189,4 @@ impl Model {
 /// [`Error::NoBundle`] with every place that was searched.
 pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
-}
-
-fn key_shape(bundle: &Bundle, variant: &Variant) -> KvShape {
-    let layers = bundle.layers;
-    let heads = if form_of(variant) == Form::Mha { layers.heads } else { layers.kv_heads };
-    let half = signature::kv_element(variant) == runtime::Element::Float16;
-    KvShape {
-        layers: layers.layers,
-        heads,
-        positions: bundle.tokens,
-        head_width: layers.head_width,
-        half,
-        own: form_of(variant) == Form::Native,
-    }
-}
-
-/// The form of a variant that [`choose`] takes.
-fn form_of(variant: &Variant) -> Form {
-    variant.form.parse().unwrap_or(Form::Plain)
-}
-
-/// How badly a variant suits a device: 0 when it is named (what is for any device is for the CPU no less than what names
-/// it), 1 when the variant is for any, 2 when it is for others. The manifest lists the first words of devices: `cuda` is any
-/// card; `*` is every device that can do with standard operators.
-fn misfit(variant: &Variant, device: &Device) -> u8 {
-    let named = |name: &str| variant.devices.iter().any(|other| other == name);
-    match (named(device.family()), named("*")) {
-        (true, _) => 0,
-        (false, true) => u8::from(*device != Device::Cpu),
-        (false, false) => 2,
-    }
-}
-
-/// Which of the precisions that suit a device equally it takes first: elsewhere than on the CPU products of floats, as those of
-/// integers are seldom to be had there and fall to the CPU; and of them those of 16 bits, which are faster there.
-fn burden(variant: &Variant, device: &Device) -> (u8, bool) {
-    let precision = match variant.precision.as_str() {
-        _ if *device == Device::Cpu => return (0, false),
-        "fp16" => 0,
-        precision if precision.starts_with("fp") => 1,
-        _ => 2,
-    };
-    // Where both are for the device keys and values stay there.
-    (precision, variant.form != "fixed")
-}
-
-/// The variant that suits best, the first of equals, that this ONNX Runtime is new enough for; the error lists what there
-/// is. What was asked for by name is taken at the caller's word, where none of that name is for the device.
-fn choose<'a>(
-    bundle: &'a Bundle,
-    options: &ModelOptions,
-    device: &Device,
-    library: &runtime::Library,
-) -> Result<&'a Variant> {
-    let named = options.form.is_some() || options.precision.is_some();
-    let wanted = |variant: &&Variant| {
-        options.precision.as_ref().is_none_or(|precision| precision.name() == variant.precision)
-            && options.form.is_none_or(|form| form.name() == variant.form)
-            && match variant.form.parse() {
-                // Our own operators are for the CPU.
-                Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
-                // What has no memory of its own does not promise to write in place (seen: wrong logits on OpenVINO's CPU); of
-                // TensorRT, DirectML and MIGraphX it is not known, which is for the caller to find out.
-                Ok(Form::Fixed) if matches!(device.family(), "tensorrt" | "directml" | "migraphx") => {
-                    options.form.is_some()
-                }
-                Ok(Form::Fixed) => *device == Device::Cpu || runtime::has_memory(device),
-                Ok(Form::Mha | Form::Plain) => true,
-                Err(_) => false,
-            }
-            && (named || misfit(variant, device) < 2)
-    };
-    let version = runtime::major_minor(&library.version);
-    let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
-    suitable.sort_by_key(|variant| (misfit(variant, device), burden(variant, device)));
-    let first = suitable.first().copied();
-    let mut suitable = suitable.into_iter();
-    if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
-        return Ok(variant);
-    }
-    let place = bundle.path().display();
-    if let Some(Variant { precision, form, min_runtime, .. }) = first {
-        let (path, version) = (library.path.display(), &library.version);
-        return Err(Error::Runtime(format!(
-            "{place}: variant {precision} {form} needs ONNX Runtime {min_runtime}, {path} is {version}"
-        )));
-    }
-    let there: Vec<String> = bundle.variants().iter().map(|v| format!("{} {}", v.precision, v.form)).collect();
-    Err(Error::Invalid(format!(
-        "{place} has no variant of precision {} and form {} for {device}; it has: {}",
-        options.precision.as_ref().map_or("any", Precision::name),
-        options.form.map_or("any", Form::name),
-        there.join(", ")
-    )))
-}
-
-/// Whether our own operators are faster here than ONNX Runtime's: int8 products in plain code are not.
-fn is_fast(variant: &Variant) -> bool {
-    !matches!(variant.precision.as_str(), "int8" | "int4") || Isa::here() != Isa::Portable
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Inner, Model, choose, default_bundle, form_of, key_shape, signature};
+use super::variant::{choose, form_of, key_shape};
+use super::{Inner, Model, default_bundle, signature};
 use crate::bundle::{Bundle, Variant};
 use crate::kernels::kv::{KvLayout, SlotTable};
 use crate::model::ModelOptions;
