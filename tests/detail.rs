@@ -5,7 +5,7 @@ mod common;
 
 use common::random_tokens as tokens;
 use detailflow::pixels::layout;
-use detailflow::{Canvas, Error, Image, MipSource, Model, PixelFormat, Sprite, mip_sizes};
+use detailflow::{Canvas, Error, Image, MipSource, Model, PixelFormat, Sprite, tasks};
 
 /// Every precision and form of the small bundles, and the shipped one.
 fn models() -> Vec<Model> {
@@ -100,10 +100,10 @@ fn demoted_tokens_decode_to_the_coarser_level() {
 fn mips_are_decoded_at_levels_and_filtered_below() {
     for model in models() {
         let (all, bundle) = (tokens(&model, 4), model.bundle());
-        let mut sizes: Vec<u32> = mip_sizes(bundle.size()).collect();
+        let mut sizes: Vec<u32> = tasks::mip_sizes(bundle.size()).collect();
         // Any size, in any order, twice.
         sizes.extend([bundle.size() - 3, 5, bundle.size(), 5]);
-        let mips = model.mips(&all, &sizes, MipSource::Levels).unwrap();
+        let mips = tasks::mips(&model, &all, &sizes, MipSource::Levels).unwrap();
         assert_eq!(mips.len(), sizes.len());
         let levels = bundle.ladder().levels();
         for (mip, &size) in mips.iter().zip(&sizes) {
@@ -114,7 +114,7 @@ fn mips_are_decoded_at_levels_and_filtered_below() {
             assert!(level.size != size || same(mip, &decoded), "{size} px is as it was decoded");
         }
         let whole = model.decode(&all).unwrap();
-        for (mip, &size) in model.mips(&all, &sizes, MipSource::Finest).unwrap().iter().zip(&sizes) {
+        for (mip, &size) in tasks::mips(&model, &all, &sizes, MipSource::Finest).unwrap().iter().zip(&sizes) {
             assert!(same(mip, &whole.downscale(size).unwrap()), "{} px of {}", size, bundle.name());
         }
     }
@@ -127,17 +127,17 @@ fn mips_end_at_the_level_of_the_tokens() {
     for prefix in model.bundle().ladder().prefixes() {
         let part = &all[..prefix.tokens];
         for source in [MipSource::Levels, MipSource::Finest] {
-            let mips = model.mips(part, &[prefix.size, 1], source).unwrap();
+            let mips = tasks::mips(&model, part, &[prefix.size, 1], source).unwrap();
             assert!(same(&mips[0], &model.decode(part).unwrap()), "{} tokens", prefix.tokens);
             assert_eq!(mips[1].size(), 1);
-            invalid(model.mips(part, &[1, prefix.size + 1], source), &["mip 1", &prefix.tokens.to_string()]);
-            invalid(model.mips(part, &[0], source), &["mip 0 of 0 px"]);
+            invalid(tasks::mips(&model, part, &[1, prefix.size + 1], source), &["mip 1", &prefix.tokens.to_string()]);
+            invalid(tasks::mips(&model, part, &[0], source), &["mip 0 of 0 px"]);
         }
     }
-    assert!(model.mips(&all, &[], MipSource::Levels).unwrap().is_empty());
-    invalid(model.mips(&all[..5], &[1], MipSource::Levels), &["prefix"]);
+    assert!(tasks::mips(&model, &all, &[], MipSource::Levels).unwrap().is_empty());
+    invalid(tasks::mips(&model, &all[..5], &[1], MipSource::Levels), &["prefix"]);
     let size = model.bundle().size();
-    invalid(model.mips(&[model.bundle().codes() as u32; 16], &[size], MipSource::Finest), &["codebook"]);
+    invalid(tasks::mips(&model, &[model.bundle().codes() as u32; 16], &[size], MipSource::Finest), &["codebook"]);
 }
 
 #[test]
@@ -155,14 +155,15 @@ fn detail_functions_work_with_a_decoder_alone() {
     assert!(!alone.bundle().can_draw());
     let all = tokens(&model, 7);
     for source in [MipSource::Levels, MipSource::Finest] {
-        let sizes: Vec<u32> = mip_sizes(32).collect();
-        let (a, b) = (alone.mips(&all, &sizes, source).unwrap(), model.mips(&all, &sizes, source).unwrap());
+        let sizes: Vec<u32> = tasks::mip_sizes(32).collect();
+        let (a, b) =
+            (tasks::mips(&alone, &all, &sizes, source).unwrap(), tasks::mips(&model, &all, &sizes, source).unwrap());
         assert!(a.iter().zip(&b).all(|(a, b)| same(a, b)));
     }
     let atlas = |model: &Model| {
         let mut pixels = vec![0; 32 * 32 * 4];
         let mut atlas = Canvas::new(PixelFormat::Rgba8, 32, 32, &mut pixels, 128).unwrap();
-        model.decode_atlas(&[Sprite::new(&all)], &mut atlas).unwrap();
+        tasks::decode_atlas(model, &[Sprite::new(&all)], &mut atlas).unwrap();
         pixels
     };
     assert_eq!(atlas(&alone), atlas(&model));
@@ -213,28 +214,28 @@ fn atlas_decode_writes_only_the_cells_of_its_sprites() {
         // A picture of three sizes, three factors, and many of one length: more than are decoded at once.
         let mut sprites = vec![
             Sprite { x: 3, y: 2, ..Sprite::new(&all[0]) },
-            Sprite { x: 3 + fine.size, y: 2, level: Some(coarse.size), factor: 3, ..Sprite::new(&all[0]) },
+            Sprite { x: 3 + fine.size, y: 2, level_size: Some(coarse.size), factor: 3, ..Sprite::new(&all[0]) },
             Sprite { x: 3, y: 2 + fine.size, factor: 2, ..Sprite::new(&all[1][..1]) },
         ];
         let top = 2 + fine.size + 2 * bundle.ladder().prefix(1).unwrap().size;
         for (at, tokens) in all[2..].iter().enumerate() {
             let (x, y) = (at as u32 % 8 * (coarse.size + 1), top + at as u32 / 8 * (coarse.size + 1));
-            sprites.push(Sprite { x, y, level: Some(coarse.size), ..Sprite::new(tokens) });
+            sprites.push(Sprite { x, y, level_size: Some(coarse.size), ..Sprite::new(tokens) });
         }
         let (width, height) = (9 * (coarse.size + 1) + 2 * fine.size, top + 3 * (coarse.size + 1) + 5);
         for format in FORMATS {
             let (mut found, stride) = blank(format, width, height);
             let mut wanted = found.clone();
             let mut atlas = Canvas::new(format, width, height, &mut found, stride).unwrap();
-            model.decode_atlas(&sprites, &mut atlas).unwrap();
+            tasks::decode_atlas(&model, &sprites, &mut atlas).unwrap();
             let bytes = format.bytes();
             for sprite in &sprites {
-                let image = match sprite.level {
+                let image = match sprite.level_size {
                     Some(size) => model.decode_level(sprite.tokens, size).unwrap(),
                     None => model.decode(sprite.tokens).unwrap(),
                 };
                 let (size, factor) = (image.size() as usize, sprite.factor as usize);
-                assert_eq!(model.sprite_size(sprite).unwrap() as usize, size * factor);
+                assert_eq!(tasks::sprite_size(&model, sprite).unwrap() as usize, size * factor);
                 let pixels = image.to_vec(format).unwrap();
                 for y in 0..size * factor {
                     for x in 0..size * factor {
@@ -265,19 +266,19 @@ fn atlas_with_invalid_layout_is_refused_before_any_decode() {
         (vec![at(&a, 0, 0), Sprite { factor: 0, ..at(&b, 32, 32) }], &["sprite 1", "factor"]),
         (vec![at(&a, 0, 0), at(&b[..5], 32, 0)], &["sprite 1", "prefix"]),
         (vec![at(&a, 0, 0), at(&outside, 32, 0)], &["sprite 1", "codebook"]),
-        (vec![at(&a, 0, 0), Sprite { level: Some(7), ..at(&b, 32, 0) }], &["sprite 1", "levels are"]),
+        (vec![at(&a, 0, 0), Sprite { level_size: Some(7), ..at(&b, 32, 0) }], &["sprite 1", "levels are"]),
     ];
     for (sprites, words) in &cases {
         let (mut bytes, stride) = blank(PixelFormat::Rgba8, 64, 64);
         let mut atlas = Canvas::new(PixelFormat::Rgba8, 64, 64, &mut bytes, stride).unwrap();
-        invalid(model.decode_atlas(sprites, &mut atlas), words);
+        invalid(tasks::decode_atlas(&model, sprites, &mut atlas), words);
         assert!(bytes.iter().all(|&byte| byte == 0xA5), "{words:?}: something was written");
     }
     // To touch is fine, and so is nothing at all.
     let (mut bytes, stride) = blank(PixelFormat::Rgba8, 64, 64);
     let mut atlas = Canvas::new(PixelFormat::Rgba8, 64, 64, &mut bytes, stride).unwrap();
-    model.decode_atlas(&[at(&a, 0, 0), at(&b, 32, 0), at(&a, 0, 32), at(&b, 32, 32)], &mut atlas).unwrap();
-    model.decode_atlas(&[], &mut atlas).unwrap();
+    tasks::decode_atlas(&model, &[at(&a, 0, 0), at(&b, 32, 0), at(&a, 0, 32), at(&b, 32, 32)], &mut atlas).unwrap();
+    tasks::decode_atlas(&model, &[], &mut atlas).unwrap();
 }
 
 #[test]
@@ -290,13 +291,13 @@ fn layout_of_squares_is_a_valid_atlas() {
         .enumerate()
         .map(|(at, tokens)| Sprite { factor: 1 + at as u32 % 3, ..Sprite::new(&tokens[..lengths[at % 5]]) })
         .collect();
-    let height = model.lay_out_atlas(&mut sprites, 200, 2).unwrap();
-    let sides: Vec<u32> = sprites.iter().map(|sprite| model.sprite_size(sprite).unwrap()).collect();
+    let height = tasks::lay_out_atlas(&model, &mut sprites, 200, 2).unwrap();
+    let sides: Vec<u32> = sprites.iter().map(|sprite| tasks::sprite_size(&model, sprite).unwrap()).collect();
     let corners: Vec<(u32, u32)> = sprites.iter().map(|sprite| (sprite.x, sprite.y)).collect();
     assert_eq!(layout(&sides, 200, 2).unwrap().corners, corners);
     let (mut bytes, stride) = blank(PixelFormat::Rgba8, 200, height);
     let mut atlas = Canvas::new(PixelFormat::Rgba8, 200, height, &mut bytes, stride).unwrap();
-    model.decode_atlas(&sprites, &mut atlas).unwrap();
-    invalid(model.lay_out_atlas(&mut sprites, 95, 2), &["sprite", "96 px", "95 px"]);
+    tasks::decode_atlas(&model, &sprites, &mut atlas).unwrap();
+    invalid(tasks::lay_out_atlas(&model, &mut sprites, 95, 2), &["sprite", "96 px", "95 px"]);
     assert_eq!(corners, sprites.iter().map(|sprite| (sprite.x, sprite.y)).collect::<Vec<_>>(), "nothing was moved");
 }

@@ -178,7 +178,7 @@ fn truncated_weights_are_refused() {
     std::fs::write(folder.path().join(&weights), cut).unwrap();
     rehash(folder.path(), &weights, cut);
     let precision = weights.split('.').nth(1).unwrap().to_owned();
-    let options = ModelOptions { precision: Some(precision), ..Default::default() };
+    let options = ModelOptions::new().with_precision(precision);
     let error = Model::open(folder.path(), &options).unwrap_err();
     assert!(matches!(error, Error::Bundle { .. }), "{error:?}");
 }
@@ -217,13 +217,9 @@ fn encoder_signature_is_checked_at_first_use() {
 
 #[test]
 fn missing_variant_error_lists_the_variants() {
-    let open = |precision: Option<&str>, form: Option<&str>| {
-        let options =
-            ModelOptions { precision: precision.map(Into::into), form: form.map(Into::into), ..Default::default() };
-        Model::open(common::small(), &options).unwrap_err().to_string()
-    };
-    assert!(open(Some("fp8"), None).contains("int8 mha"));
-    assert!(open(None, Some("flash")).contains("int8 plain"));
+    let open = |options: ModelOptions| Model::open(common::small(), &options).unwrap_err().to_string();
+    assert!(open(ModelOptions::new().with_precision("fp8")).contains("int8 mha"));
+    assert!("flash".parse::<detailflow::Form>().unwrap_err().to_string().contains("plain"));
 }
 
 #[test]

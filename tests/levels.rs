@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{all_tokens, finished, request};
 use detailflow::{
-    BestOf, Error, Generation, Guidance, ImageRequest, Model, Picture, PixelFormat, Round, Scorer, redetail, vary,
+    BestOf, Error, Generation, Guidance, ImageRequest, Model, Picture, PixelFormat, Round, Scorer, tasks,
 };
 
 fn step_times(generation: &mut Generation, times: usize) {
@@ -74,7 +74,7 @@ fn prefix_of_invalid_length_or_tokens_is_refused() {
     assert!(said(wanted.set_prefix(&[1, 1, 1, u32::MAX]).unwrap_err()).contains("token 3"));
     assert!(said(wanted.set_image_prefix(2, &[1]).unwrap_err()).contains("out of range"));
     wanted.set_image_prefix(1, &[1; 4]).unwrap();
-    assert!(said(Generation::new(&wanted).unwrap_err()).contains("0 tokens and picture 1 with 4"));
+    assert!(said(Generation::new(&wanted).unwrap_err()).contains("0 tokens, image 1 with 4"));
     let first = model.bundle().ladder().levels()[0];
     wanted.set_prefix(&[1; 8]).unwrap().set_level(first.size).unwrap();
     assert!(said(Generation::new(&wanted).unwrap_err()).contains("the prefix has 8 tokens"));
@@ -242,17 +242,21 @@ fn scores_equal_the_log_probabilities_of_sampling() {
             let tokens = generation.tokens(at).unwrap();
             let noted = generation.log_probabilities(at).unwrap();
             assert!(noted.iter().all(|&value| value <= 0.0 && value.is_finite()));
-            assert_eq!(model.score(image.class, tokens).unwrap(), noted, "{:?}", model.variant());
+            assert_eq!(tasks::score(&model, image.class, tokens).unwrap(), noted, "{:?}", model.variant());
             let prefix = model.bundle().causal();
-            assert_eq!(model.score(image.class, &tokens[..prefix]).unwrap(), noted[..prefix]);
+            assert_eq!(tasks::score(&model, image.class, &tokens[..prefix]).unwrap(), noted[..prefix]);
             let mean = noted.iter().sum::<f32>() / noted.len() as f32;
             assert!((generation.mean_log_probability(at).unwrap() - mean).abs() < 1e-5);
             // Another seed draws otherwise, but judges the same tokens alike.
             let classes: Vec<(u32, &[u32])> = (0..3).map(|class| (class, tokens)).collect();
-            assert_eq!(model.score_all(&classes).unwrap()[image.class as usize], noted);
+            assert_eq!(tasks::score_all(&model, &classes).unwrap()[image.class as usize], noted);
         }
         assert!(finished(&request(&model, &[(1, 7)])).log_probabilities(0).is_err());
-        assert!(model.score(0, &[]).is_err() && model.score(99, &[1]).is_err() && model.score_all(&[]).is_err());
+        assert!(
+            tasks::score(&model, 0, &[]).is_err()
+                && tasks::score(&model, 99, &[1]).is_err()
+                && tasks::score_all(&model, &[]).is_err()
+        );
     }
 }
 
@@ -263,7 +267,7 @@ fn first_token_probabilities_sum_to_one() {
     let model = common::open(&common::small(), "fp32", "mha");
     let codes: Vec<[u32; 1]> = (0..model.bundle().codes() as u32).map(|code| [code]).collect();
     let pictures: Vec<(u32, &[u32])> = codes.iter().map(|code| (1, &code[..])).collect();
-    let sum: f64 = model.score_all(&pictures).unwrap().iter().map(|scores| f64::from(scores[0]).exp()).sum();
+    let sum: f64 = tasks::score_all(&model, &pictures).unwrap().iter().map(|scores| f64::from(scores[0]).exp()).sum();
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
 }
 
@@ -334,19 +338,48 @@ fn best_of_eight_equals_the_best_of_eight_generations() {
         let before = model.schedule(level.tokens).steps().count() as u64;
         for (scorer, expected) in scorers {
             let mut best =
-                BestOf::new(&request(&model, &images), &[Round { level: level.size, keep: 1 }], scorer).unwrap();
+                BestOf::new(&request(&model, &images), &[Round { level_size: level.size, keep: 1 }], scorer).unwrap();
             best.finish().unwrap();
             assert_eq!(best.survivors(), winners(&expected, 1));
             assert_eq!(best.scores().iter().map(|score| score.unwrap()).collect::<Vec<_>>(), expected);
             assert_eq!(best.generation().tokens(0).unwrap(), all.tokens(best.survivors()[0]).unwrap());
             assert_eq!(best.generation().work(), 8 * before + (steps - before));
         }
-        let mut best =
-            BestOf::new(&request(&model, &images), &[Round { level: level.size, keep: 3 }], Scorer::Likeness(&picture))
-                .unwrap();
+        let mut best = BestOf::new(
+            &request(&model, &images),
+            &[Round { level_size: level.size, keep: 3 }],
+            Scorer::Likeness(&picture),
+        )
+        .unwrap();
         best.finish().unwrap();
         assert_eq!(best.survivors()[0], 3, "what is compared with itself is likest: {best:?}");
         assert_eq!(best.generation().images().len(), 3);
+    }
+}
+
+#[test]
+fn advance_to_level_stops_at_its_tokens() {
+    for model in common::models() {
+        let levels = model.bundle().ladder().levels().to_vec();
+        let wanted = request(&model, &[(1, 7), (2, 8)]);
+        let whole = all_tokens(&finished(&wanted));
+        let mut generation = Generation::new(&wanted).unwrap();
+        for level in &levels {
+            let progress = generation.advance_to_level(level.size).unwrap();
+            assert_eq!((progress.tokens, progress.level), (level.tokens, Some(*level)));
+            assert_eq!(generation.advance_to_level(level.size).unwrap(), generation.progress(), "nothing to do");
+            assert_eq!(generation.tokens(1).unwrap(), &whole[1][..level.tokens]);
+        }
+        let done = generation.progress().steps_done;
+        assert_eq!(generation.advance_to_level(levels[0].size).unwrap().steps_done, done, "passed already");
+        let error = generation.advance_to_level(7).unwrap_err().to_string();
+        assert!(error.contains("levels are"), "{error}");
+        let mut short = request(&model, &[(1, 7)]);
+        short.set_level(levels[0].size).unwrap();
+        let mut short = Generation::new(&short).unwrap();
+        let error = short.advance_to_level(levels[1].size).unwrap_err().to_string();
+        assert!(error.contains("stops at"), "{error}");
+        assert_eq!(short.advance_to_level(0).unwrap().tokens, levels[0].tokens, "0 is where it stops");
     }
 }
 
@@ -355,9 +388,9 @@ fn best_of_with_invalid_rounds_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let levels = model.bundle().ladder().levels().to_vec();
     let wanted = request(&model, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
-    let round = |level: u32, keep| Round { level, keep };
+    let round = |level_size: u32, keep| Round { level_size, keep };
     let refused = |rounds: &[Round]| BestOf::new(&wanted, rounds, Scorer::LogProbability).unwrap_err().to_string();
-    assert!(refused(&[]).contains("without a round"));
+    assert!(refused(&[]).contains("there is no round"));
     assert!(refused(&[round(levels[0].size, 0)]).contains("keeps 0 of 4"));
     assert!(refused(&[round(levels[0].size, 4)]).contains("keeps 4 of 4"));
     assert!(refused(&[round(3, 1)]).contains("no 3 px level"));
@@ -366,11 +399,11 @@ fn best_of_with_invalid_rounds_is_refused() {
     let mut begun = request(&model, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
     begun.set_prefix(&vec![1; levels[0].tokens]).unwrap();
     let error = BestOf::new(&begun, &[round(levels[0].size, 1)], Scorer::LogProbability).unwrap_err().to_string();
-    assert!(error.contains("is given already"), "{error}");
+    assert!(error.contains("part of the prefix"), "{error}");
     BestOf::new(&begun, &[round(levels[1].size, 1)], Scorer::LogProbability).unwrap().finish().unwrap();
     let mut nan = |_: &detailflow::Candidate<'_>| f32::NAN;
     let mut best = BestOf::new(&wanted, &[round(levels[0].size, 1)], Scorer::Custom(&mut nan)).unwrap();
-    assert!(best.finish().unwrap_err().to_string().contains("candidate 0 is not a number"));
+    assert!(best.finish().unwrap_err().to_string().contains("candidate 0 is NaN"));
     // Two rounds, one after the other.
     let rounds = [round(levels[0].size, 2), round(levels[1].size, 1)];
     let mut best = BestOf::new(&wanted, &rounds, Scorer::LogProbability).unwrap();
@@ -385,24 +418,28 @@ fn vary_keeps_the_given_tokens() {
         let whole = all_tokens(&finished(&request(&model, &[(1, 7)]))).remove(0);
         let level = model.bundle().ladder().levels()[0];
         let wanted = request(&model, &[(1, 7), (1, 8), (1, 9)]);
-        let varied = vary(&wanted, &whole, level.size).unwrap();
+        let varied = tasks::vary(&wanted, &whole, level.size).unwrap();
         for at in 0..3 {
             assert_eq!(varied.tokens(at).unwrap()[..level.tokens], whole[..level.tokens]);
         }
         assert_eq!(varied.tokens(0).unwrap(), whole);
         assert_ne!(varied.tokens(1).unwrap(), whole);
-        assert!(vary(&wanted, &whole[..1], level.size).unwrap_err().to_string().contains("takes"));
-        assert!(vary(&wanted, &whole, 7).is_err());
+        assert!(tasks::vary(&wanted, &whole[..1], level.size).unwrap_err().to_string().contains("takes"));
+        assert!(tasks::vary(&wanted, &whole, 7).is_err());
 
         let pixels = model.decode(&whole).unwrap().to_vec(PixelFormat::Rgba8).unwrap();
         let size = model.bundle().size();
         let picture = Picture::from_pixels(PixelFormat::Rgba8, size, size, &pixels, size as usize * 4).unwrap();
         let encoded = model.encode(&picture).unwrap();
-        let detailed = redetail(&wanted, &picture, level.size).unwrap();
+        let detailed = tasks::redetail(&wanted, &picture, level.size).unwrap();
         assert_eq!(detailed.tokens(2).unwrap()[..level.tokens], encoded[..level.tokens]);
-        let by_hand = vary(&wanted, &encoded, level.size).unwrap();
+        let by_hand = tasks::vary(&wanted, &encoded, level.size).unwrap();
         assert_eq!(all_tokens(&detailed), all_tokens(&by_hand));
-        assert_eq!(redetail(&wanted, &picture, 0).unwrap().tokens(0).unwrap(), encoded, "all kept, nothing to draw");
+        assert_eq!(
+            tasks::redetail(&wanted, &picture, 0).unwrap().tokens(0).unwrap(),
+            encoded,
+            "all kept, nothing to draw"
+        );
     }
 }
 
@@ -417,7 +454,7 @@ fn cost_counts_the_steps_of_a_generation() {
             let mut wanted = request(&model, &[(1, 7), (1, 8), (2, 9)]);
             wanted.set_guidance(Guidance { scale: scale.parse().unwrap(), gradual: false }).unwrap();
             wanted.set_prefix(&whole[..prefix]).unwrap().set_level(level.size).unwrap();
-            let cost = wanted.cost().unwrap();
+            let cost = tasks::cost(&wanted).unwrap();
             let mut generation = Generation::new(&wanted).unwrap();
             assert_eq!(cost.steps.iter().map(|step| step.count).sum::<usize>(), generation.progress().steps_left);
             let last = cost.levels.last().unwrap();
@@ -432,7 +469,7 @@ fn cost_counts_the_steps_of_a_generation() {
             }
             assert_eq!(cost.output_bytes, u64::from(level.size * level.size) * 4 * 3);
             generation.image(0).unwrap();
-            assert!(wanted.cost().unwrap().time().is_some(), "each shape ran: {cost:?}");
+            assert!(tasks::cost(&wanted).unwrap().time().is_some(), "each shape ran: {cost:?}");
         }
     }
 }
@@ -458,7 +495,7 @@ fn fork_ignores_nan_written_by_its_origin() {
     let folder = common::copy(&common::small());
     common::spoil_embedding(folder.path(), token.into());
     let (mut fork, mut origin) = fork(&common::open(folder.path(), "fp32", "fixed"), 2);
-    assert!(origin.finish().unwrap_err().to_string().contains("not numbers"));
+    assert!(origin.finish().unwrap_err().to_string().contains("NaN or infinite"));
     drop(origin);
     fork.finish().unwrap();
     assert_eq!(fork.tokens(0).unwrap(), wanted);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use detailflow::bundle::KeyKind;
 use detailflow::{
-    Bundle, Error, Generation, ImageRequest, Model, ModelOptions, Picture, PixelFormat, Request, Tolerance,
+    Bundle, Error, Generation, ImageRequest, Model, ModelOptions, Picture, PixelFormat, Request, Tolerance, tasks,
 };
 use serde_json::{Value, json};
 use sha2::Digest;
@@ -76,7 +76,7 @@ fn fp16_kv_cache_takes_half_the_memory() {
         request.set_log_probabilities(false);
         let mut generation = Generation::new(&request).unwrap();
         generation.finish().unwrap();
-        generation.memory().own - 4 * model.bundle().tokens() as u64
+        generation.memory().own - 8 * model.bundle().tokens() as u64
     };
     assert_eq!(2 * memory(&precisions(), "fp16"), memory(&common::small(), "fp32"));
 }
@@ -84,7 +84,8 @@ fn fp16_kv_cache_takes_half_the_memory() {
 #[test]
 fn precision_is_chosen_by_device_unless_named() {
     let chosen = |bundle: &Path, precision: Option<&str>| {
-        let options = ModelOptions { precision: precision.map(Into::into), ..Default::default() };
+        let mut options = ModelOptions::new();
+        options.precision = precision.map(Into::into);
         let variant = Model::open(bundle, &options).unwrap().variant().clone();
         (variant.precision, variant.form)
     };
@@ -108,7 +109,7 @@ fn precisions_differ_from_fp32_as_the_manifest_says() {
         let model = common::open(&bundle, precision, form);
         let judged = model.bundle().judged();
         let pictures: Vec<(u32, &[u32])> = judged.iter().map(|p| (p.class, &p.tokens[..])).collect();
-        let found = model.judge(&reference, &pictures).unwrap();
+        let found = tasks::compare(&model, &reference, &pictures).unwrap();
         assert_eq!(found.past(Tolerance::of(precision).unwrap()), Vec::<String>::new(), "{precision} {form}");
         // The exporter cannot run `native`: what it says of the same weights in standard operators holds for it as well.
         let told_of = if form == "native" { "plain" } else { form };
@@ -129,7 +130,7 @@ fn precisions_differ_from_fp32_as_the_manifest_says() {
         }
         assert!((found.encoder.unwrap() - quality.encoder.unwrap().agreement).abs() < 0.05);
         // And without the reference: from what the bundle keeps of it, to the accuracy that 128 tokens allow.
-        let record = model.judge_by_record().unwrap().unwrap();
+        let record = tasks::compare_with_record(&model).unwrap().unwrap();
         assert!(record.kl > ar.kl / 4.0 && record.kl < ar.kl * 4.0, "{precision} {form}: {} {}", record.kl, ar.kl);
         assert!(record.largest >= record.kl);
     }
@@ -142,13 +143,13 @@ fn fp32_forms_differ_by_rounding_only() {
     for form in ["native", "plain", "fixed"] {
         let model = common::open(&common::small(), "fp32", form);
         let pictures: Vec<(u32, &[u32])> = model.bundle().judged().iter().map(|p| (p.class, &p.tokens[..])).collect();
-        let found = model.judge(&reference, &pictures).unwrap();
+        let found = tasks::compare(&model, &reference, &pictures).unwrap();
         assert_eq!(found.past(Tolerance::of("fp32").unwrap()), Vec::<String>::new(), "{form}");
         let ar = found.ar.unwrap();
         assert!(ar.kl < 1e-11 && ar.kl_worst < 1e-11 && ar.logits_max < 1e-4, "{form}: {ar:?}");
         assert!(ar.agreement == 1.0 && ar.greedy == 1.0 && found.encoder == Some(1.0), "{form}: {found:?}");
         assert!(found.psnr.values().all(|&psnr| psnr > 120.0), "{form}: {:?}", found.psnr);
-        let record = model.judge_by_record().unwrap().unwrap();
+        let record = tasks::compare_with_record(&model).unwrap().unwrap();
         assert!(record.kl < 1e-9 && record.largest < 1e-4, "{form}: {record:?}");
     }
 }
@@ -157,7 +158,7 @@ fn fp32_forms_differ_by_rounding_only() {
 fn compare_of_a_model_with_itself_is_zero() {
     let model = common::open(&common::small(), "fp32", "mha");
     let tokens = vec![3; model.bundle().tokens()];
-    let found = model.judge(&model, &[(1, &tokens)]).unwrap();
+    let found = tasks::compare(&model, &model, &[(1, &tokens)]).unwrap();
     let ar = found.ar.unwrap();
     assert_eq!(
         (ar.kl, ar.kl_worst, ar.logits_max, ar.logits_rms, ar.agreement, ar.greedy),
@@ -173,19 +174,16 @@ fn compare_of_a_model_with_itself_is_zero() {
 fn compare_of_incomparable_models_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let whole = vec![0; model.bundle().tokens()];
-    let said = |pictures: &[(u32, &[u32])], reference: &Model| match model.judge(reference, pictures) {
+    let said = |pictures: &[(u32, &[u32])], reference: &Model| match tasks::compare(&model, reference, pictures) {
         Err(Error::Invalid(text)) => text,
         other => panic!("{other:?}"),
     };
     assert!(said(&[], &model).contains("no pictures"));
-    assert!(
-        said(&[(0, &whole), (0, &whole[..4])], &model)
-            .contains("picture 1 to judge by has 4 tokens, a whole one has 16")
-    );
+    assert!(said(&[(0, &whole), (0, &whole[..4])], &model).contains("image 1 has 4 tokens; all 16 are needed"));
     assert!(said(&[(3, &whole)], &model).contains("class 3"));
     let folder = common::copy(&common::small());
     common::edit_manifest(folder.path(), |m| m["tokenizer_id"] = json!("0123456789abcdef"));
-    assert!(said(&[(0, &whole)], &common::open(folder.path(), "fp32", "mha")).contains("have not one tokenizer"));
+    assert!(said(&[(0, &whole)], &common::open(folder.path(), "fp32", "mha")).contains("have different tokenizers"));
 }
 
 #[test]
@@ -198,7 +196,7 @@ fn contradictory_manifests_are_refused() {
         let folder = common::copy(&precisions());
         common::edit_manifest(folder.path(), edit);
         let error = Bundle::open(folder.path()).and_then(|bundle| {
-            let options = ModelOptions { precision: Some("fp16".into()), ..Default::default() };
+            let options = ModelOptions::new().with_precision("fp16");
             Model::from_bundle(bundle, &options)
         });
         let text = error.unwrap_err().to_string();
@@ -241,7 +239,7 @@ fn stripped_bundle_keeps_the_quality_of_its_decoder() {
     for (precision, form) in VARIANTS {
         let model = common::open(&place, precision, form);
         let tokens = vec![1; model.bundle().tokens()];
-        let found = model.judge(&common::open(&common::small(), "fp32", "mha"), &[(0, &tokens)]).unwrap();
+        let found = tasks::compare(&model, &common::open(&common::small(), "fp32", "mha"), &[(0, &tokens)]).unwrap();
         let past = found.past(Tolerance::of(precision).unwrap());
         assert!(found.ar.is_none() && found.encoder.is_none() && past.is_empty(), "{precision} {form}: {past:?}");
     }

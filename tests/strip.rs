@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use detailflow::{Bundle, Error, Generation, Model, ModelOptions, Picture, PixelFormat, Request};
+use detailflow::{Bundle, Error, Generation, Model, ModelOptions, Picture, PixelFormat, Request, tasks};
 use serde_json::json;
 
 /// The manifest of the small bundle without `parts`, in a copy of it.
@@ -62,7 +62,7 @@ fn decoder_only_bundle_decodes_and_refuses_the_rest() {
     for text in [state(Generation::new(&Request::new(&model))), state(bundle.check_can_draw())] {
         assert_eq!(text, "small holds the decoder alone: it decodes tokens and cannot draw");
     }
-    assert!(state(model.score(0, &tokens)).contains("cannot draw"));
+    assert!(state(tasks::score(&model, 0, &tokens)).contains("cannot draw"));
     assert_eq!(
         state(model.encode(&grey())),
         "small holds the decoder alone: it decodes tokens and cannot encode pictures"

@@ -11,7 +11,7 @@ use common::Random;
 use detailflow::tokens::{
     Damage, Dft, Found, Geometry, Pack, PackWriter, ReadAt, Salvage, TokenFile, TokenImage, TokenizerId, salvage,
 };
-use detailflow::{Bundle, Error, Generation, Guidance, Request, Sampling, repair};
+use detailflow::{Bundle, Error, Generation, Guidance, Request, Sampling, tasks};
 
 const HEADER: usize = 32;
 
@@ -793,26 +793,30 @@ fn repair_restores_the_original_tokens() {
         let bytes = dft.encode().unwrap();
         for cut in (HEADER..bytes.len()).step_by(3) {
             let (left, soundness) = Dft::decode(&bytes[..cut]).unwrap();
-            assert_eq!(repair(&request, &left, soundness.promised).unwrap(), dft, "{precision} {form}, cut at {cut}");
+            assert_eq!(
+                tasks::repair(&request, &left, soundness.promised).unwrap(),
+                dft,
+                "{precision} {form}, cut at {cut}"
+            );
         }
 
         // Another seed keeps what is sound and draws another rest; a file that says neither takes the request's.
         let (left, _) = Dft::decode(&bytes[..bytes.len() - 5]).unwrap();
-        let other = repair(&request, &Dft { seed: Some(78), ..left.clone() }, 16).unwrap();
+        let other = tasks::repair(&request, &Dft { seed: Some(78), ..left.clone() }, 16).unwrap();
         assert!(other.tokens.starts_with(&left.tokens) && other.tokens != dft.tokens && other.seed == Some(78));
         request.set_class(1).unwrap().set_seed(77);
         let unsaid = Dft { class: None, seed: None, ..left.clone() };
-        assert_eq!(repair(&request, &unsaid, 16).unwrap(), dft);
+        assert_eq!(tasks::repair(&request, &unsaid, 16).unwrap(), dft);
 
         // Any prefix may be asked for: one within the causal part, one that is there already.
         let nothing = Dft { tokens: vec![], ..dft.clone() };
         for count in (1..=16).filter(|&count| dft.geometry.is_prefix(count)) {
-            assert_eq!(repair(&request, &nothing, count).unwrap().tokens, dft.tokens[..count]);
-            assert_eq!(repair(&request, &dft, count).unwrap().tokens, dft.tokens[..count]);
+            assert_eq!(tasks::repair(&request, &nothing, count).unwrap().tokens, dft.tokens[..count]);
+            assert_eq!(tasks::repair(&request, &dft, count).unwrap().tokens, dft.tokens[..count]);
         }
-        assert!(repair(&request, &left, 0).is_err() && repair(&request, &left, 17).is_err());
+        assert!(tasks::repair(&request, &left, 0).is_err() && tasks::repair(&request, &left, 17).is_err());
         let foreign = Dft { tokenizer: TokenizerId([1; 8]), ..left };
-        assert!(repair(&request, &foreign, 16).unwrap_err().to_string().contains("0101010101010101"));
+        assert!(tasks::repair(&request, &foreign, 16).unwrap_err().to_string().contains("0101010101010101"));
     }
 }
 

@@ -9,7 +9,7 @@ use super::plain::{Plain, read};
 use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
 use crate::pixels::PixelFormat;
-use crate::tasks::best_of::{BestOf, Candidate, Round, Scorer};
+use crate::tasks::{BestOf, Candidate, Round, Scorer};
 
 /// Scorer: the mean log-probability of a candidate's tokens, how typical the model finds it of its class.
 pub const DETAILFLOW_SCORE_LOG_PROBABILITY: u32 = 1;
@@ -100,8 +100,11 @@ pub unsafe extern "C" fn detailflow_best_of(
             let most = request.model().bundle().ladder().levels().len();
             let levels = array(options.levels, options.rounds, most, "levels")?;
             let keeps = array(options.keeps, options.rounds, most, "keeps")?;
-            let rounds: Vec<Round> =
-                levels.iter().zip(&keeps).map(|(&level, &keep)| Round { level, keep: keep as usize }).collect();
+            let rounds: Vec<Round> = levels
+                .iter()
+                .zip(&keeps)
+                .map(|(&level_size, &keep)| Round { level_size, keep: keep as usize })
+                .collect();
             let kept = keeps.last().copied().unwrap_or(0) as usize;
             if survivors.is_null() && capacity > 0 {
                 return Err(Failure::invalid("survivors is NULL"));

@@ -5,7 +5,7 @@ use super::model::detailflow_model;
 use super::plain::{Plain, nanoseconds, write, write_all};
 use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
-use crate::tasks::cost::Cost;
+use crate::tasks::Cost;
 
 /// They are all different, 1 to 4096.
 const MOST_BATCHES: usize = 4096;
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn detailflow_model_calibrate(
     with(model, |this| {
         // SAFETY: the contract of the header.
         let batches = unsafe { array(batches, count, MOST_BATCHES, "batches") }?;
-        this.model.calibrate(&batches, |_, _| {})?;
+        crate::tasks::calibrate(&this.model, &batches, |_, _| {})?;
         Ok(())
     })
 }
@@ -196,7 +196,9 @@ fn of(request: *const detailflow_request, body: impl FnOnce(&Cost) -> super::cal
         Ok(request) => &request.0,
         Err(failure) => return call(|| Err(failure)),
     };
-    call_on(Some(&request.message), || request.read(|request| Ok(request.cost()?)).and_then(|cost| body(&cost)))
+    call_on(Some(&request.message), || {
+        request.read(|request| Ok(crate::tasks::cost(request)?)).and_then(|cost| body(&cost))
+    })
 }
 
 fn with(

@@ -7,7 +7,7 @@ use super::plain::{Plain, read, read_all, write};
 use super::status::{Failure, detailflow_status};
 use crate::bundle::Bundle;
 use crate::support::memory::reserve;
-use crate::tasks::mips::{MipSource, Sprite, mip_sizes};
+use crate::tasks::{MipSource, Sprite, decode_atlas, lay_out_atlas, mip_sizes, mips};
 
 /// Mips: each is decoded by the model at the nearest level that is at least as large, and downscaled from there to its
 /// size. A level is decoded once for all that come from it.
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn detailflow_model_mips(
             unsafe { canvas(target) }.map_err(|failure| named("mip", at, failure))?;
             sizes.push(target.width);
         }
-        let mips = this.model.mips(&tokens, &sizes, source)?;
+        let mips = mips(&this.model, &tokens, &sizes, source)?;
         for (image, target) in mips.iter().zip(&targets) {
             // SAFETY: the contract of the header.
             unsafe { write_image(image, target) }?;
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn detailflow_model_lay_out_atlas(
         // SAFETY: the contract of the header.
         let (mut given, tokens) = unsafe { read_sprites(sprites, sprite_count, bundle) }?;
         let mut wanted = wanted(&given, &tokens)?;
-        let needed = this.model.lay_out_atlas(&mut wanted, width, padding)?;
+        let needed = lay_out_atlas(&this.model, &mut wanted, width, padding)?;
         let mut place = sprites;
         for (sprite, placed) in given.iter_mut().zip(&wanted) {
             (sprite.x, sprite.y) = (placed.x, placed.y);
@@ -189,7 +189,7 @@ pub unsafe extern "C" fn detailflow_model_decode_atlas(
         let wanted = wanted(&given, &tokens)?;
         // SAFETY: the contract of the header; the tokens were copied, should they lie within.
         let mut atlas = unsafe { canvas(&read(atlas)?) }?;
-        Ok(this.model.decode_atlas(&wanted, &mut atlas)?)
+        Ok(decode_atlas(&this.model, &wanted, &mut atlas)?)
     })
 }
 
@@ -224,8 +224,8 @@ fn wanted<'a>(sprites: &[detailflow_sprite], tokens: &'a [u32]) -> Result<Vec<Sp
     let mut rest = tokens;
     for sprite in sprites {
         let (tokens, others) = rest.split_at(sprite.count);
-        let (level, factor) = ((sprite.level > 0).then_some(sprite.level), sprite.factor.max(1));
-        wanted.push(Sprite { tokens, x: sprite.x, y: sprite.y, level, factor });
+        let (level_size, factor) = ((sprite.level > 0).then_some(sprite.level), sprite.factor.max(1));
+        wanted.push(Sprite { tokens, x: sprite.x, y: sprite.y, level_size, factor });
         rest = others;
     }
     Ok(wanted)

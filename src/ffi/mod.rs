@@ -61,7 +61,7 @@
 //!
 //! Numbers (status codes, constants, struct layouts) never change their meaning; new ones are appended.
 
-#![allow(unsafe_code, non_camel_case_types)]
+#![allow(unsafe_code, non_camel_case_types, missing_debug_implementations)] // Types of C.
 #![allow(clippy::missing_safety_doc)] // The contract is stated once, above: it is the head of the header.
 
 mod best;

@@ -166,7 +166,10 @@ pub unsafe extern "C" fn detailflow_model_options_set_threads(
 ) -> detailflow_status {
     // SAFETY: the contract of the header.
     on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        Ok(options.set_threads(threads as usize)?)
+        let changed = options.clone().with_threads(threads as usize);
+        changed.check()?;
+        *options = changed;
+        Ok(())
     })
 }
 
@@ -180,7 +183,7 @@ pub unsafe extern "C" fn detailflow_model_options_set_precision(
     // SAFETY: the contract of the header.
     on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
         // SAFETY: the contract of the header.
-        options.precision = unsafe { optional(precision, "precision") }?;
+        options.precision = unsafe { optional(precision, "precision") }?.map(Into::into);
         Ok(())
     })
 }
@@ -194,7 +197,7 @@ pub unsafe extern "C" fn detailflow_model_options_set_form(
     // SAFETY: the contract of the header.
     on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
         // SAFETY: the contract of the header.
-        options.form = unsafe { optional(form, "form") }?;
+        options.form = unsafe { optional(form, "form") }?.map(|form| form.parse()).transpose()?;
         Ok(())
     })
 }

@@ -216,7 +216,7 @@ pub unsafe extern "C" fn detailflow_dft_repair(
             // SAFETY: the contract of the header; nothing is written to `target` in either case.
             return unsafe { put_bytes(&vec![0; whole], target, capacity, target_size, ["target", "target_size"]) };
         }
-        let repaired = crate::repair(&request.copy()?, &dft, count)?.encode()?;
+        let repaired = crate::tasks::repair(&request.copy()?, &dft, count)?.encode()?;
         // SAFETY: the contract of the header.
         unsafe { put_bytes(&repaired, target, capacity, target_size, ["target", "target_size"]) }
     })

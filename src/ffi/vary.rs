@@ -28,7 +28,7 @@ pub unsafe extern "C" fn detailflow_vary(
         make(request, generation, |request| {
             let request = copy_of(request)?;
             let tokens = array(tokens, count, request.model().bundle().tokens(), "tokens")?;
-            Ok(crate::vary(&request, &tokens, keep)?)
+            Ok(crate::tasks::vary(&request, &tokens, keep)?)
         })
     }
 }
@@ -45,7 +45,9 @@ pub unsafe extern "C" fn detailflow_redetail(
 ) -> detailflow_status {
     // SAFETY: the contract of the header.
     unsafe {
-        make(request, generation, |request| Ok(crate::redetail(&copy_of(request)?, &picture_of(picture)?, keep)?))
+        make(request, generation, |request| {
+            Ok(crate::tasks::redetail(&copy_of(request)?, &picture_of(picture)?, keep)?)
+        })
     }
 }
 
@@ -61,7 +63,7 @@ pub unsafe extern "C" fn detailflow_redetail_file(
     unsafe {
         make(request, generation, |request| {
             let picture = Picture::open(self::path(path, "path")?)?;
-            Ok(crate::redetail(&copy_of(request)?, &picture, keep)?)
+            Ok(crate::tasks::redetail(&copy_of(request)?, &picture, keep)?)
         })
     }
 }
@@ -94,8 +96,11 @@ pub unsafe extern "C" fn detailflow_model_score(
         bundle.check_class(class_index)?;
         model.check_prefix(&tokens)?;
         // What cannot be told, or only asks for the number, runs nothing.
-        let scores =
-            if values.is_null() || capacity < count { vec![0.0; count] } else { model.score(class_index, &tokens)? };
+        let scores = if values.is_null() || capacity < count {
+            vec![0.0; count]
+        } else {
+            crate::tasks::score(model, class_index, &tokens)?
+        };
         // SAFETY: the contract of the header.
         place.set(unsafe { put_values(&scores, values, capacity, "values") }?);
         Ok(())

@@ -1,56 +1,75 @@
-//! One request on its way: the only loop. Each step feeds what stands before, gets logits, guides and draws
-//! (DETAILFLOW paper section 3.4).
+//! One request on its way: the only loop. Each step runs the autoregressive graph on what stands before, guides the
+//! logits and samples tokens from them (DETAILFLOW paper section 3.4).
+//!
+//! A [`Generation`] is what is asked ([`Spec`], which hardly changes) and what grows ([`State`]: KV cache, batch rows,
+//! tokens). `rows` says which batch rows a step feeds, `sample_step` turns its logits into tokens, `together` steps
+//! several generations in one run of the graph, `publish` and `snapshot` show other threads how far it is, `cancel` stops
+//! it.
 
 mod cancel;
+mod publish;
 pub(crate) mod request;
 pub(crate) mod rows;
+mod sample_step;
+mod snapshot;
+// Only a worker steps generations together.
+#[cfg_attr(not(feature = "worker"), allow(dead_code))]
+mod together;
 
 use std::time::{Duration, Instant};
 
 use crate::generation::cancel::{Interrupts, Signal};
+use crate::generation::publish::{Board, Published};
 use crate::generation::request::{ImageRequest, Request};
 use crate::generation::rows::{BatchRows, Row};
+use crate::generation::sample_step::Pending;
+pub use crate::generation::snapshot::{Reader, Snapshot};
+#[cfg(feature = "worker")]
+pub(crate) use crate::generation::together::step_together;
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::{Guidance, Level, Schedule, Step};
-use crate::runtime::{Form, Interrupt, KvCache, SampledToken};
-use crate::sample::{SampleQuery, SamplerPool, SamplingCurves, log_probability, uniform};
+use crate::runtime::{Interrupt, KvCache};
+use crate::sample::{SamplerPool, SamplingCurves};
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 use crate::support::sync::Arc;
 
-/// Where a generation stands.
+/// How far a generation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Steps done.
     pub steps_done: usize,
     /// Steps left; 0 when it is finished.
     pub steps_left: usize,
-    /// Tokens of each picture so far.
+    /// Tokens of each image so far.
     pub tokens: usize,
-    /// Pixels a side that they decode to; 0 before the first token.
+    /// Pixels per side that those tokens decode to; 0 before the first token.
     pub size: u32,
     /// The finest level that is complete.
     pub level: Option<Level>,
-    /// How long the next step should take on this machine, from steps of its shape that were measured. None when there
-    /// is no next step, or nothing was measured yet.
+    /// Predicted latency of the next step on this machine, from measured steps of its shape. None when there is no next
+    /// step, or nothing was measured yet.
     pub next_step: Option<Duration>,
-    /// How long it should take to decode the finest level that is complete, for one picture. None when there is none
-    /// yet, or nothing was measured.
+    /// Predicted latency of decoding the finest complete level of one image. None when there is no such level yet, or
+    /// nothing was measured.
     pub next_decode: Option<Duration>,
 }
 
-/// What a generation holds in memory, in bytes.
+/// Memory of a generation, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Memory {
-    /// Its own keys, values and tokens.
+    /// Its own KV cache and tokens.
     pub own: u64,
-    /// Keys and values of the generation that it was forked from, to which it refers until its first step. All forks of
-    /// one generation refer to the same.
+    /// The KV cache of the generation that it was forked from, to which it refers until its first step. All forks of one
+    /// generation refer to the same memory.
     pub shared: u64,
 }
 
-/// Stops a generation from any thread, at any time: also while a graph runs, also after the generation is gone.
+/// Stops a generation from any thread, at any time: also while a graph runs, also after the generation is gone. Clones
+/// stop the same generation.
 #[derive(Clone)]
 pub struct Cancel(Arc<Signal<Interrupt>>);
 
@@ -65,12 +84,13 @@ impl Cancel {
         Ok(Self(Signal::new(Interrupt::new()?)))
     }
 
-    /// Stops it within one step. The step in progress, and every later one, gives [`Error::Cancelled`].
+    /// Stops it within one step. The step in progress, and every later one, returns [`Error::Cancelled`].
     pub fn cancel(&self) {
         self.0.cancel();
     }
 
     /// Whether it was cancelled.
+    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
@@ -82,50 +102,213 @@ impl std::fmt::Debug for Cancel {
     }
 }
 
-/// A request being drawn. It belongs to one thread at a time and may move between them; any number of them share a
-/// model and take turns by the step.
-pub struct Generation {
+/// What is asked of a generation. Only [`Generation::keep`], [`Generation::fork`] and [`Generation::set_level`] change
+/// any of it.
+struct Spec {
     model: Model,
-    images: Vec<ImageRequest>,
+    images: Arc<Vec<ImageRequest>>,
     guidance: Guidance,
     sampling: SamplingCurves,
     schedule: Schedule,
+    /// How many tokens of each image were given.
+    given: usize,
+    /// Teacher forcing: given tokens are computed even where nothing is sampled after them.
+    scoring: bool,
+}
+
+/// What grows by the step.
+struct State {
     cache: KvCache,
-    /// What is fed at a step, and where each picture's logits are.
+    /// The batch rows that a step feeds, and where each image's logits are.
     rows: BatchRows,
     samplers: SamplerPool,
-    /// `[image, N]`: the first `given` of each were given, the first `fed` were computed.
+    /// `[image, N]`: the first `given` of each were given, those up to `fed` are given or sampled.
     tokens: Vec<u32>,
-    given: usize,
-    /// Positions that the cache has seen: the tokens up to here are given or drawn.
+    /// Positions that the KV cache holds.
     fed: usize,
-    /// `[image, N]`, the first `fed` of each filled; empty when they are not kept.
+    /// `[image, N]`, the first `fed` of each filled; empty when they are not asked for.
     log_probabilities: Vec<f32>,
-    /// Given tokens are computed too where nothing is drawn after them.
-    scoring: bool,
     steps_done: usize,
     work: u64,
+    /// Input of the step in progress.
     ids: Vec<i64>,
+}
+
+/// A request on its way. It belongs to one thread at a time and may move between threads; any number of generations share
+/// a model and take turns by the step. Other threads look at it through a [`Reader`] and stop it through a [`Cancel`].
+pub struct Generation {
+    spec: Spec,
+    state: State,
     cancel: Cancel,
+    boards: Boards,
+    published: Arc<Published<Snapshot>>,
+}
+
+/// Where the tokens of all snapshots stand.
+struct Boards {
+    tokens: Arc<Board>,
+    log_probabilities: Option<Arc<Board>>,
+}
+
+impl Boards {
+    /// With everything that is known already.
+    fn new(spec: &Spec, state: &State) -> Result<Self> {
+        let (images, each) = (spec.images.len(), spec.model.bundle().tokens());
+        let tokens = snapshot::board("tokens", images, each)?;
+        let noted = !state.log_probabilities.is_empty();
+        let log_probabilities = noted.then(|| snapshot::board("log-probabilities", images, each)).transpose()?;
+        let boards = Self { tokens, log_probabilities };
+        boards.write(spec, state, 0..spec.known(state), 0..state.fed);
+        Ok(boards)
+    }
+
+    /// Copies new tokens and log-probabilities of these positions of each image.
+    fn write(&self, spec: &Spec, state: &State, known: std::ops::Range<usize>, fed: std::ops::Range<usize>) {
+        let each = spec.model.bundle().tokens();
+        for image in 0..spec.images.len() {
+            let tokens = &state.tokens[image * each..][known.clone()];
+            self.tokens.write(image, known.start, tokens.iter().copied());
+            if let Some(board) = &self.log_probabilities {
+                let values = &state.log_probabilities[image * each..][fed.clone()];
+                board.write(image, fed.start, values.iter().map(|value| value.to_bits()));
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Generation")
-            .field("images", &self.images.len())
+            .field("images", &self.spec.images.len())
             .field("progress", &self.progress())
             .finish_non_exhaustive()
     }
 }
 
+impl Spec {
+    /// Tokens that each image has.
+    fn known(&self, state: &State) -> usize {
+        self.given.max(state.fed)
+    }
+
+    /// The next step; None at the end.
+    fn next(&self, state: &State) -> Option<Step> {
+        let done = if self.scoring { state.fed } else { self.known(state) };
+        if done >= self.schedule.target() { None } else { self.schedule.after(state.fed) }
+    }
+
+    /// Whether the step is the first whose input differs between images that share a batch row.
+    fn parts(&self, state: &State, step: Step) -> bool {
+        state.rows.shared && step.start > self.given
+    }
+
+    /// Whether guidance ended before the step.
+    fn loses_guidance(&self, state: &State, step: Step) -> bool {
+        state.rows.is_guided() && !self.guidance.is_on_from(step.start)
+    }
+
+    /// How many batch rows the step will feed.
+    fn rows_of(&self, state: &State, step: Step) -> usize {
+        let guided = state.rows.is_guided() && !self.loses_guidance(state, step);
+        if self.parts(state, step) {
+            self.images.len().saturating_mul(1 + usize::from(guided))
+        } else if self.loses_guidance(state, step) {
+            state.rows.pictures()
+        } else {
+            state.cache.rows()
+        }
+    }
+
+    fn progress(&self, state: &State) -> Progress {
+        let ladder = self.model.bundle().ladder();
+        let tokens = self.known(state);
+        let level = ladder.finished(tokens);
+        let next = self.next(state);
+        Progress {
+            steps_done: state.steps_done,
+            steps_left: next.map_or(0, |_| self.schedule.left(state.fed)),
+            tokens,
+            size: ladder.prefix(tokens).map_or(0, |prefix| prefix.size),
+            level,
+            next_step: next.and_then(|step| self.model.predict_step(self.rows_of(state, step), step.query)),
+            next_decode: level.and_then(|level| self.model.predict_decode(1, level.tokens)),
+        }
+    }
+
+    fn memory(&self, state: &State) -> Memory {
+        let (own, shared) = state.cache.bytes();
+        // The tokens, and the board of the snapshots.
+        let tokens = 2 * (size_of_val(&state.tokens[..]) + size_of_val(&state.log_probabilities[..]));
+        Memory { own: own.saturating_add(tokens as u64), shared }
+    }
+
+    fn snapshot(&self, state: &State, boards: &Boards) -> Snapshot {
+        Snapshot {
+            model: self.model.clone(),
+            images: self.images.clone(),
+            tokens: boards.tokens.clone(),
+            log_probabilities: boards.log_probabilities.clone(),
+            fed: state.fed,
+            progress: self.progress(state),
+            work: state.work,
+            memory: self.memory(state),
+        }
+    }
+}
+
+impl State {
+    /// Gives each image a batch row of its own when their inputs part, and drops the unconditional rows once guidance has
+    /// ended.
+    fn part(&mut self, spec: &Spec, step: Step) -> Result<()> {
+        let loses_guidance = spec.loses_guidance(self, step);
+        let (rows, map) = if spec.parts(self, step) {
+            self.rows.parted(self.rows.is_guided() && !loses_guidance)?
+        } else if loses_guidance {
+            self.rows.unguided()?
+        } else {
+            return Ok(());
+        };
+        self.cache = self.cache.fork(map, self.fed);
+        self.rows = rows;
+        Ok(())
+    }
+
+    /// The graph's input `[rows, query]`.
+    fn fill_ids(&mut self, spec: &Spec, step: Step) -> Result<()> {
+        let bundle = spec.model.bundle();
+        let layout = bundle.ids;
+        self.ids.clear();
+        if self.ids.capacity() < self.rows.fed.len().saturating_mul(step.query) {
+            self.ids = reserve("ids", self.rows.fed.len().saturating_mul(bundle.group()))?;
+        }
+        for &Row { image, unconditional } in &self.rows.fed {
+            let known = &self.tokens[image * bundle.tokens()..];
+            if step.start == 0 {
+                self.ids.push(if unconditional {
+                    layout.no_class
+                } else {
+                    layout.class + i64::from(spec.images[image].class)
+                });
+            } else if step.start == bundle.causal {
+                // The last causal token, then the special tokens that stand for a group that does not exist yet.
+                self.ids.push(i64::from(known[step.start - 1]));
+                self.ids.extend((0..step.query as i64 - 1).map(|k| layout.special + k));
+            } else {
+                self.ids.extend(known[step.start - step.query..step.start].iter().map(|&token| i64::from(token)));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Generation {
-    /// Begins: reserves the memory that the steps will need, draws nothing yet. More is asked for later where rows change:
-    /// by pictures that share a prefix, when they part; when guidance ends before the pictures do, for the moment of the
-    /// change; by form `plain`, step by step.
+    /// Starts a generation: reserves the memory that its steps will need, samples nothing yet. More is asked for later
+    /// where batch rows change: when images that share a prefix part; when guidance ends before the images do, for the
+    /// moment of the change; by form `plain`, step by step.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] when the batch is too large for this machine; nothing is kept then, and a smaller
-    /// request works. [`Error::Invalid`] when the prefixes are not of one length, or longer than what is asked for.
+    /// [`Error::OutOfMemory`] when the batch is too large for this machine; nothing stays allocated then, and a smaller
+    /// request works. [`Error::Invalid`] when the prefixes differ in length, or are longer than what is asked for.
     /// [`Error::State`] when the bundle holds the decoder alone.
     pub fn new(request: &Request) -> Result<Self> {
         Self::begin(request, false)
@@ -135,13 +318,14 @@ impl Generation {
     pub(crate) fn begin(request: &Request, scoring: bool) -> Result<Self> {
         let model = request.model().clone();
         let bundle = model.bundle();
+        let each = bundle.tokens();
         let given = request.given()?;
         let schedule = model.schedule(request.target);
         let count = request.images.len();
         let mut images = reserve("a generation", count)?;
         images.extend_from_slice(&request.images);
-        let mut tokens = filled("tokens", count * bundle.tokens(), 0)?;
-        for (tokens, prefix) in tokens.chunks_exact_mut(bundle.tokens()).zip(&request.prefixes) {
+        let mut tokens = filled("tokens", count.saturating_mul(each), 0)?;
+        for (tokens, prefix) in tokens.chunks_exact_mut(each).zip(&request.prefixes) {
             tokens[..given].copy_from_slice(prefix);
         }
         let guided = request.guidance.is_on() && !scoring;
@@ -149,100 +333,103 @@ impl Generation {
         let rows = if given > 0 { BatchRows::distinct(&images, &request.prefixes, guided)? } else { whole.clone() };
         let mut queries: Vec<usize> = schedule.steps().map(|step| step.query).collect();
         queries.dedup();
-        let cache = KvCache::new(model.ar()?, model.keeping(!scoring), rows.fed.len(), &queries)?;
+        let cache = KvCache::new(model.ar()?, model.cache_options(!scoring), rows.fed.len(), &queries)?;
         cache.check(whole.fed.len())?;
         let log_probabilities =
             if request.log_probabilities { filled("log-probabilities", tokens.len(), 0.0)? } else { Vec::new() };
-        Ok(Self {
-            images,
-            guidance: request.guidance.clone(),
-            sampling: request.sampling.clone(),
-            schedule,
+        let state = State {
             cache,
             rows,
             samplers: SamplerPool::default(),
             tokens,
-            given,
             fed: 0,
             log_probabilities,
-            scoring,
             steps_done: 0,
             work: 0,
-            ids: reserve("ids", whole.fed.len() * bundle.group())?,
-            cancel: Cancel::new()?,
-            model,
-        })
+            ids: reserve("ids", whole.fed.len().saturating_mul(bundle.group()))?,
+        };
+        let (guidance, sampling) = (request.guidance.clone(), request.sampling.clone());
+        let spec = Spec { images: Arc::new(images), guidance, sampling, schedule, given, scoring, model };
+        Self::from_parts(spec, state)
     }
 
-    /// Does one step: one token for each picture while causal, a group of them after. The tokens of a prefix take their
-    /// steps too. Does nothing when finished.
+    fn from_parts(spec: Spec, state: State) -> Result<Self> {
+        let boards = Boards::new(&spec, &state)?;
+        let published = Arc::new(Published::new(spec.snapshot(&state, &boards)));
+        Ok(Self { spec, state, cancel: Cancel::new()?, boards, published })
+    }
+
+    /// Does one step: samples one token of each image within the causal part, a group of tokens after it. The tokens of a
+    /// prefix take their steps too (prefill). Does nothing when finished.
     ///
     /// # Errors
     /// [`Error::Cancelled`] once cancelled; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime, after
-    /// which the step can be tried again. The tokens drawn before stay.
+    /// which the step can be tried again. Earlier tokens stay.
     pub fn step(&mut self) -> Result<Progress> {
         let begun = Instant::now();
         let Some(step) = self.prepare()? else { return Ok(self.progress()) };
-        let first = self.cache.refers();
-        let (cache, ids, model) = (&mut self.cache, &self.ids, &self.model);
-        let ar = model.ar()?;
-        // A run that was interrupted fails in ONNX Runtime's words; why it failed is ours to say.
-        let run = self.cancel.0.guard(|interrupt| cache.step(ar, step, ids, interrupt));
+        let Self { spec, state, cancel, .. } = self;
+        let first = state.cache.refers();
+        let ar = spec.model.ar()?;
+        // An interrupted run fails with an error of ONNX Runtime's; the flag tells the reason.
+        let run = cancel.0.guard(|interrupt| state.cache.step(ar, step, &state.ids, interrupt));
         run.ok_or(Error::Cancelled)??;
-        let drawing =
-            Drawing::of(self.given, step, (&self.model, &self.images, &self.rows), (&self.guidance, &self.sampling));
-        match self.model.drawer().filter(|_| self.cache.logits_stay()) {
-            Some(drawer) => {
-                let by = |asked: &[SampleQuery]| {
-                    let drawn = self.cancel.0.guard(|interrupt| self.cache.sample(drawer, step, asked, interrupt));
-                    drawn.ok_or(Error::Cancelled)?
-                };
-                draw_there(by, drawing, &mut self.tokens, &mut self.log_probabilities)?;
-            }
-            None => {
-                let logits = self.cache.logits(ar, step)?;
-                draw(logits, drawing, &mut self.samplers, &mut self.tokens, &mut self.log_probabilities)?;
-            }
+        let mut pending = Pending::of(spec, state, step)?;
+        match spec.model.sampler().filter(|_| state.cache.logits_stay()) {
+            Some(sampler) => pending.sample_on_device(|queries| {
+                let sampled = cancel.0.guard(|interrupt| state.cache.sample(sampler, step, queries, interrupt));
+                sampled.ok_or(Error::Cancelled)?
+            })?,
+            None => pending.sample(state.cache.logits(ar, step)?, &mut state.samplers)?,
         }
-        // A step that had to take memory first tells nothing of the next.
+        pending.store(state);
+        // A step that had to allocate first tells nothing about the next one.
         if !first {
-            let took = begun.elapsed().saturating_sub(self.cache.waited());
-            self.model.note_step(self.cache.rows(), step.query, took);
+            let took = begun.elapsed().saturating_sub(state.cache.waited());
+            spec.model.note_step(state.cache.rows(), step.query, took);
         }
-        self.note(step);
-        Ok(self.progress())
+        Ok(self.finish_step(step))
     }
 
-    /// What the next step is, with its ids filled in. None when all is done.
+    /// The next step, with its ids filled in. None when there is none.
     fn prepare(&mut self) -> Result<Option<Step>> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         let Some(step) = self.next() else { return Ok(None) };
-        self.part(step)?;
-        self.fill_ids(step)?;
+        self.state.part(&self.spec, step)?;
+        self.state.fill_ids(&self.spec, step)?;
         Ok(Some(step))
     }
 
-    /// Draws from the logits of a step that was made together with others.
-    fn take(&mut self, step: Step, logits: &[f32]) -> Result<()> {
-        let drawing =
-            Drawing::of(self.given, step, (&self.model, &self.images, &self.rows), (&self.guidance, &self.sampling));
-        draw(logits, drawing, &mut self.samplers, &mut self.tokens, &mut self.log_probabilities)?;
-        self.note(step);
-        Ok(())
+    /// Samples from the logits `[rows, query, codes]` of a step that was run together with those of others.
+    fn take(&mut self, step: Step, logits: &[f32]) -> Result<Progress> {
+        let mut pending = Pending::of(&self.spec, &self.state, step)?;
+        pending.sample(logits, &mut self.state.samplers)?;
+        pending.store(&mut self.state);
+        Ok(self.finish_step(step))
     }
 
-    /// The step is done.
-    fn note(&mut self, step: Step) {
-        self.fed += step.query;
-        self.steps_done += 1;
-        self.work += self.rows.pictures() as u64;
+    /// Counts a step whose tokens were stored, and publishes it.
+    fn finish_step(&mut self, step: Step) -> Progress {
+        let Self { spec, state, boards, .. } = self;
+        let (known, fed) = (spec.known(state), state.fed);
+        state.fed += step.query;
+        state.steps_done += 1;
+        state.work = state.work.saturating_add(state.rows.pictures() as u64);
+        boards.write(spec, state, known..spec.known(state), fed..state.fed);
+        self.publish()
     }
 
-    /// Does steps for as long as the next one should end within `budget`, counted from this call; always at least one.
-    /// How long a step takes is known from those that ran (see [`Progress::next_step`]); where it is not known yet, one
-    /// step is done.
+    fn publish(&self) -> Progress {
+        let snapshot = self.spec.snapshot(&self.state, &self.boards);
+        let progress = snapshot.progress();
+        self.published.publish(snapshot);
+        progress
+    }
+
+    /// Steps for as long as the next step should end within `budget`, counted from this call; at least once. The latency
+    /// of a step is known from earlier steps of its shape (see [`Progress::next_step`]); where it is not, one step is done.
     ///
     /// # Errors
     /// Those of [`step`](Self::step).
@@ -257,473 +444,268 @@ impl Generation {
         }
     }
 
+    /// Steps until the level of `level_size` pixels per side is complete; 0 means the last level that was asked for.
+    /// Nothing to do when it is complete already.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such level (the error lists the levels), or the generation stops before it (see
+    /// [`set_level`](Self::set_level)); those of [`step`](Self::step).
+    pub fn advance_to_level(&mut self, level_size: u32) -> Result<Progress> {
+        if level_size == 0 {
+            return self.finish();
+        }
+        let level = self.model().level(level_size)?;
+        let target = self.spec.schedule.target();
+        if level.tokens > target.max(self.known()) {
+            return Err(Error::Invalid(format!(
+                "the {level_size} px level takes {} tokens, the generation stops at {target}",
+                level.tokens
+            )));
+        }
+        while self.known() < level.tokens {
+            self.step()?;
+        }
+        Ok(self.progress())
+    }
+
     /// Does all steps that are left.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
     pub fn finish(&mut self) -> Result<Progress> {
         while self.step()?.steps_left > 0 {}
         Ok(self.progress())
     }
 
-    /// Where it stands.
+    /// How far it is.
+    #[must_use]
     pub fn progress(&self) -> Progress {
-        let ladder = self.model.bundle().ladder();
-        let tokens = self.known();
-        let level = ladder.finished(tokens);
-        let next = self.next();
-        Progress {
-            steps_done: self.steps_done,
-            steps_left: next.map_or(0, |_| self.schedule.left(self.fed)),
-            tokens,
-            size: ladder.prefix(tokens).map_or(0, |prefix| prefix.size),
-            level,
-            next_step: next.and_then(|step| self.model.predict_step(self.rows_of(step), step.query)),
-            next_decode: level.and_then(|level| self.model.predict_decode(1, level.tokens)),
-        }
+        self.spec.progress(&self.state)
     }
 
-    /// The pictures asked for.
+    /// Reads this generation from any thread while it steps.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader(self.published.clone())
+    }
+
+    /// Class and seed of each image.
+    #[must_use]
     pub fn images(&self) -> &[ImageRequest] {
-        &self.images
+        &self.spec.images
     }
 
-    /// The tokens of one picture so far: the picture itself, exact.
+    /// The tokens of one image so far, coarse to fine: the image itself, exact.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such picture.
-    pub fn tokens(&self, image: usize) -> Result<&[u32]> {
-        self.check_image(image)?;
-        Ok(&self.tokens[image * self.model.bundle().tokens()..][..self.known()])
+    /// [`Error::Invalid`] when `image_index` is out of range.
+    pub fn tokens(&self, image_index: usize) -> Result<&[u32]> {
+        check_image(image_index, self.spec.images.len())?;
+        Ok(&self.state.tokens[image_index * self.model().bundle().tokens()..][..self.known()])
     }
 
-    /// Decodes all tokens of one picture so far, at the size that the ladder gives them. Any time after the first step,
-    /// also after a cancel; the generation is not disturbed.
+    /// Decodes all tokens of one image so far, at the size that the ladder gives them. May be called after any step, also
+    /// after a cancel; the generation does not change.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such picture, [`Error::State`] before the first token.
-    pub fn image(&self, image: usize) -> Result<Image> {
-        let tokens = self.tokens(image)?;
+    /// [`Error::Invalid`] when `image_index` is out of range; [`Error::State`] before the first token; those of
+    /// [`Model::decode`].
+    pub fn image(&self, image_index: usize) -> Result<Image> {
+        let tokens = self.tokens(image_index)?;
         if tokens.is_empty() {
-            return Err(Error::State("nothing is drawn yet: step first".into()));
+            return Err(snapshot::no_tokens());
         }
-        self.model.decode(tokens)
+        self.model().decode(tokens)
     }
 
-    /// Decodes the finest level of one picture that is complete (see [`Progress::level`]), however many tokens there
-    /// are beyond it. Any time, also after a cancel; the generation is not disturbed.
+    /// Decodes the finest level of one image that is complete (see [`Progress::level`]), however many tokens follow it. May
+    /// be called at any time, also after a cancel; the generation does not change.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such picture, [`Error::State`] before the first level is complete.
-    pub fn level_image(&self, image: usize) -> Result<Image> {
-        let tokens = self.tokens(image)?;
-        let ladder = self.model.bundle().ladder();
-        let level = ladder.finished(tokens.len()).ok_or_else(|| {
-            let first = ladder.levels()[0].tokens;
-            Error::State(format!(
-                "no level is complete yet: the first takes {first} tokens, there are {}",
-                tokens.len()
-            ))
-        })?;
-        self.model.decode(&tokens[..level.tokens])
+    /// [`Error::Invalid`] when `image_index` is out of range; [`Error::State`] before the first level is complete; those of
+    /// [`Model::decode`].
+    pub fn level_image(&self, image_index: usize) -> Result<Image> {
+        self.model().decode(snapshot::complete_level(self.model(), self.tokens(image_index)?)?)
     }
 
-    /// The natural logarithms of the probability of each token computed so far: what the model holds of it, given the
-    /// class and the tokens before it, before guidance, temperature and cuts. Those of a group are each on their own.
-    /// They are what [`Model::score`] gives for the same tokens.
+    /// The natural logarithm of the probability of each token computed so far, given the class and the tokens before it,
+    /// before guidance, temperature, top-k and top-p. Tokens of one group are independent of each other. For the same
+    /// tokens [`tasks::score`](crate::tasks::score) gives the same values.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such picture, [`Error::State`] when the request did not ask for them
+    /// [`Error::Invalid`] when `image_index` is out of range; [`Error::State`] when the request did not ask for them
     /// ([`Request::set_log_probabilities`]).
-    pub fn log_probabilities(&self, image: usize) -> Result<&[f32]> {
-        self.check_image(image)?;
-        if self.log_probabilities.is_empty() {
-            return Err(Error::State("the request did not ask for log-probabilities".into()));
+    pub fn log_probabilities(&self, image_index: usize) -> Result<&[f32]> {
+        check_image(image_index, self.spec.images.len())?;
+        if self.state.log_probabilities.is_empty() {
+            return Err(snapshot::not_asked_for());
         }
-        Ok(&self.log_probabilities[image * self.model.bundle().tokens()..][..self.fed])
+        Ok(&self.state.log_probabilities[image_index * self.model().bundle().tokens()..][..self.state.fed])
     }
 
     /// The mean of [`log_probabilities`](Self::log_probabilities); 0 before the first step.
-    pub fn mean_log_probability(&self, image: usize) -> Result<f32> {
-        let all = self.log_probabilities(image)?;
-        let sum: f64 = all.iter().map(|&value| f64::from(value)).sum();
-        Ok((sum / all.len().max(1) as f64) as f32)
-    }
-
-    /// A generation that stands where this one does and goes on with other seeds, one for each picture; with the same
-    /// seeds it draws the same tokens. Until its first step it refers to the keys and values of this one and takes no
-    /// memory of its own for them ([`memory`](Self::memory)). It has a cancel of its own, and is not cancelled.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there are not as many seeds as pictures.
-    pub fn fork(&self, seeds: &[u64]) -> Result<Self> {
-        if seeds.len() != self.images.len() {
-            let text = format!("{} seeds for {} pictures", seeds.len(), self.images.len());
-            return Err(Error::Invalid(text));
-        }
-        let mut all: Vec<usize> = reserve("a generation", self.images.len())?;
-        all.extend(0..self.images.len());
-        let mut fork = self.of(&all)?;
-        for (image, &seed) in fork.images.iter_mut().zip(seeds) {
-            image.seed = seed;
-        }
-        Ok(fork)
+    /// Those of [`log_probabilities`](Self::log_probabilities).
+    pub fn mean_log_probability(&self, image_index: usize) -> Result<f32> {
+        self.log_probabilities(image_index).map(mean)
     }
 
-    /// Goes on with these pictures only, in this order; the others fall away, and with them their share of the work and
+    /// A generation that continues from the tokens of this one with other seeds, one for each image; with the same seeds
+    /// it samples the same tokens. Until its first step it refers to the KV cache of this one and takes no memory of its
+    /// own for it ([`memory`](Self::memory)). It has a [`Cancel`] and [`Reader`]s of its own, and is not cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the number of seeds is not that of the images; [`Error::OutOfMemory`].
+    pub fn fork(&self, seeds: &[u64]) -> Result<Self> {
+        if seeds.len() != self.spec.images.len() {
+            let text = format!("{} seeds for {} pictures", seeds.len(), self.spec.images.len());
+            return Err(Error::Invalid(text));
+        }
+        let mut images: Vec<usize> = reserve("a generation", seeds.len())?;
+        images.extend(0..seeds.len());
+        let (spec, state) = self.copy(&images, Some(seeds))?;
+        Self::from_parts(spec, state)
+    }
+
+    /// Continues with these images only, in this order; the others fall away, and with them their share of the work and
     /// (from the next step on) of the memory.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such picture, one is named twice, or none is. Nothing has changed then.
-    pub fn keep(&mut self, images: &[usize]) -> Result<()> {
-        if images.is_empty() {
-            return Err(Error::Invalid("at least one picture has to stay".into()));
+    /// [`Error::Invalid`] when an index is out of range or named twice, or `image_indices` is empty;
+    /// [`Error::OutOfMemory`]. The generation is unchanged then.
+    pub fn keep(&mut self, image_indices: &[usize]) -> Result<()> {
+        if image_indices.is_empty() {
+            return Err(Error::Invalid("no image is kept; at least one is needed".into()));
         }
-        let mut seen = filled("a generation", self.images.len(), false)?;
-        for &image in images {
-            self.check_image(image)?;
+        let mut seen = filled("a generation", self.spec.images.len(), false)?;
+        for &image in image_indices {
+            check_image(image, self.spec.images.len())?;
             if std::mem::replace(&mut seen[image], true) {
                 return Err(Error::Invalid(format!("image {image} is named twice")));
             }
         }
-        let mut kept = self.of(images)?;
-        kept.cancel = self.cancel.clone();
-        kept.steps_done = self.steps_done;
-        kept.work = self.work;
-        *self = kept;
+        let (spec, mut state) = self.copy(image_indices, None)?;
+        state.steps_done = self.state.steps_done;
+        state.work = self.state.work;
+        self.boards = Boards::new(&spec, &state)?;
+        (self.spec, self.state) = (spec, state);
+        self.publish();
         Ok(())
     }
 
-    /// Goes on to another level than was asked for: a finer one, or one that is not passed yet. 0 is the finest.
+    /// Changes the level at which it stops: to a finer one, or to one that it has not passed yet. 0 is the finest.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such level, or it has fewer tokens than there are.
-    pub fn set_level(&mut self, size: u32) -> Result<()> {
-        let bundle = self.model.bundle();
-        let target = if size == 0 { bundle.tokens() } else { self.model.level(size)?.tokens };
+    /// [`Error::Invalid`] when there is no such level (the error lists the levels), or it has fewer tokens than there are
+    /// already.
+    pub fn set_level(&mut self, level_size: u32) -> Result<()> {
+        let model = self.model();
+        let target = if level_size == 0 { model.bundle().tokens() } else { model.level(level_size)?.tokens };
         if target < self.known() {
             return Err(Error::Invalid(format!(
-                "the {size} px level has {target} tokens; there are {} already",
+                "the {level_size} px level has {target} tokens; there are {} already",
                 self.known()
             )));
         }
-        self.schedule = self.model.schedule(target);
+        self.spec.schedule = model.schedule(target);
+        self.publish();
         Ok(())
     }
 
-    /// The work done: each step counts once for every picture that it computed (once for all that share a prefix).
+    /// The work done: each step counts once for every image that it computed (once for all images that share a prefix).
     /// Guidance, which doubles the cost of each, is not counted twice.
+    #[must_use]
     pub fn work(&self) -> u64 {
-        self.work
+        self.state.work
     }
 
     /// What it holds in memory.
+    #[must_use]
     pub fn memory(&self) -> Memory {
-        let (own, shared) = self.cache.bytes();
-        let tokens = size_of_val(&self.tokens[..]) + size_of_val(&self.log_probabilities[..]);
-        Memory { own: own + tokens as u64, shared }
+        self.spec.memory(&self.state)
     }
 
     /// The handle that stops it.
+    #[must_use]
     pub fn cancel_handle(&self) -> Cancel {
         self.cancel.clone()
     }
 
-    /// The model that draws it.
+    /// The model that it runs.
+    #[must_use]
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.spec.model
     }
 
-    /// Tokens that each picture has.
+    /// Tokens that each image has.
     fn known(&self) -> usize {
-        self.given.max(self.fed)
+        self.spec.known(&self.state)
     }
 
-    /// The logits of one picture at place `query` of `step`, which was the last one done.
+    /// The logits of one image at position `query` of `step`, which was the last one done.
     pub(crate) fn logits(&self, step: Step, image: usize, query: usize) -> Result<&[f32]> {
-        let logits = self.cache.logits(self.model.ar()?, step)?;
-        let codes = self.model.bundle().codes();
-        Ok(&logits[(self.rows.cond[image] * step.query + query) * codes..][..codes])
+        let logits = self.state.cache.logits(self.model().ar()?, step)?;
+        let codes = self.model().bundle().codes();
+        Ok(&logits[(self.state.rows.cond[image] * step.query + query) * codes..][..codes])
     }
 
-    /// The step to come; none at the end.
+    /// The next step; None at the end.
     pub(crate) fn next(&self) -> Option<Step> {
-        let end =
-            if self.scoring { self.fed >= self.schedule.target() } else { self.known() >= self.schedule.target() };
-        if end { None } else { self.schedule.after(self.fed) }
+        self.spec.next(&self.state)
     }
 
-    fn check_image(&self, image: usize) -> Result<()> {
-        if image < self.images.len() {
-            return Ok(());
+    /// These images as they are, with other seeds where there are any.
+    fn copy(&self, images: &[usize], seeds: Option<&[u64]>) -> Result<(Spec, State)> {
+        let Self { spec, state, .. } = self;
+        let each = spec.model.bundle().tokens();
+        let (rows, map) = state.rows.of(images)?;
+        let mut requests = reserve("a generation", images.len())?;
+        let mut tokens = reserve("tokens", images.len().saturating_mul(each))?;
+        let noted = !state.log_probabilities.is_empty();
+        let mut log_probabilities =
+            reserve("log-probabilities", if noted { images.len().saturating_mul(each) } else { 0 })?;
+        for (at, &image) in images.iter().enumerate() {
+            let range = image * each..(image + 1) * each;
+            let ImageRequest { class, seed } = spec.images[image];
+            requests.push(ImageRequest { class, seed: seeds.map_or(seed, |seeds| seeds[at]) });
+            tokens.extend_from_slice(&state.tokens[range.clone()]);
+            if noted {
+                log_probabilities.extend_from_slice(&state.log_probabilities[range]);
+            }
         }
-        Err(Error::Invalid(format!("image {image} is out of range: there are {}", self.images.len())))
-    }
-
-    /// A copy of these pictures as they are.
-    fn of(&self, images: &[usize]) -> Result<Self> {
-        let each = self.model.bundle().tokens();
-        let (rows, map) = self.rows.of(images)?;
-        let mut copy = Self {
-            model: self.model.clone(),
-            images: reserve("a generation", images.len())?,
-            guidance: self.guidance.clone(),
-            sampling: self.sampling.clone(),
-            schedule: self.schedule,
-            cache: self.cache.fork(map, self.fed),
+        let spec = Spec {
+            model: spec.model.clone(),
+            images: Arc::new(requests),
+            guidance: spec.guidance.clone(),
+            sampling: spec.sampling.clone(),
+            schedule: spec.schedule,
+            given: spec.given,
+            scoring: spec.scoring,
+        };
+        let state = State {
+            cache: state.cache.fork(map, state.fed),
             rows,
             samplers: SamplerPool::default(),
-            tokens: reserve("tokens", images.len() * each)?,
-            given: self.given,
-            fed: self.fed,
-            log_probabilities: Vec::new(),
-            scoring: self.scoring,
+            tokens,
+            fed: state.fed,
+            log_probabilities,
             steps_done: 0,
             work: 0,
             ids: Vec::new(),
-            cancel: Cancel::new()?,
         };
-        if !self.log_probabilities.is_empty() {
-            copy.log_probabilities = reserve("log-probabilities", images.len() * each)?;
-        }
-        for &image in images {
-            let range = image * each..(image + 1) * each;
-            copy.images.push(self.images[image]);
-            copy.tokens.extend_from_slice(&self.tokens[range.clone()]);
-            if !self.log_probabilities.is_empty() {
-                copy.log_probabilities.extend_from_slice(&self.log_probabilities[range]);
-            }
-        }
-        Ok(copy)
-    }
-
-    /// Whether the step is the first whose input differs from picture to picture although they began alike.
-    fn parts(&self, step: Step) -> bool {
-        self.rows.shared && step.start > self.given
-    }
-
-    /// Whether guidance has come to an end before the step.
-    fn loses_guidance(&self, step: Step) -> bool {
-        self.rows.is_guided() && !self.guidance.is_on_from(step.start)
-    }
-
-    /// How many rows the step will feed.
-    fn rows_of(&self, step: Step) -> usize {
-        let guided = self.rows.is_guided() && !self.loses_guidance(step);
-        if self.parts(step) {
-            self.images.len() * (1 + usize::from(guided))
-        } else if self.loses_guidance(step) {
-            self.rows.pictures()
-        } else {
-            self.cache.rows()
-        }
-    }
-
-    /// Gives each picture a row of its own when they part, and lets the unconditional rows go when they are needed no
-    /// more.
-    fn part(&mut self, step: Step) -> Result<()> {
-        let guided = self.rows.is_guided() && !self.loses_guidance(step);
-        if self.parts(step) {
-            let (rows, map) = self.rows.parted(guided)?;
-            self.cache = self.cache.fork(map, self.fed);
-            self.rows = rows;
-        } else if self.loses_guidance(step) {
-            let (rows, map) = self.rows.unguided()?;
-            self.cache = self.cache.fork(map, self.fed);
-            self.rows = rows;
-        }
-        Ok(())
-    }
-
-    fn fill_ids(&mut self, step: Step) -> Result<()> {
-        let bundle = self.model.bundle();
-        let layout = bundle.ids;
-        self.ids.clear();
-        if self.ids.capacity() < self.rows.fed.len() * step.query {
-            self.ids = reserve("ids", self.rows.fed.len() * bundle.group())?;
-        }
-        for &Row { image, unconditional } in &self.rows.fed {
-            let known = &self.tokens[image * bundle.tokens()..];
-            if step.start == 0 {
-                self.ids.push(if unconditional {
-                    layout.no_class
-                } else {
-                    layout.class + i64::from(self.images[image].class)
-                });
-            } else if step.start == bundle.causal {
-                // The last causal token, then the special tokens that stand for a group that is not there yet.
-                self.ids.push(i64::from(known[step.start - 1]));
-                self.ids.extend((0..step.query as i64 - 1).map(|k| layout.special + k));
-            } else {
-                self.ids.extend(known[step.start - step.query..step.start].iter().map(|&token| i64::from(token)));
-            }
-        }
-        Ok(())
+        Ok((spec, state))
     }
 }
 
-/// What a step's logits are turned into tokens by.
-struct Drawing<'a> {
-    model: &'a Model,
-    images: &'a [ImageRequest],
-    guidance: &'a Guidance,
-    sampling: &'a SamplingCurves,
-    rows: &'a BatchRows,
-    given: usize,
-    step: Step,
-}
-
-impl<'a> Drawing<'a> {
-    /// Of parts of a generation: the rest of it may change meanwhile.
-    fn of(
-        given: usize,
-        step: Step,
-        (model, images, rows): (&'a Model, &'a [ImageRequest], &'a BatchRows),
-        (guidance, sampling): (&'a Guidance, &'a SamplingCurves),
-    ) -> Self {
-        Self { model, images, guidance, sampling, rows, given, step }
-    }
-}
-
-/// One token to be drawn, and noted how likely it is.
-struct Place<'a> {
-    cond: &'a [f32],
-    /// The unconditional logits and the guidance scale.
-    uncond: Option<(&'a [f32], f32)>,
-    position: usize,
-    seed: u64,
-    token: &'a mut u32,
-    log_probability: Option<&'a mut f32>,
-}
-
-/// Draws the tokens of a step that were not given, and notes how likely each is. `logits` are `[rows, query, codes]`.
-fn draw(
-    logits: &[f32],
-    drawing: Drawing<'_>,
-    samplers: &mut SamplerPool,
-    tokens: &mut [u32],
-    log_probabilities: &mut [f32],
-) -> Result<()> {
-    let Drawing { model, images, guidance, sampling, rows, given, step } = drawing;
-    let (bundle, graph) = (model.bundle(), model.ar()?.name());
-    let codes = bundle.codes();
-    let row = |row: usize, query: usize| &logits[(row * step.query + query) * codes..][..codes];
-    let mut places: Vec<Place<'_>> = reserve("a step", images.len() * step.query)?;
-    let mut notes = log_probabilities.chunks_exact_mut(bundle.tokens());
-    for (image, (request, tokens)) in images.iter().zip(tokens.chunks_exact_mut(bundle.tokens())).enumerate() {
-        let mut notes = notes.next().map(|notes| notes[step.start..].iter_mut());
-        for (query, token) in tokens[step.start..][..step.query].iter_mut().enumerate() {
-            let position = step.start + query;
-            let scale = guidance.scale_at(position, bundle.tokens(), bundle.causal(), bundle.group());
-            let uncond = rows.uncond.get(image).filter(|_| scale != 1.0).map(|&at| (row(at, query), scale));
-            let cond = row(rows.cond[image], query);
-            let log_probability = notes.as_mut().and_then(Iterator::next);
-            places.push(Place { cond, uncond, position, seed: request.seed, token, log_probability });
-        }
-    }
-    samplers.each(model.thread_count(), codes, &mut places, |sampler, place| {
-        let not_numbers = || Error::Failed {
-            graph: graph.to_owned(),
-            reason: format!("its logits for token {} are not numbers", place.position),
-        };
-        if place.position >= given {
-            let random = uniform(place.seed, place.position as u64);
-            let now = sampling.at(place.position, codes);
-            *place.token = sampler.sample(now, place.cond, place.uncond, random).ok_or_else(not_numbers)?;
-        }
-        if let Some(note) = &mut place.log_probability {
-            **note = log_probability(place.cond, *place.token).ok_or_else(not_numbers)?;
-        }
-        Ok(())
-    })
-}
-
-/// As [`draw`], where the logits are: `by` draws what is asked for.
-fn draw_there(
-    by: impl FnOnce(&[SampleQuery]) -> Result<Vec<SampledToken>>,
-    drawing: Drawing<'_>,
-    tokens: &mut [u32],
-    log_probabilities: &mut [f32],
-) -> Result<()> {
-    let Drawing { model, images, guidance, sampling, rows, given, step } = drawing;
-    let (bundle, graph) = (model.bundle(), model.ar()?.name());
-    let noted = !log_probabilities.is_empty();
-    let mut asked: Vec<SampleQuery> = reserve("a step", images.len() * step.query)?;
-    let mut places = reserve("a step", images.len() * step.query)?;
-    for (image, request) in images.iter().enumerate() {
-        for query in 0..step.query {
-            let position = step.start + query;
-            let at = image * bundle.tokens() + position;
-            let row = |row: usize| row * step.query + query;
-            let cond = row(rows.cond[image]);
-            if position >= given {
-                let scale = guidance.scale_at(position, bundle.tokens(), bundle.causal(), bundle.group());
-                let uncond = rows.uncond.get(image).filter(|_| scale != 1.0).map(|&at| (row(at), scale));
-                let random = uniform(request.seed, position as u64);
-                let now = sampling.at(position, bundle.codes());
-                asked.push(SampleQuery::sampled(now, bundle.codes(), cond, uncond, random));
-            } else if noted {
-                asked.push(SampleQuery::given(cond, tokens[at]));
-            } else {
-                continue;
-            }
-            places.push((at, position));
-        }
-    }
-    if asked.is_empty() {
+fn check_image(image_index: usize, count: usize) -> Result<()> {
+    if image_index < count {
         return Ok(());
     }
-    for (&(at, position), drawn) in places.iter().zip(by(&asked)?) {
-        tokens[at] = drawn.token.ok_or_else(|| Error::Failed {
-            graph: graph.to_owned(),
-            reason: format!("its logits for token {position} are not numbers"),
-        })?;
-        if let Some(note) = log_probabilities.get_mut(at) {
-            *note = drawn.log_probability;
-        }
-    }
-    Ok(())
+    Err(Error::Invalid(format!("image {image_index} is out of range: there are {count}")))
 }
 
-/// The next step of each of several generations of one model, at whatever position each stands: in one call of the graph
-/// where the form allows it, else one after the other. What becomes of one does not disturb the others, and each draws
-/// the tokens that it would draw alone. One that is cancelled meanwhile hears so when the call is over.
-pub(crate) fn step_together(generations: &mut [&mut Generation]) -> Vec<Result<Progress>> {
-    let joined = match generations {
-        [first, _, ..] if first.model.form() == Form::Native => step_joined(generations),
-        _ => None,
-    };
-    joined.unwrap_or_else(|| generations.iter_mut().map(|generation| generation.step()).collect())
-}
-
-/// None when the call could not be made: each may try by itself then.
-fn step_joined(generations: &mut [&mut Generation]) -> Option<Vec<Result<Progress>>> {
-    let model = generations.first()?.model.clone();
-    debug_assert!(generations.iter().all(|generation| generation.model.is(&model)));
-    let (ar, codes) = (model.ar().ok()?, model.bundle().codes());
-    let mut steps = Vec::new();
-    for generation in generations.iter_mut() {
-        let prepared = generation.prepare();
-        steps.push(match prepared {
-            Ok(Some(step)) => generation.cache.own_rows(ar).map(|_| Some(step)),
-            other => other,
-        });
-    }
-    let mut calls = model.calls();
-    let logits = {
-        let fed = generations.iter().zip(&steps);
-        let fed = fed.filter_map(|(generation, step)| Some((&**generation, (*step.as_ref().ok()?)?)));
-        let runs = fed.flat_map(|(generation, step)| generation.cache.runs(step, &generation.ids));
-        if runs.clone().next().is_none() { &[] } else { calls.run(ar, codes, runs, &Interrupt::new().ok()?).ok()? }
-    };
-    let mut from = 0;
-    let each = generations.iter_mut().zip(steps).map(|(generation, step)| {
-        let Some(step) = step? else { return Ok(generation.progress()) };
-        let length = generation.rows.fed.len() * step.query * codes;
-        let logits = &logits[from..from + length];
-        from += length;
-        if generation.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        generation.take(step, logits)?;
-        Ok(generation.progress())
-    });
-    Some(each.collect())
+fn mean(values: &[f32]) -> f32 {
+    let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
+    (sum / values.len().max(1) as f64) as f32
 }

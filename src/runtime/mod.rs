@@ -40,6 +40,7 @@ pub use device::{AllocatorMemory, Assigned, GraphReport, Report};
 pub use device::{Device, DeviceKind, DeviceOptions};
 pub use device::{DeviceInfo, devices};
 pub(crate) use device::{Suitability, candidates};
+#[cfg(feature = "worker")]
 pub(crate) use exit::enter;
 pub use form::Form;
 pub(crate) use graph::Graph;

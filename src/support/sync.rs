@@ -1,6 +1,6 @@
 //! Synchronization primitives under one name, so that a test can substitute instrumented ones (loom).
 
-pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use std::sync::PoisonError;

@@ -1,160 +1,125 @@
-//! What a request costs, before it is made: steps, work, memory, time.
+//! The cost of a request before it runs: steps, work, memory, time.
 
 use std::time::Duration;
 
 use crate::generation::request::Request;
 use crate::generation::rows::BatchRows;
-use crate::model::Model;
 use crate::plan::{Level, Step};
 use crate::support::error::Result;
-use crate::tasks::calibrate;
-use crate::timing::latency::{Shape, Table};
 
 /// Steps of one shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepCost {
-    /// Rows of the batch: one for each picture, two with guidance, fewer while pictures share a prefix.
+    /// Batch rows: one per image, two with guidance, fewer while images share a prefix.
     pub rows: usize,
-    /// Positions of each row: 1, or a group.
+    /// Positions per row: 1, or a group.
     pub query: usize,
-    /// How many such steps.
+    /// Number of such steps.
     pub count: usize,
-    /// Time of one of them; None when nothing was measured on this machine yet.
+    /// Latency of one of them; None when nothing was measured on this machine yet.
     pub time: Option<Duration>,
 }
 
-/// What it takes to have the pictures of a level.
+/// The cost of reaching a level.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LevelCost {
     /// The level.
     pub level: Level,
     /// Steps from the start.
     pub steps: usize,
-    /// Time from the start until its pictures are decoded (each on its own, that level only). None when nothing was
+    /// Time from the start until the images of this level are decoded (one by one, this level only). None when nothing was
     /// measured on this machine yet.
     pub time: Option<Duration>,
 }
 
-/// What a request costs.
+/// The cost of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cost {
-    /// The steps, by shape, in the order in which they begin.
+    /// The steps by shape, in the order of their first step.
     pub steps: Vec<StepCost>,
-    /// Multiplications (each with its addition) of all steps and of decoding the last level. None when the bundle does
-    /// not say how large its networks are.
+    /// Multiply-adds of all steps and of decoding the last level. None when the manifest does not give the sizes of the
+    /// networks.
     pub multiply_adds: Option<u64>,
-    /// Bytes of keys and values of the step with the most rows. For the moment where rows change (pictures that share a
-    /// prefix part, guidance ends) those of before are there as well; form `plain` holds those of two steps at once.
+    /// Bytes of the KV cache of the step with the most rows. While rows change (images that share a prefix part, guidance
+    /// ends) the previous cache exists as well; form `plain` holds the cache of two steps at once.
     pub key_bytes: u64,
-    /// Bytes of the pictures of the last level, one for each channel of each pixel.
+    /// Bytes of the images of the last level, one per channel of each pixel.
     pub output_bytes: u64,
-    /// The levels on the way that are not given, coarse to fine; the last is the one asked for.
+    /// The levels that are reached, coarse to fine, without those of the prefix; the last one is the one asked for.
     pub levels: Vec<LevelCost>,
 }
 
 impl Cost {
-    /// Time until the last level's pictures are decoded; None when nothing was measured on this machine yet.
+    /// Time until the images of the last level are decoded; None when nothing was measured on this machine yet.
+    #[must_use]
     pub fn time(&self) -> Option<Duration> {
         self.levels.last()?.time
     }
 }
 
-impl Request {
-    /// What it costs, without drawing anything. Times are known from steps that ran with this model in this process,
-    /// else from an earlier calibration on this machine ([`Model::calibrate`]).
-    ///
-    /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when the prefixes do not fit; [`Error::State`](crate::Error::State)
-    /// when the model cannot draw.
-    pub fn cost(&self) -> Result<Cost> {
-        let model = self.model();
-        model.ar()?;
-        let bundle = model.bundle();
-        let given = self.given()?;
-        let shared = if given > 0 {
-            Some(BatchRows::distinct(&self.images, &self.prefixes, true)?.fed.into_iter())
-        } else {
-            None
-        };
-        let shared = shared.map(|fed| {
-            let (unconditional, conditional): (Vec<_>, Vec<_>) = fed.partition(|row| row.unconditional);
-            (conditional.len(), unconditional.len())
-        });
-        let count = self.images.len();
-        let rows = |step: Step| {
-            let (conditional, unconditional) = shared.filter(|_| step.start <= given).unwrap_or((count, count));
-            conditional + if self.guidance.is_on_from(step.start) { unconditional } else { 0 }
-        };
-        let decode = |level: Level| model.predict_decode(1, level.tokens).map(|time| time.saturating_mul(count as u32));
+/// What `request` costs, without sampling anything. Times come from steps that ran with this model in this process, else
+/// from an earlier calibration on this machine ([`calibrate`](crate::tasks::calibrate)).
+///
+/// # Errors
+/// [`Error::Invalid`](crate::Error::Invalid) when the prefixes differ in length or are longer than what is asked for;
+/// [`Error::State`](crate::Error::State) when the bundle holds the decoder alone.
+pub fn cost(request: &Request) -> Result<Cost> {
+    let model = request.model();
+    model.ar()?;
+    let bundle = model.bundle();
+    let given = request.given()?;
+    let shared = if given > 0 {
+        Some(BatchRows::distinct(&request.images, &request.prefixes, true)?.fed.into_iter())
+    } else {
+        None
+    };
+    let shared = shared.map(|fed| {
+        let (unconditional, conditional): (Vec<_>, Vec<_>) = fed.partition(|row| row.unconditional);
+        (conditional.len(), unconditional.len())
+    });
+    let count = request.images.len();
+    let rows = |step: Step| {
+        let (conditional, unconditional) = shared.filter(|_| step.start <= given).unwrap_or((count, count));
+        conditional.saturating_add(if request.guidance.is_on_from(step.start) { unconditional } else { 0 })
+    };
+    let decode = |level: Level| {
+        model.predict_decode(1, level.tokens).map(|time| time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)))
+    };
 
-        let mut steps: Vec<StepCost> = Vec::new();
-        let mut levels = Vec::new();
-        let mut time = Some(Duration::ZERO);
-        let mut work = Some(0u64);
-        let ladder = bundle.ladder();
-        let schedule = model.schedule(self.target);
-        for (done, step) in schedule.steps().filter(|_| given < self.target).enumerate() {
-            let rows = rows(step);
-            let step_time = model.predict_step(rows, step.query);
-            match steps.iter_mut().find(|known| (known.rows, known.query) == (rows, step.query)) {
-                Some(known) => known.count += 1,
-                None => steps.push(StepCost { rows, query: step.query, count: 1, time: step_time }),
-            }
-            time = time.zip(step_time).map(|(so_far, step)| so_far + step);
-            work = work.zip(bundle.step_work(rows, step)).map(|(so_far, step)| so_far.saturating_add(step));
-            let tokens = step.start + step.query;
-            if let Some(level) = ladder.levels().iter().find(|level| level.tokens == tokens && tokens > given) {
-                let time = time.zip(decode(*level)).map(|(steps, decode)| steps + decode);
-                levels.push(LevelCost { level: *level, steps: done + 1, time });
-            }
+    let mut steps: Vec<StepCost> = Vec::new();
+    let mut levels = Vec::new();
+    let mut time = Some(Duration::ZERO);
+    let mut work = Some(0u64);
+    let ladder = bundle.ladder();
+    let schedule = model.schedule(request.target);
+    for (done, step) in schedule.steps().filter(|_| given < request.target).enumerate() {
+        let rows = rows(step);
+        let step_time = model.predict_step(rows, step.query);
+        match steps.iter_mut().find(|known| (known.rows, known.query) == (rows, step.query)) {
+            Some(known) => known.count += 1,
+            None => steps.push(StepCost { rows, query: step.query, count: 1, time: step_time }),
         }
-        let size = ladder.prefix(self.target).map_or(0, |prefix| prefix.size);
-        if levels.is_empty() {
-            let level = Level { size, tokens: self.target };
-            levels.push(LevelCost { level, steps: 0, time: decode(level) });
-        }
-        let decode_work = bundle.decode_work(self.target, size).map(|work| work.saturating_mul(count as u64));
-        let most = steps.iter().map(|step| step.rows).max().unwrap_or(0);
-        Ok(Cost {
-            steps,
-            multiply_adds: work.zip(decode_work).map(|(steps, decode)| steps.saturating_add(decode)),
-            key_bytes: model.key_shape().bytes(most),
-            output_bytes: u64::from(size) * u64::from(size) * (bundle.channels() * count) as u64,
-            levels,
-        })
-    }
-}
-
-impl Model {
-    /// A step of so many rows and positions took so long.
-    pub(crate) fn note_step(&self, rows: usize, query: usize, took: Duration) {
-        self.latency().note(Shape::Step { rows, query }, took);
-    }
-
-    pub(crate) fn predict_step(&self, rows: usize, query: usize) -> Option<Duration> {
-        self.latency().predict(Shape::Step { rows, query }, || self.stored_latency())
-    }
-
-    /// A decode of so many pictures of so many tokens each took so long.
-    pub(crate) fn note_decode(&self, pictures: usize, tokens: usize, took: Duration) {
-        if let Some(shape) = self.decode_shape(pictures, tokens) {
-            self.latency().note(shape, took);
+        time = time.zip(step_time).map(|(so_far, step)| so_far.saturating_add(step));
+        work = work.zip(bundle.step_work(rows, step)).map(|(so_far, step)| so_far.saturating_add(step));
+        let tokens = step.start + step.query;
+        if let Some(level) = ladder.levels().iter().find(|level| level.tokens == tokens && tokens > given) {
+            let time = time.zip(decode(*level)).map(|(steps, decode)| steps.saturating_add(decode));
+            levels.push(LevelCost { level: *level, steps: done + 1, time });
         }
     }
-
-    /// How long it should take to decode `pictures` pictures of a prefix of `tokens` tokens together on this machine.
-    /// None when there is no such prefix, or nothing was measured yet.
-    pub fn predict_decode(&self, pictures: usize, tokens: usize) -> Option<Duration> {
-        self.latency().predict(self.decode_shape(pictures, tokens)?, || self.stored_latency())
+    let size = ladder.prefix(request.target).map_or(0, |prefix| prefix.size);
+    if levels.is_empty() {
+        let level = Level { size, tokens: request.target };
+        levels.push(LevelCost { level, steps: 0, time: decode(level) });
     }
-
-    pub(crate) fn decode_shape(&self, pictures: usize, tokens: usize) -> Option<Shape> {
-        let bundle = self.bundle();
-        let side = (bundle.ladder().prefix(tokens)?.size / bundle.patch()) as usize;
-        Some(Shape::Decode { pictures, tokens, patches: side * side })
-    }
-
-    fn stored_latency(&self) -> Table {
-        calibrate::load(self).unwrap_or_default()
-    }
+    let decode_work = bundle.decode_work(request.target, size).map(|work| work.saturating_mul(count as u64));
+    let most = steps.iter().map(|step| step.rows).max().unwrap_or(0);
+    Ok(Cost {
+        steps,
+        multiply_adds: work.zip(decode_work).map(|(steps, decode)| steps.saturating_add(decode)),
+        key_bytes: model.key_shape().bytes(most),
+        output_bytes: (u64::from(size) * u64::from(size))
+            .saturating_mul(bundle.channels().saturating_mul(count) as u64),
+        levels,
+    })
 }

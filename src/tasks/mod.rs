@@ -1,10 +1,25 @@
-//! Whole operations on top of generations and models.
+//! Whole operations on top of models and generations, as functions: generate an image in one call, the best of many
+//! candidates, variations, the rest of a damaged token file, scores of given tokens, levels of detail, the cost of a
+//! request, comparisons of models.
 
 pub(crate) mod best_of;
+#[cfg(feature = "calibration")]
 pub(crate) mod calibrate;
 pub(crate) mod compare;
 pub(crate) mod cost;
+mod generate_image;
 pub(crate) mod mips;
-pub(crate) mod repair;
-pub(crate) mod score;
-pub(crate) mod vary;
+mod repair;
+mod score;
+mod vary;
+
+pub use best_of::{BestOf, Candidate, Round, Scorer};
+#[cfg(feature = "calibration")]
+pub use calibrate::{Calibration, calibrate};
+pub use compare::{Comparison, LogitComparison, RecordComparison, Tolerance, compare, compare_with_record};
+pub use cost::{Cost, LevelCost, StepCost, cost};
+pub use generate_image::{generate_image, generate_image_at};
+pub use mips::{MipSource, Sprite, decode_atlas, lay_out_atlas, mip_sizes, mips, sprite_size};
+pub use repair::repair;
+pub use score::{score, score_all};
+pub use vary::{redetail, vary};

@@ -1,4 +1,4 @@
-//! How likely given tokens are: the model's own judgement of a picture, without drawing.
+//! Teacher forcing: how likely a model holds given tokens, without sampling any.
 
 use crate::generation::Generation;
 use crate::generation::request::{ImageRequest, Request};
@@ -6,35 +6,36 @@ use crate::model::Model;
 use crate::plan::Guidance;
 use crate::support::error::{Error, Result};
 
-impl Model {
-    /// The natural logarithm of the probability of each token of a picture of class `class`, as
-    /// [`Generation::log_probabilities`] gives it for tokens that were drawn. Takes the steps that drawing them takes,
-    /// without guidance.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when there is no such class or the tokens are no prefix of this model's; those of
-    /// [`Generation::step`].
-    pub fn score(&self, class: u32, tokens: &[u32]) -> Result<Vec<f32>> {
-        let mut scores = self.score_all(&[(class, tokens)])?;
-        Ok(scores.swap_remove(0))
-    }
+/// The natural logarithm of the probability of each of `tokens`, as an image of class `class`: what
+/// [`Generation::log_probabilities`] gives for tokens that were sampled. Takes the steps that sampling them takes, without
+/// guidance.
+///
+/// # Errors
+/// [`Error::Invalid`] when there is no such class or `tokens` is not a prefix of this model; [`Error::State`] when the
+/// bundle holds the decoder alone; those of [`Generation::step`].
+pub fn score(model: &Model, class: u32, tokens: &[u32]) -> Result<Vec<f32>> {
+    let mut scores = score_all(model, &[(class, tokens)])?;
+    Ok(scores.swap_remove(0))
+}
 
-    /// As [`score`](Self::score), for several pictures of as many tokens each, in one batch. The same tokens for several
-    /// classes tell which class they are likeliest of.
-    pub fn score_all(&self, pictures: &[(u32, &[u32])]) -> Result<Vec<Vec<f32>>> {
-        self.bundle().check_can_draw()?;
-        let count = u32::try_from(pictures.len()).unwrap_or(u32::MAX);
-        let mut request = Request::new(self);
-        request.set_count(count)?.set_log_probabilities(true).set_guidance(Guidance::constant(1.0))?;
-        for (at, &(class, tokens)) in pictures.iter().enumerate() {
-            if tokens.is_empty() {
-                return Err(Error::Invalid("there are no tokens to score".into()));
-            }
-            request.set_image(at, ImageRequest { class, seed: 0 })?.set_image_prefix(at, tokens)?;
+/// As [`score`], for several images in one batch: class and tokens of each, as many tokens for each. Scoring the same
+/// tokens for several classes tells the likeliest class.
+///
+/// # Errors
+/// Those of [`score`], and [`Error::Invalid`] when `images` is empty or the numbers of tokens differ.
+pub fn score_all(model: &Model, images: &[(u32, &[u32])]) -> Result<Vec<Vec<f32>>> {
+    model.bundle().check_can_draw()?;
+    let count = u32::try_from(images.len()).unwrap_or(u32::MAX);
+    let mut request = Request::new(model);
+    request.set_count(count)?.set_log_probabilities(true).set_guidance(Guidance::constant(1.0))?;
+    for (at, &(class, tokens)) in images.iter().enumerate() {
+        if tokens.is_empty() {
+            return Err(Error::Invalid(format!("image {at} has no tokens to score")));
         }
-        request.target = pictures[0].1.len();
-        let mut generation = Generation::begin(&request, true)?;
-        generation.finish()?;
-        (0..pictures.len()).map(|at| Ok(generation.log_probabilities(at)?.to_vec())).collect()
+        request.set_image(at, ImageRequest { class, seed: 0 })?.set_image_prefix(at, tokens)?;
     }
+    request.target = images[0].1.len();
+    let mut generation = Generation::begin(&request, true)?;
+    generation.finish()?;
+    (0..images.len()).map(|at| Ok(generation.log_probabilities(at)?.to_vec())).collect()
 }

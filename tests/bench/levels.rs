@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use detailflow::{
     BestOf, Generation, Guidance, ImageRequest, Model, ModelOptions, PixelFormat, Request, Result, Round, Sampling,
-    Scorer,
+    Scorer, tasks,
 };
 
 struct Arguments {
@@ -23,7 +23,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = arguments();
-    let options = ModelOptions { threads: arguments.threads, ..Default::default() };
+    let options = ModelOptions::new().with_threads(arguments.threads);
     let shipped = Model::open_default(&options)?;
     println!("== {} ({}), {} threads", shipped.bundle().name(), shipped.variant().precision, arguments.threads);
     levels(&shipped, arguments.repeat)?;
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     if let Some(path) = &arguments.large {
         let bundle = detailflow::Bundle::open(path)?;
         for variant in bundle.variants().iter().filter(|variant| variant.form == bundle.variants()[0].form) {
-            let options = ModelOptions { precision: Some(variant.precision.clone()), ..options.clone() };
+            let options = options.clone().with_precision(variant.precision.as_str());
             let model = Model::from_bundle(bundle.clone(), &options)?;
             println!("\n== {} ({}), {} threads", bundle.name(), variant.precision, arguments.threads);
             levels(&model, arguments.repeat)?;
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     // As a game does it: with one thread, its own. A second one that has slept since the last frame may wake late.
-    let alone = Model::open_default(&ModelOptions { threads: 1, ..options })?;
+    let alone = Model::open_default(&options.with_threads(1))?;
     slices(&alone, arguments.sprites, arguments.hz)?;
     // What that saves; a tenth of them tells.
     slices(&shipped, arguments.sprites.div_ceil(10), arguments.hz)
@@ -86,11 +86,11 @@ fn levels(model: &Model, repeat: usize) -> Result<()> {
     let mut rounds = vec![vec![Vec::new(); ladder.len()]; batches.len()];
     let mut steps = vec![0; ladder.len()];
     for round in 0..=repeat {
-        model.calibrate(&batches, |_, _| {})?;
+        tasks::calibrate(model, &batches, |_, _| {})?;
         for (count, rounds) in batches.iter().zip(&mut rounds) {
             let mut wanted = request(model, *count)?;
             // The predictions first: what is drawn below would teach them.
-            let cost = wanted.cost()?;
+            let cost = tasks::cost(&wanted)?;
             for (at, level) in cost.levels.iter().enumerate() {
                 steps[at] = level.steps;
                 wanted.set_level(level.level.size)?;
@@ -169,7 +169,7 @@ fn forks(model: &Model) -> Result<()> {
 fn best(model: &Model, repeat: usize) -> Result<()> {
     let wanted = request(model, 8)?;
     let level = model.bundle().ladder().levels()[0];
-    let rounds = [Round { level: level.size, keep: 1 }];
+    let rounds = [Round { level_size: level.size, keep: 1 }];
     let (mut culled, mut all) = (Vec::new(), Vec::new());
     let mut works = (0, 0);
     for _ in 0..repeat {

@@ -36,7 +36,9 @@ fn main() -> Result<()> {
         Some((precision, form)) => (Some(precision.to_owned()), Some(form.to_owned()).filter(|form| !form.is_empty())),
         None => (None, None),
     };
-    let options = ModelOptions { precision, form, threads: arguments.threads, ..Default::default() };
+    let mut options = ModelOptions::new().with_threads(arguments.threads);
+    options.precision = precision.map(Into::into);
+    options.form = form.map(|form| form.parse()).transpose()?;
     let model = Model::from_bundle(bundle, &options)?;
     let options =
         WorkerOptions::new().with_batch(arguments.batch).with_batch_bytes(u64::MAX).with_event_bytes(usize::MAX);

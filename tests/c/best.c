@@ -320,7 +320,7 @@ static void best_is_refused(const struct field *field)
         CHECK(generation == field->all && survivors[0] == 77 && count == 77 && scores[0] == 77);                       \
         CHECK(detailflow_request_message(field->request, NULL, 0) == strlen(detailflow_last_message()));               \
     } while (0)
-    REFUSED((void)0, "candidate 3 is not a number");
+    REFUSED((void)0, "candidate 3 is NaN");
     CHECK(table.calls == 4);
     table.scores[3] = 3;
     REFUSED(options.struct_size = 0, "detailflow_best_options.struct_size is 0");
@@ -330,7 +330,7 @@ static void best_is_refused(const struct field *field)
     REFUSED(options.scorer = 4, "scorer is 4");
     REFUSED(options.score = NULL, "score is NULL");
     REFUSED(options.scorer = DETAILFLOW_SCORE_LIKENESS, "detailflow_image is NULL");
-    REFUSED(options.rounds = 0, "without a round");
+    REFUSED(options.rounds = 0, "there is no round");
     REFUSED(options.rounds = SIZE_MAX, "too many");
     REFUSED(options.rounds = SIZE_MAX / 4 + 2, "too many");
     REFUSED(options.rounds = (size_t)field->info.level_count + 1, "too many");

@@ -16,8 +16,7 @@ pub fn data(name: &str) -> PathBuf {
 
 /// Opens a bundle with one thread; ONNX Runtime comes from the checkout's `target/runtime`, where `make` puts it.
 pub fn open(bundle: &Path, precision: &str, form: &str) -> Model {
-    let options =
-        ModelOptions { precision: Some(precision.into()), form: Some(form.into()), threads: 1, ..Default::default() };
+    let options = ModelOptions::new().with_precision(precision).with_form(form.parse().unwrap()).with_threads(1);
     Model::open(bundle, &options).unwrap_or_else(|error| panic!("{}: {error}", bundle.display()))
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use detailflow::{Canvas, Error, PixelFormat, Request, Sprite, pixels, write_file};
+use detailflow::{Canvas, Error, PixelFormat, Request, Sprite, pixels, tasks, write_file};
 use serde_json::json;
 
 use crate::batches::progress_bar;
@@ -66,11 +66,11 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     if images.is_empty() {
         return Err(Error::Invalid("the token files contain no picture".into()).into());
     }
-    let sprite = |tokens| Sprite { level: args.level, factor: args.scale, ..Sprite::new(tokens) };
+    let sprite = |tokens| Sprite { level_size: args.level, factor: args.scale, ..Sprite::new(tokens) };
     let mut sprites: Vec<Sprite> = images.iter().map(|(.., image)| sprite(&image.tokens)).collect();
     let mut sides = Vec::new();
     for (sprite, (path, number, ..)) in sprites.iter().zip(&images) {
-        sides.push(model.sprite_size(sprite).map_err(|error| match error {
+        sides.push(tasks::sprite_size(&model, sprite).map_err(|error| match error {
             Error::Invalid(text) => Error::Invalid(format!("{}: picture {number}: {text}", path.display())),
             other => other,
         })?);
@@ -87,13 +87,13 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     };
     let pitch = widest.checked_add(args.padding).ok_or_else(too_large)?;
     let width = columns.checked_mul(pitch).ok_or_else(too_large)? - args.padding;
-    let height = model.lay_out_atlas(&mut sprites, width, args.padding)?;
+    let height = tasks::lay_out_atlas(&model, &mut sprites, width, args.padding)?;
     let stride = width as usize * PixelFormat::Rgba8.bytes();
     let mut picture = clear(stride.checked_mul(height as usize).ok_or_else(too_large)?)?;
     let mut atlas = Canvas::new(PixelFormat::Rgba8, width, height, &mut picture, stride)?;
     let bar = progress_bar(sprites.len() as u64);
     for part in sprites.chunks(PART) {
-        model.decode_atlas(part, &mut atlas)?;
+        tasks::decode_atlas(&model, part, &mut atlas)?;
         bar.inc(part.len() as u64);
     }
     bar.finish_and_clear();

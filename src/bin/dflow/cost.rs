@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use detailflow::{Cost, Error, Request};
+use detailflow::{Cost, Error, Request, tasks};
 use serde_json::json;
 
 use crate::batches::{BATCH, progress_bar};
@@ -70,7 +70,7 @@ fn cost_of(request: &mut Request, count: u32) -> Result<Cost, Error> {
     let (full, rest) = (count / BATCH as u32, count % BATCH as u32);
     let mut sum: Option<Cost> = None;
     for (times, size) in [(full, BATCH as u32), (u32::from(rest > 0), rest)].into_iter().filter(|batch| batch.0 > 0) {
-        let mut batch = request.set_count(size)?.cost()?;
+        let mut batch = tasks::cost(request.set_count(size)?)?;
         batch.steps.iter_mut().for_each(|step| step.count *= times as usize);
         batch.multiply_adds = batch.multiply_adds.map(|work| work.saturating_mul(times.into()));
         batch.output_bytes = batch.output_bytes.saturating_mul(times.into());
@@ -94,7 +94,7 @@ fn cost_of(request: &mut Request, count: u32) -> Result<Cost, Error> {
         });
     }
     // `set_count` refuses a count of 0.
-    sum.map_or_else(|| request.set_count(0)?.cost(), Ok)
+    sum.map_or_else(|| tasks::cost(request.set_count(0)?), Ok)
 }
 
 #[derive(Args)]
@@ -110,7 +110,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
     model.bundle().check_can_draw()?;
     let bar = progress_bar(0);
-    let calibration = model.calibrate(&args.batch, |done, total| {
+    let calibration = tasks::calibrate(&model, &args.batch, |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     });

@@ -27,7 +27,9 @@ pub struct DoctorArgs {
 
 /// Prints the ONNX Runtime in use, the devices, the bundle and where its graphs run; errors for what is missing.
 pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
-    let mut options = ModelOptions { precision: args.precision.clone(), form: args.form.clone(), ..Default::default() };
+    let mut options = ModelOptions::new();
+    options.precision = args.precision.as_deref().map(Into::into);
+    options.form = args.form.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
     args.device.apply(&mut options)?;
     let runtime = detailflow::library();
     let bundle = args.bundle.open();

@@ -54,7 +54,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let of = |class: u32| args.settings.seeds().map(move |seed| ImageRequest { class, seed });
     let wanted: Vec<ImageRequest> = classes.iter().flat_map(|&class| of(class)).collect();
     if let (Some(keep), Some(level)) = (args.best, args.at) {
-        return best(args, &mut request, &classes, Round { level, keep });
+        return best(args, &mut request, &classes, Round { level_size: level, keep });
     }
     if let Some(size) = args.share {
         check_level(&request, size)?;
@@ -86,7 +86,7 @@ fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Roun
         let text = format!("--best {}: must be at least 1 and less than --count, which is {count}", round.keep);
         return Err(Failure::Usage(Error::Invalid(text)));
     }
-    check_level(request, round.level)?;
+    check_level(request, round.level_size)?;
     // Used until the process ends.
     let like: Option<&'static Picture> = match &args.like {
         Some(path) => Some(Box::leak(Box::new(Picture::open(path)?))),

@@ -183,9 +183,10 @@ struct ModelArgs {
 
 impl ModelArgs {
     fn open(&self) -> Result<Model, Failure> {
-        let mut options =
-            ModelOptions { precision: self.precision.clone(), form: self.form.clone(), ..Default::default() };
-        options.set_threads(self.threads).map_err(Failure::Usage)?;
+        let mut options = ModelOptions::new().with_threads(self.threads);
+        options.precision = self.precision.as_deref().map(Into::into);
+        options.form = self.form.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
+        options.check().map_err(Failure::Usage)?;
         self.device.apply(&mut options)?;
         match self.spinning {
             Some(SpinningArg::Runs) => options.spinning = Spinning::Runs,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use detailflow::{Error, MipSource, Request, Sprite, mip_sizes};
+use detailflow::{Error, MipSource, Request, Sprite, tasks};
 
 use crate::output::{SIZE, plan_each};
 use crate::source::Source;
@@ -61,9 +61,9 @@ pub fn run(args: &MipsArgs) -> Result<(), Failure> {
             let kept = model.demote(&image.tokens, size).map_err(|error| named(number, error))?.len();
             image.tokens.truncate(kept);
         }
-        let size = model.sprite_size(&Sprite::new(&image.tokens)).map_err(|error| named(number, error))?;
+        let size = tasks::sprite_size(&model, &Sprite::new(&image.tokens)).map_err(|error| named(number, error))?;
         labels.push((image.class, image.seed));
-        pictures.push((image.tokens, mip_sizes(size).collect::<Vec<u32>>()));
+        pictures.push((image.tokens, tasks::mip_sizes(size).collect::<Vec<u32>>()));
     }
     let wanted = labels.iter().zip(&pictures).enumerate();
     let names = wanted.flat_map(|(index, (label, (_, sizes)))| sizes.iter().map(move |&size| (index, label, size)));
@@ -73,7 +73,7 @@ pub fn run(args: &MipsArgs) -> Result<(), Failure> {
         From::Finest => MipSource::Finest,
     };
     for (tokens, sizes) in &pictures {
-        for (mip, path) in model.mips(tokens, sizes, source)?.iter().zip(&mut paths) {
+        for (mip, path) in tasks::mips(&model, tokens, sizes, source)?.iter().zip(&mut paths) {
             mip.save(&path)?;
             say!("{}", path.display());
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use detailflow::Error;
+use detailflow::{Error, tasks};
 use serde_json::json;
 
 use crate::generate::classes;
@@ -41,7 +41,7 @@ pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
         // In chunks, to bound memory for any number of classes.
         for some in classes.chunks(16) {
             let pictures: Vec<(u32, &[u32])> = some.iter().map(|&class| (class, &image.tokens[..])).collect();
-            for (&class, scores) in some.iter().zip(model.score_all(&pictures)?) {
+            for (&class, scores) in some.iter().zip(tasks::score_all(&model, &pictures)?) {
                 let mean = scores.iter().map(|&score| f64::from(score)).sum::<f64>() / scores.len().max(1) as f64;
                 ranked.push((class, mean, scores));
             }

@@ -187,7 +187,7 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
         let text = format!("{place} has no class; name one with --class");
         return Err(Failure::Usage(Error::Invalid(text)));
     }
-    let whole = detailflow::repair(&request, &dft, count)?;
+    let whole = detailflow::tasks::repair(&request, &dft, count)?;
     let name = args.tokens.file_stem().and_then(|name| name.to_str());
     let class = whole.class.map(|class| bundle.classes()[class as usize].clone());
     let image = TokenImage { class, seed: whole.seed, tokens: whole.tokens };

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use detailflow::{
-    Bundle, Error, Generation, Guidance, Judgement, Model, ModelOptions, Picture, PixelFormat, RecordJudgement,
-    Request, Result, Tolerance, bundle::Variant,
+    Bundle, Comparison, Error, Generation, Guidance, Model, ModelOptions, Picture, PixelFormat, RecordComparison,
+    Request, Result, Tolerance, bundle::Variant, tasks,
 };
 
 use crate::batches::progress_bar;
@@ -131,22 +131,23 @@ fn check_files(bundle: &Bundle, quiet: bool) -> Result<()> {
 
 /// Opens the bundle with this precision and form.
 fn open(bundle: &Bundle, precision: &str, form: Option<&str>) -> Result<Model> {
-    let options = ModelOptions { precision: Some(precision.into()), form: form.map(Into::into), ..Default::default() };
+    let mut options = ModelOptions::new().with_precision(precision);
+    options.form = form.map(str::parse).transpose()?;
     Model::from_bundle(bundle.clone(), &options)
 }
 
 /// The results of checking a variant.
 #[derive(Default)]
 struct Found {
-    judgement: Option<Judgement>,
-    record: Option<RecordJudgement>,
+    judgement: Option<Comparison>,
+    record: Option<RecordComparison>,
     exceeded: Vec<String>,
 }
 
 fn check(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> Result<Found> {
     let model = open(bundle, &variant.precision, Some(&variant.form))?;
     run_each_graph(&model)?;
-    let tolerance = Tolerance::of(&variant.precision);
+    let tolerance = Tolerance::of(variant.precision.as_str());
     let mut found = Found::default();
     match reference {
         Some(reference) => {
@@ -154,14 +155,14 @@ fn check(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> R
             let same = bundle.path() == reference.model.bundle().path() && name(variant) == name(other);
             if !same {
                 let pictures: Vec<(u32, &[u32])> = reference.pictures.iter().map(|(c, t)| (*c, &t[..])).collect();
-                let judgement = model.judge(&reference.model, &pictures)?;
-                let both = tolerance.zip(Tolerance::of(&other.precision)).map(|(a, b)| a.looser(b));
+                let judgement = tasks::compare(&model, &reference.model, &pictures)?;
+                let both = tolerance.zip(Tolerance::of(other.precision.as_str())).map(|(a, b)| a.looser(b));
                 found.exceeded = both.map(|tolerance| judgement.past(tolerance)).unwrap_or_default();
                 found.judgement = Some(judgement);
             }
         }
         None if bundle.can_draw() => {
-            found.record = model.judge_by_record()?;
+            found.record = tasks::compare_with_record(&model)?;
             if let (Some(record), Some(tolerance)) = (found.record, tolerance)
                 && (record.kl.is_nan() || record.kl > tolerance.kl)
             {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use detailflow::plan::Step;
-use detailflow::{Error, Generation, Guidance, Model, PixelFormat, Request, Result, Sampling};
+use detailflow::{Error, Generation, Guidance, Model, PixelFormat, Request, Result, Sampling, tasks};
 use serde::{Deserialize, Serialize};
 
 use super::floor;
@@ -153,7 +153,7 @@ fn configure(request: &mut Request, args: &OneArgs) -> Result<()> {
 /// The steps of a request and the bytes that each reads.
 fn shapes(request: &Request) -> Result<Vec<StepShape>> {
     let model = request.model();
-    let (bundle, cost) = (model.bundle(), request.cost()?);
+    let (bundle, cost) = (model.bundle(), tasks::cost(request)?);
     // Form `fixed` attends over all positions at each step and converts 8-bit weights to floats when it is opened.
     let fixed = model.variant().form == "fixed";
     let bits = model.variant().weight_bits().map(|bits| if fixed && bits == 8 { 32 } else { bits });

@@ -34,7 +34,7 @@ pub fn print_table(reference: Option<&Reference>, rows: &[(&Variant, Found)]) {
     let share = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     for (variant, found) in rows {
         if let Some(judgement) = &found.judgement {
-            let number = |get: fn(&detailflow::LogitJudgement) -> f64| {
+            let number = |get: fn(&detailflow::LogitComparison) -> f64| {
                 judgement.ar.as_ref().map_or("-".to_owned(), |ar| format!("{:.2e}", get(ar)))
             };
             let psnr: Vec<f64> = judgement.psnr.values().copied().collect();
