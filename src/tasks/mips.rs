@@ -188,7 +188,6 @@ fn mip_sources(ladder: &Ladder, whole: Prefix, sizes: &[u32], source: MipSource)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{DETAILFLOW_16, table};
 
     #[test]
     fn chains_end_with_one_pixel() {
@@ -202,7 +201,7 @@ mod tests {
 
     #[test]
     fn mips_come_from_the_nearest_level_that_is_as_large() {
-        let ladder = Ladder::new(table(DETAILFLOW_16), DETAILFLOW_16).unwrap();
+        let ladder = Ladder::detailflow_16();
         let from = |tokens, sizes: &[u32], source| {
             mip_sources(&ladder, ladder.prefix(tokens).unwrap(), sizes, source).map_err(|error| error.to_string())
         };
