@@ -147,7 +147,7 @@ impl Model {
             }
         }
         let mut judgement = Judgement::default();
-        if ours.can_draw() && theirs.can_draw() {
+        if ours.can_generate() && theirs.can_generate() {
             judgement.ar = Some(judge_logits(self, reference, pictures)?);
         }
         judgement.psnr = judge_pixels(self, reference, pictures)?;

@@ -22,7 +22,7 @@ impl Model {
     /// As [`score`](Self::score), for several pictures of as many tokens each, in one batch. The same tokens for several
     /// classes tell which class they are likeliest of.
     pub fn score_all(&self, pictures: &[(u32, &[u32])]) -> Result<Vec<Vec<f32>>> {
-        self.bundle().check_can_draw()?;
+        self.bundle().check_can_generate()?;
         let count = u32::try_from(pictures.len()).unwrap_or(u32::MAX);
         let mut request = Request::new(self);
         request.set_count(count)?.set_log_probabilities(true).set_guidance(Guidance::constant(1.0))?;
