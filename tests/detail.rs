@@ -152,7 +152,7 @@ fn detail_functions_work_with_a_decoder_alone() {
         }
     });
     let (alone, model) = (common::open(folder.path(), "fp32", "mha"), small());
-    assert!(!alone.bundle().can_draw());
+    assert!(!alone.bundle().can_generate());
     let all = tokens(&model, 7);
     for source in [MipSource::Levels, MipSource::Finest] {
         let sizes: Vec<u32> = tasks::mip_sizes(32).collect();

@@ -48,10 +48,10 @@ fn decoder_only_bundle_decodes_and_refuses_the_rest() {
         }
     });
     let bundle = Bundle::open(folder.path()).unwrap();
-    assert!(!bundle.can_draw() && !bundle.can_encode() && bundle.classes().is_empty());
+    assert!(!bundle.can_generate() && !bundle.can_encode() && bundle.classes().is_empty());
     let full = Model::open(common::small(), &ModelOptions::default()).unwrap();
-    assert!(full.bundle().can_draw() && full.bundle().can_encode());
-    full.bundle().check_can_draw().unwrap();
+    assert!(full.bundle().can_generate() && full.bundle().can_encode());
+    full.bundle().check_can_generate().unwrap();
 
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
     let tokens: Vec<u32> = (0..16).collect();
@@ -59,13 +59,13 @@ fn decoder_only_bundle_decodes_and_refuses_the_rest() {
         let tokens = &tokens[..prefix.tokens];
         assert_eq!(model.decode(tokens).unwrap(), full.decode(tokens).unwrap());
     }
-    for text in [state(Generation::new(&Request::new(&model))), state(bundle.check_can_draw())] {
-        assert_eq!(text, "small holds the decoder alone: it decodes tokens and cannot draw");
+    for text in [state(Generation::new(&Request::new(&model))), state(bundle.check_can_generate())] {
+        assert_eq!(text, "the bundle small has only the decoder: it decodes tokens and cannot generate");
     }
-    assert!(state(tasks::score(&model, 0, &tokens)).contains("cannot draw"));
+    assert!(state(tasks::score(&model, 0, &tokens)).contains("cannot generate"));
     assert_eq!(
         state(model.encode(&grey())),
-        "small holds the decoder alone: it decodes tokens and cannot encode pictures"
+        "the bundle small has only the decoder: it decodes tokens and cannot encode pictures"
     );
     let mut request = Request::new(&model);
     assert!(request.set_class(0).unwrap_err().to_string().contains("small names no classes"));
@@ -78,14 +78,20 @@ fn decoder_only_bundle_decodes_and_refuses_the_rest() {
 fn bundle_without_ar_or_encoder_opens() {
     let folder = without(&["encoder"]);
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
-    assert!(model.bundle().can_draw() && !model.bundle().can_encode());
-    assert_eq!(state(model.encode(&grey())), "small was made without what it takes to encode pictures");
+    assert!(model.bundle().can_generate() && !model.bundle().can_encode());
+    assert_eq!(
+        state(model.encode(&grey())),
+        "the bundle small was exported without the graph that is needed to encode pictures"
+    );
     Generation::new(&Request::new(&model)).unwrap().step().unwrap();
 
     let folder = without(&["ar"]);
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
-    assert!(!model.bundle().can_draw() && model.bundle().can_encode());
-    assert_eq!(state(Generation::new(&Request::new(&model))), "small was made without what it takes to draw");
+    assert!(!model.bundle().can_generate() && model.bundle().can_encode());
+    assert_eq!(
+        state(Generation::new(&Request::new(&model))),
+        "the bundle small was exported without the graph that is needed to generate"
+    );
     assert_eq!(model.encode(&grey()).unwrap().len(), 16);
 }
 
@@ -132,7 +138,7 @@ fn stripped_bundle_decodes_bit_for_bit_in_every_variant() {
         let whole = Bundle::open(&bundle).unwrap();
         let (_folder, stripped) = strip(&bundle, None);
         stripped.verify(|_, _| ()).unwrap();
-        assert!(!stripped.can_draw() && !stripped.can_encode());
+        assert!(!stripped.can_generate() && !stripped.can_encode());
         assert_eq!(stripped.tokenizer_id(), whole.tokenizer_id());
         assert_eq!((stripped.classes(), stripped.ladder()), (whole.classes(), whole.ladder()));
         let mut files: Vec<&str> = stripped.files().iter().map(|file| file.path.as_str()).collect();
@@ -152,7 +158,7 @@ fn stripped_bundle_decodes_bit_for_bit_in_every_variant() {
                 let [a, b] = [&a, &b].map(|model| model.decode(&tokens[..prefix.tokens]).unwrap());
                 assert_eq!(a, b, "{} {} {}", whole.name(), variant.precision, variant.form);
             }
-            assert!(state(Generation::new(&Request::new(&b))).contains("cannot draw"));
+            assert!(state(Generation::new(&Request::new(&b))).contains("cannot generate"));
         }
     }
 }
@@ -342,9 +348,9 @@ fn dflow(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 #[test]
 fn dflow_with_a_stripped_bundle_reports_what_is_missing() {
     let folder = without(&["ar", "encoder"]);
-    let alone = "small holds the decoder alone: it decodes tokens and cannot";
+    let alone = "the bundle small has only the decoder: it decodes tokens and cannot";
     let (status, _, error) = dflow(folder.path(), &["generate", "no-such-class"]);
-    assert!(status == Some(1) && error.contains(alone) && error.contains("draw"), "{error}");
+    assert!(status == Some(1) && error.contains(alone) && error.contains("generate"), "{error}");
     image::RgbImage::new(8, 8).save(folder.path().join("black.png")).unwrap();
     let (status, _, error) = dflow(folder.path(), &["encode", "black.png", "-o", "t.json"]);
     assert!(status == Some(1) && error.contains(alone) && error.contains("encode pictures"), "{error}");

@@ -258,7 +258,7 @@ pub unsafe extern "C" fn detailflow_model_report(
 pub unsafe extern "C" fn detailflow_model_can_draw(model: *const detailflow_model, can: *mut u32) -> detailflow_status {
     with(model, |_, bundle| {
         // SAFETY: the contract of the header.
-        unsafe { output(can, "can") }?.set(bundle.can_draw().into());
+        unsafe { output(can, "can") }?.set(bundle.can_generate().into());
         Ok(())
     })
 }

@@ -92,7 +92,7 @@ pub unsafe extern "C" fn detailflow_model_score(
         // SAFETY: the contract of the header.
         let (place, tokens) =
             unsafe { (output(value_count, "value_count")?, array(tokens, count, bundle.tokens(), "tokens")?) };
-        bundle.check_can_draw()?;
+        bundle.check_can_generate()?;
         bundle.check_class(class_index)?;
         model.check_prefix(&tokens)?;
         // What cannot be told, or only asks for the number, runs nothing.

@@ -161,7 +161,7 @@ fn check(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> R
                 found.judgement = Some(judgement);
             }
         }
-        None if bundle.can_draw() => {
+        None if bundle.can_generate() => {
             found.record = tasks::compare_with_record(&model)?;
             if let (Some(record), Some(tolerance)) = (found.record, tolerance)
                 && (record.kl.is_nan() || record.kl > tolerance.kl)
@@ -176,7 +176,7 @@ fn check(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> R
 }
 
 fn ran_words(bundle: &Bundle) -> &'static str {
-    match (bundle.can_draw(), bundle.can_encode()) {
+    match (bundle.can_generate(), bundle.can_encode()) {
         (true, true) => "ar, decoder and encoder compile, have the expected signatures, and run",
         (true, false) => "ar and decoder compile, have the expected signatures, and run",
         (false, true) => "decoder and encoder compile, have the expected signatures, and run",
@@ -188,7 +188,7 @@ fn ran_words(bundle: &Bundle) -> &'static str {
 /// generate decodes tokens of code 0.
 fn run_each_graph(model: &Model) -> Result<()> {
     let bundle = model.bundle();
-    if bundle.can_draw() {
+    if bundle.can_generate() {
         generate(model)?;
     } else {
         model.decode(&vec![0; bundle.causal()])?;

@@ -100,8 +100,8 @@ pub fn write_sheet(
     let Some((variant, _)) = rows.iter().find(|(_, found)| found.judgement.is_some()) else {
         return usage("there is no variant to compare with the reference");
     };
-    bundle.check_can_draw()?;
-    reference.model.bundle().check_can_draw()?;
+    bundle.check_can_generate()?;
+    reference.model.bundle().check_can_generate()?;
     let model = open(bundle, &variant.precision, Some(&variant.form))?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     let classes = bundle.classes();

@@ -79,7 +79,7 @@ fn pictures(file: Option<&Path>, bundle: &Bundle, model: &Model) -> Result<Vec<(
                 let image = source.sound(index, path, bundle)?;
                 let class = match &image.class {
                     Some(class) => bundle.class(class).map_err(Failure::Usage)?,
-                    None if !bundle.can_draw() => 0,
+                    None if !bundle.can_generate() => 0,
                     None => {
                         let text = format!("{}: picture {index} has no class", path.display());
                         return Err(Failure::Usage(Error::Invalid(text)));
@@ -92,7 +92,7 @@ fn pictures(file: Option<&Path>, bundle: &Bundle, model: &Model) -> Result<Vec<(
     if !bundle.judged().is_empty() {
         return Ok(bundle.judged().iter().map(|picture| (picture.class, picture.tokens.clone())).collect());
     }
-    if !model.bundle().can_draw() {
+    if !model.bundle().can_generate() {
         // Any tokens decode to a picture.
         let token = |at: usize| (at.wrapping_mul(2_654_435_761) >> 7) % bundle.codes();
         let tokens = |picture| (0..bundle.tokens()).map(|at| token(picture * bundle.tokens() + at) as u32).collect();
