@@ -1,14 +1,37 @@
-"""Looks for the phrases of tests/words.txt in what we publish: documentation, headers, and the doc comments, error messages
-and help texts of src. Part of `make lint`; prints FILE:LINE: PHRASE and exits with 1 when it finds any."""
+"""Looks for the phrases of tests/words.txt in what we publish.
+
+That is the documentation, the headers, and the doc comments, error messages and help texts of src. Part of `make lint`;
+prints FILE:LINE: PHRASE and exits with 1 when it finds any.
+"""
 
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What must be there: a check of nothing checks nothing. The others may come and go.
-NEEDED = ["README.md", "CHANGELOG.md", "include/detailflow.h", "include/detailflow.hpp", "onnx/*.md", "onnx/bundles/*/*.md", "src/lib.rs", "src/*/*.rs", "src/bin/dflow/*.rs"]
-ALSO = ["*.md", "include/**/*.md", "onnx/**/*.md", "examples/**/*.md", "src/**/*.md", "src/**/*.rs", "examples/*/*.c", "examples/*/*.cpp", "examples/*/*.hpp"]
+# Files of each of these must exist, so that the check cannot pass on nothing; those of the others may.
+NEEDED = [
+    "README.md",
+    "CHANGELOG.md",
+    "include/detailflow.h",
+    "include/detailflow.hpp",
+    "onnx/*.md",
+    "onnx/bundles/*/*.md",
+    "src/lib.rs",
+    "src/*/*.rs",
+    "src/bin/dflow/*.rs",
+]
+ALSO = [
+    "*.md",
+    "include/**/*.md",
+    "onnx/**/*.md",
+    "examples/**/*.md",
+    "src/**/*.md",
+    "src/**/*.rs",
+    "examples/*/*.c",
+    "examples/*/*.cpp",
+    "examples/*/*.hpp",
+]
 
 RUST = re.compile(
     r"""(?P<doc>//[/!][^\n]*)
@@ -25,7 +48,11 @@ MARKER = re.compile(r"^[ \t]*(?://[/!]?|/?\*+/?|>|#+)?", re.MULTILINE)
 def is_test(lines):
     """The line from which on a Rust file holds its unit tests."""
     for number, line in enumerate(lines, 1):
-        if re.match(r"#\[cfg\((all\()?test\b", line) and number < len(lines) and re.match(r"(pub(\(crate\))? )?mod \w+ \{", lines[number]):
+        if (
+            re.match(r"#\[cfg\((all\()?test\b", line)
+            and number < len(lines)
+            and re.match(r"(pub(\(crate\))? )?mod \w+ \{", lines[number])
+        ):
             return number
     return len(lines) + 1
 
@@ -63,13 +90,16 @@ def search(path, text, pattern):
 
 
 def compile_phrases(text):
+    """How many phrases a list holds, and a pattern that finds them."""
     phrases = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     for phrase in phrases:
         if len(phrase.split()) < 2:
             sys.exit(f"tests/words.txt: `{phrase}` is one word: give a phrase that is wrong in every sense")
     # Longer ones first, so that the longest is named.
     ordered = sorted(set(phrases), key=len, reverse=True)
-    return len(ordered), re.compile(r"\b(?:" + "|".join(r"\s+".join(map(re.escape, phrase.split())) for phrase in ordered) + r")\b", re.IGNORECASE)
+    return len(ordered), re.compile(
+        r"\b(?:" + "|".join(r"\s+".join(map(re.escape, phrase.split())) for phrase in ordered) + r")\b", re.IGNORECASE
+    )
 
 
 def self_test():
@@ -79,7 +109,7 @@ def self_test():
         "a.md": "\nto\nand fro\n",
         "a.h": "/*\n * It goes to\n * and fro.\n */",
         "b.rs": "fn f() {}\n/// It goes to\n/// and fro.\nfn g() {}",
-        "c.rs": 'fn f<\'a>() -> char { \'"\' }\nfn g() { fail("to \\\n    and fro") }',
+        "c.rs": "fn f<'a>() -> char { '\"' }\nfn g() { fail(\"to \\\n    and fro\") }",
         "d.rs": '\nconst A: &str = r#"to and fro"#;',
     }
     for name, text in found.items():
@@ -89,6 +119,7 @@ def self_test():
 
 
 def main():
+    """Searches all files; every kind that should be there must be."""
     self_test()
     files = set()
     for glob in NEEDED:
