@@ -22,7 +22,10 @@ sys.path.insert(0, str(HERE.parent / "exporter"))
 
 import layout  # noqa: E402
 import work  # noqa: E402
-from detailflow_onnx import checkpoint, cli, model, runner  # noqa: E402
+from detailflow_onnx.checkpoint import published as checkpoint  # noqa: E402
+from detailflow_onnx import cli  # noqa: E402
+from detailflow_onnx.checkpoint import model  # noqa: E402
+from detailflow_onnx.bundle import runner  # noqa: E402
 
 CHECKPOINTS = {"tiny-16": "pt", "tiny-32": "safetensors"}  # how the tokenizer's weights are kept
 SMALL = layout.numbers(codes=16, classes=3, ar=(16, 2, 2, 2, 16), enc=(16, 2, 2, 16, 2), dec=(16, 2, 2, 16, 2), seed=20250521)

@@ -12,7 +12,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent.parent / "onnx"), str(HERE)]
 
 import layout  # noqa: E402
-from detailflow_onnx import bundle, cli, sources  # noqa: E402
+from detailflow_onnx.bundle import writer as bundle  # noqa: E402
+from detailflow_onnx import cli  # noqa: E402
+from detailflow_onnx.checkpoint import source as sources  # noqa: E402
 from detailflow_onnx.cli import SAMPLING  # noqa: E402
 
 DATA = HERE.parent / "data"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from detailflow_onnx.model import Ar, Side, ar_shapes, tokenizer_shapes
+from detailflow_onnx.checkpoint.model import Ar, Side, ar_shapes, tokenizer_shapes
 
 STORAGE = {"float32": "FloatStorage", "float64": "DoubleStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage"}
 

@@ -8,18 +8,19 @@ import pytest
 from conftest import DATA, open_model
 
 import layout
-from detailflow_onnx import reference
+from detailflow_onnx.bundle import reference
 
 pytest.importorskip("torch", reason="PyTorch is not installed (pip install './onnx[baseline]'): the baseline was not tested")
 import torch  # noqa: E402
 
-from detailflow_onnx import baseline  # noqa: E402
+from detailflow_onnx.bench import baseline  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["tiny-16", "tiny-32"])
 def published(request):
     """(model, expected numbers) of a checkpoint of the authors' code."""
-    from detailflow_onnx import cli, sources
+    from detailflow_onnx import cli
+    from detailflow_onnx.checkpoint import source as sources
 
     home = DATA / request.param / "checkpoint"
     options = cli.parser().parse_args(["export", "--tokenizer", str(home / "tokenizer"), "--ar", str(home / "ar"), "--out", "unused"])
@@ -115,7 +116,8 @@ def test_compiled_is_the_same_in_few_programs(tmp_path, monkeypatch):
 def test_the_paper_feeds_1116_positions(monkeypatch):
     """Counted at the call, for the published 128 tokens in groups of 8."""
     home = DATA / "tiny-16" / "checkpoint"
-    from detailflow_onnx import cli, sources
+    from detailflow_onnx import cli
+    from detailflow_onnx.checkpoint import source as sources
 
     model = sources.open_source(cli.parser().parse_args(["export", "--tokenizer", str(home / "tokenizer"), "--ar", str(home / "ar"), "--out", "unused"]))
     for cache, name, positions in (("none", "_whole", 1116), ("kept", "_onward", 128)):

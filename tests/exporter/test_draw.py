@@ -5,7 +5,9 @@ import onnxruntime as ort
 import pytest
 from conftest import DATA, read_manifest
 
-from detailflow_onnx import draw, runner, verify
+from detailflow_onnx.graphs import sampler as draw
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.bundle import verify
 
 # Those that some provider lacks: what they do is done by others (Max and Min of WebGPU too).
 LACKING = {"TopK", "CumSum", "Max", "Min", "Loop", "Scan", "NonZero", "ArgMax", "IsNaN", "RandomUniform", "Multinomial"}

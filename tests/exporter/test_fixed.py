@@ -8,7 +8,8 @@ import onnx
 import pytest
 from conftest import DATA, open_model, read_manifest, write_bundle
 
-from detailflow_onnx import runner, schedule
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.numbers import schedule
 
 # What a device may be told once and for all: no shape is taken, and none is computed.
 DYNAMIC = {"Shape", "Size", "Range", "Expand", "ConstantOfShape", "NonZero", "Slice", "Tile", "Concat", "Loop", "If"}

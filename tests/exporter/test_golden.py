@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from conftest import DATA, assert_same_bundle, read_manifest
 
-from detailflow_onnx import ladder, resize, runner, weights
+from detailflow_onnx.numbers import ladder
+from detailflow_onnx.numbers import resize
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.checkpoint import weights
 
 
 @pytest.mark.parametrize("name", ["tiny-16", "tiny-32"])

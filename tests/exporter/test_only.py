@@ -7,7 +7,9 @@ import layout
 import pytest
 from conftest import DATA, open_model, read_manifest, write_bundle
 
-from detailflow_onnx import check, runner, verify
+from detailflow_onnx.bundle import self_check as check
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.bundle import verify
 
 PRECISIONS = ["--precision", "fp32,int8"]
 

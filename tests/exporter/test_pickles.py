@@ -11,7 +11,7 @@ import layout
 import numpy as np
 import pytest
 
-from detailflow_onnx import pickled
+from detailflow_onnx.checkpoint import torch_file as pickled
 from detailflow_onnx.errors import Refused
 
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQ"  # storage 0, 6 elements
@@ -179,7 +179,7 @@ def test_every_cut_and_many_flips_are_refusals_or_readings(tmp_path):
     [b"", b"hello", struct.pack("<Q", 1 << 60) + b"{}", struct.pack("<Q", 2) + b"{}x", struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}   '],
 )
 def test_damaged_safetensors(tmp_path, data):
-    from detailflow_onnx import weights
+    from detailflow_onnx.checkpoint import weights
 
     (tmp_path / "a.safetensors").write_bytes(data)
     with pytest.raises(Refused, match="not a safetensors file or is damaged"):

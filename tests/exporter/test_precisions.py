@@ -8,7 +8,14 @@ import onnx
 import pytest
 from conftest import open_model, read_manifest, write_bundle
 
-from detailflow_onnx import builder, errors, judge, manifest, quantize, reference, runner, verify
+from detailflow_onnx.graphs import builder
+from detailflow_onnx import errors
+from detailflow_onnx.bundle import quality as judge
+from detailflow_onnx.bundle import manifest
+from detailflow_onnx.numbers import quantize
+from detailflow_onnx.bundle import reference
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.bundle import verify
 
 
 @pytest.fixture(scope="module")

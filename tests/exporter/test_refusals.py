@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 from conftest import DATA, HERE, open_model, write_bundle
 
-from detailflow_onnx import bundle, check, checkpoint, cli, errors, siglip
+from detailflow_onnx.bundle import writer as bundle
+from detailflow_onnx.bundle import self_check as check
+from detailflow_onnx.checkpoint import published as checkpoint
+from detailflow_onnx import cli
+from detailflow_onnx import errors
+from detailflow_onnx.graphs import siglip
 
 
 def config(part, **changes):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import DATA, read_manifest
 
-from detailflow_onnx import compare, runner, turns
+from detailflow_onnx.bench import compare
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.bench import rounds as turns
 
 DFLOW = Path(__file__).resolve().parents[2] / "target" / "release" / "dflow"
 SMALL = DATA / "small"

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from conftest import DATA, assert_same_bundle, open_model, write_bundle
 
-from detailflow_onnx import manifest, reference, runner, verify
+from detailflow_onnx.bundle import manifest
+from detailflow_onnx.bundle import reference
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.bundle import verify
 
 CASES = {
     "as published": {},
@@ -130,7 +133,7 @@ def test_rows_do_not_depend_on_their_batch(tmp_path, small, precision, form):
 
 
 def test_int8_never_overflows_int16_pairs():
-    from detailflow_onnx.quantize import quantized
+    from detailflow_onnx.numbers.quantize import quantized
 
     rng = np.random.default_rng(0)
     for rows in (6, 7):

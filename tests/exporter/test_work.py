@@ -6,7 +6,7 @@ import pytest
 import work
 from conftest import DATA, HERE, read_manifest
 
-from detailflow_onnx import runner
+from detailflow_onnx.bundle import runner
 
 BUNDLES = {"small": DATA / "small", "precisions": DATA / "precisions", "tiny-16": DATA / "tiny-16" / "bundle", "sprites": HERE.parent.parent / "onnx" / "bundles" / "sprites"}
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from detailflow_onnx import runner
+from detailflow_onnx.bundle import runner
 
 PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits")
 

@@ -13,9 +13,11 @@ from safetensors.torch import save_file  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import backbone, recipe, run  # noqa: E402
-from detailflow_onnx.train.stage_tokenizer import TokenizerStage  # noqa: E402
-from detailflow_onnx.train.tokenizer import Tokenizer, patches  # noqa: E402
+from detailflow_onnx.train.models import backbone  # noqa: E402
+from detailflow_onnx.train import recipe  # noqa: E402
+from detailflow_onnx.train import loop as run  # noqa: E402
+from detailflow_onnx.train.stages.tokenizer import TokenizerStage  # noqa: E402
+from detailflow_onnx.train.models.tokenizer import Tokenizer, patches  # noqa: E402
 
 WIDTH, HIDDEN, PATCH, LAYERS, GRID = 12, 20, 4, 3, 5
 MODEL = """

@@ -18,7 +18,9 @@ from PIL import Image  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "onnx"))
 from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import feed, folder, sprites  # noqa: E402
+from detailflow_onnx.train.data import feed  # noqa: E402
+from detailflow_onnx.train.data import folder  # noqa: E402
+from detailflow_onnx.train.data import sprites  # noqa: E402
 
 SIDE = 8
 

@@ -16,8 +16,11 @@ from PIL import Image  # noqa: E402
 
 from detailflow_onnx import cli  # noqa: E402
 from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import classifier, evaluate, metrics, sheets  # noqa: E402
-from detailflow_onnx.train.folder import open_folder  # noqa: E402
+from detailflow_onnx.train.evaluation import classifier  # noqa: E402
+from detailflow_onnx.train.evaluation import run as evaluate  # noqa: E402
+from detailflow_onnx.train.evaluation import metrics  # noqa: E402
+from detailflow_onnx.train import sheets  # noqa: E402
+from detailflow_onnx.train.data.folder import open_folder  # noqa: E402
 
 NAMES = ["disc", "frame", "stripe", "void"]
 SETTINGS = {"steps": 40, "batch": 16, "width": 4, "features": 8}

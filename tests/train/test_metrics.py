@@ -10,7 +10,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "onnx"))
 
-from detailflow_onnx.train import evaluate, metrics, report, sheets  # noqa: E402
+from detailflow_onnx.train.evaluation import run as evaluate  # noqa: E402
+from detailflow_onnx.train.evaluation import metrics  # noqa: E402
+from detailflow_onnx.train.evaluation import report  # noqa: E402
+from detailflow_onnx.train import sheets  # noqa: E402
 
 
 def pictures(n, channels=4, size=16, seed=0):

@@ -10,11 +10,13 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed (pip install './onnx[train]'): training was not tested")
 import torch  # noqa: E402
 
-from detailflow_onnx import checkpoint, cli, sources  # noqa: E402
+from detailflow_onnx.checkpoint import published as checkpoint  # noqa: E402
+from detailflow_onnx import cli  # noqa: E402
+from detailflow_onnx.checkpoint import source as sources  # noqa: E402
 from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.model import shapes  # noqa: E402
-from detailflow_onnx.train.tokenizer import Tokenizer, open_tokenizer  # noqa: E402
-from detailflow_onnx.train.transformer import Transformer, draw, open_transformer  # noqa: E402
+from detailflow_onnx.checkpoint.model import shapes  # noqa: E402
+from detailflow_onnx.train.models.tokenizer import Tokenizer, open_tokenizer  # noqa: E402
+from detailflow_onnx.train.models.transformer import Transformer, draw, open_transformer  # noqa: E402
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 

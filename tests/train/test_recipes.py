@@ -7,10 +7,11 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed (pip install './onnx[train]'): training was not tested")
 import torch  # noqa: E402
 
-from detailflow_onnx import model, random_model  # noqa: E402
+from detailflow_onnx.checkpoint import model  # noqa: E402
+from detailflow_onnx.checkpoint import random_model  # noqa: E402
 from detailflow_onnx.train import recipe  # noqa: E402
-from detailflow_onnx.train.tokenizer import Tokenizer, ladder_of  # noqa: E402
-from detailflow_onnx.train.transformer import Numbers, Transformer  # noqa: E402
+from detailflow_onnx.train.models.tokenizer import Tokenizer, ladder_of  # noqa: E402
+from detailflow_onnx.train.models.transformer import Numbers, Transformer  # noqa: E402
 
 TRAINING_ONLY = {"encoder.refined_tokens", "refine_conv.weight", "refine_conv.bias"}
 

@@ -17,11 +17,14 @@ pytest.importorskip("torch", reason="PyTorch is not installed (pip install './on
 import torch  # noqa: E402
 
 from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import losses, optimise, recipe, run  # noqa: E402
-from detailflow_onnx.train.folder import open_folder  # noqa: E402
-from detailflow_onnx.train.stage_codes import CodeSet  # noqa: E402
-from detailflow_onnx.train.stage_tokenizer import TokenizerStage, disturbed, units  # noqa: E402
-from detailflow_onnx.train.tokenizer import Tokenizer, open_tokenizer  # noqa: E402
+from detailflow_onnx.train import losses  # noqa: E402
+from detailflow_onnx.train import optimise  # noqa: E402
+from detailflow_onnx.train import recipe  # noqa: E402
+from detailflow_onnx.train import loop as run  # noqa: E402
+from detailflow_onnx.train.data.folder import open_folder  # noqa: E402
+from detailflow_onnx.train.stages.codes import CodeSet  # noqa: E402
+from detailflow_onnx.train.stages.tokenizer import TokenizerStage, disturbed, units  # noqa: E402
+from detailflow_onnx.train.models.tokenizer import Tokenizer, open_tokenizer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLASSES = ("disc", "frame", "stripe")
@@ -164,7 +167,7 @@ def test_codes_are_what_the_tokenizer_says(work, trained):
     codes, tokenizer = CodeSet(trained / "codes"), open_tokenizer(trained / "tokenizer")
     folder = open_folder(work / "data", size=16, channels=4)
     assert len(codes) == 3 * len(folder.train) and codes.classes == sorted(CLASSES)
-    from detailflow_onnx.train.feed import prepare
+    from detailflow_onnx.train.data.feed import prepare
 
     images = prepare(folder.train.read(np.arange(len(folder.train))), flips=False, hue=0.0, generator=None)
     first_time = codes.clean[: len(folder.train)].astype(np.int64)

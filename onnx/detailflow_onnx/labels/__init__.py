@@ -3,7 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
-from ..errors import Refused, need
+from detailflow_onnx.errors import Refused, need
 
 
 def _lines(text, origin, count):

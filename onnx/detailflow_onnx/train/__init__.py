@@ -6,7 +6,7 @@ checkpoints, `stage_tokenizer`, `stage_codes` and `stage_ar` are what is trained
 Needs the extra `train`: pip install './onnx[train]'.
 """
 
-from ..errors import Refused
+from detailflow_onnx.errors import Refused
 
 try:
     import torch  # noqa: F401

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..errors import Refused, need
+from detailflow_onnx.errors import Refused, need
 
 
 def resized(images, size):

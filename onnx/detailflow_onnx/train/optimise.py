@@ -6,7 +6,7 @@ import math
 import torch
 from torch import distributed
 
-from ..errors import need
+from detailflow_onnx.errors import need
 
 
 def optimisers(module, settings):

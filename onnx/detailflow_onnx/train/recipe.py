@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
-from ..errors import Refused, need
-from ..model import Ar, Side
+from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.checkpoint.model import Ar, Side
 
 
 @dataclass(frozen=True)

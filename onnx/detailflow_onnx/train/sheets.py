@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import need
-from .tokenizer import levels_of
+from detailflow_onnx.errors import need
+from detailflow_onnx.train.models.tokenizer import levels_of
 
 PAPER, INK, GAP = (32, 32, 36), (230, 230, 230), 2
 BACKGROUNDS = {"checker": ((112, 112, 112), (144, 144, 144)), "grey": ((128, 128, 128),) * 2}
