@@ -1,4 +1,4 @@
-"""`python -m detailflow_onnx`."""
+"""Entry point of `python -m detailflow_onnx`."""
 
 import sys
 

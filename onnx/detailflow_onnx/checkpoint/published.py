@@ -1,131 +1,95 @@
-"""Read a checkpoint in the published layout into a `Model`, and refuse what is not DetailFlow as exported here."""
+"""Read a checkpoint in the published layout into a `Model`. Variants that cannot be exported are refused."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from detailflow_onnx.checkpoint import weights
+from detailflow_onnx.checkpoint.config import Config, read_json
+from detailflow_onnx.checkpoint.model import Model, check
+from detailflow_onnx.checkpoint.weights import Weights
 from detailflow_onnx.errors import Refused, need
 from detailflow_onnx.labels import class_names
-from detailflow_onnx.checkpoint.model import Ar, Model, Side, check
+from detailflow_onnx.numbers.sizes import Ar, Side
 
-MISSING = object()
-
-
-def _scalar(text):
-    """A YAML scalar on one line: quoted text, null, boolean, number, or the text itself."""
-    if text[:1] in "'\"" and text[:1]:
-        end = text.find(text[0], 1)
-        return text[1:end] if end > 0 else text
-    text = text.split(" #")[0].strip()
-    words = {"": None, "null": None, "~": None, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
+Backbone = tuple[Path, dict[str, Any]] | None  # config.json of the SigLIP2 backbone and its content
 
 
-def read_yaml(text):
-    """The top-level `key: scalar` lines of a YAML file. Lists, mappings and anything indented are skipped."""
-    out = {}
-    for line in text.splitlines():
-        key, colon, value = line.partition(":")
-        plain = colon and key and not key[0].isspace() and key[0] not in "#-[{}]"
-        if plain and (not value or value[0].isspace()) and value.strip()[:1] not in ("[", "{", "|", ">", "&", "*", "!"):
-            out[key.strip("'\" ")] = _scalar(value.strip())
-    return out
+@dataclass(frozen=True)
+class Source:
+    """The options that choose a model. All values fit in JSON, so that a subprocess can open the same model."""
+
+    tokenizer: str | None = None
+    ar: str | None = None
+    tokenizer_weights: str | None = None
+    ar_weights: str | None = None
+    siglip_config: str | None = None
+    encoder_heads: int | None = None
+    decoder_heads: int | None = None
+    labels: str | None = None
+    name: str | None = None
+    random: str | None = None
+    seed: int = 0
+    only: str | None = None  # "decoder": the AR model may be missing and the encoder's head count does not matter
 
 
-def _json(path):
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise Refused(f"{path}: not JSON ({error})") from None
-    need(isinstance(value, dict), f"{path}: not a JSON object")
-    return value
-
-
-class Config:
-    """config.json, then config.yaml, with a sentence for each key that is missing or of the wrong kind."""
-
-    def __init__(self, folder):
-        self.path = folder / "config.json"
-        self.values = _json(self.path)
-        extra = folder / "config.yaml"
-        if extra.is_file():
-            self.values = read_yaml(extra.read_text(encoding="utf-8", errors="replace")) | self.values
-
-    def get(self, key, kind, default=MISSING):
-        value = self.values.get(key)
-        if value is None:
-            need(default is not MISSING, f"{self.path}: the key {key} is missing")
-            return default
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        sound = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
-        need(sound, f"{self.path}: the key {key} is {value!r}, and {kind.__name__} is needed")
-        return value
-
-    def only(self, key, kind, allowed, default):
-        value = self.get(key, kind, default)
-        need(value == allowed, f"{self.path}: {key} is {value!r}; only {allowed!r} can be exported")
-
-
-def _weights_file(folder, given, flag):
+def _weights_file(folder: Path, given: str | None, flag: str) -> Path:
     if given:
         need(Path(given).is_file(), f"{given}: no such file")
         return Path(given)
-    found = sorted(p for p in (folder / "checkpoints").glob("*") if p.suffix in (".pt", ".safetensors"))
-    need(found, f"{folder / 'checkpoints'}: no .pt or .safetensors file there")
-    need(len(found) == 1, f"{folder / 'checkpoints'}: several files ({', '.join(p.name for p in found)}); name one with {flag}")
+    home = folder / "checkpoints"
+    found = sorted(p for p in home.glob("*") if p.suffix in (".pt", ".safetensors"))
+    need(found, f"{home}: no .pt or .safetensors file found")
+    need(len(found) == 1, f"{home}: several files ({', '.join(p.name for p in found)}); choose one with {flag}")
     return found[0]
 
 
-def _refuse_tokenizer(config):
-    config.only("causal_encoder", bool, True, MISSING)
-    config.only("causal_decoder", bool, False, MISSING)
-    config.only("num_codebooks", int, 1, 1)
-    config.only("vq_mean", float, 0.0, 0.0)
-    config.only("vq_std", float, 1.0, 1.0)
-    config.only("enc_type", str, "siglip2", "siglip2")
-    config.only("dec_type", str, "siglip2", "siglip2")
-    config.only("content_degradation", str, "resolution_power", "resolution_power")
+def _check_tokenizer(config: Config) -> None:
+    config.require("causal_encoder", bool, True)
+    config.require("causal_decoder", bool, False)
+    config.require("num_codebooks", int, 1, 1)
+    config.require("vq_mean", float, 0.0, 0.0)
+    config.require("vq_std", float, 1.0, 1.0)
+    config.require("enc_type", str, "siglip2", "siglip2")
+    config.require("dec_type", str, "siglip2", "siglip2")
+    config.require("content_degradation", str, "resolution_power", "resolution_power")
 
 
-def _refuse_ar(config, tensors):
-    config.only("model_type", str, "c2i", "c2i")
-    config.only("cls_token_num", int, 1, 1)
-    caption = [name for name in tensors.shapes if "cap_proj" in name or "caption" in name or "uncond_embedding" in name]
-    need(not caption, f"{tensors.origin}: the tensor {(caption or [''])[0]} belongs to a text-conditioned model; only classes (c2i) can be exported")
+def _check_ar(config: Config, tensors: Weights) -> None:
+    config.require("model_type", str, "c2i", "c2i")
+    config.require("cls_token_num", int, 1, 1)
+    marks = ("cap_proj", "caption", "uncond_embedding")
+    caption = [name for name in tensors.shapes if any(mark in name for mark in marks)]
+    if caption:
+        text = "belongs to a text-conditioned model; only class-conditional models (c2i) can be exported"
+        raise Refused(f"{tensors.origin}: the tensor {caption[0]} {text}")
 
 
-def _siglip(folder, given):
-    """The backbone's own config: the file named, or the one beside the tokenizer. (path, values) or None."""
+def _backbone(folder: Path, given: str | None) -> Backbone:
+    """The config of the SigLIP2 backbone: the file given, or the one in or above the tokenizer folder."""
     if given:
-        return Path(given), _json(Path(given))
-    for place in (folder, folder.resolve().parent):
-        path = place / "siglip2_vision_config.json"
+        return Path(given), read_json(Path(given))
+    for home in (folder, folder.resolve().parent):
+        path = home / "siglip2_vision_config.json"
         if path.is_file():
-            return path, _json(path)
+            return path, read_json(path)
     return None
 
 
-def _depth(tensors, root):
+def _depth(tensors: Weights, root: str) -> int:
     marks = [name[len(root) :].split(".")[0] for name in tensors.shapes if name.startswith(root)]
     return max((int(m) for m in marks if m.isdigit()), default=-1) + 1
 
 
-def _heads(prefix, width, config, siglip, given):
-    """(heads, eps): a flag, the backbone's config where its width fits, the checkpoint's own key, or the published rules."""
+def _heads(prefix: str, width: int, config: Config, backbone: Backbone, given: int | None) -> tuple[int, float]:
+    """(heads, eps) of a side.
+
+    In this order: the flag, the backbone config if its width fits, the key of the checkpoint, the published rules.
+    """
     eps = 1e-6
     flag = f"--{prefix}-heads"
-    if siglip:
-        path, values = siglip
+    if backbone:
+        path, values = backbone
         values = values.get("vision_config", values)
         if values.get("hidden_size") == width:
             eps = float(values.get("layer_norm_eps", eps))
@@ -135,7 +99,7 @@ def _heads(prefix, width, config, siglip, given):
                 return heads, eps
     if given:
         return given, eps
-    own = config.get("num_heads", int, None)
+    own = config.get("num_heads", int, 0)
     if own:
         return own, eps
     if config.get(f"{prefix}_model", str, "") == "siglip2_base":
@@ -143,73 +107,82 @@ def _heads(prefix, width, config, siglip, given):
             return 16, eps
         if width == 768:
             return 12, eps
-    raise Refused(f"the head count of the {prefix} (width {width}) cannot be known from its weights; give --siglip-config FILE or {flag} N")
+    subject = f"the head count of the {prefix} (width {width})"
+    raise Refused(f"{subject} does not follow from its weights; give --siglip-config FILE or {flag} N")
 
 
-def _side(prefix, config, tensors, siglip, given, heads_matter=True):
+def _side(
+    prefix: str, config: Config, tensors: Weights, backbone: Backbone, given: int | None, *, heads_matter: bool = True
+) -> Side:
     root = f"{prefix}.visual_model."
     width = tensors.shape(f"{prefix}.latent_pos_embed")[-1]
-    rows = tensors.shape(root + "embeddings.position_embedding.weight")[0]
+    table = root + "embeddings.position_embedding.weight"
+    rows = tensors.shape(table)[0]
     grid = round(rows**0.5)
-    need(grid >= 1 and grid * grid == rows, f"{tensors.origin}: the tensor {root}embeddings.position_embedding.weight has {rows} rows, which is no square")
+    square = grid >= 1 and grid * grid == rows
+    need(square, f"{tensors.origin}: the tensor {table} has {rows} rows; a square number is needed")
     depth = _depth(tensors, root + "encoder.layers.")
     hidden = tensors.shape(f"{root}encoder.layers.0.mlp.fc1.weight")[0]
     patch = config.get(f"{prefix[:3]}_patch_size", int)
-    heads, eps = _heads(prefix, width, config, siglip, given) if heads_matter else (None, 1e-6)
+    if not heads_matter:
+        return Side(prefix, width, depth, None, hidden, patch, grid, 1e-6)
+    heads, eps = _heads(prefix, width, config, backbone, given)
     return Side(prefix, width, depth, heads, hidden, patch, grid, eps)
 
 
-def _agree(name, tokenizer, other, ar):
+def _agree(name: str, tokenizer: int, other: str, ar: int) -> None:
     need(tokenizer == ar, f"{name} is {tokenizer} in the tokenizer, but {other} is {ar} in the AR model")
 
 
-def open_ar(home, given=None):
-    """(numbers, number of classes, weights) of the AR model in the folder `home`; `given` is its file of weights where there
-    are several."""
+def open_ar(home: Path, given: str | None = None) -> tuple[Ar, int, Weights]:
+    """(sizes, number of classes, weights) of the AR model in `home`. `given` chooses one of several weight files."""
     config = Config(home)
     tensors = weights.open_file(_weights_file(home, given, "--ar-weights"), "ema")
-    _refuse_ar(config, tensors)
+    _check_ar(config, tensors)
     heads = config.get("n_head", int)
-    hidden = tensors.shape("layers.0.feed_forward.w1.weight")[0]
     ar = Ar(
-        config.get("dim", int), config.get("n_layer", int), heads, config.get("n_kv_head", int, heads), hidden,
-        config.get("rope_base", float), config.get("norm_eps", float),
-    )  # fmt: skip
+        width=config.get("dim", int),
+        depth=config.get("n_layer", int),
+        heads=heads,
+        kv_heads=config.get("n_kv_head", int, heads),
+        hidden=tensors.shape("layers.0.feed_forward.w1.weight")[0],
+        rope_base=config.get("rope_base", float),
+        eps=config.get("norm_eps", float),
+    )
     return ar, config.get("num_classes", int), tensors
 
 
-def _open_ar(options, config):
-    """The same for a bundle: the AR model must fit the tokenizer's `config`."""
-    home = Path(options.ar)
-    opened, ar_config = open_ar(home, options.ar_weights), Config(home)
+def _open_matching_ar(source: Source, config: Config) -> tuple[Ar, int, Weights]:
+    """Open the AR model; its sizes must agree with the `config` of the tokenizer."""
+    home = Path(source.ar or "")
+    opened, ar_config = open_ar(home, source.ar_weights), Config(home)
     group, ar_group = config.get("group_size", int), ar_config.get("group_size", int)
+    causal, ar_causal = config.get("causal_num", int, group), ar_config.get("causal_num", int, ar_group)
     _agree("num_latent_tokens", config.get("num_latent_tokens", int), "block_size", ar_config.get("block_size", int))
     _agree("group_size", group, "group_size", ar_group)
-    _agree("causal_num", config.get("causal_num", int, group), "causal_num", ar_config.get("causal_num", int, ar_group))
+    _agree("causal_num", causal, "causal_num", ar_causal)
     _agree("codebook_size", config.get("codebook_size", int), "vocab_size", ar_config.get("vocab_size", int))
     return opened
 
 
-def _labels(home):
-    """The class names that a training run leaves beside its AR model."""
+def _labels_of(home: str | None) -> str | None:
+    """The labels.txt that training writes into the folder of an AR model."""
     file = Path(home) / "labels.txt" if home else None
-    return file if file and file.is_file() else None
+    return str(file) if file and file.is_file() else None
 
 
-def open_model(options):
-    """The model that the export options describe: folders `tokenizer` and `ar`, and what was given beside them.
-
-    With `only` there may be no `ar`, and how many heads the encoder has does not matter."""
-    home = Path(options.tokenizer)
+def open_model(source: Source) -> Model:
+    """Open the checkpoint folders `tokenizer` and `ar` of `source`."""
+    home = Path(source.tokenizer or "")
     config = Config(home)
-    _refuse_tokenizer(config)
-    tensors = weights.open_file(_weights_file(home, options.tokenizer_weights, "--tokenizer-weights"), "model")
-    ar, classes, ar_tensors = _open_ar(options, config) if options.ar else (None, None, None)
-    siglip = _siglip(home, options.siglip_config)
+    _check_tokenizer(config)
+    tensors = weights.open_file(_weights_file(home, source.tokenizer_weights, "--tokenizer-weights"), "model")
+    ar, classes, ar_tensors = _open_matching_ar(source, config) if source.ar else (None, None, None)
+    backbone = _backbone(home, source.siglip_config)
     group = config.get("group_size", int)
     return check(
         Model(
-            name=options.name or home.resolve().parent.name or home.resolve().name,
+            name=source.name or home.resolve().parent.name or home.resolve().name,
             size=config.get("max_image_size", int),
             channels=config.get("in_channels", int, 3),
             count=config.get("num_latent_tokens", int),
@@ -219,9 +192,9 @@ def open_model(options):
             code_width=config.get("codebook_embed_dim", int),
             l2_norm=config.get("codebook_l2_norm", bool),
             power=config.get("degradation_power", float),
-            classes=class_names(options.labels or _labels(options.ar), classes),
-            encoder=_side("encoder", config, tensors, siglip, options.encoder_heads, heads_matter=not options.only),
-            decoder=_side("decoder", config, tensors, siglip, options.decoder_heads),
+            classes=class_names(source.labels or _labels_of(source.ar), classes),
+            encoder=_side("encoder", config, tensors, backbone, source.encoder_heads, heads_matter=not source.only),
+            decoder=_side("decoder", config, tensors, backbone, source.decoder_heads),
             ar=ar,
             tokenizer=tensors,
             ar_weights=ar_tensors,

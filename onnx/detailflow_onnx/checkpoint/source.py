@@ -1,28 +1,26 @@
-"""Where a model comes from: a checkpoint in the published layout, or random numbers."""
+"""Open the model that a `Source` describes: a checkpoint in the published layout, or random weights."""
 
-from detailflow_onnx.checkpoint import published as checkpoint
-from detailflow_onnx.checkpoint import random_model
-
-# What `open_source` reads of the command line; all of it fits in JSON, so that the check can open the same model.
-FIELDS = (
-    "tokenizer", "ar", "tokenizer_weights", "ar_weights", "siglip_config", "encoder_heads", "decoder_heads", "labels", "name", "random", "seed", "only",
-)  # fmt: skip
+from detailflow_onnx.checkpoint.model import Model
+from detailflow_onnx.checkpoint.published import Source, open_model
+from detailflow_onnx.checkpoint.random_model import random_model
 
 
-def open_source(options):
-    if options.random:
-        return random_model.random_model(options.random, options.seed, options.name, options.labels)
-    return checkpoint.open_model(options)
+def open_source(source: Source) -> Model:
+    """Open the model that the options describe."""
+    if source.random:
+        return random_model(source.random, source.seed, source.name, source.labels)
+    return open_model(source)
 
 
-def origins(options, model):
-    """The manifest's `provenance`: names of files, never whole paths."""
-    if options.random:
-        out = {"tokenizer": f"{options.random}, {model.tokenizer.origin}"}
-        return out if options.only else out | {"ar": f"{options.random}, {model.ar_weights.origin}"}
+def origins(source: Source, model: Model) -> dict[str, str]:
+    """The manifest's `provenance`: the last folder and the file name, never a full path."""
 
-    def short(folder, origin):
-        return f"{folder.rstrip('/').split('/')[-1]}/{origin.split('/')[-1]}"
+    def short(folder: str | None, origin: str) -> str:
+        if source.random:
+            return f"{source.random}, {origin}"
+        return f"{(folder or '').rstrip('/').split('/')[-1]}/{origin.split('/')[-1]}"
 
-    out = {"tokenizer": short(options.tokenizer, model.tokenizer.origin)}
-    return out if options.only else out | {"ar": short(options.ar, model.ar_weights.origin)}
+    out = {"tokenizer": short(source.tokenizer, model.tokenizer.origin)}
+    if not source.only and model.ar_weights is not None:
+        out["ar"] = short(source.ar, model.ar_weights.origin)
+    return out

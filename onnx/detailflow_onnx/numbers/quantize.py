@@ -1,27 +1,23 @@
-"""Products with weights of 8 and 4 bits.
+"""Weights of 8 and 4 bits.
 
-int8: a scale for each output channel, and for each row of the input a scale of its own.
+int8: one scale for each output channel. The product of the integers is exact in int32 on every CPU. On x86 without
+VNNI, two neighbouring products are first added in int16, so a channel's scale is chosen such that this sum cannot
+overflow: 255 x 128 < 32768.
 
-A row is scaled by its own largest value, so what becomes of it does not depend on the rows beside it. The product of
-the integers is exact in int32 on every processor. On x86 without VNNI two neighbouring products are added in int16
-first, so a channel's scale is chosen such that this sum cannot overflow either: 255 x 128 < 32768.
-
-int4: a scale for each block of 32 inputs of an output channel; the input is quantised to 8 bits in the same blocks, each by
-its own largest value, so here too a row stands alone (ONNX Runtime's kernels for larger blocks give a row other last bits
-among others than alone).
+int4: one scale for each block of 32 inputs of an output channel.
 """
 
 import numpy as np
-from onnx import TensorProto
 
 LARGEST = 127
-ZERO = 128  # of the unsigned input
-PANEL, DEPTH = 16, 64  # how weights are packed
-SMALLEST = 1e-30  # stands for the largest value of a row of zeros
+PANEL, DEPTH = 16, 64  # layout of packed int8 weights
+BLOCK = 32  # int4 weights that share one scale
+CHANNELS_AT_ONCE = 64  # output channels quantized together, so that the candidates fit in the CPU cache
+SHRINK_FACTORS = np.linspace(0.72, 1.0, 8)  # candidates, relative to the int4 scale that clips nothing
 
 
-def quantized(weight):
-    """A weight [in, out] as (int8 [in, out], scale [out])."""
+def quantize_int8(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantize a weight [in, out]: (int8 [in, out], scale [out])."""
     rows = weight if len(weight) % 2 == 0 else np.concatenate([weight, np.zeros_like(weight[:1])])
     top = np.abs(weight).max(0)
     for sign in (1, -1):
@@ -31,112 +27,49 @@ def quantized(weight):
     return np.rint(weight / scale).clip(-LARGEST, LARGEST).astype(np.int8), scale
 
 
-def pack(whole):
-    """int8 [in, out] as it is stored: [out / 16, in / 4, 16, 4], `in` filled up to a multiple of 64 and `out` of 16 by zeros.
-    Panels of 16 columns, in which four neighbouring numbers of a column lie together: what the vectors and tiles of
-    processors multiply, as it is mapped."""
-    inputs, outputs = whole.shape
-    whole = np.pad(whole, ((0, -inputs % DEPTH), (0, -outputs % PANEL)))
-    return whole.reshape(len(whole) // 4, 4, -1, PANEL).transpose(2, 0, 3, 1)
+def pack_int8(integers: np.ndarray) -> np.ndarray:
+    """Pack int8 [in, out] as [out / 16, in / 4, 16, 4], zero-padded: `in` to a multiple of 64, `out` of 16.
+
+    A panel holds 16 columns in which four neighbouring values of a column are adjacent: the order in which the vector
+    and tile instructions of CPUs read them, so that the library can use the mapped file as it is.
+    """
+    inputs, outputs = integers.shape
+    integers = np.pad(integers, ((0, -inputs % DEPTH), (0, -outputs % PANEL)))
+    return integers.reshape(len(integers) // 4, 4, -1, PANEL).transpose(2, 0, 3, 1)
 
 
-def packed(b, key, make):
-    """The names of a packed weight and of its scales, and the shape [in, out]."""
-    made = {}
+def quantize_int4(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantize a weight [in, out]: (nibbles [out, blocks, BLOCK/2], scales [out, blocks]).
 
-    def part(name):
-        if not made:
-            made["int8"], made["scale"] = quantized(make())
-        return made[name]
-
-    shape = b.store.note(key, lambda: part("int8").shape)
-    return b.weight(key + ".int8", lambda: pack(part("int8"))), b.weight(key + ".scale", lambda: part("scale")), shape
-
-
-def unpacked(b, weight, shape):
-    """A packed weight as [in, out]: of constants alone, so that ONNX Runtime does it once, when it loads the graph."""
-    inputs, outputs = shape
-    y = b.op("Transpose", weight, perm=[1, 3, 0, 2])
-    y = b.reshape(y, -inputs % DEPTH + inputs, -outputs % PANEL + outputs)
-    if inputs % DEPTH or outputs % PANEL:
-        y = b.op("Slice", y, b.const([0, 0]), b.const([inputs, outputs]), b.const([0, 1]))
-    return y
-
-
-def int8_product(b, x, key, make):
-    """Nodes for x [rows, in] times the weight `key`, added to builder `b`."""
-    weight, columns, shape = packed(b, key, make)
-    weight = unpacked(b, weight, shape)
-    top = b.op("ReduceMax", b.op("Abs", x), b.const([1]), keepdims=0)
-    scale = b.op("Mul", b.op("Max", top, b.const(SMALLEST, np.float32)), b.const(1 / LARGEST, np.float32))
-    if b.fused:
-        if b.zero_points is None:
-            b.zero_points = b.op("Expand", b.const([ZERO], np.uint8), b.op("Shape", scale))
-        whole = b.op("QuantizeLinear", x, scale, b.zero_points, axis=0)
-    else:
-        # QuantizeLinear written out, bit for bit: OpenVINO takes the rows' scales for one of the whole. No sum leaves 1 to 255.
-        whole = b.op("Round", b.op("Div", x, b.op("Unsqueeze", scale, b.const([1]))))
-        whole = b.op("Cast", b.op("Add", whole, b.const(ZERO, np.float32)), to=TensorProto.UINT8)
-    zero = b.const(ZERO, np.uint8)
-    if b.fused:
-        y = b.fusedop("MatMulIntegerToFloat", whole, weight, b.const(1, np.float32), columns, zero)
-    else:
-        y = b.op("Mul", b.op("Cast", b.op("MatMulInteger", whole, weight, zero), to=TensorProto.FLOAT), columns)
-    return b.op("Mul", y, b.op("Unsqueeze", scale, b.const([1])))
-
-
-BLOCK = 32  # weights of one scale
-AT_ONCE = 64  # output channels: so that what is tried fits into the processor's cache
-SHRUNK = np.linspace(0.72, 1.0, 8)  # of the scale that loses nothing at the ends: where its error may be least
-
-
-def blocked(weight):
-    """A weight [in, out] as (4-bit numbers two in a byte [out, blocks, BLOCK/2], scales [out, blocks]).
-
-    A number n of 0..15 stands for (n - 8) scale. The end that is farther from zero gets -8, of which there is one more; of
-    some smaller scales the one with the least squared error is taken."""
+    A nibble n of 0..15 stands for (n - 8) * scale. The extreme value of a block maps to -8, the longer end of the
+    range. Of several smaller scales the one with the least squared error is used.
+    """
     inputs, outputs = weight.shape
     blocks = -(-inputs // BLOCK)
     packed = np.empty((outputs, blocks, BLOCK // 2), np.uint8)
     scales = np.empty((outputs, blocks), np.float32)
-    for first in range(0, outputs, AT_ONCE):
-        part = slice(first, min(first + AT_ONCE, outputs))
+    for first in range(0, outputs, CHANNELS_AT_ONCE):
+        part = slice(first, min(first + CHANNELS_AT_ONCE, outputs))
         padded = np.zeros((part.stop - first, blocks * BLOCK), np.float32)
         padded[:, :inputs] = weight.T[part]
-        packed[part], scales[part] = _blocked(padded.reshape(-1, blocks, BLOCK))
+        packed[part], scales[part] = _quantize_blocks(padded.reshape(-1, blocks, BLOCK))
     return packed, scales
 
 
-def _blocked(values):
-    """Blocks [out, blocks, BLOCK] as (numbers, scales)."""
+def _quantize_blocks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(nibbles, scales) of blocks [out, blocks, BLOCK]."""
     end = np.take_along_axis(values, np.abs(values).argmax(-1)[..., None], -1) / -8
     end[end == 0] = 1
-    numbers, scale, least = None, None, None
-    for shrunk in SHRUNK:
-        some = end * np.float32(shrunk)
-        whole = np.rint(values / some).clip(-8, 7)
-        error = ((whole * some - values) ** 2).sum(-1, keepdims=True)
-        if least is None:
-            numbers, scale, least = whole, some, error
-            continue
+    scale = end * np.float32(SHRINK_FACTORS[0])
+    integers = np.rint(values / scale).clip(-8, 7)
+    least = ((integers * scale - values) ** 2).sum(-1, keepdims=True)
+    for factor in SHRINK_FACTORS[1:]:
+        candidate = end * np.float32(factor)
+        rounded = np.rint(values / candidate).clip(-8, 7)
+        error = ((rounded * candidate - values) ** 2).sum(-1, keepdims=True)
         better = error < least
-        np.copyto(numbers, whole, where=better)
-        np.copyto(scale, some, where=better)
+        np.copyto(integers, rounded, where=better)
+        np.copyto(scale, candidate, where=better)
         np.copyto(least, error, where=better)
-    numbers = (numbers + 8).astype(np.uint8)
-    return numbers[..., 0::2] | numbers[..., 1::2] << 4, scale[..., 0]
-
-
-def int4_product(b, x, key, make):
-    """One node for x [rows, in] times the weight `key`, added to builder `b`."""
-    made = {}
-
-    def part(i):
-        if not made:
-            weight = make()
-            made.update(enumerate((*blocked(weight), weight.shape)))
-        return made[i]
-
-    shape = b.store.note(key, lambda: part(2))
-    names = [b.weight(f"{key}.int4", lambda: part(0)), b.weight(f"{key}.int4.scale", lambda: part(1))]
-    return b.fusedop("MatMulNBits", x, *names, K=shape[0], N=shape[1], bits=4, block_size=BLOCK, accuracy_level=4)
+    nibbles = (integers + 8).astype(np.uint8)
+    return nibbles[..., 0::2] | nibbles[..., 1::2] << 4, scale[..., 0]

@@ -1,10 +1,10 @@
-"""Resize a square position table as torch does: bilinear, antialiased, half-pixel centres (`align_corners=False`)."""
+"""Resize a square position table like PyTorch: bilinear, antialiased, half-pixel centres (`align_corners=False`)."""
 
 import numpy as np
 
 
-def matrix(size_in, size_out):
-    """One axis as a matrix [size_out, size_in]. When shrinking the triangle widens, so that no input is skipped."""
+def matrix(size_in: int, size_out: int) -> np.ndarray:
+    """One axis as a matrix [size_out, size_in]. When shrinking, the triangle widens so that no input is skipped."""
     scale = size_in / size_out
     reach = max(scale, 1.0)
     rows = np.zeros((size_out, size_in))
@@ -17,8 +17,8 @@ def matrix(size_in, size_out):
     return rows.astype(np.float32)
 
 
-def positions(table, side):
-    """A table [n*n, width] resized to [side*side, width]."""
+def positions(table: np.ndarray, side: int) -> np.ndarray:
+    """Resize a table [n*n, width] to [side*side, width]."""
     n = round(len(table) ** 0.5)
     m = matrix(n, side)
     grid = np.einsum("bj,ijd->ibd", m, table.reshape(n, n, -1), optimize=True)

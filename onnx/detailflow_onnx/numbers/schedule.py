@@ -1,35 +1,44 @@
-"""Who sees whom, and at which place: what the graphs and the PyTorch models share. (`reference` has its own, to compare with.)
+"""Rotary tables and attention masks, shared by the graphs and the PyTorch models.
 
-`numbers` has count, group, causal; for the encoder also size and encoder.patch, for the AR model `ar`: a `Model`, or what is like it."""
+`bundle.reference` has an independent implementation that the graphs are compared with.
+"""
 
 import numpy as np
 
+from detailflow_onnx.numbers.sizes import Ar, TokenizerSizes, TokenSequence
 
-def rotary(numbers):
-    """(cos, sin) [N, head_width/2]. Row 0 is zero: the class token's q and k vanish. Row s is grid place s-1."""
-    half = numbers.ar.head_width // 2
+
+def rotary(ar: Ar, sequence: TokenSequence) -> tuple[np.ndarray, np.ndarray]:
+    """(cos, sin) [N, head_dim/2].
+
+    Row 0 is zero, which zeroes q and k of the class token. Row s is grid position s-1.
+    """
+    half = ar.head_dim // 2
     steps = np.arange(0, half, 2, dtype=np.float32) / np.float32(half)
-    frequency = (1.0 / numbers.ar.rope_base**steps).astype(np.float32)
-    place = np.arange(numbers.count - 1)
-    angle = np.concatenate([np.outer(place // numbers.group, frequency), np.outer(place % numbers.group, frequency)], -1)
+    frequency = (1.0 / ar.rope_base**steps).astype(np.float32)
+    position = np.arange(sequence.count - 1)
+    row, column = position // sequence.group, position % sequence.group
+    angle = np.concatenate([np.outer(row, frequency), np.outer(column, frequency)], -1)
     zero = np.zeros((1, half))
-    return [np.concatenate([zero, f(angle)]).astype(np.float32) for f in (np.cos, np.sin)]
+    cos, sin = (np.concatenate([zero, f(angle)]).astype(np.float32) for f in (np.cos, np.sin))
+    return cos, sin
 
 
-def seen(numbers):
-    """bool [N, N] of the AR model's positions: i sees j. Below c causal, from there on blocks of g."""
-    place = np.arange(numbers.count)
-    block = np.where(place < numbers.causal, place, numbers.causal + place // numbers.group)
+def visible(sequence: TokenSequence) -> np.ndarray:
+    """Bool [N, N]: position i of the AR model attends to j. Causal below c, in blocks of g from there on."""
+    position = np.arange(sequence.count)
+    block = np.where(position < sequence.causal, position, sequence.causal + position // sequence.group)
     return block[None] <= block[:, None]
 
 
-def last_place(numbers):
-    """The last place that each place of the AR model sees; it sees all before that one."""
-    return seen(numbers).sum(-1) - 1
+def last_visible(sequence: TokenSequence) -> np.ndarray:
+    """The last position that each position of the AR model attends to. It attends to all positions before that one."""
+    return visible(sequence).sum(-1) - 1
 
 
-def last_seen(numbers):
-    """The last place that each place of the encoder sees: patches first, then the N latents."""
+def encoder_last_visible(numbers: TokenizerSizes) -> np.ndarray:
+    """The last position that each position of the encoder attends to: patches first, then the N latents."""
     patches, i = (numbers.size // numbers.encoder.patch) ** 2, np.arange(numbers.count)
-    latents = patches + np.where(i < numbers.causal, i, (i // numbers.group + 1) * numbers.group - 1)
+    end_of_group = (i // numbers.group + 1) * numbers.group - 1
+    latents = patches + np.where(i < numbers.causal, i, end_of_group)
     return np.concatenate([np.full(patches, patches - 1), latents])

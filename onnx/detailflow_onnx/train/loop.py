@@ -1,68 +1,87 @@
-"""The training loop: steps that are a pure function of (state, seed, step), and so can go on after any kill as if nothing was.
+"""The training loop. Each step is a pure function of (state, seed, step), so a killed run can resume bit for bit.
 
-A run's folder is a checkpoint in the published layout (config.json, config.yaml, checkpoints/NNNNNNN.pt, one at a time) with
-`resume.pt` (raw weights, optimisers, averages), `log.jsonl`, `recipe.yaml`, sheets/ and TensorBoard's files beside.
+The folder of a run is a checkpoint in the published layout (config.json, config.yaml, checkpoints/NNNNNNN.pt, only the
+newest) with `resume.pt` (raw weights, optimizers, averages), `log.jsonl`, `recipe.yaml`, sheets/ and the files of
+TensorBoard.
 """
 
 import contextlib
 import json
 import math
 import os
-import signal
 import sys
-import threading
-import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import distributed
+from PIL import Image
+from torch import nn
 
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import need
 from detailflow_onnx.train import optimise
+from detailflow_onnx.train.log import Log
+from detailflow_onnx.train.process import Process, StopRequest, seed_all
+from detailflow_onnx.train.recipe import Optimising, Recipe
+
+T = TypeVar("T")
+Tensors = dict[str, torch.Tensor]
 
 
-class Place:
-    """Which device, and which of how many processes (`torchrun` tells)."""
+class Stage(Protocol):
+    """What the loop trains. `measure` and `sheet` run with the averaged weights in place, if there are any."""
 
-    def __init__(self, device=None):
-        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        local = int(os.environ.get("LOCAL_RANK", 0))
-        if device == "cuda" and self.world > 1:
-            device = f"cuda:{local}"
-        if device is None:
-            device = f"cuda:{local}" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        try:
-            self.device = torch.device(device)
-            torch.empty(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise Refused(f"--device {device}: {str(error).splitlines()[0]}") from None
-        if self.world > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+    classes: list[str]
 
     @property
-    def first(self):
-        return self.rank == 0
+    def module(self) -> nn.Module:
+        """The module that is trained."""
 
-    def leave(self, status):
-        """The end, if this is one of several processes: none goes before all are done, or the last ones find a broken connection.
-        It ends here and now: threads of the connection, taken down with the interpreter, abort now and then."""
-        if self.world > 1:
-            distributed.barrier()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+    def config(self) -> dict[str, Any]:
+        """config.json of the published layout."""
 
-    def autocast(self, precision):
-        return torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+    def config_yaml(self) -> dict[str, Any]:
+        """config.yaml of the published layout."""
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a run resumes."""
+
+    def published(self, raw: Tensors, averaged: Tensors) -> dict[str, Any]:
+        """The content of a published checkpoint."""
+
+    def batches(self, start: int) -> Iterator[tuple[int, Any]]:
+        """(step, batch) from step `start` on."""
+
+    def split(self, batch: Any, parts: int) -> Sequence[Any]:
+        """A batch in parts, for gradient accumulation."""
+
+    def size(self, batch: Any) -> int:
+        """Pictures or sequences in a batch."""
+
+    def losses(self, step: int, batch: Any) -> dict[str, torch.Tensor]:
+        """Run forward and backward; return figures."""
+
+    def after(self, step: int) -> None:
+        """Called after the optimizers' step."""
+
+    def renewed(self) -> Iterable[tuple[str, Any]]:
+        """(parameter, rows) that were replaced, not trained, since the last call."""
+
+    def measure(self) -> dict[str, float]:
+        """Figures of held-out data."""
+
+    def sheet(self) -> Image.Image:
+        """A sheet of pictures."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State beside the module."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`."""
 
 
-def seeded(seed, step, rank=0):
-    """Everything random in a step follows from these."""
-    torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
-
-
-def write(path, state):
-    """Whole or not at all."""
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write a file atomically."""
     part = path.with_name(path.name + ".part")
     torch.save(state, part)
     with open(part, "rb") as file:
@@ -70,8 +89,8 @@ def write(path, state):
     os.replace(part, path)
 
 
-def _published(folder, step, state):
-    """The one checkpoint of a run; the older ones go when it is there."""
+def _write_published(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Write the checkpoint of a run, then delete the older one."""
     home = folder / "checkpoints"
     home.mkdir(exist_ok=True)
     path = home / f"{step:07d}.pt"
@@ -81,179 +100,140 @@ def _published(folder, step, state):
             old.unlink()
 
 
-class Asked:
-    """Whether somebody asked to stop (Ctrl-C, SIGTERM): a step is then finished and saved. Asked twice, it stops at once."""
-
-    def __init__(self):
-        self.stop, self.before, self.since = False, {}, 0.0
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self.heard) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def agreed(self, place):
-        """Of several processes all leave after the same step."""
-        if place.world > 1:
-            told = torch.tensor([float(self.stop)], device=place.device)
-            distributed.all_reduce(told)
-            self.stop = bool(told.item())
-        return self.stop
-
-    def heard(self, number, frame):
-        if self.stop and time.monotonic() > self.since + 2:  # torchrun sends a signal again that a terminal has sent already
-            raise KeyboardInterrupt
-        if self.stop:
-            return
-        self.stop, self.since = True, time.monotonic()
-        print("stopping after this step; once more stops at once", file=sys.stderr, flush=True)
-
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+def _yaml_value(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-class Log:
-    """Lines of figures: the screen, log.jsonl, and TensorBoard where it is installed. Only the first process writes."""
-
-    def __init__(self, folder, steps, start, first):
-        self.steps, self.first, self.begun, self.start, self.sums, self.counts, self.pictures = steps, first, time.monotonic(), start, {}, {}, 0
-        if not first:
-            return
-        self.path = folder / "log.jsonl"
-        kept = []
-        if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= start]
-        self.path.write_text("".join(line + "\n" for line in kept))
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(folder / "tensorboard", purge_step=start + 1 if start else None)
-        except ImportError:
-            self.board = None
-
-    def add(self, figures, pictures):
-        for key, value in figures.items():
-            self.sums[key], self.counts[key] = self.sums.get(key, 0.0) + value, self.counts.get(key, 0) + 1
-        self.pictures += pictures
-
-    def line(self, step):
-        """Means since the last line."""
-        took = time.monotonic() - self.begun
-        means = {key: value / self.counts[key] for key, value in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        if not self.first:
-            return
-        left = (self.steps - step) * took / max(1, step - self.start)
-        self._tell(step, means, {"pictures_per_second": round(self.pictures / took, 2)}, f"  {self.pictures / took:.1f} pictures/s  {left / 60:.0f} min left")
-
-    def measured(self, step, figures):
-        """A line of figures of held-out pictures."""
-        if figures:
-            self._tell(step, figures)
-
-    def _tell(self, step, figures, more={}, rest=""):
-        with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step} | more | figures) + "\n")
-        print(f"{step}/{self.steps}  {' '.join(f'{key} {value:.4g}' for key, value in figures.items())}{rest}", file=sys.stderr, flush=True)
-        if self.board:
-            for key, value in figures.items():
-                self.board.add_scalar(key, value, step)
-
-    def sheet(self, folder, step, image):
-        (folder / "sheets").mkdir(exist_ok=True)
-        image.save(folder / "sheets" / f"{step:07d}.png")
+def _write_description(out: Path, stage: Stage, recipe: Recipe) -> None:
+    (out / "recipe.yaml").write_text(recipe.text)
+    (out / "labels.txt").write_text("".join(f"{name}\n" for name in stage.classes), encoding="utf-8")
+    (out / "config.json").write_text(json.dumps(stage.config(), indent=1) + "\n")
+    lines = [f"{key}: {_yaml_value(value)}\n" for key, value in stage.config_yaml().items()]
+    (out / "config.yaml").write_text("".join(lines))
 
 
-def train(stage, settings, out, place, recipe):
-    """Run `stage` to its end, or until somebody asks to stop, from where `out` left off; the step that was reached.
+class _Run:
+    """Weights, optimizers, averages and log of a run."""
 
-    A stage has: `module`, `classes`, `config()` and `config_yaml()` of the published layout, `published(raw, averaged)`,
-    `batches(start)` that gives (step, batch), `split(batch, parts)`, `size(batch)`, `losses(step, batch)` that runs forward and
-    backward and gives figures, `identity()` of what must not change under way, `after(step)`, `renewed()` of rows replaced since,
-    `measure()` that gives figures of held-out pictures and `sheet()` a picture (with the averaged weights in place, where they
-    are kept), and `state_dict()` / `load_state_dict()` of what else it keeps."""
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    stage.module.to(place.device)
-    optimisers = optimise.optimisers(stage.module, settings)
-    average = optimise.Average(stage.module, settings.ema) if settings.ema else None
-    step, resume, begun = 0, out / "resume.pt", ({}, {})
-    if resume.exists():
-        state = torch.load(resume, map_location=place.device, weights_only=True)
-        other = [f"{key} {state['recipe'].get(key)!r}, now {value!r}" for key, value in stage.identity().items() if state["recipe"].get(key) != value]
-        need(not other, f"{out}: it holds a run of another model ({'; '.join(other[:3])}); choose another --out, or go on with the recipe in {out / 'recipe.yaml'}")
+    def __init__(self, stage: Stage, settings: Optimising, out: Path, process: Process) -> None:
+        self.stage, self.settings, self.out, self.process = stage, settings, out, process
+        self.optimisers = optimise.optimisers(stage.module, settings)
+        self.average = optimise.Average(stage.module, settings.ema) if settings.ema else None
+        self.step = 0
+        sums, counts = self._resume()
+        self.log = Log(out, settings.steps, self.step, process.first)
+        self.log.sums, self.log.counts = dict(sums), dict(counts)
+
+    def _resume(self) -> tuple[dict[str, float], dict[str, int]]:
+        """Restore the state in `out`, if any; returns the sums of the log."""
+        path, stage = self.out / "resume.pt", self.stage
+        if not path.exists():
+            return {}, {}
+        state = torch.load(path, map_location=self.process.device, weights_only=True)
+        was, now = state["recipe"], stage.identity()
+        changed = [f"{key} {was.get(key)!r}, now {value!r}" for key, value in now.items() if was.get(key) != value]
+        advice = f"choose another --out, or resume with the recipe in {self.out / 'recipe.yaml'}"
+        need(not changed, f"{self.out}: it holds a run of another model ({'; '.join(changed[:3])}); {advice}")
         stage.module.load_state_dict(state["model"])
         stage.load_state_dict(state["stage"])
-        optimise.resume(optimisers, state["optimisers"])
-        if average:
-            average.load_state_dict(state["average"] or dict(stage.module.named_parameters()))
-        step, begun = state["step"], state["log"]
-        if place.first:
-            print(f"{out}: going on at step {step}", file=sys.stderr)
-    if place.first:
-        (out / "recipe.yaml").write_text(recipe.text)
-        (out / "labels.txt").write_text("".join(f"{name}\n" for name in stage.classes), encoding="utf-8")
-        (out / "config.json").write_text(json.dumps(stage.config(), indent=1) + "\n")
-        (out / "config.yaml").write_text("".join(f"{key}: {'' if value is None else str(value).lower() if isinstance(value, bool) else value}\n" for key, value in stage.config_yaml().items()))
+        optimise.resume(self.optimisers, state["optimisers"])
+        if self.average:
+            self.average.load_state_dict(state["average"] or dict(stage.module.named_parameters()))
+        self.step = state["step"]
+        if self.process.first:
+            print(f"{self.out}: resuming at step {self.step}", file=sys.stderr)
+        sums, counts = state["log"]
+        return sums, counts
 
-    def save(step):
-        if not place.first:
+    def save(self, step: int) -> None:
+        """Write the published checkpoint and `resume.pt`."""
+        if not self.process.first:
             return
-        raw = {name: value.detach().cpu() for name, value in stage.module.state_dict().items()}
-        averaged = raw | {name: value.cpu() for name, value in average.state_dict().items()} if average else raw
-        # The one that is used goes first: a run that is gone on with writes it again.
-        _published(out, step, stage.published(raw, averaged) | {"steps": step})
-        write(resume, {
-            "step": step, "log": (log.sums, log.counts), "recipe": stage.identity(), "model": raw, "stage": stage.state_dict(),
-            "optimisers": [o.state_dict() for o in optimisers], "average": average.state_dict() if average else None,
-        })  # fmt: skip
+        raw = {name: value.detach().cpu() for name, value in self.stage.module.state_dict().items()}
+        averaged = raw
+        if self.average:
+            averaged = raw | {name: value.cpu() for name, value in self.average.state_dict().items()}
+        # The published one first: a resumed run writes it again.
+        _write_published(self.out, step, self.stage.published(raw, averaged) | {"steps": step})
+        write(
+            self.out / "resume.pt",
+            {
+                "step": step,
+                "log": (self.log.sums, self.log.counts),
+                "recipe": self.stage.identity(),
+                "model": raw,
+                "stage": self.stage.state_dict(),
+                "optimisers": [o.state_dict() for o in self.optimisers],
+                "average": self.average.state_dict() if self.average else None,
+            },
+        )
 
     @torch.no_grad()
-    def looked_at(look):
-        with average.used(stage.module) if average else contextlib.nullcontext():
-            stage.module.eval()
-            seen = look()
-            stage.module.train()
-        return seen
+    def with_averages(self, call: Callable[[], T]) -> T:
+        """`call()` with the averaged weights in place and the module in evaluation mode."""
+        module = self.stage.module
+        with self.average.used(module) if self.average else contextlib.nullcontext():
+            module.eval()
+            result = call()
+            module.train()
+        return result
 
-    log = Log(out, settings.steps, step, place.first)
-    log.sums, log.counts = (dict(part) for part in begun)
-    parameters = list(stage.module.parameters())
+    def train_step(self, step: int, batch: Any) -> None:
+        """One step of the optimizers."""
+        stage, settings = self.stage, self.settings
+        seed_all(settings.seed, step, self.process.rank)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        figures: dict[str, float] = {}
+        parts = stage.split(batch, settings.accumulate)
+        for part in parts:
+            with self.process.autocast(settings.precision):
+                for name, value in stage.losses(step, part).items():
+                    figures[name] = figures.get(name, 0.0) + float(value) / len(parts)
+        advice = "lower lr or clip, and resume from the last checkpoint"
+        finite = all(map(math.isfinite, figures.values()))
+        need(finite, f"{self.out}: a loss is NaN or infinite at step {step}; {advice}")
+        parameters, share = list(stage.module.parameters()), optimise.rate(step, settings)
+        figures["gradient"] = optimise.apply(self.optimisers, parameters, share, settings.clip, len(parts))
+        stage.after(step)
+        if self.average:
+            self.average.update(stage.module, step)
+        for name, rows in stage.renewed():
+            if self.average:
+                self.average.renew(stage.module, name, rows)
+        self.log.add(figures, stage.size(batch) * self.process.world)
+
+
+def train(stage: Stage, settings: Optimising, out: Path | str, process: Process, recipe: Recipe) -> int:
+    """Train `stage` to its end or until a stop request, from where `out` left off. Returns the step reached."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    stage.module.to(process.device)
+    run = _Run(stage, settings, out, process)
+    if process.first:
+        _write_description(out, stage, recipe)
+    step, log = run.step, run.log
     stage.module.train()
-    with Asked() as asked:
-        for step, batch in stage.batches(step):
-            if step >= settings.steps:
+    with StopRequest() as request:
+        for current, batch in stage.batches(step):
+            if current >= settings.steps:
                 break
-            seeded(settings.seed, step, place.rank)
-            for optimiser in optimisers:
-                optimiser.zero_grad(set_to_none=True)
-            figures, parts = {}, stage.split(batch, settings.accumulate)
-            for part in parts:
-                with place.autocast(settings.precision):
-                    for name, value in stage.losses(step, part).items():
-                        figures[name] = figures.get(name, 0.0) + float(value) / len(parts)
-            need(all(map(math.isfinite, figures.values())), f"{out}: a loss is not a number at step {step}; lower lr, or clip more, and go on from the last checkpoint")
-            figures["gradient"] = optimise.apply(optimisers, parameters, optimise.rate(step, settings), settings.clip, len(parts))
-            stage.after(step)
-            if average:
-                average.update(stage.module, step)
-            for name, rows in stage.renewed():
-                if average:
-                    average.renew(stage.module, name, rows)
-            log.add(figures, stage.size(batch) * place.world)
-            step += 1
+            run.train_step(current, batch)
+            step = current + 1
             if step % settings.log == 0 or step == settings.steps:
                 log.line(step)
-            stopping = asked.agreed(place)
+            stopping = request.agreed(process)
             if step % settings.save == 0 or step == settings.steps:
-                if place.first:
-                    log.measured(step, looked_at(stage.measure))  # before saving: what is logged up to a checkpoint is whole
-                save(step)
+                if process.first:
+                    # Before saving, so that the log is complete up to each checkpoint.
+                    log.measured(step, run.with_averages(stage.measure))
+                run.save(step)
             elif stopping:
-                save(step)
-            if place.first and settings.sheet and (step % settings.sheet == 0 or step == settings.steps):
-                log.sheet(out, step, looked_at(stage.sheet))
+                run.save(step)
+            if process.first and settings.sheet and (step % settings.sheet == 0 or step == settings.steps):
+                log.sheet(out, step, run.with_averages(stage.sheet))
             if stopping:
                 break
     return step

@@ -1,105 +1,121 @@
-"""A tokenizer that does not begin at random but with a SigLIP2 vision backbone (section 4.1 of the paper): its first layers
-become the encoder's, and the decoder's where that is as wide.
+"""Initialize a tokenizer from a SigLIP2 vision backbone (section 4.1 of the paper).
 
-Names are those of Hugging Face: `vision_model.embeddings.patch_embedding`, `.position_embedding`, `vision_model.encoder.layers.N`,
-`vision_model.post_layernorm`. Other tensors of the file (the text half, the head, later layers) are not looked at.
+The first layers of the backbone become those of the encoder, and those of the decoder if it has the same width. Names
+are those of Hugging Face: `vision_model.embeddings.patch_embedding`, `.position_embedding`,
+`vision_model.encoder.layers.N`, `vision_model.post_layernorm`. Other tensors of the file are ignored.
 """
 
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from detailflow_onnx.numbers import resize
 from detailflow_onnx.checkpoint import weights
+from detailflow_onnx.checkpoint.weights import Weights
 from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.numbers import resize
+from detailflow_onnx.numbers.sizes import Side, TokenizerSizes
+from detailflow_onnx.train.models.tokenizer import Tokenizer, VisualModel
 
 FILES = ("model.safetensors", "model.pt", "pytorch_model.bin")  # of a folder, in this order
-KEYS = ("model", "state_dict", "module")  # that a .pt may have around its tensors
+KEYS = ("model", "state_dict", "module")  # that may wrap the tensors of a .pt file
 ROOT = "vision_model."
 
 
 @torch.no_grad()
-def begin(tokenizer, path):
-    """Give `tokenizer`, whose weights were just drawn, those of the backbone in the file or folder `path`.
+def load_backbone(tokenizer: Tokenizer, path: Path | str) -> None:
+    """Copy the backbone in the file or folder `path` into `tokenizer`.
 
-    What the backbone does not have stays as drawn: latent tokens, mask token, codebook, output. With four channels it looks at the
-    premultiplied colour, and the weights of alpha begin at zero."""
-    backbone, config = opened(Path(path))
+    Tensors that the backbone lacks keep their values: latent tokens, mask token, codebook, output layer. With four
+    channels, the patch weights apply to the premultiplied colour and the weights of alpha start at zero.
+    """
+    backbone, config = open_backbone(Path(path))
     numbers, width = tokenizer.numbers, backbone.shape("embeddings.position_embedding.weight")[-1]
-    need(width == numbers.encoder.width, f"{backbone.origin}: it is {width} wide, and tokenizer.model.encoder.width is {numbers.encoder.width}")
-    _patches(tokenizer.encoder.visual_model, numbers, backbone)
-    for side, half in ((numbers.encoder, tokenizer.encoder), (numbers.decoder, tokenizer.decoder)):
+    fits = width == numbers.encoder.width
+    need(fits, f"{backbone.origin}: its width is {width}, but tokenizer.model.encoder.width is {numbers.encoder.width}")
+    _copy_patches(tokenizer.encoder.visual_model, numbers, backbone)
+    sides = (numbers.encoder, tokenizer.encoder.visual_model), (numbers.decoder, tokenizer.decoder.visual_model)
+    for side, visual in sides:
         if side.width == width:
-            _layers(half.visual_model, side, backbone, config)
-            _positions(half.visual_model, side, backbone)
+            _copy_layers(visual, side, backbone, config)
+            _copy_positions(visual, side, backbone)
 
 
-def opened(path):
+def open_backbone(path: Path) -> tuple[Weights, dict[str, Any]]:
     """(tensors by their names below `vision_model.`, the `vision_config` of the folder's config.json or {})."""
-    config = {}
+    config: dict[str, Any] = {}
     if path.is_dir():
         home = path
-        path = next((home / name for name in FILES if (home / name).is_file()), None)
-        cut = "; it is in several pieces: save it again as one" if list(home.glob("*.index.json")) else ""
-        need(path, f"{home}: none of {', '.join(FILES)} is there{cut}")
+        found = next((home / name for name in FILES if (home / name).is_file()), None)
+        sharded = "; its weights are in several files: save them as one" if list(home.glob("*.index.json")) else ""
+        need(found, f"{home}: none of {', '.join(FILES)} found{sharded}")
+        path = found or home
         config = _config(home / "config.json")
-    need(path.is_file(), f"{path}: no such file or folder, and tokenizer.model.backbone names it: give a file of SigLIP2 weights, or leave the key empty to begin at random")
+    advice = "set tokenizer.model.backbone to a file of SigLIP2 weights, or leave it empty for random weights"
+    need(path.is_file(), f"{path}: no such file or folder; {advice}")
     if path.suffix == ".safetensors":
         return weights.open_file(path, ROOT[:-1]), config
-    return _pickled(path), config
+    return _torch_file(path), config
 
 
-def _config(path):
+def _config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return values.get("vision_config", values)
+        config: dict[str, Any] = values.get("vision_config", values)
     except (ValueError, AttributeError):
         raise Refused(f"{path}: not a JSON object") from None
+    return config
 
 
-def _pickled(path):
-    """The tensors of a state dictionary that torch.save wrote; nothing else in it is loaded."""
+def _torch_file(path: Path) -> Weights:
+    """The tensors of a state dictionary written by torch.save. `weights_only` keeps code from being executed."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged or foreign file provokes is not said anywhere
-        raise Refused(f"{path}: not a file of tensors that torch.save wrote ({str(error).splitlines()[0]})") from None
-    inner = next((state[key] for key in KEYS if isinstance(state, dict) and isinstance(state.get(key), dict)), state)
-    tensors = {name: value for name, value in inner.items() if torch.is_tensor(value)} if isinstance(inner, dict) else {}
+    except Exception as error:  # torch.load does not document what a damaged file raises
+        text = str(error).splitlines()[0]
+        raise Refused(f"{path}: not a file of tensors written by torch.save ({text})") from None
+    inner = state
+    if isinstance(state, dict):
+        inner = next((state[key] for key in KEYS if isinstance(state.get(key), dict)), state)
+    items = inner.items() if isinstance(inner, dict) else ()
+    tensors: dict[str, torch.Tensor] = {name: value for name, value in items if torch.is_tensor(value)}
     below = {name[len(ROOT) :]: value for name, value in tensors.items() if name.startswith(ROOT)} or tensors
-    return weights.Weights(str(path), {name: tuple(value.shape) for name, value in below.items()}, lambda name: below[name].float().numpy())
+    shapes = {name: tuple(value.shape) for name, value in below.items()}
+    return Weights(str(path), shapes, lambda name: below[name].float().numpy())
 
 
-def _copy(value, backbone, name, what):
-    """The tensor `name` into `value`, whose shape follows from the recipe's `what`."""
-    have = backbone.shape(name)
-    need(have == tuple(value.shape), f"{backbone.origin}: the tensor {name} has the shape {have}, and {what} asks for {tuple(value.shape)}")
+def _copy(value: torch.Tensor, backbone: Weights, name: str, section: str) -> None:
+    """Copy the tensor `name` into `value`, whose shape follows from `section` of the recipe."""
+    have, want = backbone.shape(name), tuple(value.shape)
+    need(have == want, f"{backbone.origin}: the tensor {name} has the shape {have}, but {section} needs {want}")
     value.copy_(torch.from_numpy(backbone.read(name)))
 
 
-def _layers(visual, side, backbone, config):
-    """The first `side.depth` layers, and the norm after them."""
-    what = f"tokenizer.model.{side.prefix}"
-    marks = {name.split(".")[2] for name in backbone.shapes if name.startswith("encoder.layers.")}
-    need(len(marks) >= side.depth, f"{backbone.origin}: it has {len(marks)} layers, and {what}.depth is {side.depth}")
+def _copy_layers(visual: VisualModel, side: Side, backbone: Weights, config: dict[str, Any]) -> None:
+    """Copy the first `side.depth` layers, and the norm after them."""
+    section, origin = f"tokenizer.model.{side.prefix}", backbone.origin
+    layers = len({name.split(".")[2] for name in backbone.shapes if name.startswith("encoder.layers.")})
+    need(layers >= side.depth, f"{origin}: it has {layers} layers, but {section}.depth is {side.depth}")
     heads = config.get("num_attention_heads", side.heads)
-    need(heads == side.heads, f"{backbone.origin}: its config.json says {heads} heads, and {what}.heads is {side.heads}")
+    need(heads == side.heads, f"{origin}: its config.json says {heads} heads, but {section}.heads is {side.heads}")
     hidden = backbone.shape("encoder.layers.0.mlp.fc1.weight")[0]
-    need(hidden == side.hidden, f"{backbone.origin}: its feed-forward part is {hidden} wide, and {what}.hidden is {side.hidden}")
+    need(hidden == side.hidden, f"{origin}: its MLP width is {hidden}, but {section}.hidden is {side.hidden}")
     for name, value in visual.state_dict().items():
         if not name.startswith("embeddings."):
-            _copy(value, backbone, name, what)
+            _copy(value, backbone, name, section)
 
 
-def _patches(visual, numbers, backbone):
-    """The patches' weights, from a convolution [width, 3, p, p] or a product [width, p*p*3]: row, column, channel here."""
+def _copy_patches(visual: VisualModel, numbers: TokenizerSizes, backbone: Weights) -> None:
+    """Copy the patch embedding: a convolution [width, 3, p, p], or [width, p*p*3] in row, column, channel order."""
     name, patch, channels = "embeddings.patch_embedding.weight", numbers.encoder.patch, numbers.channels
     shape, width = backbone.shape(name), numbers.encoder.width
-    need(shape in ((width, 3, patch, patch), (width, patch * patch * 3)),
-         f"{backbone.origin}: the tensor {name} has the shape {shape}, and patches of {patch} pixels (tokenizer.model.encoder.patch) in RGB are needed")  # fmt: skip
+    wanted = f"patches of {patch} pixels (tokenizer.model.encoder.patch) in RGB are needed"
+    fits = shape in ((width, 3, patch, patch), (width, patch * patch * 3))
+    need(fits, f"{backbone.origin}: the tensor {name} has the shape {shape}; {wanted}")
     value = torch.from_numpy(backbone.read(name))
     value = value.permute(0, 2, 3, 1) if value.ndim == 4 else value.view(width, patch, patch, 3)
     own = visual.embeddings.patch_embedding
@@ -109,10 +125,11 @@ def _patches(visual, numbers, backbone):
     _copy(own.bias, backbone, "embeddings.patch_embedding.bias", "tokenizer.model.encoder")
 
 
-def _positions(visual, side, backbone):
-    """The position table, resized to the grid of our pictures."""
+def _copy_positions(visual: VisualModel, side: Side, backbone: Weights) -> None:
+    """Copy the position table, resized to the grid of the recipe."""
     name = "embeddings.position_embedding.weight"
     table = backbone.read(name)
     grid = math.isqrt(len(table))
-    need(grid * grid == len(table), f"{backbone.origin}: the tensor {name} has {len(table)} rows, which is no square of places")
-    visual.embeddings.position_embedding.weight.copy_(torch.from_numpy(table if grid == side.grid else resize.positions(table, side.grid)))
+    need(grid * grid == len(table), f"{backbone.origin}: the tensor {name} has {len(table)} rows; a square is needed")
+    table = table if grid == side.grid else resize.positions(table, side.grid)
+    visual.embeddings.position_embedding.weight.copy_(torch.from_numpy(table))

@@ -12,10 +12,14 @@ from collections import OrderedDict
 from contextlib import contextmanager
 
 import numpy as np
+from detailflow_onnx.numbers.sizes import Ar, Side, ar_shapes, tokenizer_shapes
 
-from detailflow_onnx.checkpoint.model import Ar, Side, ar_shapes, tokenizer_shapes
-
-STORAGE = {"float32": "FloatStorage", "float64": "DoubleStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage"}
+STORAGE = {
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+}
 
 
 # ---------------------------------------------------------------- a stand-in for torch, only while a pickle is written
@@ -80,7 +84,13 @@ def pickled(state):
 
 def write_zip(path, data, storages, root="archive", compression=zipfile.ZIP_STORED, extra=()):
     """What torch.save writes around a pickle."""
-    entries = [("data.pkl", data), ("byteorder", b"little"), *((f"data/{i}", raw) for i, raw in enumerate(storages)), ("version", b"3\n"), *extra]
+    entries = [
+        ("data.pkl", data),
+        ("byteorder", b"little"),
+        *((f"data/{i}", raw) for i, raw in enumerate(storages)),
+        ("version", b"3\n"),
+        *extra,
+    ]
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, raw in entries:
             archive.writestr(zipfile.ZipInfo(f"{root}/{name}"), raw, compression)
@@ -97,7 +107,11 @@ def write_safetensors(path, tensors):
     for name, value in tensors.items():
         raw = bytes_of(value.array, value.dtype)
         kind = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[value.dtype]
-        header[name] = {"dtype": kind, "shape": list(value.array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        header[name] = {
+            "dtype": kind,
+            "shape": list(value.array.shape),
+            "data_offsets": [len(data), len(data) + len(raw)],
+        }
         data += raw
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -105,11 +119,29 @@ def write_safetensors(path, tensors):
 
 
 # ---------------------------------------------------------------- models
-BASE = dict(
-    size=32, patch=8, enc_patch=8, channels=4, count=16, group=4, causal=None, codes=24, code_width=4, l2=True, power=1.5, classes=4,
-    enc=(32, 2, 4, 48, 4), dec=(32, 2, 4, 48, 4), ar=(32, 2, 4, None, 48), rope_base=10000, eps=1e-5,
-    dtype="float32", prefix="", format="pt", seed=1,
-)  # fmt: skip
+BASE = {
+    "size": 32,
+    "patch": 8,
+    "enc_patch": 8,
+    "channels": 4,
+    "count": 16,
+    "group": 4,
+    "causal": None,
+    "codes": 24,
+    "code_width": 4,
+    "l2": True,
+    "power": 1.5,
+    "classes": 4,
+    "enc": (32, 2, 4, 48, 4),
+    "dec": (32, 2, 4, 48, 4),
+    "ar": (32, 2, 4, None, 48),
+    "rope_base": 10000,
+    "eps": 1e-5,
+    "dtype": "float32",
+    "prefix": "",
+    "format": "pt",
+    "seed": 1,
+}
 
 
 def numbers(**changes):
@@ -120,7 +152,9 @@ def numbers(**changes):
 def sides(n):
     """The encoder and the decoder: (width, depth, heads, hidden, side of the position table)."""
     (ew, ed, eh, ef, eg), (dw, dd, dh, df, dg) = n["enc"], n["dec"]
-    return Side("encoder", ew, ed, eh, ef, n["enc_patch"], eg, 1e-6), Side("decoder", dw, dd, dh, df, n["patch"], dg, 1e-6)
+    return Side("encoder", ew, ed, eh, ef, n["enc_patch"], eg, 1e-6), Side(
+        "decoder", dw, dd, dh, df, n["patch"], dg, 1e-6
+    )
 
 
 def tensors(n):
@@ -128,8 +162,15 @@ def tensors(n):
     rng = np.random.default_rng(n["seed"])
     width, depth, heads, kv, hidden = n["ar"]
     shapes = (
-        tokenizer_shapes(*sides(n), channels=n["channels"], count=n["count"], codes=n["codes"], code_width=n["code_width"]),
-        ar_shapes(Ar(width, depth, heads, kv or heads, hidden, 1e4, 1e-5), codes=n["codes"], group=n["group"], classes=n["classes"]),
+        tokenizer_shapes(
+            *sides(n), channels=n["channels"], count=n["count"], codes=n["codes"], code_width=n["code_width"]
+        ),
+        ar_shapes(
+            Ar(width, depth, heads, kv or heads, hidden, 1e4, 1e-5),
+            codes=n["codes"],
+            group=n["group"],
+            classes=n["classes"],
+        ),
     )
 
     def draw(name, shape):
@@ -148,19 +189,52 @@ def tensors(n):
 def configs(n):
     """(tokenizer config.json, tokenizer config.yaml, ar config.json)."""
     tokenizer = {
-        "image_size": n["size"], "max_image_size": n["size"], "codebook_size": n["codes"], "codebook_embed_dim": n["code_width"],
-        "codebook_l2_norm": n["l2"], "num_codebooks": 1, "enc_type": "siglip2", "dec_type": "siglip2", "encoder_model": "siglip2",
-        "decoder_model": "siglip2", "num_latent_tokens": n["count"], "enc_pretrained": True, "dec_pretrained": True,
-        "enc_patch_size": n["enc_patch"], "dec_patch_size": n["patch"], "vq_mean": 0.0, "vq_std": 1.0, "causal_encoder": True,
-        "causal_decoder": False, "group_size": n["group"], "causal_num": n["causal"], "in_channels": n["channels"],
-    }  # fmt: skip
-    yaml = {"vq_model": "VQ-16", "content_degradation": "resolution_power", "degradation_power": n["power"], "max_image_size": n["size"]}
+        "image_size": n["size"],
+        "max_image_size": n["size"],
+        "codebook_size": n["codes"],
+        "codebook_embed_dim": n["code_width"],
+        "codebook_l2_norm": n["l2"],
+        "num_codebooks": 1,
+        "enc_type": "siglip2",
+        "dec_type": "siglip2",
+        "encoder_model": "siglip2",
+        "decoder_model": "siglip2",
+        "num_latent_tokens": n["count"],
+        "enc_pretrained": True,
+        "dec_pretrained": True,
+        "enc_patch_size": n["enc_patch"],
+        "dec_patch_size": n["patch"],
+        "vq_mean": 0.0,
+        "vq_std": 1.0,
+        "causal_encoder": True,
+        "causal_decoder": False,
+        "group_size": n["group"],
+        "causal_num": n["causal"],
+        "in_channels": n["channels"],
+    }
+    yaml = {
+        "vq_model": "VQ-16",
+        "content_degradation": "resolution_power",
+        "degradation_power": n["power"],
+        "max_image_size": n["size"],
+    }
     width, depth, heads, kv, _ = n["ar"]
     ar = {
-        "dim": width, "n_layer": depth, "n_head": heads, "n_kv_head": kv, "rope_base": n["rope_base"], "norm_eps": n["eps"],
-        "num_classes": n["classes"], "class_dropout_prob": 0.1, "model_type": "c2i", "vocab_size": n["codes"], "cls_token_num": 1,
-        "block_size": n["count"], "group_size": n["group"], "causal_num": n["causal"],
-    }  # fmt: skip
+        "dim": width,
+        "n_layer": depth,
+        "n_head": heads,
+        "n_kv_head": kv,
+        "rope_base": n["rope_base"],
+        "norm_eps": n["eps"],
+        "num_classes": n["classes"],
+        "class_dropout_prob": 0.1,
+        "model_type": "c2i",
+        "vocab_size": n["codes"],
+        "cls_token_num": 1,
+        "block_size": n["count"],
+        "group_size": n["group"],
+        "causal_num": n["causal"],
+    }
     return tokenizer, yaml, ar
 
 
@@ -170,7 +244,10 @@ def write_weights(folder, values, key, n):
     if n["format"] == "safetensors":
         write_safetensors(folder / "checkpoints" / "model.safetensors", named)
     else:
-        write_pt(folder / "checkpoints" / "model.pt", {key: OrderedDict(named), "steps": 7, "args": argparse.Namespace(lr=1e-4, name="x")})
+        write_pt(
+            folder / "checkpoints" / "model.pt",
+            {key: OrderedDict(named), "steps": 7, "args": argparse.Namespace(lr=1e-4, name="x")},
+        )
 
 
 def write(folder, n, parts=None):

@@ -7,10 +7,10 @@ import itertools
 import math
 
 import numpy as np
-import onnx
 import onnxruntime as ort
-
 from detailflow_onnx.bundle import runner
+
+import onnx
 
 PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits")
 
@@ -56,13 +56,13 @@ def _step(content, variant, rows, start, query):
     """What the graph `ar` is fed at a step; keys and values of zeros."""
     ar, n = content["ar"], content["tokens"]["count"]
     if variant["form"] == "fixed":
-        past = np.zeros((rows * ar["kv_heads"] * n, ar["head_width"]), runner.KEPT[variant.get("keys", "fp32")])
+        past = np.zeros((rows * ar["kv_heads"] * n, ar["head_width"]), runner.CACHE_TYPES[variant.get("keys", "fp32")])
         places = np.tile(start + np.arange(query), (rows, 1))
         slots = (np.arange(rows * ar["kv_heads"])[:, None] * n + places[0]).reshape(-1, 1)
         feeds = {f"past_{kind}_{i}": past for kind in ("key", "value") for i in range(ar["layers"])}
         return feeds | {"ids": np.zeros((rows, query), np.int64), "places": places, "slots": slots}
     kept = (rows, ar["heads"], n) if variant["form"] == "mha" else (rows, ar["kv_heads"], start)
-    past = np.zeros((*kept, ar["head_width"]), runner.KEPT[variant.get("keys", "fp32")])
+    past = np.zeros((*kept, ar["head_width"]), runner.CACHE_TYPES[variant.get("keys", "fp32")])
     feeds = {f"past_{kind}_{i}": past for kind in ("key", "value") for i in range(ar["layers"])}
     return feeds | {"ids": np.zeros((rows, query), np.int64), "start": np.array([start])}
 
@@ -86,6 +86,8 @@ def cases(folder, content, variant):
         out["steps"].append({"rows": batch, "start": start, "query": query, "work": work})
     for row in (rows[0], rows[c - 1], rows[len(rows) // 2], rows[-1]):
         feeds = {"ids": np.zeros((1, row["tokens"]), np.int64), "size": np.array([row["size"]])}
-        out["decodes"].append({"tokens": row["tokens"], "size": row["size"], "work": count(folder / variant["decoder"], feeds)})
+        out["decodes"].append(
+            {"tokens": row["tokens"], "size": row["size"], "work": count(folder / variant["decoder"], feeds)}
+        )
     picture = np.zeros((1, image["channels"], image["size"], image["size"]), np.float32)
     return out | {"encode": count(folder / variant["encoder"], {"image": picture})}
