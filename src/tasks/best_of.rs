@@ -28,8 +28,19 @@ pub enum Scorer<'a> {
     Custom(&'a mut dyn FnMut(&Candidate<'_>) -> f32),
 }
 
+impl std::fmt::Debug for Scorer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LogProbability => "LogProbability",
+            Self::Likeness(_) => "Likeness",
+            Self::Custom(_) => "Custom",
+        })
+    }
+}
+
 /// A candidate at the level at which it is scored.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Candidate<'a> {
     /// Index of its image in the request.
     pub index: usize,
