@@ -40,6 +40,7 @@ impl std::fmt::Debug for Scorer<'_> {
 
 /// A candidate at the level at which it is scored.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Candidate<'a> {
     /// Index of its image in the request.
     pub index: usize,

@@ -51,6 +51,7 @@ impl Tolerance {
 
 /// How much a model differs from a reference.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Of the autoregressive graphs; None when a bundle holds the decoder alone.
     pub ar: Option<LogitComparison>,
@@ -63,6 +64,7 @@ pub struct Comparison {
 
 /// How much the logits of a model differ from those of a reference after the same tokens, and the effect on tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
 pub struct LogitComparison {
     /// Kullback-Leibler divergence from the reference's token distribution, mean over all tokens, in nats.
     pub kl: f64,
@@ -81,6 +83,7 @@ pub struct LogitComparison {
 
 /// How much a model differs from the source weights, by the log-probabilities in the bundle ([`crate::Bundle::judged`]).
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct RecordComparison {
     /// Estimated Kullback-Leibler divergence, in nats per token: the mean of r - 1 - ln r, where r is the probability of a
     /// token relative to that by the source weights. Never negative; unbiased for tokens sampled by the source weights.

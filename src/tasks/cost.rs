@@ -9,6 +9,7 @@ use crate::support::error::Result;
 
 /// Steps of one shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepCost {
     /// Batch rows: one per image, two with guidance, fewer while images share a prefix.
     pub rows: usize,
@@ -22,6 +23,7 @@ pub struct StepCost {
 
 /// The cost of reaching a level.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct LevelCost {
     /// The level.
     pub level: Level,
@@ -34,6 +36,7 @@ pub struct LevelCost {
 
 /// The cost of a request.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Cost {
     /// The steps by shape, in the order of their first step.
     pub steps: Vec<StepCost>,
