@@ -48,6 +48,7 @@ pub type detailflow_score_fn =
 #[derive(Debug)]
 pub struct detailflow_best_of_options(Guarded<Options>);
 
+/// What the options say.
 #[derive(Default)]
 pub struct Options {
     rounds: Vec<Round>,

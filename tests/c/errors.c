@@ -42,7 +42,8 @@ static void options_and_open(const char *bundle)
     INVALID(detailflow_model_options_set_device_option(options, "", "1"), "key");
     INVALID(detailflow_model_options_set_device_option(options, "a", "\xff"), "UTF-8");
     INVALID(detailflow_model_options_set_allow_fallback(options, 2), "2");
-    INVALID(detailflow_model_options_set_spinning(options, 0), "spinning");
+    INVALID(detailflow_model_options_set_spinning(options, 3), "spinning is 3");
+    OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_DEFAULT));
     OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_NEVER));
     OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_RUNS));
     FAILS(detailflow_model_options_set_device(options, ""), DETAILFLOW_STATUS_NO_DEVICE, "device");

@@ -23,7 +23,7 @@ static void misuse_curves(detailflow_request *request)
         INVALID(set(request, rising, values, 65), "too many");
         INVALID(set(request, rising, values, SIZE_MAX), "too many");
         INVALID(set(request, rising, values, SIZE_MAX / 4 + 2), "too many");
-        INVALID(set(request, NULL, values, 3), "tokens is NULL");
+        INVALID(set(request, NULL, values, 3), "token_indices is NULL");
         INVALID(set(request, rising, NULL, 3), "values is NULL");
         INVALID(set(request, flat, values, 3), "must rise");
         INVALID(set(request, falling, values, 3), "5 comes after 6");
@@ -148,7 +148,7 @@ static void misuse_generation(const detailflow_model *model, detailflow_request 
     INVALID(detailflow_generation_get_image_source(generation, 2, &class_index, &seed), "image 2");
     INVALID(detailflow_generation_get_image_source(generation, UINT32_MAX, NULL, NULL), "image 4294967295");
     INVALID(detailflow_generation_get_log_probabilities(generation, 2, &value, 1, &count), "image 2");
-    INVALID(detailflow_generation_get_log_probabilities(generation, 0, &value, 0, &count), "room for 0 values");
+    INVALID(detailflow_generation_get_log_probabilities(generation, 0, &value, 0, &count), "room for 0");
     INVALID(detailflow_generation_get_log_probabilities(generation, 0, NULL, 1, &count), "values is NULL");
     INVALID(detailflow_generation_get_log_probabilities(generation, 0, &value, 1, NULL), "count is NULL");
     INVALID(detailflow_generation_get_mean_log_probability(generation, 2, &value), "image 2");
