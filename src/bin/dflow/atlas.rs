@@ -66,7 +66,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     if images.is_empty() {
         return Err(Error::Invalid("the token files hold no picture".into()).into());
     }
-    let sprite = |tokens| Sprite { level: args.level, factor: args.scale, ..Sprite::new(tokens) };
+    let sprite = |tokens| Sprite { level_size: args.level, factor: args.scale, ..Sprite::new(tokens) };
     let mut sprites: Vec<Sprite> = images.iter().map(|(.., image)| sprite(&image.tokens)).collect();
     let mut sides = Vec::new();
     for (sprite, (path, number, ..)) in sprites.iter().zip(&images) {

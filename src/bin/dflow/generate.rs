@@ -53,7 +53,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let of = |class: u32| args.settings.seeds().map(move |seed| ImageRequest { class, seed });
     let wanted: Vec<ImageRequest> = classes.iter().flat_map(|&class| of(class)).collect();
     if let (Some(keep), Some(level)) = (args.best, args.at) {
-        return best(args, &mut request, &classes, Round { level, keep });
+        return best(args, &mut request, &classes, Round { level_size: level, keep });
     }
     if let Some(size) = args.share {
         check_level(&request, size)?;
@@ -85,7 +85,7 @@ fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Roun
         let text = format!("--best {} of {count} candidates; --count says how many there are", round.keep);
         return Err(Failure::Usage(Error::Invalid(text)));
     }
-    check_level(request, round.level)?;
+    check_level(request, round.level_size)?;
     // It lives as long as the command.
     let like: Option<&'static Picture> = match &args.like {
         Some(path) => Some(Box::leak(Box::new(Picture::open(path)?))),

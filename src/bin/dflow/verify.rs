@@ -249,7 +249,7 @@ struct Found {
 fn look(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> Result<Found> {
     let model = open(bundle, &variant.precision, Some(&variant.form))?;
     run_each_graph(&model)?;
-    let tolerance = Tolerance::of(&variant.precision);
+    let tolerance = Tolerance::of(variant.precision.as_str());
     let mut found = Found::default();
     match reference {
         Some(reference) => {
@@ -258,7 +258,7 @@ fn look(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> Re
             if !same {
                 let pictures: Vec<(u32, &[u32])> = reference.pictures.iter().map(|(c, t)| (*c, &t[..])).collect();
                 let judgement = tasks::compare(&model, &reference.model, &pictures)?;
-                let both = tolerance.zip(Tolerance::of(&other.precision)).map(|(a, b)| a.looser(b));
+                let both = tolerance.zip(Tolerance::of(other.precision.as_str())).map(|(a, b)| a.looser(b));
                 found.past = both.map(|tolerance| judgement.past(tolerance)).unwrap_or_default();
                 found.judgement = Some(judgement);
             }
