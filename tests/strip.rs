@@ -182,7 +182,7 @@ fn one_precision_can_be_kept() {
 #[test]
 fn token_files_with_a_class_are_decoded_without_class_names() {
     let bundle = Bundle::open(common::small()).unwrap();
-    let dft = detailflow::tokens::Dft::new(&bundle, Some(1), Some(7), vec![1; bundle.tokens()]).unwrap();
+    let dft = bundle.dft(Some(1), Some(7), vec![1; bundle.tokens()]).unwrap();
     let folder = without(&["ar", "encoder"]);
     common::edit_manifest(folder.path(), |m| {
         for key in ["ar", "ids", "sampling", "classes", "encoder"] {
@@ -191,11 +191,11 @@ fn token_files_with_a_class_are_decoded_without_class_names() {
     });
     let alone = Bundle::open(folder.path()).unwrap();
     assert!(alone.classes().is_empty());
-    dft.check_bundle(&alone).unwrap();
+    alone.check_dft(&dft).unwrap();
     // One that knows its classes has no other.
     let far = detailflow::tokens::Dft { class: Some(1000), ..dft };
-    far.check_bundle(&alone).unwrap();
-    assert!(far.check_bundle(&bundle).unwrap_err().to_string().contains("1000"));
+    alone.check_dft(&far).unwrap();
+    assert!(bundle.check_dft(&far).unwrap_err().to_string().contains("1000"));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_place_that_holds_something_else_is_left_alone() {
     }
     std::fs::create_dir(&place).unwrap();
     std::fs::write(place.join("mine.txt"), "text").unwrap();
-    strip_fails(&common::small(), &place, &["is not a bundle; it is left alone"]);
+    strip_fails(&common::small(), &place, &["is not a bundle; it is left unchanged"]);
     std::fs::remove_file(place.join("mine.txt")).unwrap();
     strip_fails(&common::small(), &common::small(), &["is the bundle itself"]);
     strip_fails(&common::small(), Path::new(".."), &["is the bundle itself, or holds it"]);

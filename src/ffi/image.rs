@@ -7,10 +7,9 @@ use super::call::{Outcome, call};
 use super::error::detailflow_error;
 use super::family::{Family, family};
 use super::param::{In, Out, Text};
-use super::pending::{FileFormat, encode};
 use super::plain::Plain;
 use super::status::{Failure, detailflow_status};
-use crate::pixels::{Canvas, Image, Picture, PixelFormat, check_rows, save};
+use crate::pixels::{Canvas, FileFormat, Image, Picture, PixelFormat, check_rows, encode, save};
 
 /// Pixel formats. Colour is sRGB-encoded in every one of them.
 #[repr(C)]

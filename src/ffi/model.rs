@@ -407,7 +407,7 @@ pub extern "C" fn detailflow_model_encode_file(
 
 /// As detailflow_model_encode, from the bytes of a picture file of any size.
 ///
-/// @param data The file: png, jpg, webp, bmp, tga, tiff, qoi.
+/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA cannot be told by its content.
 /// @param size Bytes at `data`.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_encode_data(
@@ -420,7 +420,7 @@ pub extern "C" fn detailflow_model_encode_data(
 ) -> detailflow_status {
     with(model, |this, _| {
         let data = data.bytes(size, "data")?;
-        encode(this, || Ok(super::pending::decode(data)?), tokens, capacity, count)
+        encode(this, || Ok(Picture::decode(data)?), tokens, capacity, count)
     })
 }
 

@@ -172,7 +172,6 @@ fn mip_sources(ladder: &Ladder, whole: Prefix, sizes: &[u32], source: MipSource)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{DETAILFLOW_16, table};
 
     #[test]
     fn mip_sizes_end_with_one_pixel() {
@@ -186,7 +185,7 @@ mod tests {
 
     #[test]
     fn mip_source_is_the_nearest_level_at_least_as_large() {
-        let ladder = Ladder::new(table(DETAILFLOW_16), DETAILFLOW_16).unwrap();
+        let ladder = Ladder::detailflow_16();
         let from = |tokens, sizes: &[u32], source| {
             mip_sources(&ladder, ladder.prefix(tokens).unwrap(), sizes, source).map_err(|error| error.to_string())
         };

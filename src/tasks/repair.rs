@@ -16,7 +16,7 @@ use crate::tokens::Dft;
 pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
     let model = request.model();
     let bundle = model.bundle();
-    dft.check_bundle(bundle)?;
+    bundle.check_dft(dft)?;
     if !dft.geometry.is_prefix(count) {
         return Err(Error::Invalid(format!("{count} tokens are not a prefix of {}", bundle.name())));
     }

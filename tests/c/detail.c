@@ -351,7 +351,7 @@ static void bad_atlas(const detailflow_model *model, const uint32_t *tokens, siz
     THIRD(sprites[2].y = size + 1, "sprite 2, ");
     THIRD(sprites[2].x = UINT32_MAX, "sprite 2, ");
     THIRD(sprites[2].factor = 2, "sprite 2, ");
-    THIRD(sprites[2].factor = 65, "sprite 2: the factor 65");
+    THIRD(sprites[2].factor = 65, "sprite 2: factor 65");
     THIRD(sprites[2].level_size = 1, "sprite 2: ");
     THIRD(sprites[2].token_count = 0, "sprite 2: 0 tokens");
     THIRD(sprites[2].token_count = SIZE_MAX, "sprite 2: ");

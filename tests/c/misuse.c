@@ -25,7 +25,7 @@ static void misuse_curves(detailflow_request *request)
         INVALID(set(request, rising, values, SIZE_MAX / 4 + 2), "too many");
         INVALID(set(request, NULL, values, 3), "token_indices is NULL");
         INVALID(set(request, rising, NULL, 3), "values is NULL");
-        INVALID(set(request, flat, values, 3), "must rise");
+        INVALID(set(request, flat, values, 3), "must increase");
         INVALID(set(request, falling, values, 3), "5 comes after 6");
         for (at = 0; at < 3; at++) {
             values[at] = wrong[which][at];

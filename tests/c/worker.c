@@ -221,9 +221,9 @@ static void wrong_arguments(const detailflow_model *model)
     FAILS(detailflow_worker_poll(worker, NULL), bad, "event is NULL");
     FAILS(detailflow_worker_wait(worker, FOREVER, NULL), bad, "event is NULL");
     FAILS(detailflow_worker_get_pending(worker, NULL), bad, "count is NULL");
-    FAILS(detailflow_worker_cancel(worker, 0), bad, "there never was a job 0");
-    FAILS(detailflow_worker_cancel(worker, 1), bad, "there never was a job 1");
-    CHECK(MESSAGE(detailflow_worker_get_message, worker, text, sizeof text) > 8 && strcmp(text, "there n") == 0);
+    FAILS(detailflow_worker_cancel(worker, 0), bad, "job 0 was never submitted");
+    FAILS(detailflow_worker_cancel(worker, 1), bad, "job 1 was never submitted");
+    CHECK(MESSAGE(detailflow_worker_get_message, worker, text, sizeof text) > 8 && strcmp(text, "job 1 w") == 0);
     OK(detailflow_worker_cancel_all(worker));
     OK(detailflow_worker_set_callback(worker, NULL, NULL));
     CHECK(job == 77 && pending(worker) == 0);

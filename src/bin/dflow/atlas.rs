@@ -42,7 +42,7 @@ pub struct AtlasArgs {
 }
 
 pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
-    pixels::check_ending(&args.output).map_err(Failure::Usage)?;
+    pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
     check_folder(&args.output)?;
     if let Some(path) = &args.json {
         check_folder(path)?;

@@ -41,7 +41,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
 
     let worker = Worker::new(&WorkerOptions::default())?;
     let asked = interrupt::asked();
-    worker.submit(&request, SubmitOptions { decode: true, ..Default::default() })?;
+    worker.submit(&request, SubmitOptions::new().with_decode(true))?;
     loop {
         if asked() {
             worker.cancel_all();
