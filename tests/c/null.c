@@ -476,6 +476,7 @@ int main(int argc, char **argv)
     detailflow_model *model;
     const char *bundle = check_bundle(argc, argv);
     CHECK(detailflow_last_message()[0] == 0);
+    CHECK(detailflow_version_number() == DETAILFLOW_VERSION_NUMBER);
     without_a_model();
     levels_without_a_handle();
     model = check_open(bundle, 1);
