@@ -1,64 +1,138 @@
-/*
+/**
+ * @file detailflow.h
+ *
  * libdetailflow: DetailFlow image generation behind a stable C API.
  *
- * In short: open a model, make a request, draw it, take the pictures.
+ * DetailFlow generates a picture as a sequence of tokens, coarse to fine. The first N tokens already decode to a small
+ * picture; further tokens add resolution and detail. Words used below:
+ *
+ * - model: an open *bundle*, a folder with ONNX graphs and a manifest.
+ * - token: a number of the codebook; token_count tokens are a full picture.
+ * - causal part: the first c tokens, generated one by one. After it one step generates a *group* of g tokens.
+ * - prefix: the first tokens of a picture, 1 to c, or a multiple of g up to N. Every prefix decodes.
+ * - level: one of the sizes of the model's *ladder*, named by its pixels per side (level_size), with the number of tokens
+ *   that it takes.
+ *
+ * In short: open a model, make a request, generate, save the picture.
  *
  *     detailflow_model *model = NULL;
  *     detailflow_request *request = NULL;
  *     detailflow_generation *generation = NULL;
- *     detailflow_model_open(NULL, NULL, &model);
+ *     detailflow_model_open(NULL, NULL, &model, NULL);
  *     detailflow_request_new(model, &request);
  *     detailflow_generate(request, &generation);
  *     detailflow_generation_save(generation, 0, "sprite.png");
+ *     detailflow_generation_free(generation);
+ *     detailflow_request_free(request);
+ *     detailflow_model_free(model);
  *
- * What holds for every function, unless it says otherwise:
+ * The rules below hold for every function, unless its comment says otherwise.
  *
- * Errors. Functions return a detailflow_status: DETAILFLOW_OK (0) or a positive code. The code is for the program;
- * the sentence for the person is detailflow_last_message() on the same thread, or the _message function of the
- * handle from any thread. A call that fails changes nothing, and leaves outputs as they were. No call exits,
- * aborts or lets an exception or panic through, and none prints; a fault of the library itself comes back as
- * DETAILFLOW_INTERNAL (and Rust says on stderr where). Memory whose size comes from a request or a file is asked
- * for in a way that can fail (DETAILFLOW_OUT_OF_MEMORY, and the next call works); only tiny allocations may abort,
- * as in any Rust program.
+ * # Names
  *
- * Pointers. NULL where a pointer is needed is DETAILFLOW_INVALID_ARGUMENT, never a crash; what may be NULL says
- * so. Strings are zero-terminated UTF-8; paths are the system's bytes on Unix. Strings given to the library are
- * copied.
+ * - Functions are detailflow_OBJECT_VERB. `_get_x` reads state into outputs, `_set_x` changes it, `_new` and `_open` make
+ *   a handle, `_free` frees it. Everything that computes has its verb: decode, encode, predict, find, check.
+ * - Functions without a handle that return a value are named after it: detailflow_version, detailflow_last_message.
+ * - level_size, prefix_size and image_size are pixels per side. `_index` counts from 0. `_count` is a number of things,
+ *   `_bytes` of bytes, `_ns` of nanoseconds.
  *
- * Ownership. _new and _open functions give a handle that its _free function takes back. _free(NULL) does nothing.
- * Handles keep alive what they were made from: every order of freeing is fine. Pixels and tokens are written into
- * the caller's memory; nothing else has to be freed.
+ * # Numbers
  *
- * Threads. A const handle may be used by any number of threads at once; a handle that is not const by one at a
- * time: a second thread inside gets DETAILFLOW_BUSY, not undefined behaviour. Handles may move between threads.
- * Generations of one model run side by side and take turns by the step. A detailflow_cancel may be used by anyone
- * at any time. Freeing a handle while another thread is inside a call with it is an error of the caller, with one
- * exception: freeing a generation that steps cancels it and waits.
+ * - Families of constants are enums in this header; parameters and fields are uint32_t, statuses int32_t.
+ * - In each family 0 means none or the default, where there is one, and the others count from 1.
+ * - On/off parameters are uint32_t, 0 or 1. Flags are combined with `|`. Other values are INVALID_ARGUMENT.
  *
- * Background. A detailflow_worker draws on threads of its own what is submitted, and tells of each job in events, in
- * the order in which things happened; the last one of a job is DONE, CANCELLED or FAILED, and comes exactly once.
- * Freeing a worker cancels its jobs and waits until they have stopped. Freeing a model does so with all jobs of that
- * model that were submitted before, in any worker: each ends (CANCELLED, unless it was done), and the worker stays
- * as it is. Requests and generations keep the model alive: what is submitted from them afterwards is drawn. Inside a
- * callback of a worker everything may be called; nothing waits there for the worker itself. When the process ends, a
- * callback that runs is waited for, and none is called after.
+ * # Errors
  *
- * Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than the first version
- * is refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
- * both sides know. In an array of structs the first one's struct_size is also how far apart they lie; those that go
- * in all say the same. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
+ * - Functions that can fail return a detailflow_status: 0 (DETAILFLOW_STATUS_OK) or a positive code. The code is for the
+ *   program, the message for a person. Comments name statuses without DETAILFLOW_STATUS_; INVALID_ARGUMENT, OUT_OF_MEMORY
+ *   and INTERNAL are possible everywhere.
+ * - The message is kept three ways. detailflow_last_message gives that of the last failed call of the same thread.
+ * - When the first parameter is a handle with a `_get_message` function, that function gives the message of the last
+ *   failed call with the handle, from any thread.
+ * - Every other function takes a detailflow_error, which may be NULL, as its last parameter, and fills it.
+ * - A failed call changes nothing, and leaves outputs (except the detailflow_error) as they were.
+ * - No call exits, aborts, prints, or lets an exception or panic through. A fault of the library is INTERNAL.
+ * - Memory whose size depends on a request or a file is allocated fallibly: OUT_OF_MEMORY, and the next call works. Only
+ *   small fixed allocations may abort.
  *
- * Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
- * unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call detailflow_runtime_init
- * early if other threads read the environment). Listing devices, and opening a model on one other than the CPU, loads
- * the libraries of providers that lie beside ONNX Runtime, or the plugin named, and what those load of the system. The
- * library opens no socket, and no file but those named, what ONNX Runtime reads of the processor, before much memory
- * is asked for what the system says is there, and, when a time is predicted that was not measured yet, the calibration
- * of that model in the user's cache directory. It writes no file but those named and, when told to calibrate, that
- * one. exit() with work in flight is safe: it stops running steps and waits for them, and calls that come after get
- * DETAILFLOW_WRONG_STATE. fork() after ONNX Runtime was loaded is not supported: the child must not use the library.
+ * # Pointers
  *
- * Numbers (status codes, constants, struct layouts) never change their meaning; new ones are appended.
+ * - NULL where a pointer is needed is INVALID_ARGUMENT. Parameters that may be NULL say so.
+ * - Pointers need no alignment. Arrays and strings that are inputs are copied, or used during the call only.
+ * - Strings are zero-terminated UTF-8. Paths are UTF-8 on Windows, and any bytes elsewhere.
+ * - Handles: the library knows which handles are alive, and of which kind. A freed handle, a handle of another kind or a
+ *   stray pointer is INVALID_ARGUMENT, and in `_free` does nothing but write to the log. An address that was freed and
+ *   is used by a newer handle of the same kind cannot be told from it.
+ *
+ * # Arrays
+ *
+ * - An array that is an output has three parameters: the array, its capacity, and a pointer that receives the number.
+ * - NULL with capacity 0 gets the number only. A capacity that is too small is INVALID_ARGUMENT.
+ *
+ * # Text
+ *
+ * - Text that is an output has the parameters buffer, capacity and length. What does not fit is cut on a character
+ *   boundary; the buffer is zero-terminated.
+ * - length, which may be NULL, receives the length of the whole text, without the zero. A NULL buffer with capacity 0
+ *   gets the length only.
+ *
+ * # Ownership
+ *
+ * - A handle made by a `_new` or `_open` function, or received as `detailflow_x **`, is freed with its `_free` function.
+ *   `_free(NULL)` does nothing.
+ * - Handles keep alive what they were made from: they may be freed in any order.
+ * - Pixels and tokens are written into the caller's memory; nothing else needs to be freed.
+ *
+ * # Threads
+ *
+ * - A function that takes a handle as const may be called by any number of threads at once.
+ * - A function that takes a handle as non-const is for one thread at a time; a second one gets BUSY. Handles may move
+ *   between threads.
+ * - Functions that read a generation (const) may be called while another thread steps it. They see the state after the
+ *   last finished step, and never return BUSY. Decoding waits at most for other decodes.
+ * - Generations of one model run side by side and take turns step by step.
+ * - A detailflow_cancel may be triggered by any thread at any time.
+ * - Freeing a handle while another thread is inside a call with it is an error of the caller. One exception: freeing a
+ *   generation that another thread steps cancels the step and waits for it.
+ *
+ * # Workers
+ *
+ * - A detailflow_worker generates submitted requests on its own threads, and reports each job by events, in the order in
+ *   which things happened. The last event of a job is DONE, CANCELLED or FAILED, and comes exactly once.
+ * - Freeing a worker cancels its jobs and waits until they have stopped. detailflow_worker_close does so with a timeout.
+ * - Freeing a model does the same with all jobs of that model that were submitted before, in any worker. The worker
+ *   itself is not affected. What is submitted later, from requests and generations that are still alive, runs.
+ * - Any function may be called inside a callback of a worker; calls that would wait for that worker return immediately.
+ * - When the process ends, a running callback is waited for, and none is called after it.
+ *
+ * # Structs
+ *
+ * - Plain structs begin with struct_size: set it to sizeof the struct, for inputs and outputs.
+ * - A size smaller than that of the first version is INVALID_ARGUMENT. A larger one (newer header) is accepted when the
+ *   extra bytes of inputs are zero. Outputs are filled as far as both sides know the struct.
+ * - In an array of structs the first one's struct_size is also the distance of the elements. All elements of an input
+ *   array have the same.
+ * - Fields named reserved must be 0.
+ *
+ * # Process
+ *
+ * - ONNX Runtime is loaded once, by the first call that needs it, and never unloaded. At that moment the environment
+ *   variable ORT_DISABLE_TELEMETRY is set to 1: call detailflow_runtime_init early if other threads read the environment.
+ * - Listing devices, or opening a model on a device other than the CPU, loads the execution provider libraries beside
+ *   ONNX Runtime, or the plugin that was named, and what those need.
+ * - The library opens no socket. It reads the files that were named; what ONNX Runtime reads about the CPU; the amount
+ *   of free memory, before large allocations; and, when a time is predicted that was not measured yet, the calibration of
+ *   the model in the user's cache directory. It writes the files that were named and, in detailflow_model_calibrate, that
+ *   one.
+ * - exit() is safe at any time: running steps are stopped and waited for; later calls return WRONG_STATE.
+ * - fork() after ONNX Runtime was loaded is not supported: the child must not use the library.
+ *
+ * # Stability
+ *
+ * - Functions, numbers, names and struct layouts never change; new ones are appended. DETAILFLOW_ABI_VERSION then
+ *   increases.
+ * - A program runs with every library whose detailflow_abi_version() is at least its DETAILFLOW_ABI_VERSION.
  *
  * Generated by cbindgen from src/ffi; do not edit. SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -69,289 +143,421 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// Counts up when a function, constant or struct of the C API is added. What is there never changes.
-#define DETAILFLOW_ABI_VERSION 3
+/* Define DETAILFLOW_SHARED on Windows when linking to the DLL. */
+#if defined(_WIN32)
+#if defined(DETAILFLOW_BUILD)
+#define DETAILFLOW_API __declspec(dllexport)
+#elif defined(DETAILFLOW_SHARED)
+#define DETAILFLOW_API __declspec(dllimport)
+#else
+#define DETAILFLOW_API
+#endif
+/* The calling convention of functions and callbacks. */
+#define DETAILFLOW_CALL __cdecl
+#else
+#if defined(__GNUC__)
+#define DETAILFLOW_API __attribute__((visibility("default")))
+#else
+#define DETAILFLOW_API
+#endif
+/* The calling convention of functions and callbacks. */
+#define DETAILFLOW_CALL
+#endif
 
-/// Log level: something failed.
-#define DETAILFLOW_LOG_ERROR 1
 
-/// Log level: something works, though not as it should.
-#define DETAILFLOW_LOG_WARNING 2
+/// Increases when a function, constant or struct is added to the C API. Existing ones never change.
+#define DETAILFLOW_ABI_VERSION 1
 
-/// Log level: what is being done.
-#define DETAILFLOW_LOG_INFO 3
+/// The version of this header: major.
+#define DETAILFLOW_VERSION_MAJOR 0
 
-/// Log level: what ONNX Runtime says of its own work.
-#define DETAILFLOW_LOG_DEBUG 4
+/// The version of this header: minor.
+#define DETAILFLOW_VERSION_MINOR 1
 
-/// Threads that wait sleep between any two pieces of work.
-#define DETAILFLOW_SPINNING_NEVER 1
+/// The version of this header: patch.
+#define DETAILFLOW_VERSION_PATCH 0
 
-/// Threads that wait look for work while a graph runs, and stop when it is over.
-#define DETAILFLOW_SPINNING_RUNS 2
+/// The version of this header as one number: major * 10000 + minor * 100 + patch.
+#define DETAILFLOW_VERSION_NUMBER 100
 
-/// A general processor.
-#define DETAILFLOW_DEVICE_CPU 1
+/// The class of a picture that has none, because it was encoded.
+#define DETAILFLOW_NO_CLASS UINT32_MAX
 
-/// A graphics card.
-#define DETAILFLOW_DEVICE_GPU 2
+/// Status codes: 0 is success, every other one a failure.
+typedef enum detailflow_status_code {
+    /// Success.
+    DETAILFLOW_STATUS_OK = 0,
+    /// An argument is NULL, out of range, not a live handle of its kind, or does not fit the model.
+    DETAILFLOW_STATUS_INVALID_ARGUMENT = 1,
+    /// A named file, folder or entry does not exist, or no bundle was named and none was found.
+    DETAILFLOW_STATUS_NOT_FOUND = 2,
+    /// The bundle is damaged, inconsistent, or of an unknown format.
+    DETAILFLOW_STATUS_BAD_BUNDLE = 3,
+    /// ONNX Runtime is missing, unusable or too old, or another copy was loaded before.
+    DETAILFLOW_STATUS_NO_RUNTIME = 4,
+    /// The device cannot be used.
+    DETAILFLOW_STATUS_NO_DEVICE = 5,
+    /// Memory could not be allocated. A smaller request may work.
+    DETAILFLOW_STATUS_OUT_OF_MEMORY = 6,
+    /// The system refused to read or write a file.
+    DETAILFLOW_STATUS_IO = 7,
+    /// A picture file, token file or pack is damaged or of another format.
+    DETAILFLOW_STATUS_BAD_FORMAT = 8,
+    /// The work was cancelled.
+    DETAILFLOW_STATUS_CANCELLED = 9,
+    /// The call does not fit the state of the handle or of the process.
+    DETAILFLOW_STATUS_WRONG_STATE = 10,
+    /// Another thread is inside a call with this handle, or work did not stop in time.
+    DETAILFLOW_STATUS_BUSY = 11,
+    /// ONNX Runtime failed while it ran a graph.
+    DETAILFLOW_STATUS_FAILED = 12,
+    /// A fault of the library itself. Please report it.
+    DETAILFLOW_STATUS_INTERNAL = 13,
+} detailflow_status_code;
 
-/// A processor for neural networks.
-#define DETAILFLOW_DEVICE_NPU 3
+/// Severities of log messages.
+typedef enum detailflow_severity {
+    /// Something failed.
+    DETAILFLOW_SEVERITY_ERROR = 1,
+    /// Something works, but not as asked for or not as fast as it could.
+    DETAILFLOW_SEVERITY_WARNING = 2,
+    /// What the library is doing.
+    DETAILFLOW_SEVERITY_INFO = 3,
+    /// What ONNX Runtime reports about its own work.
+    DETAILFLOW_SEVERITY_DEBUG = 4,
+} detailflow_severity;
 
-/// Pixel format: three bytes R, G, B. An RGBA model's picture is shown over black.
-#define DETAILFLOW_RGB8 1
+/// When threads that wait for work keep a CPU core busy looking for it.
+typedef enum detailflow_spinning {
+    /// The default: DETAILFLOW_SPINNING_RUNS.
+    DETAILFLOW_SPINNING_DEFAULT = 0,
+    /// Never. Steps take longer, and other programs get the CPU.
+    DETAILFLOW_SPINNING_NEVER = 1,
+    /// While a graph runs, and not after it.
+    DETAILFLOW_SPINNING_RUNS = 2,
+} detailflow_spinning;
 
-/// Pixel format: four bytes R, G, B, A with straight (not premultiplied) alpha; 255 for RGB models.
-#define DETAILFLOW_RGBA8 2
+/// Kinds of devices.
+typedef enum detailflow_device_kind {
+    /// A CPU.
+    DETAILFLOW_DEVICE_KIND_CPU = 1,
+    /// A graphics card.
+    DETAILFLOW_DEVICE_KIND_GPU = 2,
+    /// A neural processing unit.
+    DETAILFLOW_DEVICE_KIND_NPU = 3,
+} detailflow_device_kind;
 
-/// Pixel format: four floats R, G, B, A of 0 to 1 with straight alpha; 1 for RGB models.
-#define DETAILFLOW_RGBA32F 3
+/// Pixel formats. Colour is sRGB-encoded in every one of them.
+typedef enum detailflow_format {
+    /// Three bytes R, G, B. The picture of an RGBA model is composed over black.
+    DETAILFLOW_FORMAT_RGB8 = 1,
+    /// Four bytes R, G, B, A with straight (not premultiplied) alpha; alpha is 255 for RGB models.
+    DETAILFLOW_FORMAT_RGBA8 = 2,
+    /// Four floats R, G, B, A, 0 to 1, with straight alpha; alpha is 1 for RGB models.
+    DETAILFLOW_FORMAT_RGBA32F = 3,
+} detailflow_format;
 
-/// Mips: each is decoded by the model at the nearest level that is at least as large, and downscaled from there to its
-/// size. A level is decoded once for all that come from it.
-#define DETAILFLOW_MIPS_FROM_LEVELS 0
+/// Formats of picture files.
+typedef enum detailflow_file_format {
+    /// PNG, lossless, with alpha.
+    DETAILFLOW_FILE_FORMAT_PNG = 1,
+    /// JPEG, lossy, without alpha.
+    DETAILFLOW_FILE_FORMAT_JPEG = 2,
+    /// WebP, lossless, with alpha.
+    DETAILFLOW_FILE_FORMAT_WEBP = 3,
+    /// BMP, uncompressed.
+    DETAILFLOW_FILE_FORMAT_BMP = 4,
+    /// TGA, with alpha.
+    DETAILFLOW_FILE_FORMAT_TGA = 5,
+    /// TIFF, with alpha.
+    DETAILFLOW_FILE_FORMAT_TIFF = 6,
+    /// QOI, lossless, with alpha.
+    DETAILFLOW_FILE_FORMAT_QOI = 7,
+} detailflow_file_format;
 
-/// Mips: all are downscaled from the picture of all tokens, which is decoded once.
-#define DETAILFLOW_MIPS_FROM_FINEST 1
+/// What mips are made from.
+typedef enum detailflow_mips_source {
+    /// The default: DETAILFLOW_MIPS_SOURCE_LEVELS.
+    DETAILFLOW_MIPS_SOURCE_DEFAULT = 0,
+    /// Each mip is decoded at the nearest level that is at least as large, and downscaled from there to its size. A level
+    /// is decoded once for all mips that come from it.
+    DETAILFLOW_MIPS_SOURCE_LEVELS = 1,
+    /// All mips are downscaled from the picture of all given tokens, which is decoded once.
+    DETAILFLOW_MIPS_SOURCE_FINEST = 2,
+} detailflow_mips_source;
 
-/// Scorer: the mean log-probability of a candidate's tokens, how typical the model finds it of its class.
-#define DETAILFLOW_SCORE_LOG_PROBABILITY 1
+/// Flags of detailflow_worker_submit, combined with `|`.
+typedef enum detailflow_submit_flag {
+    /// The worker decodes the pictures of each event on its own thread. Otherwise detailflow_event_decode_level does, on
+    /// the thread that calls it.
+    DETAILFLOW_SUBMIT_FLAG_DECODE = 1,
+    /// No events for levels, only the last event of the job.
+    DETAILFLOW_SUBMIT_FLAG_LAST_ONLY = 2,
+} detailflow_submit_flag;
 
-/// Scorer: likeness to a given picture at the level: minus the mean squared difference of the channels (0 to 1).
-#define DETAILFLOW_SCORE_LIKENESS 2
+/// Kinds of events.
+typedef enum detailflow_event_kind {
+    /// A level is complete.
+    DETAILFLOW_EVENT_KIND_LEVEL = 1,
+    /// The job is finished. The last event of its job.
+    DETAILFLOW_EVENT_KIND_DONE = 2,
+    /// The job was cancelled. The last event of its job; it has what was generated before.
+    DETAILFLOW_EVENT_KIND_CANCELLED = 3,
+    /// The job failed. The last event of its job; it has what was generated before.
+    DETAILFLOW_EVENT_KIND_FAILED = 4,
+} detailflow_event_kind;
 
-/// Scorer: a function of yours.
-#define DETAILFLOW_SCORE_FUNCTION 3
+/// What is wrong with a token file.
+typedef enum detailflow_damage {
+    /// Nothing: it is as it was written.
+    DETAILFLOW_DAMAGE_NONE = 0,
+    /// It ends before its last group does.
+    DETAILFLOW_DAMAGE_CUT = 1,
+    /// A group is not as it was written.
+    DETAILFLOW_DAMAGE_GROUP = 2,
+    /// All tokens are intact, and foreign bytes follow.
+    DETAILFLOW_DAMAGE_SURPLUS = 3,
+} detailflow_damage;
 
-/// Submit: the worker decodes the pictures of each event on its own thread. Otherwise detailflow_event_image does, on
-/// the thread that calls it.
-#define DETAILFLOW_SUBMIT_DECODE 1
+/// Kinds of files that hold tokens.
+typedef enum detailflow_tokens_kind {
+    /// None of these.
+    DETAILFLOW_TOKENS_KIND_NONE = 0,
+    /// A token file (.dft): one sequence.
+    DETAILFLOW_TOKENS_KIND_DFT = 1,
+    /// A pack of token files (.dftpack).
+    DETAILFLOW_TOKENS_KIND_PACK = 2,
+    /// A JSON file of sequences, as the dflow command writes.
+    DETAILFLOW_TOKENS_KIND_JSON = 3,
+} detailflow_tokens_kind;
 
-/// Submit: no events of levels, only the last one of the job.
-#define DETAILFLOW_SUBMIT_LAST_ONLY 2
+/// How the best candidates are chosen. Not const: one thread at a time.
+typedef struct detailflow_best_of_options detailflow_best_of_options;
 
-/// Event: a level is complete.
-#define DETAILFLOW_EVENT_LEVEL 1
-
-/// Event, the last of its job: it is finished.
-#define DETAILFLOW_EVENT_DONE 2
-
-/// Event, the last of its job: it was cancelled. What was drawn before is in the event.
-#define DETAILFLOW_EVENT_CANCELLED 3
-
-/// Event, the last of its job: it failed. What was drawn before is in the event.
-#define DETAILFLOW_EVENT_FAILED 4
-
-/// No class: of a picture that was encoded.
-#define DETAILFLOW_NO_CLASS 4294967295
-
-/// A token file is as it was written.
-#define DETAILFLOW_DAMAGE_NONE 0
-
-/// A token file ends before its last group does.
-#define DETAILFLOW_DAMAGE_CUT 1
-
-/// A group of a token file is not what was written.
-#define DETAILFLOW_DAMAGE_GROUP 2
-
-/// All tokens of a token file are sound, and bytes follow that are not of it.
-#define DETAILFLOW_DAMAGE_SURPLUS 3
-
-/// Stops a generation. Shared: for any thread, at any time, also after the generation was freed.
+/// Stops a generation, or the opening of a model. Const: any thread may use it at any time, also after the generation
+/// was freed.
 typedef struct detailflow_cancel detailflow_cancel;
 
-/// The devices of this machine as they were when it was made. Made by detailflow_device_list_new; const from then on.
+/// The devices of this machine at the time the list was made. Const: any number of threads may read it.
 typedef struct detailflow_device_list detailflow_device_list;
 
-/// Something that happened to a job, with its tokens at that moment. Shared; belongs to whoever took it, also after the
-/// worker was freed. Free with detailflow_event_free.
+/// Something that happened to a job, with its tokens at that moment. Const: any number of threads may read it. It belongs
+/// to whoever took it, also after the worker was freed.
 typedef struct detailflow_event detailflow_event;
 
-/// A request on its way, or done. Not const: one thread at a time; it may move between threads.
+/// A request being generated, or finished. Functions that take it as non-const are for one thread at a time; those that
+/// take it as const may be called by any thread at any time, and read the state after the last finished step.
 typedef struct detailflow_generation detailflow_generation;
 
-/// A model that is open. Shared: any number of threads may use it at once; one runs a graph at a time.
+/// A model that is open. Const: any number of threads may use it at once; it runs one graph at a time.
 typedef struct detailflow_model detailflow_model;
 
-/// How a model is opened. Made by detailflow_model_options_new.
+/// How a model is opened. Not const: one thread at a time.
 typedef struct detailflow_model_options detailflow_model_options;
 
-/// A pack of token files (.dftpack) that is open. Shared: any number of threads may read it at once. Nothing of its
-/// entries is kept in memory.
+/// An open pack of token files (.dftpack). Const: any number of threads may read it at once. Its entries are not kept in
+/// memory.
 typedef struct detailflow_pack detailflow_pack;
 
-/// A pack on its way into a file. Not const: one thread at a time.
+/// A pack being written. Not const: one thread at a time.
 typedef struct detailflow_pack_writer detailflow_pack_writer;
 
-/// A request: how many pictures, of which classes, from which seeds, sampled how. Every setter checks at once. Not
-/// const: one thread at a time.
+/// What to generate: how many pictures, of which classes, from which seeds, how sampled. Every setter checks its
+/// arguments at once. Not const: one thread at a time.
 typedef struct detailflow_request detailflow_request;
 
-/// Where to find ONNX Runtime. Made by detailflow_runtime_options_new.
+/// Where to find ONNX Runtime. Not const: one thread at a time.
 typedef struct detailflow_runtime_options detailflow_runtime_options;
 
-/// Draws in the background, on threads of its own. Shared: any number of threads may submit, poll, wait and cancel at
-/// once; several may wait, and each event goes to one of them.
+/// Generates in the background, on its own threads. Const: any number of threads may submit, poll, wait and cancel at
+/// once; when several wait, each event goes to one of them.
 typedef struct detailflow_worker detailflow_worker;
 
-/// How a worker works. Made by detailflow_worker_options_new.
+/// How a worker works. Not const: one thread at a time.
 typedef struct detailflow_worker_options detailflow_worker_options;
 
-/// The result of a call: DETAILFLOW_OK or one of the codes below.
+/// The result of a call: one of DETAILFLOW_STATUS_*.
 typedef int32_t detailflow_status;
 
-/// Takes a message. `message` is valid during the call. Called from any thread, perhaps from several at once; it
-/// must not throw, and must not call this library.
-typedef void (*detailflow_log_fn)(void *user, uint32_t level, const char *message);
+/// Receives a log message. Called from any thread, possibly from several at once. It must not throw, and must not call
+/// this library.
+///
+/// @param user What was given to detailflow_log_set_callback.
+/// @param severity One of DETAILFLOW_SEVERITY_*.
+/// @param message Valid during the call.
+typedef void (DETAILFLOW_CALL *detailflow_log_fn)(void *user, uint32_t severity, const char *message);
+
+/// Receives the result of one call. Functions take it where no handle keeps their message; it may be NULL.
+/// Set struct_size before the call.
+typedef struct detailflow_error {
+    /// sizeof(detailflow_error).
+    uint32_t struct_size;
+    /// What the call returned; DETAILFLOW_STATUS_OK after success.
+    detailflow_status status;
+    /// The message, zero-terminated UTF-8, cut on a character boundary when it does not fit; "" after success.
+    char message[1016];
+} detailflow_error;
+
+/// Receives the progress of detailflow_model_open: on the thread that opens, before each stage and at the end. It must not
+/// throw.
+///
+/// @param user What was given to detailflow_model_options_set_open_progress.
+/// @param done Stages done, 0 to `total`. Starts again when a device is refused and the next one is tried.
+/// @param total Stages of the device that is being tried.
+/// @param stage The stage that starts now: "files", the file name of a graph that is compiled, or "first run"; "" at the
+/// end. Valid during the call.
+typedef void (DETAILFLOW_CALL *detailflow_open_progress_fn)(void *user, uint32_t done, uint32_t total, const char *stage);
 
 /// A device. The strings live as long as the list.
 typedef struct detailflow_device_info {
     /// sizeof(detailflow_device_info).
     uint32_t struct_size;
-    /// DETAILFLOW_DEVICE_CPU, DETAILFLOW_DEVICE_GPU or DETAILFLOW_DEVICE_NPU.
+    /// One of DETAILFLOW_DEVICE_KIND_*.
     uint32_t kind;
-    /// The PCI number of the vendor, 0 where it is not known.
+    /// PCI vendor ID; 0 when unknown.
     uint32_t vendor_id;
-    /// The vendor's number of this model, 0 where it is not known. Not a number of the card.
+    /// The vendor's ID of this model, not of the individual card; 0 when unknown.
     uint32_t device_id;
-    /// How many pairs detailflow_device_list_metadata gives.
+    /// Number of pairs that detailflow_device_list_get_metadata gives.
     uint32_t metadata_count;
     /// 0.
     uint32_t reserved;
-    /// What detailflow_model_options_set_device takes; NULL when no provider that is here can use it.
+    /// What detailflow_model_options_set_device takes; NULL when no execution provider that is here can use the device.
     const char *device;
-    /// Who made the processor; "" where it is not known.
+    /// Name of the vendor; "" when unknown.
     const char *vendor;
-    /// What it is called; "" where it is not known.
+    /// Name of the device; "" when unknown.
     const char *name;
-    /// ONNX Runtime's name of the provider; "" when there is none.
+    /// ONNX Runtime's name of the execution provider; "" when there is none.
     const char *provider;
 } detailflow_device_info;
 
-/// Pixels in memory of the caller's, rows from top to bottom. Colour is sRGB-encoded in every format.
+/// Pixels in the caller's memory, rows from top to bottom.
 typedef struct detailflow_image {
     /// sizeof(detailflow_image).
     uint32_t struct_size;
-    /// DETAILFLOW_RGB8, DETAILFLOW_RGBA8 or DETAILFLOW_RGBA32F.
+    /// One of DETAILFLOW_FORMAT_*.
     uint32_t format;
-    /// Pixels in a row.
+    /// Pixels per row.
     uint32_t width;
     /// Rows.
     uint32_t height;
-    /// Bytes from the start of a row to that of the next; 0 when rows follow without a gap.
+    /// Bytes from the start of one row to the start of the next; 0 when there is no gap between rows.
     size_t stride;
-    /// The first pixel. Need not be aligned. Where a picture goes in it is only read: a cast from const is fine.
+    /// The first pixel; need not be aligned. An image that is an input is only read: a cast from const is fine.
     void *pixels;
     /// Bytes of memory at `pixels`.
     size_t capacity;
 } detailflow_image;
 
-/// What a model is. The strings live as long as the model handle.
+/// Properties of a model. The strings live as long as the model handle.
 typedef struct detailflow_model_info {
     /// sizeof(detailflow_model_info).
     uint32_t struct_size;
-    /// Pixels a side of a whole picture.
-    uint32_t size;
+    /// Pixels per side of the full picture, which is the finest level.
+    uint32_t image_size;
     /// 3 is RGB, 4 is RGBA.
     uint32_t channels;
-    /// Tokens of a whole picture (N).
-    uint32_t tokens;
-    /// Tokens drawn at once after the causal part (g).
-    uint32_t group;
-    /// Tokens drawn one by one (c).
-    uint32_t causal;
-    /// Size of the codebook: a token is 0 to codes - 1.
-    uint32_t codes;
-    /// Bits of one token.
-    uint32_t bits;
+    /// Tokens of the full picture (N).
+    uint32_t token_count;
+    /// Tokens that one step generates after the causal part (g).
+    uint32_t group_size;
+    /// Tokens that are generated one by one at the start (c).
+    uint32_t causal_count;
+    /// Number of different tokens: each is 0 to codebook_size - 1.
+    uint32_t codebook_size;
+    /// Bits of one token in a token file.
+    uint32_t bits_per_token;
     /// Number of classes.
     uint32_t class_count;
     /// Number of levels.
     uint32_t level_count;
-    /// How the model's makers would sample: guidance scale, 1 is off.
+    /// Default guidance scale, 1 is off. This and the next four are how the model's authors sample.
     float guidance;
-    /// Temperature, 0 is greedy.
+    /// Default temperature, 0 is greedy.
     float temperature;
-    /// Top-p, 1 is off.
+    /// Default top-p, 1 is off.
     float top_p;
-    /// Top-k, 0 is off.
+    /// Default top-k, 0 is off.
     uint32_t top_k;
-    /// 1 when guidance falls over the groups.
-    uint32_t gradual;
+    /// 1 when guidance falls linearly over the groups by default.
+    uint32_t gradual_guidance;
+    /// 1 when the model can generate; 0 when its bundle holds no autoregressive graph. Decoding works in either case.
+    uint32_t can_generate;
+    /// 1 when the model can encode pictures; 0 when its bundle holds no encoder.
+    uint32_t can_encode;
     /// 0.
     uint32_t reserved;
-    /// What the model is called.
+    /// Name of the model.
     const char *name;
-    /// The licence of its weights.
+    /// Licence of the weights.
     const char *license;
-    /// Which tokenizer its tokens belong to: 16 hex digits.
+    /// The tokenizer that tokens belong to: 16 hexadecimal digits. Models of one tokenizer can exchange tokens.
     const char *tokenizer_id;
     /// The precision in use.
     const char *precision;
-    /// The attention form in use.
+    /// The attention form in use: see detailflow_model_options_set_form.
     const char *form;
-    /// The device in use: never "auto", and "cpu" when it fell back.
+    /// The device in use: never "auto", and "cpu" after a fallback.
     const char *device;
-    /// The bundle's folder.
+    /// The folder of the bundle.
     const char *path;
 } detailflow_model_info;
 
-/// A size that a generation can stop at.
+/// A level: a size at which a generation can stop, with the tokens that it takes.
 typedef struct detailflow_level {
     /// sizeof(detailflow_level).
     uint32_t struct_size;
-    /// Pixels a side.
-    uint32_t size;
-    /// How many tokens it takes.
-    uint32_t tokens;
+    /// Pixels per side.
+    uint32_t level_size;
+    /// Number of tokens. The same picture with less detail is its first token_count tokens.
+    uint32_t token_count;
     /// 0.
     uint32_t reserved;
 } detailflow_level;
 
-/// A picture's tokens and its place in an atlas. In an array every one has its struct_size set.
+/// The tokens of a picture and its position in an atlas. In an array every one has its struct_size set.
 typedef struct detailflow_sprite {
     /// sizeof(detailflow_sprite).
     uint32_t struct_size;
     /// Left edge in the atlas, in pixels.
     uint32_t x;
-    /// Upper edge.
+    /// Top edge in the atlas, in pixels.
     uint32_t y;
-    /// The level to decode, by its pixels; 0 takes all tokens.
-    uint32_t level;
-    /// Each pixel becomes a square of so many pixels a side, 1 to 64; 0 is 1.
+    /// The level to decode, pixels per side; 0 decodes all tokens.
+    uint32_t level_size;
+    /// Each pixel becomes a square of so many pixels per side, 1 to 64; 0 is 1.
     uint32_t factor;
     /// 0.
     uint32_t reserved;
     /// A prefix (1 to c tokens, or a multiple of g up to N); with a level, at least its tokens.
     const uint32_t *tokens;
-    /// How many tokens.
-    size_t count;
+    /// Number of tokens.
+    size_t token_count;
 } detailflow_sprite;
 
-/// Where a generation stands.
+/// The state of a generation.
 typedef struct detailflow_progress {
     /// sizeof(detailflow_progress).
     uint32_t struct_size;
-    /// Steps done; by a fork, its own.
+    /// Steps done; for a fork, its own.
     uint32_t steps_done;
     /// Steps left; 0 when it is finished.
     uint32_t steps_left;
     /// Tokens of each picture so far.
-    uint32_t tokens;
-    /// Pixels a side of the picture so far; 0 before the first step.
-    uint32_t size;
-    /// Pixels a side of the finest level that is complete; 0 before the first.
-    uint32_t level;
-    /// Pictures. From here on since ABI version 2.
-    uint32_t images;
+    uint32_t token_count;
+    /// Pixels per side of the picture that the tokens so far decode to; 0 before the first step.
+    uint32_t prefix_size;
+    /// Pixels per side of the finest level that is complete; 0 before the first.
+    uint32_t level_size;
+    /// Number of pictures.
+    uint32_t image_count;
     /// Tokens of the finest level that is complete; 0 before the first.
-    uint32_t level_tokens;
-    /// How many nanoseconds the next step should take, from steps of its shape that were measured; 0 when there is none
-    /// or nothing was measured yet.
+    uint32_t level_token_count;
+    /// Predicted nanoseconds of the next step; 0 when there is none or nothing was measured yet.
     uint64_t next_step_ns;
-    /// How many nanoseconds it should take to decode the finest level that is complete, for one picture; 0 when there is
-    /// none or nothing was measured yet.
+    /// Predicted nanoseconds to decode one picture at the finest level that is complete; 0 when there is none or nothing
+    /// was measured yet.
     uint64_t next_decode_ns;
 } detailflow_progress;
 
@@ -360,1052 +566,1382 @@ typedef struct detailflow_candidate {
     /// sizeof(detailflow_candidate).
     uint32_t struct_size;
     /// Which picture of the request it is.
-    uint32_t index;
+    uint32_t image_index;
     /// Its class.
     uint32_t class_index;
-    /// Pixels a side of the level.
-    uint32_t size;
+    /// Pixels per side of the level.
+    uint32_t level_size;
     /// Its seed.
     uint64_t seed;
     /// Its tokens so far: those of the level.
     const uint32_t *tokens;
-    /// How many.
+    /// Number of tokens.
     size_t token_count;
-    /// What they decode to: size x size pixels, RGBA8, rows without gaps.
+    /// What they decode to: level_size x level_size pixels, DETAILFLOW_FORMAT_RGBA8, rows without gaps.
     const uint8_t *pixels;
 } detailflow_candidate;
 
-/// Scores a candidate: the larger the better, and not NaN. Called on the calling thread, once for each candidate, in
-/// order. It must return: no exception and no longjmp across it. It may use the model, and must not free the request.
-typedef float (*detailflow_score_fn)(void *user, const struct detailflow_candidate *candidate);
-
-/// How the best are chosen.
-typedef struct detailflow_best_options {
-    /// sizeof(detailflow_best_options).
-    uint32_t struct_size;
-    /// DETAILFLOW_SCORE_LOG_PROBABILITY, DETAILFLOW_SCORE_LIKENESS or DETAILFLOW_SCORE_FUNCTION.
-    uint32_t scorer;
-    /// The level of each round, in pixels, rising: where candidates are scored.
-    const uint32_t *levels;
-    /// How many go on after each round: fewer each time, at least 1.
-    const uint32_t *keeps;
-    /// How many rounds; at least 1.
-    size_t rounds;
-    /// For DETAILFLOW_SCORE_LIKENESS: the picture, of any size and format.
-    const struct detailflow_image *picture;
-    /// For DETAILFLOW_SCORE_FUNCTION: the function.
-    detailflow_score_fn score;
-    /// Handed to the function.
-    void *user;
-} detailflow_best_options;
+/// Scores a candidate. Called on the thread that calls detailflow_best_of, once for each candidate and round, in order.
+/// It must return (no exception, no longjmp); it may use the model, and must not free the request.
+///
+/// @param user What was given to detailflow_best_of_options_set_scorer_function.
+/// @param candidate Valid during the call.
+/// @return The larger the better; NaN is an error.
+typedef float (DETAILFLOW_CALL *detailflow_score_fn)(void *user, const struct detailflow_candidate *candidate);
 
 /// What a request costs.
 typedef struct detailflow_cost {
     /// sizeof(detailflow_cost).
     uint32_t struct_size;
-    /// Steps in all.
-    uint32_t steps;
-    /// Multiplications (each with its addition) of all steps and of decoding the last level; 0 when the bundle does not
-    /// say how large its networks are.
+    /// Number of steps.
+    uint32_t step_count;
+    /// Multiply-add operations of all steps and of decoding the last level; 0 when the bundle does not give the sizes of
+    /// its networks.
     uint64_t multiply_adds;
-    /// Bytes of keys and values of the step with the most rows. For the moment where rows change (pictures that share a
-    /// prefix part, guidance ends) those of before are there as well; form `plain` holds those of two steps at once.
-    uint64_t key_bytes;
-    /// Bytes of the pictures of the last level, one for each channel of each pixel.
+    /// Largest size of the KV cache, in bytes. Where the number of batch rows changes (pictures that share a prefix
+    /// diverge, guidance ends), the old one exists beside it for a moment; with attention form "plain" at every step.
+    uint64_t kv_cache_bytes;
+    /// Bytes of the pictures of the last level, one byte per channel and pixel.
     uint64_t output_bytes;
-    /// Nanoseconds until the last level's pictures are decoded; 0 when nothing was measured on this machine yet.
+    /// Nanoseconds until the pictures of the last level are decoded; 0 when nothing was measured on this machine yet.
     uint64_t time_ns;
 } detailflow_cost;
 
-/// Steps of one shape.
+/// The steps of one shape.
 typedef struct detailflow_step_cost {
     /// sizeof(detailflow_step_cost).
     uint32_t struct_size;
     /// Rows of the batch: one for each picture, two with guidance, fewer while pictures share a prefix.
-    uint32_t rows;
-    /// Positions of each row: 1, or g.
-    uint32_t query;
-    /// How many such steps.
-    uint32_t count;
+    uint32_t batch_rows;
+    /// Positions per row: 1 in the causal part, g after it.
+    uint32_t query_length;
+    /// Number of such steps.
+    uint32_t step_count;
     /// Nanoseconds of one of them; 0 when nothing was measured on this machine yet.
     uint64_t time_ns;
 } detailflow_step_cost;
 
-/// What it takes to have the pictures of a level.
+/// What a level costs, from the start.
 typedef struct detailflow_level_cost {
     /// sizeof(detailflow_level_cost).
     uint32_t struct_size;
-    /// Pixels a side.
-    uint32_t size;
-    /// Its tokens.
-    uint32_t tokens;
+    /// Pixels per side.
+    uint32_t level_size;
+    /// Tokens of the level.
+    uint32_t token_count;
     /// Steps from the start.
-    uint32_t steps;
+    uint32_t step_count;
     /// Nanoseconds from the start until its pictures are decoded; 0 when nothing was measured on this machine yet.
     uint64_t time_ns;
 } detailflow_level_cost;
 
-/// Takes an event, which belongs to it: free it with detailflow_event_free, then or later, on any thread. Called on
-/// threads of the worker, never on two at once; while it runs, all jobs of its thread stand still. It must return: no
-/// exception and no longjmp across it. It may call every function of the library. Freeing its own worker inside it
-/// cancels what is left and does not wait; then it is not called again. Freeing a model inside it cancels and does not
-/// wait. Waiting inside it for an event of its own worker gives none, at once.
-typedef void (*detailflow_event_fn)(void *user, struct detailflow_event *event);
+/// Receives the events of a worker, on its threads, never on two at once. While it runs, all jobs of its thread stand
+/// still. It must return (no exception, no longjmp). It may call every function of the library: freeing its own worker or
+/// a model cancels and does not wait, and waiting for an event of its own worker returns at once without one.
+///
+/// @param user What was given to detailflow_worker_set_callback.
+/// @param event Belongs to the callback: free it with detailflow_event_free, then or later, on any thread.
+typedef void (DETAILFLOW_CALL *detailflow_event_fn)(void *user, struct detailflow_event *event);
 
-/// What happened.
+/// Properties of an event.
 typedef struct detailflow_event_info {
     /// sizeof(detailflow_event_info).
     uint32_t struct_size;
-    /// DETAILFLOW_EVENT_*. All but DETAILFLOW_EVENT_LEVEL are the last of their job.
+    /// One of DETAILFLOW_EVENT_KIND_*. All but DETAILFLOW_EVENT_KIND_LEVEL are the last of their job.
     uint32_t kind;
     /// The job.
     uint64_t job;
-    /// What was given to submit.
+    /// What was given to detailflow_worker_submit.
     uint64_t user;
-    /// DETAILFLOW_OK; DETAILFLOW_CANCELLED when cancelled; when failed, what a call that draws would have given. The
-    /// sentence is detailflow_event_message.
+    /// DETAILFLOW_STATUS_OK; DETAILFLOW_STATUS_CANCELLED when the job was cancelled; when it failed, what a generating
+    /// call would have returned. The message is detailflow_event_get_job_message.
     detailflow_status status;
-    /// Pictures of the job.
-    uint32_t images;
-    /// Tokens of each picture. 0 when it had not begun; after a failure perhaps only those of an earlier event.
-    uint32_t tokens;
-    /// Pixels a side of the finest level that was complete; 0 before the first.
-    uint32_t level;
+    /// Number of pictures of the job.
+    uint32_t image_count;
+    /// Tokens of each picture. 0 when the job had not started; after a failure possibly those of an earlier event.
+    uint32_t token_count;
+    /// Pixels per side of the finest level that was complete; 0 before the first.
+    uint32_t level_size;
     /// Tokens of that level; 0 before the first.
-    uint32_t level_tokens;
+    uint32_t level_token_count;
     /// Steps done.
     uint32_t steps_done;
-    /// Steps that were left; 0 when it is finished, or had not begun.
+    /// Steps that were left; 0 when the job is finished or had not started.
     uint32_t steps_left;
     /// 1 when the pictures of that level are decoded already.
     uint32_t decoded;
 } detailflow_event_info;
 
-/// What a token file (.dft) says of itself, and how much of it is sound.
+/// What a token file (.dft) says, and how many of its tokens are intact.
 typedef struct detailflow_dft_info {
     /// sizeof(detailflow_dft_info).
     uint32_t struct_size;
-    /// What is wrong with it: DETAILFLOW_DAMAGE_NONE (0) or another DETAILFLOW_DAMAGE.
+    /// One of DETAILFLOW_DAMAGE_*.
     uint32_t damage;
-    /// Tokens that are sound: a prefix, so that they decode. 0 when the first group is damaged already.
-    uint32_t sound;
+    /// Tokens that are intact: a prefix, so that they decode. 0 when the first group is damaged.
+    uint32_t intact_count;
     /// Tokens that it was written with.
-    uint32_t promised;
-    /// Tokens of a whole picture of its model (N).
-    uint32_t tokens;
+    uint32_t written_count;
+    /// Tokens of the full picture of its model (N).
+    uint32_t token_count;
     /// Tokens of a group (g).
-    uint32_t group;
+    uint32_t group_size;
     /// Tokens of the causal part (c).
-    uint32_t causal;
+    uint32_t causal_count;
     /// Bits of one token.
-    uint32_t bits;
-    /// The class that it was drawn for; DETAILFLOW_NO_CLASS when it says none.
+    uint32_t bits_per_token;
+    /// The class that it was generated for; DETAILFLOW_NO_CLASS when it has none.
     uint32_t class_index;
-    /// 1 when it says what seed it was drawn from.
+    /// 1 when it has the seed that it was generated from.
     uint32_t has_seed;
-    /// That seed; 0 when it says none.
+    /// That seed; 0 when it has none.
     uint64_t seed;
-    /// Which tokenizer its tokens belong to: 16 hex digits as of detailflow_model_info, and zeros.
+    /// The tokenizer that its tokens belong to: 16 hexadecimal digits as in detailflow_model_info, and zeros.
     char tokenizer_id[24];
 } detailflow_dft_info;
-
-/// It worked.
-#define DETAILFLOW_OK 0
-
-/// An argument is NULL, out of its range, or does not fit the model.
-#define DETAILFLOW_INVALID_ARGUMENT 1
-
-/// A file or folder that was named does not exist, or no bundle was named and none found.
-#define DETAILFLOW_NOT_FOUND 2
-
-/// The bundle is damaged, contradicts itself, or is of an unknown format.
-#define DETAILFLOW_BAD_BUNDLE 3
-
-/// ONNX Runtime is missing, not what it should be, too old, or another one was loaded before.
-#define DETAILFLOW_NO_RUNTIME 4
-
-/// The device cannot be used.
-#define DETAILFLOW_NO_DEVICE 5
-
-/// Memory is not to be had; a smaller request works.
-#define DETAILFLOW_OUT_OF_MEMORY 6
-
-/// The system refused to read or write a file.
-#define DETAILFLOW_IO 7
-
-/// A picture or token file does not hold what it should.
-#define DETAILFLOW_BAD_FORMAT 8
-
-/// The generation was cancelled.
-#define DETAILFLOW_CANCELLED 9
-
-/// The call does not fit the state of the handle.
-#define DETAILFLOW_WRONG_STATE 10
-
-/// Another thread is inside a call with this handle.
-#define DETAILFLOW_BUSY 11
-
-/// ONNX Runtime failed while running a graph.
-#define DETAILFLOW_FAILED 12
-
-/// A fault of the library itself. Please report it.
-#define DETAILFLOW_INTERNAL 13
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-/// The library's version, such as "0.1.0". Static.
-const char *detailflow_version(void);
-
-/// The DETAILFLOW_ABI_VERSION that the library was built with: at least that of the header in use, or do not go on.
-uint32_t detailflow_abi_version(void);
-
-/// The name of a status, such as "DETAILFLOW_BUSY"; "DETAILFLOW_UNKNOWN" for a number that is none. Static.
-const char *detailflow_status_name(detailflow_status status);
-
-/// What went wrong in the last call of this thread that failed; "" when none did. Valid until the next call of this
-/// thread that fails.
-const char *detailflow_last_message(void);
-
-/// Sends messages of the process up to `level` (DETAILFLOW_LOG_*) to `callback`, with `user`. NULL as `callback`
-/// stops them (then `level` and `user` do not matter). When this returns, the callback that was set before is not
-/// running any more. Without a callback nothing is ever printed.
-detailflow_status detailflow_log_set(detailflow_log_fn callback, uint32_t level, void *user);
-
-/// Options that say nothing: ONNX Runtime is the file that ORT_DYLIB_PATH names; otherwise libonnxruntime in a
-/// folder runtime/ beside or above this library or the executable, in target/runtime of the checkout, or found by
-/// the system.
-detailflow_status detailflow_runtime_options_new(struct detailflow_runtime_options **options);
-
-/// The file to load, and no other.
-detailflow_status detailflow_runtime_options_set_library(struct detailflow_runtime_options *options,
-                                                         const char *library);
-
-/// Frees options. NULL is fine.
-void detailflow_runtime_options_free(struct detailflow_runtime_options *options);
-
-/// Loads ONNX Runtime now; otherwise the first detailflow_model_open does. `options` may be NULL. Once per process:
-/// a second call is fine when it names the same file, and DETAILFLOW_NO_RUNTIME when it names another.
-detailflow_status detailflow_runtime_init(const struct detailflow_runtime_options *options);
-
-/// Options that say nothing: the CPU, a thread for each core, the bundle's best precision and form.
-detailflow_status detailflow_model_options_new(struct detailflow_model_options **options);
-
-/// Where graphs run: "cpu" (the default), "auto" (the best that works here), "cuda[:i]", "tensorrt[:i]", "directml[:i]",
-/// "coreml", "webgpu", "openvino[:CPU|GPU|NPU]", "migraphx[:i]" or "plugin:PATH[:device]"; i is the number of a card.
-/// detailflow_device_list_new lists those that are here. One that is not among these words is DETAILFLOW_NO_DEVICE at
-/// once; whether it can be had is seen when a model is opened.
-detailflow_status detailflow_model_options_set_device(struct detailflow_model_options *options,
-                                                      const char *device);
-
-/// What the device's provider is told, in its own words, such as "precision" and "bf16" for openvino. An earlier value of
-/// the same key is replaced. Whether the provider knows it is seen when a model is opened, as far as the provider tells.
-detailflow_status detailflow_model_options_set_device_option(struct detailflow_model_options *options,
-                                                             const char *key,
-                                                             const char *value);
-
-/// 1 lets a model run on the CPU when the device cannot be had; the log tells why, and so does detailflow_model_report.
-/// 0 (the default) makes that DETAILFLOW_NO_DEVICE.
-detailflow_status detailflow_model_options_set_allow_fallback(struct detailflow_model_options *options, uint32_t allow);
-
-/// When threads that wait for work keep a processor busy looking for it: DETAILFLOW_SPINNING_RUNS (the default) or
-/// DETAILFLOW_SPINNING_NEVER, which leaves the processor to others and makes steps take longer.
-detailflow_status detailflow_model_options_set_spinning(struct detailflow_model_options *options, uint32_t spinning);
-
-/// Threads within an operator, 0 to 1024; 0 (the default) is one for each core.
+/// The version of the library, such as "0.1.0".
 ///
-/// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame may
-/// wake some milliseconds late. For a large model, or without frames, more are faster.
-detailflow_status detailflow_model_options_set_threads(struct detailflow_model_options *options,
-                                                       uint32_t threads);
+/// @return A static string.
+DETAILFLOW_API const char *DETAILFLOW_CALL detailflow_version(void);
 
-/// The precision: "fp32", "fp16", "int8", "int4" … NULL (the default) is the first that the bundle lists for the device.
-/// Whether the bundle has it is seen when it is opened.
-detailflow_status detailflow_model_options_set_precision(struct detailflow_model_options *options,
-                                                         const char *precision);
+/// The DETAILFLOW_VERSION_NUMBER of the library, to compare with that of the header.
+DETAILFLOW_API uint32_t DETAILFLOW_CALL detailflow_version_number(void);
 
-/// The attention form: "native", "mha", "plain" or "fixed". NULL (the default) is the first that the bundle lists for the device.
-detailflow_status detailflow_model_options_set_form(struct detailflow_model_options *options,
-                                                    const char *form);
+/// The DETAILFLOW_ABI_VERSION of the library. A program must not go on when it is less than that of its header.
+DETAILFLOW_API uint32_t DETAILFLOW_CALL detailflow_abi_version(void);
 
-/// Frees options. NULL is fine.
-void detailflow_model_options_free(struct detailflow_model_options *options);
-
-/// Lists the devices that can be selected here, and those that cannot because no provider is there. Loads ONNX Runtime
-/// if that has not happened, and OpenVINO's provider library where it is found. That a device is listed does not say that
-/// it works: opening a model there does. Free with detailflow_device_list_free.
+/// The name of a status, such as "DETAILFLOW_STATUS_BUSY".
 ///
-/// Errors: NO_RUNTIME, NO_DEVICE (ONNX Runtime cannot tell).
-detailflow_status detailflow_device_list_new(struct detailflow_device_list **list);
+/// @param status Any number; "DETAILFLOW_STATUS_UNKNOWN" for one that is no status.
+/// @return A static string.
+DETAILFLOW_API const char *DETAILFLOW_CALL detailflow_status_name(detailflow_status status);
 
-/// Frees a list. NULL is fine.
-void detailflow_device_list_free(struct detailflow_device_list *list);
-
-/// How many devices there are, into `count`.
-detailflow_status detailflow_device_list_count(const struct detailflow_device_list *list, size_t *count);
-
-/// Fills `info`, whose struct_size is set, with device `index`, 0 to the count - 1.
-detailflow_status detailflow_device_list_get_info(const struct detailflow_device_list *list,
-                                                  size_t index,
-                                                  struct detailflow_device_info *info);
-
-/// What system and provider tell of device `index`, pair `at` of its metadata_count: LUID, UUID, PCI address, drivers …
-/// under their own names. The strings live as long as the list.
-detailflow_status detailflow_device_list_metadata(const struct detailflow_device_list *list,
-                                                  size_t index,
-                                                  size_t at,
-                                                  const char **key,
-                                                  const char **value);
-
-/// Writes 8-bit pixels to the picture file `path`; its ending says which kind: png, jpg, webp, bmp, tga, tiff, qoi.
-/// The file appears whole or not at all.
-detailflow_status detailflow_image_save(const struct detailflow_image *image, const char *path);
-
-/// Writes each pixel of `source` as a square of `factor` pixels a side, 1 to 64: nearest-neighbour upscaling, for pixel
-/// art. `target` has the source's format and is `factor` times as wide and high; their memory must not overlap.
-detailflow_status detailflow_image_upscale(const struct detailflow_image *source,
-                                           uint32_t factor,
-                                           const struct detailflow_image *target);
-
-/// Opens the bundle in the folder `path` and compiles its graphs (one that holds the decoder alone is opened too, and
-/// decodes); loads ONNX Runtime if that has not happened.
-/// `path` NULL is the default bundle: the folder DETAILFLOW_BUNDLE names; otherwise detailflow/ beside this library
-/// or the executable, ../share/detailflow, or the one that is shipped with the checkout. `options` may be NULL.
-/// Free with detailflow_model_free.
+/// The message of the last call of this thread that failed.
 ///
-/// Takes from milliseconds to seconds. Errors: NOT_FOUND, BAD_BUNDLE (what is wrong, by name), NO_RUNTIME (each
-/// place that was tried), NO_DEVICE (the file, library or version that is missing), INVALID_ARGUMENT (no such precision,
-/// form or device option), IO, OUT_OF_MEMORY.
-detailflow_status detailflow_model_open(const char *path,
-                                        const struct detailflow_model_options *options,
-                                        struct detailflow_model **model);
+/// @return "" when none failed. Valid until the next call of this thread that fails.
+DETAILFLOW_API const char *DETAILFLOW_CALL detailflow_last_message(void);
 
-/// Frees the handle; generations and requests made from it go on. What workers draw with the model is cancelled before,
-/// and waited for (not so inside a worker's callback). NULL is fine.
-void detailflow_model_free(struct detailflow_model *model);
-
-/// The message of the last call with this handle that failed, on any thread: copied into `buffer` (`capacity`
-/// bytes, with the zero; cut when longer). Returns its whole length without the zero; 0 for NULL and when nothing
-/// failed. `buffer` may be NULL when `capacity` is 0.
-size_t detailflow_model_message(const struct detailflow_model *model, char *buffer, size_t capacity);
-
-/// Fills `info`, whose struct_size is set.
-detailflow_status detailflow_model_get_info(const struct detailflow_model *model, struct detailflow_model_info *info);
-
-/// What really runs where, as lines for a person: the device, what was tried before it, and for each graph that is
-/// compiled how many nodes each provider took, which of them fell to the CPU, and the memory that its allocators hold.
-/// Copied into `buffer` (`capacity` bytes, with the zero; cut when longer), its whole length without the zero into
-/// `length`. `buffer` may be NULL when `capacity` is 0.
-detailflow_status detailflow_model_report(const struct detailflow_model *model,
-                                          char *buffer,
-                                          size_t capacity,
-                                          size_t *length);
-
-/// Whether the model can draw: 1 into `can`, or 0 when its bundle holds no autoregressive model. It decodes tokens all the
-/// same; detailflow_generate and detailflow_generation_new give DETAILFLOW_WRONG_STATE then.
-detailflow_status detailflow_model_can_draw(const struct detailflow_model *model,
-                                            uint32_t *can);
-
-/// Whether the model can encode: 1 into `can`, or 0 when its bundle holds no encoder; detailflow_model_encode and
-/// detailflow_model_encode_file give DETAILFLOW_WRONG_STATE then.
-detailflow_status detailflow_model_can_encode(const struct detailflow_model *model, uint32_t *can);
-
-/// The name of class `index`, 0 to class_count - 1. It lives as long as the model handle.
-detailflow_status detailflow_model_class_name(const struct detailflow_model *model, uint32_t index, const char **name);
-
-/// The index of the class `name` (a name, or an index in decimal). When there is none the message names the
-/// nearest.
-detailflow_status detailflow_model_class_index(const struct detailflow_model *model, const char *name, uint32_t *index);
-
-/// The level `index`, 0 (coarsest) to level_count - 1 (the whole picture), into `level`, whose struct_size is set.
-detailflow_status detailflow_model_get_level(const struct detailflow_model *model,
-                                             uint32_t index,
-                                             struct detailflow_level *level);
-
-/// Pixels a side of what the first `count` tokens decode to. `count` is a prefix: 1 to c, or a multiple of g up to
-/// N.
-detailflow_status detailflow_model_prefix_size(const struct detailflow_model *model, size_t count, uint32_t *size);
-
-/// The tokens of a picture of any size and format, coarse to fine: N of them into `tokens`, which has room for
-/// `capacity`; their number into `count`. `tokens` NULL with `capacity` 0 only tells the number. The picture is
-/// cropped to the square in its middle and resized, unless it has the model's size. Compiles the encoder at the
-/// first call; DETAILFLOW_WRONG_STATE when the bundle holds none.
-detailflow_status detailflow_model_encode(const struct detailflow_model *model,
-                                          const struct detailflow_image *picture,
-                                          uint32_t *tokens,
-                                          size_t capacity,
-                                          size_t *count);
-
-/// As detailflow_model_encode, from the picture file `path` of any size and mode.
-detailflow_status detailflow_model_encode_file(const struct detailflow_model *model,
-                                               const char *path,
-                                               uint32_t *tokens,
-                                               size_t capacity,
-                                               size_t *count);
-
-/// Decodes the first tokens of a picture. `level` 0: all `count` tokens, which are a prefix (1 to c, or a multiple
-/// of g up to N), at the size that detailflow_model_prefix_size tells. Otherwise the level of `level` pixels, from
-/// at least its tokens. `target` says where the pixels go; its width and height are that size.
-detailflow_status detailflow_model_decode(const struct detailflow_model *model,
-                                          const uint32_t *tokens,
-                                          size_t count,
-                                          uint32_t level,
-                                          const struct detailflow_image *target);
-
-/// How many of the first `count` tokens of a picture the level of `level` pixels keeps, into `kept`: the same picture
-/// with less detail, which takes nothing but to leave off the rest.
+/// Sets the log callback of the process. Without one nothing is ever printed.
 ///
-/// Errors: INVALID_ARGUMENT when there is no such level (the message lists those that are), the tokens are too few, or
-/// one is not of the codebook.
-detailflow_status detailflow_model_demote(const struct detailflow_model *model,
-                                          const uint32_t *tokens,
-                                          size_t count,
-                                          uint32_t level,
-                                          size_t *kept);
-
-/// The sizes of the usual chain of mips, `size` and down to 1, each half of the one before and rounded down (48, 24,
-/// 12, 6, 3, 1): into `sizes`, which has room for `capacity` (32 are always enough); their number into `count`. `sizes`
-/// NULL with `capacity` 0 only tells the number. Any other sizes are as good for detailflow_model_mips.
-detailflow_status detailflow_mip_sizes(uint32_t size, uint32_t *sizes, size_t capacity, size_t *count);
-
-/// Pictures of several sizes from the `count` tokens of a prefix (1 to c, or a multiple of g up to N), each into the
-/// memory of one of the `target_count` images at `targets` (an array: every one has its struct_size set). Each target
-/// is square, of any size from 1 to what detailflow_model_prefix_size tells, and has a format and stride of its own; in
-/// any order, and several may be of one size. Where their memory overlaps, the later is written over the earlier.
+/// When this returns, the previous callback is not running any more.
 ///
-/// `source` is DETAILFLOW_MIPS_FROM_LEVELS (0) or DETAILFLOW_MIPS_FROM_FINEST. A size that is decoded is what
-/// detailflow_model_decode gives. Others are downscaled: each pixel is the mean of the area that it covers, in linear
-/// light and weighted by alpha, so that nothing darkens and no colour bleeds at the edges.
+/// @param severity The least severe messages to receive, one of DETAILFLOW_SEVERITY_*; ignored when `callback` is NULL.
+/// @param callback NULL stops the messages.
+/// @param user Passed to the callback.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_log_set_callback(
+    uint32_t severity, detailflow_log_fn callback, void *user, detailflow_error *error);
+
+/// Creates default options: ONNX Runtime is the file that the environment variable ORT_DYLIB_PATH names. Without it,
+/// these are searched: a folder runtime/ beside or above this library or the executable, target/runtime of a checkout,
+/// the system's library path.
 ///
-/// What is wrong with the tokens or a target is told before the work, and nothing is written.
-detailflow_status detailflow_model_mips(const struct detailflow_model *model,
-                                        const uint32_t *tokens,
-                                        size_t count,
-                                        uint32_t source,
-                                        const struct detailflow_image *targets,
-                                        size_t target_count);
+/// @param options Receives the handle. Free it with detailflow_runtime_options_free.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_options_new(
+    detailflow_runtime_options **options, detailflow_error *error);
 
-/// Puts the `sprite_count` sprites at `sprites` in rows, the largest first, on a width of `width` pixels, with
-/// `padding` pixels between any two: sets their x and y. Sprites of one size make a grid, in their order. `height` (may
-/// be NULL) takes how high an atlas they need. Fails when one is wider than `width`.
-detailflow_status detailflow_model_lay_out_atlas(const struct detailflow_model *model,
-                                                 struct detailflow_sprite *sprites,
-                                                 size_t sprite_count,
-                                                 uint32_t width,
-                                                 uint32_t padding,
-                                                 uint32_t *height);
-
-/// Decodes the `sprite_count` sprites at `sprites` into their places in `atlas`; every other pixel and the gaps between
-/// rows stay as they are. Sprites of as many tokens are decoded together, which is faster than one by one.
+/// Sets the ONNX Runtime library to load; no other is tried.
 ///
-/// A sprite takes the pixels that it decodes to (detailflow_model_prefix_size, or its level) times its factor. It is
-/// INVALID_ARGUMENT, and nothing is done, when one does not lie within the atlas, or two overlap (the message says
-/// which; to touch is fine). When the work itself fails (FAILED, OUT_OF_MEMORY), some of the sprites are there and
-/// others are not.
-detailflow_status detailflow_model_decode_atlas(const struct detailflow_model *model,
-                                                const struct detailflow_sprite *sprites,
-                                                size_t sprite_count,
-                                                const struct detailflow_image *atlas);
+/// @param library A path.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_options_set_library(
+    detailflow_runtime_options *options, const char *library);
 
-/// Writes a bundle that holds the decoder alone, made from the bundle in the folder `path` (NULL is the default bundle,
-/// as for detailflow_model_open), into the folder `target`: it decodes tokens, bit for bit as the whole one does, and
-/// cannot draw or encode (detailflow_model_can_draw). `precision` keeps that one, such as "int8"; NULL keeps all. Needs
-/// no ONNX Runtime. A bundle or an empty folder at `target` is replaced, anything else is left alone; whatever fails,
-/// `target` is as it was.
+/// The message of the last failed call with these options: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_options_get_message(
+    const detailflow_runtime_options *options, char *buffer, size_t capacity, size_t *length);
+
+/// Frees options. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_runtime_options_free(detailflow_runtime_options *options);
+
+/// Loads ONNX Runtime now, rather than at the first detailflow_model_open. Once per process.
 ///
-/// Takes as long as reading the bundle does. Errors: NOT_FOUND, BAD_BUNDLE (a file is not what the manifest says, or an
-/// older exporter wrote the bundle), INVALID_ARGUMENT (no such precision, or the target is something else, or the bundle
-/// itself), IO.
-detailflow_status detailflow_bundle_strip(const char *path,
-                                          const char *target,
-                                          const char *precision);
+/// @param options NULL takes the defaults.
+/// @param error May be NULL.
+/// @return NO_RUNTIME when it cannot be loaded (the message lists each place that was tried), or when another file was
+/// loaded before. A second call that names the same file does nothing.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_init(
+    const detailflow_runtime_options *options, detailflow_error *error);
 
-/// A request for one picture of class 0 with seed 0 at the full level, sampled as the model's makers would. Free
-/// with detailflow_request_free.
-detailflow_status detailflow_request_new(const struct detailflow_model *model, struct detailflow_request **request);
-
-/// Frees it. NULL is fine.
-void detailflow_request_free(struct detailflow_request *request);
-
-/// As detailflow_model_message, for a request.
-size_t detailflow_request_message(const struct detailflow_request *request, char *buffer, size_t capacity);
-
-/// How many pictures to draw together, 1 to 1048576. Further ones take the class of the first and the seeds that
-/// follow its own. Memory is asked for when the generation begins.
-detailflow_status detailflow_request_set_count(struct detailflow_request *request, uint32_t count);
-
-/// The class of every picture, 0 to class_count - 1.
-detailflow_status detailflow_request_set_class(struct detailflow_request *request, uint32_t class_index);
-
-/// The seed of the first picture; the others take those that follow: S, S+1 ... The same model, class, seed and
-/// settings give the same tokens, wherever the picture stands in a batch.
-detailflow_status detailflow_request_set_seed(struct detailflow_request *request, uint64_t seed);
-
-/// Class and seed of the picture `image`, 0 to count - 1.
-detailflow_status detailflow_request_set_image(struct detailflow_request *request,
-                                               uint32_t image,
-                                               uint32_t class_index,
-                                               uint64_t seed);
-
-/// Guidance scale, 0 to 1000. 1 is off and takes half the time; above 1 the class pulls harder.
-detailflow_status detailflow_request_set_guidance(struct detailflow_request *request, float scale);
-
-/// Not 0: guidance falls linearly over the groups ("gradual"). 0: it stays the same.
-detailflow_status detailflow_request_set_gradual(struct detailflow_request *request, uint32_t gradual);
-
-/// Temperature, finite, at least 0. 0 takes the likeliest code always; 1 is the model's own distribution.
-detailflow_status detailflow_request_set_temperature(struct detailflow_request *request, float temperature);
-
-/// Draw from the k likeliest codes only; 0 is off.
-detailflow_status detailflow_request_set_top_k(struct detailflow_request *request, uint32_t top_k);
-
-/// Draw from the likeliest codes up to this much probability, above 0, at most 1; 1 is off.
-detailflow_status detailflow_request_set_top_p(struct detailflow_request *request, float top_p);
-
-/// Guidance as a curve over the tokens: value i of `values` (0 to 1000) at the token whose index is value i of `tokens` (0 is the first that is
-/// drawn; the first after a level of 8 tokens is 8), `count` points, 1 to 64, whose tokens rise. Between two points the
-/// value runs in a straight line, before the first and after the last it stays. Where it stays at 1 to the end the
-/// unconditional half is not computed any more.
-detailflow_status detailflow_request_set_guidance_curve(struct detailflow_request *request,
-                                                        const uint32_t *tokens,
-                                                        const float *values,
-                                                        size_t count);
-
-/// Temperature as a curve over the tokens; see detailflow_request_set_guidance_curve.
-detailflow_status detailflow_request_set_temperature_curve(struct detailflow_request *request,
-                                                           const uint32_t *tokens,
-                                                           const float *values,
-                                                           size_t count);
-
-/// Top-k as a curve over the tokens, rounded at each; 0, which is off, counts as the whole codebook where a line leads to
-/// it. See detailflow_request_set_guidance_curve.
-detailflow_status detailflow_request_set_top_k_curve(struct detailflow_request *request,
-                                                     const uint32_t *tokens,
-                                                     const float *values,
-                                                     size_t count);
-
-/// Top-p as a curve over the tokens; see detailflow_request_set_guidance_curve.
-detailflow_status detailflow_request_set_top_p_curve(struct detailflow_request *request,
-                                                     const uint32_t *tokens,
-                                                     const float *values,
-                                                     size_t count);
-
-/// Not 0: keeps the log-probability of each token, for detailflow_generation_log_probabilities. 0 (the default): no.
-detailflow_status detailflow_request_set_log_probabilities(struct detailflow_request *request, uint32_t keep);
-
-/// Every picture begins with these tokens, and the rest is drawn after them: all `count` of `tokens` when `level` is 0
-/// (1 to c of them, or a multiple of g up to N), otherwise those of the level of `level` pixels. With other seeds that
-/// gives variations of one composition; with tokens that end at a level, a finer level of the same picture. What is
-/// given takes its steps again, once for all pictures of one class. `count` 0 draws from nothing again.
-detailflow_status detailflow_request_set_prefix(struct detailflow_request *request,
-                                                const uint32_t *tokens,
-                                                size_t count,
-                                                uint32_t level);
-
-/// As detailflow_request_set_prefix with level 0, for the picture `image` alone. In the end all pictures of a request
-/// begin with as many tokens: they are drawn in step.
-detailflow_status detailflow_request_set_image_prefix(struct detailflow_request *request,
-                                                      uint32_t image,
-                                                      const uint32_t *tokens,
-                                                      size_t count);
-
-/// Encodes a picture of any size and format and begins every picture of the request with its tokens of the level of
-/// `level` pixels; 0 keeps all of them, and then nothing is drawn.
-detailflow_status detailflow_request_set_prefix_picture(struct detailflow_request *request,
-                                                        const struct detailflow_image *picture,
-                                                        uint32_t level);
-
-/// Stop at the level of `size` pixels; 0 is the finest. When there is no such level the message lists those that
-/// are.
-detailflow_status detailflow_request_set_level(struct detailflow_request *request, uint32_t size);
-
-/// Draws a whole request in one call: detailflow_generation_new and all its steps. It cannot be cancelled; stepping
-/// can. Free with detailflow_generation_free.
-detailflow_status detailflow_generate(const struct detailflow_request *request,
-                                      struct detailflow_generation **generation);
-
-/// Begins a request: reserves the memory that its steps will need, draws nothing yet. More is asked for later where rows
-/// change: by pictures that share a prefix, when they part; when guidance ends before the pictures do, for the moment of
-/// the change; by form `plain`, step by step. The request may be changed or freed afterwards. Takes some time for that
-/// memory, which no prediction counts. Free with detailflow_generation_free.
+/// Creates default options: CPU, one thread per core, the first precision and attention form that the bundle lists.
 ///
-/// Errors: OUT_OF_MEMORY when the batch is too large for the machine; WRONG_STATE when the model cannot draw (see
-/// detailflow_model_can_draw).
-detailflow_status detailflow_generation_new(const struct detailflow_request *request,
-                                            struct detailflow_generation **generation);
+/// @param options Receives the handle. Free it with detailflow_model_options_free.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_new(
+    detailflow_model_options **options, detailflow_error *error);
 
-/// Frees it. NULL is fine. When another thread is stepping it, it is cancelled first and waited for.
-void detailflow_generation_free(struct detailflow_generation *generation);
-
-/// As detailflow_model_message, for a generation. May be called while another thread steps it.
-size_t detailflow_generation_message(const struct detailflow_generation *generation, char *buffer, size_t capacity);
-
-/// Does one step: one token for each picture while causal, a group of them after. Nothing when finished. `progress`
-/// (may be NULL) has its struct_size set.
+/// Sets the device that runs the graphs.
 ///
-/// Errors: CANCELLED once cancelled; FAILED or OUT_OF_MEMORY from ONNX Runtime, after which the step can be tried
-/// again. What was drawn before stays readable.
-detailflow_status detailflow_generation_step(struct detailflow_generation *generation,
-                                             struct detailflow_progress *progress);
+/// @param device One of
+/// - "cpu" (the default), "auto" (the best device that works here),
+/// - "cuda[:i]", "tensorrt[:i]", "directml[:i]", "migraphx[:i]" (i is the number of the card),
+/// - "coreml", "webgpu", "openvino[:CPU|GPU|NPU]",
+/// - "plugin:PATH[:device]" (an ONNX Runtime execution provider library).
+/// detailflow_device_list_new lists those of this machine.
+/// @return NO_DEVICE when it is none of these words. Whether the device works is found out by detailflow_model_open.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_device(
+    detailflow_model_options *options, const char *device);
 
-/// Does steps for as long as the next one should end within `budget_ns` nanoseconds, counted from this call; always at
-/// least one. How long a step takes is known from those of its shape that ran with this model, else from a calibration
-/// (detailflow_model_calibrate); where neither is there, one step is done. So a call ends at most one step after the
-/// budget, unless that step takes longer than those before it. `progress` (may be NULL) has its struct_size set.
+/// Sets an option of the device's execution provider, such as "precision" to "bf16" for openvino. Replaces an earlier
+/// value of the same key. The execution provider checks keys and values in detailflow_model_open, as far as it does.
 ///
-/// Errors: those of detailflow_generation_step.
-detailflow_status detailflow_generation_advance(struct detailflow_generation *generation,
-                                                uint64_t budget_ns,
-                                                struct detailflow_progress *progress);
+/// @param key The provider's own name of the option.
+/// @param value Its value.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_device_option(
+    detailflow_model_options *options, const char *key, const char *value);
 
-/// Does all steps that are left. `progress` (may be NULL) has its struct_size set.
+/// Sets whether the model may run on the CPU when the device cannot be used.
 ///
-/// Errors: those of detailflow_generation_step.
-detailflow_status detailflow_generation_finish(struct detailflow_generation *generation,
-                                               struct detailflow_progress *progress);
+/// @param allow 1: it may; the log and detailflow_model_get_report give the reason. 0 (the default): that is NO_DEVICE.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_allow_fallback(
+    detailflow_model_options *options, uint32_t allow);
 
-/// Where it stands, without a step. `progress` has its struct_size set.
-detailflow_status detailflow_generation_get_progress(struct detailflow_generation *generation,
-                                                     struct detailflow_progress *progress);
+/// Sets when threads that wait for work keep a CPU core busy.
+///
+/// @param spinning One of DETAILFLOW_SPINNING_*.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_spinning(
+    detailflow_model_options *options, uint32_t spinning);
 
-/// The tokens of the picture `image` so far, coarse to fine, into `tokens`, which has room for `capacity`; their
-/// number into `count`. `tokens` NULL with `capacity` 0 only tells the number.
-detailflow_status detailflow_generation_tokens(struct detailflow_generation *generation,
-                                               uint32_t image,
-                                               uint32_t *tokens,
-                                               size_t capacity,
-                                               size_t *count);
+/// Sets the number of threads within an operator.
+///
+/// Inside the frames of a game 1 (the calling thread) gives the steadiest times: threads that slept since the last frame
+/// may wake milliseconds late. For a large model, or without frames, more are faster.
+///
+/// @param threads 0 to 1024; 0 (the default) is one per core.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_threads(
+    detailflow_model_options *options, uint32_t threads);
 
-/// Decodes the picture `image` as it is now (all tokens drawn so far) into `target`, whose width and height are the
-/// progress's size. Any time after the first step, also after a cancel; the generation is not disturbed.
-detailflow_status detailflow_generation_image(struct detailflow_generation *generation,
-                                              uint32_t image,
-                                              const struct detailflow_image *target);
+/// Sets the precision of the weights.
+///
+/// @param precision Such as "fp32", "fp16", "int8", "int4". NULL (the default) takes the first that the bundle lists for
+/// the device. Whether the bundle has it is found out by detailflow_model_open.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_precision(
+    detailflow_model_options *options, const char *precision);
 
-/// Decodes the finest level of the picture `image` that is complete, however many tokens there are beyond it, into
-/// `target`, whose width and height are the progress's level. Any time, also after a cancel; the generation is not
-/// disturbed. WRONG_STATE before the first level is complete.
-detailflow_status detailflow_generation_level_image(struct detailflow_generation *generation,
-                                                    uint32_t image,
-                                                    const struct detailflow_image *target);
+/// Sets the attention form: which attention operators and which KV cache layout the graph uses.
+///
+/// @param form "native" (operators of this library, CPU), "mha" (MultiHeadAttention of ONNX Runtime), "plain" (standard
+/// operators; copies the KV cache at every step) or "fixed" (standard operators on a KV cache of fixed size). NULL (the
+/// default) takes the first that the bundle lists for the device.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_form(
+    detailflow_model_options *options, const char *form);
 
-/// Decodes the picture `image` as it is now and writes it to the file `path`; the ending says which kind: png, jpg,
-/// webp, bmp, tga, tiff, qoi.
-detailflow_status detailflow_generation_save(struct detailflow_generation *generation,
-                                             uint32_t image,
-                                             const char *path);
+/// Sets a callback for the progress of detailflow_model_open.
+///
+/// @param callback Called on the thread that opens. NULL (the default) removes it.
+/// @param user Passed to the callback.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_open_progress(
+    detailflow_model_options *options, detailflow_open_progress_fn callback, void *user);
 
-/// Class and seed of the picture `image`; either may be NULL.
-detailflow_status detailflow_generation_get_image(struct detailflow_generation *generation,
-                                                  uint32_t image,
-                                                  uint32_t *class_index,
-                                                  uint64_t *seed);
+/// Sets the handle that cancels detailflow_model_open, from any thread: it then returns CANCELLED.
+///
+/// @param cancel Made by detailflow_cancel_new; may be freed afterwards. NULL (the default) removes it.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_cancel(
+    detailflow_model_options *options, const detailflow_cancel *cancel);
 
-/// The natural logarithms of the probability of each token of the picture `image` that was computed so far, into
-/// `values`, which has room for `capacity`; their number into `count`. What the model holds of a token, given the class
-/// and the tokens before it, before guidance, temperature and cuts: what detailflow_model_score gives for the same
-/// tokens. `values` NULL with `capacity` 0 only tells the number. WRONG_STATE when the request did not ask for them
-/// (detailflow_request_set_log_probabilities).
-detailflow_status detailflow_generation_log_probabilities(struct detailflow_generation *generation,
-                                                          uint32_t image,
-                                                          float *values,
-                                                          size_t capacity,
-                                                          size_t *count);
+/// The message of the last failed call with these options: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_get_message(
+    const detailflow_model_options *options, char *buffer, size_t capacity, size_t *length);
 
-/// The mean of detailflow_generation_log_probabilities into `mean`; 0 before the first step.
-detailflow_status detailflow_generation_mean_log_probability(struct detailflow_generation *generation,
-                                                             uint32_t image,
-                                                             float *mean);
+/// Frees options. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_model_options_free(detailflow_model_options *options);
 
-/// A generation that stands where this one does and goes on with other seeds: `seeds` has one for each picture,
-/// `seed_count` of them. With the same seeds it draws the same tokens. Until its first step it refers to the keys and
-/// values of this one and takes no memory of its own for them (detailflow_generation_get_memory). It counts its own steps
-/// and work, from 0, has a cancel of its own, and is not cancelled. Free with detailflow_generation_free; either may be
-/// freed first.
-detailflow_status detailflow_generation_fork(struct detailflow_generation *generation,
-                                             const uint64_t *seeds,
-                                             size_t seed_count,
-                                             struct detailflow_generation **fork);
+/// Creates a cancel handle for detailflow_model_options_set_cancel. That of a generation is made by
+/// detailflow_generation_get_cancel.
+///
+/// @param cancel Receives the handle. Free it with detailflow_cancel_free.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_cancel_new(
+    detailflow_cancel **cancel, detailflow_error *error);
 
-/// Goes on with these pictures only, in this order: `images` has `count` of their indices, each at most once. The others
-/// fall away, and with them their share of the work and (from the next step on) of the memory; those that stay are
-/// numbered anew from 0.
-detailflow_status detailflow_generation_keep(struct detailflow_generation *generation,
-                                             const uint32_t *images,
-                                             size_t count);
+/// Stops the work, from any thread, any number of times. It cannot be undone.
+///
+/// A generation stops within one step, also inside a running graph: that step and every later one returns CANCELLED;
+/// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs.
+///
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_cancel_trigger(
+    const detailflow_cancel *cancel, detailflow_error *error);
 
-/// Goes on to the level of `size` pixels instead of the one asked for: a finer one, also when it is finished, or one
-/// that is not passed yet. 0 is the finest.
-detailflow_status detailflow_generation_set_level(struct detailflow_generation *generation, uint32_t size);
+/// Frees the handle; does not cancel. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_cancel_free(detailflow_cancel *cancel);
 
-/// The work done into `work`: each step counts once for every picture that it computed (once for all that share a
-/// prefix; guidance is not counted twice).
-detailflow_status detailflow_generation_get_work(struct detailflow_generation *generation, uint64_t *work);
+/// Lists the devices that can be selected, and those that cannot because their execution provider is missing.
+///
+/// Loads ONNX Runtime if it is not loaded yet, and the OpenVINO provider library where there is one. A listed device may
+/// still fail; only opening a model on it tells.
+///
+/// @param list Receives the handle. Free it with detailflow_device_list_free.
+/// @param error May be NULL.
+/// @return NO_RUNTIME; NO_DEVICE when ONNX Runtime cannot list devices.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_device_list_new(
+    detailflow_device_list **list, detailflow_error *error);
 
-/// Bytes that it holds: its own keys, values and tokens into `own`; into `shared` the keys and values of the generation
-/// that it was forked from, to which it refers until its first step (all forks of one to the same). Either may be NULL.
-detailflow_status detailflow_generation_get_memory(struct detailflow_generation *generation,
-                                                   uint64_t *own,
-                                                   uint64_t *shared);
+/// Frees a list. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_device_list_free(detailflow_device_list *list);
 
-/// The handle that stops it. May be called while another thread steps it, and any number of times. Free each with
-/// detailflow_cancel_free.
-detailflow_status detailflow_generation_cancel_handle(const struct detailflow_generation *generation,
-                                                      struct detailflow_cancel **cancel);
+/// Gets the number of devices.
+///
+/// @param count Receives the number.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_device_list_get_count(
+    const detailflow_device_list *list, size_t *count, detailflow_error *error);
 
-/// Stops the generation within one step, also inside a running graph. Its step in progress and every later one
-/// gives DETAILFLOW_CANCELLED; what was drawn stays readable, and the model is not touched.
-detailflow_status detailflow_cancel_trigger(const struct detailflow_cancel *cancel);
+/// Gets a device.
+///
+/// @param device_index 0 to count - 1.
+/// @param info Filled; its struct_size is set. The strings live as long as the list.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_device_list_get_info(
+    const detailflow_device_list *list, size_t device_index, detailflow_device_info *info, detailflow_error *error);
 
-/// Frees the handle; does not cancel. NULL is fine.
-void detailflow_cancel_free(struct detailflow_cancel *cancel);
+/// Gets one pair of what system and execution provider report about a device under their own names: LUID, UUID, PCI
+/// address, driver version.
+///
+/// @param device_index 0 to count - 1.
+/// @param metadata_index 0 to detailflow_device_info.metadata_count - 1.
+/// @param key Receives the name. It lives as long as the list.
+/// @param value Receives the value. It lives as long as the list.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_device_list_get_metadata(
+    const detailflow_device_list *list, size_t device_index, size_t metadata_index, const char **key,
+    const char **value, detailflow_error *error);
 
-/// Variations in one call: every picture of `request` keeps the tokens of the level of `keep` pixels of `tokens`
-/// (`count` of them; 0 keeps all) and has the rest drawn from its own seed. The request is not changed. What is kept is
-/// computed once for all its pictures of one class. For a finer level of the same picture give the tokens of the coarser
-/// and `keep` 0. To step it instead: detailflow_request_set_prefix and detailflow_generation_new. Free with
+/// Writes pixels to a picture file. The file appears complete or not at all.
+///
+/// @param image RGB8 or RGBA8.
+/// @param path Its ending chooses the file format: png, jpg, jpeg, webp, bmp, tga, tif, tiff, qoi.
+/// @param error May be NULL.
+/// @return IO; INVALID_ARGUMENT for another ending or format.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_save(
+    const detailflow_image *image, const char *path, detailflow_error *error);
+
+/// Encodes pixels as a picture file in memory.
+///
+/// @param image RGB8 or RGBA8.
+/// @param file_format One of DETAILFLOW_FILE_FORMAT_*.
+/// @param data Receives the file; NULL with `capacity` 0 gets the size only, which takes as long as encoding.
+/// @param capacity Bytes at `data`.
+/// @param size Receives the number of bytes.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_encode(
+    const detailflow_image *image, uint32_t file_format, void *data, size_t capacity, size_t *size,
+    detailflow_error *error);
+
+/// Scales pixels up by a whole factor, nearest neighbour: for pixel art.
+///
+/// @param source Any format.
+/// @param factor 1 to 64: each pixel becomes a square of `factor` x `factor`.
+/// @param target Has the source's format and `factor` times its width and height. The memory of both must not overlap.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_upscale(
+    const detailflow_image *source, uint32_t factor, detailflow_image *target, detailflow_error *error);
+
+/// Opens a bundle and compiles its graphs. Takes milliseconds to seconds; loads ONNX Runtime if it is not loaded yet.
+///
+/// @param path The folder of the bundle. NULL takes the default bundle: the folder that the environment variable
+/// DETAILFLOW_BUNDLE names; without it detailflow/ beside this library or the executable, ../share/detailflow, or the
+/// bundle that is shipped with the checkout.
+/// @param options NULL takes the defaults.
+/// @param model Receives the handle. Free it with detailflow_model_free.
+/// @param error May be NULL.
+/// @return NOT_FOUND; BAD_BUNDLE (the message names what is wrong); NO_RUNTIME (it lists the places that were tried);
+/// NO_DEVICE (it names the missing file, library or version); INVALID_ARGUMENT (no such precision, form or device
+/// option); CANCELLED; IO; OUT_OF_MEMORY.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_open(
+    const char *path, const detailflow_model_options *options, detailflow_model **model, detailflow_error *error);
+
+/// Frees the handle. Requests and generations made from it go on. Jobs of the model that were submitted before are
+/// cancelled first, in every worker, and waited for (not inside a worker's callback). NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_model_free(detailflow_model *model);
+
+/// The message of the last failed call with this handle, on any thread: see "Text" above.
+///
+/// @param buffer Receives the message; "" when no call failed.
+/// @param capacity Bytes at `buffer`.
+/// @param length Receives the length of the whole message; may be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_message(
+    const detailflow_model *model, char *buffer, size_t capacity, size_t *length);
+
+/// Gets the properties of a model.
+///
+/// @param info Filled; its struct_size is set.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_info(
+    const detailflow_model *model, detailflow_model_info *info);
+
+/// Gets a report of what runs where, as lines for a person: the device and what was tried before it; for each compiled
+/// graph the number of nodes that each execution provider took, the nodes that fell to the CPU, and the memory of its
+/// allocators.
+///
+/// @param buffer Receives the report: see "Text" above.
+/// @param capacity Bytes at `buffer`.
+/// @param length Receives the length of the whole report; may be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_report(
+    const detailflow_model *model, char *buffer, size_t capacity, size_t *length);
+
+/// Gets the name of a class.
+///
+/// @param class_index 0 to class_count - 1.
+/// @param name Receives the name, which lives as long as the model handle.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_class_name(
+    const detailflow_model *model, uint32_t class_index, const char **name);
+
+/// Finds a class.
+///
+/// @param name The name of the class, or its index in decimal.
+/// @param class_index Receives the index.
+/// @return INVALID_ARGUMENT when there is none; the message names the nearest.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_find_class(
+    const detailflow_model *model, const char *name, uint32_t *class_index);
+
+/// Gets a level by its index.
+///
+/// @param level_index 0 (the coarsest) to level_count - 1 (the full picture).
+/// @param level Filled; its struct_size is set.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_level(
+    const detailflow_model *model, uint32_t level_index, detailflow_level *level);
+
+/// Finds a level by its size.
+///
+/// @param level_size Pixels per side; 0 is the finest level.
+/// @param level Filled; its struct_size is set.
+/// @return INVALID_ARGUMENT when there is no such level; the message lists the levels.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_find_level(
+    const detailflow_model *model, uint32_t level_size, detailflow_level *level);
+
+/// Gets the size of the picture that a prefix decodes to.
+///
+/// @param token_count A prefix: 1 to c, or a multiple of g up to N.
+/// @param prefix_size Receives the pixels per side.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_prefix_size(
+    const detailflow_model *model, size_t token_count, uint32_t *prefix_size);
+
+/// Encodes a picture into tokens. Compiles the encoder at the first call.
+///
+/// @param picture Of any size and format. It is cropped to the square in its middle and resized, unless it has the
+/// model's size.
+/// @param tokens Receives N tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
+/// @return WRONG_STATE when the bundle holds no encoder.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode(
+    const detailflow_model *model, const detailflow_image *picture, uint32_t *tokens, size_t capacity, size_t *count);
+
+/// As detailflow_model_encode, from a picture file of any size.
+///
+/// @param path A picture file: png, jpg, webp, bmp, tga, tiff, qoi.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file(
+    const detailflow_model *model, const char *path, uint32_t *tokens, size_t capacity, size_t *count);
+
+/// As detailflow_model_encode, from the bytes of a picture file of any size.
+///
+/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA cannot be told by its content.
+/// @param size Bytes at `data`.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_data(
+    const detailflow_model *model, const void *data, size_t size, uint32_t *tokens, size_t capacity, size_t *count);
+
+/// Decodes tokens into pixels.
+///
+/// @param tokens The first tokens of a picture.
+/// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
+/// that level; those beyond are ignored.
+/// @param level_size The level to decode, pixels per side; 0 decodes all tokens, at the size that
+/// detailflow_model_get_prefix_size gives.
+/// @param target Receives the pixels; its width and height are that size.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode(
+    const detailflow_model *model, const uint32_t *tokens, size_t token_count, uint32_t level_size,
+    detailflow_image *target);
+
+/// Computes how likely tokens are for a class, without sampling. Takes the steps that generating them would take,
+/// without guidance.
+///
+/// @param class_index 0 to class_count - 1.
+/// @param tokens A prefix: 1 to c, or a multiple of g up to N.
+/// @param token_count Number of tokens.
+/// @param values Receives for each token the natural logarithm of its probability, given the class and the tokens before
+/// it, before guidance, temperature, top-k and top-p: see "Arrays" above.
+/// @param capacity Values that fit at `values`.
+/// @param count Receives the number of values, which is `token_count`.
+/// @return WRONG_STATE when the model cannot generate.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_score(
+    const detailflow_model *model, uint32_t class_index, const uint32_t *tokens, size_t token_count, float *values,
+    size_t capacity, size_t *count);
+
+/// Measures the latency of steps and decodes, for predictions and for detailflow_generation_advance. The result is
+/// written to the user's cache directory, where every process finds it that opens the same bundle with the same
+/// precision, form, device, threads and versions of this library and of ONNX Runtime.
+///
+/// Takes as long as about ten pictures of each batch size.
+///
+/// @param batch_sizes Batch sizes to measure, each 1 to 4096, with and without guidance.
+/// @param batch_size_count How many, 1 to 4096.
+/// @return NOT_FOUND when the user has no cache directory; IO when it cannot be written. In both cases this process
+/// knows what was measured.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_calibrate(
+    const detailflow_model *model, const uint32_t *batch_sizes, size_t batch_size_count);
+
+/// Predicts how long it takes to decode one picture.
+///
+/// @param token_count A prefix: 1 to c, or a multiple of g up to N.
+/// @param time_ns Receives nanoseconds; 0 when nothing was measured on this machine yet.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_predict_decode(
+    const detailflow_model *model, size_t token_count, uint64_t *time_ns);
+
+/// Generates one picture in one call, from nothing to pixels.
+///
+/// @param model NULL takes the default bundle (see detailflow_model_open) with default options; it is opened at the
+/// first such call and stays open until the process ends.
+/// @param class_name The name of a class, or its index in decimal.
+/// @param seed The same seed gives the same picture.
+/// @param image Receives the pixels. Its width and height choose the level; the message of a failure lists the levels.
+/// @param error May be NULL.
+/// @return Those of detailflow_model_open and detailflow_generate.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generate_image(
+    const detailflow_model *model, const char *class_name, uint64_t seed, detailflow_image *image,
+    detailflow_error *error);
+
+/// Lists the sizes of a full mip chain: `size` down to 1, each half of the one before, rounded down (48, 24, 12, 6, 3,
+/// 1). detailflow_model_decode_mips takes any other sizes as well.
+///
+/// @param size Pixels per side of the largest mip, at least 1.
+/// @param sizes Receives the sizes: see "Arrays" above. Room for 32 is always enough.
+/// @param capacity Sizes that fit at `sizes`.
+/// @param count Receives the number of sizes.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_mips_list_sizes(
+    uint32_t size, uint32_t *sizes, size_t capacity, size_t *count, detailflow_error *error);
+
+/// Decodes tokens into pictures of several sizes.
+///
+/// A mip whose size is decoded is bit for bit what detailflow_model_decode gives. The others are downscaled: each pixel
+/// is the mean of the area that it covers, in linear light and weighted by alpha. All arguments are checked before the
+/// work; after an error nothing was written.
+///
+/// @param tokens A prefix: 1 to c, or a multiple of g up to N.
+/// @param token_count Number of tokens.
+/// @param source One of DETAILFLOW_MIPS_SOURCE_*.
+/// @param targets An array of square images, each of 1 pixel up to the size that detailflow_model_get_prefix_size gives,
+/// with its own format and stride; in any order, several may have one size. Where their memory overlaps, the later one
+/// overwrites the earlier.
+/// @param target_count Number of images.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_mips(
+    const detailflow_model *model, const uint32_t *tokens, size_t token_count, uint32_t source,
+    detailflow_image *targets, size_t target_count);
+
+/// Sets the positions of sprites: in rows, the largest first; sprites of one size form a grid, in their order.
+///
+/// @param sprites An array; x and y are set.
+/// @param sprite_count Number of sprites.
+/// @param width Width of the atlas in pixels.
+/// @param padding Pixels between any two sprites.
+/// @param height Receives the height of the atlas that they need; may be NULL.
+/// @return INVALID_ARGUMENT when a sprite is wider than the atlas.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_lay_out_atlas(
+    const detailflow_model *model, detailflow_sprite *sprites, size_t sprite_count, uint32_t width, uint32_t padding,
+    uint32_t *height);
+
+/// Decodes sprites into their positions in an atlas; all other pixels stay as they are. Sprites with the same number of
+/// tokens are decoded together, which is faster than one by one.
+///
+/// @param sprites An array. A sprite covers the pixels that it decodes to (detailflow_model_get_prefix_size, or its
+/// level), times its factor.
+/// @param sprite_count Number of sprites.
+/// @param atlas Receives the pixels.
+/// @return INVALID_ARGUMENT, with nothing written, when a sprite is not inside the atlas or two overlap (the message
+/// names them; they may touch). After FAILED or OUT_OF_MEMORY some of the sprites may be written.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_atlas(
+    const detailflow_model *model, const detailflow_sprite *sprites, size_t sprite_count, detailflow_image *atlas);
+
+/// Writes a copy of a bundle that holds the decoder alone. It decodes tokens bit for bit like the full bundle, and
+/// cannot generate or encode.
+///
+/// Needs no ONNX Runtime, and takes as long as reading the bundle. After a failure, `target` is as it was.
+///
+/// @param path The folder of the bundle; NULL takes the default bundle, as detailflow_model_open does.
+/// @param target The folder to write. An existing bundle or empty folder is replaced; anything else is an error.
+/// @param precision Keeps this precision only, such as "int8"; NULL keeps all.
+/// @param error May be NULL.
+/// @return NOT_FOUND; BAD_BUNDLE when a file differs from the manifest or the bundle was written by an older exporter;
+/// INVALID_ARGUMENT when there is no such precision, or `target` is the bundle itself or something else; IO.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_bundle_strip(
+    const char *path, const char *target, const char *precision, detailflow_error *error);
+
+/// Creates a request for one picture of class 0 with seed 0 at the finest level, with the model's default sampling.
+///
+/// @param request Receives the handle. Free it with detailflow_request_free.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_new(
+    const detailflow_model *model, detailflow_request **request);
+
+/// Frees a request. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_request_free(detailflow_request *request);
+
+/// The message of the last failed call with this request: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_message(
+    const detailflow_request *request, char *buffer, size_t capacity, size_t *length);
+
+/// Sets the number of pictures, which are generated together. Added pictures take the class of the first one and the
+/// seeds that follow its seed. Memory is reserved when the generation is created.
+///
+/// @param image_count 1 to 1048576.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_count(
+    detailflow_request *request, uint32_t image_count);
+
+/// Sets the class of every picture.
+///
+/// @param class_index 0 to class_count - 1.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_class(
+    detailflow_request *request, uint32_t class_index);
+
+/// Sets the seed S of the first picture; the others take S + 1, S + 2, ... The same model, class, seed and settings give
+/// the same tokens, whatever else is in the batch.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_seed(
+    detailflow_request *request, uint64_t seed);
+
+/// Sets class and seed of one picture.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param class_index 0 to class_count - 1.
+/// @param seed Any.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_source(
+    detailflow_request *request, uint32_t image_index, uint32_t class_index, uint64_t seed);
+
+/// Sets the classifier-free guidance scale.
+///
+/// @param scale 0 to 1000. 1 is off and takes half the time; above 1 pictures follow the class more strongly.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_guidance(
+    detailflow_request *request, float scale);
+
+/// Sets whether guidance falls linearly over the groups.
+///
+/// @param gradual 1: it falls. 0: it is constant.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_gradual_guidance(
+    detailflow_request *request, uint32_t gradual);
+
+/// Sets the temperature.
+///
+/// @param temperature Finite, at least 0. 0 always takes the most likely token; 1 samples the model's own distribution.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_temperature(
+    detailflow_request *request, float temperature);
+
+/// Sets top-k: only the k most likely tokens are sampled from.
+///
+/// @param top_k 0 is off.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_top_k(
+    detailflow_request *request, uint32_t top_k);
+
+/// Sets top-p: only the most likely tokens up to this total probability are sampled from.
+///
+/// @param top_p Above 0, at most 1; 1 is off.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_top_p(detailflow_request *request, float top_p);
+
+/// Sets guidance as a curve over the tokens: linear between two points, constant before the first and after the last.
+/// From where it stays at 1 to the end, the unconditional half is not computed.
+///
+/// @param token_indices The token of each point, rising; 0 is the first token, and the first token after a level of 8
+/// tokens is 8.
+/// @param values The scale at each point, 0 to 1000.
+/// @param point_count 1 to 64.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_guidance_curve(
+    detailflow_request *request, const uint32_t *token_indices, const float *values, size_t point_count);
+
+/// Sets temperature as a curve over the tokens: see detailflow_request_set_guidance_curve.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_temperature_curve(
+    detailflow_request *request, const uint32_t *token_indices, const float *values, size_t point_count);
+
+/// Sets top-k as a curve over the tokens, rounded at each: see detailflow_request_set_guidance_curve. A value of 0, which
+/// is off, counts as the whole codebook where a line leads to it.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_top_k_curve(
+    detailflow_request *request, const uint32_t *token_indices, const float *values, size_t point_count);
+
+/// Sets top-p as a curve over the tokens: see detailflow_request_set_guidance_curve.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_top_p_curve(
+    detailflow_request *request, const uint32_t *token_indices, const float *values, size_t point_count);
+
+/// Sets whether the log-probability of each token is recorded, for detailflow_generation_get_log_probabilities.
+///
+/// @param record 1: it is. 0 (the default): it is not.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_log_probabilities(
+    detailflow_request *request, uint32_t record);
+
+/// Sets the tokens that every picture begins with; the rest is generated after them. With other seeds this gives
+/// variations of one composition; with the tokens of a level, a finer level of the same picture. The prefix is processed
+/// once for all pictures of one class.
+///
+/// @param tokens The tokens, copied.
+/// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
+/// that level. 0 removes the prefix.
+/// @param level_size Takes the tokens of this level, pixels per side; 0 takes all.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_prefix(
+    detailflow_request *request, const uint32_t *tokens, size_t token_count, uint32_t level_size);
+
+/// As detailflow_request_set_prefix with level_size 0, for one picture. When the generation is created, all pictures of
+/// the request must begin with the same number of tokens.
+///
+/// @param image_index 0 to image_count - 1.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_prefix(
+    detailflow_request *request, uint32_t image_index, const uint32_t *tokens, size_t token_count);
+
+/// Encodes a picture, and sets its tokens as the prefix of every picture: see detailflow_request_set_prefix.
+///
+/// @param picture Of any size and format.
+/// @param level_size Takes the tokens of this level, pixels per side; 0 takes all, and then nothing is generated.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_prefix_picture(
+    detailflow_request *request, const detailflow_image *picture, uint32_t level_size);
+
+/// Sets the level at which the generation ends.
+///
+/// @param level_size Pixels per side; 0 (the default) is the finest.
+/// @return INVALID_ARGUMENT when there is no such level; the message lists the levels.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_level_size(
+    detailflow_request *request, uint32_t level_size);
+
+/// Generates a whole request in one call: detailflow_generation_new and all its steps. To cancel, use
+/// detailflow_generation_new and detailflow_generation_finish.
+///
+/// @param request Not changed, and free for other use once its values were copied.
+/// @param generation Receives the handle. Free it with detailflow_generation_free.
+/// @return Those of detailflow_generation_new and detailflow_generation_step.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generate(
+    const detailflow_request *request, detailflow_generation **generation);
+
+/// Creates a generation: reserves the memory that its steps need, and generates nothing yet.
+///
+/// More memory is reserved later where the number of batch rows changes: when pictures that share a prefix diverge, when
+/// guidance ends before the last token, and at every step with attention form "plain".
+///
+/// @param request Not changed; may be changed or freed afterwards.
+/// @param generation Receives the handle. Free it with detailflow_generation_free.
+/// @return OUT_OF_MEMORY when the batch is too large; WRONG_STATE when the model cannot generate
+/// (detailflow_model_info.can_generate); INVALID_ARGUMENT when pictures begin with different numbers of tokens.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_new(
+    const detailflow_request *request, detailflow_generation **generation);
+
+/// Frees a generation. When another thread is stepping it, it is cancelled first and waited for. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_generation_free(detailflow_generation *generation);
+
+/// The message of the last failed call with this generation: see "Text" above. Callable while another thread steps.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_message(
+    const detailflow_generation *generation, char *buffer, size_t capacity, size_t *length);
+
+/// Does one step: generates one token of each picture in the causal part, g tokens after it. Does nothing when finished.
+///
+/// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
+/// @return CANCELLED once cancelled; FAILED or OUT_OF_MEMORY from ONNX Runtime, after which the step can be tried again.
+/// What was generated before stays readable in every case.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_step(
+    detailflow_generation *generation, detailflow_progress *progress);
+
+/// Does at least one step, and further ones as long as the next should end within a time budget.
+///
+/// The time of a step is known from steps of the same shape that ran with this model, otherwise from a calibration
+/// (detailflow_model_calibrate); when neither is there, one step is done.
+///
+/// @param budget_ns Nanoseconds from this call on.
+/// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
+/// @return Those of detailflow_generation_step.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_advance(
+    detailflow_generation *generation, uint64_t budget_ns, detailflow_progress *progress);
+
+/// Does steps until a level is complete. Does nothing when it is already.
+///
+/// @param level_size Pixels per side of a level up to the one that the request ends at; 0 is that one.
+/// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
+/// @return INVALID_ARGUMENT when there is no such level, or it is finer than the one that the request ends at; those of
+/// detailflow_generation_step.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_advance_to_level(
+    detailflow_generation *generation, uint32_t level_size, detailflow_progress *progress);
+
+/// Does all steps that are left.
+///
+/// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
+/// @return Those of detailflow_generation_step.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_finish(
+    detailflow_generation *generation, detailflow_progress *progress);
+
+/// Gets the state of the generation. Callable while another thread steps.
+///
+/// @param progress Filled; its struct_size is set.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_progress(
+    const detailflow_generation *generation, detailflow_progress *progress);
+
+/// Gets the tokens of one picture so far. Callable while another thread steps.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_tokens(
+    const detailflow_generation *generation, uint32_t image_index, uint32_t *tokens, size_t capacity, size_t *count);
+
+/// Decodes all tokens of one picture so far. Callable while another thread steps: decodes on the calling thread, and
+/// waits at most for other decodes.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param target Receives the pixels; its width and height are detailflow_progress.prefix_size.
+/// @return WRONG_STATE before the first step.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode(
+    const detailflow_generation *generation, uint32_t image_index, detailflow_image *target);
+
+/// Decodes the finest complete level of one picture, whatever tokens there are beyond it. Callable while another thread
+/// steps, as detailflow_generation_decode.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param target Receives the pixels; its width and height are detailflow_progress.level_size.
+/// @return WRONG_STATE before the first level is complete.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode_level(
+    const detailflow_generation *generation, uint32_t image_index, detailflow_image *target);
+
+/// Decodes all tokens of one picture so far, and writes it to a picture file. Callable while another thread steps. The
+/// file appears complete or not at all.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param path Its ending chooses the file format: see detailflow_image_save.
+/// @return WRONG_STATE before the first step; IO.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_save(
+    const detailflow_generation *generation, uint32_t image_index, const char *path);
+
+/// Gets class and seed of one picture. Callable while another thread steps.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param class_index Receives the class; may be NULL.
+/// @param seed Receives the seed; may be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_image_source(
+    const detailflow_generation *generation, uint32_t image_index, uint32_t *class_index, uint64_t *seed);
+
+/// Gets the natural logarithms of the probabilities of the tokens of one picture that were generated so far: what
+/// detailflow_model_score gives for the same tokens. Callable while another thread steps.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param values Receives the values, given the class and the tokens before each, before guidance, temperature, top-k and
+/// top-p: see "Arrays" above.
+/// @param capacity Values that fit at `values`.
+/// @param count Receives the number of values.
+/// @return WRONG_STATE when the request does not record them (detailflow_request_set_log_probabilities).
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_log_probabilities(
+    const detailflow_generation *generation, uint32_t image_index, float *values, size_t capacity, size_t *count);
+
+/// Gets the mean of detailflow_generation_get_log_probabilities.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param mean Receives the mean; 0 before the first step.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_mean_log_probability(
+    const detailflow_generation *generation, uint32_t image_index, float *mean);
+
+/// Gets the work done: each step counts once for every picture that it computed, and once for all pictures that share a
+/// prefix. Guidance does not count twice. Callable while another thread steps.
+///
+/// @param work Receives the number.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_work(
+    const detailflow_generation *generation, uint64_t *work);
+
+/// Gets the memory in use. Callable while another thread steps.
+///
+/// @param own_bytes Receives the bytes of its KV cache and tokens; may be NULL.
+/// @param shared_bytes Receives the bytes of the KV cache of the generation that it was forked from, which it uses until
+/// its first step, as all forks of that one do; may be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_memory(
+    const detailflow_generation *generation, uint64_t *own_bytes, uint64_t *shared_bytes);
+
+/// Gets a handle that cancels the generation. Callable while another thread steps, any number of times.
+///
+/// @param cancel Receives the handle. Free each with detailflow_cancel_free.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_cancel(
+    const detailflow_generation *generation, detailflow_cancel **cancel);
+
+/// Creates a generation that stands where this one does and continues with other seeds. With the same seeds it generates
+/// the same tokens.
+///
+/// The fork uses the KV cache of this generation until its first step, and no memory of its own for one. It counts its
+/// own steps and work from 0, has its own cancel handle, and is not cancelled.
+///
+/// @param seeds One for each picture.
+/// @param seed_count image_count.
+/// @param fork Receives the handle. Free it with detailflow_generation_free, before or after this one.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_fork(
+    detailflow_generation *generation, const uint64_t *seeds, size_t seed_count, detailflow_generation **fork);
+
+/// Continues with some of the pictures only. The others are dropped, with their share of the work and, from the next step
+/// on, of the memory.
+///
+/// @param image_indices The pictures that stay, each at most once; in this order they are numbered from 0.
+/// @param count How many, at least 1.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_retain_images(
+    detailflow_generation *generation, const uint32_t *image_indices, size_t count);
+
+/// Changes the level at which the generation ends: to a finer one, also when it is finished, or to a coarser one that
+/// was not passed yet.
+///
+/// @param level_size Pixels per side; 0 is the finest.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_set_level_size(
+    detailflow_generation *generation, uint32_t level_size);
+
+/// Generates variations in one call: every picture of the request begins with the same tokens, and the rest is generated
+/// from its own seed. To step or cancel, use detailflow_request_set_prefix and detailflow_generation_new.
+///
+/// @param request Not changed. Its own prefix is not used.
+/// @param tokens The tokens of a picture. For a finer level of the same picture give those of the coarser level.
+/// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
+/// that level.
+/// @param level_size Takes the tokens of this level, pixels per side; 0 takes all.
+/// @param generation Receives the handle. Free it with detailflow_generation_free.
+/// @return Those of detailflow_generate.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_vary(
+    const detailflow_request *request, const uint32_t *tokens, size_t token_count, uint32_t level_size,
+    detailflow_generation **generation);
+
+/// Encodes a picture and generates its detail again, in one call, for the classes and seeds of the request.
+///
+/// @param request Not changed. Its own prefix is not used.
+/// @param picture Of any size and format.
+/// @param level_size The tokens of this level, pixels per side, stay; 0 takes all, and then nothing is generated.
+/// @param generation Receives the handle. Free it with detailflow_generation_free.
+/// @return Those of detailflow_model_encode and detailflow_generate.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_redetail(
+    const detailflow_request *request, const detailflow_image *picture, uint32_t level_size,
+    detailflow_generation **generation);
+
+/// As detailflow_redetail, from a picture file of any size.
+///
+/// @param path A picture file: png, jpg, webp, bmp, tga, tiff, qoi.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_redetail_file(
+    const detailflow_request *request, const char *path, uint32_t level_size, detailflow_generation **generation);
+
+/// Creates options without a round, with the log-probability as the score.
+///
+/// @param options Receives the handle. Free it with detailflow_best_of_options_free.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_new(
+    detailflow_best_of_options **options, detailflow_error *error);
+
+/// Adds a round: the level at which candidates are scored, and how many go on. At least one is needed; levels rise from
+/// round to round, and fewer candidates go on each time. detailflow_best_of checks this.
+///
+/// @param level_size Pixels per side.
+/// @param retained_count At least 1.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_add_round(
+    detailflow_best_of_options *options, uint32_t level_size, uint32_t retained_count);
+
+/// Scores by the mean log-probability of a candidate's tokens: how typical the model finds it for its class. This is the
+/// default.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_set_scorer_log_probability(
+    detailflow_best_of_options *options);
+
+/// Scores by the likeness to a picture at the level: minus the mean squared difference of the premultiplied channels, 0
+/// to 1.
+///
+/// @param picture Of any size and format; copied.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_set_scorer_likeness(
+    detailflow_best_of_options *options, const detailflow_image *picture);
+
+/// Scores by a function of the caller's.
+///
+/// @param function Must not be NULL.
+/// @param user Passed to the function.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_set_scorer_function(
+    detailflow_best_of_options *options, detailflow_score_fn function, void *user);
+
+/// The message of the last failed call with these options: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_get_message(
+    const detailflow_best_of_options *options, char *buffer, size_t capacity, size_t *length);
+
+/// Frees options. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_best_of_options_free(detailflow_best_of_options *options);
+
+/// Generates the pictures of a request as candidates, in one call: at the level of each round they are scored, and the
+/// best go on; those that are left reach the request's level.
+///
+/// @param request Not changed.
+/// @param options With at least one round.
+/// @param generation Receives a generation of the pictures that are left, the best first. Free it with
 /// detailflow_generation_free.
-detailflow_status detailflow_vary(const struct detailflow_request *request,
-                                  const uint32_t *tokens,
-                                  size_t count,
-                                  uint32_t keep,
-                                  struct detailflow_generation **generation);
+/// @param survivors Receives which pictures of the request they are: see "Arrays" above. May be NULL with
+/// `survivor_capacity` 0.
+/// @param survivor_capacity Indices that fit at `survivors`: at least the retained_count of the last round.
+/// @param survivor_count Receives their number; may be NULL.
+/// @param scores Receives the last score of each picture of the request. May be NULL with `score_capacity` 0.
+/// @param score_capacity Scores that fit at `scores`: at least the image_count of the request.
+/// @return INVALID_ARGUMENT when the rounds do not fit the request, or a score is NaN; those of detailflow_generate.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of(
+    const detailflow_request *request, const detailflow_best_of_options *options, detailflow_generation **generation,
+    uint32_t *survivors, size_t survivor_capacity, size_t *survivor_count, float *scores, size_t score_capacity);
 
-/// Draws a picture's detail anew, in one call: encodes `picture` (any size and format), keeps the tokens of the level of
-/// `keep` pixels (0 keeps all, and then nothing is drawn), and has the rest drawn for the classes and seeds of `request`.
-/// Free with detailflow_generation_free.
-detailflow_status detailflow_redetail(const struct detailflow_request *request,
-                                      const struct detailflow_image *picture,
-                                      uint32_t keep,
-                                      struct detailflow_generation **generation);
-
-/// As detailflow_redetail, from the picture file `path`.
-detailflow_status detailflow_redetail_file(const struct detailflow_request *request,
-                                           const char *path,
-                                           uint32_t keep,
-                                           struct detailflow_generation **generation);
-
-/// How likely tokens are for a class, without drawing: the natural logarithm of the probability of each of the `count`
-/// `tokens` (a prefix: 1 to c, or a multiple of g up to N) into `values`, which has room for `capacity`; their number
-/// into `value_count`. Given the class and the tokens before, before guidance, temperature and cuts. Takes the steps that
-/// drawing them takes, without guidance. `values` NULL with `capacity` 0 only tells the number.
-detailflow_status detailflow_model_score(const struct detailflow_model *model,
-                                         uint32_t class_index,
-                                         const uint32_t *tokens,
-                                         size_t count,
-                                         float *values,
-                                         size_t capacity,
-                                         size_t *value_count);
-
-/// Draws the pictures of `request` as candidates, in one call: at the level of each round they are scored, and only the
-/// best go on; the last that stay reach the request's level. `generation` has these, the best first.
+/// Gets what a request costs, without generating anything. Times come from steps of this process, otherwise from an
+/// earlier calibration on this machine (detailflow_model_calibrate).
 ///
-/// `survivors` (may be NULL, with `capacity` 0) has room for `capacity`, at least as many as the last round keeps, and gets
-/// which pictures of the request they are; `survivor_count` (may be NULL) gets their number. `scores` (may be NULL) has
-/// room for one float for each picture of the request and gets its last score. The work that was done is
-/// detailflow_generation_get_work. Free the generation with detailflow_generation_free.
-detailflow_status detailflow_best_of(const struct detailflow_request *request,
-                                     const struct detailflow_best_options *options,
-                                     struct detailflow_generation **generation,
-                                     uint32_t *survivors,
-                                     size_t capacity,
-                                     size_t *survivor_count,
-                                     float *scores);
+/// @param cost Filled; its struct_size is set.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_cost(
+    const detailflow_request *request, detailflow_cost *cost);
 
-/// What `request` costs, without drawing anything, into `cost`, whose struct_size is set. Times are known from steps that
-/// ran with this model in this process, else from an earlier calibration on this machine (detailflow_model_calibrate).
-detailflow_status detailflow_request_get_cost(const struct detailflow_request *request,
-                                              struct detailflow_cost *cost);
-
-/// The steps of `request` by shape, in the order in which they begin, into `steps`, which has room for `capacity`; their
-/// number into `count`. The first element's struct_size is set and says how far apart they are. `steps` NULL with
-/// `capacity` 0 only tells the number.
-detailflow_status detailflow_request_step_costs(const struct detailflow_request *request,
-                                                struct detailflow_step_cost *steps,
-                                                size_t capacity,
-                                                size_t *count);
-
-/// The levels of `request` on the way, coarse to fine (the last is the one asked for), into `levels`; as
-/// detailflow_request_step_costs.
-detailflow_status detailflow_request_level_costs(const struct detailflow_request *request,
-                                                 struct detailflow_level_cost *levels,
-                                                 size_t capacity,
-                                                 size_t *count);
-
-/// Measures steps of batches of these sizes (`count` of them, 1 to 4096, each 1 to 4096), with and without guidance, and
-/// the decode of each level, and writes the result to the user's cache directory, where it is found by any process that
-/// opens the same bundle with the same precision, form, device and threads and the same versions of this library and of
-/// ONNX Runtime. Takes about ten pictures of each batch. NOT_FOUND when the user has no cache directory, IO when it cannot
-/// be written there: what was measured is known to this process all the same.
-detailflow_status detailflow_model_calibrate(const struct detailflow_model *model,
-                                             const uint32_t *batches,
-                                             size_t count);
-
-/// How many nanoseconds it should take to decode one picture of a prefix of `tokens` tokens, into `time_ns`; 0 when
-/// nothing was measured on this machine yet.
-detailflow_status detailflow_model_predict_decode(const struct detailflow_model *model,
-                                                  size_t tokens,
-                                                  uint64_t *time_ns);
-
-/// Options that say nothing: one thread, 64 MiB of events, jobs drawn together where that is faster.
-detailflow_status detailflow_worker_options_new(struct detailflow_worker_options **options);
-
-/// Threads, 1 (the default) to 64. Each draws a batch of jobs, or one job; jobs of a model that are drawn together are
-/// always on one of them. A model runs one graph at a time, so more than one is of use for several models, or to start
-/// short jobs beside long ones where they are not drawn together.
-detailflow_status detailflow_worker_options_set_threads(struct detailflow_worker_options *options, uint32_t threads);
-
-/// Pictures that are drawn together at most, of any number of jobs of a model; a job of more is drawn by itself. Jobs
-/// that wait join between two steps, in their order; each draws what it would draw alone. 1 draws each job alone, one
-/// after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different tokens in one
-/// run, as "native" does, and 1 where it does not: there jobs take turns by the step, none is done sooner, and all need
-/// their memory at once.
-detailflow_status detailflow_worker_options_set_batch(struct detailflow_worker_options *options, uint32_t pictures);
-
-/// Bytes of keys and values that jobs drawn together take at most; a job of more is drawn by itself. At least 1; 2 GiB
-/// unless told.
-detailflow_status detailflow_worker_options_set_batch_bytes(struct detailflow_worker_options *options, uint64_t bytes);
-
-/// While events that nobody took hold as many bytes as this, jobs pause. At least 1; 64 MiB unless told. What one step
-/// brings may add to it: at most an event of each job that is drawn together.
-detailflow_status detailflow_worker_options_set_event_bytes(struct detailflow_worker_options *options, size_t bytes);
-
-/// Frees options. NULL is fine.
-void detailflow_worker_options_free(struct detailflow_worker_options *options);
-
-/// Starts a worker; it takes requests of any models. `options` may be NULL. Free with detailflow_worker_free.
+/// Gets the steps of a request by shape, in the order in which they begin.
 ///
-/// Errors: OUT_OF_MEMORY when the system gives no thread.
-detailflow_status detailflow_worker_new(const struct detailflow_worker_options *options,
-                                        struct detailflow_worker **worker);
+/// @param costs Receives the steps: see "Arrays" above. The struct_size of the first element is set.
+/// @param capacity Elements that fit at `costs`.
+/// @param count Receives the number of elements.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_step_costs(
+    const detailflow_request *request, detailflow_step_cost *costs, size_t capacity, size_t *count);
 
-/// Frees it: cancels all jobs and waits until they have stopped. A callback hears the last event of each before; without
-/// one, events that were not taken are dropped. NULL is fine. Inside its own callback it does not wait, and the callback
-/// hears nothing more.
-void detailflow_worker_free(struct detailflow_worker *worker);
-
-/// As detailflow_model_message, for a worker. What became of a job is in its last event.
-size_t detailflow_worker_message(const struct detailflow_worker *worker, char *buffer, size_t capacity);
-
-/// Draws a request in the background, after those that were submitted before or together with them. `user` is yours:
-/// each event of the job has it. `flags` is 0 or DETAILFLOW_SUBMIT_* added up. The number of the job, 1 and up, into
-/// `job`, which may be NULL; events may come before this returns. The request may be changed or freed afterwards. What
-/// can be checked is checked now; memory is asked for when the job's turn comes.
+/// Gets the levels that a request passes, coarse to fine; the last is the one at which it ends.
 ///
-/// Errors: those of detailflow_generation_new, but OUT_OF_MEMORY mostly comes as an event.
-detailflow_status detailflow_worker_submit(const struct detailflow_worker *worker,
-                                           const struct detailflow_request *request,
-                                           uint64_t user,
-                                           uint32_t flags,
-                                           uint64_t *job);
+/// @param costs Receives the levels: see "Arrays" above. The struct_size of the first element is set.
+/// @param capacity Elements that fit at `costs`.
+/// @param count Receives the number of elements.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_level_costs(
+    const detailflow_request *request, detailflow_level_cost *costs, size_t capacity, size_t *count);
 
-/// As detailflow_worker_submit, for a generation, begun or not, which the worker goes on with. When this gives OK the
-/// handle is used up and must not be used or freed any more; otherwise it stays yours. Cancel handles made from it stay
-/// valid and stop the job too. BUSY when another thread steps it.
-detailflow_status detailflow_worker_submit_generation(const struct detailflow_worker *worker,
-                                                      struct detailflow_generation *generation,
-                                                      uint64_t user,
-                                                      uint32_t flags,
-                                                      uint64_t *job);
+/// Creates default options: one thread, 64 MiB of events, jobs batched where that is faster.
+///
+/// @param options Receives the handle. Free it with detailflow_worker_options_free.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_new(
+    detailflow_worker_options **options, detailflow_error *error);
 
-/// The next event, in the order in which they happened, into `event`: yours, free with detailflow_event_free. NULL when
-/// there is none now, or a callback is set.
-detailflow_status detailflow_worker_poll(const struct detailflow_worker *worker, struct detailflow_event **event);
+/// Sets the number of threads. Each works on one batch of jobs. A model runs one graph at a time, so more than one thread
+/// helps for several models, or to start short jobs beside long ones that cannot be batched.
+///
+/// @param threads 1 (the default) to 64.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_threads(
+    detailflow_worker_options *options, uint32_t threads);
 
-/// As detailflow_worker_poll, but waits for an event up to `timeout_ns` nanoseconds; 0 does not wait, UINT64_MAX waits
-/// for ever. Loop while detailflow_worker_pending tells more than 0: then an event comes.
-detailflow_status detailflow_worker_wait(const struct detailflow_worker *worker,
-                                         uint64_t timeout_ns,
-                                         struct detailflow_event **event);
+/// Sets the largest number of pictures that are generated together, of any number of jobs of one model. A larger job is a
+/// batch of its own. Waiting jobs join between two steps, in their order; each gets the tokens that it would get alone.
+///
+/// @param batch_size 1: jobs run alone, one after the other. 0 (the default): 64 with an attention form that can step
+/// sequences at different positions in one run ("native"), otherwise 1.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_batch_size(
+    detailflow_worker_options *options, uint32_t batch_size);
 
-/// Cancels a job: one that waits ends at once, one that is drawn within a step. Its last event tells. A job that ended
-/// already is left as it is. INVALID_ARGUMENT when there never was such a job.
-detailflow_status detailflow_worker_cancel(const struct detailflow_worker *worker, uint64_t job);
+/// Sets the largest KV cache of jobs that are generated together. A job that needs more is a batch of its own.
+///
+/// @param bytes At least 1; the default is 2 GiB.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_batch_bytes(
+    detailflow_worker_options *options, uint64_t bytes);
+
+/// Sets the back-pressure limit: jobs pause while unread events use at least this much memory. One step may exceed it by
+/// one event for each job of the batch.
+///
+/// @param bytes At least 1; the default is 64 MiB.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_event_bytes(
+    detailflow_worker_options *options, uint64_t bytes);
+
+/// The message of the last failed call with these options: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_get_message(
+    const detailflow_worker_options *options, char *buffer, size_t capacity, size_t *length);
+
+/// Frees options. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_worker_options_free(detailflow_worker_options *options);
+
+/// Starts a worker. It takes requests of any models.
+///
+/// @param options NULL takes the defaults.
+/// @param worker Receives the handle. Free it with detailflow_worker_free.
+/// @param error May be NULL.
+/// @return OUT_OF_MEMORY when the system gives no thread.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_new(
+    const detailflow_worker_options *options, detailflow_worker **worker, detailflow_error *error);
+
+/// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
+/// before this returns, and the worker is no live handle for it any more; without a callback, unread events are dropped.
+/// Inside the worker's own callback it does not wait, and the callback is not called again. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_worker_free(detailflow_worker *worker);
+
+/// Stops a worker before it is freed: cancels all jobs, and stops its callback. After success the callback is not running
+/// and is never called again. The handle stays valid: unread events can be taken, submitting is WRONG_STATE.
+///
+/// Call it before the code or data of a callback goes away, when the callback might not return: detailflow_worker_free
+/// waits for it without limit. May be called again, and by several threads.
+///
+/// @param timeout_ns How long to wait for a callback that runs; 0 does not wait, UINT64_MAX waits without limit. Inside
+/// the worker's own callback it does not wait.
+/// @return BUSY when a callback was still running in the end. It is not called again after that run.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_close(
+    const detailflow_worker *worker, uint64_t timeout_ns);
+
+/// The message of the last failed call with this worker: see "Text" above. Why a job failed is in its last event.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_get_message(
+    const detailflow_worker *worker, char *buffer, size_t capacity, size_t *length);
+
+/// Submits a request, after all that were submitted before. Arguments are checked now; memory is reserved when the job's
+/// turn comes.
+///
+/// @param request Not changed; may be changed or freed afterwards.
+/// @param user Any number; each event of the job has it.
+/// @param flags 0, or DETAILFLOW_SUBMIT_FLAG_* combined with `|`.
+/// @param job Receives the number of the job, 1 and up; may be NULL. Events may come before this returns.
+/// @return Those of detailflow_generation_new, but OUT_OF_MEMORY usually comes as an event; WRONG_STATE when the worker
+/// is closed.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_submit(
+    const detailflow_worker *worker, const detailflow_request *request, uint64_t user, uint32_t flags, uint64_t *job);
+
+/// Submits a generation, started or not; the worker continues it.
+///
+/// @param generation After success the handle is used up: it must not be used or freed any more. After a failure it stays
+/// the caller's. Cancel handles made from it stay valid and cancel the job.
+/// @param user Any number; each event of the job has it.
+/// @param flags 0, or DETAILFLOW_SUBMIT_FLAG_* combined with `|`.
+/// @param job Receives the number of the job, 1 and up; may be NULL. Events may come before this returns.
+/// @return BUSY when another thread steps the generation; WRONG_STATE when the worker is closed.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_submit_generation(
+    const detailflow_worker *worker, detailflow_generation *generation, uint64_t user, uint32_t flags, uint64_t *job);
+
+/// Takes the next event, in the order in which they happened.
+///
+/// @param event Receives the event; free it with detailflow_event_free. NULL when there is none, or a callback is set.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_poll(
+    const detailflow_worker *worker, detailflow_event **event);
+
+/// As detailflow_worker_poll, but waits for an event. A loop over it ends when detailflow_worker_get_pending gives 0.
+///
+/// @param timeout_ns 0 does not wait, UINT64_MAX waits without limit.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_wait(
+    const detailflow_worker *worker, uint64_t timeout_ns, detailflow_event **event);
+
+/// Cancels a job: a waiting one ends at once, a running one within a step, and its last event follows. Does nothing when
+/// it has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_cancel(
+    const detailflow_worker *worker, uint64_t job);
 
 /// Cancels all jobs that were submitted so far.
-detailflow_status detailflow_worker_cancel_all(const struct detailflow_worker *worker);
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_cancel_all(const detailflow_worker *worker);
 
-/// How many jobs there are whose last event was not taken yet (with a callback: for which it has not returned yet), into
-/// `count`.
-detailflow_status detailflow_worker_pending(const struct detailflow_worker *worker,
-                                            size_t *count);
-
-/// From now on events go to `callback`, with `user`; also those that wait to be taken. NULL as `callback`: they wait to be
-/// taken again (then `user` does not matter). When this returns, the callback that was set before is not running any
-/// more; inside a callback of this worker it returns at once.
-detailflow_status detailflow_worker_set_callback(const struct detailflow_worker *worker,
-                                                 detailflow_event_fn callback,
-                                                 void *user);
-
-/// Fills `info`, whose struct_size is set.
-detailflow_status detailflow_event_get_info(const struct detailflow_event *event, struct detailflow_event_info *info);
-
-/// The tokens that the picture `image` had, coarse to fine, into `tokens`, which has room for `capacity`; their number
-/// into `count`. `tokens` NULL with `capacity` 0 only tells the number.
-detailflow_status detailflow_event_tokens(const struct detailflow_event *event,
-                                          uint32_t image,
-                                          uint32_t *tokens,
-                                          size_t capacity,
-                                          size_t *count);
-
-/// The picture `image` of the finest level that was complete into `target`, whose width and height are the info's level.
-/// Decoded now, on this thread, unless the info says that it is. WRONG_STATE before the first level.
-detailflow_status detailflow_event_image(const struct detailflow_event *event,
-                                         uint32_t image,
-                                         const struct detailflow_image *target);
-
-/// Why the job was cancelled or failed: copied as by detailflow_model_message. 0 for NULL and other events.
-size_t detailflow_event_message(const struct detailflow_event *event, char *buffer, size_t capacity);
-
-/// Frees an event. NULL is fine.
-void detailflow_event_free(struct detailflow_event *event);
-
-/// Makes a token file (.dft) of the `count` `tokens` of a picture of `model`: a prefix, that is 1 to c, or a multiple of g
-/// up to N. Its bytes go into `data`, which has room for `capacity`; their number into `size`: 272 for 128 tokens of 13
-/// bits in groups of 8. `data` NULL with `capacity` 0 only tells the number. `class_index` is the class that it was drawn
-/// for, or DETAILFLOW_NO_CLASS; `seed` points to the seed that it was drawn from, or is NULL.
-detailflow_status detailflow_dft_encode(const struct detailflow_model *model,
-                                        const uint32_t *tokens,
-                                        size_t count,
-                                        uint32_t class_index,
-                                        const uint64_t *seed,
-                                        void *data,
-                                        size_t capacity,
-                                        size_t *size);
-
-/// What the `size` bytes of a token file at `data` say, into `info`, whose struct_size is set. A file that was cut or
-/// damaged is no error here: `info` says how many of its tokens are sound. No cut, flipped bit or changed byte makes a
-/// token other than it was.
+/// Gets the number of jobs whose last event was not taken yet; with a callback, for which it has not returned yet.
 ///
-/// Errors: BAD_FORMAT when it is no token file, one of another format, or its header is damaged: then nothing is sound.
-detailflow_status detailflow_dft_get_info(const void *data, size_t size, struct detailflow_dft_info *info);
+/// @param job_count Receives the number.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_get_pending(
+    const detailflow_worker *worker, size_t *job_count);
 
-/// The sound tokens of a token file, coarse to fine, into `tokens`, which has room for `capacity`; their number into
-/// `count`. `tokens` NULL with `capacity` 0 only tells the number. Fewer than detailflow_dft_info.promised when it was cut
-/// or damaged; none when the first group was.
+/// Sets the callback that receives events from now on, those that are waiting included. When this returns, the previous
+/// callback is not running any more; inside a callback of this worker it returns at once.
 ///
-/// Errors: as detailflow_dft_get_info.
-detailflow_status detailflow_dft_tokens(const void *data,
-                                        size_t size,
-                                        uint32_t *tokens,
-                                        size_t capacity,
-                                        size_t *count);
+/// @param callback NULL: events wait to be taken with detailflow_worker_poll.
+/// @param user Passed to the callback.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_set_callback(
+    const detailflow_worker *worker, detailflow_event_fn callback, void *user);
 
-/// Whether the tokens of a token file are `model`'s: DETAILFLOW_OK when they are of its tokenizer, grouped and packed as
-/// its are, and its class and sound tokens exist.
+/// Gets the properties of an event.
 ///
-/// Errors: INVALID_ARGUMENT naming both when not; BAD_FORMAT as detailflow_dft_get_info.
-detailflow_status detailflow_dft_check(const struct detailflow_model *model,
-                                       const void *data,
-                                       size_t size);
+/// @param info Filled; its struct_size is set.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_event_get_info(
+    const detailflow_event *event, detailflow_event_info *info, detailflow_error *error);
 
-/// Draws what a token file lost, in one call: its sound tokens stay, the rest is drawn after them until there are `count`
-/// (a prefix; 0 is as many as it was written with). Class and seed are those that it says, or where it says none those of
-/// the first picture of `request`, which also says how to sample; with its own seed, model and settings it becomes what it
-/// was. The whole file goes into `target`, which has room for `capacity` bytes; their number into `target_size`. `target`
-/// NULL with `capacity` 0 only tells the number, and draws nothing. `target` may be `data`.
+/// Gets the tokens that one picture had.
 ///
-/// To step or cancel it instead, or with another seed: detailflow_request_set_prefix and detailflow_generation_new.
+/// @param image_index 0 to image_count - 1.
+/// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_event_get_tokens(
+    const detailflow_event *event, uint32_t image_index, uint32_t *tokens, size_t capacity, size_t *count,
+    detailflow_error *error);
+
+/// Decodes the finest level of one picture that was complete: on the calling thread, unless detailflow_event_info.decoded
+/// is 1.
 ///
-/// Errors: those of detailflow_dft_check and detailflow_generate.
-detailflow_status detailflow_dft_repair(const struct detailflow_request *request,
-                                        const void *data,
-                                        size_t size,
-                                        size_t count,
-                                        void *target,
-                                        size_t capacity,
-                                        size_t *target_size);
+/// @param image_index 0 to image_count - 1.
+/// @param target Receives the pixels; its width and height are detailflow_event_info.level_size.
+/// @param error May be NULL.
+/// @return WRONG_STATE before the first level.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_event_decode_level(
+    const detailflow_event *event, uint32_t image_index, detailflow_image *target, detailflow_error *error);
 
-/// Opens the pack in the file `path`: reads 40 bytes, however many entries there are. Free with detailflow_pack_free.
+/// Gets the message that says why the job was cancelled or failed; "" for other events.
 ///
-/// Errors: NOT_FOUND, IO, BAD_FORMAT when it is no pack, of another format, cut, or its footer is damaged; what it holds
-/// can then be saved with detailflow_pack_salvage.
-detailflow_status detailflow_pack_open(const char *path,
-                                       struct detailflow_pack **pack);
+/// @param buffer Receives the message: see "Text" above.
+/// @param capacity Bytes at `buffer`.
+/// @param length Receives the length of the whole message; may be NULL.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_event_get_job_message(
+    const detailflow_event *event, char *buffer, size_t capacity, size_t *length, detailflow_error *error);
 
-/// Closes it. NULL is fine.
-void detailflow_pack_free(struct detailflow_pack *pack);
+/// Frees an event. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_event_free(detailflow_event *event);
 
-/// As detailflow_model_message, for a pack.
-size_t detailflow_pack_message(const struct detailflow_pack *pack, char *buffer, size_t capacity);
-
-/// How many entries it has.
-detailflow_status detailflow_pack_count(const struct detailflow_pack *pack, uint32_t *count);
-
-/// The index of the entry called `name`: a few reads of a kilobyte. Case matters.
+/// Encodes tokens as a token file (.dft) in memory. 128 tokens of 13 bits in groups of 8 take 272 bytes.
 ///
-/// Errors: NOT_FOUND when there is none; BAD_FORMAT when that cannot be told, because what would say so is damaged.
-detailflow_status detailflow_pack_find(const struct detailflow_pack *pack, const char *name, uint32_t *index);
+/// @param tokens A prefix: 1 to c, or a multiple of g up to N.
+/// @param token_count Number of tokens.
+/// @param class_index The class that they were generated for, or DETAILFLOW_NO_CLASS.
+/// @param seed The seed that they were generated from; may be NULL.
+/// @param data Receives the file: see "Arrays" above.
+/// @param capacity Bytes at `data`.
+/// @param size Receives the number of bytes.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_dft_encode(
+    const detailflow_model *model, const uint32_t *tokens, size_t token_count, uint32_t class_index,
+    const uint64_t *seed, void *data, size_t capacity, size_t *size);
 
-/// The name of the entry `index`, 0 to count - 1, into `buffer`, which has room for `capacity` bytes, with a zero at its
-/// end; its length without the zero into `length`. "" and 0 when it has none. At most 255 bytes and the zero. `buffer` NULL
-/// with `capacity` 0 only tells the length.
-detailflow_status detailflow_pack_name(const struct detailflow_pack *pack,
-                                       uint32_t index,
-                                       char *buffer,
-                                       size_t capacity,
-                                       size_t *length);
-
-/// The bytes of the entry `index`, a token file (.dft) as it was put in, into `data`, which has room for `capacity`; their
-/// number into `size`. `data` NULL with `capacity` 0 only tells the number. Two reads: of 16 bytes, and of the entry.
+/// Gets what a token file says. A file that is cut or damaged is not an error: the info gives the number of tokens that
+/// are intact. No cut and no changed byte turns a token into another one unnoticed.
 ///
-/// Errors: BAD_FORMAT when what leads to it is damaged; whether it is damaged itself detailflow_dft_get_info tells.
-detailflow_status detailflow_pack_get(const struct detailflow_pack *pack,
-                                      uint32_t index,
-                                      void *data,
-                                      size_t capacity,
-                                      size_t *size);
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @param info Filled; its struct_size is set.
+/// @param error May be NULL.
+/// @return BAD_FORMAT when it is no token file, has another version, or its header is damaged.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_dft_get_info(
+    const void *data, size_t size, detailflow_dft_info *info, detailflow_error *error);
 
-/// As detailflow_dft_get_info, of the entry `index`.
-detailflow_status detailflow_pack_get_info(const struct detailflow_pack *pack,
-                                           uint32_t index,
-                                           struct detailflow_dft_info *info);
-
-/// As detailflow_dft_tokens, of the entry `index`.
-detailflow_status detailflow_pack_tokens(const struct detailflow_pack *pack,
-                                         uint32_t index,
-                                         uint32_t *tokens,
-                                         size_t capacity,
-                                         size_t *count);
-
-/// Writes what is left of the pack `path`, which was cut or damaged, as a new pack `target`: sound entries, of damaged ones
-/// their sound tokens. How many there are into `entries`, and of how many some tokens are lost into `shortened` (may be
-/// NULL). `target` appears whole or not at all.
+/// Gets the intact tokens of a token file.
 ///
-/// Errors: NOT_FOUND, IO, BAD_FORMAT when nothing is left.
-detailflow_status detailflow_pack_salvage(const char *path,
-                                          const char *target,
-                                          uint32_t *entries,
-                                          uint32_t *shortened);
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens: detailflow_dft_info.intact_count.
+/// @param error May be NULL.
+/// @return BAD_FORMAT as detailflow_dft_get_info.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_dft_get_tokens(
+    const void *data, size_t size, uint32_t *tokens, size_t capacity, size_t *count, detailflow_error *error);
 
-/// Begins a pack that will be the file `path`: it appears when it is finished, whole. Free with
-/// detailflow_pack_writer_free.
-detailflow_status detailflow_pack_writer_new(const char *path, struct detailflow_pack_writer **writer);
-
-/// Frees it. What was not finished leaves nothing. NULL is fine.
-void detailflow_pack_writer_free(struct detailflow_pack_writer *writer);
-
-/// As detailflow_model_message, for a writer.
-size_t detailflow_pack_writer_message(const struct detailflow_pack_writer *writer, char *buffer, size_t capacity);
-
-/// Appends the `size` bytes at `data`, a sound token file (.dft), of any model. `name` is 1 to 255 bytes without control
-/// characters and no other entry's, or NULL. Its index, they count from 0, into `index` (may be NULL). The writer keeps 16
-/// bytes of memory for each entry and about 30 for each name.
+/// Checks whether the tokens of a token file belong to a model: same tokenizer, same groups and bits, and its class and
+/// intact tokens exist.
 ///
-/// Errors: BAD_FORMAT when it is damaged; INVALID_ARGUMENT when the name is none or taken; OUT_OF_MEMORY; IO, after which
-/// the pack cannot be finished. After all others it is as it was.
-detailflow_status detailflow_pack_writer_add(struct detailflow_pack_writer *writer,
-                                             const char *name,
-                                             const void *data,
-                                             size_t size,
-                                             uint32_t *index);
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @return INVALID_ARGUMENT when not, and the message names both; BAD_FORMAT as detailflow_dft_get_info.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_dft_check(
+    const detailflow_model *model, const void *data, size_t size);
 
-/// Writes what makes it a pack, and puts the file in its place. After that, also when it failed, the writer can only be
-/// freed: other calls are WRONG_STATE.
+/// Generates the tokens that a token file lost, after those that are intact, in one call. With its own seed, model and
+/// settings the result is what the file was. To step or cancel, or for another seed: detailflow_request_set_prefix and
+/// detailflow_generation_new.
 ///
-/// Errors: IO, OUT_OF_MEMORY; what was at the place before is left then.
-detailflow_status detailflow_pack_writer_finish(struct detailflow_pack_writer *writer);
+/// @param request Says how to sample, and gives class and seed (of its first picture) where the file has none.
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @param token_count Tokens of the result, a prefix; 0 is as many as it was written with.
+/// @param target Receives the new file; may be `data`. NULL with `capacity` 0 gets the size only, and generates nothing.
+/// @param capacity Bytes at `target`.
+/// @param target_size Receives the number of bytes.
+/// @return Those of detailflow_dft_check and detailflow_generate.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_dft_repair(
+    const detailflow_request *request, const void *data, size_t size, size_t token_count, void *target, size_t capacity,
+    size_t *target_size);
+
+/// Gets the kind of a file that holds tokens, from its first bytes.
+///
+/// @param data The file, or at least its first 8 bytes.
+/// @param size Bytes at `data`.
+/// @param tokens_kind Receives one of DETAILFLOW_TOKENS_KIND_*.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_tokens_get_kind(
+    const void *data, size_t size, uint32_t *tokens_kind, detailflow_error *error);
+
+/// Opens a pack. Reads 40 bytes, whatever the number of entries.
+///
+/// @param path The file.
+/// @param pack Receives the handle. Free it with detailflow_pack_free.
+/// @param error May be NULL.
+/// @return NOT_FOUND; IO; BAD_FORMAT when it is no pack, has another version, is cut, or its footer is damaged: then
+/// detailflow_pack_salvage can save its entries.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_open(
+    const char *path, detailflow_pack **pack, detailflow_error *error);
+
+/// Closes a pack. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_pack_free(detailflow_pack *pack);
+
+/// The message of the last failed call with this pack: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_get_message(
+    const detailflow_pack *pack, char *buffer, size_t capacity, size_t *length);
+
+/// Gets the number of entries.
+///
+/// @param count Receives the number.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_get_count(
+    const detailflow_pack *pack, uint32_t *count);
+
+/// Finds an entry by its name, with a few reads of a kilobyte.
+///
+/// @param name Case-sensitive.
+/// @param entry_index Receives the index.
+/// @return NOT_FOUND when there is none; BAD_FORMAT when the index of names is damaged where it would be.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_find_entry(
+    const detailflow_pack *pack, const char *name, uint32_t *entry_index);
+
+/// Gets the name of an entry; "" when it has none.
+///
+/// @param entry_index 0 to count - 1.
+/// @param buffer Receives the name, at most 255 bytes and the zero: see "Text" above.
+/// @param capacity Bytes at `buffer`.
+/// @param length Receives the length of the whole name; may be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_get_entry_name(
+    const detailflow_pack *pack, uint32_t entry_index, char *buffer, size_t capacity, size_t *length);
+
+/// Gets an entry: a token file (.dft), as it was added. Two reads: 16 bytes, and the entry.
+///
+/// @param entry_index 0 to count - 1.
+/// @param data Receives the file: see "Arrays" above.
+/// @param capacity Bytes at `data`.
+/// @param size Receives the number of bytes.
+/// @return BAD_FORMAT when the index that leads to it is damaged. Whether the entry is damaged: detailflow_dft_get_info.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_get_entry(
+    const detailflow_pack *pack, uint32_t entry_index, void *data, size_t capacity, size_t *size);
+
+/// As detailflow_dft_get_info, of an entry.
+///
+/// @param entry_index 0 to count - 1.
+/// @param info Filled; its struct_size is set.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_get_entry_info(
+    const detailflow_pack *pack, uint32_t entry_index, detailflow_dft_info *info);
+
+/// As detailflow_dft_get_tokens, of an entry.
+///
+/// @param entry_index 0 to count - 1.
+/// @param tokens Receives the intact tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_get_entry_tokens(
+    const detailflow_pack *pack, uint32_t entry_index, uint32_t *tokens, size_t capacity, size_t *count);
+
+/// Writes what is left of a cut or damaged pack as a new pack: intact entries, and the intact tokens of damaged ones.
+///
+/// @param path The damaged file.
+/// @param target The file to write; it appears complete or not at all.
+/// @param entry_count Receives the number of entries of the new pack.
+/// @param shortened_count Receives how many of them lost tokens; may be NULL.
+/// @param error May be NULL.
+/// @return NOT_FOUND; IO; BAD_FORMAT when nothing is left.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_salvage(
+    const char *path, const char *target, uint32_t *entry_count, uint32_t *shortened_count, detailflow_error *error);
+
+/// Starts writing a pack.
+///
+/// @param path The file. It appears, complete, in detailflow_pack_writer_finish.
+/// @param writer Receives the handle. Free it with detailflow_pack_writer_free.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_writer_new(
+    const char *path, detailflow_pack_writer **writer, detailflow_error *error);
+
+/// Frees a writer. A pack that was not finished leaves nothing behind. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_pack_writer_free(detailflow_pack_writer *writer);
+
+/// The message of the last failed call with this writer: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_writer_get_message(
+    const detailflow_pack_writer *writer, char *buffer, size_t capacity, size_t *length);
+
+/// Appends an entry. The writer keeps 16 bytes of memory for each entry, and about 30 for each name.
+///
+/// @param name 1 to 255 bytes without control characters, not used by another entry; NULL for no name.
+/// @param data An intact token file (.dft), of any model.
+/// @param size Bytes at `data`.
+/// @param entry_index Receives the index, counted from 0; may be NULL.
+/// @return BAD_FORMAT when the token file is damaged; INVALID_ARGUMENT when the name is not allowed or taken;
+/// OUT_OF_MEMORY; IO, after which the pack cannot be finished. After the others the writer is as before.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_writer_add(
+    detailflow_pack_writer *writer, const char *name, const void *data, size_t size, uint32_t *entry_index);
+
+/// Writes the index and puts the file in its place. After that, also after a failure, the writer can only be freed: other
+/// calls are WRONG_STATE.
+///
+/// @return IO; OUT_OF_MEMORY. In both cases an existing file at the path is unchanged.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_writer_finish(detailflow_pack_writer *writer);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -63,36 +63,36 @@ namespace detailflow {
 /// What became of a call. A library newer than this header may give others; status_name knows them.
 enum class Status : detailflow_status {
     /// It worked.
-    ok = DETAILFLOW_OK,
+    ok = DETAILFLOW_STATUS_OK,
     /// An argument is NULL, out of its range, or does not fit the model.
-    invalid_argument = DETAILFLOW_INVALID_ARGUMENT,
+    invalid_argument = DETAILFLOW_STATUS_INVALID_ARGUMENT,
     /// A file or folder that was named does not exist, or no bundle was named and none found.
-    not_found = DETAILFLOW_NOT_FOUND,
+    not_found = DETAILFLOW_STATUS_NOT_FOUND,
     /// The bundle is damaged, contradicts itself, or is of an unknown format.
-    bad_bundle = DETAILFLOW_BAD_BUNDLE,
+    bad_bundle = DETAILFLOW_STATUS_BAD_BUNDLE,
     /// ONNX Runtime is missing, not what it should be, too old, or another one was loaded before.
-    no_runtime = DETAILFLOW_NO_RUNTIME,
+    no_runtime = DETAILFLOW_STATUS_NO_RUNTIME,
     /// The device cannot be used.
-    no_device = DETAILFLOW_NO_DEVICE,
+    no_device = DETAILFLOW_STATUS_NO_DEVICE,
     /// Memory is not to be had; a smaller request works.
-    out_of_memory = DETAILFLOW_OUT_OF_MEMORY,
+    out_of_memory = DETAILFLOW_STATUS_OUT_OF_MEMORY,
     /// The system refused to read or write a file.
-    io = DETAILFLOW_IO,
+    io = DETAILFLOW_STATUS_IO,
     /// A picture or token file does not hold what it should.
-    bad_format = DETAILFLOW_BAD_FORMAT,
+    bad_format = DETAILFLOW_STATUS_BAD_FORMAT,
     /// The generation was cancelled.
-    cancelled = DETAILFLOW_CANCELLED,
+    cancelled = DETAILFLOW_STATUS_CANCELLED,
     /// The call does not fit the state of the handle.
-    wrong_state = DETAILFLOW_WRONG_STATE,
+    wrong_state = DETAILFLOW_STATUS_WRONG_STATE,
     /// Another thread is inside a call with this handle.
-    busy = DETAILFLOW_BUSY,
+    busy = DETAILFLOW_STATUS_BUSY,
     /// ONNX Runtime failed while running a graph.
-    failed = DETAILFLOW_FAILED,
+    failed = DETAILFLOW_STATUS_FAILED,
     /// A fault of the library itself. Please report it.
-    internal = DETAILFLOW_INTERNAL,
+    internal = DETAILFLOW_STATUS_INTERNAL,
 };
 
-/// The name of a status, such as "DETAILFLOW_BUSY". Static.
+/// The name of a status, such as "DETAILFLOW_STATUS_BUSY". Static.
 inline const char *status_name(Status status) noexcept
 {
     return detailflow_status_name(static_cast<detailflow_status>(status));
@@ -244,13 +244,13 @@ inline Error last(detailflow_status status) { return {static_cast<Status>(status
 
 inline Result<void> done(detailflow_status status)
 {
-    return status == DETAILFLOW_OK ? Result<void>() : Result<void>(last(status));
+    return status == DETAILFLOW_STATUS_OK ? Result<void>() : Result<void>(last(status));
 }
 
 template <class T>
 Result<T> give(detailflow_status status, T value)
 {
-    return status == DETAILFLOW_OK ? Result<T>(std::move(value)) : Result<T>(last(status));
+    return status == DETAILFLOW_STATUS_OK ? Result<T>(std::move(value)) : Result<T>(last(status));
 }
 
 /// An owner of the handle that `call` makes.
@@ -259,7 +259,7 @@ Result<Owner> own(Call call)
 {
     typename Owner::Handle *handle = nullptr;
     const detailflow_status status = call(&handle);
-    return status == DETAILFLOW_OK ? Result<Owner>(Owner(handle)) : Result<Owner>(last(status));
+    return status == DETAILFLOW_STATUS_OK ? Result<Owner>(Owner(handle)) : Result<Owner>(last(status));
 }
 
 /// A plain struct that `call` fills.
@@ -389,21 +389,21 @@ inline bool matches_header() noexcept { return detailflow_abi_version() >= DETAI
 
 /// How much is logged.
 enum class LogLevel : std::uint32_t {
-    error = DETAILFLOW_LOG_ERROR,
-    warning = DETAILFLOW_LOG_WARNING,
-    info = DETAILFLOW_LOG_INFO,
-    debug = DETAILFLOW_LOG_DEBUG,
+    error = DETAILFLOW_SEVERITY_ERROR,
+    warning = DETAILFLOW_SEVERITY_WARNING,
+    info = DETAILFLOW_SEVERITY_INFO,
+    debug = DETAILFLOW_SEVERITY_DEBUG,
 };
 
 /// Sends messages of the process up to `level` to `callback`, with `user`: from any thread, perhaps from several at
 /// once. It must not throw and must not call this library.
 inline Result<void> set_log(detailflow_log_fn callback, LogLevel level, void *user = nullptr)
 {
-    return detail::done(detailflow_log_set(callback, static_cast<std::uint32_t>(level), user));
+    return detail::done(detailflow_log_set_callback(static_cast<std::uint32_t>(level), callback, user, nullptr));
 }
 
 /// Stops the messages. When this returns, the callback is not running any more.
-inline Result<void> clear_log() { return detail::done(detailflow_log_set(nullptr, 0, nullptr)); }
+inline Result<void> clear_log() { return detail::done(detailflow_log_set_callback(0, nullptr, nullptr, nullptr)); }
 
 /// Where to find ONNX Runtime.
 class RuntimeOptions : public detail::Owner<detailflow_runtime_options> {
@@ -411,7 +411,8 @@ public:
     using Owner::Owner;
 
     /// Options that say nothing.
-    static Result<RuntimeOptions> make() { return detail::own<RuntimeOptions>(detailflow_runtime_options_new); }
+    static Result<RuntimeOptions> make() { return detail::own<RuntimeOptions>(
+            [](detailflow_runtime_options **handle) { return detailflow_runtime_options_new(handle, nullptr); }); }
 
     /// The file to load, and no other.
     Result<void> set_library(std::string_view library)
@@ -423,12 +424,12 @@ public:
 };
 
 /// Loads ONNX Runtime now, from where it is found; otherwise the first Model::open does.
-inline Result<void> init_runtime() { return detail::done(detailflow_runtime_init(nullptr)); }
+inline Result<void> init_runtime() { return detail::done(detailflow_runtime_init(nullptr, nullptr)); }
 
 /// Loads ONNX Runtime now. Once per process: a second call is fine when it names the same file.
 inline Result<void> init_runtime(const RuntimeOptions &options)
 {
-    return options ? detail::done(detailflow_runtime_init(options.get())) : Result<void>(detail::empty_options());
+    return options ? detail::done(detailflow_runtime_init(options.get(), nullptr)) : Result<void>(detail::empty_options());
 }
 
 // --- Pictures ---
@@ -436,11 +437,11 @@ inline Result<void> init_runtime(const RuntimeOptions &options)
 /// How pixels lie in memory.
 enum class Format : std::uint32_t {
     /// Three bytes. An RGBA model's picture is shown over black.
-    rgb8 = DETAILFLOW_RGB8,
+    rgb8 = DETAILFLOW_FORMAT_RGB8,
     /// Four bytes with straight alpha; 255 for RGB models.
-    rgba8 = DETAILFLOW_RGBA8,
+    rgba8 = DETAILFLOW_FORMAT_RGBA8,
     /// Four floats of 0 to 1 with straight alpha.
-    rgba32f = DETAILFLOW_RGBA32F,
+    rgba32f = DETAILFLOW_FORMAT_RGBA32F,
 };
 
 /// Pixels in the caller's memory, to be written: `wide` x `high` of them in rows from top to bottom, `row` bytes from
@@ -489,13 +490,13 @@ struct ConstImage : detailflow_image {
 /// Writes 8-bit pixels to the picture file `path`; its ending says which kind. It appears whole or not at all.
 inline Result<void> save(const ConstImage &image, std::string_view path)
 {
-    return detail::with_text(path, [&](const char *text) { return detail::done(detailflow_image_save(&image, text)); });
+    return detail::with_text(path, [&](const char *text) { return detail::done(detailflow_image_save(&image, text, nullptr)); });
 }
 
 /// Writes each pixel of `source` as a square of `factor` pixels a side, 1 to 64, into `target`.
-inline Result<void> upscale(const ConstImage &source, std::uint32_t factor, const Image &target)
+inline Result<void> upscale(const ConstImage &source, std::uint32_t factor, Image target)
 {
-    return detail::done(detailflow_image_upscale(&source, factor, &target));
+    return detail::done(detailflow_image_upscale(&source, factor, &target, nullptr));
 }
 
 /// The sizes of the usual chain of mips: `size` and down to 1, into `sizes` (32 are always enough). Gives their
@@ -503,15 +504,15 @@ inline Result<void> upscale(const ConstImage &source, std::uint32_t factor, cons
 inline Result<std::size_t> mip_sizes(std::uint32_t size, Span<std::uint32_t> sizes)
 {
     return detail::number<std::size_t>(
-        [&](std::size_t *count) { return detailflow_mip_sizes(size, detail::room(sizes), sizes.size(), count); });
+        [&](std::size_t *count) { return detailflow_mips_list_sizes(size, detail::room(sizes), sizes.size(), count, nullptr); });
 }
 
 /// Where mips come from.
 enum class Mips : std::uint32_t {
     /// Each from the nearest level that is at least as large, decoded by the model.
-    from_levels = DETAILFLOW_MIPS_FROM_LEVELS,
+    from_levels = DETAILFLOW_MIPS_SOURCE_LEVELS,
     /// All from the picture of all tokens.
-    from_finest = DETAILFLOW_MIPS_FROM_FINEST,
+    from_finest = DETAILFLOW_MIPS_SOURCE_FINEST,
 };
 
 /// A picture's tokens and its place in an atlas. Refers to the tokens.
@@ -534,11 +535,11 @@ using Level = detailflow_level;
 /// What sort of processor a device is.
 enum class DeviceKind : std::uint32_t {
     /// A general processor.
-    cpu = DETAILFLOW_DEVICE_CPU,
+    cpu = DETAILFLOW_DEVICE_KIND_CPU,
     /// A graphics card.
-    gpu = DETAILFLOW_DEVICE_GPU,
+    gpu = DETAILFLOW_DEVICE_KIND_GPU,
     /// A processor for neural networks.
-    npu = DETAILFLOW_DEVICE_NPU,
+    npu = DETAILFLOW_DEVICE_KIND_NPU,
 };
 
 /// A device: detailflow_device_info. The strings live as long as the list.
@@ -553,26 +554,27 @@ public:
     using Owner::Owner;
 
     /// Those that can be selected here, and those that cannot because no provider is there.
-    static Result<DeviceList> make() { return detail::own<DeviceList>(detailflow_device_list_new); }
+    static Result<DeviceList> make() { return detail::own<DeviceList>(
+            [](detailflow_device_list **handle) { return detailflow_device_list_new(handle, nullptr); }); }
 
     /// How many.
     Result<std::size_t> count() const
     {
         return detail::number<std::size_t>(
-            [&](std::size_t *count) { return detailflow_device_list_count(get(), count); });
+            [&](std::size_t *count) { return detailflow_device_list_get_count(get(), count, nullptr); });
     }
     /// Device `index`.
     Result<DeviceInfo> info(std::size_t index) const
     {
         return detail::fill<DeviceInfo>(
-            [&](DeviceInfo *info) { return detailflow_device_list_get_info(get(), index, info); });
+            [&](DeviceInfo *info) { return detailflow_device_list_get_info(get(), index, info, nullptr); });
     }
     /// What system and provider tell of device `index`, pair `at` of its metadata_count: a key and a value.
     Result<std::pair<std::string_view, std::string_view>> metadata(std::size_t index, std::size_t at) const
     {
         const char *key = "";
         const char *value = "";
-        const detailflow_status status = detailflow_device_list_metadata(get(), index, at, &key, &value);
+        const detailflow_status status = detailflow_device_list_get_metadata(get(), index, at, &key, &value, nullptr);
         return detail::give(status, std::pair<std::string_view, std::string_view>(key, value));
     }
 };
@@ -591,7 +593,8 @@ public:
     using Owner::Owner;
 
     /// Options that say nothing: the CPU, a thread for each core, the bundle's best precision and form.
-    static Result<ModelOptions> make() { return detail::own<ModelOptions>(detailflow_model_options_new); }
+    static Result<ModelOptions> make() { return detail::own<ModelOptions>(
+            [](detailflow_model_options **handle) { return detailflow_model_options_new(handle, nullptr); }); }
 
     /// Where graphs run: "cpu", "auto", "cuda:0", "openvino:CPU" ...; DeviceList has those that are here.
     Result<void> set_device(std::string_view device)
@@ -656,7 +659,10 @@ public:
     std::string message() const
     {
         return detail::message(
-            [&](char *buffer, std::size_t size) { return detailflow_model_message(get(), buffer, size); });
+            [&](char *buffer, std::size_t size) {
+                std::size_t length = 0;
+                return detailflow_model_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+            });
     }
 
     /// What it is.
@@ -667,24 +673,24 @@ public:
     /// What really runs where, as lines for a person.
     Result<std::string> report() const
     {
-        detailflow_status status = DETAILFLOW_OK;
+        detailflow_status status = DETAILFLOW_STATUS_OK;
         std::string text = detail::message([&](char *buffer, std::size_t size) {
             std::size_t length = 0;
-            status = detailflow_model_report(get(), buffer, size, &length);
+            status = detailflow_model_get_report(get(), buffer, size, &length);
             return length;
         });
         return detail::give(status, std::move(text));
     }
     /// Whether it can draw; a bundle may hold the decoder alone.
-    Result<bool> can_draw() const { return flag(detailflow_model_can_draw); }
+    Result<bool> can_draw() const { return flag(&detailflow_model_info::can_generate); }
     /// Whether it can encode.
-    Result<bool> can_encode() const { return flag(detailflow_model_can_encode); }
+    Result<bool> can_encode() const { return flag(&detailflow_model_info::can_encode); }
 
     /// The name of class `index`. It lives as long as the model.
     Result<std::string_view> class_name(std::uint32_t index) const
     {
         const char *name = "";
-        const detailflow_status status = detailflow_model_class_name(get(), index, &name);
+        const detailflow_status status = detailflow_model_get_class_name(get(), index, &name);
         return detail::give(status, std::string_view(name));
     }
     /// The index of the class `name` (a name, or an index in decimal). When there is none the message names the
@@ -693,7 +699,7 @@ public:
     {
         return detail::with_text(name, [&](const char *text) {
             return detail::number<std::uint32_t>(
-                [&](std::uint32_t *index) { return detailflow_model_class_index(get(), text, index); });
+                [&](std::uint32_t *index) { return detailflow_model_find_class(get(), text, index); });
         });
     }
     /// The level `index`, 0 (coarsest) to level_count - 1 (the whole picture).
@@ -705,7 +711,7 @@ public:
     Result<std::uint32_t> prefix_size(std::size_t count) const
     {
         return detail::number<std::uint32_t>(
-            [&](std::uint32_t *size) { return detailflow_model_prefix_size(get(), count, size); });
+            [&](std::uint32_t *size) { return detailflow_model_get_prefix_size(get(), count, size); });
     }
 
     /// The tokens of a picture of any size and format into `tokens`. Gives their number.
@@ -725,21 +731,25 @@ public:
         });
     }
     /// Decodes tokens into `target`: all of them (a prefix) when `level` is 0, else the level of `level` pixels.
-    Result<void> decode(Span<const std::uint32_t> tokens, std::uint32_t level, const Image &target) const
+    Result<void> decode(Span<const std::uint32_t> tokens, std::uint32_t level, Image target) const
     {
         return detail::done(detailflow_model_decode(get(), tokens.data(), tokens.size(), level, &target));
     }
     /// How many of the tokens the level of `level` pixels keeps.
     Result<std::size_t> demote(Span<const std::uint32_t> tokens, std::uint32_t level) const
     {
-        return detail::number<std::size_t>([&](std::size_t *kept) {
-            return detailflow_model_demote(get(), tokens.data(), tokens.size(), level, kept);
-        });
+        detailflow_level found = {};
+        found.struct_size = sizeof found;
+        const detailflow_status status = detailflow_model_find_level(get(), level, &found);
+        if (status == DETAILFLOW_STATUS_OK && found.token_count > tokens.size()) {
+            return Error{Status::invalid_argument, "the level takes more tokens"};
+        }
+        return detail::give(status, std::size_t{found.token_count});
     }
     /// Pictures of several sizes from one prefix, each into the memory of one of `targets`.
-    Result<void> mips(Span<const std::uint32_t> tokens, Mips source, Span<const Image> targets) const
+    Result<void> mips(Span<const std::uint32_t> tokens, Mips source, Span<Image> targets) const
     {
-        return detail::done(detailflow_model_mips(get(), tokens.data(), tokens.size(),
+        return detail::done(detailflow_model_decode_mips(get(), tokens.data(), tokens.size(),
                                                   static_cast<std::uint32_t>(source), targets.data(), targets.size()));
     }
     /// Puts the sprites in rows on a width of `width` pixels: sets their x and y. Gives how high an atlas they need.
@@ -750,7 +760,7 @@ public:
         });
     }
     /// Decodes the sprites into their places in `atlas`, those of as many tokens together.
-    Result<void> decode_atlas(Span<const Sprite> sprites, const Image &atlas) const
+    Result<void> decode_atlas(Span<const Sprite> sprites, Image atlas) const
     {
         return detail::done(detailflow_model_decode_atlas(get(), sprites.data(), sprites.size(), &atlas));
     }
@@ -780,15 +790,16 @@ private:
     {
         return detail::with_text(path, [&](const char *text) {
             return detail::own<Model>(
-                [&](detailflow_model **model) { return detailflow_model_open(text, options, model); });
+                [&](detailflow_model **model) { return detailflow_model_open(text, options, model, nullptr); });
         });
     }
 
-    Result<bool> flag(detailflow_status (*call)(const detailflow_model *, std::uint32_t *)) const
+    Result<bool> flag(std::uint32_t detailflow_model_info::*field) const
     {
-        std::uint32_t value = 0;
-        const detailflow_status status = call(get(), &value);
-        return detail::give(status, value != 0);
+        detailflow_model_info info = {};
+        info.struct_size = sizeof info;
+        const detailflow_status status = detailflow_model_get_info(get(), &info);
+        return detail::give(status, info.*field != 0);
     }
 };
 
@@ -800,7 +811,7 @@ inline Result<void> strip_bundle(std::string_view path, std::string_view target,
     return detail::with_text(path, [&](const char *from) {
         return detail::with_text(target, [&](const char *to) {
             return detail::with_text(
-                precision, [&](const char *kept) { return detail::done(detailflow_bundle_strip(from, to, kept)); });
+                precision, [&](const char *kept) { return detail::done(detailflow_bundle_strip(from, to, kept, nullptr)); });
         });
     });
 }
@@ -831,12 +842,15 @@ public:
     std::string message() const
     {
         return detail::message(
-            [&](char *buffer, std::size_t size) { return detailflow_request_message(get(), buffer, size); });
+            [&](char *buffer, std::size_t size) {
+                std::size_t length = 0;
+                return detailflow_request_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+            });
     }
 
     /// How many pictures to draw together, 1 to 1048576; further ones take the class of the first and the seeds
     /// after.
-    Result<void> set_count(std::uint32_t count) { return detail::done(detailflow_request_set_count(get(), count)); }
+    Result<void> set_count(std::uint32_t count) { return detail::done(detailflow_request_set_image_count(get(), count)); }
     /// The class of every picture.
     Result<void> set_class(std::uint32_t index) { return detail::done(detailflow_request_set_class(get(), index)); }
     /// The seed of the first picture; the others take those that follow.
@@ -844,7 +858,7 @@ public:
     /// Class and seed of the picture `image`.
     Result<void> set_image(std::uint32_t image, std::uint32_t class_index, std::uint64_t seed)
     {
-        return detail::done(detailflow_request_set_image(get(), image, class_index, seed));
+        return detail::done(detailflow_request_set_image_source(get(), image, class_index, seed));
     }
 
     /// Guidance scale, 0 to 1000; 1 is off and takes half the time.
@@ -852,7 +866,7 @@ public:
     /// Whether guidance falls linearly over the groups.
     Result<void> set_gradual(bool gradual)
     {
-        return detail::done(detailflow_request_set_gradual(get(), gradual ? 1u : 0u));
+        return detail::done(detailflow_request_set_gradual_guidance(get(), gradual ? 1u : 0u));
     }
     /// Temperature, at least 0; 0 takes the likeliest code always.
     Result<void> set_temperature(float value) { return detail::done(detailflow_request_set_temperature(get(), value)); }
@@ -904,7 +918,7 @@ public:
         return detail::done(detailflow_request_set_prefix_picture(get(), &picture, level));
     }
     /// Stop at the level of `size` pixels; 0 is the finest.
-    Result<void> set_level(std::uint32_t size) { return detail::done(detailflow_request_set_level(get(), size)); }
+    Result<void> set_level(std::uint32_t size) { return detail::done(detailflow_request_set_level_size(get(), size)); }
 
     /// What it costs, without drawing anything.
     Result<Cost> cost() const
@@ -912,11 +926,11 @@ public:
         return detail::fill<Cost>([&](Cost *cost) { return detailflow_request_get_cost(get(), cost); });
     }
     /// Its steps by shape, in the order in which they begin, into `steps`. Gives their number.
-    Result<std::size_t> step_costs(Span<StepCost> steps) const { return costs(detailflow_request_step_costs, steps); }
+    Result<std::size_t> step_costs(Span<StepCost> steps) const { return costs(detailflow_request_get_step_costs, steps); }
     /// Its levels on the way, coarse to fine, into `levels`. Gives their number.
     Result<std::size_t> level_costs(Span<LevelCost> levels) const
     {
-        return costs(detailflow_request_level_costs, levels);
+        return costs(detailflow_request_get_level_costs, levels);
     }
 
 private:
@@ -955,7 +969,7 @@ public:
     using Owner::Owner;
 
     /// Stops it within one step, also inside a running graph. What was drawn stays readable.
-    Result<void> trigger() const { return detail::done(detailflow_cancel_trigger(get())); }
+    Result<void> trigger() const { return detail::done(detailflow_cancel_trigger(get(), nullptr)); }
 };
 
 /// A request on its way, or done. Its destructor cancels and waits when another thread is stepping it.
@@ -988,7 +1002,10 @@ public:
     std::string message() const
     {
         return detail::message(
-            [&](char *buffer, std::size_t size) { return detailflow_generation_message(get(), buffer, size); });
+            [&](char *buffer, std::size_t size) {
+                std::size_t length = 0;
+                return detailflow_generation_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+            });
     }
 
     /// Does one step. Nothing when finished.
@@ -1019,7 +1036,7 @@ public:
     Result<std::size_t> tokens(std::uint32_t image, Span<std::uint32_t> tokens)
     {
         return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_generation_tokens(get(), image, detail::room(tokens), tokens.size(), count);
+            return detailflow_generation_get_tokens(get(), image, detail::room(tokens), tokens.size(), count);
         });
     }
     /// The tokens of the picture `image` so far, coarse to fine.
@@ -1028,14 +1045,14 @@ public:
         return detail::all<std::uint32_t>([&](Span<std::uint32_t> room) { return tokens(image, room); });
     }
     /// Decodes the picture `image` as it is now into `target`, of the progress's size.
-    Result<void> image(std::uint32_t image, const Image &target)
+    Result<void> image(std::uint32_t image, Image target)
     {
-        return detail::done(detailflow_generation_image(get(), image, &target));
+        return detail::done(detailflow_generation_decode(get(), image, &target));
     }
     /// Decodes the finest level of the picture `image` that is complete into `target`, of the progress's level.
-    Result<void> level_image(std::uint32_t image, const Image &target)
+    Result<void> level_image(std::uint32_t image, Image target)
     {
-        return detail::done(detailflow_generation_level_image(get(), image, &target));
+        return detail::done(detailflow_generation_decode_level(get(), image, &target));
     }
     /// Decodes the picture `image` as it is now and writes it to the file `path`; its ending says which kind.
     Result<void> save(std::uint32_t image, std::string_view path)
@@ -1047,14 +1064,14 @@ public:
     Result<Picture> picture(std::uint32_t image)
     {
         return detail::number<Picture>([&](Picture *picture) {
-            return detailflow_generation_get_image(get(), image, &picture->class_index, &picture->seed);
+            return detailflow_generation_get_image_source(get(), image, &picture->class_index, &picture->seed);
         });
     }
     /// The log-probability of each token of the picture `image` so far into `values`. Gives their number.
     Result<std::size_t> log_probabilities(std::uint32_t image, Span<float> values)
     {
         return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_generation_log_probabilities(get(), image, detail::room(values), values.size(), count);
+            return detailflow_generation_get_log_probabilities(get(), image, detail::room(values), values.size(), count);
         });
     }
     /// The log-probability of each token of the picture `image` so far.
@@ -1066,7 +1083,7 @@ public:
     Result<float> mean_log_probability(std::uint32_t image)
     {
         return detail::number<float>(
-            [&](float *mean) { return detailflow_generation_mean_log_probability(get(), image, mean); });
+            [&](float *mean) { return detailflow_generation_get_mean_log_probability(get(), image, mean); });
     }
 
     /// A generation that stands where this one does and goes on with other seeds, one for each picture.
@@ -1079,10 +1096,10 @@ public:
     /// Goes on with these pictures only, in this order, numbered anew from 0.
     Result<void> keep(Span<const std::uint32_t> images)
     {
-        return detail::done(detailflow_generation_keep(get(), images.data(), images.size()));
+        return detail::done(detailflow_generation_retain_images(get(), images.data(), images.size()));
     }
     /// Goes on to the level of `size` pixels instead of the one asked for; 0 is the finest.
-    Result<void> set_level(std::uint32_t size) { return detail::done(detailflow_generation_set_level(get(), size)); }
+    Result<void> set_level(std::uint32_t size) { return detail::done(detailflow_generation_set_level_size(get(), size)); }
 
     /// The work done: each step counts once for every picture that it computed.
     Result<std::uint64_t> work()
@@ -1100,7 +1117,7 @@ public:
     Result<Cancel> cancel_handle() const
     {
         return detail::own<Cancel>(
-            [&](detailflow_cancel **cancel) { return detailflow_generation_cancel_handle(get(), cancel); });
+            [&](detailflow_cancel **cancel) { return detailflow_generation_get_cancel(get(), cancel); });
     }
 };
 
@@ -1149,13 +1166,13 @@ public:
     /// By the mean log-probability of the tokens.
     static BestOptions by_log_probability(Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps) noexcept
     {
-        return BestOptions(DETAILFLOW_SCORE_LOG_PROBABILITY, levels, keeps);
+        return BestOptions(Scorer::log_probability, levels, keeps);
     }
     /// By likeness to a picture of any size and format.
     static BestOptions by_likeness(Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps,
                                    const ConstImage &picture) noexcept
     {
-        BestOptions options(DETAILFLOW_SCORE_LIKENESS, levels, keeps);
+        BestOptions options(Scorer::likeness, levels, keeps);
         options.picture_ = picture;
         return options;
     }
@@ -1163,9 +1180,9 @@ public:
     static BestOptions by_function(Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps,
                                    detailflow_score_fn score, void *user = nullptr) noexcept
     {
-        BestOptions options(DETAILFLOW_SCORE_FUNCTION, levels, keeps);
-        options.options_.score = score;
-        options.options_.user = user;
+        BestOptions options(Scorer::function, levels, keeps);
+        options.score_ = score;
+        options.user_ = user;
         return options;
     }
     /// By anything that can be called with a Candidate and gives a float: a lambda, which has to live as long as
@@ -1179,30 +1196,37 @@ public:
         return by_function(levels, keeps, call, const_cast<std::remove_const_t<F> *>(&score));
     }
 
-    /// For the C API, as long as this.
-    detailflow_best_options get() const noexcept
+    /// The C options; free them with detailflow_best_of_options_free.
+    detailflow_status make(detailflow_best_of_options **options) const
     {
-        detailflow_best_options options = options_;
-        options.picture = options_.scorer == DETAILFLOW_SCORE_LIKENESS ? &picture_ : nullptr;
-        return options;
+        detailflow_status status = detailflow_best_of_options_new(options, nullptr);
+        for (std::size_t at = 0; status == DETAILFLOW_STATUS_OK && at < levels_.size(); at++) {
+            status = detailflow_best_of_options_add_round(*options, levels_[at], keeps_[at]);
+        }
+        if (status == DETAILFLOW_STATUS_OK && scorer_ == Scorer::likeness) {
+            status = detailflow_best_of_options_set_scorer_likeness(*options, &picture_);
+        }
+        if (status == DETAILFLOW_STATUS_OK && scorer_ == Scorer::function) {
+            status = detailflow_best_of_options_set_scorer_function(*options, score_, user_);
+        }
+        return status;
     }
     /// Whether there are as many levels as keeps.
-    bool fits() const noexcept { return fits_; }
+    bool fits() const noexcept { return levels_.size() == keeps_.size(); }
 
 private:
-    BestOptions(std::uint32_t scorer, Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps) noexcept
-        : fits_(levels.size() == keeps.size())
+    enum class Scorer { log_probability, likeness, function };
+
+    BestOptions(Scorer scorer, Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps) noexcept
+        : scorer_(scorer), levels_(levels), keeps_(keeps)
     {
-        options_.struct_size = sizeof options_;
-        options_.scorer = scorer;
-        options_.levels = levels.data();
-        options_.keeps = keeps.data();
-        options_.rounds = levels.size();
     }
 
-    detailflow_best_options options_ = {};
+    Scorer scorer_;
+    Span<const std::uint32_t> levels_, keeps_;
     detailflow_image picture_ = {};
-    bool fits_;
+    detailflow_score_fn score_ = nullptr;
+    void *user_ = nullptr;
 };
 
 /// Draws the pictures of `request` as candidates: at the level of each round only the best go on. The generation has
@@ -1215,10 +1239,15 @@ inline Result<Generation> best_of(const Request &request, const BestOptions &opt
     if (!options.fits()) {
         return Error{Status::invalid_argument, "there are as many levels as keeps: one for each round"};
     }
-    const detailflow_best_options how = options.get();
     return detail::own<Generation>([&](detailflow_generation **generation) {
-        return detailflow_best_of(request.get(), &how, generation, detail::room(survivors), survivors.size(), nullptr,
-                                  detail::room(scores));
+        detailflow_best_of_options *how = nullptr;
+        detailflow_status status = options.make(&how);
+        if (status == DETAILFLOW_STATUS_OK) {
+            status = detailflow_best_of(request.get(), how, generation, detail::room(survivors), survivors.size(),
+                                        nullptr, detail::room(scores), scores.size());
+        }
+        detailflow_best_of_options_free(how);
+        return status;
     });
 }
 
@@ -1227,13 +1256,13 @@ inline Result<Generation> best_of(const Request &request, const BestOptions &opt
 /// What happened to a job.
 enum class EventKind : std::uint32_t {
     /// A level is complete.
-    level = DETAILFLOW_EVENT_LEVEL,
+    level = DETAILFLOW_EVENT_KIND_LEVEL,
     /// The last of its job: it is finished.
-    done = DETAILFLOW_EVENT_DONE,
+    done = DETAILFLOW_EVENT_KIND_DONE,
     /// The last of its job: it was cancelled.
-    cancelled = DETAILFLOW_EVENT_CANCELLED,
+    cancelled = DETAILFLOW_EVENT_KIND_CANCELLED,
     /// The last of its job: it failed.
-    failed = DETAILFLOW_EVENT_FAILED,
+    failed = DETAILFLOW_EVENT_KIND_FAILED,
 };
 
 /// What happened: detailflow_event_info.
@@ -1247,9 +1276,9 @@ enum class Submit : std::uint32_t {
     /// With an event for each level, which whoever takes it decodes.
     plain = 0,
     /// The worker decodes the pictures of each event on its own thread.
-    decode = DETAILFLOW_SUBMIT_DECODE,
+    decode = DETAILFLOW_SUBMIT_FLAG_DECODE,
     /// No events of levels, only the last one of the job.
-    last_only = DETAILFLOW_SUBMIT_LAST_ONLY,
+    last_only = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY,
 };
 
 /// Both.
@@ -1266,13 +1295,13 @@ public:
     /// What happened.
     Result<EventInfo> info() const
     {
-        return detail::fill<EventInfo>([&](EventInfo *info) { return detailflow_event_get_info(get(), info); });
+        return detail::fill<EventInfo>([&](EventInfo *info) { return detailflow_event_get_info(get(), info, nullptr); });
     }
     /// The tokens that the picture `image` had into `tokens`. Gives their number.
     Result<std::size_t> tokens(std::uint32_t image, Span<std::uint32_t> tokens) const
     {
         return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_event_tokens(get(), image, detail::room(tokens), tokens.size(), count);
+            return detailflow_event_get_tokens(get(), image, detail::room(tokens), tokens.size(), count, nullptr);
         });
     }
     /// The tokens that the picture `image` had.
@@ -1282,15 +1311,18 @@ public:
     }
     /// The picture `image` of the finest level that was complete into `target`, of the info's level. Decoded now
     /// unless the info says that it is.
-    Result<void> image(std::uint32_t image, const Image &target) const
+    Result<void> image(std::uint32_t image, Image target) const
     {
-        return detail::done(detailflow_event_image(get(), image, &target));
+        return detail::done(detailflow_event_decode_level(get(), image, &target, nullptr));
     }
     /// Why the job was cancelled or failed; "" of other events.
     std::string message() const
     {
         return detail::message(
-            [&](char *buffer, std::size_t size) { return detailflow_event_message(get(), buffer, size); });
+            [&](char *buffer, std::size_t size) {
+                std::size_t length = 0;
+                return detailflow_event_get_job_message(get(), buffer, size, &length, nullptr) == DETAILFLOW_STATUS_OK ? length : 0;
+            });
     }
 };
 
@@ -1300,7 +1332,8 @@ public:
     using Owner::Owner;
 
     /// Options that say nothing: one thread, 64 MiB of events, jobs drawn together where that is faster.
-    static Result<WorkerOptions> make() { return detail::own<WorkerOptions>(detailflow_worker_options_new); }
+    static Result<WorkerOptions> make() { return detail::own<WorkerOptions>(
+            [](detailflow_worker_options **handle) { return detailflow_worker_options_new(handle, nullptr); }); }
 
     /// Threads, 1 to 64: each draws a batch of jobs, or one job.
     Result<void> set_threads(std::uint32_t threads)
@@ -1311,7 +1344,7 @@ public:
     /// where the model's form gains from it and 1 where it does not.
     Result<void> set_batch(std::uint32_t pictures)
     {
-        return detail::done(detailflow_worker_options_set_batch(get(), pictures));
+        return detail::done(detailflow_worker_options_set_batch_size(get(), pictures));
     }
     /// Bytes of keys and values that jobs drawn together take at most.
     Result<void> set_batch_bytes(std::uint64_t bytes)
@@ -1344,7 +1377,10 @@ public:
     std::string message() const
     {
         return detail::message(
-            [&](char *buffer, std::size_t size) { return detailflow_worker_message(get(), buffer, size); });
+            [&](char *buffer, std::size_t size) {
+                std::size_t length = 0;
+                return detailflow_worker_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+            });
     }
 
     /// Draws a request after those that were submitted before or together with them. `user` is in each of its events.
@@ -1361,7 +1397,7 @@ public:
         return detail::number<std::uint64_t>([&](std::uint64_t *job) {
             const detailflow_status status = detailflow_worker_submit_generation(get(), generation.get(), user,
                                                                                  static_cast<std::uint32_t>(how), job);
-            if (status == DETAILFLOW_OK) {
+            if (status == DETAILFLOW_STATUS_OK) {
                 (void)generation.release();
             }
             return status;
@@ -1388,7 +1424,7 @@ public:
     Result<std::size_t> pending() const
     {
         return detail::number<std::size_t>(
-            [&](std::size_t *count) { return detailflow_worker_pending(get(), count); });
+            [&](std::size_t *count) { return detailflow_worker_get_pending(get(), count); });
     }
 
     /// From now on events go to `callback`, which owns them, with `user`, on threads of the worker.
@@ -1413,7 +1449,7 @@ public:
 private:
     static Result<Worker> make_with(const detailflow_worker_options *options)
     {
-        return detail::own<Worker>([&](detailflow_worker **worker) { return detailflow_worker_new(options, worker); });
+        return detail::own<Worker>([&](detailflow_worker **worker) { return detailflow_worker_new(options, worker, nullptr); });
     }
 };
 
@@ -1463,14 +1499,14 @@ inline Result<std::vector<std::uint8_t>> dft_encode(const Model &model, Span<con
 inline Result<DftInfo> dft_info(Span<const std::uint8_t> data)
 {
     return detail::fill<DftInfo>(
-        [&](DftInfo *info) { return detailflow_dft_get_info(data.data(), data.size(), info); });
+        [&](DftInfo *info) { return detailflow_dft_get_info(data.data(), data.size(), info, nullptr); });
 }
 
 /// The sound tokens of a token file, coarse to fine, into `tokens`. Gives their number.
 inline Result<std::size_t> dft_tokens(Span<const std::uint8_t> data, Span<std::uint32_t> tokens)
 {
     return detail::number<std::size_t>([&](std::size_t *count) {
-        return detailflow_dft_tokens(data.data(), data.size(), detail::room(tokens), tokens.size(), count);
+        return detailflow_dft_get_tokens(data.data(), data.size(), detail::room(tokens), tokens.size(), count, nullptr);
     });
 }
 
@@ -1513,7 +1549,7 @@ public:
     static Result<Pack> open(std::string_view path)
     {
         return detail::with_text(path, [&](const char *text) {
-            return detail::own<Pack>([&](detailflow_pack **pack) { return detailflow_pack_open(text, pack); });
+            return detail::own<Pack>([&](detailflow_pack **pack) { return detailflow_pack_open(text, pack, nullptr); });
         });
     }
 
@@ -1521,20 +1557,23 @@ public:
     std::string message() const
     {
         return detail::message(
-            [&](char *buffer, std::size_t size) { return detailflow_pack_message(get(), buffer, size); });
+            [&](char *buffer, std::size_t size) {
+                std::size_t length = 0;
+                return detailflow_pack_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+            });
     }
 
     /// How many entries it has.
     Result<std::uint32_t> count() const
     {
-        return detail::number<std::uint32_t>([&](std::uint32_t *count) { return detailflow_pack_count(get(), count); });
+        return detail::number<std::uint32_t>([&](std::uint32_t *count) { return detailflow_pack_get_count(get(), count); });
     }
     /// The index of the entry called `name`.
     Result<std::uint32_t> find(std::string_view name) const
     {
         return detail::with_text(name, [&](const char *text) {
             return detail::number<std::uint32_t>(
-                [&](std::uint32_t *index) { return detailflow_pack_find(get(), text, index); });
+                [&](std::uint32_t *index) { return detailflow_pack_find_entry(get(), text, index); });
         });
     }
     /// The name of the entry `index`; "" when it has none.
@@ -1542,15 +1581,15 @@ public:
     {
         char buffer[256] = "";
         std::size_t length = 0;
-        const detailflow_status status = detailflow_pack_name(get(), index, buffer, sizeof buffer, &length);
-        return status == DETAILFLOW_OK ? Result<std::string>(std::string(buffer, length))
+        const detailflow_status status = detailflow_pack_get_entry_name(get(), index, buffer, sizeof buffer, &length);
+        return status == DETAILFLOW_STATUS_OK ? Result<std::string>(std::string(buffer, length))
                                        : Result<std::string>(detail::last(status));
     }
     /// The bytes of the entry `index`, a token file, into `data`. Gives their number.
     Result<std::size_t> read(std::uint32_t index, Span<std::uint8_t> data) const
     {
         return detail::number<std::size_t>([&](std::size_t *size) {
-            return detailflow_pack_get(get(), index, detail::room(data), data.size(), size);
+            return detailflow_pack_get_entry(get(), index, detail::room(data), data.size(), size);
         });
     }
     /// The bytes of the entry `index`, a token file.
@@ -1561,13 +1600,13 @@ public:
     /// As dft_info, of the entry `index`.
     Result<DftInfo> info(std::uint32_t index) const
     {
-        return detail::fill<DftInfo>([&](DftInfo *info) { return detailflow_pack_get_info(get(), index, info); });
+        return detail::fill<DftInfo>([&](DftInfo *info) { return detailflow_pack_get_entry_info(get(), index, info); });
     }
     /// As dft_tokens, of the entry `index`.
     Result<std::size_t> tokens(std::uint32_t index, Span<std::uint32_t> tokens) const
     {
         return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_pack_tokens(get(), index, detail::room(tokens), tokens.size(), count);
+            return detailflow_pack_get_entry_tokens(get(), index, detail::room(tokens), tokens.size(), count);
         });
     }
     /// As dft_tokens, of the entry `index`.
@@ -1591,7 +1630,7 @@ inline Result<Salvaged> pack_salvage(std::string_view path, std::string_view tar
     return detail::with_text(path, [&](const char *from) {
         return detail::with_text(target, [&](const char *to) {
             return detail::number<Salvaged>([&](Salvaged *salvaged) {
-                return detailflow_pack_salvage(from, to, &salvaged->entries, &salvaged->shortened);
+                return detailflow_pack_salvage(from, to, &salvaged->entries, &salvaged->shortened, nullptr);
             });
         });
     });
@@ -1607,7 +1646,7 @@ public:
     {
         return detail::with_text(path, [&](const char *text) {
             return detail::own<PackWriter>(
-                [&](detailflow_pack_writer **writer) { return detailflow_pack_writer_new(text, writer); });
+                [&](detailflow_pack_writer **writer) { return detailflow_pack_writer_new(text, writer, nullptr); });
         });
     }
 
@@ -1615,7 +1654,10 @@ public:
     std::string message() const
     {
         return detail::message(
-            [&](char *buffer, std::size_t size) { return detailflow_pack_writer_message(get(), buffer, size); });
+            [&](char *buffer, std::size_t size) {
+                std::size_t length = 0;
+                return detailflow_pack_writer_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+            });
     }
 
     /// Appends a sound token file, with a name or (a default std::string_view) without. Gives its index.

@@ -13,7 +13,7 @@
 /* Says what went wrong, if anything did: the code's name for the program, the sentence for the person. */
 static int failed(const char *what, detailflow_status status)
 {
-    if (status == DETAILFLOW_OK) {
+    if (status == DETAILFLOW_STATUS_OK) {
         return 0;
     }
     fprintf(stderr, "%s: %s: %s\n", what, detailflow_status_name(status), detailflow_last_message());
@@ -37,11 +37,11 @@ int main(void)
     }
 
     /* 2. Open a model: NULL is the default bundle, and default options. This also loads ONNX Runtime. */
-    if (failed("cannot open the model", detailflow_model_open(NULL, NULL, &model))) goto end;
+    if (failed("cannot open the model", detailflow_model_open(NULL, NULL, &model, NULL))) goto end;
 
     /* 3. Choose a class by name. A call that fails changes nothing: without potions it stays class 0. */
-    (void)detailflow_model_class_index(model, "potion", &class_index);
-    if (failed("no class", detailflow_model_class_name(model, class_index, &class_name))) goto end;
+    (void)detailflow_model_find_class(model, "potion", &class_index);
+    if (failed("no class", detailflow_model_get_class_name(model, class_index, &class_name))) goto end;
 
     /* 4. Ask for one picture. Another seed is another picture; the same seed is the same picture, always. */
     if (failed("cannot make a request", detailflow_request_new(model, &request))) goto end;
@@ -55,10 +55,10 @@ int main(void)
         if (failed("cannot draw", detailflow_generation_step(generation, &progress))) goto end;
     } while (progress.steps_left > 0);
 
-    /* 6. Write it to a file. detailflow_generation_image gives the pixels in memory instead. */
+    /* 6. Write it to a file. detailflow_generation_decode gives the pixels in memory instead. */
     if (failed("cannot write", detailflow_generation_save(generation, 0, "sprite.png"))) goto end;
-    printf("sprite.png: %s, %u x %u pixels, from %u tokens\n", class_name, (unsigned)progress.size,
-           (unsigned)progress.size, (unsigned)progress.tokens);
+    printf("sprite.png: %s, %u x %u pixels, from %u tokens\n", class_name, (unsigned)progress.prefix_size,
+           (unsigned)progress.prefix_size, (unsigned)progress.token_count);
     result = 0;
 
 end:

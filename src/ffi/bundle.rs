@@ -1,38 +1,34 @@
 //! Bundles on disk, without opening a model.
 
-use std::ffi::c_char;
-
-use super::call::{call, path, text};
+use super::call::call;
+use super::error::detailflow_error;
+use super::param::{Out, Text};
 use super::status::detailflow_status;
 use crate::bundle::Bundle;
 use crate::model::default_bundle;
 
-/// Writes a bundle that holds the decoder alone, made from the bundle in the folder `path` (NULL is the default bundle,
-/// as for detailflow_model_open), into the folder `target`: it decodes tokens, bit for bit as the whole one does, and
-/// cannot draw or encode (detailflow_model_can_draw). `precision` keeps that one, such as "int8"; NULL keeps all. Needs
-/// no ONNX Runtime. A bundle or an empty folder at `target` is replaced, anything else is left alone; whatever fails,
-/// `target` is as it was.
+/// Writes a copy of a bundle that holds the decoder alone. It decodes tokens bit for bit like the full bundle, and
+/// cannot generate or encode.
 ///
-/// Takes as long as reading the bundle does. Errors: NOT_FOUND, BAD_BUNDLE (a file is not what the manifest says, or an
-/// older exporter wrote the bundle), INVALID_ARGUMENT (no such precision, or the target is something else, or the bundle
-/// itself), IO.
+/// Needs no ONNX Runtime, and takes as long as reading the bundle. After a failure, `target` is as it was.
+///
+/// @param path The folder of the bundle; NULL takes the default bundle, as detailflow_model_open does.
+/// @param target The folder to write. An existing bundle or empty folder is replaced; anything else is an error.
+/// @param precision Keeps this precision only, such as "int8"; NULL keeps all.
+/// @param error May be NULL.
+/// @return NOT_FOUND; BAD_BUNDLE when a file differs from the manifest or the bundle was written by an older exporter;
+/// INVALID_ARGUMENT when there is no such precision, or `target` is the bundle itself or something else; IO.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_bundle_strip(
-    path: *const c_char,
-    target: *const c_char,
-    precision: *const c_char,
+pub extern "C" fn detailflow_bundle_strip(
+    path: Text<'_>,
+    target: Text<'_>,
+    precision: Text<'_>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let target = unsafe { self::path(target, "target") }?;
-        // SAFETY: the contract of the header.
-        let precision = if precision.is_null() { None } else { Some(unsafe { text(precision, "precision") }?) };
-        let folder = if path.is_null() {
-            default_bundle()?
-        } else {
-            // SAFETY: the contract of the header.
-            unsafe { self::path(path, "path") }?
-        };
+    call(error, || {
+        let target = target.path("target")?;
+        let precision = precision.optional("precision")?;
+        let folder = path.optional_path("path")?.map_or_else(default_bundle, Ok)?;
         Bundle::open(folder)?.strip(target, precision, |_, _| true)?;
         Ok(())
     })

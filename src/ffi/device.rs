@@ -1,22 +1,40 @@
-//! Which devices are here.
+//! The devices of this machine.
 
 use std::ffi::{CString, c_char};
 
-use super::call::{call, free, into_handle, object, output};
-use super::plain::{Plain, write};
+use super::call::call;
+use super::error::detailflow_error;
+use super::family::family;
+use super::handle::Object;
+use super::param::{Out, Owned, Shared};
+use super::plain::Plain;
 use super::status::{Failure, c_string, detailflow_status};
 use crate::runtime::{DeviceInfo, DeviceKind, devices};
 
-/// A general processor.
-pub const DETAILFLOW_DEVICE_CPU: u32 = 1;
-/// A graphics card.
-pub const DETAILFLOW_DEVICE_GPU: u32 = 2;
-/// A processor for neural networks.
-pub const DETAILFLOW_DEVICE_NPU: u32 = 3;
+/// Kinds of devices.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_device_kind {
+    /// A CPU.
+    DETAILFLOW_DEVICE_KIND_CPU = 1,
+    /// A graphics card.
+    DETAILFLOW_DEVICE_KIND_GPU = 2,
+    /// A neural processing unit.
+    DETAILFLOW_DEVICE_KIND_NPU = 3,
+}
 
-/// The devices of this machine as they were when it was made. Made by detailflow_device_list_new; const from then on.
+family!(detailflow_device_kind: DETAILFLOW_DEVICE_KIND_CPU, DETAILFLOW_DEVICE_KIND_GPU, DETAILFLOW_DEVICE_KIND_NPU);
+
+/// The devices of this machine at the time the list was made. Const: any number of threads may read it.
+#[derive(Debug)]
 pub struct detailflow_device_list(Vec<Entry>);
 
+impl Object for detailflow_device_list {
+    const KIND: &'static str = "detailflow_device_list";
+    const NAME: &'static str = "list";
+}
+
+#[derive(Debug)]
 struct Entry {
     kind: u32,
     vendor_id: u32,
@@ -30,12 +48,13 @@ struct Entry {
 
 impl From<&DeviceInfo> for Entry {
     fn from(info: &DeviceInfo) -> Self {
+        let kind = match info.kind {
+            DeviceKind::Cpu => DETAILFLOW_DEVICE_KIND_CPU,
+            DeviceKind::Gpu => DETAILFLOW_DEVICE_KIND_GPU,
+            DeviceKind::Npu => DETAILFLOW_DEVICE_KIND_NPU,
+        };
         Self {
-            kind: match info.kind {
-                DeviceKind::Cpu => DETAILFLOW_DEVICE_CPU,
-                DeviceKind::Gpu => DETAILFLOW_DEVICE_GPU,
-                DeviceKind::Npu => DETAILFLOW_DEVICE_NPU,
-            },
+            kind: kind as u32,
             vendor_id: info.vendor_id,
             device_id: info.device_id,
             device: info.device.as_ref().map(|device| c_string(&device.to_string())),
@@ -49,27 +68,27 @@ impl From<&DeviceInfo> for Entry {
 
 /// A device. The strings live as long as the list.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct detailflow_device_info {
     /// sizeof(detailflow_device_info).
     pub struct_size: u32,
-    /// DETAILFLOW_DEVICE_CPU, DETAILFLOW_DEVICE_GPU or DETAILFLOW_DEVICE_NPU.
+    /// One of DETAILFLOW_DEVICE_KIND_*.
     pub kind: u32,
-    /// The PCI number of the vendor, 0 where it is not known.
+    /// PCI vendor ID; 0 when unknown.
     pub vendor_id: u32,
-    /// The vendor's number of this model, 0 where it is not known. Not a number of the card.
+    /// The vendor's ID of this model, not of the individual card; 0 when unknown.
     pub device_id: u32,
-    /// How many pairs detailflow_device_list_metadata gives.
+    /// Number of pairs that detailflow_device_list_get_metadata gives.
     pub metadata_count: u32,
     /// 0.
     pub reserved: u32,
-    /// What detailflow_model_options_set_device takes; NULL when no provider that is here can use it.
+    /// What detailflow_model_options_set_device takes; NULL when no execution provider that is here can use the device.
     pub device: *const c_char,
-    /// Who made the processor; "" where it is not known.
+    /// Name of the vendor; "" when unknown.
     pub vendor: *const c_char,
-    /// What it is called; "" where it is not known.
+    /// Name of the device; "" when unknown.
     pub name: *const c_char,
-    /// ONNX Runtime's name of the provider; "" when there is none.
+    /// ONNX Runtime's name of the execution provider; "" when there is none.
     pub provider: *const c_char,
 }
 
@@ -81,55 +100,64 @@ unsafe impl Plain for detailflow_device_info {
     }
 }
 
-/// Lists the devices that can be selected here, and those that cannot because no provider is there. Loads ONNX Runtime
-/// if that has not happened, and OpenVINO's provider library where it is found. That a device is listed does not say that
-/// it works: opening a model there does. Free with detailflow_device_list_free.
+/// Lists the devices that can be selected, and those that cannot because their execution provider is missing.
 ///
-/// Errors: NO_RUNTIME, NO_DEVICE (ONNX Runtime cannot tell).
+/// Loads ONNX Runtime if it is not loaded yet, and the OpenVINO provider library where there is one. A listed device may
+/// still fail; only opening a model on it tells.
+///
+/// @param list Receives the handle. Free it with detailflow_device_list_free.
+/// @param error May be NULL.
+/// @return NO_RUNTIME; NO_DEVICE when ONNX Runtime cannot list devices.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_device_list_new(list: *mut *mut detailflow_device_list) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(list, "list") }?;
-        let entries = devices()?.iter().map(Entry::from).collect();
-        place.set(into_handle(detailflow_device_list(entries)));
+pub extern "C" fn detailflow_device_list_new(
+    list: Out<'_, *mut detailflow_device_list>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let place = list.place("list")?;
+        place.set_handle(detailflow_device_list(devices()?.iter().map(Entry::from).collect()));
         Ok(())
     })
 }
 
-/// Frees a list. NULL is fine.
+/// Frees a list. NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_device_list_free(list: *mut detailflow_device_list) {
-    // SAFETY: the contract of the header.
-    unsafe { free(list) }
+pub extern "C" fn detailflow_device_list_free(list: Owned<detailflow_device_list>) {
+    list.free(|_| {});
 }
 
-/// How many devices there are, into `count`.
+/// Gets the number of devices.
+///
+/// @param count Receives the number.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_device_list_count(
-    list: *const detailflow_device_list,
-    count: *mut usize,
+pub extern "C" fn detailflow_device_list_get_count(
+    list: Shared<'_, detailflow_device_list>,
+    count: Out<'_, usize>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let entries = &unsafe { object(list, "list") }?.0;
-        // SAFETY: the contract of the header.
-        unsafe { output(count, "count") }?.set(entries.len());
+    call(error, || {
+        let list = list.get()?;
+        count.place("count")?.set(list.0.len());
         Ok(())
     })
 }
 
-/// Fills `info`, whose struct_size is set, with device `index`, 0 to the count - 1.
+/// Gets a device.
+///
+/// @param device_index 0 to count - 1.
+/// @param info Filled; its struct_size is set. The strings live as long as the list.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_device_list_get_info(
-    list: *const detailflow_device_list,
-    index: usize,
-    info: *mut detailflow_device_info,
+pub extern "C" fn detailflow_device_list_get_info(
+    list: Shared<'_, detailflow_device_list>,
+    device_index: usize,
+    info: Out<'_, detailflow_device_info>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let entry = entry(unsafe { object(list, "list") }?, index)?;
-        let filled = detailflow_device_info {
+    call(error, || {
+        let entry = list.get()?.entry(device_index)?;
+        info.structure()?.write(detailflow_device_info {
             struct_size: 0,
             kind: entry.kind,
             vendor_id: entry.vendor_id,
@@ -140,30 +168,36 @@ pub unsafe extern "C" fn detailflow_device_list_get_info(
             vendor: entry.vendor.as_ptr(),
             name: entry.name.as_ptr(),
             provider: entry.provider.as_ptr(),
-        };
-        // SAFETY: the contract of the header.
-        unsafe { write(info, filled) }
+        })
     })
 }
 
-/// What system and provider tell of device `index`, pair `at` of its metadata_count: LUID, UUID, PCI address, drivers …
-/// under their own names. The strings live as long as the list.
+/// Gets one pair of what system and execution provider report about a device under their own names: LUID, UUID, PCI
+/// address, driver version.
+///
+/// @param device_index 0 to count - 1.
+/// @param metadata_index 0 to detailflow_device_info.metadata_count - 1.
+/// @param key Receives the name. It lives as long as the list.
+/// @param value Receives the value. It lives as long as the list.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_device_list_metadata(
-    list: *const detailflow_device_list,
-    index: usize,
-    at: usize,
-    key: *mut *const c_char,
-    value: *mut *const c_char,
+pub extern "C" fn detailflow_device_list_get_metadata(
+    list: Shared<'_, detailflow_device_list>,
+    device_index: usize,
+    metadata_index: usize,
+    key: Out<'_, *const c_char>,
+    value: Out<'_, *const c_char>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let entry = entry(unsafe { object(list, "list") }?, index)?;
-        // SAFETY: the contract of the header.
-        let (key, value) = unsafe { (output(key, "key")?, output(value, "value")?) };
+    call(error, || {
+        let entry = list.get()?.entry(device_index)?;
+        let (key, value) = (key.place("key")?, value.place("value")?);
         let pairs = &entry.metadata;
-        let pair = pairs.get(at).ok_or_else(|| {
-            Failure::invalid(format!("at is {at}; device {index} has {} pairs of metadata", pairs.len()))
+        let pair = pairs.get(metadata_index).ok_or_else(|| {
+            Failure::invalid(format!(
+                "metadata_index is {metadata_index}; device {device_index} has {} pairs of metadata",
+                pairs.len()
+            ))
         })?;
         key.set(pair.0.as_ptr());
         value.set(pair.1.as_ptr());
@@ -171,7 +205,9 @@ pub unsafe extern "C" fn detailflow_device_list_metadata(
     })
 }
 
-fn entry(list: &detailflow_device_list, index: usize) -> Result<&Entry, Failure> {
-    let count = list.0.len();
-    list.0.get(index).ok_or_else(|| Failure::invalid(format!("index is {index}; there are {count} devices")))
+impl detailflow_device_list {
+    fn entry(&self, index: usize) -> Result<&Entry, Failure> {
+        let count = self.0.len();
+        self.0.get(index).ok_or_else(|| Failure::invalid(format!("device_index is {index}; there are {count} devices")))
+    }
 }

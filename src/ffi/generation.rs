@@ -1,523 +1,508 @@
-//! Generations: draw at once or step by step, look at any time, cancel from anywhere.
+//! Generations: generate at once or step by step, read at any time, cancel from anywhere.
 
 use std::ffi::c_char;
 use std::time::Duration;
 
-use super::call::{
-    Handle, Outcome, array, call, call_on, copy_message, free, into_handle, object, on, output, path, put, put_tokens,
-    quietly,
-};
-use super::image::{detailflow_image, write_image};
-use super::plain::{Plain, check, nanoseconds, read, write};
+use super::call::{Message, Outcome, change, get_message, on};
+use super::cancel::detailflow_cancel;
+use super::handle::{Guard, Guarded, Object};
+use super::image::detailflow_image;
+use super::param::{Exclusive, In, Out, Owned, Shared, Text};
+use super::plain::{Plain, nanoseconds};
 use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
-use crate::generation::request::Request;
-use crate::generation::{Cancel, Generation, Progress};
+use crate::generation::{Cancel, Generation, Progress, Reader, Snapshot};
 
-/// A request on its way, or done. Not const: one thread at a time; it may move between threads.
+/// A request being generated, or finished. Functions that take it as non-const are for one thread at a time; those that
+/// take it as const may be called by any thread at any time, and read the state after the last finished step.
+#[derive(Debug)]
 pub struct detailflow_generation {
-    generation: Handle<Generation>,
+    generation: Guarded<Generation>,
     cancel: Cancel,
+    reader: Reader,
 }
 
-/// Stops a generation. Shared: for any thread, at any time, also after the generation was freed.
-pub struct detailflow_cancel(Cancel);
+impl Object for detailflow_generation {
+    const KIND: &'static str = "detailflow_generation";
+    const NAME: &'static str = "generation";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.generation.message)
+    }
+}
 
-/// Where a generation stands.
+impl Guard for detailflow_generation {
+    type Value = Generation;
+    fn guarded(&self) -> &Guarded<Generation> {
+        &self.generation
+    }
+}
+
+/// The state of a generation.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct detailflow_progress {
     /// sizeof(detailflow_progress).
     pub struct_size: u32,
-    /// Steps done; by a fork, its own.
+    /// Steps done; for a fork, its own.
     pub steps_done: u32,
     /// Steps left; 0 when it is finished.
     pub steps_left: u32,
     /// Tokens of each picture so far.
-    pub tokens: u32,
-    /// Pixels a side of the picture so far; 0 before the first step.
-    pub size: u32,
-    /// Pixels a side of the finest level that is complete; 0 before the first.
-    pub level: u32,
-    /// Pictures. From here on since ABI version 2.
-    pub images: u32,
+    pub token_count: u32,
+    /// Pixels per side of the picture that the tokens so far decode to; 0 before the first step.
+    pub prefix_size: u32,
+    /// Pixels per side of the finest level that is complete; 0 before the first.
+    pub level_size: u32,
+    /// Number of pictures.
+    pub image_count: u32,
     /// Tokens of the finest level that is complete; 0 before the first.
-    pub level_tokens: u32,
-    /// How many nanoseconds the next step should take, from steps of its shape that were measured; 0 when there is none
-    /// or nothing was measured yet.
+    pub level_token_count: u32,
+    /// Predicted nanoseconds of the next step; 0 when there is none or nothing was measured yet.
     pub next_step_ns: u64,
-    /// How many nanoseconds it should take to decode the finest level that is complete, for one picture; 0 when there is
-    /// none or nothing was measured yet.
+    /// Predicted nanoseconds to decode one picture at the finest level that is complete; 0 when there is none or nothing
+    /// was measured yet.
     pub next_decode_ns: u64,
 }
 
 // SAFETY: struct_size comes first, and it holds numbers only.
 unsafe impl Plain for detailflow_progress {
     const NAME: &'static str = "detailflow_progress";
-    const LEAST: usize = 24;
     fn struct_size(&mut self) -> &mut u32 {
         &mut self.struct_size
     }
 }
 
 impl detailflow_progress {
-    fn of(generation: &Generation, progress: Progress) -> Self {
+    fn new(images: usize, progress: Progress) -> Self {
         Self {
             struct_size: 0,
             steps_done: progress.steps_done as u32,
             steps_left: progress.steps_left as u32,
-            tokens: progress.tokens as u32,
-            size: progress.size,
-            level: progress.level.map_or(0, |level| level.size),
-            images: generation.images().len() as u32,
-            level_tokens: progress.level.map_or(0, |level| level.tokens as u32),
+            token_count: progress.tokens as u32,
+            prefix_size: progress.size,
+            level_size: progress.level.map_or(0, |level| level.size),
+            image_count: images as u32,
+            level_token_count: progress.level.map_or(0, |level| level.tokens as u32),
             next_step_ns: nanoseconds(progress.next_step),
             next_decode_ns: nanoseconds(progress.next_decode),
         }
     }
 }
 
-/// Draws a whole request in one call: detailflow_generation_new and all its steps. It cannot be cancelled; stepping
-/// can. Free with detailflow_generation_free.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generate(
-    request: *const detailflow_request,
-    generation: *mut *mut detailflow_generation,
-) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    unsafe { begin(request, generation, |generation| generation.finish().map(drop)) }
-}
-
-/// Begins a request: reserves the memory that its steps will need, draws nothing yet. More is asked for later where rows
-/// change: by pictures that share a prefix, when they part; when guidance ends before the pictures do, for the moment of
-/// the change; by form `plain`, step by step. The request may be changed or freed afterwards. Takes some time for that
-/// memory, which no prediction counts. Free with detailflow_generation_free.
+/// Generates a whole request in one call: detailflow_generation_new and all its steps. To cancel, use
+/// detailflow_generation_new and detailflow_generation_finish.
 ///
-/// Errors: OUT_OF_MEMORY when the batch is too large for the machine; WRONG_STATE when the model cannot draw (see
-/// detailflow_model_can_draw).
+/// @param request Not changed, and free for other use once its values were copied.
+/// @param generation Receives the handle. Free it with detailflow_generation_free.
+/// @return Those of detailflow_generation_new and detailflow_generation_step.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_new(
-    request: *const detailflow_request,
-    generation: *mut *mut detailflow_generation,
+pub extern "C" fn detailflow_generate(
+    request: Shared<'_, detailflow_request>,
+    generation: Out<'_, *mut detailflow_generation>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    unsafe { begin(request, generation, |_| Ok(())) }
+    make(request, generation, |request| {
+        let mut generation = begin(request)?;
+        generation.finish()?;
+        Ok(generation)
+    })
 }
 
-/// Frees it. NULL is fine. When another thread is stepping it, it is cancelled first and waited for.
+/// Creates a generation: reserves the memory that its steps need, and generates nothing yet.
+///
+/// More memory is reserved later where the number of batch rows changes: when pictures that share a prefix diverge, when
+/// guidance ends before the last token, and at every step with attention form "plain".
+///
+/// @param request Not changed; may be changed or freed afterwards.
+/// @param generation Receives the handle. Free it with detailflow_generation_free.
+/// @return OUT_OF_MEMORY when the batch is too large; WRONG_STATE when the model cannot generate
+/// (detailflow_model_info.can_generate); INVALID_ARGUMENT when pictures begin with different numbers of tokens.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_free(generation: *mut detailflow_generation) {
-    // SAFETY: the contract of the header.
-    if let Some(this) = unsafe { generation.as_ref() } {
-        quietly(|| {
-            this.cancel.cancel();
-            this.generation.wait();
-        });
-    }
-    // SAFETY: the contract of the header.
-    unsafe { free(generation) }
+pub extern "C" fn detailflow_generation_new(
+    request: Shared<'_, detailflow_request>,
+    generation: Out<'_, *mut detailflow_generation>,
+) -> detailflow_status {
+    make(request, generation, begin)
 }
 
-/// As detailflow_model_message, for a generation. May be called while another thread steps it.
+/// Frees a generation. When another thread is stepping it, it is cancelled first and waited for. NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_message(
-    generation: *const detailflow_generation,
-    buffer: *mut c_char,
+pub extern "C" fn detailflow_generation_free(generation: Owned<detailflow_generation>) {
+    generation.free(|this| {
+        this.cancel.cancel();
+        this.generation.wait();
+    });
+}
+
+/// The message of the last failed call with this generation: see "Text" above. Callable while another thread steps.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_get_message(
+    generation: Shared<'_, detailflow_generation>,
+    buffer: Out<'_, c_char>,
     capacity: usize,
-) -> usize {
-    // SAFETY: the contract of the header.
-    unsafe { copy_message(generation.as_ref().map(|this| &this.generation.message), buffer, capacity) }
-}
-
-/// Does one step: one token for each picture while causal, a group of them after. Nothing when finished. `progress`
-/// (may be NULL) has its struct_size set.
-///
-/// Errors: CANCELLED once cancelled; FAILED or OUT_OF_MEMORY from ONNX Runtime, after which the step can be tried
-/// again. What was drawn before stays readable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_step(
-    generation: *mut detailflow_generation,
-    progress: *mut detailflow_progress,
+    length: Out<'_, usize>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    with(generation, |generation| unsafe { go_on(generation, progress, Generation::step) })
+    get_message(generation, buffer, capacity, length)
 }
 
-/// Does steps for as long as the next one should end within `budget_ns` nanoseconds, counted from this call; always at
-/// least one. How long a step takes is known from those of its shape that ran with this model, else from a calibration
-/// (detailflow_model_calibrate); where neither is there, one step is done. So a call ends at most one step after the
-/// budget, unless that step takes longer than those before it. `progress` (may be NULL) has its struct_size set.
+/// Does one step: generates one token of each picture in the causal part, g tokens after it. Does nothing when finished.
 ///
-/// Errors: those of detailflow_generation_step.
+/// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
+/// @return CANCELLED once cancelled; FAILED or OUT_OF_MEMORY from ONNX Runtime, after which the step can be tried again.
+/// What was generated before stays readable in every case.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_advance(
-    generation: *mut detailflow_generation,
+pub extern "C" fn detailflow_generation_step(
+    generation: Exclusive<'_, detailflow_generation>,
+    progress: Out<'_, detailflow_progress>,
+) -> detailflow_status {
+    advance(generation, progress, Generation::step)
+}
+
+/// Does at least one step, and further ones as long as the next should end within a time budget.
+///
+/// The time of a step is known from steps of the same shape that ran with this model, otherwise from a calibration
+/// (detailflow_model_calibrate); when neither is there, one step is done.
+///
+/// @param budget_ns Nanoseconds from this call on.
+/// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
+/// @return Those of detailflow_generation_step.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_advance(
+    generation: Exclusive<'_, detailflow_generation>,
     budget_ns: u64,
-    progress: *mut detailflow_progress,
+    progress: Out<'_, detailflow_progress>,
 ) -> detailflow_status {
     let budget = Duration::from_nanos(budget_ns);
-    // SAFETY: the contract of the header.
-    with(generation, |generation| unsafe { go_on(generation, progress, |generation| generation.advance(budget)) })
+    advance(generation, progress, |generation| generation.advance(budget))
 }
 
-/// Does all steps that are left. `progress` (may be NULL) has its struct_size set.
+/// Does steps until a level is complete. Does nothing when it is already.
 ///
-/// Errors: those of detailflow_generation_step.
+/// @param level_size Pixels per side of a level up to the one that the request ends at; 0 is that one.
+/// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
+/// @return INVALID_ARGUMENT when there is no such level, or it is finer than the one that the request ends at; those of
+/// detailflow_generation_step.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_finish(
-    generation: *mut detailflow_generation,
-    progress: *mut detailflow_progress,
+pub extern "C" fn detailflow_generation_advance_to_level(
+    generation: Exclusive<'_, detailflow_generation>,
+    level_size: u32,
+    progress: Out<'_, detailflow_progress>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    with(generation, |generation| unsafe { go_on(generation, progress, Generation::finish) })
+    advance(generation, progress, |generation| generation.advance_to_level(level_size))
 }
 
-/// Where it stands, without a step. `progress` has its struct_size set.
+/// Does all steps that are left.
+///
+/// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
+/// @return Those of detailflow_generation_step.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_get_progress(
-    generation: *mut detailflow_generation,
-    progress: *mut detailflow_progress,
+pub extern "C" fn detailflow_generation_finish(
+    generation: Exclusive<'_, detailflow_generation>,
+    progress: Out<'_, detailflow_progress>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    with(generation, |generation| unsafe {
-        write(progress, detailflow_progress::of(generation, generation.progress()))
-    })
+    advance(generation, progress, Generation::finish)
 }
 
-/// The tokens of the picture `image` so far, coarse to fine, into `tokens`, which has room for `capacity`; their
-/// number into `count`. `tokens` NULL with `capacity` 0 only tells the number.
+/// Gets the state of the generation. Callable while another thread steps.
+///
+/// @param progress Filled; its struct_size is set.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_tokens(
-    generation: *mut detailflow_generation,
-    image: u32,
-    tokens: *mut u32,
+pub extern "C" fn detailflow_generation_get_progress(
+    generation: Shared<'_, detailflow_generation>,
+    progress: Out<'_, detailflow_progress>,
+) -> detailflow_status {
+    read(generation, |now| progress.structure()?.write(detailflow_progress::new(now.images().len(), now.progress())))
+}
+
+/// Gets the tokens of one picture so far. Callable while another thread steps.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_get_tokens(
+    generation: Shared<'_, detailflow_generation>,
+    image_index: u32,
+    tokens: Out<'_, u32>,
     capacity: usize,
-    count: *mut usize,
+    count: Out<'_, usize>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    with(generation, |generation| unsafe { put_tokens(generation.tokens(image as usize)?, tokens, capacity, count) })
+    read(generation, |now| tokens.put(&now.tokens(image_index as usize)?, capacity, count, ["tokens", "count"]))
 }
 
-/// Decodes the picture `image` as it is now (all tokens drawn so far) into `target`, whose width and height are the
-/// progress's size. Any time after the first step, also after a cancel; the generation is not disturbed.
+/// Decodes all tokens of one picture so far. Callable while another thread steps: decodes on the calling thread, and
+/// waits at most for other decodes.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param target Receives the pixels; its width and height are detailflow_progress.prefix_size.
+/// @return WRONG_STATE before the first step.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_image(
-    generation: *mut detailflow_generation,
-    image: u32,
-    target: *const detailflow_image,
+pub extern "C" fn detailflow_generation_decode(
+    generation: Shared<'_, detailflow_generation>,
+    image_index: u32,
+    target: Out<'_, detailflow_image>,
 ) -> detailflow_status {
-    with(generation, |generation| {
-        // SAFETY: the contract of the header.
-        let target = unsafe { read(target) }?;
-        let size = generation.progress().size;
-        if size > 0 {
-            target.check_size(size)?;
+    read(generation, |now| {
+        // Before the first step that is the error, whatever the target is.
+        if now.progress().size == 0 {
+            now.image(image_index as usize)?;
         }
-        // SAFETY: the contract of the header.
-        unsafe { write_image(&generation.image(image as usize)?, &target) }
+        let target = target.target()?;
+        target.check_size(now.progress().size)?;
+        target.write(&now.image(image_index as usize)?)
     })
 }
 
-/// Decodes the finest level of the picture `image` that is complete, however many tokens there are beyond it, into
-/// `target`, whose width and height are the progress's level. Any time, also after a cancel; the generation is not
-/// disturbed. WRONG_STATE before the first level is complete.
+/// Decodes the finest complete level of one picture, whatever tokens there are beyond it. Callable while another thread
+/// steps, as detailflow_generation_decode.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param target Receives the pixels; its width and height are detailflow_progress.level_size.
+/// @return WRONG_STATE before the first level is complete.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_level_image(
-    generation: *mut detailflow_generation,
-    image: u32,
-    target: *const detailflow_image,
+pub extern "C" fn detailflow_generation_decode_level(
+    generation: Shared<'_, detailflow_generation>,
+    image_index: u32,
+    target: Out<'_, detailflow_image>,
 ) -> detailflow_status {
-    with(generation, |generation| {
-        // SAFETY: the contract of the header.
-        let target = unsafe { read(target) }?;
-        if let Some(level) = generation.progress().level {
-            target.check_size(level.size)?;
+    read(generation, |now| {
+        let Some(level) = now.progress().level else { return Ok(now.level_image(image_index as usize).map(drop)?) };
+        let target = target.target()?;
+        target.check_size(level.size)?;
+        target.write(&now.level_image(image_index as usize)?)
+    })
+}
+
+/// Decodes all tokens of one picture so far, and writes it to a picture file. Callable while another thread steps. The
+/// file appears complete or not at all.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param path Its ending chooses the file format: see detailflow_image_save.
+/// @return WRONG_STATE before the first step; IO.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_save(
+    generation: Shared<'_, detailflow_generation>,
+    image_index: u32,
+    path: Text<'_>,
+) -> detailflow_status {
+    read(generation, |now| {
+        let path = path.path("path")?;
+        Ok(now.image(image_index as usize)?.save(path)?)
+    })
+}
+
+/// Gets class and seed of one picture. Callable while another thread steps.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param class_index Receives the class; may be NULL.
+/// @param seed Receives the seed; may be NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_get_image_source(
+    generation: Shared<'_, detailflow_generation>,
+    image_index: u32,
+    class_index: Out<'_, u32>,
+    seed: Out<'_, u64>,
+) -> detailflow_status {
+    read(generation, |now| {
+        now.tokens(image_index as usize)?;
+        let source = now.images()[image_index as usize];
+        if let Some(place) = class_index.optional() {
+            place.set(source.class);
         }
-        // SAFETY: the contract of the header.
-        unsafe { write_image(&generation.level_image(image as usize)?, &target) }
-    })
-}
-
-/// Decodes the picture `image` as it is now and writes it to the file `path`; the ending says which kind: png, jpg,
-/// webp, bmp, tga, tiff, qoi.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_save(
-    generation: *mut detailflow_generation,
-    image: u32,
-    path: *const c_char,
-) -> detailflow_status {
-    with(generation, |generation| {
-        // SAFETY: the contract of the header.
-        let path = unsafe { self::path(path, "path") }?;
-        Ok(generation.image(image as usize)?.save(path)?)
-    })
-}
-
-/// Class and seed of the picture `image`; either may be NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_get_image(
-    generation: *mut detailflow_generation,
-    image: u32,
-    class_index: *mut u32,
-    seed: *mut u64,
-) -> detailflow_status {
-    with(generation, |generation| {
-        generation.tokens(image as usize)?;
-        let request = generation.images()[image as usize];
-        // SAFETY: the contract of the header.
-        unsafe {
-            if let Ok(place) = output(class_index, "class_index") {
-                place.set(request.class);
-            }
-            if let Ok(place) = output(seed, "seed") {
-                place.set(request.seed);
-            }
+        if let Some(place) = seed.optional() {
+            place.set(source.seed);
         }
         Ok(())
     })
 }
 
-/// The natural logarithms of the probability of each token of the picture `image` that was computed so far, into
-/// `values`, which has room for `capacity`; their number into `count`. What the model holds of a token, given the class
-/// and the tokens before it, before guidance, temperature and cuts: what detailflow_model_score gives for the same
-/// tokens. `values` NULL with `capacity` 0 only tells the number. WRONG_STATE when the request did not ask for them
-/// (detailflow_request_set_log_probabilities).
+/// Gets the natural logarithms of the probabilities of the tokens of one picture that were generated so far: what
+/// detailflow_model_score gives for the same tokens. Callable while another thread steps.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param values Receives the values, given the class and the tokens before each, before guidance, temperature, top-k and
+/// top-p: see "Arrays" above.
+/// @param capacity Values that fit at `values`.
+/// @param count Receives the number of values.
+/// @return WRONG_STATE when the request does not record them (detailflow_request_set_log_probabilities).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_log_probabilities(
-    generation: *mut detailflow_generation,
-    image: u32,
-    values: *mut f32,
+pub extern "C" fn detailflow_generation_get_log_probabilities(
+    generation: Shared<'_, detailflow_generation>,
+    image_index: u32,
+    values: Out<'_, f32>,
     capacity: usize,
-    count: *mut usize,
+    count: Out<'_, usize>,
 ) -> detailflow_status {
-    with(generation, |generation| {
-        let all = generation.log_probabilities(image as usize)?;
-        // SAFETY: the contract of the header.
-        unsafe { put(all, values, capacity, count, "values") }
+    read(generation, |now| {
+        values.put(&now.log_probabilities(image_index as usize)?, capacity, count, ["values", "count"])
     })
 }
 
-/// The mean of detailflow_generation_log_probabilities into `mean`; 0 before the first step.
+/// Gets the mean of detailflow_generation_get_log_probabilities.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param mean Receives the mean; 0 before the first step.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_mean_log_probability(
-    generation: *mut detailflow_generation,
-    image: u32,
-    mean: *mut f32,
+pub extern "C" fn detailflow_generation_get_mean_log_probability(
+    generation: Shared<'_, detailflow_generation>,
+    image_index: u32,
+    mean: Out<'_, f32>,
 ) -> detailflow_status {
-    with(generation, |generation| {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(mean, "mean") }?;
-        place.set(generation.mean_log_probability(image as usize)?);
+    read(generation, |now| {
+        let place = mean.place("mean")?;
+        place.set(now.mean_log_probability(image_index as usize)?);
         Ok(())
     })
 }
 
-/// A generation that stands where this one does and goes on with other seeds: `seeds` has one for each picture,
-/// `seed_count` of them. With the same seeds it draws the same tokens. Until its first step it refers to the keys and
-/// values of this one and takes no memory of its own for them (detailflow_generation_get_memory). It counts its own steps
-/// and work, from 0, has a cancel of its own, and is not cancelled. Free with detailflow_generation_free; either may be
-/// freed first.
+/// Gets the work done: each step counts once for every picture that it computed, and once for all pictures that share a
+/// prefix. Guidance does not count twice. Callable while another thread steps.
+///
+/// @param work Receives the number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_fork(
-    generation: *mut detailflow_generation,
-    seeds: *const u64,
+pub extern "C" fn detailflow_generation_get_work(
+    generation: Shared<'_, detailflow_generation>,
+    work: Out<'_, u64>,
+) -> detailflow_status {
+    read(generation, |now| {
+        work.place("work")?.set(now.work());
+        Ok(())
+    })
+}
+
+/// Gets the memory in use. Callable while another thread steps.
+///
+/// @param own_bytes Receives the bytes of its KV cache and tokens; may be NULL.
+/// @param shared_bytes Receives the bytes of the KV cache of the generation that it was forked from, which it uses until
+/// its first step, as all forks of that one do; may be NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_get_memory(
+    generation: Shared<'_, detailflow_generation>,
+    own_bytes: Out<'_, u64>,
+    shared_bytes: Out<'_, u64>,
+) -> detailflow_status {
+    read(generation, |now| {
+        let memory = now.memory();
+        if let Some(place) = own_bytes.optional() {
+            place.set(memory.own);
+        }
+        if let Some(place) = shared_bytes.optional() {
+            place.set(memory.shared);
+        }
+        Ok(())
+    })
+}
+
+/// Gets a handle that cancels the generation. Callable while another thread steps, any number of times.
+///
+/// @param cancel Receives the handle. Free each with detailflow_cancel_free.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_get_cancel(
+    generation: Shared<'_, detailflow_generation>,
+    cancel: Out<'_, *mut detailflow_cancel>,
+) -> detailflow_status {
+    on(generation, |this| {
+        cancel.place("cancel")?.set_handle(detailflow_cancel::of_generation(this.cancel.clone()));
+        Ok(())
+    })
+}
+
+/// Creates a generation that stands where this one does and continues with other seeds. With the same seeds it generates
+/// the same tokens.
+///
+/// The fork uses the KV cache of this generation until its first step, and no memory of its own for one. It counts its
+/// own steps and work from 0, has its own cancel handle, and is not cancelled.
+///
+/// @param seeds One for each picture.
+/// @param seed_count image_count.
+/// @param fork Receives the handle. Free it with detailflow_generation_free, before or after this one.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_fork(
+    generation: Exclusive<'_, detailflow_generation>,
+    seeds: In<'_, u64>,
     seed_count: usize,
-    fork: *mut *mut detailflow_generation,
+    fork: Out<'_, *mut detailflow_generation>,
 ) -> detailflow_status {
-    with(generation, |generation| {
-        // SAFETY: the contract of the header.
-        let (place, seeds) =
-            unsafe { (output(fork, "fork")?, array(seeds, seed_count, generation.images().len(), "seeds")?) };
-        place.set(handle(generation.fork(&seeds)?));
+    change(generation, |generation| {
+        let place = fork.place("fork")?;
+        let seeds = seeds.array(seed_count, generation.images().len(), "seeds")?;
+        place.set_handle(handle(generation.fork(&seeds)?));
         Ok(())
     })
 }
 
-/// Goes on with these pictures only, in this order: `images` has `count` of their indices, each at most once. The others
-/// fall away, and with them their share of the work and (from the next step on) of the memory; those that stay are
-/// numbered anew from 0.
+/// Continues with some of the pictures only. The others are dropped, with their share of the work and, from the next step
+/// on, of the memory.
+///
+/// @param image_indices The pictures that stay, each at most once; in this order they are numbered from 0.
+/// @param count How many, at least 1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_keep(
-    generation: *mut detailflow_generation,
-    images: *const u32,
+pub extern "C" fn detailflow_generation_retain_images(
+    generation: Exclusive<'_, detailflow_generation>,
+    image_indices: In<'_, u32>,
     count: usize,
 ) -> detailflow_status {
-    with(generation, |generation| {
-        // SAFETY: the contract of the header.
-        let images = unsafe { array(images, count, generation.images().len(), "images") }?;
+    change(generation, |generation| {
+        let images = image_indices.array(count, generation.images().len(), "image_indices")?;
         Ok(generation.keep(&images.iter().map(|&image| image as usize).collect::<Vec<_>>())?)
     })
 }
 
-/// Goes on to the level of `size` pixels instead of the one asked for: a finer one, also when it is finished, or one
-/// that is not passed yet. 0 is the finest.
+/// Changes the level at which the generation ends: to a finer one, also when it is finished, or to a coarser one that
+/// was not passed yet.
+///
+/// @param level_size Pixels per side; 0 is the finest.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_set_level(
-    generation: *mut detailflow_generation,
-    size: u32,
+pub extern "C" fn detailflow_generation_set_level_size(
+    generation: Exclusive<'_, detailflow_generation>,
+    level_size: u32,
 ) -> detailflow_status {
-    with(generation, |generation| Ok(generation.set_level(size)?))
+    change(generation, |generation| Ok(generation.set_level(level_size)?))
 }
 
-/// The work done into `work`: each step counts once for every picture that it computed (once for all that share a
-/// prefix; guidance is not counted twice).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_get_work(
-    generation: *mut detailflow_generation,
-    work: *mut u64,
-) -> detailflow_status {
-    with(generation, |generation| {
-        // SAFETY: the contract of the header.
-        unsafe { output(work, "work") }?.set(generation.work());
-        Ok(())
-    })
-}
-
-/// Bytes that it holds: its own keys, values and tokens into `own`; into `shared` the keys and values of the generation
-/// that it was forked from, to which it refers until its first step (all forks of one to the same). Either may be NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_get_memory(
-    generation: *mut detailflow_generation,
-    own: *mut u64,
-    shared: *mut u64,
-) -> detailflow_status {
-    with(generation, |generation| {
-        let memory = generation.memory();
-        // SAFETY: the contract of the header.
-        unsafe {
-            if let Ok(place) = output(own, "own") {
-                place.set(memory.own);
-            }
-            if let Ok(place) = output(shared, "shared") {
-                place.set(memory.shared);
-            }
-        }
-        Ok(())
-    })
-}
-
-/// The handle that stops it. May be called while another thread steps it, and any number of times. Free each with
-/// detailflow_cancel_free.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_generation_cancel_handle(
-    generation: *const detailflow_generation,
-    cancel: *mut *mut detailflow_cancel,
-) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    let this = match unsafe { object(generation, "generation") } {
-        Ok(this) => this,
-        Err(failure) => return call(|| Err(failure)),
-    };
-    call_on(Some(&this.generation.message), || {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(cancel, "cancel") }?;
-        place.set(into_handle(detailflow_cancel(this.cancel.clone())));
-        Ok(())
-    })
-}
-
-/// Stops the generation within one step, also inside a running graph. Its step in progress and every later one
-/// gives DETAILFLOW_CANCELLED; what was drawn stays readable, and the model is not touched.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_cancel_trigger(cancel: *const detailflow_cancel) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        unsafe { object(cancel, "cancel") }?.0.cancel();
-        Ok(())
-    })
-}
-
-/// Frees the handle; does not cancel. NULL is fine.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_cancel_free(cancel: *mut detailflow_cancel) {
-    // SAFETY: the contract of the header.
-    unsafe { free(cancel) }
-}
-
-/// # Safety
-/// As the header asks of the pointers.
-unsafe fn begin(
-    request: *const detailflow_request,
-    place: *mut *mut detailflow_generation,
-    run: impl FnOnce(&mut Generation) -> crate::Result<()>,
-) -> detailflow_status {
-    // SAFETY: as the caller promises.
-    unsafe {
-        make(request, place, |request| {
-            // It takes what it needs, so that the request is free while the pictures are drawn; in memory that may be
-            // refused.
-            let mut generation = request.read(|request| Ok(Generation::new(request)?))?;
-            run(&mut generation)?;
-            Ok(generation)
-        })
-    }
-}
-
-/// A copy of a request, so that it is free while the pictures are drawn; in memory that may be refused.
-pub(super) fn copy_of(request: &Handle<Request>) -> Result<Request, Failure> {
-    request.read(|request| Ok(request.try_clone()?))
+fn begin(request: &detailflow_request) -> Result<Generation, Failure> {
+    // It copies what it needs, so that the request is free while the pictures are generated.
+    request.0.read(|request| Ok(Generation::new(request)?))
 }
 
 /// A generation that `body` makes of a request; the message stays with the request.
-///
-/// # Safety
-/// As the header asks of the pointers.
-pub(super) unsafe fn make(
-    request: *const detailflow_request,
-    place: *mut *mut detailflow_generation,
-    body: impl FnOnce(&Handle<Request>) -> Result<Generation, Failure>,
+pub(super) fn make(
+    request: Shared<'_, detailflow_request>,
+    generation: Out<'_, *mut detailflow_generation>,
+    body: impl FnOnce(&detailflow_request) -> Result<Generation, Failure>,
 ) -> detailflow_status {
-    // SAFETY: as the caller promises.
-    let request = match unsafe { object(request, "request") } {
-        Ok(request) => &request.0,
-        Err(failure) => return call(|| Err(failure)),
-    };
-    call_on(Some(&request.message), || {
-        // SAFETY: as the caller promises.
-        let place = unsafe { output(place, "generation") }?;
-        place.set(handle(body(request)?));
+    on(request, |request| {
+        let place = generation.place("generation")?;
+        place.set_handle(handle(body(request)?));
         Ok(())
     })
 }
 
-fn handle(generation: Generation) -> *mut detailflow_generation {
-    let cancel = generation.cancel_handle();
-    into_handle(detailflow_generation { generation: Handle::new("detailflow_generation", generation), cancel })
+fn handle(generation: Generation) -> detailflow_generation {
+    let (cancel, reader) = (generation.cancel_handle(), generation.reader());
+    detailflow_generation { generation: Guarded::new(detailflow_generation::KIND, generation), cancel, reader }
 }
 
 /// Takes the generation out of its handle, which is used up; BUSY when another thread is inside, and then it is not.
-///
-/// # Safety
-/// As the header asks of the pointer.
-pub(super) unsafe fn into_generation(generation: *mut detailflow_generation) -> Result<Generation, Failure> {
-    // SAFETY: as the caller promises.
-    unsafe { object(generation, "generation") }?.generation.seize()?;
-    // SAFETY: as the caller promises, and nobody is inside.
-    Ok(unsafe { Box::from_raw(generation) }.generation.into_value())
+pub(super) fn into_generation(generation: Exclusive<'_, detailflow_generation>) -> Result<Generation, Failure> {
+    Ok(generation.take(|this| this.generation.seize())?.generation.into_value())
 }
 
-/// Steps by `steps` and tells where it stands.
-///
-/// # Safety
-/// As the header asks of `progress`.
-unsafe fn go_on(
-    generation: &mut Generation,
-    progress: *mut detailflow_progress,
+/// Steps by `steps` and tells the progress.
+fn advance(
+    generation: Exclusive<'_, detailflow_generation>,
+    progress: Out<'_, detailflow_progress>,
     steps: impl FnOnce(&mut Generation) -> crate::Result<Progress>,
-) -> Outcome {
-    if progress.is_null() {
-        steps(generation)?;
-        return Ok(());
-    }
-    // A wrong struct is told before the work: a step whose result cannot be told would still have been done.
-    // SAFETY: as the caller promises.
-    unsafe { check(progress) }?;
-    let now = steps(generation)?;
-    // SAFETY: as the caller promises.
-    unsafe { write(progress, detailflow_progress::of(generation, now)) }
+) -> detailflow_status {
+    change(generation, |generation| {
+        // A wrong struct is an error before the work: a step whose result cannot be told would still have been done.
+        let progress = progress.optional_struct()?;
+        let now = steps(generation)?;
+        progress.map_or(Ok(()), |place| place.write(detailflow_progress::new(generation.images().len(), now)))
+    })
 }
 
-fn with(generation: *mut detailflow_generation, body: impl FnOnce(&mut Generation) -> Outcome) -> detailflow_status {
-    // SAFETY: every export hands on the contract of the header.
-    on(unsafe { object(generation, "generation") }.map(|this| &this.generation), body)
+/// Runs `body` with the state after the last finished step.
+fn read(generation: Shared<'_, detailflow_generation>, body: impl FnOnce(&Snapshot) -> Outcome) -> detailflow_status {
+    on(generation, |this| body(&this.reader.snapshot()))
 }

@@ -1,34 +1,69 @@
 //! Pixels in the caller's memory.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
+use std::marker::PhantomData;
 
-use super::call::{Outcome, call, path};
-use super::plain::{Plain, read};
+use super::call::{Outcome, call};
+use super::error::detailflow_error;
+use super::family::{Family, family};
+use super::param::{In, Out, Text};
+use super::plain::Plain;
 use super::status::{Failure, detailflow_status};
-use crate::pixels::{Canvas, Image, Picture, PixelFormat, check_rows, save};
+use crate::pixels::{Canvas, FileFormat, Image, Picture, PixelFormat, check_rows, encode, save};
 
-/// Pixel format: three bytes R, G, B. An RGBA model's picture is shown over black.
-pub const DETAILFLOW_RGB8: u32 = 1;
-/// Pixel format: four bytes R, G, B, A with straight (not premultiplied) alpha; 255 for RGB models.
-pub const DETAILFLOW_RGBA8: u32 = 2;
-/// Pixel format: four floats R, G, B, A of 0 to 1 with straight alpha; 1 for RGB models.
-pub const DETAILFLOW_RGBA32F: u32 = 3;
-
-/// Pixels in memory of the caller's, rows from top to bottom. Colour is sRGB-encoded in every format.
+/// Pixel formats. Colour is sRGB-encoded in every one of them.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_format {
+    /// Three bytes R, G, B. The picture of an RGBA model is composed over black.
+    DETAILFLOW_FORMAT_RGB8 = 1,
+    /// Four bytes R, G, B, A with straight (not premultiplied) alpha; alpha is 255 for RGB models.
+    DETAILFLOW_FORMAT_RGBA8 = 2,
+    /// Four floats R, G, B, A, 0 to 1, with straight alpha; alpha is 1 for RGB models.
+    DETAILFLOW_FORMAT_RGBA32F = 3,
+}
+
+family!(detailflow_format: DETAILFLOW_FORMAT_RGB8, DETAILFLOW_FORMAT_RGBA8, DETAILFLOW_FORMAT_RGBA32F);
+
+/// Formats of picture files.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_file_format {
+    /// PNG, lossless, with alpha.
+    DETAILFLOW_FILE_FORMAT_PNG = 1,
+    /// JPEG, lossy, without alpha.
+    DETAILFLOW_FILE_FORMAT_JPEG = 2,
+    /// WebP, lossless, with alpha.
+    DETAILFLOW_FILE_FORMAT_WEBP = 3,
+    /// BMP, uncompressed.
+    DETAILFLOW_FILE_FORMAT_BMP = 4,
+    /// TGA, with alpha.
+    DETAILFLOW_FILE_FORMAT_TGA = 5,
+    /// TIFF, with alpha.
+    DETAILFLOW_FILE_FORMAT_TIFF = 6,
+    /// QOI, lossless, with alpha.
+    DETAILFLOW_FILE_FORMAT_QOI = 7,
+}
+
+family!(detailflow_file_format:
+    DETAILFLOW_FILE_FORMAT_PNG, DETAILFLOW_FILE_FORMAT_JPEG, DETAILFLOW_FILE_FORMAT_WEBP, DETAILFLOW_FILE_FORMAT_BMP,
+    DETAILFLOW_FILE_FORMAT_TGA, DETAILFLOW_FILE_FORMAT_TIFF, DETAILFLOW_FILE_FORMAT_QOI);
+
+/// Pixels in the caller's memory, rows from top to bottom.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
 pub struct detailflow_image {
     /// sizeof(detailflow_image).
     pub struct_size: u32,
-    /// DETAILFLOW_RGB8, DETAILFLOW_RGBA8 or DETAILFLOW_RGBA32F.
+    /// One of DETAILFLOW_FORMAT_*.
     pub format: u32,
-    /// Pixels in a row.
+    /// Pixels per row.
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Bytes from the start of a row to that of the next; 0 when rows follow without a gap.
+    /// Bytes from the start of one row to the start of the next; 0 when there is no gap between rows.
     pub stride: usize,
-    /// The first pixel. Need not be aligned. Where a picture goes in it is only read: a cast from const is fine.
+    /// The first pixel; need not be aligned. An image that is an input is only read: a cast from const is fine.
     pub pixels: *mut c_void,
     /// Bytes of memory at `pixels`.
     pub capacity: usize,
@@ -42,139 +77,207 @@ unsafe impl Plain for detailflow_image {
     }
 }
 
-impl detailflow_image {
-    pub(super) fn stride_of(&self, format: PixelFormat) -> usize {
-        if self.stride == 0 { (self.width as usize).saturating_mul(format.bytes()) } else { self.stride }
-    }
+/// What of an image was checked: a known format, memory that holds all rows.
+#[derive(Clone, Copy)]
+struct Checked {
+    image: detailflow_image,
+    format: PixelFormat,
+    stride: usize,
+    /// Bytes from the first pixel to the end of the last.
+    length: usize,
+}
 
-    fn pixel_format(&self) -> Result<PixelFormat, Failure> {
-        match self.format {
-            DETAILFLOW_RGB8 => Ok(PixelFormat::Rgb8),
-            DETAILFLOW_RGBA8 => Ok(PixelFormat::Rgba8),
-            DETAILFLOW_RGBA32F => Ok(PixelFormat::Rgba32F),
-            other => Err(Failure::invalid(format!(
-                "detailflow_image.format is {other}; it is 1 (RGB8), 2 (RGBA8) or 3 (RGBA32F)"
-            ))),
+/// The pixel format, of the numbers that there are.
+fn format_of(image: &detailflow_image) -> Result<PixelFormat, Failure> {
+    Ok(match detailflow_format::choose(image.format, "detailflow_image.format")? {
+        DETAILFLOW_FORMAT_RGB8 => PixelFormat::Rgb8,
+        DETAILFLOW_FORMAT_RGBA8 => PixelFormat::Rgba8,
+        DETAILFLOW_FORMAT_RGBA32F => PixelFormat::Rgba32F,
+    })
+}
+
+impl Checked {
+    fn new(image: detailflow_image) -> Result<Self, Failure> {
+        let format = format_of(&image)?;
+        if image.pixels.is_null() {
+            return Err(Failure::invalid("detailflow_image.pixels is NULL"));
         }
+        if image.capacity > isize::MAX as usize {
+            return Err(Failure::invalid("detailflow_image.capacity is larger than an address space"));
+        }
+        let row = (image.width as usize).saturating_mul(format.bytes());
+        let stride = if image.stride == 0 { row } else { image.stride };
+        let length = check_rows(row, image.height as usize, stride, image.capacity)?;
+        Ok(Self { image, format, stride, length })
+    }
+}
+
+/// An image that is an input.
+pub(super) struct Source<'a> {
+    checked: Checked,
+    bytes: &'a [u8],
+}
+
+impl<'a> In<'a, detailflow_image> {
+    pub(super) fn source(self) -> Result<Source<'a>, Failure> {
+        let checked = Checked::new(self.read()?)?;
+        // SAFETY: the contract: `capacity` bytes that stay as they are during the call; the length is within them.
+        let bytes = unsafe { std::slice::from_raw_parts(checked.image.pixels.cast(), checked.length) };
+        Ok(Source { checked, bytes })
+    }
+}
+
+impl Source<'_> {
+    /// A picture of these pixels.
+    pub(super) fn picture(&self) -> Result<Picture, Failure> {
+        let Checked { image, format, stride, .. } = self.checked;
+        Ok(Picture::from_pixels(format, image.width, image.height, self.bytes, stride)?)
+    }
+}
+
+/// An image that is an output, with its memory.
+pub(super) struct Target<'a>(Checked, PhantomData<&'a mut [u8]>);
+
+impl<'a> Out<'a, detailflow_image> {
+    pub(super) fn target(self) -> Result<Target<'a>, Failure> {
+        Ok(Target(Checked::new(self.read()?)?, PhantomData))
     }
 
+    /// An array of outputs. What is wrong with one is told with its index.
+    pub(super) fn targets(self, count: usize, name: &str) -> Result<Vec<Target<'a>>, Failure> {
+        let images = self.read_all(count)?;
+        let mut targets = crate::support::memory::reserve(name, images.len())?;
+        for (at, image) in images.into_iter().enumerate() {
+            let checked = Checked::new(image).map_err(|failure| failure.within(name, at))?;
+            targets.push(Target(checked, PhantomData));
+        }
+        Ok(targets)
+    }
+}
+
+impl<'a> Target<'a> {
+    /// Fails when the picture that will go in has another size.
     pub(super) fn check_size(&self, size: u32) -> Outcome {
-        if (self.width, self.height) == (size, size) {
+        let image = &self.0.image;
+        if (image.width, image.height) == (size, size) {
             return Ok(());
         }
         Err(Failure::invalid(format!(
             "detailflow_image is {} x {}; the picture is {size} x {size}",
-            self.width, self.height
+            image.width, image.height
         )))
     }
 
-    /// The bytes from the first pixel to the end of the last, which lie within the capacity.
-    fn length(&self, format: PixelFormat) -> Result<usize, Failure> {
-        let row = (self.width as usize).saturating_mul(format.bytes());
-        Ok(check_rows(row, self.height as usize, self.stride_of(format), self.capacity)?)
+    /// Pixels per side; an error when the image is not square.
+    pub(super) fn side(&self) -> Result<u32, Failure> {
+        let image = &self.0.image;
+        if image.width == image.height {
+            return Ok(image.width);
+        }
+        Err(Failure::invalid(format!("detailflow_image is {} x {}; it must be square", image.width, image.height)))
     }
 
-    fn check_pixels(&self) -> Result<PixelFormat, Failure> {
-        let format = self.pixel_format()?;
-        if self.pixels.is_null() {
-            return Err(Failure::invalid("detailflow_image.pixels is NULL"));
-        }
-        if self.capacity > isize::MAX as usize {
-            return Err(Failure::invalid("detailflow_image.capacity is more than an address space"));
-        }
-        Ok(format)
+    /// The memory, to draw into.
+    pub(super) fn canvas(self) -> Result<Canvas<'a>, Failure> {
+        let Checked { image, format, stride, length } = self.0;
+        // SAFETY: the contract: `capacity` bytes that nobody else touches during the call; the length is within them.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(image.pixels.cast(), length) };
+        Ok(Canvas::new(format, image.width, image.height, bytes, stride)?)
+    }
+
+    /// Writes a picture, which has the image's size.
+    pub(super) fn write(self, picture: &Image) -> Outcome {
+        self.check_size(picture.size())?;
+        let Checked { image, format, stride, length } = self.0;
+        // SAFETY: as for `canvas`.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(image.pixels.cast(), length) };
+        Ok(picture.write(format, bytes, stride)?)
     }
 }
 
-/// The bytes of a picture that goes in.
+/// Writes pixels to a picture file. The file appears complete or not at all.
 ///
-/// # Safety
-/// `pixels` may be read for `capacity` bytes as long as `'a`.
-pub(super) unsafe fn image_pixels<'a>(image: &detailflow_image) -> Result<(PixelFormat, &'a [u8]), Failure> {
-    let format = image.check_pixels()?;
-    // SAFETY: as the caller promises.
-    Ok((format, unsafe { std::slice::from_raw_parts(image.pixels.cast(), image.capacity) }))
-}
-
-/// A picture that goes in.
-///
-/// # Safety
-/// As the header asks of the pointer and what it points to.
-pub(super) unsafe fn picture_of(image: *const detailflow_image) -> Result<Picture, Failure> {
-    // SAFETY: as the caller promises.
-    let image = unsafe { read(image) }?;
-    // SAFETY: as the caller promises.
-    let (format, pixels) = unsafe { image_pixels(&image) }?;
-    Ok(Picture::from_pixels(format, image.width, image.height, pixels, image.stride_of(format))?)
-}
-
-/// The memory that a picture goes into: every mistake in it is told here.
-///
-/// # Safety
-/// `pixels` may be written for `capacity` bytes as long as `'a`, and is not looked at by another way meanwhile.
-pub(super) unsafe fn canvas<'a>(image: &detailflow_image) -> Result<Canvas<'a>, Failure> {
-    let format = image.check_pixels()?;
-    let length = image.length(format)?;
-    // SAFETY: as the caller promises, and the length is within the capacity.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(image.pixels.cast(), length) };
-    Ok(Canvas::new(format, image.width, image.height, bytes, image.stride_of(format))?)
-}
-
-/// Writes a picture where the caller wants it.
-///
-/// # Safety
-/// `pixels` may be written for `capacity` bytes.
-pub(super) unsafe fn write_image(image: &Image, target: &detailflow_image) -> Outcome {
-    let format = target.check_pixels()?;
-    target.check_size(image.size())?;
-    // SAFETY: as the caller promises.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(target.pixels.cast(), target.capacity) };
-    Ok(image.write(format, bytes, target.stride_of(format))?)
-}
-
-/// Writes 8-bit pixels to the picture file `path`; its ending says which kind: png, jpg, webp, bmp, tga, tiff, qoi.
-/// The file appears whole or not at all.
+/// @param image RGB8 or RGBA8.
+/// @param path Its ending chooses the file format: png, jpg, jpeg, webp, bmp, tga, tif, tiff, qoi.
+/// @param error May be NULL.
+/// @return IO; INVALID_ARGUMENT for another ending or format.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_image_save(
-    image: *const detailflow_image,
-    path: *const c_char,
+pub extern "C" fn detailflow_image_save(
+    image: In<'_, detailflow_image>,
+    path: Text<'_>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let (image, path) = unsafe { (read(image)?, self::path(path, "path")?) };
-        // SAFETY: the contract of the header.
-        let (format, bytes) = unsafe { image_pixels(&image) }?;
-        Ok(save(&path, image.width, image.height, format, bytes, image.stride_of(format))?)
+    call(error, || {
+        let (source, path) = (image.source()?, path.path("path")?);
+        let Checked { image, format, stride, .. } = source.checked;
+        Ok(save(&path, image.width, image.height, format, source.bytes, stride)?)
     })
 }
 
-/// Writes each pixel of `source` as a square of `factor` pixels a side, 1 to 64: nearest-neighbour upscaling, for pixel
-/// art. `target` has the source's format and is `factor` times as wide and high; their memory must not overlap.
+/// Encodes pixels as a picture file in memory.
+///
+/// @param image RGB8 or RGBA8.
+/// @param file_format One of DETAILFLOW_FILE_FORMAT_*.
+/// @param data Receives the file; NULL with `capacity` 0 gets the size only, which takes as long as encoding.
+/// @param capacity Bytes at `data`.
+/// @param size Receives the number of bytes.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_image_upscale(
-    source: *const detailflow_image,
-    factor: u32,
-    target: *const detailflow_image,
+pub extern "C" fn detailflow_image_encode(
+    image: In<'_, detailflow_image>,
+    file_format: u32,
+    data: Out<'_, c_void>,
+    capacity: usize,
+    size: Out<'_, usize>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let (source, target) = unsafe { (read(source)?, read(target)?) };
-        let (format, other) = (source.check_pixels()?, target.check_pixels()?);
-        if format != other {
+    call(error, || {
+        let source = image.source()?;
+        let file_format = match detailflow_file_format::choose(file_format, "file_format")? {
+            DETAILFLOW_FILE_FORMAT_PNG => FileFormat::Png,
+            DETAILFLOW_FILE_FORMAT_JPEG => FileFormat::Jpeg,
+            DETAILFLOW_FILE_FORMAT_WEBP => FileFormat::Webp,
+            DETAILFLOW_FILE_FORMAT_BMP => FileFormat::Bmp,
+            DETAILFLOW_FILE_FORMAT_TGA => FileFormat::Tga,
+            DETAILFLOW_FILE_FORMAT_TIFF => FileFormat::Tiff,
+            DETAILFLOW_FILE_FORMAT_QOI => FileFormat::Qoi,
+        };
+        data.check_bytes(capacity, 0, "data")?;
+        let Checked { image, format, stride, .. } = source.checked;
+        let bytes = encode(file_format, image.width, image.height, format, source.bytes, stride)?;
+        data.put_bytes(&bytes, capacity, size, ["data", "size"])
+    })
+}
+
+/// Scales pixels up by a whole factor, nearest neighbour: for pixel art.
+///
+/// @param source Any format.
+/// @param factor 1 to 64: each pixel becomes a square of `factor` x `factor`.
+/// @param target Has the source's format and `factor` times its width and height. The memory of both must not overlap.
+/// @param error May be NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_image_upscale(
+    source: In<'_, detailflow_image>,
+    factor: u32,
+    target: Out<'_, detailflow_image>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        // The overlap is checked before a slice of either is made.
+        let (from, to) = (source.again().read()?, target.read()?);
+        if format_of(&from)? != format_of(&to)? {
             return Err(Failure::invalid(format!(
                 "detailflow_image.format of the source is {}, of the target {}: they must be the same",
-                source.format, target.format
+                from.format, to.format
             )));
         }
-        let (length, room) = (source.length(format)?, target.length(format)?);
-        let (from, to) = (source.pixels as usize, target.pixels as usize);
-        if from < to.saturating_add(room) && to < from.saturating_add(length) {
+        let (from, to) = (Checked::new(from)?, Checked::new(to)?);
+        let (start, place) = (from.image.pixels as usize, to.image.pixels as usize);
+        if start < place.saturating_add(to.length) && place < start.saturating_add(from.length) {
             return Err(Failure::invalid("the memory of the source and of the target overlap"));
         }
-        // SAFETY: the contract of the header; the length is within the capacity, and apart from the target.
-        let pixels = unsafe { std::slice::from_raw_parts(source.pixels.cast::<u8>(), length) };
-        // SAFETY: the contract of the header.
-        let mut canvas = unsafe { canvas(&target) }?;
-        Ok(canvas.upscale(source.width, source.height, pixels, source.stride_of(format), factor)?)
+        let source = source.source()?;
+        let mut canvas = target.target()?.canvas()?;
+        Ok(canvas.upscale(from.image.width, from.image.height, source.bytes, from.stride, factor)?)
     })
 }

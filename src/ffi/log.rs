@@ -3,23 +3,38 @@
 use std::ffi::{c_char, c_void};
 
 use super::call::call;
-use super::status::{Failure, c_string, detailflow_status};
+use super::error::detailflow_error;
+use super::family::{Family, family};
+use super::param::Out;
+use super::status::{c_string, detailflow_status};
 use crate::support::log;
 
-/// Log level: something failed.
-pub const DETAILFLOW_LOG_ERROR: u32 = 1;
-/// Log level: something works, though not as it should.
-pub const DETAILFLOW_LOG_WARNING: u32 = 2;
-/// Log level: what is being done.
-pub const DETAILFLOW_LOG_INFO: u32 = 3;
-/// Log level: what ONNX Runtime says of its own work.
-pub const DETAILFLOW_LOG_DEBUG: u32 = 4;
+/// Severities of log messages.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_severity {
+    /// Something failed.
+    DETAILFLOW_SEVERITY_ERROR = 1,
+    /// Something works, but not as asked for or not as fast as it could.
+    DETAILFLOW_SEVERITY_WARNING = 2,
+    /// What the library is doing.
+    DETAILFLOW_SEVERITY_INFO = 3,
+    /// What ONNX Runtime reports about its own work.
+    DETAILFLOW_SEVERITY_DEBUG = 4,
+}
 
-/// Takes a message. `message` is valid during the call. Called from any thread, perhaps from several at once; it
-/// must not throw, and must not call this library.
-pub type detailflow_log_fn = Option<unsafe extern "C" fn(user: *mut c_void, level: u32, message: *const c_char)>;
+family!(detailflow_severity:
+    DETAILFLOW_SEVERITY_ERROR, DETAILFLOW_SEVERITY_WARNING, DETAILFLOW_SEVERITY_INFO, DETAILFLOW_SEVERITY_DEBUG);
 
-/// The host vouches for what it gave.
+/// Receives a log message. Called from any thread, possibly from several at once. It must not throw, and must not call
+/// this library.
+///
+/// @param user What was given to detailflow_log_set_callback.
+/// @param severity One of DETAILFLOW_SEVERITY_*.
+/// @param message Valid during the call.
+pub type detailflow_log_fn = Option<unsafe extern "C" fn(user: *mut c_void, severity: u32, message: *const c_char)>;
+
+/// The caller vouches for the callback.
 struct Host {
     callback: unsafe extern "C" fn(*mut c_void, u32, *const c_char),
     user: *mut c_void,
@@ -30,39 +45,44 @@ unsafe impl Send for Host {}
 // SAFETY: as above.
 unsafe impl Sync for Host {}
 
-/// Sends messages of the process up to `level` (DETAILFLOW_LOG_*) to `callback`, with `user`. NULL as `callback`
-/// stops them (then `level` and `user` do not matter). When this returns, the callback that was set before is not
-/// running any more. Without a callback nothing is ever printed.
+/// Sets the log callback of the process. Without one nothing is ever printed.
+///
+/// When this returns, the previous callback is not running any more.
+///
+/// @param severity The least severe messages to receive, one of DETAILFLOW_SEVERITY_*; ignored when `callback` is NULL.
+/// @param callback NULL stops the messages.
+/// @param user Passed to the callback.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_log_set(
+pub extern "C" fn detailflow_log_set_callback(
+    severity: u32,
     callback: detailflow_log_fn,
-    level: u32,
     user: *mut c_void,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
+    call(error, || {
         let Some(callback) = callback else {
             log::clear();
             return Ok(());
         };
-        let most = match level {
-            DETAILFLOW_LOG_ERROR => log::Severity::Error,
-            DETAILFLOW_LOG_WARNING => log::Severity::Warning,
-            DETAILFLOW_LOG_INFO => log::Severity::Info,
-            DETAILFLOW_LOG_DEBUG => log::Severity::Debug,
-            _ => return Err(Failure::invalid(format!("log level {level} is not 1 to 4"))),
+        let most = match detailflow_severity::choose(severity, "severity")? {
+            DETAILFLOW_SEVERITY_ERROR => log::Severity::Error,
+            DETAILFLOW_SEVERITY_WARNING => log::Severity::Warning,
+            DETAILFLOW_SEVERITY_INFO => log::Severity::Info,
+            DETAILFLOW_SEVERITY_DEBUG => log::Severity::Debug,
         };
         let host = Host { callback, user };
         log::set(most, move |level, text| {
             let host = &host;
-            let number = match level {
-                log::Severity::Error => DETAILFLOW_LOG_ERROR,
-                log::Severity::Warning => DETAILFLOW_LOG_WARNING,
-                log::Severity::Info => DETAILFLOW_LOG_INFO,
-                log::Severity::Debug => DETAILFLOW_LOG_DEBUG,
+            let severity = match level {
+                log::Severity::Error => DETAILFLOW_SEVERITY_ERROR,
+                log::Severity::Warning => DETAILFLOW_SEVERITY_WARNING,
+                log::Severity::Info => DETAILFLOW_SEVERITY_INFO,
+                log::Severity::Debug => DETAILFLOW_SEVERITY_DEBUG,
             };
             let text = c_string(text);
-            // SAFETY: the host promised that its callback may be called so.
-            unsafe { (host.callback)(host.user, number, text.as_ptr()) };
+            // SAFETY: the caller vouched for the callback.
+            unsafe { (host.callback)(host.user, severity as u32, text.as_ptr()) };
         });
         Ok(())
     })

@@ -1,81 +1,162 @@
 //! libdetailflow: DetailFlow image generation behind a stable C API.
 //!
-//! In short: open a model, make a request, draw it, take the pictures.
+//! DetailFlow generates a picture as a sequence of tokens, coarse to fine. The first N tokens already decode to a small
+//! picture; further tokens add resolution and detail. Words used below:
+//!
+//! - model: an open *bundle*, a folder with ONNX graphs and a manifest.
+//! - token: a number of the codebook; token_count tokens are a full picture.
+//! - causal part: the first c tokens, generated one by one. After it one step generates a *group* of g tokens.
+//! - prefix: the first tokens of a picture, 1 to c, or a multiple of g up to N. Every prefix decodes.
+//! - level: one of the sizes of the model's *ladder*, named by its pixels per side (level_size), with the number of tokens
+//!   that it takes.
+//!
+//! In short: open a model, make a request, generate, save the picture.
 //!
 //! ```c
 //!     detailflow_model *model = NULL;
 //!     detailflow_request *request = NULL;
 //!     detailflow_generation *generation = NULL;
-//!     detailflow_model_open(NULL, NULL, &model);
+//!     detailflow_model_open(NULL, NULL, &model, NULL);
 //!     detailflow_request_new(model, &request);
 //!     detailflow_generate(request, &generation);
 //!     detailflow_generation_save(generation, 0, "sprite.png");
+//!     detailflow_generation_free(generation);
+//!     detailflow_request_free(request);
+//!     detailflow_model_free(model);
 //! ```
 //!
-//! What holds for every function, unless it says otherwise:
+//! The rules below hold for every function, unless its comment says otherwise.
 //!
-//! Errors. Functions return a detailflow_status: DETAILFLOW_OK (0) or a positive code. The code is for the program;
-//! the sentence for the person is detailflow_last_message() on the same thread, or the _message function of the
-//! handle from any thread. A call that fails changes nothing, and leaves outputs as they were. No call exits,
-//! aborts or lets an exception or panic through, and none prints; a fault of the library itself comes back as
-//! DETAILFLOW_INTERNAL (and Rust says on stderr where). Memory whose size comes from a request or a file is asked
-//! for in a way that can fail (DETAILFLOW_OUT_OF_MEMORY, and the next call works); only tiny allocations may abort,
-//! as in any Rust program.
+//! # Names
 //!
-//! Pointers. NULL where a pointer is needed is DETAILFLOW_INVALID_ARGUMENT, never a crash; what may be NULL says
-//! so. Strings are zero-terminated UTF-8; paths are the system's bytes on Unix. Strings given to the library are
-//! copied.
+//! - Functions are detailflow_OBJECT_VERB. `_get_x` reads state into outputs, `_set_x` changes it, `_new` and `_open` make
+//!   a handle, `_free` frees it. Everything that computes has its verb: decode, encode, predict, find, check.
+//! - Functions without a handle that return a value are named after it: detailflow_version, detailflow_last_message.
+//! - level_size, prefix_size and image_size are pixels per side. `_index` counts from 0. `_count` is a number of things,
+//!   `_bytes` of bytes, `_ns` of nanoseconds.
 //!
-//! Ownership. _new and _open functions give a handle that its _free function takes back. _free(NULL) does nothing.
-//! Handles keep alive what they were made from: every order of freeing is fine. Pixels and tokens are written into
-//! the caller's memory; nothing else has to be freed.
+//! # Numbers
 //!
-//! Threads. A const handle may be used by any number of threads at once; a handle that is not const by one at a
-//! time: a second thread inside gets DETAILFLOW_BUSY, not undefined behaviour. Handles may move between threads.
-//! Generations of one model run side by side and take turns by the step. A detailflow_cancel may be used by anyone
-//! at any time. Freeing a handle while another thread is inside a call with it is an error of the caller, with one
-//! exception: freeing a generation that steps cancels it and waits.
+//! - Families of constants are enums in this header; parameters and fields are uint32_t, statuses int32_t.
+//! - In each family 0 means none or the default, where there is one, and the others count from 1.
+//! - On/off parameters are uint32_t, 0 or 1. Flags are combined with `|`. Other values are INVALID_ARGUMENT.
 //!
-//! Background. A detailflow_worker draws on threads of its own what is submitted, and tells of each job in events, in
-//! the order in which things happened; the last one of a job is DONE, CANCELLED or FAILED, and comes exactly once.
-//! Freeing a worker cancels its jobs and waits until they have stopped. Freeing a model does so with all jobs of that
-//! model that were submitted before, in any worker: each ends (CANCELLED, unless it was done), and the worker stays
-//! as it is. Requests and generations keep the model alive: what is submitted from them afterwards is drawn. Inside a
-//! callback of a worker everything may be called; nothing waits there for the worker itself. When the process ends, a
-//! callback that runs is waited for, and none is called after.
+//! # Errors
 //!
-//! Structs. Plain structs begin with struct_size: set it to sizeof the struct. A smaller one than the first version
-//! is refused; a larger one (from a newer header) is accepted when what is beyond is zero. Outputs fill as much as
-//! both sides know. In an array of structs the first one's struct_size is also how far apart they lie; those that go
-//! in all say the same. Choices come as uint32_t. Times are in nanoseconds, uint64_t.
+//! - Functions that can fail return a detailflow_status: 0 (DETAILFLOW_STATUS_OK) or a positive code. The code is for the
+//!   program, the message for a person. Comments name statuses without DETAILFLOW_STATUS_; INVALID_ARGUMENT, OUT_OF_MEMORY
+//!   and INTERNAL are possible everywhere.
+//! - The message is kept three ways. detailflow_last_message gives that of the last failed call of the same thread.
+//! - When the first parameter is a handle with a `_get_message` function, that function gives the message of the last
+//!   failed call with the handle, from any thread.
+//! - Every other function takes a detailflow_error, which may be NULL, as its last parameter, and fills it.
+//! - A failed call changes nothing, and leaves outputs (except the detailflow_error) as they were.
+//! - No call exits, aborts, prints, or lets an exception or panic through. A fault of the library is INTERNAL.
+//! - Memory whose size depends on a request or a file is allocated fallibly: OUT_OF_MEMORY, and the next call works. Only
+//!   small fixed allocations may abort.
 //!
-//! Process. ONNX Runtime is loaded once, at the first detailflow_runtime_init or detailflow_model_open, and never
-//! unloaded; at that moment the environment variable ORT_DISABLE_TELEMETRY is set to 1 (call detailflow_runtime_init
-//! early if other threads read the environment). Listing devices, and opening a model on one other than the CPU, loads
-//! the libraries of providers that lie beside ONNX Runtime, or the plugin named, and what those load of the system. The
-//! library opens no socket, and no file but those named, what ONNX Runtime reads of the processor, before much memory
-//! is asked for what the system says is there, and, when a time is predicted that was not measured yet, the calibration
-//! of that model in the user's cache directory. It writes no file but those named and, when told to calibrate, that
-//! one. exit() with work in flight is safe: it stops running steps and waits for them, and calls that come after get
-//! DETAILFLOW_WRONG_STATE. fork() after ONNX Runtime was loaded is not supported: the child must not use the library.
+//! # Pointers
 //!
-//! Numbers (status codes, constants, struct layouts) never change their meaning; new ones are appended.
+//! - NULL where a pointer is needed is INVALID_ARGUMENT. Parameters that may be NULL say so.
+//! - Pointers need no alignment. Arrays and strings that are inputs are copied, or used during the call only.
+//! - Strings are zero-terminated UTF-8. Paths are UTF-8 on Windows, and any bytes elsewhere.
+//! - Handles: the library knows which handles are alive, and of which kind. A freed handle, a handle of another kind or a
+//!   stray pointer is INVALID_ARGUMENT, and in `_free` does nothing but write to the log. An address that was freed and
+//!   is used by a newer handle of the same kind cannot be told from it.
+//!
+//! # Arrays
+//!
+//! - An array that is an output has three parameters: the array, its capacity, and a pointer that receives the number.
+//! - NULL with capacity 0 gets the number only. A capacity that is too small is INVALID_ARGUMENT.
+//!
+//! # Text
+//!
+//! - Text that is an output has the parameters buffer, capacity and length. What does not fit is cut on a character
+//!   boundary; the buffer is zero-terminated.
+//! - length, which may be NULL, receives the length of the whole text, without the zero. A NULL buffer with capacity 0
+//!   gets the length only.
+//!
+//! # Ownership
+//!
+//! - A handle made by a `_new` or `_open` function, or received as `detailflow_x **`, is freed with its `_free` function.
+//!   `_free(NULL)` does nothing.
+//! - Handles keep alive what they were made from: they may be freed in any order.
+//! - Pixels and tokens are written into the caller's memory; nothing else needs to be freed.
+//!
+//! # Threads
+//!
+//! - A function that takes a handle as const may be called by any number of threads at once.
+//! - A function that takes a handle as non-const is for one thread at a time; a second one gets BUSY. Handles may move
+//!   between threads.
+//! - Functions that read a generation (const) may be called while another thread steps it. They see the state after the
+//!   last finished step, and never return BUSY. Decoding waits at most for other decodes.
+//! - Generations of one model run side by side and take turns step by step.
+//! - A detailflow_cancel may be triggered by any thread at any time.
+//! - Freeing a handle while another thread is inside a call with it is an error of the caller. One exception: freeing a
+//!   generation that another thread steps cancels the step and waits for it.
+//!
+//! # Workers
+//!
+//! - A detailflow_worker generates submitted requests on its own threads, and reports each job by events, in the order in
+//!   which things happened. The last event of a job is DONE, CANCELLED or FAILED, and comes exactly once.
+//! - Freeing a worker cancels its jobs and waits until they have stopped. detailflow_worker_close does so with a timeout.
+//! - Freeing a model does the same with all jobs of that model that were submitted before, in any worker. The worker
+//!   itself is not affected. What is submitted later, from requests and generations that are still alive, runs.
+//! - Any function may be called inside a callback of a worker; calls that would wait for that worker return immediately.
+//! - When the process ends, a running callback is waited for, and none is called after it.
+//!
+//! # Structs
+//!
+//! - Plain structs begin with struct_size: set it to sizeof the struct, for inputs and outputs.
+//! - A size smaller than that of the first version is INVALID_ARGUMENT. A larger one (newer header) is accepted when the
+//!   extra bytes of inputs are zero. Outputs are filled as far as both sides know the struct.
+//! - In an array of structs the first one's struct_size is also the distance of the elements. All elements of an input
+//!   array have the same.
+//! - Fields named reserved must be 0.
+//!
+//! # Process
+//!
+//! - ONNX Runtime is loaded once, by the first call that needs it, and never unloaded. At that moment the environment
+//!   variable ORT_DISABLE_TELEMETRY is set to 1: call detailflow_runtime_init early if other threads read the environment.
+//! - Listing devices, or opening a model on a device other than the CPU, loads the execution provider libraries beside
+//!   ONNX Runtime, or the plugin that was named, and what those need.
+//! - The library opens no socket. It reads the files that were named; what ONNX Runtime reads about the CPU; the amount
+//!   of free memory, before large allocations; and, when a time is predicted that was not measured yet, the calibration of
+//!   the model in the user's cache directory. It writes the files that were named and, in detailflow_model_calibrate, that
+//!   one.
+//! - exit() is safe at any time: running steps are stopped and waited for; later calls return WRONG_STATE.
+//! - fork() after ONNX Runtime was loaded is not supported: the child must not use the library.
+//!
+//! # Stability
+//!
+//! - Functions, numbers, names and struct layouts never change; new ones are appended. DETAILFLOW_ABI_VERSION then
+//!   increases.
+//! - A program runs with every library whose detailflow_abi_version() is at least its DETAILFLOW_ABI_VERSION.
 
 #![allow(unsafe_code, non_camel_case_types, missing_debug_implementations)] // Types of C.
-#![allow(clippy::missing_safety_doc)] // The contract is stated once, above: it is the head of the header.
+// Members of the families have the names that the header gives them.
+#![allow(clippy::enum_variant_names)]
+// The contract is stated once, above: it is the head of the header.
+#![allow(clippy::too_many_arguments, clippy::must_use_candidate, clippy::missing_safety_doc)]
 
-mod best;
+mod atlas;
+mod best_of;
 mod bundle;
 mod call;
+mod cancel;
 mod cost;
-mod detail;
 mod device;
+mod error;
+mod family;
 mod generation;
+mod handle;
 mod image;
 mod log;
+mod mips;
 mod model;
 mod options;
 mod pack;
+mod param;
 mod plain;
 mod request;
 mod status;
@@ -83,14 +164,17 @@ mod tokens;
 mod vary;
 mod worker;
 
-pub use best::*;
+pub use atlas::*;
+pub use best_of::*;
 pub use bundle::*;
+pub use cancel::*;
 pub use cost::*;
-pub use detail::*;
 pub use device::*;
+pub use error::*;
 pub use generation::*;
 pub use image::*;
 pub use log::*;
+pub use mips::*;
 pub use model::*;
 pub use options::*;
 pub use pack::*;

@@ -1,27 +1,39 @@
-//! Models: open, look at, encode, decode.
+//! Models: open, read, encode, decode, score.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 
-use super::call::{
-    Message, array, call, call_on, copy_message, free, into_handle, object, output, path, put_tokens, quietly, text,
-};
-use super::image::{detailflow_image, image_pixels, write_image};
-use super::options::detailflow_model_options;
-use super::plain::{Plain, read, write};
+use super::call::{Message, Outcome, call, get_message, on};
+use super::error::detailflow_error;
+use super::handle::Object;
+use super::image::detailflow_image;
+use super::options::{OpenOptions, detailflow_model_options};
+use super::param::{In, Out, Owned, Shared, Text};
+use super::plain::{Plain, nanoseconds};
 use super::status::{Failure, c_string, detailflow_status};
 use crate::bundle::Bundle;
-use crate::model::{Model, default_bundle};
+use crate::model::{Model, OpenWatch};
 use crate::pixels::Picture;
+use crate::tasks;
 use crate::worker::cancel_model;
 
-/// A model that is open. Shared: any number of threads may use it at once; one runs a graph at a time.
+/// A model that is open. Const: any number of threads may use it at once; it runs one graph at a time.
+#[derive(Debug)]
 pub struct detailflow_model {
     pub(super) model: Model,
-    pub(super) message: Message,
+    message: Message,
     /// What the strings of detailflow_model_info point into.
     texts: Texts,
 }
 
+impl Object for detailflow_model {
+    const KIND: &'static str = "detailflow_model";
+    const NAME: &'static str = "model";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.message)
+    }
+}
+
+#[derive(Debug)]
 struct Texts {
     name: CString,
     license: CString,
@@ -40,8 +52,8 @@ impl Texts {
             name: c_string(bundle.name()),
             license: c_string(bundle.license()),
             tokenizer_id: c_string(bundle.tokenizer_id()),
-            precision: c_string(&model.variant().precision),
-            form: c_string(&model.variant().form),
+            precision: c_string(&model.variant().precision.to_string()),
+            form: c_string(&model.variant().form.to_string()),
             device: c_string(&model.device().to_string()),
             path: c_string(&bundle.path().to_string_lossy()),
             classes: bundle.classes().iter().map(|name| c_string(name)).collect(),
@@ -49,55 +61,59 @@ impl Texts {
     }
 }
 
-/// What a model is. The strings live as long as the model handle.
+/// Properties of a model. The strings live as long as the model handle.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct detailflow_model_info {
     /// sizeof(detailflow_model_info).
     pub struct_size: u32,
-    /// Pixels a side of a whole picture.
-    pub size: u32,
+    /// Pixels per side of the full picture, which is the finest level.
+    pub image_size: u32,
     /// 3 is RGB, 4 is RGBA.
     pub channels: u32,
-    /// Tokens of a whole picture (N).
-    pub tokens: u32,
-    /// Tokens drawn at once after the causal part (g).
-    pub group: u32,
-    /// Tokens drawn one by one (c).
-    pub causal: u32,
-    /// Size of the codebook: a token is 0 to codes - 1.
-    pub codes: u32,
-    /// Bits of one token.
-    pub bits: u32,
+    /// Tokens of the full picture (N).
+    pub token_count: u32,
+    /// Tokens that one step generates after the causal part (g).
+    pub group_size: u32,
+    /// Tokens that are generated one by one at the start (c).
+    pub causal_count: u32,
+    /// Number of different tokens: each is 0 to codebook_size - 1.
+    pub codebook_size: u32,
+    /// Bits of one token in a token file.
+    pub bits_per_token: u32,
     /// Number of classes.
     pub class_count: u32,
     /// Number of levels.
     pub level_count: u32,
-    /// How the model's makers would sample: guidance scale, 1 is off.
+    /// Default guidance scale, 1 is off. This and the next four are how the model's authors sample.
     pub guidance: f32,
-    /// Temperature, 0 is greedy.
+    /// Default temperature, 0 is greedy.
     pub temperature: f32,
-    /// Top-p, 1 is off.
+    /// Default top-p, 1 is off.
     pub top_p: f32,
-    /// Top-k, 0 is off.
+    /// Default top-k, 0 is off.
     pub top_k: u32,
-    /// 1 when guidance falls over the groups.
-    pub gradual: u32,
+    /// 1 when guidance falls linearly over the groups by default.
+    pub gradual_guidance: u32,
+    /// 1 when the model can generate; 0 when its bundle holds no autoregressive graph. Decoding works in either case.
+    pub can_generate: u32,
+    /// 1 when the model can encode pictures; 0 when its bundle holds no encoder.
+    pub can_encode: u32,
     /// 0.
     pub reserved: u32,
-    /// What the model is called.
+    /// Name of the model.
     pub name: *const c_char,
-    /// The licence of its weights.
+    /// Licence of the weights.
     pub license: *const c_char,
-    /// Which tokenizer its tokens belong to: 16 hex digits.
+    /// The tokenizer that tokens belong to: 16 hexadecimal digits. Models of one tokenizer can exchange tokens.
     pub tokenizer_id: *const c_char,
     /// The precision in use.
     pub precision: *const c_char,
-    /// The attention form in use.
+    /// The attention form in use: see detailflow_model_options_set_form.
     pub form: *const c_char,
-    /// The device in use: never "auto", and "cpu" when it fell back.
+    /// The device in use: never "auto", and "cpu" after a fallback.
     pub device: *const c_char,
-    /// The bundle's folder.
+    /// The folder of the bundle.
     pub path: *const c_char,
 }
 
@@ -109,16 +125,16 @@ unsafe impl Plain for detailflow_model_info {
     }
 }
 
-/// A size that a generation can stop at.
+/// A level: a size at which a generation can stop, with the tokens that it takes.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct detailflow_level {
     /// sizeof(detailflow_level).
     pub struct_size: u32,
-    /// Pixels a side.
-    pub size: u32,
-    /// How many tokens it takes.
-    pub tokens: u32,
+    /// Pixels per side.
+    pub level_size: u32,
+    /// Number of tokens. The same picture with less detail is its first token_count tokens.
+    pub token_count: u32,
     /// 0.
     pub reserved: u32,
 }
@@ -131,88 +147,93 @@ unsafe impl Plain for detailflow_level {
     }
 }
 
-/// Opens the bundle in the folder `path` and compiles its graphs (one that holds the decoder alone is opened too, and
-/// decodes); loads ONNX Runtime if that has not happened.
-/// `path` NULL is the default bundle: the folder DETAILFLOW_BUNDLE names; otherwise detailflow/ beside this library
-/// or the executable, ../share/detailflow, or the one that is shipped with the checkout. `options` may be NULL.
-/// Free with detailflow_model_free.
+/// Opens a bundle and compiles its graphs. Takes milliseconds to seconds; loads ONNX Runtime if it is not loaded yet.
 ///
-/// Takes from milliseconds to seconds. Errors: NOT_FOUND, BAD_BUNDLE (what is wrong, by name), NO_RUNTIME (each
-/// place that was tried), NO_DEVICE (the file, library or version that is missing), INVALID_ARGUMENT (no such precision,
-/// form or device option), IO, OUT_OF_MEMORY.
+/// @param path The folder of the bundle. NULL takes the default bundle: the folder that the environment variable
+/// DETAILFLOW_BUNDLE names; without it detailflow/ beside this library or the executable, ../share/detailflow, or the
+/// bundle that is shipped with the checkout.
+/// @param options NULL takes the defaults.
+/// @param model Receives the handle. Free it with detailflow_model_free.
+/// @param error May be NULL.
+/// @return NOT_FOUND; BAD_BUNDLE (the message names what is wrong); NO_RUNTIME (it lists the places that were tried);
+/// NO_DEVICE (it names the missing file, library or version); INVALID_ARGUMENT (no such precision, form or device
+/// option); CANCELLED; IO; OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_open(
-    path: *const c_char,
-    options: *const detailflow_model_options,
-    model: *mut *mut detailflow_model,
+pub extern "C" fn detailflow_model_open(
+    path: Text<'_>,
+    options: Shared<'_, detailflow_model_options>,
+    model: Out<'_, *mut detailflow_model>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(model, "model") }?;
-        let folder = if path.is_null() {
-            default_bundle()?
-        } else {
-            // SAFETY: the contract of the header.
-            unsafe { self::path(path, "path") }?
-        };
-        // SAFETY: the contract of the header.
-        let given = unsafe { options.as_ref() }.map(|options| options.0.copy()).transpose()?;
-        let model = Model::open(folder, &given.unwrap_or_default())?;
+    call(error, || {
+        let place = model.place("model")?;
+        let path = path.optional_path("path")?;
+        let OpenOptions { model: options, progress, cancel } =
+            options.optional()?.map(|options| options.0.copy()).transpose()?.unwrap_or_default();
+        let mut watch = OpenWatch::new();
+        if let Some(host) = progress {
+            watch = watch.with_progress(move |progress| host.tell(progress));
+        }
+        if let Some(cancel) = cancel {
+            watch = watch.with_cancel(cancel);
+        }
+        let model = Model::open_with(path.as_deref(), &options, watch)?;
         let texts = Texts::new(&model);
-        place.set(into_handle(detailflow_model { model, message: Message::default(), texts }));
+        place.set_handle(detailflow_model { model, message: Message::default(), texts });
         Ok(())
     })
 }
 
-/// Frees the handle; generations and requests made from it go on. What workers draw with the model is cancelled before,
-/// and waited for (not so inside a worker's callback). NULL is fine.
+/// Frees the handle. Requests and generations made from it go on. Jobs of the model that were submitted before are
+/// cancelled first, in every worker, and waited for (not inside a worker's callback). NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_free(model: *mut detailflow_model) {
-    // SAFETY: the contract of the header.
-    if let Some(this) = unsafe { model.as_ref() } {
-        quietly(|| cancel_model(&this.model));
-    }
-    // SAFETY: the contract of the header.
-    unsafe { free(model) }
+pub extern "C" fn detailflow_model_free(model: Owned<detailflow_model>) {
+    model.free(|this| cancel_model(&this.model));
 }
 
-/// The message of the last call with this handle that failed, on any thread: copied into `buffer` (`capacity`
-/// bytes, with the zero; cut when longer). Returns its whole length without the zero; 0 for NULL and when nothing
-/// failed. `buffer` may be NULL when `capacity` is 0.
+/// The message of the last failed call with this handle, on any thread: see "Text" above.
+///
+/// @param buffer Receives the message; "" when no call failed.
+/// @param capacity Bytes at `buffer`.
+/// @param length Receives the length of the whole message; may be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_message(
-    model: *const detailflow_model,
-    buffer: *mut c_char,
+pub extern "C" fn detailflow_model_get_message(
+    model: Shared<'_, detailflow_model>,
+    buffer: Out<'_, c_char>,
     capacity: usize,
-) -> usize {
-    // SAFETY: the contract of the header.
-    unsafe { copy_message(model.as_ref().map(|model| &model.message), buffer, capacity) }
+    length: Out<'_, usize>,
+) -> detailflow_status {
+    get_message(model, buffer, capacity, length)
 }
 
-/// Fills `info`, whose struct_size is set.
+/// Gets the properties of a model.
+///
+/// @param info Filled; its struct_size is set.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_get_info(
-    model: *const detailflow_model,
-    info: *mut detailflow_model_info,
+pub extern "C" fn detailflow_model_get_info(
+    model: Shared<'_, detailflow_model>,
+    info: Out<'_, detailflow_model_info>,
 ) -> detailflow_status {
     with(model, |this, bundle| {
         let sampling = bundle.sampling();
-        let filled = detailflow_model_info {
+        info.structure()?.write(detailflow_model_info {
             struct_size: 0,
-            size: bundle.size(),
+            image_size: bundle.size(),
             channels: bundle.channels() as u32,
-            tokens: bundle.tokens() as u32,
-            group: bundle.group() as u32,
-            causal: bundle.causal() as u32,
-            codes: bundle.codes() as u32,
-            bits: bundle.bits(),
+            token_count: bundle.tokens() as u32,
+            group_size: bundle.group() as u32,
+            causal_count: bundle.causal() as u32,
+            codebook_size: bundle.codes() as u32,
+            bits_per_token: bundle.bits(),
             class_count: bundle.classes().len() as u32,
             level_count: bundle.ladder().levels().len() as u32,
             guidance: sampling.guidance,
             temperature: sampling.temperature,
             top_p: sampling.top_p,
             top_k: sampling.top_k,
-            gradual: sampling.gradual.into(),
+            gradual_guidance: sampling.gradual.into(),
+            can_generate: bundle.can_generate().into(),
+            can_encode: bundle.can_encode().into(),
             reserved: 0,
             name: this.texts.name.as_ptr(),
             license: this.texts.license.as_ptr(),
@@ -221,209 +242,330 @@ pub unsafe extern "C" fn detailflow_model_get_info(
             form: this.texts.form.as_ptr(),
             device: this.texts.device.as_ptr(),
             path: this.texts.path.as_ptr(),
-        };
-        // SAFETY: the contract of the header.
-        unsafe { write(info, filled) }
+        })
     })
 }
 
-/// What really runs where, as lines for a person: the device, what was tried before it, and for each graph that is
-/// compiled how many nodes each provider took, which of them fell to the CPU, and the memory that its allocators hold.
-/// Copied into `buffer` (`capacity` bytes, with the zero; cut when longer), its whole length without the zero into
-/// `length`. `buffer` may be NULL when `capacity` is 0.
+/// Gets a report of what runs where, as lines for a person: the device and what was tried before it; for each compiled
+/// graph the number of nodes that each execution provider took, the nodes that fell to the CPU, and the memory of its
+/// allocators.
+///
+/// @param buffer Receives the report: see "Text" above.
+/// @param capacity Bytes at `buffer`.
+/// @param length Receives the length of the whole report; may be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_report(
-    model: *const detailflow_model,
-    buffer: *mut c_char,
+pub extern "C" fn detailflow_model_get_report(
+    model: Shared<'_, detailflow_model>,
+    buffer: Out<'_, c_char>,
     capacity: usize,
-    length: *mut usize,
+    length: Out<'_, usize>,
 ) -> detailflow_status {
-    with(model, |this, _| {
-        // SAFETY: the contract of the header.
-        let length = unsafe { output(length, "length") }?;
-        if buffer.is_null() && capacity > 0 {
-            return Err(Failure::invalid("buffer is NULL, and capacity is not 0".to_owned()));
-        }
-        let text = Message::default();
-        text.set(&this.model.report()?.to_string());
-        // SAFETY: the contract of the header.
-        length.set(unsafe { text.copy(buffer, capacity) });
-        Ok(())
-    })
+    with(model, |this, _| buffer.put_text(&this.model.report()?.to_string(), capacity, length))
 }
 
-/// Whether the model can draw: 1 into `can`, or 0 when its bundle holds no autoregressive model. It decodes tokens all the
-/// same; detailflow_generate and detailflow_generation_new give DETAILFLOW_WRONG_STATE then.
+/// Gets the name of a class.
+///
+/// @param class_index 0 to class_count - 1.
+/// @param name Receives the name, which lives as long as the model handle.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_can_draw(model: *const detailflow_model, can: *mut u32) -> detailflow_status {
-    with(model, |_, bundle| {
-        // SAFETY: the contract of the header.
-        unsafe { output(can, "can") }?.set(bundle.can_generate().into());
-        Ok(())
-    })
-}
-
-/// Whether the model can encode: 1 into `can`, or 0 when its bundle holds no encoder; detailflow_model_encode and
-/// detailflow_model_encode_file give DETAILFLOW_WRONG_STATE then.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_can_encode(
-    model: *const detailflow_model,
-    can: *mut u32,
-) -> detailflow_status {
-    with(model, |_, bundle| {
-        // SAFETY: the contract of the header.
-        unsafe { output(can, "can") }?.set(bundle.can_encode().into());
-        Ok(())
-    })
-}
-
-/// The name of class `index`, 0 to class_count - 1. It lives as long as the model handle.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_class_name(
-    model: *const detailflow_model,
-    index: u32,
-    name: *mut *const c_char,
+pub extern "C" fn detailflow_model_get_class_name(
+    model: Shared<'_, detailflow_model>,
+    class_index: u32,
+    name: Out<'_, *const c_char>,
 ) -> detailflow_status {
     with(model, |this, bundle| {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(name, "name") }?;
-        bundle.check_class(index)?;
-        place.set(this.texts.classes[index as usize].as_ptr());
+        let place = name.place("name")?;
+        bundle.check_class(class_index)?;
+        place.set(this.texts.classes[class_index as usize].as_ptr());
         Ok(())
     })
 }
 
-/// The index of the class `name` (a name, or an index in decimal). When there is none the message names the
-/// nearest.
+/// Finds a class.
+///
+/// @param name The name of the class, or its index in decimal.
+/// @param class_index Receives the index.
+/// @return INVALID_ARGUMENT when there is none; the message names the nearest.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_class_index(
-    model: *const detailflow_model,
-    name: *const c_char,
-    index: *mut u32,
+pub extern "C" fn detailflow_model_find_class(
+    model: Shared<'_, detailflow_model>,
+    name: Text<'_>,
+    class_index: Out<'_, u32>,
 ) -> detailflow_status {
     with(model, |_, bundle| {
-        // SAFETY: the contract of the header.
-        let (name, place) = unsafe { (text(name, "name")?, output(index, "index")?) };
+        let (name, place) = (name.text("name")?, class_index.place("class_index")?);
         place.set(bundle.class(name)?);
         Ok(())
     })
 }
 
-/// The level `index`, 0 (coarsest) to level_count - 1 (the whole picture), into `level`, whose struct_size is set.
+/// Gets a level by its index.
+///
+/// @param level_index 0 (the coarsest) to level_count - 1 (the full picture).
+/// @param level Filled; its struct_size is set.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_get_level(
-    model: *const detailflow_model,
-    index: u32,
-    level: *mut detailflow_level,
+pub extern "C" fn detailflow_model_get_level(
+    model: Shared<'_, detailflow_model>,
+    level_index: u32,
+    level: Out<'_, detailflow_level>,
 ) -> detailflow_status {
     with(model, |_, bundle| {
         let levels = bundle.ladder().levels();
-        let found = levels
-            .get(index as usize)
-            .ok_or_else(|| Failure::invalid(format!("level {index} is out of range: there are {}", levels.len())))?;
-        let filled = detailflow_level { struct_size: 0, size: found.size, tokens: found.tokens as u32, reserved: 0 };
-        // SAFETY: the contract of the header.
-        unsafe { write(level, filled) }
+        let found = levels.get(level_index as usize).ok_or_else(|| {
+            Failure::invalid(format!("level_index is {level_index}; there are {} levels", levels.len()))
+        })?;
+        write_level(level, found)
     })
 }
 
-/// Pixels a side of what the first `count` tokens decode to. `count` is a prefix: 1 to c, or a multiple of g up to
-/// N.
+/// Finds a level by its size.
+///
+/// @param level_size Pixels per side; 0 is the finest level.
+/// @param level Filled; its struct_size is set.
+/// @return INVALID_ARGUMENT when there is no such level; the message lists the levels.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_prefix_size(
-    model: *const detailflow_model,
-    count: usize,
-    size: *mut u32,
+pub extern "C" fn detailflow_model_find_level(
+    model: Shared<'_, detailflow_model>,
+    level_size: u32,
+    level: Out<'_, detailflow_level>,
+) -> detailflow_status {
+    with(model, |this, bundle| {
+        let finest = bundle.size();
+        let found = this.model.level(if level_size == 0 { finest } else { level_size })?;
+        write_level(level, &found)
+    })
+}
+
+fn write_level(target: Out<'_, detailflow_level>, level: &crate::plan::Level) -> Outcome {
+    target.structure()?.write(detailflow_level {
+        struct_size: 0,
+        level_size: level.size,
+        token_count: level.tokens as u32,
+        reserved: 0,
+    })
+}
+
+/// Gets the size of the picture that a prefix decodes to.
+///
+/// @param token_count A prefix: 1 to c, or a multiple of g up to N.
+/// @param prefix_size Receives the pixels per side.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_get_prefix_size(
+    model: Shared<'_, detailflow_model>,
+    token_count: usize,
+    prefix_size: Out<'_, u32>,
 ) -> detailflow_status {
     with(model, |_, bundle| {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(size, "size") }?;
+        let place = prefix_size.place("prefix_size")?;
         let prefix = bundle
             .ladder()
-            .prefix(count)
-            .ok_or_else(|| Failure::invalid(format!("{count} tokens are not a prefix")))?;
+            .prefix(token_count)
+            .ok_or_else(|| Failure::invalid(format!("{token_count} tokens are not a prefix")))?;
         place.set(prefix.size);
         Ok(())
     })
 }
 
-/// The tokens of a picture of any size and format, coarse to fine: N of them into `tokens`, which has room for
-/// `capacity`; their number into `count`. `tokens` NULL with `capacity` 0 only tells the number. The picture is
-/// cropped to the square in its middle and resized, unless it has the model's size. Compiles the encoder at the
-/// first call; DETAILFLOW_WRONG_STATE when the bundle holds none.
+/// Encodes a picture into tokens. Compiles the encoder at the first call.
+///
+/// @param picture Of any size and format. It is cropped to the square in its middle and resized, unless it has the
+/// model's size.
+/// @param tokens Receives N tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
+/// @return WRONG_STATE when the bundle holds no encoder.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_encode(
-    model: *const detailflow_model,
-    picture: *const detailflow_image,
-    tokens: *mut u32,
+pub extern "C" fn detailflow_model_encode(
+    model: Shared<'_, detailflow_model>,
+    picture: In<'_, detailflow_image>,
+    tokens: Out<'_, u32>,
     capacity: usize,
-    count: *mut usize,
+    count: Out<'_, usize>,
 ) -> detailflow_status {
-    with(model, |this, bundle| {
-        // SAFETY: the contract of the header.
-        let picture = unsafe { read(picture) }?;
-        // SAFETY: the contract of the header.
-        let (format, pixels) = unsafe { image_pixels(&picture) }?;
-        let picture =
-            || Ok(Picture::from_pixels(format, picture.width, picture.height, pixels, picture.stride_of(format))?);
-        // SAFETY: the contract of the header.
-        unsafe { encode(this, bundle, picture, tokens, capacity, count) }
+    with(model, |this, _| {
+        let source = picture.source()?;
+        encode(this, || source.picture(), tokens, capacity, count)
     })
 }
 
-/// As detailflow_model_encode, from the picture file `path` of any size and mode.
+/// As detailflow_model_encode, from a picture file of any size.
+///
+/// @param path A picture file: png, jpg, webp, bmp, tga, tiff, qoi.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_encode_file(
-    model: *const detailflow_model,
-    path: *const c_char,
-    tokens: *mut u32,
+pub extern "C" fn detailflow_model_encode_file(
+    model: Shared<'_, detailflow_model>,
+    path: Text<'_>,
+    tokens: Out<'_, u32>,
     capacity: usize,
-    count: *mut usize,
+    count: Out<'_, usize>,
 ) -> detailflow_status {
-    with(model, |this, bundle| {
-        // SAFETY: the contract of the header.
-        let path = unsafe { self::path(path, "path") }?;
-        // SAFETY: the contract of the header.
-        unsafe { encode(this, bundle, || Ok(Picture::open(path)?), tokens, capacity, count) }
+    with(model, |this, _| {
+        let path = path.path("path")?;
+        encode(this, || Ok(Picture::open(path)?), tokens, capacity, count)
     })
 }
 
-/// Decodes the first tokens of a picture. `level` 0: all `count` tokens, which are a prefix (1 to c, or a multiple
-/// of g up to N), at the size that detailflow_model_prefix_size tells. Otherwise the level of `level` pixels, from
-/// at least its tokens. `target` says where the pixels go; its width and height are that size.
+/// As detailflow_model_encode, from the bytes of a picture file of any size.
+///
+/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA cannot be told by its content.
+/// @param size Bytes at `data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_decode(
-    model: *const detailflow_model,
-    tokens: *const u32,
-    count: usize,
-    level: u32,
-    target: *const detailflow_image,
+pub extern "C" fn detailflow_model_encode_data(
+    model: Shared<'_, detailflow_model>,
+    data: In<'_, c_void>,
+    size: usize,
+    tokens: Out<'_, u32>,
+    capacity: usize,
+    count: Out<'_, usize>,
+) -> detailflow_status {
+    with(model, |this, _| {
+        let data = data.bytes(size, "data")?;
+        encode(this, || Ok(Picture::decode(data)?), tokens, capacity, count)
+    })
+}
+
+/// Decodes tokens into pixels.
+///
+/// @param tokens The first tokens of a picture.
+/// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
+/// that level; those beyond are ignored.
+/// @param level_size The level to decode, pixels per side; 0 decodes all tokens, at the size that
+/// detailflow_model_get_prefix_size gives.
+/// @param target Receives the pixels; its width and height are that size.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_decode(
+    model: Shared<'_, detailflow_model>,
+    tokens: In<'_, u32>,
+    token_count: usize,
+    level_size: u32,
+    target: Out<'_, detailflow_image>,
 ) -> detailflow_status {
     with(model, |this, bundle| {
-        // SAFETY: the contract of the header.
-        let tokens = unsafe { get_tokens(tokens, count, bundle) }?;
-        // Wrong sizes are told before the work, not after.
-        let size = if level == 0 {
-            bundle.ladder().prefix(count).map(|prefix| prefix.size)
+        let tokens = get_tokens(tokens, token_count, bundle)?;
+        // Wrong sizes are an error before the work, not after.
+        let size = if level_size == 0 {
+            bundle.ladder().prefix(token_count).map(|prefix| prefix.size)
         } else {
-            Some(this.model.level(level)?.size)
+            Some(this.model.level(level_size)?.size)
         };
-        // SAFETY: the contract of the header.
-        let target = unsafe { read(target) }?;
+        let target = target.target()?;
         if let Some(size) = size {
             target.check_size(size)?;
         }
-        let image = if level == 0 { this.model.decode(&tokens)? } else { this.model.decode_level(&tokens, level)? };
-        // SAFETY: the contract of the header.
-        unsafe { write_image(&image, &target) }
+        let image =
+            if level_size == 0 { this.model.decode(&tokens)? } else { this.model.decode_level(&tokens, level_size)? };
+        target.write(&image)
+    })
+}
+
+/// Computes how likely tokens are for a class, without sampling. Takes the steps that generating them would take,
+/// without guidance.
+///
+/// @param class_index 0 to class_count - 1.
+/// @param tokens A prefix: 1 to c, or a multiple of g up to N.
+/// @param token_count Number of tokens.
+/// @param values Receives for each token the natural logarithm of its probability, given the class and the tokens before
+/// it, before guidance, temperature, top-k and top-p: see "Arrays" above.
+/// @param capacity Values that fit at `values`.
+/// @param count Receives the number of values, which is `token_count`.
+/// @return WRONG_STATE when the model cannot generate.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_score(
+    model: Shared<'_, detailflow_model>,
+    class_index: u32,
+    tokens: In<'_, u32>,
+    token_count: usize,
+    values: Out<'_, f32>,
+    capacity: usize,
+    count: Out<'_, usize>,
+) -> detailflow_status {
+    with(model, |this, bundle| {
+        let (place, tokens) = (count.place("count")?, tokens.array(token_count, bundle.tokens(), "tokens")?);
+        bundle.check_can_generate()?;
+        bundle.check_class(class_index)?;
+        this.model.check_prefix(&tokens)?;
+        values.check_room(capacity, token_count, "values")?;
+        // A query of the number runs nothing.
+        if !values.is_null() {
+            values.put_values(&tasks::score(&this.model, class_index, &tokens)?, capacity, "values")?;
+        }
+        place.set(token_count);
+        Ok(())
+    })
+}
+
+/// Measures the latency of steps and decodes, for predictions and for detailflow_generation_advance. The result is
+/// written to the user's cache directory, where every process finds it that opens the same bundle with the same
+/// precision, form, device, threads and versions of this library and of ONNX Runtime.
+///
+/// Takes as long as about ten pictures of each batch size.
+///
+/// @param batch_sizes Batch sizes to measure, each 1 to 4096, with and without guidance.
+/// @param batch_size_count How many, 1 to 4096.
+/// @return NOT_FOUND when the user has no cache directory; IO when it cannot be written. In both cases this process
+/// knows what was measured.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_calibrate(
+    model: Shared<'_, detailflow_model>,
+    batch_sizes: In<'_, u32>,
+    batch_size_count: usize,
+) -> detailflow_status {
+    /// They are all different, 1 to 4096.
+    const MOST: usize = 4096;
+    with(model, |this, _| {
+        let batch_sizes = batch_sizes.array(batch_size_count, MOST, "batch_sizes")?;
+        tasks::calibrate(&this.model, &batch_sizes, |_, _| {})?;
+        Ok(())
+    })
+}
+
+/// Predicts how long it takes to decode one picture.
+///
+/// @param token_count A prefix: 1 to c, or a multiple of g up to N.
+/// @param time_ns Receives nanoseconds; 0 when nothing was measured on this machine yet.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_predict_decode(
+    model: Shared<'_, detailflow_model>,
+    token_count: usize,
+    time_ns: Out<'_, u64>,
+) -> detailflow_status {
+    with(model, |this, bundle| {
+        let place = time_ns.place("time_ns")?;
+        if bundle.ladder().prefix(token_count).is_none() {
+            return Err(Failure::invalid(format!("{token_count} tokens are not a prefix")));
+        }
+        place.set(nanoseconds(this.model.predict_decode(1, token_count)));
+        Ok(())
+    })
+}
+
+/// Generates one picture in one call, from nothing to pixels.
+///
+/// @param model NULL takes the default bundle (see detailflow_model_open) with default options; it is opened at the
+/// first such call and stays open until the process ends.
+/// @param class_name The name of a class, or its index in decimal.
+/// @param seed The same seed gives the same picture.
+/// @param image Receives the pixels. Its width and height choose the level; the message of a failure lists the levels.
+/// @param error May be NULL.
+/// @return Those of detailflow_model_open and detailflow_generate.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generate_image(
+    model: Shared<'_, detailflow_model>,
+    class_name: Text<'_>,
+    seed: u64,
+    image: Out<'_, detailflow_image>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let model = model.optional()?.map(|this| &this.model);
+        let (class, target) = (class_name.text("class_name")?, image.target()?);
+        let level_size = target.side()?;
+        target.write(&tasks::generate_image_at(model, class, seed, level_size)?)
     })
 }
 
 /// Tokens of the caller's, 1 to as many as a picture of `bundle` has.
-///
-/// # Safety
-/// `tokens` is NULL or may be read for `count` tokens.
-pub(super) unsafe fn get_tokens(tokens: *const u32, count: usize, bundle: &Bundle) -> Result<Vec<u32>, Failure> {
+pub(super) fn get_tokens(tokens: In<'_, u32>, count: usize, bundle: &Bundle) -> Result<Vec<u32>, Failure> {
     if count == 0 || count > bundle.tokens() {
         return Err(Failure::invalid(format!(
             "{count} tokens are not a prefix of {}: it has {}",
@@ -431,39 +573,31 @@ pub(super) unsafe fn get_tokens(tokens: *const u32, count: usize, bundle: &Bundl
             bundle.tokens()
         )));
     }
-    // SAFETY: as the caller promises.
-    unsafe { array(tokens, count, bundle.tokens(), "tokens") }
+    tokens.array(count, bundle.tokens(), "tokens")
 }
 
-/// # Safety
-/// As for [`put_tokens`].
-unsafe fn encode(
+fn encode(
     this: &detailflow_model,
-    bundle: &Bundle,
     picture: impl FnOnce() -> Result<Picture, Failure>,
-    tokens: *mut u32,
+    tokens: Out<'_, u32>,
     capacity: usize,
-    count: *mut usize,
-) -> super::call::Outcome {
-    // Only the number was asked for, or there is too little room: no need to run anything.
-    if tokens.is_null() || capacity < bundle.tokens() {
-        let zeros = vec![0; bundle.tokens()];
-        // SAFETY: as the caller promises; nothing is written to `tokens` in either case.
-        return unsafe { put_tokens(&zeros, tokens, capacity, count) };
+    count: Out<'_, usize>,
+) -> Outcome {
+    let place = count.place("count")?;
+    let number = this.model.bundle().tokens();
+    tokens.check_room(capacity, number, "tokens")?;
+    // A query of the number runs nothing.
+    if !tokens.is_null() {
+        tokens.put_values(&this.model.encode(&picture()?)?, capacity, "tokens")?;
     }
-    let drawn = this.model.encode(&picture()?)?;
-    // SAFETY: as the caller promises.
-    unsafe { put_tokens(&drawn, tokens, capacity, count) }
+    place.set(number);
+    Ok(())
 }
 
-/// Runs `body` with the model; keeps the message with the handle.
+/// Runs `body` with the model and its bundle.
 pub(super) fn with(
-    model: *const detailflow_model,
-    body: impl FnOnce(&detailflow_model, &Bundle) -> super::call::Outcome,
+    model: Shared<'_, detailflow_model>,
+    body: impl FnOnce(&detailflow_model, &Bundle) -> Outcome,
 ) -> detailflow_status {
-    // SAFETY: every export hands on the contract of the header.
-    match unsafe { object(model, "model") } {
-        Ok(this) => call_on(Some(&this.message), || body(this, this.model.bundle())),
-        Err(failure) => call(|| Err(failure)),
-    }
+    on(model, |this| body(this, this.model.bundle()))
 }

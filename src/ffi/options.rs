@@ -1,220 +1,352 @@
 //! How the runtime is loaded and a model opened.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
 
-use super::call::{Handle, call, free, into_handle, object, on, output, path, text};
-use super::status::{Failure, detailflow_status};
-use crate::model::ModelOptions;
+use super::call::{Message, call, change, get_message};
+use super::cancel::detailflow_cancel;
+use super::error::detailflow_error;
+use super::family::{Family, family};
+use super::handle::{Guard, Guarded, Object};
+use super::param::{Exclusive, Out, Owned, Shared, Text, on_off};
+use super::status::{c_string, detailflow_status};
+use crate::model::{ModelOptions, OpenCancel, OpenProgress};
 use crate::runtime::Spinning;
 
-/// Where to find ONNX Runtime. Made by detailflow_runtime_options_new.
-pub struct detailflow_runtime_options(Handle<Option<PathBuf>>);
+/// Where to find ONNX Runtime. Not const: one thread at a time.
+#[derive(Debug)]
+pub struct detailflow_runtime_options(Guarded<Option<PathBuf>>);
 
-/// Options that say nothing: ONNX Runtime is the file that ORT_DYLIB_PATH names; otherwise libonnxruntime in a
-/// folder runtime/ beside or above this library or the executable, in target/runtime of the checkout, or found by
-/// the system.
+impl Object for detailflow_runtime_options {
+    const KIND: &'static str = "detailflow_runtime_options";
+    const NAME: &'static str = "options";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.0.message)
+    }
+}
+
+impl Guard for detailflow_runtime_options {
+    type Value = Option<PathBuf>;
+    fn guarded(&self) -> &Guarded<Self::Value> {
+        &self.0
+    }
+}
+
+/// Creates default options: ONNX Runtime is the file that the environment variable ORT_DYLIB_PATH names. Without it,
+/// these are searched: a folder runtime/ beside or above this library or the executable, target/runtime of a checkout,
+/// the system's library path.
+///
+/// @param options Receives the handle. Free it with detailflow_runtime_options_free.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_runtime_options_new(
-    options: *mut *mut detailflow_runtime_options,
+pub extern "C" fn detailflow_runtime_options_new(
+    options: Out<'_, *mut detailflow_runtime_options>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        unsafe { output(options, "options") }?
-            .set(into_handle(detailflow_runtime_options(Handle::new("detailflow_runtime_options", None))));
+    call(error, || {
+        let place = options.place("options")?;
+        place.set_handle(detailflow_runtime_options(Guarded::new(detailflow_runtime_options::KIND, None)));
         Ok(())
     })
 }
 
-/// The file to load, and no other.
+/// Sets the ONNX Runtime library to load; no other is tried.
+///
+/// @param library A path.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_runtime_options_set_library(
-    options: *mut detailflow_runtime_options,
-    library: *const c_char,
+pub extern "C" fn detailflow_runtime_options_set_library(
+    options: Exclusive<'_, detailflow_runtime_options>,
+    library: Text<'_>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |place| {
-        // SAFETY: the contract of the header.
-        *place = Some(unsafe { path(library, "library") }?);
+    change(options, |options| {
+        *options = Some(library.path("library")?);
         Ok(())
     })
 }
 
-/// Frees options. NULL is fine.
+/// The message of the last failed call with these options: see "Text" above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_runtime_options_free(options: *mut detailflow_runtime_options) {
-    // SAFETY: the contract of the header.
-    unsafe { free(options) }
+pub extern "C" fn detailflow_runtime_options_get_message(
+    options: Shared<'_, detailflow_runtime_options>,
+    buffer: Out<'_, c_char>,
+    capacity: usize,
+    length: Out<'_, usize>,
+) -> detailflow_status {
+    get_message(options, buffer, capacity, length)
 }
 
-/// Loads ONNX Runtime now; otherwise the first detailflow_model_open does. `options` may be NULL. Once per process:
-/// a second call is fine when it names the same file, and DETAILFLOW_NO_RUNTIME when it names another.
+/// Frees options. NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_runtime_init(options: *const detailflow_runtime_options) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let library = unsafe { options.as_ref() }.map(|options| options.0.copy()).transpose()?.flatten();
+pub extern "C" fn detailflow_runtime_options_free(options: Owned<detailflow_runtime_options>) {
+    options.free(|_| {});
+}
+
+/// Loads ONNX Runtime now, rather than at the first detailflow_model_open. Once per process.
+///
+/// @param options NULL takes the defaults.
+/// @param error May be NULL.
+/// @return NO_RUNTIME when it cannot be loaded (the message lists each place that was tried), or when another file was
+/// loaded before. A second call that names the same file does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_runtime_init(
+    options: Shared<'_, detailflow_runtime_options>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let library = options.optional()?.map(|options| options.0.copy()).transpose()?.flatten();
         crate::runtime::init(library.as_deref())?;
         Ok(())
     })
 }
 
-/// How a model is opened. Made by detailflow_model_options_new.
-pub struct detailflow_model_options(pub(super) Handle<ModelOptions>);
+/// When threads that wait for work keep a CPU core busy looking for it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_spinning {
+    /// The default: DETAILFLOW_SPINNING_RUNS.
+    DETAILFLOW_SPINNING_DEFAULT = 0,
+    /// Never. Steps take longer, and other programs get the CPU.
+    DETAILFLOW_SPINNING_NEVER = 1,
+    /// While a graph runs, and not after it.
+    DETAILFLOW_SPINNING_RUNS = 2,
+}
 
-/// Options that say nothing: the CPU, a thread for each core, the bundle's best precision and form.
+family!(detailflow_spinning:
+    DETAILFLOW_SPINNING_DEFAULT, DETAILFLOW_SPINNING_NEVER, DETAILFLOW_SPINNING_RUNS);
+
+/// How a model is opened. Not const: one thread at a time.
+#[derive(Debug)]
+pub struct detailflow_model_options(pub(super) Guarded<OpenOptions>);
+
+/// What the options say, and who watches the opening.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    pub(super) model: ModelOptions,
+    pub(super) progress: Option<Host>,
+    pub(super) cancel: Option<OpenCancel>,
+}
+
+/// The caller vouches for the callback.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Host {
+    callback: unsafe extern "C" fn(*mut c_void, u32, u32, *const c_char),
+    user: *mut c_void,
+}
+
+// SAFETY: the contract asks for a callback that may be called with this pointer on the thread that opens.
+unsafe impl Send for Host {}
+// SAFETY: as above.
+unsafe impl Sync for Host {}
+
+impl Host {
+    pub(super) fn tell(&self, progress: OpenProgress<'_>) {
+        let stage = c_string(progress.stage);
+        // SAFETY: the caller vouched for the callback.
+        unsafe { (self.callback)(self.user, progress.done as u32, progress.total as u32, stage.as_ptr()) };
+    }
+}
+
+/// Receives the progress of detailflow_model_open: on the thread that opens, before each stage and at the end. It must not
+/// throw.
+///
+/// @param user What was given to detailflow_model_options_set_open_progress.
+/// @param done Stages done, 0 to `total`. Starts again when a device is refused and the next one is tried.
+/// @param total Stages of the device that is being tried.
+/// @param stage The stage that starts now: "files", the file name of a graph that is compiled, or "first run"; "" at the
+/// end. Valid during the call.
+pub type detailflow_open_progress_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, done: u32, total: u32, stage: *const c_char)>;
+
+impl Object for detailflow_model_options {
+    const KIND: &'static str = "detailflow_model_options";
+    const NAME: &'static str = "options";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.0.message)
+    }
+}
+
+impl Guard for detailflow_model_options {
+    type Value = OpenOptions;
+    fn guarded(&self) -> &Guarded<Self::Value> {
+        &self.0
+    }
+}
+
+/// Creates default options: CPU, one thread per core, the first precision and attention form that the bundle lists.
+///
+/// @param options Receives the handle. Free it with detailflow_model_options_free.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_new(
-    options: *mut *mut detailflow_model_options,
+pub extern "C" fn detailflow_model_options_new(
+    options: Out<'_, *mut detailflow_model_options>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        unsafe { output(options, "options") }?.set(into_handle(detailflow_model_options(Handle::new(
-            "detailflow_model_options",
-            ModelOptions::default(),
-        ))));
+    call(error, || {
+        let place = options.place("options")?;
+        place
+            .set_handle(detailflow_model_options(Guarded::new(detailflow_model_options::KIND, OpenOptions::default())));
         Ok(())
     })
 }
 
-/// Threads that wait sleep between any two pieces of work.
-pub const DETAILFLOW_SPINNING_NEVER: u32 = 1;
-/// Threads that wait look for work while a graph runs, and stop when it is over.
-pub const DETAILFLOW_SPINNING_RUNS: u32 = 2;
-
-/// Where graphs run: "cpu" (the default), "auto" (the best that works here), "cuda[:i]", "tensorrt[:i]", "directml[:i]",
-/// "coreml", "webgpu", "openvino[:CPU|GPU|NPU]", "migraphx[:i]" or "plugin:PATH[:device]"; i is the number of a card.
-/// detailflow_device_list_new lists those that are here. One that is not among these words is DETAILFLOW_NO_DEVICE at
-/// once; whether it can be had is seen when a model is opened.
+/// Sets the device that runs the graphs.
+///
+/// @param device One of
+/// - "cpu" (the default), "auto" (the best device that works here),
+/// - "cuda[:i]", "tensorrt[:i]", "directml[:i]", "migraphx[:i]" (i is the number of the card),
+/// - "coreml", "webgpu", "openvino[:CPU|GPU|NPU]",
+/// - "plugin:PATH[:device]" (an ONNX Runtime execution provider library).
+/// detailflow_device_list_new lists those of this machine.
+/// @return NO_DEVICE when it is none of these words. Whether the device works is found out by detailflow_model_open.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_set_device(
-    options: *mut detailflow_model_options,
-    device: *const c_char,
+pub extern "C" fn detailflow_model_options_set_device(
+    options: Exclusive<'_, detailflow_model_options>,
+    device: Text<'_>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        // SAFETY: the contract of the header.
-        options.device = unsafe { text(device, "device") }?.parse()?;
+    change(options, |options| {
+        options.model.device = device.text("device")?.parse()?;
         Ok(())
     })
 }
 
-/// What the device's provider is told, in its own words, such as "precision" and "bf16" for openvino. An earlier value of
-/// the same key is replaced. Whether the provider knows it is seen when a model is opened, as far as the provider tells.
+/// Sets an option of the device's execution provider, such as "precision" to "bf16" for openvino. Replaces an earlier
+/// value of the same key. The execution provider checks keys and values in detailflow_model_open, as far as it does.
+///
+/// @param key The provider's own name of the option.
+/// @param value Its value.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_set_device_option(
-    options: *mut detailflow_model_options,
-    key: *const c_char,
-    value: *const c_char,
+pub extern "C" fn detailflow_model_options_set_device_option(
+    options: Exclusive<'_, detailflow_model_options>,
+    key: Text<'_>,
+    value: Text<'_>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        // SAFETY: the contract of the header.
-        let (key, value) = unsafe { (text(key, "key")?, text(value, "value")?) };
-        Ok(options.device_options.set(key, value)?)
-    })
+    change(options, |options| Ok(options.model.device_options.set(key.text("key")?, value.text("value")?)?))
 }
 
-/// 1 lets a model run on the CPU when the device cannot be had; the log tells why, and so does detailflow_model_report.
-/// 0 (the default) makes that DETAILFLOW_NO_DEVICE.
+/// Sets whether the model may run on the CPU when the device cannot be used.
+///
+/// @param allow 1: it may; the log and detailflow_model_get_report give the reason. 0 (the default): that is NO_DEVICE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_set_allow_fallback(
-    options: *mut detailflow_model_options,
+pub extern "C" fn detailflow_model_options_set_allow_fallback(
+    options: Exclusive<'_, detailflow_model_options>,
     allow: u32,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        options.allow_fallback = match allow {
-            0 => false,
-            1 => true,
-            _ => return Err(Failure::invalid(format!("allow is {allow}; it is 0 or 1"))),
-        };
+    change(options, |options| {
+        options.model.allow_fallback = on_off(allow, "allow")?;
         Ok(())
     })
 }
 
-/// When threads that wait for work keep a processor busy looking for it: DETAILFLOW_SPINNING_RUNS (the default) or
-/// DETAILFLOW_SPINNING_NEVER, which leaves the processor to others and makes steps take longer.
+/// Sets when threads that wait for work keep a CPU core busy.
+///
+/// @param spinning One of DETAILFLOW_SPINNING_*.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_set_spinning(
-    options: *mut detailflow_model_options,
+pub extern "C" fn detailflow_model_options_set_spinning(
+    options: Exclusive<'_, detailflow_model_options>,
     spinning: u32,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        options.spinning = match spinning {
+    change(options, |options| {
+        options.model.spinning = match detailflow_spinning::choose(spinning, "spinning")? {
             DETAILFLOW_SPINNING_NEVER => Spinning::Never,
-            DETAILFLOW_SPINNING_RUNS => Spinning::Runs,
-            _ => {
-                return Err(Failure::invalid(format!(
-                    "spinning is {spinning}, which is none of DETAILFLOW_SPINNING_..."
-                )));
-            }
+            DETAILFLOW_SPINNING_DEFAULT | DETAILFLOW_SPINNING_RUNS => Spinning::Runs,
         };
         Ok(())
     })
 }
 
-/// Threads within an operator, 0 to 1024; 0 (the default) is one for each core.
+/// Sets the number of threads within an operator.
 ///
-/// Within the frames of a game one thread, the caller's, keeps its time best: others that slept since the last frame may
-/// wake some milliseconds late. For a large model, or without frames, more are faster.
+/// Inside the frames of a game 1 (the calling thread) gives the steadiest times: threads that slept since the last frame
+/// may wake milliseconds late. For a large model, or without frames, more are faster.
+///
+/// @param threads 0 to 1024; 0 (the default) is one per core.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_set_threads(
-    options: *mut detailflow_model_options,
+pub extern "C" fn detailflow_model_options_set_threads(
+    options: Exclusive<'_, detailflow_model_options>,
     threads: u32,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        let changed = options.clone().with_threads(threads as usize);
+    change(options, |options| {
+        let changed = options.model.clone().with_threads(threads as usize);
         changed.check()?;
-        *options = changed;
+        options.model = changed;
         Ok(())
     })
 }
 
-/// The precision: "fp32", "fp16", "int8", "int4" … NULL (the default) is the first that the bundle lists for the device.
-/// Whether the bundle has it is seen when it is opened.
+/// Sets the precision of the weights.
+///
+/// @param precision Such as "fp32", "fp16", "int8", "int4". NULL (the default) takes the first that the bundle lists for
+/// the device. Whether the bundle has it is found out by detailflow_model_open.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_set_precision(
-    options: *mut detailflow_model_options,
-    precision: *const c_char,
+pub extern "C" fn detailflow_model_options_set_precision(
+    options: Exclusive<'_, detailflow_model_options>,
+    precision: Text<'_>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        // SAFETY: the contract of the header.
-        options.precision = unsafe { optional(precision, "precision") }?.map(Into::into);
+    change(options, |options| {
+        options.model.precision = precision.optional("precision")?.map(Into::into);
         Ok(())
     })
 }
 
-/// The attention form: "native", "mha", "plain" or "fixed". NULL (the default) is the first that the bundle lists for the device.
+/// Sets the attention form: which attention operators and which KV cache layout the graph uses.
+///
+/// @param form "native" (operators of this library, CPU), "mha" (MultiHeadAttention of ONNX Runtime), "plain" (standard
+/// operators; copies the KV cache at every step) or "fixed" (standard operators on a KV cache of fixed size). NULL (the
+/// default) takes the first that the bundle lists for the device.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_set_form(
-    options: *mut detailflow_model_options,
-    form: *const c_char,
+pub extern "C" fn detailflow_model_options_set_form(
+    options: Exclusive<'_, detailflow_model_options>,
+    form: Text<'_>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        // SAFETY: the contract of the header.
-        options.form = unsafe { optional(form, "form") }?.map(|form| form.parse()).transpose()?;
+    change(options, |options| {
+        options.model.form = form.optional("form")?.map(str::parse).transpose()?;
         Ok(())
     })
 }
 
-/// Frees options. NULL is fine.
+/// Sets a callback for the progress of detailflow_model_open.
+///
+/// @param callback Called on the thread that opens. NULL (the default) removes it.
+/// @param user Passed to the callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_model_options_free(options: *mut detailflow_model_options) {
-    // SAFETY: the contract of the header.
-    unsafe { free(options) }
+pub extern "C" fn detailflow_model_options_set_open_progress(
+    options: Exclusive<'_, detailflow_model_options>,
+    callback: detailflow_open_progress_fn,
+    user: *mut c_void,
+) -> detailflow_status {
+    change(options, |options| {
+        options.progress = callback.map(|callback| Host { callback, user });
+        Ok(())
+    })
 }
 
-/// # Safety
-/// As for [`text`].
-unsafe fn optional(value: *const c_char, name: &str) -> Result<Option<String>, Failure> {
-    if value.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: as the caller promises.
-    unsafe { text(value, name) }.map(|text| Some(text.to_owned()))
+/// Sets the handle that cancels detailflow_model_open, from any thread: it then returns CANCELLED.
+///
+/// @param cancel Made by detailflow_cancel_new; may be freed afterwards. NULL (the default) removes it.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_options_set_cancel(
+    options: Exclusive<'_, detailflow_model_options>,
+    cancel: Shared<'_, detailflow_cancel>,
+) -> detailflow_status {
+    change(options, |options| {
+        options.cancel = cancel.optional()?.map(detailflow_cancel::for_opening).transpose()?;
+        Ok(())
+    })
+}
+
+/// The message of the last failed call with these options: see "Text" above.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_options_get_message(
+    options: Shared<'_, detailflow_model_options>,
+    buffer: Out<'_, c_char>,
+    capacity: usize,
+    length: Out<'_, usize>,
+) -> detailflow_status {
+    get_message(options, buffer, capacity, length)
+}
+
+/// Frees options. NULL does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_options_free(options: Owned<detailflow_model_options>) {
+    options.free(|_| {});
 }

@@ -2,270 +2,292 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::call::{
-    Handle, Message, Outcome, call, call_on, copy_message, free, into_handle, object, on, output, path, put_tokens,
-    text,
-};
-use super::plain::write;
-use super::status::{DETAILFLOW_NOT_FOUND, DETAILFLOW_WRONG_STATE, Failure, detailflow_status};
-use super::tokens::{bytes, detailflow_dft_info, put_bytes};
+use super::call::{Message, Outcome, call, change, get_message, on};
+use super::error::detailflow_error;
+use super::handle::{Guard, Guarded, Object};
+use super::param::{Exclusive, In, Out, Owned, Shared, Text};
+use super::status::{DETAILFLOW_STATUS_NOT_FOUND, DETAILFLOW_STATUS_WRONG_STATE, Failure, detailflow_status};
+use super::tokens::detailflow_dft_info;
 use crate::tokens::{Pack, PackWriter};
 
-/// A pack of token files (.dftpack) that is open. Shared: any number of threads may read it at once. Nothing of its
-/// entries is kept in memory.
+/// An open pack of token files (.dftpack). Const: any number of threads may read it at once. Its entries are not kept in
+/// memory.
+#[derive(Debug)]
 pub struct detailflow_pack {
     pack: Pack,
     message: Message,
 }
 
-/// Opens the pack in the file `path`: reads 40 bytes, however many entries there are. Free with detailflow_pack_free.
+impl Object for detailflow_pack {
+    const KIND: &'static str = "detailflow_pack";
+    const NAME: &'static str = "pack";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.message)
+    }
+}
+
+/// Opens a pack. Reads 40 bytes, whatever the number of entries.
 ///
-/// Errors: NOT_FOUND, IO, BAD_FORMAT when it is no pack, of another format, cut, or its footer is damaged; what it holds
-/// can then be saved with detailflow_pack_salvage.
+/// @param path The file.
+/// @param pack Receives the handle. Free it with detailflow_pack_free.
+/// @param error May be NULL.
+/// @return NOT_FOUND; IO; BAD_FORMAT when it is no pack, has another version, is cut, or its footer is damaged: then
+/// detailflow_pack_salvage can save its entries.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_open(
-    path: *const c_char,
-    pack: *mut *mut detailflow_pack,
+pub extern "C" fn detailflow_pack_open(
+    path: Text<'_>,
+    pack: Out<'_, *mut detailflow_pack>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let (path, place) = unsafe { (self::path(path, "path")?, output(pack, "pack")?) };
-        place.set(into_handle(detailflow_pack { pack: Pack::open(path)?, message: Message::default() }));
+    call(error, || {
+        let (path, place) = (path.path("path")?, pack.place("pack")?);
+        place.set_handle(detailflow_pack { pack: Pack::open(path)?, message: Message::default() });
         Ok(())
     })
 }
 
-/// Closes it. NULL is fine.
+/// Closes a pack. NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_free(pack: *mut detailflow_pack) {
-    // SAFETY: the contract of the header.
-    unsafe { free(pack) }
+pub extern "C" fn detailflow_pack_free(pack: Owned<detailflow_pack>) {
+    pack.free(|_| {});
 }
 
-/// As detailflow_model_message, for a pack.
+/// The message of the last failed call with this pack: see "Text" above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_message(
-    pack: *const detailflow_pack,
-    buffer: *mut c_char,
+pub extern "C" fn detailflow_pack_get_message(
+    pack: Shared<'_, detailflow_pack>,
+    buffer: Out<'_, c_char>,
     capacity: usize,
-) -> usize {
-    // SAFETY: the contract of the header.
-    unsafe { copy_message(pack.as_ref().map(|pack| &pack.message), buffer, capacity) }
+    length: Out<'_, usize>,
+) -> detailflow_status {
+    get_message(pack, buffer, capacity, length)
 }
 
-/// How many entries it has.
+/// Gets the number of entries.
+///
+/// @param count Receives the number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_count(pack: *const detailflow_pack, count: *mut u32) -> detailflow_status {
+pub extern "C" fn detailflow_pack_get_count(
+    pack: Shared<'_, detailflow_pack>,
+    count: Out<'_, u32>,
+) -> detailflow_status {
     with(pack, |pack| {
-        // SAFETY: the contract of the header.
-        unsafe { output(count, "count") }?.set(pack.len());
+        count.place("count")?.set(pack.len());
         Ok(())
     })
 }
 
-/// The index of the entry called `name`: a few reads of a kilobyte. Case matters.
+/// Finds an entry by its name, with a few reads of a kilobyte.
 ///
-/// Errors: NOT_FOUND when there is none; BAD_FORMAT when that cannot be told, because what would say so is damaged.
+/// @param name Case-sensitive.
+/// @param entry_index Receives the index.
+/// @return NOT_FOUND when there is none; BAD_FORMAT when the index of names is damaged where it would be.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_find(
-    pack: *const detailflow_pack,
-    name: *const c_char,
-    index: *mut u32,
+pub extern "C" fn detailflow_pack_find_entry(
+    pack: Shared<'_, detailflow_pack>,
+    name: Text<'_>,
+    entry_index: Out<'_, u32>,
 ) -> detailflow_status {
     with(pack, |pack| {
-        // SAFETY: the contract of the header.
-        let (name, place) = unsafe { (text(name, "name")?, output(index, "index")?) };
+        let (name, place) = (name.text("name")?, entry_index.place("entry_index")?);
         let found = pack.find(name)?;
-        place.set(found.ok_or_else(|| Failure::new(DETAILFLOW_NOT_FOUND, format!("no entry is called \"{name}\"")))?);
+        let none = || Failure::new(DETAILFLOW_STATUS_NOT_FOUND, format!("the pack has no entry named \"{name}\""));
+        place.set(found.ok_or_else(none)?);
         Ok(())
     })
 }
 
-/// The name of the entry `index`, 0 to count - 1, into `buffer`, which has room for `capacity` bytes, with a zero at its
-/// end; its length without the zero into `length`. "" and 0 when it has none. At most 255 bytes and the zero. `buffer` NULL
-/// with `capacity` 0 only tells the length.
+/// Gets the name of an entry; "" when it has none.
+///
+/// @param entry_index 0 to count - 1.
+/// @param buffer Receives the name, at most 255 bytes and the zero: see "Text" above.
+/// @param capacity Bytes at `buffer`.
+/// @param length Receives the length of the whole name; may be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_name(
-    pack: *const detailflow_pack,
-    index: u32,
-    buffer: *mut c_char,
+pub extern "C" fn detailflow_pack_get_entry_name(
+    pack: Shared<'_, detailflow_pack>,
+    entry_index: u32,
+    buffer: Out<'_, c_char>,
     capacity: usize,
-    length: *mut usize,
+    length: Out<'_, usize>,
+) -> detailflow_status {
+    with(pack, |pack| buffer.put_text(&pack.name(entry_index)?.unwrap_or_default(), capacity, length))
+}
+
+/// Gets an entry: a token file (.dft), as it was added. Two reads: 16 bytes, and the entry.
+///
+/// @param entry_index 0 to count - 1.
+/// @param data Receives the file: see "Arrays" above.
+/// @param capacity Bytes at `data`.
+/// @param size Receives the number of bytes.
+/// @return BAD_FORMAT when the index that leads to it is damaged. Whether the entry is damaged: detailflow_dft_get_info.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_pack_get_entry(
+    pack: Shared<'_, detailflow_pack>,
+    entry_index: u32,
+    data: Out<'_, c_void>,
+    capacity: usize,
+    size: Out<'_, usize>,
+) -> detailflow_status {
+    with(pack, |pack| data.put_bytes(&pack.encoded(entry_index)?, capacity, size, ["data", "size"]))
+}
+
+/// As detailflow_dft_get_info, of an entry.
+///
+/// @param entry_index 0 to count - 1.
+/// @param info Filled; its struct_size is set.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_pack_get_entry_info(
+    pack: Shared<'_, detailflow_pack>,
+    entry_index: u32,
+    info: Out<'_, detailflow_dft_info>,
 ) -> detailflow_status {
     with(pack, |pack| {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(length, "length") }?;
-        let mut name = pack.name(index)?.unwrap_or_default().into_bytes();
-        name.push(0);
-        let mut written = 0;
-        // SAFETY: the contract of the header.
-        unsafe { put_bytes(&name, buffer.cast(), capacity, &raw mut written, ["buffer", "length"]) }?;
-        place.set(written - 1);
-        Ok(())
+        let entry = pack.get(entry_index)?;
+        info.structure()?.write(detailflow_dft_info::new(&entry.dft, entry.soundness))
     })
 }
 
-/// The bytes of the entry `index`, a token file (.dft) as it was put in, into `data`, which has room for `capacity`; their
-/// number into `size`. `data` NULL with `capacity` 0 only tells the number. Two reads: of 16 bytes, and of the entry.
+/// As detailflow_dft_get_tokens, of an entry.
 ///
-/// Errors: BAD_FORMAT when what leads to it is damaged; whether it is damaged itself detailflow_dft_get_info tells.
+/// @param entry_index 0 to count - 1.
+/// @param tokens Receives the intact tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_get(
-    pack: *const detailflow_pack,
-    index: u32,
-    data: *mut c_void,
+pub extern "C" fn detailflow_pack_get_entry_tokens(
+    pack: Shared<'_, detailflow_pack>,
+    entry_index: u32,
+    tokens: Out<'_, u32>,
     capacity: usize,
-    size: *mut usize,
+    count: Out<'_, usize>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    with(pack, |pack| unsafe { put_bytes(&pack.encoded(index)?, data, capacity, size, ["data", "size"]) })
+    with(pack, |pack| tokens.put(&pack.get(entry_index)?.dft.tokens, capacity, count, ["tokens", "count"]))
 }
 
-/// As detailflow_dft_get_info, of the entry `index`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_get_info(
-    pack: *const detailflow_pack,
-    index: u32,
-    info: *mut detailflow_dft_info,
-) -> detailflow_status {
-    with(pack, |pack| {
-        let entry = pack.get(index)?;
-        // SAFETY: the contract of the header.
-        unsafe { write(info, detailflow_dft_info::new(&entry.dft, entry.soundness)) }
-    })
-}
-
-/// As detailflow_dft_tokens, of the entry `index`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_tokens(
-    pack: *const detailflow_pack,
-    index: u32,
-    tokens: *mut u32,
-    capacity: usize,
-    count: *mut usize,
-) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    with(pack, |pack| unsafe { put_tokens(&pack.get(index)?.dft.tokens, tokens, capacity, count) })
-}
-
-/// Writes what is left of the pack `path`, which was cut or damaged, as a new pack `target`: sound entries, of damaged ones
-/// their sound tokens. How many there are into `entries`, and of how many some tokens are lost into `shortened` (may be
-/// NULL). `target` appears whole or not at all.
+/// Writes what is left of a cut or damaged pack as a new pack: intact entries, and the intact tokens of damaged ones.
 ///
-/// Errors: NOT_FOUND, IO, BAD_FORMAT when nothing is left.
+/// @param path The damaged file.
+/// @param target The file to write; it appears complete or not at all.
+/// @param entry_count Receives the number of entries of the new pack.
+/// @param shortened_count Receives how many of them lost tokens; may be NULL.
+/// @param error May be NULL.
+/// @return NOT_FOUND; IO; BAD_FORMAT when nothing is left.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_salvage(
-    path: *const c_char,
-    target: *const c_char,
-    entries: *mut u32,
-    shortened: *mut u32,
+pub extern "C" fn detailflow_pack_salvage(
+    path: Text<'_>,
+    target: Text<'_>,
+    entry_count: Out<'_, u32>,
+    shortened_count: Out<'_, u32>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let (path, target) = unsafe { (self::path(path, "path")?, self::path(target, "target")?) };
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(entries, "entries") }?;
+    call(error, || {
+        let (path, target) = (path.path("path")?, target.path("target")?);
+        let place = entry_count.place("entry_count")?;
         let done = crate::tokens::salvage(path, target)?;
         place.set(done.entries);
-        // SAFETY: the contract of the header.
-        if let Ok(place) = unsafe { output(shortened, "shortened") } {
+        if let Some(place) = shortened_count.optional() {
             place.set(done.shortened);
         }
         Ok(())
     })
 }
 
-/// A pack on its way into a file. Not const: one thread at a time.
-pub struct detailflow_pack_writer(Handle<Option<PackWriter>>);
+/// A pack being written. Not const: one thread at a time.
+#[derive(Debug)]
+pub struct detailflow_pack_writer(Guarded<Option<PackWriter>>);
 
-/// Begins a pack that will be the file `path`: it appears when it is finished, whole. Free with
-/// detailflow_pack_writer_free.
+impl Object for detailflow_pack_writer {
+    const KIND: &'static str = "detailflow_pack_writer";
+    const NAME: &'static str = "writer";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.0.message)
+    }
+}
+
+impl Guard for detailflow_pack_writer {
+    type Value = Option<PackWriter>;
+    fn guarded(&self) -> &Guarded<Self::Value> {
+        &self.0
+    }
+}
+
+/// Starts writing a pack.
+///
+/// @param path The file. It appears, complete, in detailflow_pack_writer_finish.
+/// @param writer Receives the handle. Free it with detailflow_pack_writer_free.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_writer_new(
-    path: *const c_char,
-    writer: *mut *mut detailflow_pack_writer,
+pub extern "C" fn detailflow_pack_writer_new(
+    path: Text<'_>,
+    writer: Out<'_, *mut detailflow_pack_writer>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let (path, place) = unsafe { (self::path(path, "path")?, output(writer, "writer")?) };
+    call(error, || {
+        let (path, place) = (path.path("path")?, writer.place("writer")?);
         let pack = Some(PackWriter::create(path)?);
-        place.set(into_handle(detailflow_pack_writer(Handle::new("detailflow_pack_writer", pack))));
+        place.set_handle(detailflow_pack_writer(Guarded::new(detailflow_pack_writer::KIND, pack)));
         Ok(())
     })
 }
 
-/// Frees it. What was not finished leaves nothing. NULL is fine.
+/// Frees a writer. A pack that was not finished leaves nothing behind. NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_writer_free(writer: *mut detailflow_pack_writer) {
-    // SAFETY: the contract of the header.
-    unsafe { free(writer) }
+pub extern "C" fn detailflow_pack_writer_free(writer: Owned<detailflow_pack_writer>) {
+    writer.free(|_| {});
 }
 
-/// As detailflow_model_message, for a writer.
+/// The message of the last failed call with this writer: see "Text" above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_writer_message(
-    writer: *const detailflow_pack_writer,
-    buffer: *mut c_char,
+pub extern "C" fn detailflow_pack_writer_get_message(
+    writer: Shared<'_, detailflow_pack_writer>,
+    buffer: Out<'_, c_char>,
     capacity: usize,
-) -> usize {
-    // SAFETY: the contract of the header.
-    unsafe { copy_message(writer.as_ref().map(|writer| &writer.0.message), buffer, capacity) }
+    length: Out<'_, usize>,
+) -> detailflow_status {
+    get_message(writer, buffer, capacity, length)
 }
 
-/// Appends the `size` bytes at `data`, a sound token file (.dft), of any model. `name` is 1 to 255 bytes without control
-/// characters and no other entry's, or NULL. Its index, they count from 0, into `index` (may be NULL). The writer keeps 16
-/// bytes of memory for each entry and about 30 for each name.
+/// Appends an entry. The writer keeps 16 bytes of memory for each entry, and about 30 for each name.
 ///
-/// Errors: BAD_FORMAT when it is damaged; INVALID_ARGUMENT when the name is none or taken; OUT_OF_MEMORY; IO, after which
-/// the pack cannot be finished. After all others it is as it was.
+/// @param name 1 to 255 bytes without control characters, not used by another entry; NULL for no name.
+/// @param data An intact token file (.dft), of any model.
+/// @param size Bytes at `data`.
+/// @param entry_index Receives the index, counted from 0; may be NULL.
+/// @return BAD_FORMAT when the token file is damaged; INVALID_ARGUMENT when the name is not allowed or taken;
+/// OUT_OF_MEMORY; IO, after which the pack cannot be finished. After the others the writer is as before.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_writer_add(
-    writer: *mut detailflow_pack_writer,
-    name: *const c_char,
-    data: *const c_void,
+pub extern "C" fn detailflow_pack_writer_add(
+    writer: Exclusive<'_, detailflow_pack_writer>,
+    name: Text<'_>,
+    data: In<'_, c_void>,
     size: usize,
-    index: *mut u32,
+    entry_index: Out<'_, u32>,
 ) -> detailflow_status {
-    writing(writer, |pack| {
+    change(writer, |pack| {
         let pack = pack.as_mut().ok_or_else(finished)?;
-        // SAFETY: the contract of the header.
-        let name = if name.is_null() { None } else { Some(unsafe { text(name, "name") }?) };
-        // SAFETY: the contract of the header.
-        let added = pack.add_encoded(name, unsafe { bytes(data, size) }?)?;
-        // SAFETY: the contract of the header.
-        if let Ok(place) = unsafe { output(index, "index") } {
+        let name = name.optional("name")?;
+        let added = pack.add_encoded(name, data.bytes(size, "data")?)?;
+        if let Some(place) = entry_index.optional() {
             place.set(added);
         }
         Ok(())
     })
 }
 
-/// Writes what makes it a pack, and puts the file in its place. After that, also when it failed, the writer can only be
-/// freed: other calls are WRONG_STATE.
+/// Writes the index and puts the file in its place. After that, also after a failure, the writer can only be freed: other
+/// calls are WRONG_STATE.
 ///
-/// Errors: IO, OUT_OF_MEMORY; what was at the place before is left then.
+/// @return IO; OUT_OF_MEMORY. In both cases an existing file at the path is unchanged.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_pack_writer_finish(writer: *mut detailflow_pack_writer) -> detailflow_status {
-    writing(writer, |pack| Ok(pack.take().ok_or_else(finished)?.finish()?))
+pub extern "C" fn detailflow_pack_writer_finish(writer: Exclusive<'_, detailflow_pack_writer>) -> detailflow_status {
+    change(writer, |pack| Ok(pack.take().ok_or_else(finished)?.finish()?))
 }
 
 fn finished() -> Failure {
-    Failure::new(DETAILFLOW_WRONG_STATE, "the pack is finished")
+    Failure::new(DETAILFLOW_STATUS_WRONG_STATE, "the pack is finished; the writer can only be freed")
 }
 
-/// Runs `body` with the pack; keeps the message with the handle.
-fn with(pack: *const detailflow_pack, body: impl FnOnce(&Pack) -> Outcome) -> detailflow_status {
-    // SAFETY: every export hands on the contract of the header.
-    match unsafe { object(pack, "pack") } {
-        Ok(this) => call_on(Some(&this.message), || body(&this.pack)),
-        Err(failure) => call(|| Err(failure)),
-    }
-}
-
-fn writing(
-    writer: *mut detailflow_pack_writer,
-    body: impl FnOnce(&mut Option<PackWriter>) -> Outcome,
-) -> detailflow_status {
-    // SAFETY: every export hands on the contract of the header.
-    on(unsafe { object(writer, "writer") }.map(|writer| &writer.0), body)
+fn with(pack: Shared<'_, detailflow_pack>, body: impl FnOnce(&Pack) -> Outcome) -> detailflow_status {
+    on(pack, |this| body(&this.pack))
 }

@@ -9,9 +9,9 @@ use crate::support::memory;
 ///
 /// # Safety
 /// That is what an implementation promises.
-pub(super) unsafe trait Plain: Copy {
+pub unsafe trait Plain: Copy {
     const NAME: &'static str;
-    /// Its size when it first appeared. What was appended since is left out for callers that do not know it.
+    /// Its size in the first version of the API. Fields appended later are left out for callers that do not know them.
     const LEAST: usize = size_of::<Self>();
     fn struct_size(&mut self) -> &mut u32;
 }
@@ -117,38 +117,41 @@ pub(super) unsafe fn write<T: Plain>(target: *mut T, mut value: T) -> Result<(),
     Ok(())
 }
 
-/// Fills an array of the caller's, whose first element says how far apart they are, and tells how many there are. With
-/// no memory given only the number is told.
+/// Fills an array of the caller's, whose first element says how far apart they are.
 ///
 /// # Safety
-/// `target` is NULL or `capacity` structs of as many bytes as the first says; `count` is NULL or may be written.
-pub(super) unsafe fn write_all<T: Plain>(
-    values: &[T],
-    target: *mut T,
-    capacity: usize,
-    count: *mut usize,
-) -> Result<(), Failure> {
-    // SAFETY: as the caller promises.
-    let count = unsafe { super::call::output(count, "count") }?;
-    if !target.is_null() {
-        if capacity < values.len() {
-            return Err(Failure::invalid(format!("room for {capacity} of {}, there are {}", T::NAME, values.len())));
-        }
-        // SAFETY: as the caller promises; where there is room for none there is no first.
-        let size = if capacity > 0 { unsafe { size_of_theirs(target) }? } else { 0 };
-        for (at, &value) in values.iter().enumerate() {
-            // SAFETY: at < capacity elements of this size each. Only the first has to say it.
-            unsafe {
-                let place = target.cast::<u8>().add(at * size).cast::<T>();
-                place.cast::<u32>().write_unaligned(size as u32);
-                write(place, value)?;
-            }
-        }
-    } else if capacity > 0 {
-        return Err(Failure::invalid(format!("{} is NULL", T::NAME)));
+/// `target` is NULL or has room for `capacity` structs of as many bytes as the first says.
+pub(super) unsafe fn write_all<T: Plain>(target: *mut T, capacity: usize, values: &[T]) -> Result<(), Failure> {
+    if target.is_null() {
+        return if capacity == 0 { Ok(()) } else { Err(Failure::invalid(format!("{} is NULL", T::NAME))) };
     }
-    count.set(values.len());
+    if capacity < values.len() {
+        return Err(Failure::invalid(format!(
+            "the array of {} has room for {capacity}, but there are {}",
+            T::NAME,
+            values.len()
+        )));
+    }
+    // SAFETY: as the caller promises; where there is room for none there is no first.
+    let size = if capacity > 0 { unsafe { size_of_theirs(target) }? } else { 0 };
+    for (at, &value) in values.iter().enumerate() {
+        // SAFETY: at < capacity elements of this size each. Only the first has to say it.
+        unsafe {
+            let place = target.byte_add(at * size);
+            place.cast::<u32>().write_unaligned(size as u32);
+            write(place, value)?;
+        }
+    }
     Ok(())
+}
+
+/// Writes structs back to where [`read_all`] found them.
+///
+/// # Safety
+/// As many structs were read from `target`, which may be written.
+pub(super) unsafe fn write_back<T: Plain>(target: *mut T, values: &[T]) -> Result<(), Failure> {
+    // SAFETY: as the caller promises; there is room for as many as there are.
+    unsafe { write_all(target, values.len(), values) }
 }
 
 /// A time for C; 0 where it is not known.

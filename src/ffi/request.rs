@@ -1,289 +1,332 @@
-//! Requests: what to draw.
+//! Requests: what to generate.
 
 use std::ffi::c_char;
 
-use super::call::{Handle, array, call, call_on, copy_message, free, into_handle, object, on, output};
-use super::image::{detailflow_image, picture_of};
+use super::call::{Message, Outcome, change, get_message, on};
+use super::handle::{Guard, Guarded, Object};
+use super::image::detailflow_image;
 use super::model::detailflow_model;
+use super::param::{Exclusive, In, Out, Owned, Shared, on_off};
 use super::status::{Failure, detailflow_status};
 use crate::generation::request::{ImageRequest, Request};
 use crate::plan::{Curve, Guidance};
 
-/// A request: how many pictures, of which classes, from which seeds, sampled how. Every setter checks at once. Not
-/// const: one thread at a time.
-pub struct detailflow_request(pub(super) Handle<Request>);
+/// What to generate: how many pictures, of which classes, from which seeds, how sampled. Every setter checks its
+/// arguments at once. Not const: one thread at a time.
+#[derive(Debug)]
+pub struct detailflow_request(pub(super) Guarded<Request>);
 
-/// A request for one picture of class 0 with seed 0 at the full level, sampled as the model's makers would. Free
-/// with detailflow_request_free.
+impl Object for detailflow_request {
+    const KIND: &'static str = "detailflow_request";
+    const NAME: &'static str = "request";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.0.message)
+    }
+}
+
+impl Guard for detailflow_request {
+    type Value = Request;
+    fn guarded(&self) -> &Guarded<Request> {
+        &self.0
+    }
+}
+
+/// Creates a request for one picture of class 0 with seed 0 at the finest level, with the model's default sampling.
+///
+/// @param request Receives the handle. Free it with detailflow_request_free.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_new(
-    model: *const detailflow_model,
-    request: *mut *mut detailflow_request,
+pub extern "C" fn detailflow_request_new(
+    model: Shared<'_, detailflow_model>,
+    request: Out<'_, *mut detailflow_request>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    let this = match unsafe { object(model, "model") } {
-        Ok(this) => this,
-        Err(failure) => return call(|| Err(failure)),
-    };
-    call_on(Some(&this.message), || {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(request, "request") }?;
-        place.set(into_handle(detailflow_request(Handle::new("detailflow_request", Request::new(&this.model)))));
+    on(model, |this| {
+        let place = request.place("request")?;
+        place.set_handle(detailflow_request(Guarded::new(detailflow_request::KIND, Request::new(&this.model))));
         Ok(())
     })
 }
 
-/// Frees it. NULL is fine.
+/// Frees a request. NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_free(request: *mut detailflow_request) {
-    // SAFETY: the contract of the header.
-    unsafe { free(request) }
+pub extern "C" fn detailflow_request_free(request: Owned<detailflow_request>) {
+    request.free(|_| {});
 }
 
-/// As detailflow_model_message, for a request.
+/// The message of the last failed call with this request: see "Text" above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_message(
-    request: *const detailflow_request,
-    buffer: *mut c_char,
+pub extern "C" fn detailflow_request_get_message(
+    request: Shared<'_, detailflow_request>,
+    buffer: Out<'_, c_char>,
     capacity: usize,
-) -> usize {
-    // SAFETY: the contract of the header.
-    unsafe { copy_message(request.as_ref().map(|request| &request.0.message), buffer, capacity) }
-}
-
-/// How many pictures to draw together, 1 to 1048576. Further ones take the class of the first and the seeds that
-/// follow its own. Memory is asked for when the generation begins.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_count(
-    request: *mut detailflow_request,
-    count: u32,
+    length: Out<'_, usize>,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_count(count).map(drop)?))
+    get_message(request, buffer, capacity, length)
 }
 
-/// The class of every picture, 0 to class_count - 1.
+/// Sets the number of pictures, which are generated together. Added pictures take the class of the first one and the
+/// seeds that follow its seed. Memory is reserved when the generation is created.
+///
+/// @param image_count 1 to 1048576.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_class(
-    request: *mut detailflow_request,
+pub extern "C" fn detailflow_request_set_image_count(
+    request: Exclusive<'_, detailflow_request>,
+    image_count: u32,
+) -> detailflow_status {
+    change(request, |request| Ok(request.set_count(image_count).map(drop)?))
+}
+
+/// Sets the class of every picture.
+///
+/// @param class_index 0 to class_count - 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_request_set_class(
+    request: Exclusive<'_, detailflow_request>,
     class_index: u32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_class(class_index).map(drop)?))
+    change(request, |request| Ok(request.set_class(class_index).map(drop)?))
 }
 
-/// The seed of the first picture; the others take those that follow: S, S+1 ... The same model, class, seed and
-/// settings give the same tokens, wherever the picture stands in a batch.
+/// Sets the seed S of the first picture; the others take S + 1, S + 2, ... The same model, class, seed and settings give
+/// the same tokens, whatever else is in the batch.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_seed(request: *mut detailflow_request, seed: u64) -> detailflow_status {
-    set(request, |request| {
+pub extern "C" fn detailflow_request_set_seed(
+    request: Exclusive<'_, detailflow_request>,
+    seed: u64,
+) -> detailflow_status {
+    change(request, |request| {
         request.set_seed(seed);
         Ok(())
     })
 }
 
-/// Class and seed of the picture `image`, 0 to count - 1.
+/// Sets class and seed of one picture.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param class_index 0 to class_count - 1.
+/// @param seed Any.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_image(
-    request: *mut detailflow_request,
-    image: u32,
+pub extern "C" fn detailflow_request_set_image_source(
+    request: Exclusive<'_, detailflow_request>,
+    image_index: u32,
     class_index: u32,
     seed: u64,
 ) -> detailflow_status {
-    set(request, |request| {
-        Ok(request.set_image(image as usize, ImageRequest { class: class_index, seed }).map(drop)?)
+    change(request, |request| {
+        Ok(request.set_image(image_index as usize, ImageRequest { class: class_index, seed }).map(drop)?)
     })
 }
 
-/// Guidance scale, 0 to 1000. 1 is off and takes half the time; above 1 the class pulls harder.
+/// Sets the classifier-free guidance scale.
+///
+/// @param scale 0 to 1000. 1 is off and takes half the time; above 1 pictures follow the class more strongly.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_guidance(
-    request: *mut detailflow_request,
+pub extern "C" fn detailflow_request_set_guidance(
+    request: Exclusive<'_, detailflow_request>,
     scale: f32,
 ) -> detailflow_status {
-    set(request, |request| {
+    change(request, |request| {
         let gradual = request.guidance().gradual;
         Ok(request.set_guidance(Guidance { scale: scale.into(), gradual }).map(drop)?)
     })
 }
 
-/// Not 0: guidance falls linearly over the groups ("gradual"). 0: it stays the same.
+/// Sets whether guidance falls linearly over the groups.
+///
+/// @param gradual 1: it falls. 0: it is constant.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_gradual(
-    request: *mut detailflow_request,
+pub extern "C" fn detailflow_request_set_gradual_guidance(
+    request: Exclusive<'_, detailflow_request>,
     gradual: u32,
 ) -> detailflow_status {
-    set(request, |request| {
+    change(request, |request| {
+        let gradual = on_off(gradual, "gradual")?;
         let scale = request.guidance().scale.clone();
-        Ok(request.set_guidance(Guidance { scale, gradual: gradual != 0 }).map(drop)?)
+        Ok(request.set_guidance(Guidance { scale, gradual }).map(drop)?)
     })
 }
 
-/// Temperature, finite, at least 0. 0 takes the likeliest code always; 1 is the model's own distribution.
+/// Sets the temperature.
+///
+/// @param temperature Finite, at least 0. 0 always takes the most likely token; 1 samples the model's own distribution.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_temperature(
-    request: *mut detailflow_request,
+pub extern "C" fn detailflow_request_set_temperature(
+    request: Exclusive<'_, detailflow_request>,
     temperature: f32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_temperature(temperature).map(drop)?))
+    change(request, |request| Ok(request.set_temperature(temperature).map(drop)?))
 }
 
-/// Draw from the k likeliest codes only; 0 is off.
+/// Sets top-k: only the k most likely tokens are sampled from.
+///
+/// @param top_k 0 is off.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_top_k(
-    request: *mut detailflow_request,
+pub extern "C" fn detailflow_request_set_top_k(
+    request: Exclusive<'_, detailflow_request>,
     top_k: u32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_top_k(top_k as f32).map(drop)?))
+    change(request, |request| Ok(request.set_top_k(top_k as f32).map(drop)?))
 }
 
-/// Draw from the likeliest codes up to this much probability, above 0, at most 1; 1 is off.
+/// Sets top-p: only the most likely tokens up to this total probability are sampled from.
+///
+/// @param top_p Above 0, at most 1; 1 is off.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_top_p(
-    request: *mut detailflow_request,
+pub extern "C" fn detailflow_request_set_top_p(
+    request: Exclusive<'_, detailflow_request>,
     top_p: f32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_top_p(top_p).map(drop)?))
+    change(request, |request| Ok(request.set_top_p(top_p).map(drop)?))
 }
 
-/// Guidance as a curve over the tokens: value i of `values` (0 to 1000) at the token whose index is value i of `tokens` (0 is the first that is
-/// drawn; the first after a level of 8 tokens is 8), `count` points, 1 to 64, whose tokens rise. Between two points the
-/// value runs in a straight line, before the first and after the last it stays. Where it stays at 1 to the end the
-/// unconditional half is not computed any more.
+/// Sets guidance as a curve over the tokens: linear between two points, constant before the first and after the last.
+/// From where it stays at 1 to the end, the unconditional half is not computed.
+///
+/// @param token_indices The token of each point, rising; 0 is the first token, and the first token after a level of 8
+/// tokens is 8.
+/// @param values The scale at each point, 0 to 1000.
+/// @param point_count 1 to 64.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_guidance_curve(
-    request: *mut detailflow_request,
-    tokens: *const u32,
-    values: *const f32,
-    count: usize,
+pub extern "C" fn detailflow_request_set_guidance_curve(
+    request: Exclusive<'_, detailflow_request>,
+    token_indices: In<'_, u32>,
+    values: In<'_, f32>,
+    point_count: usize,
 ) -> detailflow_status {
-    set(request, |request| {
-        // SAFETY: the contract of the header.
-        let scale = unsafe { curve(tokens, values, count) }?;
+    change(request, |request| {
+        let scale = curve(token_indices, values, point_count)?;
         let gradual = request.guidance().gradual;
         Ok(request.set_guidance(Guidance { scale, gradual }).map(drop)?)
     })
 }
 
-/// Temperature as a curve over the tokens; see detailflow_request_set_guidance_curve.
+/// Sets temperature as a curve over the tokens: see detailflow_request_set_guidance_curve.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_temperature_curve(
-    request: *mut detailflow_request,
-    tokens: *const u32,
-    values: *const f32,
-    count: usize,
+pub extern "C" fn detailflow_request_set_temperature_curve(
+    request: Exclusive<'_, detailflow_request>,
+    token_indices: In<'_, u32>,
+    values: In<'_, f32>,
+    point_count: usize,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    set(request, |request| Ok(request.set_temperature(unsafe { curve(tokens, values, count) }?).map(drop)?))
+    change(request, |request| Ok(request.set_temperature(curve(token_indices, values, point_count)?).map(drop)?))
 }
 
-/// Top-k as a curve over the tokens, rounded at each; 0, which is off, counts as the whole codebook where a line leads to
-/// it. See detailflow_request_set_guidance_curve.
+/// Sets top-k as a curve over the tokens, rounded at each: see detailflow_request_set_guidance_curve. A value of 0, which
+/// is off, counts as the whole codebook where a line leads to it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_top_k_curve(
-    request: *mut detailflow_request,
-    tokens: *const u32,
-    values: *const f32,
-    count: usize,
+pub extern "C" fn detailflow_request_set_top_k_curve(
+    request: Exclusive<'_, detailflow_request>,
+    token_indices: In<'_, u32>,
+    values: In<'_, f32>,
+    point_count: usize,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    set(request, |request| Ok(request.set_top_k(unsafe { curve(tokens, values, count) }?).map(drop)?))
+    change(request, |request| Ok(request.set_top_k(curve(token_indices, values, point_count)?).map(drop)?))
 }
 
-/// Top-p as a curve over the tokens; see detailflow_request_set_guidance_curve.
+/// Sets top-p as a curve over the tokens: see detailflow_request_set_guidance_curve.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_top_p_curve(
-    request: *mut detailflow_request,
-    tokens: *const u32,
-    values: *const f32,
-    count: usize,
+pub extern "C" fn detailflow_request_set_top_p_curve(
+    request: Exclusive<'_, detailflow_request>,
+    token_indices: In<'_, u32>,
+    values: In<'_, f32>,
+    point_count: usize,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    set(request, |request| Ok(request.set_top_p(unsafe { curve(tokens, values, count) }?).map(drop)?))
+    change(request, |request| Ok(request.set_top_p(curve(token_indices, values, point_count)?).map(drop)?))
 }
 
-/// Not 0: keeps the log-probability of each token, for detailflow_generation_log_probabilities. 0 (the default): no.
+/// Sets whether the log-probability of each token is recorded, for detailflow_generation_get_log_probabilities.
+///
+/// @param record 1: it is. 0 (the default): it is not.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_log_probabilities(
-    request: *mut detailflow_request,
-    keep: u32,
+pub extern "C" fn detailflow_request_set_log_probabilities(
+    request: Exclusive<'_, detailflow_request>,
+    record: u32,
 ) -> detailflow_status {
-    set(request, |request| {
-        request.set_log_probabilities(keep != 0);
+    change(request, |request| {
+        request.set_log_probabilities(on_off(record, "record")?);
         Ok(())
     })
 }
 
-/// Every picture begins with these tokens, and the rest is drawn after them: all `count` of `tokens` when `level` is 0
-/// (1 to c of them, or a multiple of g up to N), otherwise those of the level of `level` pixels. With other seeds that
-/// gives variations of one composition; with tokens that end at a level, a finer level of the same picture. What is
-/// given takes its steps again, once for all pictures of one class. `count` 0 draws from nothing again.
+/// Sets the tokens that every picture begins with; the rest is generated after them. With other seeds this gives
+/// variations of one composition; with the tokens of a level, a finer level of the same picture. The prefix is processed
+/// once for all pictures of one class.
+///
+/// @param tokens The tokens, copied.
+/// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
+/// that level. 0 removes the prefix.
+/// @param level_size Takes the tokens of this level, pixels per side; 0 takes all.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_prefix(
-    request: *mut detailflow_request,
-    tokens: *const u32,
-    count: usize,
-    level: u32,
+pub extern "C" fn detailflow_request_set_prefix(
+    request: Exclusive<'_, detailflow_request>,
+    tokens: In<'_, u32>,
+    token_count: usize,
+    level_size: u32,
 ) -> detailflow_status {
-    set(request, |request| {
-        let most = request.model().bundle().tokens();
-        // SAFETY: the contract of the header.
-        let tokens = unsafe { array(tokens, count, most, "tokens") }?;
-        Ok(request.set_prefix_level(&tokens, level).map(drop)?)
+    change(request, |request| {
+        let tokens = tokens.array(token_count, request.model().bundle().tokens(), "tokens")?;
+        Ok(request.set_prefix_level(&tokens, level_size).map(drop)?)
     })
 }
 
-/// As detailflow_request_set_prefix with level 0, for the picture `image` alone. In the end all pictures of a request
-/// begin with as many tokens: they are drawn in step.
+/// As detailflow_request_set_prefix with level_size 0, for one picture. When the generation is created, all pictures of
+/// the request must begin with the same number of tokens.
+///
+/// @param image_index 0 to image_count - 1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_image_prefix(
-    request: *mut detailflow_request,
-    image: u32,
-    tokens: *const u32,
-    count: usize,
+pub extern "C" fn detailflow_request_set_image_prefix(
+    request: Exclusive<'_, detailflow_request>,
+    image_index: u32,
+    tokens: In<'_, u32>,
+    token_count: usize,
 ) -> detailflow_status {
-    set(request, |request| {
-        let most = request.model().bundle().tokens();
-        // SAFETY: the contract of the header.
-        let tokens = unsafe { array(tokens, count, most, "tokens") }?;
-        Ok(request.set_image_prefix(image as usize, &tokens).map(drop)?)
+    change(request, |request| {
+        let tokens = tokens.array(token_count, request.model().bundle().tokens(), "tokens")?;
+        Ok(request.set_image_prefix(image_index as usize, &tokens).map(drop)?)
     })
 }
 
-/// Encodes a picture of any size and format and begins every picture of the request with its tokens of the level of
-/// `level` pixels; 0 keeps all of them, and then nothing is drawn.
+/// Encodes a picture, and sets its tokens as the prefix of every picture: see detailflow_request_set_prefix.
+///
+/// @param picture Of any size and format.
+/// @param level_size Takes the tokens of this level, pixels per side; 0 takes all, and then nothing is generated.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_prefix_picture(
-    request: *mut detailflow_request,
-    picture: *const detailflow_image,
-    level: u32,
+pub extern "C" fn detailflow_request_set_prefix_picture(
+    request: Exclusive<'_, detailflow_request>,
+    picture: In<'_, detailflow_image>,
+    level_size: u32,
 ) -> detailflow_status {
-    set(request, |request| {
-        // SAFETY: the contract of the header.
-        let picture = unsafe { picture_of(picture) }?;
-        Ok(request.set_prefix_picture(&picture, level).map(drop)?)
-    })
+    change(request, |request| Ok(request.set_prefix_picture(&picture.source()?.picture()?, level_size).map(drop)?))
 }
 
-/// Stop at the level of `size` pixels; 0 is the finest. When there is no such level the message lists those that
-/// are.
+/// Sets the level at which the generation ends.
+///
+/// @param level_size Pixels per side; 0 (the default) is the finest.
+/// @return INVALID_ARGUMENT when there is no such level; the message lists the levels.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_request_set_level(
-    request: *mut detailflow_request,
-    size: u32,
+pub extern "C" fn detailflow_request_set_level_size(
+    request: Exclusive<'_, detailflow_request>,
+    level_size: u32,
 ) -> detailflow_status {
-    set(request, |request| Ok(request.set_level(size).map(drop)?))
+    change(request, |request| Ok(request.set_level(level_size).map(drop)?))
 }
 
-/// # Safety
-/// Each array is NULL or has `count` values.
-unsafe fn curve(tokens: *const u32, values: *const f32, count: usize) -> Result<Curve, Failure> {
+fn curve(token_indices: In<'_, u32>, values: In<'_, f32>, count: usize) -> Result<Curve, Failure> {
     const MOST: usize = Curve::MOST_POINTS;
-    // SAFETY: as the caller promises.
-    let (tokens, values) = unsafe { (array(tokens, count, MOST, "tokens")?, array(values, count, MOST, "values")?) };
+    let tokens = token_indices.array(count, MOST, "token_indices")?;
+    let values = values.array(count, MOST, "values")?;
     let points: Vec<(u32, f32)> = tokens.into_iter().zip(values).collect();
     Ok(Curve::new(&points)?)
 }
 
-fn set(request: *mut detailflow_request, body: impl FnOnce(&mut Request) -> super::call::Outcome) -> detailflow_status {
-    // SAFETY: every export hands on the contract of the header.
-    on(unsafe { object(request, "request") }.map(|request| &request.0), body)
+/// A copy of a request, so that it is free while the pictures are generated; in memory that may be refused.
+pub(super) fn copy_of(request: &detailflow_request) -> Result<Request, Failure> {
+    request.0.read(|request| Ok(request.try_clone()?))
+}
+
+/// Runs `body` with a request that is only read.
+pub(super) fn with(
+    request: Shared<'_, detailflow_request>,
+    body: impl FnOnce(&detailflow_request) -> Outcome,
+) -> detailflow_status {
+    on(request, body)
 }

@@ -2,52 +2,81 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::call::{Outcome, array, call, call_on, object, output, put, put_tokens};
+use super::call::{call, on};
+use super::error::detailflow_error;
+use super::family::family;
 use super::model::detailflow_model;
-use super::plain::{Plain, write};
-use super::request::detailflow_request;
-use super::status::{Failure, detailflow_status};
-use crate::tokens::{Damage, Dft, Geometry, Soundness};
+use super::param::{In, Out, Shared};
+use super::plain::Plain;
+use super::request::{copy_of, detailflow_request};
+use super::status::detailflow_status;
+use crate::tasks;
+use crate::tokens::{Damage, Dft, Geometry, Soundness, TokenFileKind, kind};
 
-/// No class: of a picture that was encoded.
-pub const DETAILFLOW_NO_CLASS: u32 = 0xFFFF_FFFF;
+/// The class of a picture that has none, because it was encoded.
+pub const DETAILFLOW_NO_CLASS: u32 = u32::MAX;
 
-/// A token file is as it was written.
-pub const DETAILFLOW_DAMAGE_NONE: u32 = 0;
-/// A token file ends before its last group does.
-pub const DETAILFLOW_DAMAGE_CUT: u32 = 1;
-/// A group of a token file is not what was written.
-pub const DETAILFLOW_DAMAGE_GROUP: u32 = 2;
-/// All tokens of a token file are sound, and bytes follow that are not of it.
-pub const DETAILFLOW_DAMAGE_SURPLUS: u32 = 3;
-
-/// What a token file (.dft) says of itself, and how much of it is sound.
+/// What is wrong with a token file.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_damage {
+    /// Nothing: it is as it was written.
+    DETAILFLOW_DAMAGE_NONE = 0,
+    /// It ends before its last group does.
+    DETAILFLOW_DAMAGE_CUT = 1,
+    /// A group is not as it was written.
+    DETAILFLOW_DAMAGE_GROUP = 2,
+    /// All tokens are intact, and foreign bytes follow.
+    DETAILFLOW_DAMAGE_SURPLUS = 3,
+}
+
+family!(detailflow_damage:
+    DETAILFLOW_DAMAGE_NONE, DETAILFLOW_DAMAGE_CUT, DETAILFLOW_DAMAGE_GROUP, DETAILFLOW_DAMAGE_SURPLUS);
+
+/// Kinds of files that hold tokens.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_tokens_kind {
+    /// None of these.
+    DETAILFLOW_TOKENS_KIND_NONE = 0,
+    /// A token file (.dft): one sequence.
+    DETAILFLOW_TOKENS_KIND_DFT = 1,
+    /// A pack of token files (.dftpack).
+    DETAILFLOW_TOKENS_KIND_PACK = 2,
+    /// A JSON file of sequences, as the dflow command writes.
+    DETAILFLOW_TOKENS_KIND_JSON = 3,
+}
+
+family!(detailflow_tokens_kind:
+    DETAILFLOW_TOKENS_KIND_NONE, DETAILFLOW_TOKENS_KIND_DFT, DETAILFLOW_TOKENS_KIND_PACK, DETAILFLOW_TOKENS_KIND_JSON);
+
+/// What a token file (.dft) says, and how many of its tokens are intact.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
 pub struct detailflow_dft_info {
     /// sizeof(detailflow_dft_info).
     pub struct_size: u32,
-    /// What is wrong with it: DETAILFLOW_DAMAGE_NONE (0) or another DETAILFLOW_DAMAGE.
+    /// One of DETAILFLOW_DAMAGE_*.
     pub damage: u32,
-    /// Tokens that are sound: a prefix, so that they decode. 0 when the first group is damaged already.
-    pub sound: u32,
+    /// Tokens that are intact: a prefix, so that they decode. 0 when the first group is damaged.
+    pub intact_count: u32,
     /// Tokens that it was written with.
-    pub promised: u32,
-    /// Tokens of a whole picture of its model (N).
-    pub tokens: u32,
+    pub written_count: u32,
+    /// Tokens of the full picture of its model (N).
+    pub token_count: u32,
     /// Tokens of a group (g).
-    pub group: u32,
+    pub group_size: u32,
     /// Tokens of the causal part (c).
-    pub causal: u32,
+    pub causal_count: u32,
     /// Bits of one token.
-    pub bits: u32,
-    /// The class that it was drawn for; DETAILFLOW_NO_CLASS when it says none.
+    pub bits_per_token: u32,
+    /// The class that it was generated for; DETAILFLOW_NO_CLASS when it has none.
     pub class_index: u32,
-    /// 1 when it says what seed it was drawn from.
+    /// 1 when it has the seed that it was generated from.
     pub has_seed: u32,
-    /// That seed; 0 when it says none.
+    /// That seed; 0 when it has none.
     pub seed: u64,
-    /// Which tokenizer its tokens belong to: 16 hex digits as of detailflow_model_info, and zeros.
+    /// The tokenizer that its tokens belong to: 16 hexadecimal digits as in detailflow_model_info, and zeros.
     pub tokenizer_id: [c_char; 24],
 }
 
@@ -66,20 +95,21 @@ impl detailflow_dft_info {
         for (place, byte) in tokenizer_id.iter_mut().zip(dft.tokenizer.to_string().bytes()) {
             *place = byte as c_char;
         }
+        let damage = match soundness.damage {
+            None => DETAILFLOW_DAMAGE_NONE,
+            Some(Damage::Cut { .. }) => DETAILFLOW_DAMAGE_CUT,
+            Some(Damage::Group { .. }) => DETAILFLOW_DAMAGE_GROUP,
+            Some(Damage::Surplus { .. }) => DETAILFLOW_DAMAGE_SURPLUS,
+        };
         Self {
             struct_size: 0,
-            damage: match soundness.damage {
-                None => DETAILFLOW_DAMAGE_NONE,
-                Some(Damage::Cut { .. }) => DETAILFLOW_DAMAGE_CUT,
-                Some(Damage::Group { .. }) => DETAILFLOW_DAMAGE_GROUP,
-                Some(Damage::Surplus { .. }) => DETAILFLOW_DAMAGE_SURPLUS,
-            },
-            sound: soundness.sound as u32,
-            promised: soundness.promised as u32,
-            tokens: tokens as u32,
-            group: group as u32,
-            causal: causal as u32,
-            bits,
+            damage: damage as u32,
+            intact_count: soundness.sound as u32,
+            written_count: soundness.promised as u32,
+            token_count: tokens as u32,
+            group_size: group as u32,
+            causal_count: causal as u32,
+            bits_per_token: bits,
             class_index: dft.class.unwrap_or(DETAILFLOW_NO_CLASS),
             has_seed: dft.seed.is_some().into(),
             seed: dft.seed.unwrap_or(0),
@@ -88,174 +118,158 @@ impl detailflow_dft_info {
     }
 }
 
-/// Makes a token file (.dft) of the `count` `tokens` of a picture of `model`: a prefix, that is 1 to c, or a multiple of g
-/// up to N. Its bytes go into `data`, which has room for `capacity`; their number into `size`: 272 for 128 tokens of 13
-/// bits in groups of 8. `data` NULL with `capacity` 0 only tells the number. `class_index` is the class that it was drawn
-/// for, or DETAILFLOW_NO_CLASS; `seed` points to the seed that it was drawn from, or is NULL.
+/// Encodes tokens as a token file (.dft) in memory. 128 tokens of 13 bits in groups of 8 take 272 bytes.
+///
+/// @param tokens A prefix: 1 to c, or a multiple of g up to N.
+/// @param token_count Number of tokens.
+/// @param class_index The class that they were generated for, or DETAILFLOW_NO_CLASS.
+/// @param seed The seed that they were generated from; may be NULL.
+/// @param data Receives the file: see "Arrays" above.
+/// @param capacity Bytes at `data`.
+/// @param size Receives the number of bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_dft_encode(
-    model: *const detailflow_model,
-    tokens: *const u32,
-    count: usize,
+pub extern "C" fn detailflow_dft_encode(
+    model: Shared<'_, detailflow_model>,
+    tokens: In<'_, u32>,
+    token_count: usize,
     class_index: u32,
-    seed: *const u64,
-    data: *mut c_void,
+    seed: In<'_, u64>,
+    data: Out<'_, c_void>,
     capacity: usize,
-    size: *mut usize,
+    size: Out<'_, usize>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    let this = match unsafe { object(model, "model") } {
-        Ok(this) => this,
-        Err(failure) => return call(|| Err(failure)),
-    };
-    call_on(Some(&this.message), || {
-        // SAFETY: the contract of the header.
-        let tokens = unsafe { array(tokens, count, this.model.bundle().tokens(), "tokens") }?;
+    on(model, |this| {
+        let tokens = tokens.array(token_count, this.model.bundle().tokens(), "tokens")?;
         let class = (class_index != DETAILFLOW_NO_CLASS).then_some(class_index);
-        // SAFETY: the contract of the header. C does not promise alignment.
-        let seed = (!seed.is_null()).then(|| unsafe { seed.read_unaligned() });
-        let bytes = this.model.bundle().dft(class, seed, tokens)?.encode()?;
-        // SAFETY: the contract of the header.
-        unsafe { put_bytes(&bytes, data, capacity, size, ["data", "size"]) }
+        let bytes = this.model.bundle().dft(class, seed.optional(), tokens)?.encode()?;
+        data.put_bytes(&bytes, capacity, size, ["data", "size"])
     })
 }
 
-/// What the `size` bytes of a token file at `data` say, into `info`, whose struct_size is set. A file that was cut or
-/// damaged is no error here: `info` says how many of its tokens are sound. No cut, flipped bit or changed byte makes a
-/// token other than it was.
+/// Gets what a token file says. A file that is cut or damaged is not an error: the info gives the number of tokens that
+/// are intact. No cut and no changed byte turns a token into another one unnoticed.
 ///
-/// Errors: BAD_FORMAT when it is no token file, one of another format, or its header is damaged: then nothing is sound.
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @param info Filled; its struct_size is set.
+/// @param error May be NULL.
+/// @return BAD_FORMAT when it is no token file, has another version, or its header is damaged.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_dft_get_info(
-    data: *const c_void,
+pub extern "C" fn detailflow_dft_get_info(
+    data: In<'_, c_void>,
     size: usize,
-    info: *mut detailflow_dft_info,
+    info: Out<'_, detailflow_dft_info>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let (dft, soundness) = Dft::decode(unsafe { bytes(data, size) }?)?;
-        // SAFETY: the contract of the header.
-        unsafe { write(info, detailflow_dft_info::new(&dft, soundness)) }
+    call(error, || {
+        let (dft, soundness) = Dft::decode(data.bytes(size, "data")?)?;
+        info.structure()?.write(detailflow_dft_info::new(&dft, soundness))
     })
 }
 
-/// The sound tokens of a token file, coarse to fine, into `tokens`, which has room for `capacity`; their number into
-/// `count`. `tokens` NULL with `capacity` 0 only tells the number. Fewer than detailflow_dft_info.promised when it was cut
-/// or damaged; none when the first group was.
+/// Gets the intact tokens of a token file.
 ///
-/// Errors: as detailflow_dft_get_info.
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens: detailflow_dft_info.intact_count.
+/// @param error May be NULL.
+/// @return BAD_FORMAT as detailflow_dft_get_info.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_dft_tokens(
-    data: *const c_void,
+pub extern "C" fn detailflow_dft_get_tokens(
+    data: In<'_, c_void>,
     size: usize,
-    tokens: *mut u32,
+    tokens: Out<'_, u32>,
     capacity: usize,
-    count: *mut usize,
+    count: Out<'_, usize>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let (dft, _) = Dft::decode(unsafe { bytes(data, size) }?)?;
-        // SAFETY: the contract of the header.
-        unsafe { put_tokens(&dft.tokens, tokens, capacity, count) }
+    call(error, || {
+        let (dft, _) = Dft::decode(data.bytes(size, "data")?)?;
+        tokens.put(&dft.tokens, capacity, count, ["tokens", "count"])
     })
 }
 
-/// Whether the tokens of a token file are `model`'s: DETAILFLOW_OK when they are of its tokenizer, grouped and packed as
-/// its are, and its class and sound tokens exist.
+/// Checks whether the tokens of a token file belong to a model: same tokenizer, same groups and bits, and its class and
+/// intact tokens exist.
 ///
-/// Errors: INVALID_ARGUMENT naming both when not; BAD_FORMAT as detailflow_dft_get_info.
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @return INVALID_ARGUMENT when not, and the message names both; BAD_FORMAT as detailflow_dft_get_info.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_dft_check(
-    model: *const detailflow_model,
-    data: *const c_void,
+pub extern "C" fn detailflow_dft_check(
+    model: Shared<'_, detailflow_model>,
+    data: In<'_, c_void>,
     size: usize,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    let this = match unsafe { object(model, "model") } {
-        Ok(this) => this,
-        Err(failure) => return call(|| Err(failure)),
-    };
-    call_on(Some(&this.message), || {
-        // SAFETY: the contract of the header.
-        let (dft, _) = Dft::decode(unsafe { bytes(data, size) }?)?;
+    on(model, |this| {
+        let (dft, _) = Dft::decode(data.bytes(size, "data")?)?;
         Ok(this.model.bundle().check_dft(&dft)?)
     })
 }
 
-/// Draws what a token file lost, in one call: its sound tokens stay, the rest is drawn after them until there are `count`
-/// (a prefix; 0 is as many as it was written with). Class and seed are those that it says, or where it says none those of
-/// the first picture of `request`, which also says how to sample; with its own seed, model and settings it becomes what it
-/// was. The whole file goes into `target`, which has room for `capacity` bytes; their number into `target_size`. `target`
-/// NULL with `capacity` 0 only tells the number, and draws nothing. `target` may be `data`.
+/// Generates the tokens that a token file lost, after those that are intact, in one call. With its own seed, model and
+/// settings the result is what the file was. To step or cancel, or for another seed: detailflow_request_set_prefix and
+/// detailflow_generation_new.
 ///
-/// To step or cancel it instead, or with another seed: detailflow_request_set_prefix and detailflow_generation_new.
-///
-/// Errors: those of detailflow_dft_check and detailflow_generate.
+/// @param request Says how to sample, and gives class and seed (of its first picture) where the file has none.
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @param token_count Tokens of the result, a prefix; 0 is as many as it was written with.
+/// @param target Receives the new file; may be `data`. NULL with `capacity` 0 gets the size only, and generates nothing.
+/// @param capacity Bytes at `target`.
+/// @param target_size Receives the number of bytes.
+/// @return Those of detailflow_dft_check and detailflow_generate.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_dft_repair(
-    request: *const detailflow_request,
-    data: *const c_void,
+pub extern "C" fn detailflow_dft_repair(
+    request: Shared<'_, detailflow_request>,
+    data: In<'_, c_void>,
     size: usize,
-    count: usize,
-    target: *mut c_void,
+    token_count: usize,
+    target: Out<'_, c_void>,
     capacity: usize,
-    target_size: *mut usize,
+    target_size: Out<'_, usize>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    let request = match unsafe { object(request, "request") } {
-        Ok(request) => &request.0,
-        Err(failure) => return call(|| Err(failure)),
-    };
-    call_on(Some(&request.message), || {
-        // SAFETY: the contract of the header.
-        let (dft, soundness) = Dft::decode(unsafe { bytes(data, size) }?)?;
-        let count = if count == 0 { soundness.promised } else { count };
-        // Only the number was asked for, or there is too little room: nothing is drawn for that.
-        let whole = dft.geometry.is_prefix(count).then(|| dft.geometry.file_size(count));
-        if let Some(whole) = whole.filter(|&whole| target.is_null() || capacity < whole) {
-            // SAFETY: the contract of the header; nothing is written to `target` in either case.
-            return unsafe { put_bytes(&vec![0; whole], target, capacity, target_size, ["target", "target_size"]) };
+    on(request, |request| {
+        let (dft, soundness) = Dft::decode(data.bytes(size, "data")?)?;
+        let count = if token_count == 0 { soundness.promised } else { token_count };
+        // A query of the size runs nothing, and too little room is an error before the work.
+        let bytes = dft.geometry.is_prefix(count).then(|| dft.geometry.file_size(count));
+        if let Some(bytes) = bytes {
+            target.check_bytes(capacity, bytes, "target")?;
+            if target.has_no_bytes() {
+                target_size.place("target_size")?.set(bytes);
+                return Ok(());
+            }
         }
-        let repaired = crate::tasks::repair(&request.copy()?, &dft, count)?.encode()?;
-        // SAFETY: the contract of the header.
-        unsafe { put_bytes(&repaired, target, capacity, target_size, ["target", "target_size"]) }
+        let repaired = tasks::repair(&copy_of(request)?, &dft, count)?.encode()?;
+        target.put_bytes(&repaired, capacity, target_size, ["target", "target_size"])
     })
 }
 
-/// Bytes of the caller's.
+/// Gets the kind of a file that holds tokens, from its first bytes.
 ///
-/// # Safety
-/// `data` is NULL or may be read for `size` bytes as long as `'a`.
-pub(super) unsafe fn bytes<'a>(data: *const c_void, size: usize) -> Result<&'a [u8], Failure> {
-    if data.is_null() {
-        return Err(Failure::invalid("data is NULL"));
-    }
-    if size > isize::MAX as usize {
-        return Err(Failure::invalid(format!("{size} bytes are more than an address space")));
-    }
-    // SAFETY: as the caller promises.
-    Ok(unsafe { std::slice::from_raw_parts(data.cast(), size) })
-}
-
-/// [`put`] of bytes; `names` are those of the memory and of their number.
-///
-/// # Safety
-/// As for [`put`].
-pub(super) unsafe fn put_bytes(
-    bytes: &[u8],
-    target: *mut c_void,
-    capacity: usize,
-    size: *mut usize,
-    names: [&str; 2],
-) -> Outcome {
-    // SAFETY: as the caller promises.
-    let place = unsafe { output(size, names[1]) }?;
-    if !target.is_null() && capacity < bytes.len() {
-        return Err(Failure::invalid(format!("{} has room for {capacity} bytes, there are {}", names[0], bytes.len())));
-    }
-    let mut written = 0;
-    // SAFETY: as the caller promises.
-    unsafe { put(bytes, target.cast(), capacity, &raw mut written, names[0]) }?;
-    place.set(written);
-    Ok(())
+/// @param data The file, or at least its first 8 bytes.
+/// @param size Bytes at `data`.
+/// @param tokens_kind Receives one of DETAILFLOW_TOKENS_KIND_*.
+/// @param error May be NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_tokens_get_kind(
+    data: In<'_, c_void>,
+    size: usize,
+    tokens_kind: Out<'_, u32>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let (data, place) = (data.bytes(size, "data")?, tokens_kind.place("tokens_kind")?);
+        let found = match kind(data) {
+            None => DETAILFLOW_TOKENS_KIND_NONE,
+            Some(TokenFileKind::Dft) => DETAILFLOW_TOKENS_KIND_DFT,
+            Some(TokenFileKind::Pack) => DETAILFLOW_TOKENS_KIND_PACK,
+            Some(TokenFileKind::Json) => DETAILFLOW_TOKENS_KIND_JSON,
+        };
+        place.set(found as u32);
+        Ok(())
+    })
 }

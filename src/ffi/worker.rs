@@ -1,78 +1,127 @@
-//! Work in the background: submit, take events, cancel.
+//! Workers: generate in the background.
 
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
-use super::call::{
-    Handle, Message, Outcome, call, call_on, copy_message, free, into_handle, object, on, output, put_tokens,
-};
+use super::call::{Message, Outcome, call, change, get_message, on};
+use super::error::detailflow_error;
+use super::family::family;
 use super::generation::{detailflow_generation, into_generation};
-use super::image::{detailflow_image, write_image};
-use super::plain::{Plain, read, write};
+use super::handle::{Guard, Guarded, Object};
+use super::image::detailflow_image;
+use super::param::{Exclusive, Out, Owned, Shared, new_handle};
+use super::plain::Plain;
 use super::request::detailflow_request;
-use super::status::{DETAILFLOW_OK, Failure, detailflow_status};
+use super::status::{DETAILFLOW_STATUS_BUSY, DETAILFLOW_STATUS_OK, Failure, detailflow_status};
 use crate::support::error::Error;
 use crate::worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
 
-/// Submit: the worker decodes the pictures of each event on its own thread. Otherwise detailflow_event_image does, on
-/// the thread that calls it.
-pub const DETAILFLOW_SUBMIT_DECODE: u32 = 1;
-/// Submit: no events of levels, only the last one of the job.
-pub const DETAILFLOW_SUBMIT_LAST_ONLY: u32 = 2;
+/// Flags of detailflow_worker_submit, combined with `|`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_submit_flag {
+    /// The worker decodes the pictures of each event on its own thread. Otherwise detailflow_event_decode_level does, on
+    /// the thread that calls it.
+    DETAILFLOW_SUBMIT_FLAG_DECODE = 1,
+    /// No events for levels, only the last event of the job.
+    DETAILFLOW_SUBMIT_FLAG_LAST_ONLY = 2,
+}
 
-/// Event: a level is complete.
-pub const DETAILFLOW_EVENT_LEVEL: u32 = 1;
-/// Event, the last of its job: it is finished.
-pub const DETAILFLOW_EVENT_DONE: u32 = 2;
-/// Event, the last of its job: it was cancelled. What was drawn before is in the event.
-pub const DETAILFLOW_EVENT_CANCELLED: u32 = 3;
-/// Event, the last of its job: it failed. What was drawn before is in the event.
-pub const DETAILFLOW_EVENT_FAILED: u32 = 4;
+family!(detailflow_submit_flag: DETAILFLOW_SUBMIT_FLAG_DECODE, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY);
 
-/// How a worker works. Made by detailflow_worker_options_new.
-pub struct detailflow_worker_options(Handle<WorkerOptions>);
+/// Kinds of events.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_event_kind {
+    /// A level is complete.
+    DETAILFLOW_EVENT_KIND_LEVEL = 1,
+    /// The job is finished. The last event of its job.
+    DETAILFLOW_EVENT_KIND_DONE = 2,
+    /// The job was cancelled. The last event of its job; it has what was generated before.
+    DETAILFLOW_EVENT_KIND_CANCELLED = 3,
+    /// The job failed. The last event of its job; it has what was generated before.
+    DETAILFLOW_EVENT_KIND_FAILED = 4,
+}
 
-/// Draws in the background, on threads of its own. Shared: any number of threads may submit, poll, wait and cancel at
-/// once; several may wait, and each event goes to one of them.
+family!(detailflow_event_kind:
+    DETAILFLOW_EVENT_KIND_LEVEL, DETAILFLOW_EVENT_KIND_DONE, DETAILFLOW_EVENT_KIND_CANCELLED,
+    DETAILFLOW_EVENT_KIND_FAILED);
+
+/// How a worker works. Not const: one thread at a time.
+#[derive(Debug)]
+pub struct detailflow_worker_options(Guarded<WorkerOptions>);
+
+impl Object for detailflow_worker_options {
+    const KIND: &'static str = "detailflow_worker_options";
+    const NAME: &'static str = "options";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.0.message)
+    }
+}
+
+impl Guard for detailflow_worker_options {
+    type Value = WorkerOptions;
+    fn guarded(&self) -> &Guarded<WorkerOptions> {
+        &self.0
+    }
+}
+
+/// Generates in the background, on its own threads. Const: any number of threads may submit, poll, wait and cancel at
+/// once; when several wait, each event goes to one of them.
+#[derive(Debug)]
 pub struct detailflow_worker {
     worker: Worker,
     message: Message,
 }
 
-/// Something that happened to a job, with its tokens at that moment. Shared; belongs to whoever took it, also after the
-/// worker was freed. Free with detailflow_event_free.
+impl Object for detailflow_worker {
+    const KIND: &'static str = "detailflow_worker";
+    const NAME: &'static str = "worker";
+    fn message(&self) -> Option<&Message> {
+        Some(&self.message)
+    }
+}
+
+/// Something that happened to a job, with its tokens at that moment. Const: any number of threads may read it. It belongs
+/// to whoever took it, also after the worker was freed.
+#[derive(Debug)]
 pub struct detailflow_event {
     event: Event,
     status: detailflow_status,
-    message: Message,
+    message: String,
 }
 
-/// What happened.
+impl Object for detailflow_event {
+    const KIND: &'static str = "detailflow_event";
+    const NAME: &'static str = "event";
+}
+
+/// Properties of an event.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct detailflow_event_info {
     /// sizeof(detailflow_event_info).
     pub struct_size: u32,
-    /// DETAILFLOW_EVENT_*. All but DETAILFLOW_EVENT_LEVEL are the last of their job.
+    /// One of DETAILFLOW_EVENT_KIND_*. All but DETAILFLOW_EVENT_KIND_LEVEL are the last of their job.
     pub kind: u32,
     /// The job.
     pub job: u64,
-    /// What was given to submit.
+    /// What was given to detailflow_worker_submit.
     pub user: u64,
-    /// DETAILFLOW_OK; DETAILFLOW_CANCELLED when cancelled; when failed, what a call that draws would have given. The
-    /// sentence is detailflow_event_message.
+    /// DETAILFLOW_STATUS_OK; DETAILFLOW_STATUS_CANCELLED when the job was cancelled; when it failed, what a generating
+    /// call would have returned. The message is detailflow_event_get_job_message.
     pub status: detailflow_status,
-    /// Pictures of the job.
-    pub images: u32,
-    /// Tokens of each picture. 0 when it had not begun; after a failure perhaps only those of an earlier event.
-    pub tokens: u32,
-    /// Pixels a side of the finest level that was complete; 0 before the first.
-    pub level: u32,
+    /// Number of pictures of the job.
+    pub image_count: u32,
+    /// Tokens of each picture. 0 when the job had not started; after a failure possibly those of an earlier event.
+    pub token_count: u32,
+    /// Pixels per side of the finest level that was complete; 0 before the first.
+    pub level_size: u32,
     /// Tokens of that level; 0 before the first.
-    pub level_tokens: u32,
+    pub level_token_count: u32,
     /// Steps done.
     pub steps_done: u32,
-    /// Steps that were left; 0 when it is finished, or had not begun.
+    /// Steps that were left; 0 when the job is finished or had not started.
     pub steps_left: u32,
     /// 1 when the pictures of that level are decoded already.
     pub decoded: u32,
@@ -86,14 +135,15 @@ unsafe impl Plain for detailflow_event_info {
     }
 }
 
-/// Takes an event, which belongs to it: free it with detailflow_event_free, then or later, on any thread. Called on
-/// threads of the worker, never on two at once; while it runs, all jobs of its thread stand still. It must return: no
-/// exception and no longjmp across it. It may call every function of the library. Freeing its own worker inside it
-/// cancels what is left and does not wait; then it is not called again. Freeing a model inside it cancels and does not
-/// wait. Waiting inside it for an event of its own worker gives none, at once.
+/// Receives the events of a worker, on its threads, never on two at once. While it runs, all jobs of its thread stand
+/// still. It must return (no exception, no longjmp). It may call every function of the library: freeing its own worker or
+/// a model cancels and does not wait, and waiting for an event of its own worker returns at once without one.
+///
+/// @param user What was given to detailflow_worker_set_callback.
+/// @param event Belongs to the callback: free it with detailflow_event_free, then or later, on any thread.
 pub type detailflow_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *mut detailflow_event)>;
 
-/// The host vouches for what it gave.
+/// The caller vouches for the callback.
 struct Host {
     callback: unsafe extern "C" fn(*mut c_void, *mut detailflow_event),
     user: *mut c_void,
@@ -104,236 +154,272 @@ unsafe impl Send for Host {}
 // SAFETY: as above.
 unsafe impl Sync for Host {}
 
-/// Options that say nothing: one thread, 64 MiB of events, jobs drawn together where that is faster.
+/// Creates default options: one thread, 64 MiB of events, jobs batched where that is faster.
+///
+/// @param options Receives the handle. Free it with detailflow_worker_options_free.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_options_new(
-    options: *mut *mut detailflow_worker_options,
+pub extern "C" fn detailflow_worker_options_new(
+    options: Out<'_, *mut detailflow_worker_options>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    call(|| {
-        let handle = Handle::new("detailflow_worker_options", WorkerOptions::default());
-        // SAFETY: the contract of the header.
-        unsafe { output(options, "options") }?.set(into_handle(detailflow_worker_options(handle)));
+    call(error, || {
+        let place = options.place("options")?;
+        place.set_handle(detailflow_worker_options(Guarded::new(
+            detailflow_worker_options::KIND,
+            WorkerOptions::default(),
+        )));
         Ok(())
     })
 }
 
-/// Threads, 1 (the default) to 64. Each draws a batch of jobs, or one job; jobs of a model that are drawn together are
-/// always on one of them. A model runs one graph at a time, so more than one is of use for several models, or to start
-/// short jobs beside long ones where they are not drawn together.
+/// Sets the number of threads. Each works on one batch of jobs. A model runs one graph at a time, so more than one thread
+/// helps for several models, or to start short jobs beside long ones that cannot be batched.
+///
+/// @param threads 1 (the default) to 64.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_options_set_threads(
-    options: *mut detailflow_worker_options,
+pub extern "C" fn detailflow_worker_options_set_threads(
+    options: Exclusive<'_, detailflow_worker_options>,
     threads: u32,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        set(options, options.clone().with_threads(threads as usize))
-    })
+    change(options, |options| set(options, options.clone().with_threads(threads as usize)))
 }
 
-/// Pictures that are drawn together at most, of any number of jobs of a model; a job of more is drawn by itself. Jobs
-/// that wait join between two steps, in their order; each draws what it would draw alone. 1 draws each job alone, one
-/// after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different tokens in one
-/// run, as "native" does, and 1 where it does not: there jobs take turns by the step, none is done sooner, and all need
-/// their memory at once.
+/// Sets the largest number of pictures that are generated together, of any number of jobs of one model. A larger job is a
+/// batch of its own. Waiting jobs join between two steps, in their order; each gets the tokens that it would get alone.
+///
+/// @param batch_size 1: jobs run alone, one after the other. 0 (the default): 64 with an attention form that can step
+/// sequences at different positions in one run ("native"), otherwise 1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_options_set_batch(
-    options: *mut detailflow_worker_options,
-    pictures: u32,
+pub extern "C" fn detailflow_worker_options_set_batch_size(
+    options: Exclusive<'_, detailflow_worker_options>,
+    batch_size: u32,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        options.batch = pictures as usize;
+    change(options, |options| {
+        options.batch = batch_size as usize;
         Ok(())
     })
 }
 
-/// Bytes of keys and values that jobs drawn together take at most; a job of more is drawn by itself. At least 1; 2 GiB
-/// unless told.
+/// Sets the largest KV cache of jobs that are generated together. A job that needs more is a batch of its own.
+///
+/// @param bytes At least 1; the default is 2 GiB.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_options_set_batch_bytes(
-    options: *mut detailflow_worker_options,
+pub extern "C" fn detailflow_worker_options_set_batch_bytes(
+    options: Exclusive<'_, detailflow_worker_options>,
     bytes: u64,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        set(options, options.clone().with_batch_bytes(bytes))
-    })
+    change(options, |options| set(options, options.clone().with_batch_bytes(bytes)))
 }
 
-/// While events that nobody took hold as many bytes as this, jobs pause. At least 1; 64 MiB unless told. What one step
-/// brings may add to it: at most an event of each job that is drawn together.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_options_set_event_bytes(
-    options: *mut detailflow_worker_options,
-    bytes: usize,
-) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    on(unsafe { object(options, "options") }.map(|options| &options.0), |options| {
-        set(options, options.clone().with_event_bytes(bytes))
-    })
-}
-
-fn set(options: &mut WorkerOptions, changed: WorkerOptions) -> Outcome {
-    changed.check()?;
-    *options = changed;
-    Ok(())
-}
-
-/// Frees options. NULL is fine.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_options_free(options: *mut detailflow_worker_options) {
-    // SAFETY: the contract of the header.
-    unsafe { free(options) }
-}
-
-/// Starts a worker; it takes requests of any models. `options` may be NULL. Free with detailflow_worker_free.
+/// Sets the back-pressure limit: jobs pause while unread events use at least this much memory. One step may exceed it by
+/// one event for each job of the batch.
 ///
-/// Errors: OUT_OF_MEMORY when the system gives no thread.
+/// @param bytes At least 1; the default is 64 MiB.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_new(
-    options: *const detailflow_worker_options,
-    worker: *mut *mut detailflow_worker,
+pub extern "C" fn detailflow_worker_options_set_event_bytes(
+    options: Exclusive<'_, detailflow_worker_options>,
+    bytes: u64,
 ) -> detailflow_status {
-    call(|| {
-        // SAFETY: the contract of the header.
-        let place = unsafe { output(worker, "worker") }?;
-        // SAFETY: the contract of the header.
-        let options = unsafe { options.as_ref() }.map(|options| options.0.copy()).transpose()?;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    change(options, |options| set(options, options.clone().with_event_bytes(bytes)))
+}
+
+/// The message of the last failed call with these options: see "Text" above.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_worker_options_get_message(
+    options: Shared<'_, detailflow_worker_options>,
+    buffer: Out<'_, c_char>,
+    capacity: usize,
+    length: Out<'_, usize>,
+) -> detailflow_status {
+    get_message(options, buffer, capacity, length)
+}
+
+/// Frees options. NULL does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_worker_options_free(options: Owned<detailflow_worker_options>) {
+    options.free(|_| {});
+}
+
+/// Starts a worker. It takes requests of any models.
+///
+/// @param options NULL takes the defaults.
+/// @param worker Receives the handle. Free it with detailflow_worker_free.
+/// @param error May be NULL.
+/// @return OUT_OF_MEMORY when the system gives no thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_worker_new(
+    options: Shared<'_, detailflow_worker_options>,
+    worker: Out<'_, *mut detailflow_worker>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let place = worker.place("worker")?;
+        let options = options.optional()?.map(|options| options.0.copy()).transpose()?;
         let worker = Worker::new(&options.unwrap_or_default())?;
-        place.set(into_handle(detailflow_worker { worker, message: Message::default() }));
+        place.set_handle(detailflow_worker { worker, message: Message::default() });
         Ok(())
     })
 }
 
-/// Frees it: cancels all jobs and waits until they have stopped. A callback hears the last event of each before; without
-/// one, events that were not taken are dropped. NULL is fine. Inside its own callback it does not wait, and the callback
-/// hears nothing more.
+/// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
+/// before this returns, and the worker is no live handle for it any more; without a callback, unread events are dropped.
+/// Inside the worker's own callback it does not wait, and the callback is not called again. NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_free(worker: *mut detailflow_worker) {
-    // SAFETY: the contract of the header.
-    unsafe { free(worker) }
+pub extern "C" fn detailflow_worker_free(worker: Owned<detailflow_worker>) {
+    worker.free(|_| {});
 }
 
-/// As detailflow_model_message, for a worker. What became of a job is in its last event.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_message(
-    worker: *const detailflow_worker,
-    buffer: *mut c_char,
-    capacity: usize,
-) -> usize {
-    // SAFETY: the contract of the header.
-    unsafe { copy_message(worker.as_ref().map(|worker| &worker.message), buffer, capacity) }
-}
-
-/// Draws a request in the background, after those that were submitted before or together with them. `user` is yours:
-/// each event of the job has it. `flags` is 0 or DETAILFLOW_SUBMIT_* added up. The number of the job, 1 and up, into
-/// `job`, which may be NULL; events may come before this returns. The request may be changed or freed afterwards. What
-/// can be checked is checked now; memory is asked for when the job's turn comes.
+/// Stops a worker before it is freed: cancels all jobs, and stops its callback. After success the callback is not running
+/// and is never called again. The handle stays valid: unread events can be taken, submitting is WRONG_STATE.
 ///
-/// Errors: those of detailflow_generation_new, but OUT_OF_MEMORY mostly comes as an event.
+/// Call it before the code or data of a callback goes away, when the callback might not return: detailflow_worker_free
+/// waits for it without limit. May be called again, and by several threads.
+///
+/// @param timeout_ns How long to wait for a callback that runs; 0 does not wait, UINT64_MAX waits without limit. Inside
+/// the worker's own callback it does not wait.
+/// @return BUSY when a callback was still running in the end. It is not called again after that run.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_submit(
-    worker: *const detailflow_worker,
-    request: *const detailflow_request,
+pub extern "C" fn detailflow_worker_close(worker: Shared<'_, detailflow_worker>, timeout_ns: u64) -> detailflow_status {
+    with(worker, |worker| {
+        if worker.close(Duration::from_nanos(timeout_ns)) {
+            return Ok(());
+        }
+        Err(Failure::new(DETAILFLOW_STATUS_BUSY, "a callback of this worker is still running"))
+    })
+}
+
+/// The message of the last failed call with this worker: see "Text" above. Why a job failed is in its last event.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_worker_get_message(
+    worker: Shared<'_, detailflow_worker>,
+    buffer: Out<'_, c_char>,
+    capacity: usize,
+    length: Out<'_, usize>,
+) -> detailflow_status {
+    get_message(worker, buffer, capacity, length)
+}
+
+/// Submits a request, after all that were submitted before. Arguments are checked now; memory is reserved when the job's
+/// turn comes.
+///
+/// @param request Not changed; may be changed or freed afterwards.
+/// @param user Any number; each event of the job has it.
+/// @param flags 0, or DETAILFLOW_SUBMIT_FLAG_* combined with `|`.
+/// @param job Receives the number of the job, 1 and up; may be NULL. Events may come before this returns.
+/// @return Those of detailflow_generation_new, but OUT_OF_MEMORY usually comes as an event; WRONG_STATE when the worker
+/// is closed.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_worker_submit(
+    worker: Shared<'_, detailflow_worker>,
+    request: Shared<'_, detailflow_request>,
     user: u64,
     flags: u32,
-    job: *mut u64,
+    job: Out<'_, u64>,
 ) -> detailflow_status {
     with(worker, |worker| {
-        // SAFETY: the contract of the header.
-        let request = unsafe { object(request, "request") }?;
+        let request = request.get()?;
         let options = submit_options(user, flags)?;
         let id = request.0.read(|request| Ok(worker.submit(request, options)?))?;
-        // SAFETY: the contract of the header.
-        unsafe { put_job(job, id) };
+        if let Some(place) = job.optional() {
+            place.set(id.0);
+        }
         Ok(())
     })
 }
 
-/// As detailflow_worker_submit, for a generation, begun or not, which the worker goes on with. When this gives OK the
-/// handle is used up and must not be used or freed any more; otherwise it stays yours. Cancel handles made from it stay
-/// valid and stop the job too. BUSY when another thread steps it.
+/// Submits a generation, started or not; the worker continues it.
+///
+/// @param generation After success the handle is used up: it must not be used or freed any more. After a failure it stays
+/// the caller's. Cancel handles made from it stay valid and cancel the job.
+/// @param user Any number; each event of the job has it.
+/// @param flags 0, or DETAILFLOW_SUBMIT_FLAG_* combined with `|`.
+/// @param job Receives the number of the job, 1 and up; may be NULL. Events may come before this returns.
+/// @return BUSY when another thread steps the generation; WRONG_STATE when the worker is closed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_submit_generation(
-    worker: *const detailflow_worker,
-    generation: *mut detailflow_generation,
+pub extern "C" fn detailflow_worker_submit_generation(
+    worker: Shared<'_, detailflow_worker>,
+    generation: Exclusive<'_, detailflow_generation>,
     user: u64,
     flags: u32,
-    job: *mut u64,
+    job: Out<'_, u64>,
 ) -> detailflow_status {
     with(worker, |worker| {
         let options = submit_options(user, flags)?;
         // While this lives, submitting cannot fail, and the generation is not lost.
         let _inside = crate::runtime::enter()?;
-        // SAFETY: the contract of the header.
-        let generation = unsafe { into_generation(generation) }?;
-        let id = worker.submit_generation(generation, options)?;
-        // SAFETY: the contract of the header.
-        unsafe { put_job(job, id) };
+        let id = worker.submit_generation(into_generation(generation)?, options)?;
+        if let Some(place) = job.optional() {
+            place.set(id.0);
+        }
         Ok(())
     })
 }
 
-/// The next event, in the order in which they happened, into `event`: yours, free with detailflow_event_free. NULL when
-/// there is none now, or a callback is set.
+/// Takes the next event, in the order in which they happened.
+///
+/// @param event Receives the event; free it with detailflow_event_free. NULL when there is none, or a callback is set.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_poll(
-    worker: *const detailflow_worker,
-    event: *mut *mut detailflow_event,
+pub extern "C" fn detailflow_worker_poll(
+    worker: Shared<'_, detailflow_worker>,
+    event: Out<'_, *mut detailflow_event>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    unsafe { take(worker, event, Worker::poll) }
+    take(worker, event, Worker::poll)
 }
 
-/// As detailflow_worker_poll, but waits for an event up to `timeout_ns` nanoseconds; 0 does not wait, UINT64_MAX waits
-/// for ever. Loop while detailflow_worker_pending tells more than 0: then an event comes.
+/// As detailflow_worker_poll, but waits for an event. A loop over it ends when detailflow_worker_get_pending gives 0.
+///
+/// @param timeout_ns 0 does not wait, UINT64_MAX waits without limit.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_wait(
-    worker: *const detailflow_worker,
+pub extern "C" fn detailflow_worker_wait(
+    worker: Shared<'_, detailflow_worker>,
     timeout_ns: u64,
-    event: *mut *mut detailflow_event,
+    event: Out<'_, *mut detailflow_event>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    unsafe { take(worker, event, |worker| worker.wait(Duration::from_nanos(timeout_ns))) }
+    take(worker, event, |worker| worker.wait(Duration::from_nanos(timeout_ns)))
 }
 
-/// Cancels a job: one that waits ends at once, one that is drawn within a step. Its last event tells. A job that ended
-/// already is left as it is. INVALID_ARGUMENT when there never was such a job.
+/// Cancels a job: a waiting one ends at once, a running one within a step, and its last event follows. Does nothing when
+/// it has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_cancel(worker: *const detailflow_worker, job: u64) -> detailflow_status {
+pub extern "C" fn detailflow_worker_cancel(worker: Shared<'_, detailflow_worker>, job: u64) -> detailflow_status {
     with(worker, |worker| Ok(worker.cancel(JobId(job))?))
 }
 
 /// Cancels all jobs that were submitted so far.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_cancel_all(worker: *const detailflow_worker) -> detailflow_status {
+pub extern "C" fn detailflow_worker_cancel_all(worker: Shared<'_, detailflow_worker>) -> detailflow_status {
     with(worker, |worker| {
         worker.cancel_all();
         Ok(())
     })
 }
 
-/// How many jobs there are whose last event was not taken yet (with a callback: for which it has not returned yet), into
-/// `count`.
+/// Gets the number of jobs whose last event was not taken yet; with a callback, for which it has not returned yet.
+///
+/// @param job_count Receives the number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_pending(
-    worker: *const detailflow_worker,
-    count: *mut usize,
+pub extern "C" fn detailflow_worker_get_pending(
+    worker: Shared<'_, detailflow_worker>,
+    job_count: Out<'_, usize>,
 ) -> detailflow_status {
     with(worker, |worker| {
-        // SAFETY: the contract of the header.
-        unsafe { output(count, "count") }?.set(worker.pending());
+        job_count.place("job_count")?.set(worker.pending());
         Ok(())
     })
 }
 
-/// From now on events go to `callback`, with `user`; also those that wait to be taken. NULL as `callback`: they wait to be
-/// taken again (then `user` does not matter). When this returns, the callback that was set before is not running any
-/// more; inside a callback of this worker it returns at once.
+/// Sets the callback that receives events from now on, those that are waiting included. When this returns, the previous
+/// callback is not running any more; inside a callback of this worker it returns at once.
+///
+/// @param callback NULL: events wait to be taken with detailflow_worker_poll.
+/// @param user Passed to the callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_worker_set_callback(
-    worker: *const detailflow_worker,
+pub extern "C" fn detailflow_worker_set_callback(
+    worker: Shared<'_, detailflow_worker>,
     callback: detailflow_event_fn,
     user: *mut c_void,
 ) -> detailflow_status {
@@ -345,156 +431,162 @@ pub unsafe extern "C" fn detailflow_worker_set_callback(
         let host = Host { callback, user };
         worker.set_callback(move |event| {
             let host = &host;
-            // SAFETY: the host promised that its callback may be called so.
-            unsafe { (host.callback)(host.user, event_handle(event)) };
+            // SAFETY: the caller vouched for the callback.
+            unsafe { (host.callback)(host.user, new_handle(event_object(event))) };
         });
         Ok(())
     })
 }
 
-/// Fills `info`, whose struct_size is set.
+/// Gets the properties of an event.
+///
+/// @param info Filled; its struct_size is set.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_event_get_info(
-    event: *const detailflow_event,
-    info: *mut detailflow_event_info,
+pub extern "C" fn detailflow_event_get_info(
+    event: Shared<'_, detailflow_event>,
+    info: Out<'_, detailflow_event_info>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    look(event, |this, event| {
+    call(error, || {
+        let this = event.get()?;
+        let event = &this.event;
         let level = event.level();
-        let filled = detailflow_event_info {
+        let kind = match event.kind() {
+            EventKind::Level => DETAILFLOW_EVENT_KIND_LEVEL,
+            EventKind::Done => DETAILFLOW_EVENT_KIND_DONE,
+            EventKind::Cancelled => DETAILFLOW_EVENT_KIND_CANCELLED,
+            EventKind::Failed(_) => DETAILFLOW_EVENT_KIND_FAILED,
+        };
+        info.structure()?.write(detailflow_event_info {
             struct_size: 0,
-            kind: match event.kind() {
-                EventKind::Level => DETAILFLOW_EVENT_LEVEL,
-                EventKind::Done => DETAILFLOW_EVENT_DONE,
-                EventKind::Cancelled => DETAILFLOW_EVENT_CANCELLED,
-                EventKind::Failed(_) => DETAILFLOW_EVENT_FAILED,
-            },
+            kind: kind as u32,
             job: event.job().0,
             user: event.user(),
             status: this.status,
-            images: event.images() as u32,
-            tokens: event.tokens(0)?.len() as u32,
-            level: level.map_or(0, |level| level.size),
-            level_tokens: level.map_or(0, |level| level.tokens as u32),
+            image_count: event.images() as u32,
+            token_count: event.tokens(0)?.len() as u32,
+            level_size: level.map_or(0, |level| level.size),
+            level_token_count: level.map_or(0, |level| level.tokens as u32),
             steps_done: event.steps_done() as u32,
             steps_left: event.steps_left() as u32,
             decoded: u32::from(!event.pictures().is_empty()),
-        };
-        // SAFETY: the contract of the header.
-        unsafe { write(info, filled) }
+        })
     })
 }
 
-/// The tokens that the picture `image` had, coarse to fine, into `tokens`, which has room for `capacity`; their number
-/// into `count`. `tokens` NULL with `capacity` 0 only tells the number.
+/// Gets the tokens that one picture had.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_event_tokens(
-    event: *const detailflow_event,
-    image: u32,
-    tokens: *mut u32,
+pub extern "C" fn detailflow_event_get_tokens(
+    event: Shared<'_, detailflow_event>,
+    image_index: u32,
+    tokens: Out<'_, u32>,
     capacity: usize,
-    count: *mut usize,
+    count: Out<'_, usize>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    // SAFETY: the contract of the header.
-    look(event, |_, event| unsafe { put_tokens(event.tokens(image as usize)?, tokens, capacity, count) })
+    call(error, || tokens.put(event.get()?.event.tokens(image_index as usize)?, capacity, count, ["tokens", "count"]))
 }
 
-/// The picture `image` of the finest level that was complete into `target`, whose width and height are the info's level.
-/// Decoded now, on this thread, unless the info says that it is. WRONG_STATE before the first level.
+/// Decodes the finest level of one picture that was complete: on the calling thread, unless detailflow_event_info.decoded
+/// is 1.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param target Receives the pixels; its width and height are detailflow_event_info.level_size.
+/// @param error May be NULL.
+/// @return WRONG_STATE before the first level.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_event_image(
-    event: *const detailflow_event,
-    image: u32,
-    target: *const detailflow_image,
+pub extern "C" fn detailflow_event_decode_level(
+    event: Shared<'_, detailflow_event>,
+    image_index: u32,
+    target: Out<'_, detailflow_image>,
+    error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
-    look(event, |_, event| {
-        // SAFETY: the contract of the header.
-        let target = unsafe { read(target) }?;
+    call(error, || {
+        let event = &event.get()?.event;
+        let target = target.target()?;
         if let Some(level) = event.level() {
             target.check_size(level.size)?;
         }
-        // SAFETY: the contract of the header.
-        unsafe { write_image(&*event.image(image as usize)?, &target) }
+        target.write(&*event.image(image_index as usize)?)
     })
 }
 
-/// Why the job was cancelled or failed: copied as by detailflow_model_message. 0 for NULL and other events.
+/// Gets the message that says why the job was cancelled or failed; "" for other events.
+///
+/// @param buffer Receives the message: see "Text" above.
+/// @param capacity Bytes at `buffer`.
+/// @param length Receives the length of the whole message; may be NULL.
+/// @param error May be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_event_message(
-    event: *const detailflow_event,
-    buffer: *mut c_char,
+pub extern "C" fn detailflow_event_get_job_message(
+    event: Shared<'_, detailflow_event>,
+    buffer: Out<'_, c_char>,
     capacity: usize,
-) -> usize {
-    // SAFETY: the contract of the header.
-    unsafe { copy_message(event.as_ref().map(|event| &event.message), buffer, capacity) }
+    length: Out<'_, usize>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || buffer.put_text(&event.get()?.message, capacity, length))
 }
 
-/// Frees an event. NULL is fine.
+/// Frees an event. NULL does nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn detailflow_event_free(event: *mut detailflow_event) {
-    // SAFETY: the contract of the header.
-    unsafe { free(event) }
+pub extern "C" fn detailflow_event_free(event: Owned<detailflow_event>) {
+    event.free(|_| {});
+}
+
+/// Takes changed options, when they make sense.
+fn set(options: &mut WorkerOptions, changed: WorkerOptions) -> Outcome {
+    changed.check()?;
+    *options = changed;
+    Ok(())
 }
 
 fn submit_options(user: u64, flags: u32) -> Result<SubmitOptions, Failure> {
-    if flags & !(DETAILFLOW_SUBMIT_DECODE | DETAILFLOW_SUBMIT_LAST_ONLY) != 0 {
-        return Err(Failure::invalid(format!("flags {flags} are not DETAILFLOW_SUBMIT_*, which add up to 3")));
+    const DECODE: u32 = DETAILFLOW_SUBMIT_FLAG_DECODE as u32;
+    const LAST_ONLY: u32 = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY as u32;
+    if flags & !(DECODE | LAST_ONLY) != 0 {
+        return Err(Failure::invalid(format!(
+            "flags is {flags:#x}; it must be 0 or a combination of DETAILFLOW_SUBMIT_FLAG_*, up to {:#x}",
+            DECODE | LAST_ONLY
+        )));
     }
-    Ok(SubmitOptions {
-        user,
-        decode: flags & DETAILFLOW_SUBMIT_DECODE != 0,
-        last_only: flags & DETAILFLOW_SUBMIT_LAST_ONLY != 0,
-    })
+    Ok(SubmitOptions { user, decode: flags & DECODE != 0, last_only: flags & LAST_ONLY != 0 })
 }
 
-/// # Safety
-/// `place` is NULL or may be written.
-unsafe fn put_job(place: *mut u64, job: JobId) {
-    if !place.is_null() {
-        // SAFETY: as the caller promises. C does not promise alignment.
-        unsafe { place.write_unaligned(job.0) };
-    }
-}
-
-/// # Safety
-/// As the header asks of the pointers.
-unsafe fn take(
-    worker: *const detailflow_worker,
-    place: *mut *mut detailflow_event,
+fn take(
+    worker: Shared<'_, detailflow_worker>,
+    event: Out<'_, *mut detailflow_event>,
     take: impl FnOnce(&Worker) -> Option<Event>,
 ) -> detailflow_status {
     with(worker, |worker| {
-        // SAFETY: as the caller promises.
-        let place = unsafe { output(place, "event") }?;
-        place.set(take(worker).map_or(std::ptr::null_mut(), event_handle));
+        let place = event.place("event")?;
+        match take(worker) {
+            Some(event) => place.set_handle(event_object(event)),
+            None => place.set(std::ptr::null_mut()),
+        }
         Ok(())
     })
 }
 
-fn event_handle(event: Event) -> *mut detailflow_event {
+fn event_object(event: Event) -> detailflow_event {
     let failure = match event.kind() {
         EventKind::Level | EventKind::Done => None,
         EventKind::Cancelled => Some(Failure::from(&Error::Cancelled)),
         EventKind::Failed(error) => Some(Failure::from(error)),
     };
-    let message = Message::default();
-    let status = failure.map_or(DETAILFLOW_OK, |failure| {
-        message.set(&failure.message);
-        failure.status
+    let (status, message) = failure.map_or((DETAILFLOW_STATUS_OK as detailflow_status, String::new()), |failure| {
+        (failure.status, failure.message)
     });
-    into_handle(detailflow_event { event, status, message })
+    detailflow_event { event, status, message }
 }
 
-/// Runs `body` with the worker; keeps the message with the handle.
-fn with(worker: *const detailflow_worker, body: impl FnOnce(&Worker) -> Outcome) -> detailflow_status {
-    // SAFETY: every export hands on the contract of the header.
-    match unsafe { object(worker, "worker") } {
-        Ok(this) => call_on(Some(&this.message), || body(&this.worker)),
-        Err(failure) => call(|| Err(failure)),
-    }
-}
-
-/// Runs `body` with the event. What fails here is kept for the thread alone: the event's own message is why its job did.
-fn look(event: *const detailflow_event, body: impl FnOnce(&detailflow_event, &Event) -> Outcome) -> detailflow_status {
-    // SAFETY: every export hands on the contract of the header.
-    call(|| unsafe { object(event, "event") }.and_then(|this| body(this, &this.event)))
+fn with(worker: Shared<'_, detailflow_worker>, body: impl FnOnce(&Worker) -> Outcome) -> detailflow_status {
+    on(worker, |this| body(&this.worker))
 }

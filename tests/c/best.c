@@ -27,9 +27,9 @@ static struct field best_field(const detailflow_model *model)
     field.request = check_request(model, MANY, 50);
     field.all = NULL;
     field.level = check_level(model, 0);
-    OK(detailflow_request_set_level(field.request, field.level.size));
+    OK(detailflow_request_set_level_size(field.request, field.level.level_size));
     field.before = check_steps(field.request);
-    OK(detailflow_request_set_level(field.request, 0));
+    OK(detailflow_request_set_level_size(field.request, 0));
     field.steps = check_steps(field.request);
     OK(detailflow_request_set_log_probabilities(field.request, 1));
     OK(detailflow_generate(field.request, &field.all));
@@ -50,19 +50,6 @@ static void best_free(struct field *field)
     detailflow_request_free(field->request);
 }
 
-static detailflow_best_options best_options(uint32_t scorer, const uint32_t *levels, const uint32_t *keeps,
-                                            size_t rounds)
-{
-    detailflow_best_options options;
-    memset(&options, 0, sizeof options);
-    options.struct_size = sizeof options;
-    options.scorer = scorer;
-    options.levels = levels;
-    options.keeps = keeps;
-    options.rounds = rounds;
-    return options;
-}
-
 /* The index of the largest; of equals the first. */
 static uint32_t best_of_scores(const float *scores)
 {
@@ -74,7 +61,7 @@ static uint32_t best_of_scores(const float *scores)
 }
 
 /* One winner: of these scores, with the tokens that it has when all are drawn, for the work of one. */
-static void best_wins(const struct field *field, const detailflow_best_options *options, const float *wanted)
+static void best_wins(const struct field *field, const detailflow_best_of_options *options, const float *wanted)
 {
     detailflow_generation *generation = NULL;
     uint32_t survivor[2] = {77, 77};
@@ -83,15 +70,15 @@ static void best_wins(const struct field *field, const detailflow_best_options *
     uint64_t work = 0, seed = 0;
     int at;
     scores[MANY] = 77;
-    OK(detailflow_best_of(field->request, options, &generation, survivor, 1, &survivors, scores));
+    OK(detailflow_best_of(field->request, options, &generation, survivor, 1, &survivors, scores, MANY));
     CHECK(survivors == 1 && survivor[1] == 77 && scores[MANY] == 77);
     for (at = 0; at < MANY; at++) {
         CHECK(fabsf(scores[at] - wanted[at]) <= 1e-5f * (1 + fabsf(wanted[at])));
     }
     CHECK(survivor[0] == best_of_scores(scores) && survivor[0] == best_of_scores(wanted));
-    CHECK(check_progress(generation).images == 1 && check_progress(generation).steps_left == 0);
-    CHECK(check_has(generation, 0, field->tokens[survivor[0]], field->info.tokens));
-    OK(detailflow_generation_get_image(generation, 0, NULL, &seed));
+    CHECK(check_progress(generation).image_count == 1 && check_progress(generation).steps_left == 0);
+    CHECK(check_has(generation, 0, field->tokens[survivor[0]], field->info.token_count));
+    OK(detailflow_generation_get_image_source(generation, 0, NULL, &seed));
     CHECK(seed == 50 + survivor[0]);
     OK(detailflow_generation_get_work(generation, &work));
     CHECK(work == (uint64_t)MANY * field->before + (field->steps - field->before));
@@ -99,12 +86,12 @@ static void best_wins(const struct field *field, const detailflow_best_options *
 
     /* What is not wanted is not told. */
     generation = NULL;
-    OK(detailflow_best_of(field->request, options, &generation, NULL, 0, NULL, NULL));
-    CHECK(check_has(generation, 0, field->tokens[survivor[0]], field->info.tokens));
+    OK(detailflow_best_of(field->request, options, &generation, NULL, 0, NULL, NULL, 0));
+    CHECK(check_has(generation, 0, field->tokens[survivor[0]], field->info.token_count));
     detailflow_generation_free(generation);
     generation = NULL;
     survivor[0] = 77;
-    OK(detailflow_best_of(field->request, options, &generation, survivor, 2, NULL, NULL));
+    OK(detailflow_best_of(field->request, options, &generation, survivor, 2, NULL, NULL, 0));
     CHECK(survivor[0] == best_of_scores(wanted) && survivor[1] == 77);
     detailflow_generation_free(generation);
 }
@@ -112,34 +99,35 @@ static void best_wins(const struct field *field, const detailflow_best_options *
 /* How typical: the mean of the log-probabilities up to the level. */
 static void best_by_log_probability(const struct field *field)
 {
-    const uint32_t level = field->level.size, keep = 1;
-    detailflow_best_options options = best_options(DETAILFLOW_SCORE_LOG_PROBABILITY, &level, &keep, 1);
-    float wanted[MANY], *each = (float *)malloc(field->info.tokens * sizeof *each);
+    const uint32_t level = field->level.level_size, keep = 1;
+    detailflow_best_of_options *options = check_rounds(&level, &keep, 1);
+    float wanted[MANY], *each = (float *)malloc(field->info.token_count * sizeof *each);
     uint32_t at, token;
     CHECK(each != NULL);
     for (at = 0; at < MANY; at++) {
         size_t count;
         double sum = 0;
-        OK(detailflow_generation_log_probabilities(field->all, at, each, field->info.tokens, &count));
-        for (token = 0; token < field->level.tokens; token++) {
+        OK(detailflow_generation_get_log_probabilities(field->all, at, each, field->info.token_count, &count));
+        for (token = 0; token < field->level.token_count; token++) {
             sum += each[token];
         }
-        wanted[at] = (float)(sum / field->level.tokens);
+        wanted[at] = (float)(sum / field->level.token_count);
     }
-    best_wins(field, &options, wanted);
+    best_wins(field, options, wanted);
+    detailflow_best_of_options_free(options);
     free(each);
 }
 
 /* The level's picture as premultiplied floats, four a pixel. */
 static float *best_planes(const struct field *field, uint32_t of, size_t *count)
 {
-    const uint32_t size = field->level.size;
+    const uint32_t size = field->level.level_size;
     const size_t bytes = (size_t)16 * size * size;
     float *pixels = (float *)malloc(bytes);
-    detailflow_image image = check_image(DETAILFLOW_RGBA32F, size, pixels, bytes);
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA32F, size, pixels, bytes);
     size_t at;
     CHECK(pixels != NULL);
-    OK(detailflow_model_decode(field->model, field->tokens[of], field->info.tokens, size, &image));
+    OK(detailflow_model_decode(field->model, field->tokens[of], field->info.token_count, size, &image));
     *count = (size_t)4 * size * size;
     for (at = 0; at < *count; at++) {
         pixels[at] *= at % 4 < 3 ? pixels[at - at % 4 + 3] : 1;
@@ -150,18 +138,20 @@ static float *best_planes(const struct field *field, uint32_t of, size_t *count)
 /* How like a picture, here that of a candidate: itself above all, the others by their mean squared difference. */
 static void best_by_likeness(const struct field *field)
 {
-    const uint32_t level = field->level.size, keep = 1, like = 3;
-    detailflow_best_options options = best_options(DETAILFLOW_SCORE_LIKENESS, &level, &keep, 1);
+    const uint32_t level = field->level.level_size, keep = 1, like = 3;
+    detailflow_best_of_options *options = check_rounds(&level, &keep, 1);
     size_t bytes = (size_t)16 * level * level, count, at;
     void *pixels = malloc(bytes);
-    detailflow_image picture = check_image(DETAILFLOW_RGBA32F, level, pixels, bytes);
+    detailflow_image picture = check_image(DETAILFLOW_FORMAT_RGBA32F, level, pixels, bytes);
     float *own = best_planes(field, like, &count), scores[MANY];
     uint32_t of, survivors[3];
     size_t survivor_count = 0;
     detailflow_generation *generation = NULL;
     CHECK(pixels != NULL);
-    OK(detailflow_model_decode(field->model, field->tokens[like], field->info.tokens, level, &picture));
-    options.picture = &picture;
+    OK(detailflow_model_decode(field->model, field->tokens[like], field->info.token_count, level, &picture));
+    OK(detailflow_best_of_options_set_scorer_likeness(options, &picture));
+    /* It was copied. */
+    memset(pixels, 0, bytes);
     for (of = 0; of < MANY; of++) {
         float *other = best_planes(field, of, &count);
         const uint32_t channels = field->info.channels;
@@ -174,20 +164,23 @@ static void best_by_likeness(const struct field *field)
         free(other);
     }
     CHECK(best_of_scores(scores) == like);
-    best_wins(field, &options, scores);
+    best_wins(field, options, scores);
+    detailflow_best_of_options_free(options);
 
     /* Three of them, the best first; the picture may be of another size and format. */
     {
         const uint32_t three = 3;
-        unsigned char *whole = check_decode(field->model, field->tokens[like], field->info.tokens, &bytes);
-        picture = check_image(DETAILFLOW_RGBA8, field->info.size, whole, bytes);
-        options.keeps = &three;
-        OK(detailflow_best_of(field->request, &options, &generation, survivors, 3, &survivor_count, scores));
-        CHECK(survivor_count == 3 && check_progress(generation).images == 3);
+        unsigned char *whole = check_decode(field->model, field->tokens[like], field->info.token_count, &bytes);
+        picture = check_image(DETAILFLOW_FORMAT_RGBA8, field->info.image_size, whole, bytes);
+        options = check_rounds(&level, &three, 1);
+        OK(detailflow_best_of_options_set_scorer_likeness(options, &picture));
+        OK(detailflow_best_of(field->request, options, &generation, survivors, 3, &survivor_count, scores, MANY));
+        detailflow_best_of_options_free(options);
+        CHECK(survivor_count == 3 && check_progress(generation).image_count == 3);
         CHECK(survivors[0] == best_of_scores(scores));
         CHECK(scores[survivors[0]] >= scores[survivors[1]] && scores[survivors[1]] >= scores[survivors[2]]);
         for (of = 0; of < 3; of++) {
-            CHECK(check_has(generation, of, field->tokens[survivors[of]], field->info.tokens));
+            CHECK(check_has(generation, of, field->tokens[survivors[of]], field->info.token_count));
         }
         detailflow_generation_free(generation);
         free(whole);
@@ -212,9 +205,9 @@ static float best_judge(void *user, const detailflow_candidate *candidate)
     unsigned char *pixels;
     float *scores, sum = 0;
     CHECK(candidate->struct_size == sizeof *candidate);
-    CHECK(candidate->index == turn && candidate->seed == 50 + turn);
-    CHECK(candidate->class_index == 0 && candidate->size == field->level.size);
-    CHECK(candidate->token_count == field->level.tokens);
+    CHECK(candidate->image_index == turn && candidate->seed == 50 + turn);
+    CHECK(candidate->class_index == 0 && candidate->level_size == field->level.level_size);
+    CHECK(candidate->token_count == field->level.token_count);
     CHECK(memcmp(candidate->tokens, field->tokens[turn], candidate->token_count * sizeof(uint32_t)) == 0);
     pixels = check_decode(field->model, candidate->tokens, candidate->token_count, &bytes);
     CHECK(memcmp(candidate->pixels, pixels, bytes) == 0);
@@ -234,21 +227,21 @@ static float best_judge(void *user, const detailflow_candidate *candidate)
 
 static void best_by_function(const struct field *field)
 {
-    const uint32_t level = field->level.size, keep = 1;
-    detailflow_best_options options = best_options(DETAILFLOW_SCORE_FUNCTION, &level, &keep, 1);
+    const uint32_t level = field->level.level_size, keep = 1;
+    detailflow_best_of_options *options = check_rounds(&level, &keep, 1);
     detailflow_generation *generation = NULL;
     float scores[MANY], wanted[MANY];
     struct judge judge;
     memset(&judge, 0, sizeof judge);
     judge.field = field;
-    options.score = best_judge;
-    options.user = &judge;
-    OK(detailflow_best_of(field->request, &options, &generation, NULL, 0, NULL, scores));
+    OK(detailflow_best_of_options_set_scorer_function(options, best_judge, &judge));
+    OK(detailflow_best_of(field->request, options, &generation, NULL, 0, NULL, scores, MANY));
     detailflow_generation_free(generation);
     CHECK(judge.calls == MANY && memcmp(scores, judge.given, sizeof scores) == 0);
     memcpy(wanted, judge.given, sizeof wanted);
-    best_wins(field, &options, wanted);
+    best_wins(field, options, wanted);
     CHECK(judge.calls == 4 * MANY);
+    detailflow_best_of_options_free(options);
 }
 
 struct table {
@@ -259,17 +252,17 @@ struct table {
 static float best_look_up(void *user, const detailflow_candidate *candidate)
 {
     struct table *table = (struct table *)user;
-    CHECK(candidate->index < MANY);
+    CHECK(candidate->image_index < MANY);
     table->calls++;
-    return table->scores[candidate->index];
+    return table->scores[candidate->image_index];
 }
 
 /* Several rounds: those who fall away cost nothing more; scores are the last that each had. */
 static void best_in_rounds(const struct field *field)
 {
     static const uint32_t keeps[2] = {3, 2};
-    const uint32_t levels[2] = {field->level.size, check_level(field->model, field->info.level_count - 1).size};
-    detailflow_best_options options = best_options(DETAILFLOW_SCORE_FUNCTION, levels, keeps, 2);
+    const uint32_t levels[2] = {field->level.level_size, check_level(field->model, field->info.level_count - 1).level_size};
+    detailflow_best_of_options *options;
     struct table table = {{1, 5, -2, 5, INFINITY, -INFINITY, 0, 5}, 0};
     detailflow_generation *generation = NULL;
     uint32_t survivors[2] = {77, 77};
@@ -280,102 +273,109 @@ static void best_in_rounds(const struct field *field)
         printf("one level: no second round\n");
         return;
     }
-    options.score = best_look_up;
-    options.user = &table;
-    OK(detailflow_best_of(field->request, &options, &generation, survivors, 2, &count, scores));
+    options = check_rounds(levels, keeps, 2);
+    OK(detailflow_best_of_options_set_scorer_function(options, best_look_up, &table));
+    OK(detailflow_best_of(field->request, options, &generation, survivors, 2, &count, scores, MANY));
+    detailflow_best_of_options_free(options);
     /* The best first, and of equals the first. */
     CHECK(count == 2 && survivors[0] == 4 && survivors[1] == 1 && table.calls == MANY + 3);
     CHECK(memcmp(scores, table.scores, sizeof scores) == 0);
-    CHECK(check_has(generation, 0, field->tokens[4], field->info.tokens));
-    CHECK(check_has(generation, 1, field->tokens[1], field->info.tokens));
+    CHECK(check_has(generation, 0, field->tokens[4], field->info.token_count));
+    CHECK(check_has(generation, 1, field->tokens[1], field->info.token_count));
     OK(detailflow_generation_get_work(generation, &work));
     CHECK(work == (uint64_t)MANY * field->before + (uint64_t)3 * (field->steps - field->before));
     detailflow_generation_free(generation);
 }
 
-/* A score that is none, and everything else that makes no sense: nothing is written anywhere. */
-static void best_is_refused(const struct field *field)
+/* These rounds are refused, with this text and with nothing written. */
+static void best_refused(const struct field *field, struct table *table, const uint32_t *levels, const uint32_t *keeps,
+                         size_t rounds, const char *text)
 {
-    struct newer {
-        detailflow_best_options known;
-        uint32_t more[4];
-    } newer;
-    const uint32_t level = field->level.size, keep = 1;
-    struct table table = {{0, 1, 2, NAN, 4, 5, 6, 7}, 0};
+    detailflow_best_of_options *options = check_rounds(levels, keeps, rounds);
     detailflow_generation *generation = field->all;
-    uint32_t survivors[MANY] = {77}, levels[2], keeps[2] = {4, 2};
+    uint32_t survivors[MANY] = {77};
+    size_t count = 77;
+    float scores[MANY] = {77};
+    OK(detailflow_best_of_options_set_scorer_function(options, best_look_up, table));
+    INVALID(detailflow_best_of(field->request, options, &generation, survivors, MANY, &count, scores, MANY), text);
+    CHECK(generation == field->all && survivors[0] == 77 && count == 77 && scores[0] == 77);
+    CHECK(MESSAGE(detailflow_request_get_message, field->request, NULL, 0) == strlen(detailflow_last_message()));
+    detailflow_best_of_options_free(options);
+}
+
+/* NaN as a score, and rounds that do not fit: nothing is written anywhere. */
+static void best_of_refuses_wrong_rounds(const struct field *field)
+{
+    const uint32_t level = field->level.level_size, keep = 1, none = 0, all = MANY, most = UINT32_MAX, no_level = 1;
+    struct table table = {{0, 1, 2, NAN, 4, 5, 6, 7}, 0};
+    uint32_t levels[2], keeps[2] = {4, 2};
+    size_t at;
+
+    best_refused(field, &table, &level, &keep, 1, "candidate 3 is NaN");
+    CHECK(table.calls == 4);
+    table.scores[3] = 3;
+    best_refused(field, &table, &level, &keep, 0, "round");
+    best_refused(field, &table, &level, &none, 1, "round");
+    best_refused(field, &table, &level, &all, 1, "8");
+    best_refused(field, &table, &level, &most, 1, "");
+    best_refused(field, &table, &no_level, &keep, 1, "levels are");
+    if (field->info.level_count > 1) {
+        levels[0] = levels[1] = field->level.level_size;
+        best_refused(field, &table, levels, keeps, 2, "level");
+        levels[0] = field->info.image_size;
+        best_refused(field, &table, levels, keeps, 2, "level");
+        OK(detailflow_request_set_level_size(field->request, field->level.level_size));
+        best_refused(field, &table, &field->info.image_size, &keep, 1, "level");
+        OK(detailflow_request_set_level_size(field->request, 0));
+    }
+    {
+        detailflow_best_of_options *options = NULL;
+        OK(detailflow_best_of_options_new(&options, NULL));
+        for (at = 0; at < 1024; at++) {
+            OK(detailflow_best_of_options_add_round(options, level, 1));
+        }
+        INVALID(detailflow_best_of_options_add_round(options, level, 1), "1024");
+        CHECK(MESSAGE(detailflow_best_of_options_get_message, options, NULL, 0) > 0);
+        detailflow_best_of_options_free(options);
+    }
+}
+
+/* A picture that is wrong is refused when it is set; room is looked for before the work. */
+static void best_of_refuses_wrong_outputs(const struct field *field)
+{
+    const uint32_t level = field->level.level_size, four = 4;
+    struct table table = {{0, 1, 2, 3, 4, 5, 6, 7}, 0};
+    detailflow_best_of_options *options = check_rounds(&level, &four, 1);
+    detailflow_generation *generation = field->all;
+    uint32_t survivors[MANY] = {77};
     unsigned char pixel[4] = {1, 2, 3, 4};
-    detailflow_image picture = check_image(DETAILFLOW_RGBA8, 1, pixel, sizeof pixel);
-    detailflow_best_options options;
+    detailflow_image picture = check_image(DETAILFLOW_FORMAT_RGBA8, 1, pixel, sizeof pixel);
     size_t count = 77;
     float scores[MANY] = {77};
 
-#define REFUSED(change, text)                                                                                          \
-    do {                                                                                                               \
-        options = best_options(DETAILFLOW_SCORE_FUNCTION, &level, &keep, 1);                                           \
-        options.score = best_look_up;                                                                                  \
-        options.user = &table;                                                                                         \
-        change;                                                                                                        \
-        INVALID(detailflow_best_of(field->request, &options, &generation, survivors, MANY, &count, scores), text);    \
-        CHECK(generation == field->all && survivors[0] == 77 && count == 77 && scores[0] == 77);                       \
-        CHECK(detailflow_request_message(field->request, NULL, 0) == strlen(detailflow_last_message()));               \
-    } while (0)
-    REFUSED((void)0, "candidate 3 is NaN");
-    CHECK(table.calls == 4);
-    table.scores[3] = 3;
-    REFUSED(options.struct_size = 0, "detailflow_best_options.struct_size is 0");
-    REFUSED(options.struct_size = sizeof options - 1, "detailflow_best_options.struct_size");
-    REFUSED(options.struct_size = UINT32_MAX, "detailflow_best_options.struct_size");
-    REFUSED(options.scorer = 0, "scorer is 0");
-    REFUSED(options.scorer = 4, "scorer is 4");
-    REFUSED(options.score = NULL, "score is NULL");
-    REFUSED(options.scorer = DETAILFLOW_SCORE_LIKENESS, "detailflow_image is NULL");
-    REFUSED(options.rounds = 0, "there is no round");
-    REFUSED(options.rounds = SIZE_MAX, "too many");
-    REFUSED(options.rounds = SIZE_MAX / 4 + 2, "too many");
-    REFUSED(options.rounds = (size_t)field->info.level_count + 1, "too many");
-    REFUSED(options.levels = NULL, "levels is NULL");
-    REFUSED(options.keeps = NULL, "keeps is NULL");
-    REFUSED((keeps[0] = 0, options.keeps = keeps), "keeps 0 of 8");
-    REFUSED((keeps[0] = MANY, options.keeps = keeps), "keeps 8 of 8");
-    REFUSED((keeps[0] = UINT32_MAX, options.keeps = keeps), "");
-    REFUSED((levels[0] = 1, options.levels = levels), "levels are");
-    if (field->info.level_count > 1) {
-        keeps[0] = 4;
-        levels[0] = levels[1] = field->level.size;
-        REFUSED((options.levels = levels, options.keeps = keeps, options.rounds = 2), "not above the one before");
-        levels[0] = field->info.size;
-        REFUSED((options.levels = levels, options.keeps = keeps, options.rounds = 2), "not above the one before");
-        OK(detailflow_request_set_level(field->request, field->level.size));
-        REFUSED(options.levels = &field->info.size, "beyond the last");
-        OK(detailflow_request_set_level(field->request, 0));
-    }
-    /* A picture that is none. */
-    options = best_options(DETAILFLOW_SCORE_LIKENESS, &level, &keep, 1);
-    options.picture = &picture;
+    INVALID(detailflow_best_of_options_set_scorer_function(options, NULL, NULL), "function is NULL");
+    OK(detailflow_best_of_options_set_scorer_function(options, best_look_up, &table));
     picture.capacity = 3;
-    INVALID(detailflow_best_of(field->request, &options, &generation, NULL, 0, NULL, NULL), "bytes are too few");
+    INVALID(detailflow_best_of_options_set_scorer_likeness(options, &picture), "bytes are too few");
     picture.struct_size = 4;
-    INVALID(detailflow_best_of(field->request, &options, &generation, NULL, 0, NULL, NULL), "detailflow_image.struct_size");
-    /* Room for those who stay is looked for before the work. */
-    table.calls = 0;
-    options = best_options(DETAILFLOW_SCORE_FUNCTION, &level, keeps, 1);
-    options.score = best_look_up;
-    options.user = &table;
-    keeps[0] = 4;
-    INVALID(detailflow_best_of(field->request, &options, &generation, survivors, 3, &count, scores), "room for 3");
-    INVALID(detailflow_best_of(field->request, &options, &generation, NULL, 4, &count, scores), "survivors is NULL");
+    INVALID(detailflow_best_of_options_set_scorer_likeness(options, &picture), "detailflow_image.struct_size");
+    INVALID(detailflow_best_of(field->request, options, &generation, survivors, 3, &count, scores, MANY), "room for 3");
+    INVALID(detailflow_best_of(field->request, options, &generation, survivors, 4, &count, scores, MANY - 1),
+            "room for 7");
+    INVALID(detailflow_best_of(field->request, options, &generation, NULL, 4, &count, scores, MANY),
+            "survivors is NULL");
+    INVALID(detailflow_best_of(field->request, options, &generation, survivors, 4, &count, NULL, MANY),
+            "scores is NULL");
     CHECK(table.calls == 0 && generation == field->all && survivors[0] == 77 && count == 77 && scores[0] == 77);
-    /* From a newer header: what is beyond must be zero. */
-    memset(&newer, 0, sizeof newer);
-    newer.known = options;
-    newer.known.struct_size = sizeof newer;
-    newer.more[3] = 1;
-    INVALID(detailflow_best_of(field->request, &newer.known, &generation, NULL, 0, NULL, NULL), "does not know");
-    newer.more[3] = 0;
-    OK(detailflow_best_of(field->request, &newer.known, &generation, survivors, 4, &count, NULL));
+    OK(detailflow_best_of(field->request, options, &generation, survivors, 4, &count, NULL, 0));
     CHECK(count == 4 && survivors[0] == 7 && survivors[3] == 4 && table.calls == MANY);
     detailflow_generation_free(generation);
+    generation = NULL;
+    OK(detailflow_best_of_options_set_scorer_log_probability(options));
+    OK(detailflow_best_of(field->request, options, &generation, NULL, 0, NULL, NULL, 0));
+    CHECK(table.calls == MANY);
+    detailflow_generation_free(generation);
+    detailflow_best_of_options_free(options);
 }
 
 int main(int argc, char **argv)
@@ -386,7 +386,8 @@ int main(int argc, char **argv)
     best_by_likeness(&field);
     best_by_function(&field);
     best_in_rounds(&field);
-    best_is_refused(&field);
+    best_of_refuses_wrong_rounds(&field);
+    best_of_refuses_wrong_outputs(&field);
     best_free(&field);
     detailflow_model_free(model);
     return 0;

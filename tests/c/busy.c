@@ -21,14 +21,14 @@ static void *hammer(void *argument)
         progress.struct_size = sizeof progress;
         progress.steps_left = 1;
         status = detailflow_generation_step(work->generation, &progress);
-        if (status == DETAILFLOW_OK && progress.steps_left == 0) {
+        if (status == DETAILFLOW_STATUS_OK && progress.steps_left == 0) {
             return NULL;
         }
-        CHECK(status == DETAILFLOW_OK || status == DETAILFLOW_BUSY);
-        work->busy += status == DETAILFLOW_BUSY;
-        status = detailflow_generation_tokens(work->generation, 0, NULL, 0, &count);
-        CHECK(status == DETAILFLOW_OK || status == DETAILFLOW_BUSY);
-        if (status == DETAILFLOW_BUSY) {
+        CHECK(status == DETAILFLOW_STATUS_OK || status == DETAILFLOW_STATUS_BUSY);
+        work->busy += status == DETAILFLOW_STATUS_BUSY;
+        status = detailflow_generation_get_tokens(work->generation, 0, NULL, 0, &count);
+        CHECK(status == DETAILFLOW_STATUS_OK || status == DETAILFLOW_STATUS_BUSY);
+        if (status == DETAILFLOW_STATUS_BUSY) {
             CHECK(count == 0);
             CHECK(strstr(detailflow_last_message(), "another thread") != NULL);
             sched_yield();
@@ -93,30 +93,25 @@ static void others_are_told(const detailflow_model *model)
         CHECK(pthread_create(&thread, NULL, step_once, &work) == 0);
         check_wait(&work.begun);
         while (!check_get(&work.done)) {
-            detailflow_progress progress;
             detailflow_status status;
-            memset(&progress, 0, sizeof progress);
-            progress.struct_size = sizeof progress;
-            progress.size = 4711;
-            OK(detailflow_generation_cancel_handle(work.generation, &cancel));
+            OK(detailflow_generation_get_cancel(work.generation, &cancel));
             detailflow_cancel_free(cancel);
             check_forget();
-            status = detailflow_generation_get_progress(work.generation, &progress);
-            if (status == DETAILFLOW_BUSY) {
+            status = detailflow_generation_set_level_size(work.generation, 0);
+            if (status == DETAILFLOW_STATUS_BUSY) {
                 char message[256];
-                CHECK(progress.size == 4711);
                 CHECK(strstr(detailflow_last_message(), "detailflow_generation") != NULL);
-                CHECK(detailflow_generation_message(work.generation, message, sizeof message) > 0);
+                CHECK(MESSAGE(detailflow_generation_get_message, work.generation, message, sizeof message) > 0);
                 CHECK(strstr(message, "another thread") != NULL);
                 seen = 1;
             } else {
-                CHECK(status == DETAILFLOW_OK);
+                CHECK(status == DETAILFLOW_STATUS_OK);
             }
         }
         CHECK(pthread_join(thread, NULL) == 0);
         /* The step itself was not disturbed. */
-        CHECK(work.status == DETAILFLOW_OK || work.status == DETAILFLOW_BUSY);
-        CHECK(check_progress(work.generation).steps_done == (work.status == DETAILFLOW_OK));
+        CHECK(work.status == DETAILFLOW_STATUS_OK || work.status == DETAILFLOW_STATUS_BUSY);
+        CHECK(check_progress(work.generation).steps_done == (work.status == DETAILFLOW_STATUS_OK));
         detailflow_generation_free(work.generation);
     }
     CHECK(seen);
@@ -131,25 +126,23 @@ static void free_while_stepping(const detailflow_model *model)
     for (round = 0; round < 10 || (cancelled == 0 && round < 100); round++) {
         struct work work;
         pthread_t thread;
-        detailflow_status status = DETAILFLOW_OK;
+        detailflow_status status = DETAILFLOW_STATUS_OK;
         double begun;
         memset(&work, 0, sizeof work);
         OK(detailflow_generation_new(request, &work.generation));
         CHECK(pthread_create(&thread, NULL, step_once, &work) == 0);
-        while (status != DETAILFLOW_BUSY && !check_get(&work.done)) {
-            detailflow_progress progress;
-            progress.struct_size = sizeof progress;
+        while (status != DETAILFLOW_STATUS_BUSY && !check_get(&work.done)) {
             /* Between this look and its step the other thread can be told BUSY itself; then it is done. */
             if (check_get(&work.begun)) {
-                status = detailflow_generation_get_progress(work.generation, &progress);
+                status = detailflow_generation_set_level_size(work.generation, 0);
             }
         }
         begun = check_now();
         detailflow_generation_free(work.generation);
         CHECK(check_now() - begun < 60);
         CHECK(pthread_join(thread, NULL) == 0);
-        CHECK(work.status == DETAILFLOW_CANCELLED || work.status == DETAILFLOW_OK || work.status == DETAILFLOW_BUSY);
-        cancelled += work.status == DETAILFLOW_CANCELLED;
+        CHECK(work.status == DETAILFLOW_STATUS_CANCELLED || work.status == DETAILFLOW_STATUS_OK || work.status == DETAILFLOW_STATUS_BUSY);
+        cancelled += work.status == DETAILFLOW_STATUS_CANCELLED;
     }
     CHECK(cancelled > 0);
     detailflow_request_free(request);

@@ -14,21 +14,21 @@ static void is_cancelled(detailflow_generation *generation, const uint32_t *draw
     uint32_t *tokens;
     size_t count;
     progress.struct_size = sizeof progress;
-    FAILS(detailflow_generation_step(generation, &progress), DETAILFLOW_CANCELLED, "cancelled");
-    FAILS(detailflow_generation_step(generation, NULL), DETAILFLOW_CANCELLED, "cancelled");
-    CHECK(detailflow_generation_message(generation, NULL, 0) > 0);
+    FAILS(detailflow_generation_step(generation, &progress), DETAILFLOW_STATUS_CANCELLED, "cancelled");
+    FAILS(detailflow_generation_step(generation, NULL), DETAILFLOW_STATUS_CANCELLED, "cancelled");
+    CHECK(MESSAGE(detailflow_generation_get_message, generation, NULL, 0) > 0);
     tokens = check_tokens(generation, 0, &count);
-    CHECK(count == check_progress(generation).tokens);
+    CHECK(count == check_progress(generation).token_count);
     if (drawn != NULL) {
         CHECK(count >= drawn_count && memcmp(tokens, drawn, drawn_count * sizeof *tokens) == 0);
     }
     if (count > 0) {
-        uint32_t size = check_progress(generation).size;
+        uint32_t size = check_progress(generation).prefix_size;
         size_t bytes = (size_t)4 * size * size;
         unsigned char *pixels = (unsigned char *)malloc(bytes);
-        detailflow_image image = check_image(DETAILFLOW_RGBA8, size, pixels, bytes);
+        detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, size, pixels, bytes);
         CHECK(pixels != NULL);
-        OK(detailflow_generation_image(generation, 0, &image));
+        OK(detailflow_generation_decode(generation, 0, &image));
         OK(detailflow_generation_save(generation, 0, "cancelled.png"));
         free(pixels);
     }
@@ -37,7 +37,7 @@ static void is_cancelled(detailflow_generation *generation, const uint32_t *draw
 
 static void *trigger(void *cancel)
 {
-    OK(detailflow_cancel_trigger((const detailflow_cancel *)cancel));
+    OK(detailflow_cancel_trigger((const detailflow_cancel *)cancel, NULL));
     return NULL;
 }
 
@@ -58,7 +58,7 @@ static void before_and_after(const detailflow_model *model)
 
     /* Before the first step. */
     OK(detailflow_generation_new(request, &generation));
-    OK(detailflow_generation_cancel_handle(generation, &cancel));
+    OK(detailflow_generation_get_cancel(generation, &cancel));
     trigger_elsewhere(cancel);
     is_cancelled(generation, NULL, 0);
     CHECK(check_progress(generation).steps_done == 0);
@@ -66,17 +66,17 @@ static void before_and_after(const detailflow_model *model)
     is_cancelled(generation, NULL, 0);
     detailflow_generation_free(generation);
     /* The generation is gone; the handle is not. */
-    OK(detailflow_cancel_trigger(cancel));
-    OK(detailflow_cancel_trigger(cancel));
+    OK(detailflow_cancel_trigger(cancel, NULL));
+    OK(detailflow_cancel_trigger(cancel, NULL));
     detailflow_cancel_free(cancel);
 
     /* Between two steps, by a second handle made after the first was freed. */
     OK(detailflow_generation_new(request, &generation));
-    OK(detailflow_generation_cancel_handle(generation, &cancel));
+    OK(detailflow_generation_get_cancel(generation, &cancel));
     detailflow_cancel_free(cancel);
     OK(detailflow_generation_step(generation, NULL));
     tokens = check_tokens(generation, 0, &count);
-    OK(detailflow_generation_cancel_handle(generation, &second));
+    OK(detailflow_generation_get_cancel(generation, &second));
     trigger_elsewhere(second);
     detailflow_cancel_free(second);
     is_cancelled(generation, tokens, count);
@@ -87,7 +87,7 @@ static void before_and_after(const detailflow_model *model)
     /* When it is finished: the picture stays. */
     OK(detailflow_generate(request, &generation));
     tokens = check_tokens(generation, 0, &count);
-    OK(detailflow_generation_cancel_handle(generation, &cancel));
+    OK(detailflow_generation_get_cancel(generation, &cancel));
     trigger_elsewhere(cancel);
     is_cancelled(generation, tokens, count);
     CHECK(check_progress(generation).steps_left == 0);
@@ -112,7 +112,7 @@ static void *step_on(void *argument)
     check_set(&stepping->begun, 1);
     do {
         stepping->status = detailflow_generation_step(stepping->generation, &progress);
-    } while (stepping->status == DETAILFLOW_OK && progress.steps_left > 0);
+    } while (stepping->status == DETAILFLOW_STATUS_OK && progress.steps_left > 0);
     return NULL;
 }
 
@@ -121,22 +121,22 @@ static void during(const detailflow_model *model)
     detailflow_request *request = check_slow_request(model, 0.05);
     int seen = 0, round;
     for (round = 0; round < 8 || (seen == 0 && round < 100); round++) {
-        struct stepping stepping = {NULL, 0, DETAILFLOW_OK};
+        struct stepping stepping = {NULL, 0, DETAILFLOW_STATUS_OK};
         detailflow_cancel *cancel = NULL;
         pthread_t thread;
         double begun;
         OK(detailflow_generation_new(request, &stepping.generation));
-        OK(detailflow_generation_cancel_handle(stepping.generation, &cancel));
+        OK(detailflow_generation_get_cancel(stepping.generation, &cancel));
         CHECK(pthread_create(&thread, NULL, step_on, &stepping) == 0);
         check_wait(&stepping.begun);
         check_sleep(0.004 * (round % 8));
         begun = check_now();
-        OK(detailflow_cancel_trigger(cancel));
-        OK(detailflow_cancel_trigger(cancel));
+        OK(detailflow_cancel_trigger(cancel, NULL));
+        OK(detailflow_cancel_trigger(cancel, NULL));
         CHECK(pthread_join(thread, NULL) == 0);
         CHECK(check_now() - begun < 60);
-        CHECK(stepping.status == DETAILFLOW_CANCELLED || stepping.status == DETAILFLOW_OK);
-        seen += stepping.status == DETAILFLOW_CANCELLED;
+        CHECK(stepping.status == DETAILFLOW_STATUS_CANCELLED || stepping.status == DETAILFLOW_STATUS_OK);
+        seen += stepping.status == DETAILFLOW_STATUS_CANCELLED;
         is_cancelled(stepping.generation, NULL, 0);
         detailflow_generation_free(stepping.generation);
         detailflow_cancel_free(cancel);
@@ -166,7 +166,7 @@ static void *cancel_at(void *argument)
     }
     while (check_now() < end) {
     }
-    OK(detailflow_cancel_trigger(cancelling->cancel));
+    OK(detailflow_cancel_trigger(cancelling->cancel, NULL));
     return NULL;
 }
 
@@ -192,10 +192,10 @@ static void decode_levels(const detailflow_model *model, const uint32_t *tokens,
         detailflow_image image;
         level->struct_size = sizeof *level;
         OK(detailflow_model_get_level(model, at, level));
-        levels->pixels[at] = (unsigned char *)malloc(bytes_of(level->size));
+        levels->pixels[at] = (unsigned char *)malloc(bytes_of(level->level_size));
         CHECK(levels->pixels[at] != NULL);
-        image = check_image(DETAILFLOW_RGBA8, level->size, levels->pixels[at], bytes_of(level->size));
-        OK(detailflow_model_decode(model, tokens, level->tokens, 0, &image));
+        image = check_image(DETAILFLOW_FORMAT_RGBA8, level->level_size, levels->pixels[at], bytes_of(level->level_size));
+        OK(detailflow_model_decode(model, tokens, level->token_count, 0, &image));
     }
 }
 
@@ -206,22 +206,22 @@ static void is_readable(detailflow_generation *generation, uint32_t picture, con
     const detailflow_progress progress = check_progress(generation);
     size_t count;
     uint32_t *drawn = check_tokens(generation, picture, &count);
-    unsigned char *pixels = (unsigned char *)malloc(bytes_of(progress.level) + 1);
-    detailflow_image image = check_image(DETAILFLOW_RGBA8, progress.level, pixels, bytes_of(progress.level));
+    unsigned char *pixels = (unsigned char *)malloc(bytes_of(progress.level_size) + 1);
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, progress.level_size, pixels, bytes_of(progress.level_size));
     uint32_t at, finished = 0;
     CHECK(pixels != NULL);
-    CHECK(count == progress.tokens && memcmp(drawn, tokens, count * sizeof *drawn) == 0);
-    while (finished < levels->count && levels->level[finished].tokens <= count) {
+    CHECK(count == progress.token_count && memcmp(drawn, tokens, count * sizeof *drawn) == 0);
+    while (finished < levels->count && levels->level[finished].token_count <= count) {
         finished++;
     }
     if (finished == 0) {
-        CHECK(progress.level == 0 && progress.level_tokens == 0);
-        FAILS(detailflow_generation_level_image(generation, picture, &image), DETAILFLOW_WRONG_STATE, "no level");
+        CHECK(progress.level_size == 0 && progress.level_token_count == 0);
+        FAILS(detailflow_generation_decode_level(generation, picture, &image), DETAILFLOW_STATUS_WRONG_STATE, "no level");
     } else {
         at = finished - 1;
-        CHECK(progress.level == levels->level[at].size && progress.level_tokens == levels->level[at].tokens);
-        OK(detailflow_generation_level_image(generation, picture, &image));
-        CHECK(memcmp(pixels, levels->pixels[at], bytes_of(progress.level)) == 0);
+        CHECK(progress.level_size == levels->level[at].level_size && progress.level_token_count == levels->level[at].token_count);
+        OK(detailflow_generation_decode_level(generation, picture, &image));
+        CHECK(memcmp(pixels, levels->pixels[at], bytes_of(progress.level_size)) == 0);
     }
     free(pixels);
     free(drawn);
@@ -254,12 +254,12 @@ static void at_random_moments(const detailflow_model *model, int rounds)
     detailflow_generation_free(generation);
 
     for (round = 0; round < rounds || (cancelled == 0 && round < 10 * rounds); round++) {
-        struct stepping stepping = {NULL, 0, DETAILFLOW_OK};
+        struct stepping stepping = {NULL, 0, DETAILFLOW_STATUS_OK};
         struct cancelling cancelling;
         detailflow_cancel *cancel = NULL;
         pthread_t thread;
         OK(detailflow_generation_new(request, &stepping.generation));
-        OK(detailflow_generation_cancel_handle(stepping.generation, &cancel));
+        OK(detailflow_generation_get_cancel(stepping.generation, &cancel));
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -268,15 +268,15 @@ static void at_random_moments(const detailflow_model *model, int rounds)
         cancelling.moment = took * (double)(random % 1000) * 1e-3;
         CHECK(pthread_create(&thread, NULL, cancel_at, &cancelling) == 0);
         step_on(&stepping);
-        CHECK(stepping.status == DETAILFLOW_CANCELLED || stepping.status == DETAILFLOW_OK);
-        CHECK(stepping.status == DETAILFLOW_CANCELLED || check_progress(stepping.generation).steps_left == 0);
-        cancelled += stepping.status == DETAILFLOW_CANCELLED;
-        running += stepping.status == DETAILFLOW_CANCELLED && check_progress(stepping.generation).steps_done > 0;
+        CHECK(stepping.status == DETAILFLOW_STATUS_CANCELLED || stepping.status == DETAILFLOW_STATUS_OK);
+        CHECK(stepping.status == DETAILFLOW_STATUS_CANCELLED || check_progress(stepping.generation).steps_left == 0);
+        cancelled += stepping.status == DETAILFLOW_STATUS_CANCELLED;
+        running += stepping.status == DETAILFLOW_STATUS_CANCELLED && check_progress(stepping.generation).steps_done > 0;
         for (at = 0; at < PICTURES; at++) {
             is_readable(stepping.generation, at, tokens[at], &levels[at]);
         }
         CHECK(pthread_join(thread, NULL) == 0);
-        FAILS(detailflow_generation_step(stepping.generation, NULL), DETAILFLOW_CANCELLED, "cancelled");
+        FAILS(detailflow_generation_step(stepping.generation, NULL), DETAILFLOW_STATUS_CANCELLED, "cancelled");
         detailflow_generation_free(stepping.generation);
         detailflow_cancel_free(cancel);
 

@@ -33,8 +33,8 @@
         }                                                                                                          \
     } while (0)
 
-/* The call gives DETAILFLOW_OK. */
-#define OK(call) check_status(__FILE__, __LINE__, #call, call, DETAILFLOW_OK, "")
+/* The call gives DETAILFLOW_STATUS_OK. */
+#define OK(call) check_status(__FILE__, __LINE__, #call, call, DETAILFLOW_STATUS_OK, "")
 
 /* The call gives this status, and the thread's message is new and holds this text ("" is any). */
 #define FAILS(call, status, text)                                                                                  \
@@ -44,7 +44,22 @@
     } while (0)
 
 /* The call is refused for what it was given, and the message says this. */
-#define INVALID(call, text) FAILS(call, DETAILFLOW_INVALID_ARGUMENT, text)
+#define INVALID(call, text) FAILS(call, DETAILFLOW_STATUS_INVALID_ARGUMENT, text)
+
+/* The length of the message of a handle, from its _get_message function; the message goes into `buffer`. */
+#define MESSAGE(function, handle, buffer, capacity)                                                                \
+    (check_status(__FILE__, __LINE__, #function, function(handle, buffer, capacity, &check_length),                \
+                  DETAILFLOW_STATUS_OK, ""),                                                                       \
+     check_length)
+
+/* The same of an event: why its job ended. */
+#define JOB_MESSAGE(event, buffer, capacity)                                                                       \
+    (check_status(__FILE__, __LINE__, "job message",                                                               \
+                  detailflow_event_get_job_message(event, buffer, capacity, &check_length, NULL),                  \
+                  DETAILFLOW_STATUS_OK, ""),                                                                       \
+     check_length)
+
+static CHECK_UNUSED size_t check_length;
 
 static CHECK_UNUSED void check_failed(const char *file, int line, const char *what, const char *why)
 {
@@ -61,12 +76,12 @@ static CHECK_UNUSED void check_log(void *user, uint32_t level, const char *messa
     (void)message;
 }
 
-#define CHECK_STALE "log level 4711"
+#define CHECK_STALE "severity is 4711"
 
 /* Leaves a message that no call under test leaves, so that an old one is not taken for a new one. */
 static CHECK_UNUSED void check_forget(void)
 {
-    (void)detailflow_log_set(check_log, 4711, NULL);
+    (void)detailflow_log_set_callback(4711, check_log, NULL, NULL);
 }
 
 static CHECK_UNUSED void check_status(const char *file, int line, const char *what, detailflow_status status,
@@ -75,10 +90,10 @@ static CHECK_UNUSED void check_status(const char *file, int line, const char *wh
     const char *message = detailflow_last_message();
     if (status != wanted) {
         fprintf(stderr, "%s (%s), wanted %s\n", detailflow_status_name(status),
-                status == DETAILFLOW_OK ? "no message" : message, detailflow_status_name(wanted));
+                status == DETAILFLOW_STATUS_OK ? "no message" : message, detailflow_status_name(wanted));
         check_failed(file, line, what, "another status");
     }
-    if (wanted != DETAILFLOW_OK) {
+    if (wanted != DETAILFLOW_STATUS_OK) {
         if (message[0] == 0 || strncmp(message, CHECK_STALE, strlen(CHECK_STALE)) == 0) {
             check_failed(file, line, what, "no message");
         }
@@ -102,9 +117,9 @@ static CHECK_UNUSED detailflow_model *check_open(const char *bundle, uint32_t th
 {
     detailflow_model_options *options = NULL;
     detailflow_model *model = NULL;
-    OK(detailflow_model_options_new(&options));
+    OK(detailflow_model_options_new(&options, NULL));
     OK(detailflow_model_options_set_threads(options, threads));
-    OK(detailflow_model_open(bundle, options, &model));
+    OK(detailflow_model_open(bundle, options, &model, NULL));
     detailflow_model_options_free(options);
     CHECK(model != NULL);
     return model;
@@ -132,10 +147,10 @@ static CHECK_UNUSED detailflow_level check_level(const detailflow_model *model, 
 /* Whether `count` tokens are a whole picture. */
 static CHECK_UNUSED int check_is_prefix(const detailflow_model_info *info, size_t count)
 {
-    return count >= 1 && count <= info->tokens && (count <= info->causal || count % info->group == 0);
+    return count >= 1 && count <= info->token_count && (count <= info->causal_count || count % info->group_size == 0);
 }
 
-static CHECK_UNUSED detailflow_progress check_progress(detailflow_generation *generation)
+static CHECK_UNUSED detailflow_progress check_progress(const detailflow_generation *generation)
 {
     detailflow_progress progress;
     memset(&progress, 0, sizeof progress);
@@ -149,26 +164,26 @@ static CHECK_UNUSED detailflow_request *check_request(const detailflow_model *mo
 {
     detailflow_request *request = NULL;
     OK(detailflow_request_new(model, &request));
-    OK(detailflow_request_set_count(request, count));
+    OK(detailflow_request_set_image_count(request, count));
     OK(detailflow_request_set_seed(request, seed));
     return request;
 }
 
 /* The tokens of a picture, in memory that the caller frees. */
-static CHECK_UNUSED uint32_t *check_tokens(detailflow_generation *generation, uint32_t image, size_t *count)
+static CHECK_UNUSED uint32_t *check_tokens(const detailflow_generation *generation, uint32_t image, size_t *count)
 {
     uint32_t *tokens;
     size_t told = 0;
-    OK(detailflow_generation_tokens(generation, image, NULL, 0, &told));
+    OK(detailflow_generation_get_tokens(generation, image, NULL, 0, &told));
     tokens = (uint32_t *)malloc((told + 1) * sizeof *tokens);
     CHECK(tokens != NULL);
-    OK(detailflow_generation_tokens(generation, image, tokens, told, count));
+    OK(detailflow_generation_get_tokens(generation, image, tokens, told, count));
     CHECK(*count == told);
     return tokens;
 }
 
 /* The picture `image` has these tokens and no more. */
-static CHECK_UNUSED int check_has(detailflow_generation *generation, uint32_t image, const uint32_t *tokens,
+static CHECK_UNUSED int check_has(const detailflow_generation *generation, uint32_t image, const uint32_t *tokens,
                                   size_t count)
 {
     size_t told;
@@ -193,6 +208,19 @@ static CHECK_UNUSED uint32_t check_steps(const detailflow_request *request)
     steps = check_progress(generation).steps_left;
     detailflow_generation_free(generation);
     return steps;
+}
+
+/* Options with these rounds and the default scorer. Free them with detailflow_best_of_options_free. */
+static CHECK_UNUSED detailflow_best_of_options *check_rounds(const uint32_t *level_sizes, const uint32_t *retained,
+                                                             size_t count)
+{
+    detailflow_best_of_options *options = NULL;
+    size_t at;
+    OK(detailflow_best_of_options_new(&options, NULL));
+    for (at = 0; at < count; at++) {
+        OK(detailflow_best_of_options_add_round(options, level_sizes[at], retained[at]));
+    }
+    return options;
 }
 
 /* The tokens of one picture of class 0 and this seed, drawn at once, in memory that the caller frees. */
@@ -224,7 +252,7 @@ static CHECK_UNUSED detailflow_image check_image(uint32_t format, uint32_t size,
 
 static CHECK_UNUSED size_t check_pixel_bytes(uint32_t format)
 {
-    return format == DETAILFLOW_RGB8 ? 3 : format == DETAILFLOW_RGBA8 ? 4 : 16;
+    return format == DETAILFLOW_FORMAT_RGB8 ? 3 : format == DETAILFLOW_FORMAT_RGBA8 ? 4 : 16;
 }
 
 /* RGBA8 of what the tokens decode to, `bytes` of them, in memory that the caller frees. */
@@ -234,11 +262,11 @@ static CHECK_UNUSED unsigned char *check_decode(const detailflow_model *model, c
     uint32_t size = 0;
     unsigned char *pixels;
     detailflow_image image;
-    OK(detailflow_model_prefix_size(model, count, &size));
+    OK(detailflow_model_get_prefix_size(model, count, &size));
     *bytes = (size_t)4 * size * size;
     pixels = (unsigned char *)malloc(*bytes);
     CHECK(pixels != NULL);
-    image = check_image(DETAILFLOW_RGBA8, size, pixels, *bytes);
+    image = check_image(DETAILFLOW_FORMAT_RGBA8, size, pixels, *bytes);
     OK(detailflow_model_decode(model, tokens, count, 0, &image));
     return pixels;
 }

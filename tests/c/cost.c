@@ -26,7 +26,7 @@ static detailflow_cost cost_of(const detailflow_request *request)
 static detailflow_step_cost *cost_steps(const detailflow_request *request, size_t *count)
 {
     detailflow_step_cost *steps;
-    OK(detailflow_request_step_costs(request, NULL, 0, count));
+    OK(detailflow_request_get_step_costs(request, NULL, 0, count));
     steps = (detailflow_step_cost *)malloc(*count * sizeof *steps + (*count == 0));
     CHECK(steps != NULL);
     if (*count > 0) {
@@ -34,20 +34,20 @@ static detailflow_step_cost *cost_steps(const detailflow_request *request, size_
         steps->struct_size = sizeof *steps;
     }
     /* With room for none there is no first that could say how large it is. */
-    OK(detailflow_request_step_costs(request, steps, *count, count));
+    OK(detailflow_request_get_step_costs(request, steps, *count, count));
     return steps;
 }
 
 static detailflow_level_cost *cost_levels(const detailflow_request *request, size_t *count)
 {
     detailflow_level_cost *levels;
-    OK(detailflow_request_level_costs(request, NULL, 0, count));
+    OK(detailflow_request_get_level_costs(request, NULL, 0, count));
     CHECK(*count > 0);
     levels = (detailflow_level_cost *)malloc(*count * sizeof *levels);
     CHECK(levels != NULL);
     memset(levels, 0xA5, *count * sizeof *levels);
     levels->struct_size = sizeof *levels;
-    OK(detailflow_request_level_costs(request, levels, *count, count));
+    OK(detailflow_request_get_level_costs(request, levels, *count, count));
     return levels;
 }
 
@@ -65,42 +65,42 @@ static void cost_adds_up(const detailflow_model *model, const detailflow_request
     uint32_t all = 0;
 
     for (at = 0; at < shapes; at++) {
-        CHECK(steps[at].struct_size == sizeof *steps && steps[at].count > 0);
-        CHECK(steps[at].query == 1 || steps[at].query == info.group);
-        CHECK(steps[at].rows >= 1 && steps[at].rows <= images * (guided ? 2 : 1));
-        all += steps[at].count;
-        rows += (uint64_t)steps[at].rows * steps[at].count;
+        CHECK(steps[at].struct_size == sizeof *steps && steps[at].step_count > 0);
+        CHECK(steps[at].query_length == 1 || steps[at].query_length == info.group_size);
+        CHECK(steps[at].batch_rows >= 1 && steps[at].batch_rows <= images * (guided ? 2 : 1));
+        all += steps[at].step_count;
+        rows += (uint64_t)steps[at].batch_rows * steps[at].step_count;
     }
-    CHECK(cost.steps == all && cost.steps == check_steps(request));
-    CHECK((shapes == 0) == (given == last->tokens));
-    CHECK(cost.output_bytes == (uint64_t)last->size * last->size * info.channels * images);
+    CHECK(cost.step_count == all && cost.step_count == check_steps(request));
+    CHECK((shapes == 0) == (given == last->token_count));
+    CHECK(cost.output_bytes == (uint64_t)last->level_size * last->level_size * info.channels * images);
     for (at = 0; at < levels; at++) {
         CHECK(level[at].struct_size == sizeof *level);
-        CHECK(level[at].tokens > given || levels == 1);
-        CHECK(at == 0 || (level[at].size > level[at - 1].size && level[at].tokens > level[at - 1].tokens));
-        CHECK(at == 0 || level[at].steps > level[at - 1].steps);
+        CHECK(level[at].token_count > given || levels == 1);
+        CHECK(at == 0 || (level[at].level_size > level[at - 1].level_size && level[at].token_count > level[at - 1].token_count));
+        CHECK(at == 0 || level[at].step_count > level[at - 1].step_count);
     }
     level += levels - 1;
-    CHECK(level->size == last->size && level->tokens == last->tokens && level->steps == cost.steps);
+    CHECK(level->level_size == last->level_size && level->token_count == last->token_count && level->step_count == cost.step_count);
     CHECK(level->time_ns == cost.time_ns);
     level -= levels - 1;
 
     /* It comes as it was told. */
     OK(detailflow_generation_new(request, &generation));
     for (at = 0; at < levels; at++) {
-        while (check_progress(generation).tokens < level[at].tokens) {
+        while (check_progress(generation).token_count < level[at].token_count) {
             OK(detailflow_generation_step(generation, NULL));
         }
-        CHECK(check_progress(generation).level == level[at].size);
-        CHECK(check_progress(generation).steps_done == level[at].steps);
+        CHECK(check_progress(generation).level_size == level[at].level_size);
+        CHECK(check_progress(generation).steps_done == level[at].step_count);
     }
-    CHECK(check_progress(generation).steps_left == 0 && check_progress(generation).steps_done == cost.steps);
+    CHECK(check_progress(generation).steps_left == 0 && check_progress(generation).steps_done == cost.step_count);
     OK(detailflow_generation_get_work(generation, &work));
     CHECK(guided ? work <= rows && rows <= 2 * work : work == rows);
     if (strcmp(info.form, "plain") != 0 && given == 0) {
         uint64_t own = 0;
         OK(detailflow_generation_get_memory(generation, &own, NULL));
-        CHECK(own == cost.key_bytes + (uint64_t)4 * info.tokens * images);
+        CHECK(own == cost.kv_cache_bytes + (uint64_t)4 * info.token_count * images);
     }
     detailflow_generation_free(generation);
     free(steps);
@@ -115,16 +115,16 @@ static void cost_counts(const detailflow_model *model)
     int guided;
     given[0] = 0;
     given[1] = 1;
-    given[2] = info.causal;
-    given[3] = info.tokens;
+    given[2] = info.causal_count;
+    given[3] = info.token_count;
     for (guided = 0; guided < 2; guided++) {
         for (images = 1; images <= 3; images += 2) {
             for (at = 0; at < info.level_count; at++) {
                 const detailflow_level level = check_level(model, at);
-                for (prefix = 0; prefix < 4 && given[prefix] <= level.tokens; prefix++) {
+                for (prefix = 0; prefix < 4 && given[prefix] <= level.token_count; prefix++) {
                     detailflow_request *request = check_request(model, images, 1);
                     OK(detailflow_request_set_guidance(request, guided ? 2 : 1));
-                    OK(detailflow_request_set_level(request, level.size));
+                    OK(detailflow_request_set_level_size(request, level.level_size));
                     OK(detailflow_request_set_prefix(request, tokens, given[prefix], 0));
                     cost_adds_up(model, request, images, &level, given[prefix], guided);
                     detailflow_request_free(request);
@@ -145,19 +145,19 @@ static void cost_grows(const detailflow_model *model)
     one = cost_of(request);
     OK(detailflow_request_set_guidance(request, 2));
     cost = cost_of(request);
-    CHECK(cost.key_bytes == 2 * one.key_bytes && cost.steps == one.steps && cost.output_bytes == one.output_bytes);
+    CHECK(cost.kv_cache_bytes == 2 * one.kv_cache_bytes && cost.step_count == one.step_count && cost.output_bytes == one.output_bytes);
     CHECK(one.multiply_adds == 0 ? cost.multiply_adds == 0
                                  : cost.multiply_adds > one.multiply_adds &&
                                        cost.multiply_adds < 2 * one.multiply_adds);
-    OK(detailflow_request_set_count(request, 1048576));
+    OK(detailflow_request_set_image_count(request, 1048576));
     cost = cost_of(request);
-    CHECK(cost.key_bytes == 2 * 1048576 * one.key_bytes && cost.output_bytes == 1048576 * one.output_bytes);
+    CHECK(cost.kv_cache_bytes == 2 * 1048576 * one.kv_cache_bytes && cost.output_bytes == 1048576 * one.output_bytes);
     CHECK(cost.multiply_adds / 1048576 >= one.multiply_adds);
-    OK(detailflow_request_set_count(request, 1));
+    OK(detailflow_request_set_image_count(request, 1));
     OK(detailflow_request_set_guidance(request, 1));
-    OK(detailflow_request_set_level(request, check_level(model, 0).size));
+    OK(detailflow_request_set_level_size(request, check_level(model, 0).level_size));
     cost = cost_of(request);
-    CHECK(info.level_count == 1 || (cost.steps < one.steps && cost.output_bytes < one.output_bytes));
+    CHECK(info.level_count == 1 || (cost.step_count < one.step_count && cost.output_bytes < one.output_bytes));
     CHECK(info.level_count == 1 || one.multiply_adds == 0 || cost.multiply_adds < one.multiply_adds);
     detailflow_request_free(request);
 }
@@ -185,37 +185,37 @@ static void cost_arrays(const detailflow_model *model)
     memset(newer_steps, 0xA5, shapes * sizeof *newer_steps);
     memset(newer_levels, 0xA5, levels * sizeof *newer_levels);
 
-    INVALID(detailflow_request_step_costs(request, &newer_steps->known, shapes, &told), "detailflow_step_cost.struct_size");
-    INVALID(detailflow_request_level_costs(request, &newer_levels->known, levels, &told), "struct_size");
+    INVALID(detailflow_request_get_step_costs(request, &newer_steps->known, shapes, &told), "detailflow_step_cost.struct_size");
+    INVALID(detailflow_request_get_level_costs(request, &newer_levels->known, levels, &told), "struct_size");
     newer_steps->known.struct_size = sizeof newer_steps->known - 1;
     newer_levels->known.struct_size = 0;
-    INVALID(detailflow_request_step_costs(request, &newer_steps->known, shapes, &told), "detailflow_step_cost.struct_size");
-    INVALID(detailflow_request_level_costs(request, &newer_levels->known, levels, &told), "detailflow_level_cost.struct_size");
+    INVALID(detailflow_request_get_step_costs(request, &newer_steps->known, shapes, &told), "detailflow_step_cost.struct_size");
+    INVALID(detailflow_request_get_level_costs(request, &newer_levels->known, levels, &told), "detailflow_level_cost.struct_size");
     newer_steps->known.struct_size = sizeof *newer_steps;
     newer_levels->known.struct_size = sizeof *newer_levels;
-    INVALID(detailflow_request_step_costs(request, &newer_steps->known, shapes - 1, &told), "room for");
-    INVALID(detailflow_request_level_costs(request, &newer_levels->known, 0, &told), "room for 0");
-    INVALID(detailflow_request_step_costs(request, NULL, 1, &told), "detailflow_step_cost is NULL");
-    INVALID(detailflow_request_level_costs(request, NULL, SIZE_MAX, &told), "detailflow_level_cost is NULL");
-    CHECK(told == 77 && newer_steps->known.rows == 0xA5A5A5A5 && newer_levels->known.size == 0xA5A5A5A5);
-    OK(detailflow_request_step_costs(request, &newer_steps->known, SIZE_MAX, &told));
+    INVALID(detailflow_request_get_step_costs(request, &newer_steps->known, shapes - 1, &told), "room for");
+    INVALID(detailflow_request_get_level_costs(request, &newer_levels->known, 0, &told), "room for 0");
+    INVALID(detailflow_request_get_step_costs(request, NULL, 1, &told), "detailflow_step_cost is NULL");
+    INVALID(detailflow_request_get_level_costs(request, NULL, SIZE_MAX, &told), "detailflow_level_cost is NULL");
+    CHECK(told == 77 && newer_steps->known.batch_rows == 0xA5A5A5A5 && newer_levels->known.level_size == 0xA5A5A5A5);
+    OK(detailflow_request_get_step_costs(request, &newer_steps->known, SIZE_MAX, &told));
     CHECK(told == shapes);
-    OK(detailflow_request_level_costs(request, &newer_levels->known, levels, &told));
+    OK(detailflow_request_get_level_costs(request, &newer_levels->known, levels, &told));
     CHECK(told == levels);
     for (at = 0; at < shapes; at++) {
         CHECK(newer_steps[at].known.struct_size == sizeof *newer_steps && newer_steps[at].more[0] == 0xA5A5A5A5);
-        CHECK(newer_steps[at].known.rows == steps[at].rows && newer_steps[at].known.query == steps[at].query);
-        CHECK(newer_steps[at].known.count == steps[at].count && newer_steps[at].more[2] == 0xA5A5A5A5);
+        CHECK(newer_steps[at].known.batch_rows == steps[at].batch_rows && newer_steps[at].known.query_length == steps[at].query_length);
+        CHECK(newer_steps[at].known.step_count == steps[at].step_count && newer_steps[at].more[2] == 0xA5A5A5A5);
     }
     for (at = 0; at < levels; at++) {
         CHECK(newer_levels[at].known.struct_size == sizeof *newer_levels);
-        CHECK(newer_levels[at].known.size == level[at].size && newer_levels[at].known.tokens == level[at].tokens);
-        CHECK(newer_levels[at].known.steps == level[at].steps && newer_levels[at].more[0] == 0xA5A5A5A5);
+        CHECK(newer_levels[at].known.level_size == level[at].level_size && newer_levels[at].known.token_count == level[at].token_count);
+        CHECK(newer_levels[at].known.step_count == level[at].step_count && newer_levels[at].more[0] == 0xA5A5A5A5);
     }
     memset(&cost, 0xA5, sizeof cost);
     cost.struct_size = sizeof cost - 1;
     INVALID(detailflow_request_get_cost(request, &cost), "detailflow_cost.struct_size");
-    CHECK(cost.steps == 0xA5A5A5A5);
+    CHECK(cost.step_count == 0xA5A5A5A5);
     free(steps);
     free(level);
     free(newer_steps);
@@ -236,8 +236,8 @@ static int cost_is_known(const detailflow_model *model)
     uint64_t time = 77;
     for (at = 0; at < levels; at++) {
         CHECK((level[at].time_ns > 0) == known);
-        CHECK(at == 0 || !known || level[at].steps > level[at - 1].steps);
-        OK(detailflow_model_predict_decode(model, level[at].tokens, &time));
+        CHECK(at == 0 || !known || level[at].step_count > level[at - 1].step_count);
+        OK(detailflow_model_predict_decode(model, level[at].token_count, &time));
         CHECK((time > 0) == known);
     }
     for (at = 0; at < shapes; at++) {
@@ -249,7 +249,7 @@ static int cost_is_known(const detailflow_model *model)
     CHECK((check_progress(generation).next_step_ns > 0) == known && check_progress(generation).next_decode_ns == 0);
     time = 77;
     INVALID(detailflow_model_predict_decode(model, 0, &time), "not a prefix");
-    INVALID(detailflow_model_predict_decode(model, (size_t)info.tokens + 1, &time), "not a prefix");
+    INVALID(detailflow_model_predict_decode(model, (size_t)info.token_count + 1, &time), "not a prefix");
     INVALID(detailflow_model_predict_decode(model, SIZE_MAX, &time), "not a prefix");
     CHECK(time == 77);
     detailflow_generation_free(generation);
@@ -334,7 +334,7 @@ static void cost_calibrate(const detailflow_model *model)
     /* Where there can be no folder: told, and what was measured stays known. */
     CHECK(snprintf(there, sizeof there, "%s/%s", folder, name) < (int)sizeof there);
     CHECK(setenv("XDG_CACHE_HOME", there, 1) == 0);
-    FAILS(detailflow_model_calibrate(model, batches, 1), DETAILFLOW_IO, name);
+    FAILS(detailflow_model_calibrate(model, batches, 1), DETAILFLOW_STATUS_IO, name);
     CHECK(setenv("XDG_CACHE_HOME", cache, 1) == 0 && cost_is_known(model));
 }
 

@@ -5,11 +5,11 @@
 /* Tokens that no model drew; any are a picture. */
 static uint32_t *some_tokens(detailflow_model_info info)
 {
-    uint32_t *tokens = (uint32_t *)malloc(info.tokens * sizeof *tokens);
+    uint32_t *tokens = (uint32_t *)malloc(info.token_count * sizeof *tokens);
     uint32_t at;
     CHECK(tokens != NULL);
-    for (at = 0; at < info.tokens; at++) {
-        tokens[at] = (at * 7919u + 13u) % info.codes;
+    for (at = 0; at < info.token_count; at++) {
+        tokens[at] = (at * 7919u + 13u) % info.codebook_size;
     }
     return tokens;
 }
@@ -32,13 +32,13 @@ static void decodes_the_same(const detailflow_model *whole, const detailflow_mod
         memset(&level, 0, sizeof level);
         level.struct_size = sizeof level;
         OK(detailflow_model_get_level(alone, at, &level));
-        bytes = (size_t)level.size * level.size * check_pixel_bytes(DETAILFLOW_RGBA32F);
+        bytes = (size_t)level.level_size * level.level_size * check_pixel_bytes(DETAILFLOW_FORMAT_RGBA32F);
         for (i = 0; i < 2; i++) {
             detailflow_image image;
             pixels[i] = (float *)malloc(bytes);
             CHECK(pixels[i] != NULL);
-            image = check_image(DETAILFLOW_RGBA32F, level.size, pixels[i], bytes);
-            OK(detailflow_model_decode(models[i], tokens, info.tokens, level.size, &image));
+            image = check_image(DETAILFLOW_FORMAT_RGBA32F, level.level_size, pixels[i], bytes);
+            OK(detailflow_model_decode(models[i], tokens, info.token_count, level.level_size, &image));
         }
         CHECK(memcmp(pixels[0], pixels[1], bytes) == 0);
         free(pixels[0]);
@@ -56,55 +56,52 @@ static void says_what_it_cannot(const detailflow_model *alone)
     detailflow_request *request = NULL;
     detailflow_generation *generation = NULL;
     detailflow_cost cost;
-    detailflow_best_options best;
+    detailflow_best_of_options *best;
     const detailflow_level level = check_level(alone, 0);
     const uint32_t keep = 1;
     detailflow_image grey;
     unsigned char pixel[3] = {128, 128, 128};
     uint32_t *tokens = some_tokens(info);
-    uint32_t *encoded = (uint32_t *)calloc(info.tokens, sizeof *encoded);
+    uint32_t *encoded = (uint32_t *)calloc(info.token_count, sizeof *encoded);
     float scores[1] = {77};
     size_t count = 77, length;
     uint32_t at;
     char message[256];
 
     CHECK(encoded != NULL);
-    grey = check_image(DETAILFLOW_RGB8, 1, pixel, sizeof pixel);
+    grey = check_image(DETAILFLOW_FORMAT_RGB8, 1, pixel, sizeof pixel);
     OK(detailflow_request_new(alone, &request));
-    FAILS(detailflow_generate(request, &generation), DETAILFLOW_WRONG_STATE, cannot_draw);
-    FAILS(detailflow_generation_new(request, &generation), DETAILFLOW_WRONG_STATE, cannot_draw);
-    FAILS(detailflow_vary(request, tokens, info.tokens, 0, &generation), DETAILFLOW_WRONG_STATE, cannot_draw);
-    FAILS(detailflow_redetail(request, &grey, 0, &generation), DETAILFLOW_WRONG_STATE, cannot_encode);
+    FAILS(detailflow_generate(request, &generation), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_generation_new(request, &generation), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_vary(request, tokens, info.token_count, 0, &generation), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_redetail(request, &grey, 0, &generation), DETAILFLOW_STATUS_WRONG_STATE, cannot_encode);
     CHECK(generation == NULL);
     memset(&cost, 0, sizeof cost);
     cost.struct_size = sizeof cost;
-    FAILS(detailflow_request_get_cost(request, &cost), DETAILFLOW_WRONG_STATE, cannot_draw);
-    CHECK(cost.steps == 0);
-    FAILS(detailflow_request_step_costs(request, NULL, 0, &count), DETAILFLOW_WRONG_STATE, cannot_draw);
-    FAILS(detailflow_request_level_costs(request, NULL, 0, &count), DETAILFLOW_WRONG_STATE, cannot_draw);
-    OK(detailflow_request_set_count(request, 2));
-    memset(&best, 0, sizeof best);
-    best.struct_size = sizeof best;
-    best.scorer = DETAILFLOW_SCORE_LOG_PROBABILITY;
-    best.levels = &level.size;
-    best.keeps = &keep;
-    best.rounds = 1;
-    FAILS(detailflow_best_of(request, &best, &generation, NULL, 0, &count, scores), DETAILFLOW_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_request_get_cost(request, &cost), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    CHECK(cost.step_count == 0);
+    FAILS(detailflow_request_get_step_costs(request, NULL, 0, &count), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_request_get_level_costs(request, NULL, 0, &count), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    OK(detailflow_request_set_image_count(request, 2));
+    best = check_rounds(&level.level_size, &keep, 1);
+    FAILS(detailflow_best_of(request, best, &generation, NULL, 0, &count, NULL, 0), DETAILFLOW_STATUS_WRONG_STATE,
+          cannot_draw);
+    detailflow_best_of_options_free(best);
     CHECK(generation == NULL);
-    length = detailflow_request_message(request, message, sizeof message);
+    length = MESSAGE(detailflow_request_get_message, request, message, sizeof message);
     CHECK(length > 0 && strstr(message, cannot_draw) != NULL);
     detailflow_request_free(request);
 
-    FAILS(detailflow_model_score(alone, 0, tokens, 1, scores, 1, &count), DETAILFLOW_WRONG_STATE, cannot_draw);
-    FAILS(detailflow_model_score(alone, 4711, tokens, 1, NULL, 0, &count), DETAILFLOW_WRONG_STATE, cannot_draw);
-    FAILS(detailflow_model_calibrate(alone, &keep, 1), DETAILFLOW_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_model_score(alone, 0, tokens, 1, scores, 1, &count), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_model_score(alone, 4711, tokens, 1, NULL, 0, &count), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_model_calibrate(alone, &keep, 1), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
     CHECK(scores[0] == 77 && count == 77);
-    FAILS(detailflow_model_encode(alone, &grey, encoded, info.tokens, &count), DETAILFLOW_WRONG_STATE, cannot_encode);
+    FAILS(detailflow_model_encode(alone, &grey, encoded, info.token_count, &count), DETAILFLOW_STATUS_WRONG_STATE, cannot_encode);
     CHECK(count == 77);
-    for (at = 0; at < info.tokens; at++) {
+    for (at = 0; at < info.token_count; at++) {
         CHECK(encoded[at] == 0);
     }
-    length = detailflow_model_message(alone, message, sizeof message);
+    length = MESSAGE(detailflow_model_get_message, alone, message, sizeof message);
     CHECK(length > 0 && strstr(message, cannot_encode) != NULL);
     free(encoded);
     free(tokens);
@@ -112,12 +109,8 @@ static void says_what_it_cannot(const detailflow_model *alone)
 
 static void can(const detailflow_model *model, uint32_t draw, uint32_t encode)
 {
-    uint32_t found = 77;
-    OK(detailflow_model_can_draw(model, &found));
-    CHECK(found == draw);
-    found = 77;
-    OK(detailflow_model_can_encode(model, &found));
-    CHECK(found == encode);
+    CHECK(check_info(model).can_generate == draw);
+    CHECK(check_info(model).can_encode == encode);
 }
 
 /* The same, made through the C API. */
@@ -126,8 +119,8 @@ static void strips(const char *bundle, const detailflow_model *whole)
     detailflow_model *mine;
     const char *precision = check_info(whole).precision;
     FILE *file;
-    OK(detailflow_bundle_strip(bundle, "mine", precision));
-    OK(detailflow_bundle_strip(bundle, "mine", NULL)); /* An older one makes way. */
+    OK(detailflow_bundle_strip(bundle, "mine", precision, NULL));
+    OK(detailflow_bundle_strip(bundle, "mine", NULL, NULL)); /* An older one makes way. */
     mine = check_open("mine", 1);
     can(mine, 0, 0);
     CHECK(strcmp(check_info(mine).path, "mine") == 0);
@@ -135,16 +128,16 @@ static void strips(const char *bundle, const detailflow_model *whole)
     decodes_the_same(whole, mine);
     detailflow_model_free(mine);
 
-    FAILS(detailflow_bundle_strip(bundle, NULL, NULL), DETAILFLOW_INVALID_ARGUMENT, "target is NULL");
-    FAILS(detailflow_bundle_strip(bundle, "", NULL), DETAILFLOW_INVALID_ARGUMENT, "target is empty");
-    FAILS(detailflow_bundle_strip("nowhere", "new", NULL), DETAILFLOW_NOT_FOUND, "nowhere");
-    FAILS(detailflow_bundle_strip(bundle, "no/where", NULL), DETAILFLOW_IO, "no/where");
-    FAILS(detailflow_bundle_strip(bundle, "new", "fp8"), DETAILFLOW_INVALID_ARGUMENT, "fp8");
-    FAILS(detailflow_bundle_strip(bundle, "new", "\xff"), DETAILFLOW_INVALID_ARGUMENT, "UTF-8");
-    FAILS(detailflow_bundle_strip(bundle, bundle, NULL), DETAILFLOW_INVALID_ARGUMENT, "is the bundle itself");
+    FAILS(detailflow_bundle_strip(bundle, NULL, NULL, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "target is NULL");
+    FAILS(detailflow_bundle_strip(bundle, "", NULL, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "target is empty");
+    FAILS(detailflow_bundle_strip("nowhere", "new", NULL, NULL), DETAILFLOW_STATUS_NOT_FOUND, "nowhere");
+    FAILS(detailflow_bundle_strip(bundle, "no/where", NULL, NULL), DETAILFLOW_STATUS_IO, "no/where");
+    FAILS(detailflow_bundle_strip(bundle, "new", "fp8", NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "fp8");
+    FAILS(detailflow_bundle_strip(bundle, "new", "\xff", NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "UTF-8");
+    FAILS(detailflow_bundle_strip(bundle, bundle, NULL, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "is the bundle itself");
     file = fopen("file", "w");
     CHECK(file != NULL && fclose(file) == 0);
-    FAILS(detailflow_bundle_strip(bundle, "file", NULL), DETAILFLOW_INVALID_ARGUMENT, "is not a folder");
+    FAILS(detailflow_bundle_strip(bundle, "file", NULL, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "is not a folder");
     file = fopen("new", "r");
     CHECK(file == NULL);
 }

@@ -4,7 +4,7 @@
 #include "check.h"
 
 /* With "few" as an argument the first alone. */
-static const uint32_t FORMATS[3] = {DETAILFLOW_RGBA8, DETAILFLOW_RGB8, DETAILFLOW_RGBA32F};
+static const uint32_t FORMATS[3] = {DETAILFLOW_FORMAT_RGBA8, DETAILFLOW_FORMAT_RGB8, DETAILFLOW_FORMAT_RGBA32F};
 static uint32_t formats = 3;
 
 static unsigned char *memory(size_t bytes)
@@ -32,7 +32,7 @@ static unsigned char *decode(const detailflow_model *model, const uint32_t *toke
     detailflow_image image;
     *size = level;
     if (level == 0) {
-        OK(detailflow_model_prefix_size(model, count, size));
+        OK(detailflow_model_get_prefix_size(model, count, size));
     }
     pixels = memory(check_pixel_bytes(format) * *size * *size);
     image = check_image(format, *size, pixels, check_pixel_bytes(format) * *size * *size);
@@ -40,31 +40,23 @@ static unsigned char *decode(const detailflow_model *model, const uint32_t *toke
     return pixels;
 }
 
-static void demote(const detailflow_model *model, uint32_t *tokens, size_t count)
+/* A level by its size is the one of its index, and the same picture with less detail is its first tokens. */
+static void level_is_found_by_size(const detailflow_model *model)
 {
     detailflow_model_info info = check_info(model);
-    size_t kept = 77;
-    uint32_t index, first;
+    detailflow_level found;
+    uint32_t index;
+    memset(&found, 0, sizeof found);
+    found.struct_size = sizeof found;
     for (index = 0; index < info.level_count; index++) {
-        detailflow_level level;
-        memset(&level, 0, sizeof level);
-        level.struct_size = sizeof level;
-        OK(detailflow_model_get_level(model, index, &level));
-        OK(detailflow_model_demote(model, tokens, count, level.size, &kept));
-        CHECK(kept == level.tokens);
-        OK(detailflow_model_demote(model, tokens, kept, level.size, &kept));
-        INVALID(detailflow_model_demote(model, tokens, level.tokens - 1, level.size, &kept), "takes");
-        CHECK(kept == level.tokens);
+        detailflow_level level = check_level(model, index);
+        OK(detailflow_model_find_level(model, level.level_size, &found));
+        CHECK(found.level_size == level.level_size && found.token_count == level.token_count);
     }
-    INVALID(detailflow_model_demote(model, tokens, count, 1, &kept), "levels are");
-    INVALID(detailflow_model_demote(model, tokens, count, 0, &kept), "levels are");
-    INVALID(detailflow_model_demote(model, tokens, 0, info.size, &kept), "0 tokens");
-    INVALID(detailflow_model_demote(model, tokens, SIZE_MAX, info.size, &kept), "tokens");
-    first = tokens[0];
-    tokens[0] = info.codes;
-    INVALID(detailflow_model_demote(model, tokens, count, info.size, &kept), "codebook");
-    tokens[0] = first;
-    CHECK(kept == info.tokens);
+    INVALID(detailflow_model_find_level(model, 1, &found), "levels are");
+    CHECK(found.token_count == info.token_count);
+    OK(detailflow_model_find_level(model, 0, &found));
+    CHECK(found.level_size == info.image_size && found.token_count == info.token_count);
 }
 
 static void chains(void)
@@ -72,21 +64,21 @@ static void chains(void)
     uint32_t sizes[33], at;
     size_t count = 77;
     memset(sizes, 0xA5, sizeof sizes);
-    OK(detailflow_mip_sizes(48, NULL, 0, &count));
+    OK(detailflow_mips_list_sizes(48, NULL, 0, &count, NULL));
     CHECK(count == 6);
-    INVALID(detailflow_mip_sizes(48, sizes, 5, &count), "6");
+    INVALID(detailflow_mips_list_sizes(48, sizes, 5, &count, NULL), "6");
     CHECK(sizes[0] == 0xA5A5A5A5 && count == 6);
-    OK(detailflow_mip_sizes(48, sizes, 6, &count));
+    OK(detailflow_mips_list_sizes(48, sizes, 6, &count, NULL));
     CHECK(sizes[0] == 48 && sizes[1] == 24 && sizes[2] == 12 && sizes[3] == 6 && sizes[4] == 3 && sizes[5] == 1);
     CHECK(sizes[6] == 0xA5A5A5A5);
-    OK(detailflow_mip_sizes(UINT32_MAX, sizes, 32, &count));
+    OK(detailflow_mips_list_sizes(UINT32_MAX, sizes, 32, &count, NULL));
     CHECK(count == 32 && sizes[31] == 1 && sizes[32] == 0xA5A5A5A5);
     for (at = 0; at < 31; at++) {
         CHECK(sizes[at + 1] == sizes[at] / 2);
     }
-    OK(detailflow_mip_sizes(1, sizes, 1, &count));
+    OK(detailflow_mips_list_sizes(1, sizes, 1, &count, NULL));
     CHECK(count == 1 && sizes[0] == 1);
-    INVALID(detailflow_mip_sizes(0, sizes, 1, &count), "size is 0");
+    INVALID(detailflow_mips_list_sizes(0, sizes, 1, &count, NULL), "size is 0");
 }
 
 /* A chain as engines keep it: the whole picture at the left, the smaller ones beside it one below another, in one
@@ -96,23 +88,23 @@ static void mips(const detailflow_model *model, uint32_t *tokens, size_t count)
     detailflow_model_info info = check_info(model);
     uint32_t sizes[32], source, at, format;
     size_t chain, targets_made;
-    OK(detailflow_mip_sizes(info.size, sizes, 32, &chain));
+    OK(detailflow_mips_list_sizes(info.image_size, sizes, 32, &chain, NULL));
     for (format = 0; format < formats; format++) {
         const size_t bytes = check_pixel_bytes(FORMATS[format]);
-        const size_t width = info.size + info.size / 2, stride = width * bytes + 3;
-        const size_t capacity = stride * (info.size - 1) + width * bytes;
-        for (source = DETAILFLOW_MIPS_FROM_LEVELS; source <= DETAILFLOW_MIPS_FROM_FINEST; source++) {
+        const size_t width = info.image_size + info.image_size / 2, stride = width * bytes + 3;
+        const size_t capacity = stride * (info.image_size - 1) + width * bytes;
+        for (source = DETAILFLOW_MIPS_SOURCE_LEVELS; source <= DETAILFLOW_MIPS_SOURCE_FINEST; source++) {
             unsigned char *buffer = memory(capacity), *whole, *again;
             detailflow_image targets[32];
             size_t x, y, top = 0;
             uint32_t size, row;
             for (at = 0; at < chain; at++) {
-                const size_t start = at == 0 ? 0 : top * stride + info.size * bytes;
+                const size_t start = at == 0 ? 0 : top * stride + info.image_size * bytes;
                 targets[at] = check_image(FORMATS[format], sizes[at], buffer + start, capacity - start);
                 targets[at].stride = stride;
                 top += at == 0 ? 0 : sizes[at];
             }
-            OK(detailflow_model_mips(model, tokens, count, source, targets, chain));
+            OK(detailflow_model_decode_mips(model, tokens, count, source, targets, chain));
 
             /* The whole picture is what decode gives, and from levels so is every mip that is one. */
             for (at = 0; at < chain; at++) {
@@ -123,9 +115,9 @@ static void mips(const detailflow_model *model, uint32_t *tokens, size_t count)
                     memset(&found, 0, sizeof found);
                     found.struct_size = sizeof found;
                     OK(detailflow_model_get_level(model, index, &found));
-                    level = found.size == sizes[at] ? found.size : level;
+                    level = found.level_size == sizes[at] ? found.level_size : level;
                 }
-                if (level == 0 || (source == DETAILFLOW_MIPS_FROM_FINEST && at > 0)) {
+                if (level == 0 || (source == DETAILFLOW_MIPS_SOURCE_FINEST && at > 0)) {
                     continue;
                 }
                 whole = decode(model, tokens, count, level, FORMATS[format], &size);
@@ -140,17 +132,17 @@ static void mips(const detailflow_model *model, uint32_t *tokens, size_t count)
             again = memory(bytes * sizes[1] * sizes[1]);
             targets_made = 1;
             targets[0] = check_image(FORMATS[format], sizes[1], again, bytes * sizes[1] * sizes[1]);
-            OK(detailflow_model_mips(model, tokens, count, source, targets, targets_made));
+            OK(detailflow_model_decode_mips(model, tokens, count, source, targets, targets_made));
             for (row = 0; row < sizes[1]; row++) {
-                CHECK(memcmp(again + row * sizes[1] * bytes, buffer + row * stride + info.size * bytes,
+                CHECK(memcmp(again + row * sizes[1] * bytes, buffer + row * stride + info.image_size * bytes,
                              sizes[1] * bytes) == 0);
             }
             free(again);
 
             /* Everything else in the buffer is as it was. */
-            for (y = 0; y < info.size; y++) {
-                const size_t end = y + 1 < info.size ? stride : width * bytes;
-                size_t written = info.size, below = 0;
+            for (y = 0; y < info.image_size; y++) {
+                const size_t end = y + 1 < info.image_size ? stride : width * bytes;
+                size_t written = info.image_size, below = 0;
                 for (at = 1; at < chain; at++) {
                     written += y >= below && y < below + sizes[at] ? sizes[at] : 0;
                     below += sizes[at];
@@ -172,61 +164,61 @@ struct newer_image {
 static void bad_mips(const detailflow_model *model, uint32_t *tokens, size_t count)
 {
     detailflow_model_info info = check_info(model);
-    const size_t bytes = (size_t)4 * info.size * info.size;
+    const size_t bytes = (size_t)4 * info.image_size * info.image_size;
     unsigned char *first = memory(bytes), *second = memory(bytes);
     detailflow_image targets[2];
     struct newer_image newer[2];
     uint32_t token;
-    targets[0] = check_image(DETAILFLOW_RGBA8, info.size, first, bytes);
+    targets[0] = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, first, bytes);
 
 #define SECOND(change, text)                                                                                       \
     do {                                                                                                           \
-        targets[1] = check_image(DETAILFLOW_RGBA8, info.size, second, bytes);                                      \
+        targets[1] = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, second, bytes);                                      \
         change;                                                                                                    \
-        INVALID(detailflow_model_mips(model, tokens, count, 0, targets, 2), text);                                 \
+        INVALID(detailflow_model_decode_mips(model, tokens, count, 0, targets, 2), text);                                 \
         CHECK(untouched(first, bytes) && untouched(second, bytes));                                                \
     } while (0)
 
     SECOND(targets[1].width = 1, "mip 1 is 1 x");
     SECOND(targets[1].width = targets[1].height = 0, "mip 1");
-    SECOND(targets[1].width = targets[1].height = info.size + 1, "mip 1");
-    SECOND((targets[1].width = targets[1].height = info.size + 1, targets[1].format = DETAILFLOW_RGB8), "mip 1 of");
+    SECOND(targets[1].width = targets[1].height = info.image_size + 1, "mip 1");
+    SECOND((targets[1].width = targets[1].height = info.image_size + 1, targets[1].format = DETAILFLOW_FORMAT_RGB8), "mip 1 of");
     SECOND(targets[1].width = targets[1].height = UINT32_MAX, "mip 1");
-    SECOND(targets[1].stride = 4 * info.size - 1, "mip 1: a stride");
+    SECOND(targets[1].stride = 4 * info.image_size - 1, "mip 1: a stride");
     SECOND(targets[1].stride = SIZE_MAX, "mip 1");
-    SECOND(targets[1].stride = 4 * info.size + 1, "mip 1");
+    SECOND(targets[1].stride = 4 * info.image_size + 1, "mip 1");
     SECOND(targets[1].capacity = bytes - 1, "mip 1");
     SECOND(targets[1].capacity = SIZE_MAX, "mip 1: detailflow_image.capacity");
     SECOND(targets[1].format = 9, "mip 1: detailflow_image.format is 9");
     SECOND(targets[1].pixels = NULL, "mip 1: detailflow_image.pixels is NULL");
     SECOND(targets[1].struct_size = 0, "detailflow_image[1].struct_size is 0");
     SECOND(targets[1].struct_size = sizeof targets[1] + 8, "detailflow_image[1].struct_size");
-    targets[1] = check_image(DETAILFLOW_RGBA8, info.size, second, bytes);
-    INVALID(detailflow_model_mips(model, tokens, count, 2, targets, 2), "source is 2");
-    INVALID(detailflow_model_mips(model, tokens, count, 0, targets, SIZE_MAX), "detailflow_image");
-    INVALID(detailflow_model_mips(model, tokens, 0, 0, targets, 2), "0 tokens");
-    INVALID(detailflow_model_mips(model, tokens, count + 1, 0, targets, 2), "tokens");
-    INVALID(detailflow_model_mips(model, tokens, info.causal + 1, 0, targets, 2), "prefix");
-    INVALID(detailflow_model_mips(model, tokens, 1, 0, targets, 2), "mip 0");
+    targets[1] = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, second, bytes);
+    INVALID(detailflow_model_decode_mips(model, tokens, count, 2, targets, 2), "source is 2");
+    INVALID(detailflow_model_decode_mips(model, tokens, count, 0, targets, SIZE_MAX), "detailflow_image");
+    INVALID(detailflow_model_decode_mips(model, tokens, 0, 0, targets, 2), "0 tokens");
+    INVALID(detailflow_model_decode_mips(model, tokens, count + 1, 0, targets, 2), "tokens");
+    INVALID(detailflow_model_decode_mips(model, tokens, info.causal_count + 1, 0, targets, 2), "prefix");
+    INVALID(detailflow_model_decode_mips(model, tokens, 1, 0, targets, 2), "mip 0");
     token = tokens[count - 1];
     tokens[count - 1] = UINT32_MAX;
-    INVALID(detailflow_model_mips(model, tokens, count, 0, targets, 2), "codebook");
+    INVALID(detailflow_model_decode_mips(model, tokens, count, 0, targets, 2), "codebook");
     tokens[count - 1] = token;
     targets[0].struct_size = 1;
-    INVALID(detailflow_model_mips(model, tokens, count, 0, targets, 2), "detailflow_image.struct_size is 1");
+    INVALID(detailflow_model_decode_mips(model, tokens, count, 0, targets, 2), "detailflow_image.struct_size is 1");
     CHECK(untouched(first, bytes) && untouched(second, bytes));
-    OK(detailflow_model_mips(model, tokens, count, 0, NULL, 0));
+    OK(detailflow_model_decode_mips(model, tokens, count, 0, NULL, 0));
 
     /* Structs of a newer header lie farther apart; what is beyond must be zero. */
     memset(newer, 0, sizeof newer);
-    newer[0].known = check_image(DETAILFLOW_RGBA8, info.size, first, bytes);
-    newer[1].known = check_image(DETAILFLOW_RGBA8, info.size, second, bytes);
+    newer[0].known = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, first, bytes);
+    newer[1].known = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, second, bytes);
     newer[0].known.struct_size = newer[1].known.struct_size = sizeof newer[0];
     newer[1].more[3] = 1;
-    INVALID(detailflow_model_mips(model, tokens, count, 0, &newer[0].known, 2), "detailflow_image");
+    INVALID(detailflow_model_decode_mips(model, tokens, count, 0, &newer[0].known, 2), "detailflow_image");
     CHECK(untouched(first, bytes) && untouched(second, bytes));
     newer[1].more[3] = 0;
-    OK(detailflow_model_mips(model, tokens, count, 0, &newer[0].known, 2));
+    OK(detailflow_model_decode_mips(model, tokens, count, 0, &newer[0].known, 2));
     CHECK(!untouched(second, bytes) && memcmp(first, second, bytes) == 0);
     free(first);
     free(second);
@@ -240,7 +232,7 @@ static detailflow_sprite sprite_of(const uint32_t *tokens, size_t count, uint32_
     sprite.x = x;
     sprite.y = y;
     sprite.tokens = tokens;
-    sprite.count = count;
+    sprite.token_count = count;
     return sprite;
 }
 
@@ -263,28 +255,28 @@ static void atlas(const detailflow_model *model, const uint32_t *tokens, size_t 
 {
     detailflow_model_info info = check_info(model);
     const uint32_t padding = 3;
-    uint32_t index, format, coarse, width = 3 * info.size + 2 * padding, height = 0;
+    uint32_t index, format, coarse, width = 3 * info.image_size + 2 * padding, height = 0;
     detailflow_level level;
     detailflow_sprite sprites[40];
     memset(&level, 0, sizeof level);
     level.struct_size = sizeof level;
     OK(detailflow_model_get_level(model, 0, &level));
-    coarse = level.size;
+    coarse = level.level_size;
 
     /* More of the coarse ones than are decoded at once. */
     for (index = 0; index < 40; index++) {
         sprites[index] = sprite_of(tokens, count, 99999, 99999);
-        sprites[index].level = index < 4 ? 0 : coarse;
+        sprites[index].level_size = index < 4 ? 0 : coarse;
         sprites[index].factor = index == 10 ? 2 : index % 2;
     }
-    sprites[39].level = 0;
-    sprites[39].count = 1;
+    sprites[39].level_size = 0;
+    sprites[39].token_count = 1;
     OK(detailflow_model_lay_out_atlas(model, sprites, 40, width, padding, &height));
-    CHECK(sprites[0].x == 0 && sprites[0].y == 0 && sprites[1].x == info.size + padding && sprites[1].y == 0);
-    CHECK(height > 2 * info.size);
+    CHECK(sprites[0].x == 0 && sprites[0].y == 0 && sprites[1].x == info.image_size + padding && sprites[1].y == 0);
+    CHECK(height > 2 * info.image_size);
     OK(detailflow_model_lay_out_atlas(model, sprites, 40, width, padding, NULL));
-    INVALID(detailflow_model_lay_out_atlas(model, sprites, 40, info.size - 1, padding, &height), "sprite 0");
-    CHECK(sprites[1].x == info.size + padding);
+    INVALID(detailflow_model_lay_out_atlas(model, sprites, 40, info.image_size - 1, padding, &height), "sprite 0");
+    CHECK(sprites[1].x == info.image_size + padding);
 
     for (format = 0; format < formats; format++) {
         const size_t bytes = check_pixel_bytes(FORMATS[format]), stride = width * bytes + 5;
@@ -331,20 +323,20 @@ struct newer_sprite {
 static void bad_atlas(const detailflow_model *model, const uint32_t *tokens, size_t count)
 {
     detailflow_model_info info = check_info(model);
-    const uint32_t size = info.size, side = 2 * size;
+    const uint32_t size = info.image_size, side = 2 * size;
     const size_t bytes = (size_t)4 * side * side;
     unsigned char *buffer = memory(bytes);
     uint32_t *wrong = (uint32_t *)malloc(count * sizeof *wrong);
-    detailflow_image image = check_image(DETAILFLOW_RGBA8, side, buffer, bytes);
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, side, buffer, bytes);
     detailflow_sprite sprites[3];
     struct newer_sprite newer[2];
     CHECK(wrong != NULL);
     memcpy(wrong, tokens, count * sizeof *wrong);
-    wrong[count - 1] = info.codes;
+    wrong[count - 1] = info.codebook_size;
 
 #define THIRD(change, text)                                                                                        \
     do {                                                                                                           \
-        image = check_image(DETAILFLOW_RGBA8, side, buffer, bytes);                                                \
+        image = check_image(DETAILFLOW_FORMAT_RGBA8, side, buffer, bytes);                                                \
         sprites[0] = sprite_of(tokens, count, 0, 0);                                                               \
         sprites[1] = sprite_of(tokens, count, size, 0);                                                            \
         sprites[2] = sprite_of(tokens, count, 0, size);                                                            \
@@ -360,11 +352,11 @@ static void bad_atlas(const detailflow_model *model, const uint32_t *tokens, siz
     THIRD(sprites[2].x = UINT32_MAX, "sprite 2, ");
     THIRD(sprites[2].factor = 2, "sprite 2, ");
     THIRD(sprites[2].factor = 65, "sprite 2: factor 65");
-    THIRD(sprites[2].level = 1, "sprite 2: ");
-    THIRD(sprites[2].count = 0, "sprite 2: 0 tokens");
-    THIRD(sprites[2].count = SIZE_MAX, "sprite 2: ");
-    THIRD(sprites[2].count = info.causal + 1, "sprite 2: ");
-    THIRD((sprites[2].count = 1, sprites[2].level = size), "sprite 2: ");
+    THIRD(sprites[2].level_size = 1, "sprite 2: ");
+    THIRD(sprites[2].token_count = 0, "sprite 2: 0 tokens");
+    THIRD(sprites[2].token_count = SIZE_MAX, "sprite 2: ");
+    THIRD(sprites[2].token_count = info.causal_count + 1, "sprite 2: ");
+    THIRD((sprites[2].token_count = 1, sprites[2].level_size = size), "sprite 2: ");
     THIRD(sprites[2].tokens = NULL, "sprite 2: tokens is NULL");
     THIRD(sprites[2].tokens = wrong, "sprite 2: token");
     THIRD(sprites[2].reserved = 1, "sprite 2: detailflow_sprite.reserved");
@@ -377,7 +369,7 @@ static void bad_atlas(const detailflow_model *model, const uint32_t *tokens, siz
     THIRD(image.width = 0, "empty");
     THIRD(image.pixels = NULL, "pixels");
     THIRD(image.struct_size = 0, "detailflow_image.struct_size");
-    image = check_image(DETAILFLOW_RGBA8, side, buffer, bytes);
+    image = check_image(DETAILFLOW_FORMAT_RGBA8, side, buffer, bytes);
     sprites[0] = sprite_of(tokens, count, 0, 0);
     INVALID(detailflow_model_decode_atlas(model, sprites, SIZE_MAX, &image), "detailflow_sprite");
     OK(detailflow_model_decode_atlas(model, NULL, 0, &image));
@@ -421,41 +413,41 @@ static void upscale(void)
         for (at = 0; at < small; at++) {
             from[at] = (unsigned char)at;
         }
-        OK(detailflow_image_upscale(&source, 5, &target));
+        OK(detailflow_image_upscale(&source, 5, &target, NULL));
         for (at = 0; at < large; at++) {
             const size_t x = at % room / bytes, y = at / room, byte = at % room % bytes;
             CHECK(to[at] == (x < 15 ? from[y / 5 * stride + x / 5 * bytes + byte] : 0xA5));
         }
         memset(to, 0xA5, large);
-        INVALID(detailflow_image_upscale(&source, 0, &target), "factor 0");
-        INVALID(detailflow_image_upscale(&source, 65, &target), "factor 65");
-        INVALID(detailflow_image_upscale(&source, 4, &target), "12 x 8");
-        INVALID(detailflow_image_upscale(&source, UINT32_MAX, &target), "factor");
+        INVALID(detailflow_image_upscale(&source, 0, &target, NULL), "factor 0");
+        INVALID(detailflow_image_upscale(&source, 65, &target, NULL), "factor 65");
+        INVALID(detailflow_image_upscale(&source, 4, &target, NULL), "12 x 8");
+        INVALID(detailflow_image_upscale(&source, UINT32_MAX, &target, NULL), "factor");
         target.capacity--;
-        INVALID(detailflow_image_upscale(&source, 5, &target), "bytes");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "bytes");
         target.capacity++;
         source.capacity--;
-        INVALID(detailflow_image_upscale(&source, 5, &target), "bytes");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "bytes");
         source.capacity++;
         source.stride = 3 * bytes - 1;
-        INVALID(detailflow_image_upscale(&source, 5, &target), "stride");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "stride");
         source.stride = stride;
         target.format = FORMATS[(format + 1) % 3];
-        INVALID(detailflow_image_upscale(&source, 5, &target), "same");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "same");
         target.format = FORMATS[format];
         source.format = 4;
-        INVALID(detailflow_image_upscale(&source, 5, &target), "format is 4");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "format is 4");
         source.format = FORMATS[format];
         source.pixels = to + large - small;
-        INVALID(detailflow_image_upscale(&source, 5, &target), "overlap");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "overlap");
         source.pixels = to;
-        INVALID(detailflow_image_upscale(&source, 5, &target), "overlap");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "overlap");
         source.pixels = from;
         source.struct_size = 0;
-        INVALID(detailflow_image_upscale(&source, 5, &target), "struct_size");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "struct_size");
         source.struct_size = sizeof source;
         source.width = 0;
-        INVALID(detailflow_image_upscale(&source, 5, &target), "empty");
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "empty");
         CHECK(untouched(to, large));
         free(from);
         free(to);
@@ -470,7 +462,7 @@ int main(int argc, char **argv)
     formats = argc > 2 && strcmp(argv[2], "few") == 0 ? 1 : 3;
     chains();
     upscale();
-    demote(model, tokens, count);
+    level_is_found_by_size(model);
     mips(model, tokens, count);
     bad_mips(model, tokens, count);
     atlas(model, tokens, count);

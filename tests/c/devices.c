@@ -23,15 +23,15 @@ static void listed(void)
     const char *key, *value;
     size_t count = 0, index, at;
 
-    OK(detailflow_device_list_new(&list));
-    OK(detailflow_model_options_new(&options));
-    OK(detailflow_device_list_count(list, &count));
+    OK(detailflow_device_list_new(&list, NULL));
+    OK(detailflow_model_options_new(&options, NULL));
+    OK(detailflow_device_list_get_count(list, &count, NULL));
     CHECK(count > 0);
     for (index = 0; index < count; index++) {
         memset(&info, 0xA5, sizeof info);
         info.struct_size = sizeof info;
-        OK(detailflow_device_list_get_info(list, index, &info));
-        CHECK(info.kind >= DETAILFLOW_DEVICE_CPU && info.kind <= DETAILFLOW_DEVICE_NPU && info.reserved == 0);
+        OK(detailflow_device_list_get_info(list, index, &info, NULL));
+        CHECK(info.kind >= DETAILFLOW_DEVICE_KIND_CPU && info.kind <= DETAILFLOW_DEVICE_KIND_NPU && info.reserved == 0);
         CHECK(info.vendor != NULL && info.name != NULL && info.provider != NULL);
         CHECK((info.device == NULL) == (info.provider[0] == 0));
         if (info.device != NULL) {
@@ -39,19 +39,19 @@ static void listed(void)
             printf("%s\n", info.device);
         }
         for (at = 0; at < info.metadata_count; at++) {
-            OK(detailflow_device_list_metadata(list, index, at, &key, &value));
+            OK(detailflow_device_list_get_metadata(list, index, at, &key, &value, NULL));
             CHECK(key[0] != 0 && value != NULL);
         }
-        INVALID(detailflow_device_list_metadata(list, index, at, &key, &value), "metadata");
+        INVALID(detailflow_device_list_get_metadata(list, index, at, &key, &value, NULL), "metadata");
     }
     /* The processor comes first. */
     info.struct_size = sizeof info;
-    OK(detailflow_device_list_get_info(list, 0, &info));
-    CHECK(strcmp(info.device, "cpu") == 0 && info.kind == DETAILFLOW_DEVICE_CPU);
+    OK(detailflow_device_list_get_info(list, 0, &info, NULL));
+    CHECK(strcmp(info.device, "cpu") == 0 && info.kind == DETAILFLOW_DEVICE_KIND_CPU);
     info.struct_size = 4;
-    INVALID(detailflow_device_list_get_info(list, 0, &info), "struct_size");
+    INVALID(detailflow_device_list_get_info(list, 0, &info, NULL), "struct_size");
     info.struct_size = sizeof info;
-    INVALID(detailflow_device_list_get_info(list, count, &info), "devices");
+    INVALID(detailflow_device_list_get_info(list, count, &info, NULL), "devices");
     detailflow_model_options_free(options);
     detailflow_device_list_free(list);
 }
@@ -69,13 +69,13 @@ static void draw(const detailflow_model *model, const char *device)
     info.struct_size = sizeof info;
     OK(detailflow_model_get_info(model, &info));
     CHECK(strncmp(info.device, device, strlen(device)) == 0);
-    OK(detailflow_model_report(model, NULL, 0, &length));
-    OK(detailflow_model_report(model, text, sizeof text, &length));
+    OK(detailflow_model_get_report(model, NULL, 0, &length));
+    OK(detailflow_model_get_report(model, text, sizeof text, &length));
     CHECK(length < sizeof text && strlen(text) == length && strncmp(text, "runs on ", 8) == 0);
     CHECK(strncmp(text + 8, info.device, strlen(info.device)) == 0 && strstr(text, "decoder.") != NULL);
-    OK(detailflow_model_report(model, cut, sizeof cut, &again));
+    OK(detailflow_model_get_report(model, cut, sizeof cut, &again));
     CHECK(strcmp(cut, "runs on") == 0);
-    INVALID(detailflow_model_report(model, NULL, 1, &length), "buffer");
+    INVALID(detailflow_model_get_report(model, NULL, 1, &length), "buffer");
     detailflow_generation_free(generation);
     detailflow_request_free(request);
 }
@@ -91,12 +91,12 @@ int main(int argc, char **argv)
 
     CHECK(argc > 1 && times >= 4);
     listed();
-    OK(detailflow_model_options_new(&options));
+    OK(detailflow_model_options_new(&options, NULL));
     OK(detailflow_model_options_set_device(options, device));
     OK(detailflow_model_options_set_threads(options, 1));
     for (at = 0; at < times; at++) {
         const size_t before = resident();
-        OK(detailflow_model_open(argv[1], options, &model));
+        OK(detailflow_model_open(argv[1], options, &model, NULL));
         draw(model, device);
         held = resident() > before ? resident() - before : 0;
         detailflow_model_free(model);

@@ -11,11 +11,11 @@ static void look(const detailflow_model *model)
     size_t count;
 
     CHECK(info.struct_size == sizeof info && info.reserved == 0);
-    CHECK(info.size > 0 && (info.channels == 3 || info.channels == 4));
-    CHECK(info.group >= 1 && info.causal >= 1 && info.causal <= info.tokens && info.tokens % info.group == 0);
-    CHECK(info.codes >= 2 && info.bits >= 1 && info.bits <= 32 && (UINT64_C(1) << info.bits) >= info.codes);
+    CHECK(info.image_size > 0 && (info.channels == 3 || info.channels == 4));
+    CHECK(info.group_size >= 1 && info.causal_count >= 1 && info.causal_count <= info.token_count && info.token_count % info.group_size == 0);
+    CHECK(info.codebook_size >= 2 && info.bits_per_token >= 1 && info.bits_per_token <= 32 && (UINT64_C(1) << info.bits_per_token) >= info.codebook_size);
     CHECK(info.class_count >= 1 && info.level_count >= 1);
-    CHECK(info.guidance >= 0 && info.temperature >= 0 && info.top_p > 0 && info.top_p <= 1 && info.gradual <= 1);
+    CHECK(info.guidance >= 0 && info.temperature >= 0 && info.top_p > 0 && info.top_p <= 1 && info.gradual_guidance <= 1);
     CHECK(info.name[0] != 0 && info.license[0] != 0 && info.precision[0] != 0 && info.path[0] != 0);
     CHECK(strlen(info.tokenizer_id) == 16 && strspn(info.tokenizer_id, "0123456789abcdef") == 16);
     CHECK(strcmp(info.form, "native") == 0 || strcmp(info.form, "mha") == 0 || strcmp(info.form, "plain") == 0);
@@ -26,17 +26,17 @@ static void look(const detailflow_model *model)
         const char *name = NULL;
         char number[16];
         uint32_t index = UINT32_MAX;
-        OK(detailflow_model_class_name(model, at, &name));
-        OK(detailflow_model_class_index(model, name, &index));
+        OK(detailflow_model_get_class_name(model, at, &name));
+        OK(detailflow_model_find_class(model, name, &index));
         if (index != at) {
             /* Two classes of one name: the first is meant. */
             const char *first = NULL;
             CHECK(index < at);
-            OK(detailflow_model_class_name(model, index, &first));
+            OK(detailflow_model_get_class_name(model, index, &first));
             CHECK(strcmp(name, first) == 0);
         }
         CHECK(snprintf(number, sizeof number, "%u", (unsigned)at) > 0);
-        OK(detailflow_model_class_index(model, number, &index));
+        OK(detailflow_model_find_class(model, number, &index));
         CHECK(index == at || strcmp(name, number) != 0);
     }
 
@@ -46,29 +46,29 @@ static void look(const detailflow_model *model)
         memset(&level, 0, sizeof level);
         level.struct_size = sizeof level;
         OK(detailflow_model_get_level(model, at, &level));
-        CHECK(level.size > before.size && level.tokens > before.tokens && level.reserved == 0);
-        OK(detailflow_model_prefix_size(model, level.tokens, &size));
-        CHECK(size == level.size);
+        CHECK(level.level_size > before.level_size && level.token_count > before.token_count && level.reserved == 0);
+        OK(detailflow_model_get_prefix_size(model, level.token_count, &size));
+        CHECK(size == level.level_size);
         before = level;
     }
-    CHECK(before.size == info.size && before.tokens == info.tokens);
+    CHECK(before.level_size == info.image_size && before.token_count == info.token_count);
 
     /* So do prefixes. */
-    for (count = 1; count <= info.tokens; count++) {
-        if (count <= info.causal || count % info.group == 0) {
-            OK(detailflow_model_prefix_size(model, count, &size));
-            CHECK(size >= coarser && size <= info.size);
+    for (count = 1; count <= info.token_count; count++) {
+        if (count <= info.causal_count || count % info.group_size == 0) {
+            OK(detailflow_model_get_prefix_size(model, count, &size));
+            CHECK(size >= coarser && size <= info.image_size);
             coarser = size;
         }
     }
-    CHECK(coarser == info.size);
+    CHECK(coarser == info.image_size);
 }
 
 /* The picture as it is now, in every format, into memory with gaps between rows that nothing may touch. */
 static void look_at_picture(detailflow_generation *generation, uint32_t channels)
 {
-    static const uint32_t formats[] = {DETAILFLOW_RGB8, DETAILFLOW_RGBA8, DETAILFLOW_RGBA32F};
-    const uint32_t size = check_progress(generation).size;
+    static const uint32_t formats[] = {DETAILFLOW_FORMAT_RGB8, DETAILFLOW_FORMAT_RGBA8, DETAILFLOW_FORMAT_RGBA32F};
+    const uint32_t size = check_progress(generation).prefix_size;
     unsigned char *rgb = NULL, *rgba = NULL;
     int at;
     for (at = 0; at < 3; at++) {
@@ -82,7 +82,7 @@ static void look_at_picture(detailflow_generation *generation, uint32_t channels
         CHECK(memory != NULL);
         memset(memory, 0xA5, all);
         image.stride = stride;
-        OK(detailflow_generation_image(generation, 0, &image));
+        OK(detailflow_generation_decode(generation, 0, &image));
         CHECK(memory[0] == 0xA5);
         for (y = 0; y + 1 < size; y++) {
             for (x = row; x < stride; x++) {
@@ -92,9 +92,9 @@ static void look_at_picture(detailflow_generation *generation, uint32_t channels
         for (x = capacity; x < all - 1; x++) {
             CHECK(pixels[x] == 0xA5);
         }
-        if (formats[at] == DETAILFLOW_RGB8) {
+        if (formats[at] == DETAILFLOW_FORMAT_RGB8) {
             rgb = memory;
-        } else if (formats[at] == DETAILFLOW_RGBA8) {
+        } else if (formats[at] == DETAILFLOW_FORMAT_RGBA8) {
             rgba = memory;
             for (y = 0; y < size; y++) {
                 for (x = 0; x < size; x++) {
@@ -139,25 +139,25 @@ static uint32_t *draw_by_the_step(const detailflow_model *model, uint64_t seed, 
     OK(detailflow_generation_new(request, &generation));
     detailflow_request_free(request);
     before = check_progress(generation);
-    CHECK(before.steps_done == 0 && before.steps_left > 0 && before.tokens == 0 && before.size == 0);
-    CHECK(before.level == 0);
+    CHECK(before.steps_done == 0 && before.steps_left > 0 && before.token_count == 0 && before.prefix_size == 0);
+    CHECK(before.level_size == 0);
     while (before.steps_left > 0) {
         uint32_t *more;
         memset(&now, 0, sizeof now);
         now.struct_size = sizeof now;
         OK(detailflow_generation_step(generation, &now));
         CHECK(now.steps_done == before.steps_done + 1 && now.steps_left == before.steps_left - 1);
-        CHECK(now.tokens > before.tokens && now.size >= before.size && now.level >= before.level);
-        CHECK(now.level <= now.size && now.size <= info.size);
+        CHECK(now.token_count > before.token_count && now.prefix_size >= before.prefix_size && now.level_size >= before.level_size);
+        CHECK(now.level_size <= now.prefix_size && now.prefix_size <= info.image_size);
         more = check_tokens(generation, 0, count);
-        CHECK(*count == now.tokens);
-        CHECK(before.tokens == 0 || memcmp(tokens, more, before.tokens * sizeof *more) == 0);
+        CHECK(*count == now.token_count);
+        CHECK(before.token_count == 0 || memcmp(tokens, more, before.token_count * sizeof *more) == 0);
         free(tokens);
         tokens = more;
         look_at_picture(generation, info.channels);
         before = now;
     }
-    CHECK(now.tokens == info.tokens && now.size == info.size && now.level == info.size);
+    CHECK(now.token_count == info.token_count && now.prefix_size == info.image_size && now.level_size == info.image_size);
     /* A step more does nothing. The prediction of a decode changes with every decode. */
     OK(detailflow_generation_step(generation, &now));
     now.next_decode_ns = before.next_decode_ns;
@@ -176,22 +176,22 @@ static void same_tokens(const detailflow_model *model)
     detailflow_request *request;
     detailflow_generation *generation = NULL;
 
-    CHECK(count == info.tokens && other == count);
+    CHECK(count == info.token_count && other == count);
     for (at = 0; at < count; at++) {
-        CHECK(tokens[at] < info.codes);
+        CHECK(tokens[at] < info.codebook_size);
     }
     CHECK(memcmp(tokens, again, count * sizeof *tokens) == 0);
     free(again);
 
     /* In the middle of three, from seeds that follow each other, and from a seed of its own. */
     request = check_request(model, 3, seed - 1);
-    OK(detailflow_request_set_image(request, 0, info.class_count - 1, 5));
+    OK(detailflow_request_set_image_source(request, 0, info.class_count - 1, 5));
     OK(detailflow_generate(request, &generation));
     again = check_tokens(generation, 1, &other);
     CHECK(other == count && memcmp(tokens, again, count * sizeof *tokens) == 0);
     free(again);
     detailflow_generation_free(generation);
-    OK(detailflow_request_set_image(request, 2, 0, seed));
+    OK(detailflow_request_set_image_source(request, 2, 0, seed));
     OK(detailflow_generate(request, &generation));
     again = check_tokens(generation, 2, &other);
     CHECK(other == count && memcmp(tokens, again, count * sizeof *tokens) == 0);
@@ -215,31 +215,31 @@ static void levels(const detailflow_model *model)
     memset(&level, 0, sizeof level);
     level.struct_size = sizeof level;
     OK(detailflow_model_get_level(model, (info.level_count - 1) / 2, &level));
-    OK(detailflow_request_set_level(request, level.size));
+    OK(detailflow_request_set_level_size(request, level.level_size));
     OK(detailflow_generate(request, &generation));
-    CHECK(check_progress(generation).tokens == level.tokens && check_progress(generation).size == level.size);
-    CHECK(check_progress(generation).level == level.size && check_progress(generation).steps_left == 0);
+    CHECK(check_progress(generation).token_count == level.token_count && check_progress(generation).prefix_size == level.level_size);
+    CHECK(check_progress(generation).level_size == level.level_size && check_progress(generation).steps_left == 0);
 
     /* The coarse picture is the beginning of the fine one, and decodes to the same pixels. */
     part = check_tokens(generation, 0, &other);
-    CHECK(other == level.tokens && memcmp(whole, part, other * sizeof *part) == 0);
-    a = (unsigned char *)malloc((size_t)4 * level.size * level.size);
-    b = (unsigned char *)malloc((size_t)4 * level.size * level.size);
+    CHECK(other == level.token_count && memcmp(whole, part, other * sizeof *part) == 0);
+    a = (unsigned char *)malloc((size_t)4 * level.level_size * level.level_size);
+    b = (unsigned char *)malloc((size_t)4 * level.level_size * level.level_size);
     CHECK(a != NULL && b != NULL);
-    image = check_image(DETAILFLOW_RGBA8, level.size, a, (size_t)4 * level.size * level.size);
-    OK(detailflow_generation_image(generation, 0, &image));
+    image = check_image(DETAILFLOW_FORMAT_RGBA8, level.level_size, a, (size_t)4 * level.level_size * level.level_size);
+    OK(detailflow_generation_decode(generation, 0, &image));
     image.pixels = b;
     OK(detailflow_model_decode(model, part, other, 0, &image));
     CHECK(memcmp(a, b, image.capacity) == 0);
     memset(b, 0, image.capacity);
-    OK(detailflow_model_decode(model, whole, count, level.size, &image));
+    OK(detailflow_model_decode(model, whole, count, level.level_size, &image));
     CHECK(memcmp(a, b, image.capacity) == 0);
 
     /* 0 is the finest again. */
-    OK(detailflow_request_set_level(request, 0));
+    OK(detailflow_request_set_level_size(request, 0));
     detailflow_generation_free(generation);
     OK(detailflow_generation_new(request, &generation));
-    CHECK(check_progress(generation).steps_left >= (info.tokens - info.causal) / info.group);
+    CHECK(check_progress(generation).steps_left >= (info.token_count - info.causal_count) / info.group_size);
     free(a);
     free(b);
     free(part);
@@ -251,44 +251,44 @@ static void levels(const detailflow_model *model)
 static void there_and_back(const detailflow_model *model)
 {
     detailflow_model_info info = check_info(model);
-    const size_t bytes = (size_t)4 * info.size * info.size;
+    const size_t bytes = (size_t)4 * info.image_size * info.image_size;
     detailflow_request *request = check_request(model, 1, 3);
     detailflow_generation *generation = NULL;
     unsigned char *pixels = (unsigned char *)malloc(bytes);
-    detailflow_image image = check_image(DETAILFLOW_RGBA8, info.size, pixels, bytes);
-    uint32_t *tokens = (uint32_t *)malloc(info.tokens * sizeof *tokens);
-    uint32_t *others = (uint32_t *)malloc((info.tokens + 1) * sizeof *others);
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, pixels, bytes);
+    uint32_t *tokens = (uint32_t *)malloc(info.token_count * sizeof *tokens);
+    uint32_t *others = (uint32_t *)malloc((info.token_count + 1) * sizeof *others);
     size_t count = 0, at;
 
     CHECK(pixels != NULL && tokens != NULL && others != NULL);
     OK(detailflow_generate(request, &generation));
-    OK(detailflow_generation_image(generation, 0, &image));
+    OK(detailflow_generation_decode(generation, 0, &image));
     OK(detailflow_generation_save(generation, 0, "picture.png"));
 
     OK(detailflow_model_encode(model, &image, NULL, 0, &count));
-    CHECK(count == info.tokens);
+    CHECK(count == info.token_count);
     count = 0;
-    OK(detailflow_model_encode(model, &image, tokens, info.tokens, &count));
-    CHECK(count == info.tokens);
+    OK(detailflow_model_encode(model, &image, tokens, info.token_count, &count));
+    CHECK(count == info.token_count);
     for (at = 0; at < count; at++) {
-        CHECK(tokens[at] < info.codes);
+        CHECK(tokens[at] < info.codebook_size);
     }
 
     /* The file that was saved, the file of the pixels, and the pixels with a stride are one picture. */
-    others[info.tokens] = 4711;
-    OK(detailflow_model_encode_file(model, "picture.png", others, info.tokens + 1, &count));
-    CHECK(count == info.tokens && others[info.tokens] == 4711);
+    others[info.token_count] = 4711;
+    OK(detailflow_model_encode_file(model, "picture.png", others, info.token_count + 1, &count));
+    CHECK(count == info.token_count && others[info.token_count] == 4711);
     CHECK(memcmp(tokens, others, count * sizeof *tokens) == 0);
-    OK(detailflow_image_save(&image, "pixels.png"));
-    OK(detailflow_model_encode_file(model, "pixels.png", others, info.tokens, &count));
+    OK(detailflow_image_save(&image, "pixels.png", NULL));
+    OK(detailflow_model_encode_file(model, "pixels.png", others, info.token_count, &count));
     CHECK(memcmp(tokens, others, count * sizeof *tokens) == 0);
 
     /* What was encoded decodes; another size is resized; every kind of file can be written. */
     OK(detailflow_model_decode(model, tokens, count, 0, &image));
-    image = check_image(DETAILFLOW_RGB8, 3, pixels, bytes);
+    image = check_image(DETAILFLOW_FORMAT_RGB8, 3, pixels, bytes);
     image.height = 2;
-    OK(detailflow_model_encode(model, &image, tokens, info.tokens, &count));
-    CHECK(count == info.tokens);
+    OK(detailflow_model_encode(model, &image, tokens, info.token_count, &count));
+    CHECK(count == info.token_count);
     OK(detailflow_generation_save(generation, 0, "picture.jpg"));
     OK(detailflow_generation_save(generation, 0, "picture.webp"));
     OK(detailflow_generation_save(generation, 0, "picture.bmp"));
@@ -328,11 +328,11 @@ static void sampling(const detailflow_model *model)
     OK(detailflow_request_set_top_k(request, 5));
     OK(detailflow_request_set_top_p(request, 0.5f));
     OK(detailflow_request_set_guidance(request, 3));
-    OK(detailflow_request_set_gradual(request, 1));
+    OK(detailflow_request_set_gradual_guidance(request, 1));
     OK(detailflow_generate(request, &generation));
     CHECK(check_progress(generation).steps_left == 0);
     detailflow_generation_free(generation);
-    OK(detailflow_request_set_gradual(request, 0));
+    OK(detailflow_request_set_gradual_guidance(request, 0));
     OK(detailflow_request_set_guidance(request, 1));
     OK(detailflow_generate(request, &generation));
     CHECK(check_progress(generation).steps_left == 0);

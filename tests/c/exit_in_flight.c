@@ -28,10 +28,10 @@ static int drawing[2], looking, leaving, enough, in_flight;
 /* OK, or the answer that the process is ending. */
 static int goes_on(detailflow_status status)
 {
-    if (status == DETAILFLOW_OK) {
+    if (status == DETAILFLOW_STATUS_OK) {
         return 1;
     }
-    if (!check_get(&leaving) || status != DETAILFLOW_WRONG_STATE) {
+    if (!check_get(&leaving) || status != DETAILFLOW_STATUS_WRONG_STATE) {
         fprintf(stderr, "%s: %s\n", detailflow_status_name(status), detailflow_last_message());
         CHECK(!"only a process that is ending may refuse");
     }
@@ -62,14 +62,14 @@ static void *draw(void *argument)
 static void *look(void *argument)
 {
     detailflow_model_info info = check_info(model);
-    const size_t bytes = (size_t)4 * info.size * info.size;
+    const size_t bytes = (size_t)4 * info.image_size * info.image_size;
     unsigned char *pixels = (unsigned char *)calloc(1, bytes);
-    detailflow_image image = check_image(DETAILFLOW_RGBA8, info.size, pixels, bytes);
-    uint32_t *tokens = (uint32_t *)malloc(info.tokens * sizeof *tokens);
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, pixels, bytes);
+    uint32_t *tokens = (uint32_t *)malloc(info.token_count * sizeof *tokens);
     size_t count;
     (void)argument;
     CHECK(pixels != NULL && tokens != NULL);
-    while (!check_get(&enough) && goes_on(detailflow_model_encode(model, &image, tokens, info.tokens, &count)) &&
+    while (!check_get(&enough) && goes_on(detailflow_model_encode(model, &image, tokens, info.token_count, &count)) &&
            goes_on(detailflow_model_decode(model, tokens, count, 0, &image))) {
         check_set(&looking, 1);
     }
@@ -106,7 +106,7 @@ static void submit(int jobs)
 {
     int at;
     for (at = 0; at < jobs; at++) {
-        (void)goes_on(detailflow_worker_submit(worker, request, 0, at % 2 ? DETAILFLOW_SUBMIT_DECODE : 0, NULL));
+        (void)goes_on(detailflow_worker_submit(worker, request, 0, at % 2 ? DETAILFLOW_SUBMIT_FLAG_DECODE : 0, NULL));
     }
 }
 
@@ -117,16 +117,16 @@ static void look_at_event(detailflow_event *event, int heard)
     detailflow_image image;
     unsigned char *pixels;
     info.struct_size = sizeof info;
-    OK(detailflow_event_get_info(event, &info));
-    if (info.kind == DETAILFLOW_EVENT_FAILED) {
+    OK(detailflow_event_get_info(event, &info, NULL));
+    if (info.kind == DETAILFLOW_EVENT_KIND_FAILED) {
         /* Only the process that is ending makes it fail, and then a callback hears nothing more. */
-        CHECK(check_get(&leaving) && info.status == DETAILFLOW_WRONG_STATE && !heard);
+        CHECK(check_get(&leaving) && info.status == DETAILFLOW_STATUS_WRONG_STATE && !heard);
     } else {
-        pixels = (unsigned char *)malloc((size_t)4 * info.level * info.level);
-        image = check_image(DETAILFLOW_RGBA8, info.level, pixels, (size_t)4 * info.level * info.level);
-        (void)goes_on(detailflow_event_image(event, 0, &image));
+        pixels = (unsigned char *)malloc((size_t)4 * info.level_size * info.level_size);
+        image = check_image(DETAILFLOW_FORMAT_RGBA8, info.level_size, pixels, (size_t)4 * info.level_size * info.level_size);
+        (void)goes_on(detailflow_event_decode_level(event, 0, &image, NULL));
         free(pixels);
-        if (info.kind == DETAILFLOW_EVENT_DONE) {
+        if (info.kind == DETAILFLOW_EVENT_KIND_DONE) {
             submit(1);
         }
     }
@@ -170,9 +170,9 @@ static void work_in_the_background(const char *bundle, const char *how)
     CHECK(memory != NULL && atexit(memory_goes) == 0);
     model = check_open(bundle, 0);
     request = check_request(model, 4, 1);
-    OK(detailflow_worker_options_new(&options));
+    OK(detailflow_worker_options_new(&options, NULL));
     OK(detailflow_worker_options_set_threads(options, 2));
-    OK(detailflow_worker_new(options, &worker));
+    OK(detailflow_worker_new(options, &worker, NULL));
     detailflow_worker_options_free(options);
     if (strcmp(how, "worker") == 0) {
         CHECK(pthread_create(&taker, NULL, take, NULL) == 0);

@@ -12,7 +12,7 @@ static const uint64_t SAME[2] = {70, 9}, OTHERS[2] = {700, 90};
 static detailflow_request *forks_request(const detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 2, SAME[0]);
-    OK(detailflow_request_set_image(request, 1, check_info(model).class_count - 1, SAME[1]));
+    OK(detailflow_request_set_image_source(request, 1, check_info(model).class_count - 1, SAME[1]));
     return request;
 }
 
@@ -57,7 +57,7 @@ static struct ends forks_ends(const detailflow_request *request)
 
 static int forks_begins(detailflow_generation *generation, const struct ends *ends)
 {
-    const size_t count = check_progress(generation).tokens;
+    const size_t count = check_progress(generation).token_count;
     return count <= ends->count && check_has(generation, 0, ends->tokens[0], count) &&
            check_has(generation, 1, ends->tokens[1], count);
 }
@@ -69,26 +69,26 @@ static void forks_at_each_step(const detailflow_request *request, const struct e
         detailflow_generation *parent = forks_begin(request, before);
         detailflow_generation *same = forks_fork(parent, SAME), *other = forks_fork(parent, OTHERS);
         detailflow_generation *again = forks_fork(other, SAME);
-        const uint32_t tokens = check_progress(parent).tokens;
+        const uint32_t tokens = check_progress(parent).token_count;
         uint64_t seed = 0, work = 77;
         uint32_t class_index = 0;
 
-        CHECK(check_progress(other).tokens == tokens && forks_begins(other, ends));
+        CHECK(check_progress(other).token_count == tokens && forks_begins(other, ends));
         CHECK(check_progress(other).steps_done == 0 && check_progress(other).steps_left == ends->steps - before);
         OK(detailflow_generation_get_work(other, &work));
         CHECK(work == 0);
-        OK(detailflow_generation_get_image(other, 1, &class_index, &seed));
+        OK(detailflow_generation_get_image_source(other, 1, &class_index, &seed));
         CHECK(seed == OTHERS[1]);
-        OK(detailflow_generation_get_image(parent, 1, &class_index, &seed));
+        OK(detailflow_generation_get_image_source(parent, 1, &class_index, &seed));
         CHECK(seed == SAME[1]);
 
         /* The parent goes on behind its forks, and is freed before they begin. */
         check_finish(parent);
-        CHECK(check_progress(parent).tokens == ends->count && forks_begins(parent, ends));
-        CHECK(check_progress(same).tokens == tokens);
+        CHECK(check_progress(parent).token_count == ends->count && forks_begins(parent, ends));
+        CHECK(check_progress(same).token_count == tokens);
         detailflow_generation_free(parent);
         check_finish(same);
-        CHECK(check_progress(same).tokens == ends->count && forks_begins(same, ends));
+        CHECK(check_progress(same).token_count == ends->count && forks_begins(same, ends));
         check_finish(other);
         CHECK(check_has(other, 0, ends->tokens[0], ends->count) == (before == ends->steps));
         {
@@ -99,7 +99,7 @@ static void forks_at_each_step(const detailflow_request *request, const struct e
         }
         detailflow_generation_free(other);
         check_finish(again);
-        CHECK(check_progress(again).tokens == ends->count && forks_begins(again, ends));
+        CHECK(check_progress(again).token_count == ends->count && forks_begins(again, ends));
         OK(detailflow_generation_get_work(again, &work));
         CHECK(work == 2 * (uint64_t)(ends->steps - before));
         detailflow_generation_free(same);
@@ -126,7 +126,8 @@ static void forks_take_memory_when_they_step(const detailflow_request *request, 
 {
     enum { MOST = 100 };
     const int count = few ? 10 : MOST;
-    const uint64_t tokens = ends->count * 2 * sizeof(uint32_t);
+    /* Of two pictures, and once more for readers. */
+    const uint64_t tokens = ends->count * 2 * 2 * sizeof(uint32_t);
     detailflow_generation *forks[MOST], *parent = forks_begin(request, 2);
     const struct memory held = forks_memory(parent);
     uint64_t before = 0, after = 0;
@@ -218,16 +219,16 @@ static void forks_are_not_cancelled(const detailflow_request *request, const str
 {
     detailflow_generation *parent = forks_begin(request, 1), *fork = forks_fork(parent, SAME), *later;
     detailflow_cancel *cancel = NULL, *of_fork = NULL;
-    OK(detailflow_generation_cancel_handle(parent, &cancel));
-    OK(detailflow_generation_cancel_handle(fork, &of_fork));
-    OK(detailflow_cancel_trigger(cancel));
-    FAILS(detailflow_generation_step(parent, NULL), DETAILFLOW_CANCELLED, "cancelled");
+    OK(detailflow_generation_get_cancel(parent, &cancel));
+    OK(detailflow_generation_get_cancel(fork, &of_fork));
+    OK(detailflow_cancel_trigger(cancel, NULL));
+    FAILS(detailflow_generation_step(parent, NULL), DETAILFLOW_STATUS_CANCELLED, "cancelled");
     later = forks_fork(parent, SAME);
     OK(detailflow_generation_step(fork, NULL));
-    OK(detailflow_cancel_trigger(of_fork));
-    FAILS(detailflow_generation_finish(fork, NULL), DETAILFLOW_CANCELLED, "cancelled");
+    OK(detailflow_cancel_trigger(of_fork, NULL));
+    FAILS(detailflow_generation_finish(fork, NULL), DETAILFLOW_STATUS_CANCELLED, "cancelled");
     check_finish(later);
-    CHECK(check_progress(later).tokens == ends->count && forks_begins(later, ends));
+    CHECK(check_progress(later).token_count == ends->count && forks_begins(later, ends));
     detailflow_cancel_free(cancel);
     detailflow_cancel_free(of_fork);
     detailflow_generation_free(parent);
@@ -257,7 +258,7 @@ static void forks_beside_each_other(const detailflow_request *request, const str
         }
         for (at = 0; at < 4; at++) {
             CHECK(pthread_join(threads[at], NULL) == 0);
-            CHECK(check_progress(all[at]).tokens == ends->count && forks_begins(all[at], ends));
+            CHECK(check_progress(all[at]).token_count == ends->count && forks_begins(all[at], ends));
             detailflow_generation_free(all[at]);
         }
     }
@@ -273,7 +274,7 @@ static void forks_keep(const detailflow_model *model)
     uint32_t *tokens[4], image, before, steps;
     size_t count;
     for (image = 0; image < 4; image++) {
-        OK(detailflow_request_set_image(request, image, image % classes, 30 + image));
+        OK(detailflow_request_set_image_source(request, image, image % classes, 30 + image));
     }
     steps = check_steps(request);
     OK(detailflow_generate(request, &whole));
@@ -286,32 +287,32 @@ static void forks_keep(const detailflow_model *model)
         uint64_t seed = 77, work = 0;
         struct memory many;
         generation = forks_begin(request, before);
-        OK(detailflow_generation_cancel_handle(generation, &cancel));
+        OK(detailflow_generation_get_cancel(generation, &cancel));
         many = forks_memory(generation);
-        OK(detailflow_generation_keep(generation, three, 3));
-        CHECK(check_progress(generation).images == 3 && check_progress(generation).steps_done == before);
+        OK(detailflow_generation_retain_images(generation, three, 3));
+        CHECK(check_progress(generation).image_count == 3 && check_progress(generation).steps_done == before);
         CHECK(check_progress(generation).steps_left == steps - before);
-        CHECK(check_has(generation, 0, tokens[3], check_progress(generation).tokens));
+        CHECK(check_has(generation, 0, tokens[3], check_progress(generation).token_count));
         OK(detailflow_generation_step(generation, NULL));
-        OK(detailflow_generation_keep(generation, one, 1));
-        OK(detailflow_generation_get_image(generation, 0, &class_index, &seed));
+        OK(detailflow_generation_retain_images(generation, one, 1));
+        OK(detailflow_generation_get_image_source(generation, 0, &class_index, &seed));
         CHECK(class_index == 1 % classes && seed == 31);
-        INVALID(detailflow_generation_get_image(generation, 1, NULL, NULL), "image 1");
+        INVALID(detailflow_generation_get_image_source(generation, 1, NULL, NULL), "image 1");
         check_finish(generation);
         CHECK(check_has(generation, 0, tokens[1], count));
         CHECK(before == 0 || forks_memory(generation).own < many.own);
         OK(detailflow_generation_get_work(generation, &work));
         CHECK(work == (uint64_t)4 * before + 3 + (steps - before - 1));
         /* Its cancel is still its own. */
-        OK(detailflow_cancel_trigger(cancel));
-        FAILS(detailflow_generation_step(generation, NULL), DETAILFLOW_CANCELLED, "cancelled");
+        OK(detailflow_cancel_trigger(cancel, NULL));
+        FAILS(detailflow_generation_step(generation, NULL), DETAILFLOW_STATUS_CANCELLED, "cancelled");
         detailflow_cancel_free(cancel);
         detailflow_generation_free(generation);
     }
     /* All of them, in another order, of what is finished. */
     {
         const uint32_t back[4] = {3, 2, 1, 0};
-        OK(detailflow_generation_keep(whole, back, 4));
+        OK(detailflow_generation_retain_images(whole, back, 4));
         for (image = 0; image < 4; image++) {
             CHECK(check_has(whole, image, tokens[3 - image], count));
             free(tokens[3 - image]);

@@ -23,7 +23,7 @@ static void misuse_curves(detailflow_request *request)
         INVALID(set(request, rising, values, 65), "too many");
         INVALID(set(request, rising, values, SIZE_MAX), "too many");
         INVALID(set(request, rising, values, SIZE_MAX / 4 + 2), "too many");
-        INVALID(set(request, NULL, values, 3), "tokens is NULL");
+        INVALID(set(request, NULL, values, 3), "token_indices is NULL");
         INVALID(set(request, rising, NULL, 3), "values is NULL");
         INVALID(set(request, flat, values, 3), "must increase");
         INVALID(set(request, falling, values, 3), "5 comes after 6");
@@ -45,18 +45,18 @@ static void misuse_prefixes(const detailflow_model *model, detailflow_request *r
     detailflow_generation *const untouched = (detailflow_generation *)(void *)request;
     detailflow_generation *generation = untouched;
     unsigned char pixel[4] = {1, 2, 3, 4};
-    detailflow_image picture = check_image(DETAILFLOW_RGBA8, 1, pixel, sizeof pixel);
+    detailflow_image picture = check_image(DETAILFLOW_FORMAT_RGBA8, 1, pixel, sizeof pixel);
     size_t count;
     uint32_t *tokens = check_draw(model, 7, &count);
 
     INVALID(detailflow_request_set_prefix(request, NULL, 1, 0), "tokens is NULL");
     INVALID(detailflow_request_set_prefix(request, tokens, count + 1, 0), "too many");
     INVALID(detailflow_request_set_prefix(request, tokens, SIZE_MAX, 0), "too many");
-    INVALID(detailflow_request_set_prefix(request, tokens, SIZE_MAX / 4 + 2, level.size), "too many");
+    INVALID(detailflow_request_set_prefix(request, tokens, SIZE_MAX / 4 + 2, level.level_size), "too many");
     INVALID(detailflow_request_set_prefix(request, tokens, count, 1), "levels are");
     INVALID(detailflow_request_set_prefix(request, tokens, count, UINT32_MAX), "levels are");
-    INVALID(detailflow_request_set_prefix(request, tokens, level.tokens - 1, level.size), "takes");
-    INVALID(detailflow_request_set_prefix(request, NULL, 0, level.size), "there are 0");
+    INVALID(detailflow_request_set_prefix(request, tokens, level.token_count - 1, level.level_size), "takes");
+    INVALID(detailflow_request_set_prefix(request, NULL, 0, level.level_size), "there are 0");
     INVALID(detailflow_request_set_image_prefix(request, 2, tokens, count), "image 2");
     INVALID(detailflow_request_set_image_prefix(request, UINT32_MAX, tokens, count), "image 4294967295");
     INVALID(detailflow_request_set_image_prefix(request, 0, NULL, 1), "tokens is NULL");
@@ -64,9 +64,9 @@ static void misuse_prefixes(const detailflow_model *model, detailflow_request *r
     INVALID(detailflow_vary(request, NULL, count, 0, &generation), "tokens is NULL");
     INVALID(detailflow_vary(request, tokens, SIZE_MAX, 0, &generation), "too many");
     INVALID(detailflow_vary(request, tokens, count, 1, &generation), "levels are");
-    INVALID(detailflow_vary(request, tokens, level.tokens - 1, level.size, &generation), "takes");
+    INVALID(detailflow_vary(request, tokens, level.token_count - 1, level.level_size, &generation), "takes");
     INVALID(detailflow_redetail(request, &picture, 1, &generation), "levels are");
-    FAILS(detailflow_redetail_file(request, "there-is-no.png", 0, &generation), DETAILFLOW_NOT_FOUND, "there-is-no.png");
+    FAILS(detailflow_redetail_file(request, "there-is-no.png", 0, &generation), DETAILFLOW_STATUS_NOT_FOUND, "there-is-no.png");
     INVALID(detailflow_request_set_prefix_picture(request, &picture, 1), "levels are");
     picture.capacity = 3;
     INVALID(detailflow_redetail(request, &picture, 0, &generation), "bytes are too few");
@@ -77,30 +77,30 @@ static void misuse_prefixes(const detailflow_model *model, detailflow_request *r
     picture.struct_size = 39;
     INVALID(detailflow_redetail(request, &picture, 0, &generation), "struct_size");
     INVALID(detailflow_request_set_prefix_picture(request, &picture, 0), "struct_size");
-    if (!check_is_prefix(&info, info.causal + 1)) {
-        INVALID(detailflow_request_set_prefix(request, tokens, info.causal + 1, 0), "not a prefix");
-        INVALID(detailflow_request_set_image_prefix(request, 1, tokens, info.causal + 1), "not a prefix");
-        INVALID(detailflow_vary(request, tokens, info.causal + 1, 0, &generation), "not a prefix");
+    if (!check_is_prefix(&info, info.causal_count + 1)) {
+        INVALID(detailflow_request_set_prefix(request, tokens, info.causal_count + 1, 0), "not a prefix");
+        INVALID(detailflow_request_set_image_prefix(request, 1, tokens, info.causal_count + 1), "not a prefix");
+        INVALID(detailflow_vary(request, tokens, info.causal_count + 1, 0, &generation), "not a prefix");
     }
     /* Nothing of all that was taken. */
     OK(detailflow_generation_new(request, &generation));
-    CHECK(check_progress(generation).tokens == 0);
+    CHECK(check_progress(generation).token_count == 0);
     detailflow_generation_free(generation);
     generation = untouched;
     /* Longer than the level that is asked for: by itself, and after a setter that came later. */
-    if (level.tokens < count) {
+    if (level.token_count < count) {
         OK(detailflow_request_set_prefix(request, tokens, count, 0));
-        OK(detailflow_request_set_level(request, level.size));
+        OK(detailflow_request_set_level_size(request, level.level_size));
         INVALID(detailflow_generation_new(request, &generation), "the prefix has");
         INVALID(detailflow_generate(request, &generation), "the prefix has");
         OK(detailflow_request_set_prefix(request, NULL, 0, 0));
         INVALID(detailflow_vary(request, tokens, count, 0, &generation), "the prefix has");
-        OK(detailflow_request_set_level(request, 0));
+        OK(detailflow_request_set_level_size(request, 0));
     }
-    tokens[0] = info.codes;
+    tokens[0] = info.codebook_size;
     INVALID(detailflow_request_set_prefix(request, tokens, count, 0), "token 0");
     INVALID(detailflow_request_set_image_prefix(request, 0, tokens, count), "token 0");
-    INVALID(detailflow_vary(request, tokens, count, level.size, &generation), "token 0");
+    INVALID(detailflow_vary(request, tokens, count, level.level_size, &generation), "token 0");
     tokens[0] = UINT32_MAX;
     INVALID(detailflow_request_set_prefix(request, tokens, 1, 0), "4294967295");
     CHECK(generation == untouched);
@@ -130,53 +130,53 @@ static void misuse_generation(const detailflow_model *model, detailflow_request 
     INVALID(detailflow_generation_fork(generation, seeds, SIZE_MAX / 8 + 2, &fork), "too many");
     INVALID(detailflow_generation_fork(generation, NULL, 2, &fork), "seeds is NULL");
     INVALID(detailflow_generation_fork(generation, seeds, 2, NULL), "fork is NULL");
-    CHECK(detailflow_generation_message(generation, message, sizeof message) > 0);
+    CHECK(MESSAGE(detailflow_generation_get_message, generation, message, sizeof message) > 0);
     CHECK(strcmp(message, "fork is NULL") == 0);
     CHECK(fork == generation);
 
-    INVALID(detailflow_generation_keep(generation, NULL, 0), "at least one");
-    INVALID(detailflow_generation_keep(generation, both, 0), "at least one");
-    INVALID(detailflow_generation_keep(generation, NULL, 1), "images is NULL");
-    INVALID(detailflow_generation_keep(generation, none, 1), "image 2");
-    INVALID(detailflow_generation_keep(generation, far, 1), "image 4294967295");
-    INVALID(detailflow_generation_keep(generation, twice, 2), "image 1 is named twice");
-    INVALID(detailflow_generation_keep(generation, both, 3), "too many");
-    INVALID(detailflow_generation_keep(generation, both, SIZE_MAX), "too many");
-    INVALID(detailflow_generation_keep(generation, both, SIZE_MAX / 4 + 2), "too many");
-    CHECK(check_progress(generation).images == 2);
+    INVALID(detailflow_generation_retain_images(generation, NULL, 0), "at least one");
+    INVALID(detailflow_generation_retain_images(generation, both, 0), "at least one");
+    INVALID(detailflow_generation_retain_images(generation, NULL, 1), "images is NULL");
+    INVALID(detailflow_generation_retain_images(generation, none, 1), "image 2");
+    INVALID(detailflow_generation_retain_images(generation, far, 1), "image 4294967295");
+    INVALID(detailflow_generation_retain_images(generation, twice, 2), "image 1 is named twice");
+    INVALID(detailflow_generation_retain_images(generation, both, 3), "too many");
+    INVALID(detailflow_generation_retain_images(generation, both, SIZE_MAX), "too many");
+    INVALID(detailflow_generation_retain_images(generation, both, SIZE_MAX / 4 + 2), "too many");
+    CHECK(check_progress(generation).image_count == 2);
 
-    INVALID(detailflow_generation_get_image(generation, 2, &class_index, &seed), "image 2");
-    INVALID(detailflow_generation_get_image(generation, UINT32_MAX, NULL, NULL), "image 4294967295");
-    INVALID(detailflow_generation_log_probabilities(generation, 2, &value, 1, &count), "image 2");
-    INVALID(detailflow_generation_log_probabilities(generation, 0, &value, 0, &count), "room for 0 values");
-    INVALID(detailflow_generation_log_probabilities(generation, 0, NULL, 1, &count), "values is NULL");
-    INVALID(detailflow_generation_log_probabilities(generation, 0, &value, 1, NULL), "count is NULL");
-    INVALID(detailflow_generation_mean_log_probability(generation, 2, &value), "image 2");
-    INVALID(detailflow_generation_mean_log_probability(generation, 0, NULL), "mean is NULL");
+    INVALID(detailflow_generation_get_image_source(generation, 2, &class_index, &seed), "image 2");
+    INVALID(detailflow_generation_get_image_source(generation, UINT32_MAX, NULL, NULL), "image 4294967295");
+    INVALID(detailflow_generation_get_log_probabilities(generation, 2, &value, 1, &count), "image 2");
+    INVALID(detailflow_generation_get_log_probabilities(generation, 0, &value, 0, &count), "room for 0");
+    INVALID(detailflow_generation_get_log_probabilities(generation, 0, NULL, 1, &count), "values is NULL");
+    INVALID(detailflow_generation_get_log_probabilities(generation, 0, &value, 1, NULL), "count is NULL");
+    INVALID(detailflow_generation_get_mean_log_probability(generation, 2, &value), "image 2");
+    INVALID(detailflow_generation_get_mean_log_probability(generation, 0, NULL), "mean is NULL");
     INVALID(detailflow_generation_get_work(generation, NULL), "work is NULL");
     CHECK(class_index == 77 && seed == 77 && value == 77 && count == 77);
 
-    INVALID(detailflow_generation_set_level(generation, 1), "levels are");
-    INVALID(detailflow_generation_set_level(generation, UINT32_MAX), "levels are");
+    INVALID(detailflow_generation_set_level_size(generation, 1), "levels are");
+    INVALID(detailflow_generation_set_level_size(generation, UINT32_MAX), "levels are");
     check_finish(generation);
     if (check_info(model).level_count > 1) {
-        INVALID(detailflow_generation_set_level(generation, first.size), "already");
+        INVALID(detailflow_generation_set_level_size(generation, first.level_size), "already");
     }
     {
-        const uint32_t size = check_progress(generation).level;
+        const uint32_t size = check_progress(generation).level_size;
         const size_t bytes = (size_t)4 * size * size;
         unsigned char *pixels = (unsigned char *)malloc(bytes);
-        detailflow_image target = check_image(DETAILFLOW_RGBA8, size, pixels, bytes);
+        detailflow_image target = check_image(DETAILFLOW_FORMAT_RGBA8, size, pixels, bytes);
         CHECK(pixels != NULL);
         memset(pixels, 0xA5, bytes);
-        INVALID(detailflow_generation_level_image(generation, 0, NULL), "detailflow_image is NULL");
-        INVALID(detailflow_generation_level_image(generation, 2, &target), "image 2");
+        INVALID(detailflow_generation_decode_level(generation, 0, NULL), "detailflow_image is NULL");
+        INVALID(detailflow_generation_decode_level(generation, 2, &target), "image 2");
         target.width--;
-        INVALID(detailflow_generation_level_image(generation, 0, &target), "detailflow_image is");
-        target = check_image(DETAILFLOW_RGBA8, size, pixels, bytes - 1);
-        INVALID(detailflow_generation_level_image(generation, 0, &target), "bytes are too few");
+        INVALID(detailflow_generation_decode_level(generation, 0, &target), "detailflow_image is");
+        target = check_image(DETAILFLOW_FORMAT_RGBA8, size, pixels, bytes - 1);
+        INVALID(detailflow_generation_decode_level(generation, 0, &target), "bytes are too few");
         target.struct_size = 39;
-        INVALID(detailflow_generation_level_image(generation, 0, &target), "detailflow_image.struct_size");
+        INVALID(detailflow_generation_decode_level(generation, 0, &target), "detailflow_image.struct_size");
         CHECK(pixels[0] == 0xA5 && pixels[bytes - 1] == 0xA5);
         free(pixels);
     }
@@ -205,7 +205,7 @@ static detailflow_status misuse_call(detailflow_generation *generation, int whic
     static const uint64_t seeds[2] = {1, 2};
     static const uint32_t both[2] = {0, 1};
     detailflow_generation *fork = NULL;
-    detailflow_image target = check_image(DETAILFLOW_RGBA8, 1, &fork, sizeof fork);
+    detailflow_image target = check_image(DETAILFLOW_FORMAT_RGBA8, 1, &fork, sizeof fork);
     uint32_t class_index = 77;
     uint64_t number = 77, other = 77;
     float value = 77;
@@ -215,18 +215,18 @@ static detailflow_status misuse_call(detailflow_generation *generation, int whic
     case 0: status = detailflow_generation_advance(generation, 0, NULL); break;
     case 1: status = detailflow_generation_finish(generation, NULL); break;
     case 2: status = detailflow_generation_step(generation, NULL); break;
-    case 3: status = detailflow_generation_level_image(generation, 0, &target); break;
-    case 4: status = detailflow_generation_get_image(generation, 0, &class_index, &number); break;
-    case 5: status = detailflow_generation_log_probabilities(generation, 0, &value, 1, &count); break;
-    case 6: status = detailflow_generation_mean_log_probability(generation, 0, &value); break;
+    case 3: status = detailflow_generation_decode_level(generation, 0, &target); break;
+    case 4: status = detailflow_generation_get_image_source(generation, 0, &class_index, &number); break;
+    case 5: status = detailflow_generation_get_log_probabilities(generation, 0, &value, 1, &count); break;
+    case 6: status = detailflow_generation_get_mean_log_probability(generation, 0, &value); break;
     case 7: status = detailflow_generation_fork(generation, seeds, 2, &fork); break;
-    case 8: status = detailflow_generation_keep(generation, both, 2); break;
-    case 9: status = detailflow_generation_set_level(generation, 0); break;
+    case 8: status = detailflow_generation_retain_images(generation, both, 2); break;
+    case 9: status = detailflow_generation_set_level_size(generation, 0); break;
     case 10: status = detailflow_generation_get_work(generation, &number); break;
     case 11: status = detailflow_generation_get_memory(generation, &number, &other); break;
     default: status = detailflow_generation_save(generation, 0, "misuse.png"); break;
     }
-    if (status == DETAILFLOW_BUSY) {
+    if (status == DETAILFLOW_STATUS_BUSY) {
         CHECK(fork == NULL && class_index == 77 && number == 77 && other == 77 && value == 77 && count == 77);
         CHECK(strcmp(detailflow_last_message(), "another thread is using this detailflow_generation") == 0);
     }
@@ -244,7 +244,7 @@ static void misuse_from_another_thread(const detailflow_model *model)
         detailflow_cancel *cancel = NULL;
         pthread_t thread;
         OK(detailflow_generation_new(request, &stepping.generation));
-        OK(detailflow_generation_cancel_handle(stepping.generation, &cancel));
+        OK(detailflow_generation_get_cancel(stepping.generation, &cancel));
         CHECK(pthread_create(&thread, NULL, misuse_step, &stepping) == 0);
         check_wait(&stepping.begun);
         while (which < CALLS && !check_get(&stepping.done)) {
@@ -253,11 +253,11 @@ static void misuse_from_another_thread(const detailflow_model *model)
             progress.struct_size = sizeof progress;
             /* Only once it is seen to be busy: a call that gets in would do what it is asked to. */
             status = detailflow_generation_get_progress(stepping.generation, &progress);
-            if (status == DETAILFLOW_BUSY && misuse_call(stepping.generation, which) == DETAILFLOW_BUSY) {
+            if (status == DETAILFLOW_STATUS_BUSY && misuse_call(stepping.generation, which) == DETAILFLOW_STATUS_BUSY) {
                 busy[which++] = 1;
             }
         }
-        OK(detailflow_cancel_trigger(cancel));
+        OK(detailflow_cancel_trigger(cancel, NULL));
         detailflow_cancel_free(cancel);
         CHECK(pthread_join(thread, NULL) == 0);
         detailflow_generation_free(stepping.generation);
@@ -280,7 +280,7 @@ static void *misuse_encode(void *argument)
     while (!check_get(&encoding->stop)) {
         detailflow_status status =
             detailflow_request_set_prefix_picture(encoding->request, &encoding->picture, 0);
-        CHECK(status == DETAILFLOW_OK || status == DETAILFLOW_BUSY);
+        CHECK(status == DETAILFLOW_STATUS_OK || status == DETAILFLOW_STATUS_BUSY);
     }
     return NULL;
 }
@@ -295,38 +295,33 @@ static void misuse_a_request_from_another_thread(detailflow_request *request)
     int which = 0;
     const double end = check_now() + 60;
     encoding.request = request;
-    encoding.picture = check_image(DETAILFLOW_RGB8, 64, pixels, sizeof pixels);
+    encoding.picture = check_image(DETAILFLOW_FORMAT_RGB8, 64, pixels, sizeof pixels);
     encoding.stop = 0;
     CHECK(pthread_create(&thread, NULL, misuse_encode, &encoding) == 0);
     while (which < 5) {
         detailflow_generation *generation = NULL;
         detailflow_cost cost;
-        detailflow_best_options options;
+        detailflow_best_of_options *options = check_rounds(level, one, 1);
         detailflow_status status;
         size_t count = 77;
         memset(&cost, 0, sizeof cost);
         cost.struct_size = sizeof cost;
-        memset(&options, 0, sizeof options);
-        options.struct_size = sizeof options;
-        options.scorer = DETAILFLOW_SCORE_LOG_PROBABILITY;
-        options.levels = level;
-        options.keeps = one;
-        options.rounds = 1;
         check_forget();
         switch (which) {
         case 0: status = detailflow_request_get_cost(request, &cost); break;
-        case 1: status = detailflow_request_step_costs(request, NULL, 0, &count); break;
-        case 2: status = detailflow_request_level_costs(request, NULL, 0, &count); break;
+        case 1: status = detailflow_request_get_step_costs(request, NULL, 0, &count); break;
+        case 2: status = detailflow_request_get_level_costs(request, NULL, 0, &count); break;
         case 3: status = detailflow_vary(request, NULL, 0, 1, &generation); break;
-        default: status = detailflow_best_of(request, &options, &generation, NULL, 0, NULL, NULL); break;
+        default: status = detailflow_best_of(request, options, &generation, NULL, 0, NULL, NULL, 0); break;
         }
+        detailflow_best_of_options_free(options);
         CHECK(generation == NULL);
-        if (status == DETAILFLOW_BUSY) {
+        if (status == DETAILFLOW_STATUS_BUSY) {
             CHECK(strcmp(detailflow_last_message(), "another thread is using this detailflow_request") == 0);
-            CHECK(cost.steps == 0 && count == 77);
+            CHECK(cost.step_count == 0 && count == 77);
             which++;
         } else {
-            CHECK(status == DETAILFLOW_OK || (which >= 3 && status == DETAILFLOW_INVALID_ARGUMENT));
+            CHECK(status == DETAILFLOW_STATUS_OK || (which >= 3 && status == DETAILFLOW_STATUS_INVALID_ARGUMENT));
         }
         CHECK(check_now() < end);
     }

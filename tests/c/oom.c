@@ -23,10 +23,10 @@ static detailflow_status begin(const detailflow_request *request, detailflow_gen
     *generation = NULL;
     check_forget();
     status = detailflow_generation_new(request, generation);
-    if (status == DETAILFLOW_OK) {
+    if (status == DETAILFLOW_STATUS_OK) {
         CHECK(*generation != NULL);
     } else {
-        check_status(__FILE__, __LINE__, "detailflow_generation_new", status, DETAILFLOW_OUT_OF_MEMORY, "memory");
+        check_status(__FILE__, __LINE__, "detailflow_generation_new", status, DETAILFLOW_STATUS_OUT_OF_MEMORY, "memory");
         CHECK(*generation == NULL);
     }
     return status;
@@ -58,7 +58,7 @@ static void under_a_limit(const detailflow_model *model, size_t room)
     struct rlimit limit, before;
     detailflow_request *request = check_request(model, 1, 1);
     detailflow_generation *generation = NULL;
-    detailflow_status status = DETAILFLOW_OK;
+    detailflow_status status = DETAILFLOW_STATUS_OK;
     uint32_t count = 1;
     CHECK(getrlimit(RLIMIT_AS, &before) == 0);
     limit = before;
@@ -66,13 +66,13 @@ static void under_a_limit(const detailflow_model *model, size_t room)
     CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
     for (;;) {
         check_forget();
-        status = detailflow_request_set_count(request, count);
-        if (status != DETAILFLOW_OK) {
-            check_status(__FILE__, __LINE__, "set_count", status, DETAILFLOW_OUT_OF_MEMORY, "memory");
+        status = detailflow_request_set_image_count(request, count);
+        if (status != DETAILFLOW_STATUS_OK) {
+            check_status(__FILE__, __LINE__, "set_count", status, DETAILFLOW_STATUS_OUT_OF_MEMORY, "memory");
             break;
         }
         status = begin(request, &generation);
-        if (status != DETAILFLOW_OK) {
+        if (status != DETAILFLOW_STATUS_OK) {
             break;
         }
         detailflow_generation_free(generation);
@@ -82,19 +82,19 @@ static void under_a_limit(const detailflow_model *model, size_t room)
     printf("with %u MB more: refused at %u pictures: %s\n", (unsigned)(room >> 20), (unsigned)count,
            detailflow_last_message());
     if (count > 1) {
-        OK(detailflow_request_set_count(request, count / 2));
-        if (begin(request, &generation) == DETAILFLOW_OK) {
+        OK(detailflow_request_set_image_count(request, count / 2));
+        if (begin(request, &generation) == DETAILFLOW_STATUS_OK) {
             check_forget();
             status = detailflow_generation_step(generation, NULL);
-            if (status != DETAILFLOW_OK) {
-                check_status(__FILE__, __LINE__, "step", status, DETAILFLOW_OUT_OF_MEMORY, "memory");
+            if (status != DETAILFLOW_STATUS_OK) {
+                check_status(__FILE__, __LINE__, "step", status, DETAILFLOW_STATUS_OUT_OF_MEMORY, "memory");
                 CHECK(check_progress(generation).steps_done == 0);
             }
             printf("  %u pictures: the first step: %s\n", (unsigned)count / 2, detailflow_status_name(status));
             detailflow_generation_free(generation);
         }
     }
-    OK(detailflow_request_set_count(request, 1));
+    OK(detailflow_request_set_image_count(request, 1));
     OK(detailflow_generate(request, &generation));
     detailflow_generation_free(generation);
     detailflow_request_free(request);
@@ -111,7 +111,7 @@ static void a_long_request(const detailflow_model *model)
     limit = before;
     limit.rlim_cur = address_space() + (4u << 20);
     CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-    CHECK(begin(request, &generation) == DETAILFLOW_OUT_OF_MEMORY);
+    CHECK(begin(request, &generation) == DETAILFLOW_STATUS_OUT_OF_MEMORY);
     CHECK(setrlimit(RLIMIT_AS, &before) == 0);
     detailflow_request_free(request);
 }

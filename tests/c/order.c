@@ -21,12 +21,12 @@ static struct handles make(const char *bundle)
     struct handles all;
     int at;
     memset(&all, 0, sizeof all);
-    OK(detailflow_model_options_new(&all.options));
+    OK(detailflow_model_options_new(&all.options, NULL));
     OK(detailflow_model_options_set_threads(all.options, 1));
-    OK(detailflow_model_open(bundle, all.options, &all.model));
+    OK(detailflow_model_open(bundle, all.options, &all.model, NULL));
     OK(detailflow_request_new(all.model, &all.request));
     OK(detailflow_generation_new(all.request, &all.generation));
-    OK(detailflow_generation_cancel_handle(all.generation, &all.cancel));
+    OK(detailflow_generation_get_cancel(all.generation, &all.cancel));
     for (at = 0; at < HANDLES; at++) {
         all.there[at] = 1;
     }
@@ -53,7 +53,7 @@ static void use(struct handles *all)
         OK(detailflow_model_options_set_threads(all->options, 1));
     }
     if (all->there[MODEL]) {
-        CHECK(check_info(all->model).size > 0);
+        CHECK(check_info(all->model).image_size > 0);
     }
     if (all->there[REQUEST]) {
         detailflow_generation *generation = NULL;
@@ -66,10 +66,10 @@ static void use(struct handles *all)
         size_t count;
         OK(detailflow_generation_step(all->generation, NULL));
         free(check_tokens(all->generation, 0, &count));
-        CHECK(count == check_progress(all->generation).tokens);
+        CHECK(count == check_progress(all->generation).token_count);
     }
     if (all->there[CANCEL] && !all->there[GENERATION]) {
-        OK(detailflow_cancel_trigger(all->cancel));
+        OK(detailflow_cancel_trigger(all->cancel, NULL));
     }
 }
 
@@ -114,20 +114,20 @@ static void orphan(const char *bundle)
     drop(&all, MODEL);
     drop(&all, OPTIONS);
     drop(&all, REQUEST);
-    OK(detailflow_generation_cancel_handle(all.generation, &second));
+    OK(detailflow_generation_get_cancel(all.generation, &second));
     drop(&all, CANCEL);
     progress.struct_size = sizeof progress;
     do {
         OK(detailflow_generation_step(all.generation, &progress));
     } while (progress.steps_left > 0);
-    pixels = (unsigned char *)malloc((size_t)3 * progress.size * progress.size);
+    pixels = (unsigned char *)malloc((size_t)3 * progress.prefix_size * progress.prefix_size);
     CHECK(pixels != NULL);
-    image = check_image(DETAILFLOW_RGB8, progress.size, pixels, (size_t)3 * progress.size * progress.size);
-    OK(detailflow_generation_image(all.generation, 0, &image));
+    image = check_image(DETAILFLOW_FORMAT_RGB8, progress.prefix_size, pixels, (size_t)3 * progress.prefix_size * progress.prefix_size);
+    OK(detailflow_generation_decode(all.generation, 0, &image));
     OK(detailflow_generation_save(all.generation, 0, "orphan.png"));
     drop(&all, GENERATION);
-    OK(detailflow_cancel_trigger(second));
-    OK(detailflow_cancel_trigger(second));
+    OK(detailflow_cancel_trigger(second, NULL));
+    OK(detailflow_cancel_trigger(second, NULL));
     detailflow_cancel_free(second);
     free(pixels);
 }

@@ -10,9 +10,9 @@ static detailflow_status init(const char *library)
 {
     detailflow_runtime_options *options = NULL;
     detailflow_status status;
-    OK(detailflow_runtime_options_new(&options));
+    OK(detailflow_runtime_options_new(&options, NULL));
     OK(detailflow_runtime_options_set_library(options, library));
-    status = detailflow_runtime_init(options);
+    status = detailflow_runtime_init(options, NULL);
     detailflow_runtime_options_free(options);
     return status;
 }
@@ -43,7 +43,7 @@ static void works(const char *bundle, const char *runtime)
     OK(init(runtime));
     model = check_open(bundle, 1);
     free(check_draw(model, 1, &count));
-    CHECK(count == check_info(model).tokens);
+    CHECK(count == check_info(model).token_count);
     detailflow_model_free(model);
 }
 
@@ -59,40 +59,40 @@ int main(int argc, char **argv)
 
     if (strcmp(which, "text") == 0) {
         write_text("text.so");
-        FAILS(init("text.so"), DETAILFLOW_NO_RUNTIME, "text.so");
+        FAILS(init("text.so"), DETAILFLOW_STATUS_NO_RUNTIME, "text.so");
         CHECK(strstr(detailflow_last_message(), "not a library that can be loaded") != NULL);
     } else if (strcmp(which, "foreign") == 0) {
-        FAILS(init(library), DETAILFLOW_NO_RUNTIME, library);
+        FAILS(init(library), DETAILFLOW_STATUS_NO_RUNTIME, library);
         CHECK(strstr(detailflow_last_message(), "not ONNX Runtime") != NULL);
     } else if (strcmp(which, "missing") == 0) {
-        FAILS(init("/there/is/no/such/runtime.so"), DETAILFLOW_NO_RUNTIME, "/there/is/no/such/runtime.so");
+        FAILS(init("/there/is/no/such/runtime.so"), DETAILFLOW_STATUS_NO_RUNTIME, "/there/is/no/such/runtime.so");
         CHECK(strstr(detailflow_last_message(), "not a file") != NULL);
-        FAILS(init("."), DETAILFLOW_NO_RUNTIME, "not a file");
+        FAILS(init("."), DETAILFLOW_STATUS_NO_RUNTIME, "not a file");
     } else if (strcmp(which, "environment") == 0) {
         /* What the environment names is used or is an error, never skipped; what the caller names comes first. */
         CHECK(setenv("ORT_DYLIB_PATH", "/there/is/no/such/runtime.so", 1) == 0);
-        FAILS(detailflow_runtime_init(NULL), DETAILFLOW_NO_RUNTIME, "ORT_DYLIB_PATH");
+        FAILS(detailflow_runtime_init(NULL, NULL), DETAILFLOW_STATUS_NO_RUNTIME, "ORT_DYLIB_PATH");
         CHECK(strstr(detailflow_last_message(), "/there/is/no/such/runtime.so") != NULL);
-        FAILS(detailflow_model_open(bundle, NULL, &model), DETAILFLOW_NO_RUNTIME, "ORT_DYLIB_PATH");
+        FAILS(detailflow_model_open(bundle, NULL, &model, NULL), DETAILFLOW_STATUS_NO_RUNTIME, "ORT_DYLIB_PATH");
         write_text("text.so");
         CHECK(setenv("ORT_DYLIB_PATH", "text.so", 1) == 0);
-        FAILS(detailflow_model_open(bundle, NULL, &model), DETAILFLOW_NO_RUNTIME, "text.so");
+        FAILS(detailflow_model_open(bundle, NULL, &model, NULL), DETAILFLOW_STATUS_NO_RUNTIME, "text.so");
     } else if (strcmp(which, "nowhere") == 0) {
         /* The harness runs this where there is none to find: every place that was tried is told, and the way out. */
         CHECK(unsetenv("ORT_DYLIB_PATH") == 0);
-        FAILS(detailflow_model_open(bundle, NULL, &model), DETAILFLOW_NO_RUNTIME, "was not found");
+        FAILS(detailflow_model_open(bundle, NULL, &model, NULL), DETAILFLOW_STATUS_NO_RUNTIME, "was not found");
         CHECK(strstr(detailflow_last_message(), "ORT_DYLIB_PATH") != NULL);
         CHECK(strstr(detailflow_last_message(), "runtime/libonnxruntime.so") != NULL);
         CHECK(strstr(detailflow_last_message(), "pip install onnxruntime") != NULL);
     } else if (strcmp(which, "second") == 0) {
         OK(init(runtime));
         OK(init(runtime));
-        OK(detailflow_runtime_init(NULL));
+        OK(detailflow_runtime_init(NULL, NULL));
         copy(runtime, "copy.so");
-        FAILS(init("copy.so"), DETAILFLOW_NO_RUNTIME, "copy.so");
+        FAILS(init("copy.so"), DETAILFLOW_STATUS_NO_RUNTIME, "copy.so");
         CHECK(strstr(detailflow_last_message(), "was loaded from") != NULL);
         CHECK(strstr(detailflow_last_message(), runtime) != NULL);
-        FAILS(init("/there/is/no/such/runtime.so"), DETAILFLOW_NO_RUNTIME, "/there/is/no/such/runtime.so");
+        FAILS(init("/there/is/no/such/runtime.so"), DETAILFLOW_STATUS_NO_RUNTIME, "/there/is/no/such/runtime.so");
     } else {
         CHECK(!"a known case");
     }

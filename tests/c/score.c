@@ -68,7 +68,7 @@ static void score_flat_curves(const detailflow_model *model)
 static void score_curves(const detailflow_model *model)
 {
     const detailflow_model_info info = check_info(model);
-    const uint32_t edge = info.causal;
+    const uint32_t edge = info.causal_count;
     const uint32_t points[2] = {edge - 1, edge};
     const float cold[2] = {1, 0}, few[2] = {0, 1}, narrow[2] = {1, 1e-6f}, ending[2] = {3, 1};
     detailflow_request *request = check_request(model, 1, 11), *rest = check_request(model, 1, 11);
@@ -129,26 +129,27 @@ static void score_what_was_drawn(const detailflow_model *model)
     detailflow_request *request = check_request(model, 2, 70);
     detailflow_generation *generation = NULL, *fork = NULL;
     const uint32_t last = info.class_count - 1;
-    float *noted = (float *)malloc(info.tokens * sizeof *noted), *told = (float *)malloc(info.tokens * sizeof *told);
+    float *noted = (float *)malloc(info.token_count * sizeof *noted), *told = (float *)malloc(info.token_count * sizeof *told);
     float mean = 77;
     uint32_t *tokens;
     size_t count = 77, values = 77, at;
     CHECK(noted != NULL && told != NULL);
-    OK(detailflow_request_set_image(request, 1, last, 9));
-    OK(detailflow_request_set_log_probabilities(request, 4711));
+    OK(detailflow_request_set_image_source(request, 1, last, 9));
+    INVALID(detailflow_request_set_log_probabilities(request, 4711), "record is 4711");
+    OK(detailflow_request_set_log_probabilities(request, 1));
     OK(detailflow_generation_new(request, &generation));
-    OK(detailflow_generation_log_probabilities(generation, 1, NULL, 0, &values));
-    OK(detailflow_generation_mean_log_probability(generation, 1, &mean));
+    OK(detailflow_generation_get_log_probabilities(generation, 1, NULL, 0, &values));
+    OK(detailflow_generation_get_mean_log_probability(generation, 1, &mean));
     CHECK(values == 0 && mean == 0);
     do {
         double sum = 0;
         OK(detailflow_generation_step(generation, NULL));
-        count = check_progress(generation).tokens;
+        count = check_progress(generation).token_count;
         /* Exactly as much room as is needed. */
         {
             float *exact = (float *)malloc(count * sizeof *exact);
             CHECK(exact != NULL);
-            OK(detailflow_generation_log_probabilities(generation, 1, exact, count, &values));
+            OK(detailflow_generation_get_log_probabilities(generation, 1, exact, count, &values));
             memcpy(noted, exact, count * sizeof *exact);
             free(exact);
         }
@@ -157,26 +158,26 @@ static void score_what_was_drawn(const detailflow_model *model)
             CHECK(noted[at] <= 0 && isfinite(noted[at]));
             sum += noted[at];
         }
-        OK(detailflow_generation_mean_log_probability(generation, 1, &mean));
+        OK(detailflow_generation_get_mean_log_probability(generation, 1, &mean));
         CHECK(fabs(mean - sum / (double)count) <= 1e-5);
         tokens = check_tokens(generation, 1, &count);
         values = 77;
-        OK(detailflow_model_score(model, last, tokens, count, told, info.tokens, &values));
+        OK(detailflow_model_score(model, last, tokens, count, told, info.token_count, &values));
         CHECK(values == count);
         score_is_near(told, noted, count);
         free(tokens);
     } while (check_progress(generation).steps_left > 0);
-    CHECK(count == info.tokens);
+    CHECK(count == info.token_count);
 
     /* Forks and pictures that stay take theirs along. */
     {
         const uint64_t seeds[2] = {1, 2};
         const uint32_t second[1] = {1};
         OK(detailflow_generation_fork(generation, seeds, 2, &fork));
-        OK(detailflow_generation_log_probabilities(fork, 1, told, info.tokens, &values));
+        OK(detailflow_generation_get_log_probabilities(fork, 1, told, info.token_count, &values));
         CHECK(values == count && memcmp(told, noted, count * sizeof *told) == 0);
-        OK(detailflow_generation_keep(generation, second, 1));
-        OK(detailflow_generation_log_probabilities(generation, 0, told, info.tokens, &values));
+        OK(detailflow_generation_retain_images(generation, second, 1));
+        OK(detailflow_generation_get_log_probabilities(generation, 0, told, info.token_count, &values));
         CHECK(values == count && memcmp(told, noted, count * sizeof *told) == 0);
         detailflow_generation_free(fork);
     }
@@ -185,27 +186,27 @@ static void score_what_was_drawn(const detailflow_model *model)
     {
         detailflow_request *given = check_request(model, 1, 5);
         detailflow_generation *rest = NULL;
-        const size_t coarse = check_level(model, 0).tokens;
+        const size_t coarse = check_level(model, 0).token_count;
         tokens = check_tokens(generation, 0, &count);
         OK(detailflow_request_set_class(given, last));
         OK(detailflow_request_set_log_probabilities(given, 1));
         OK(detailflow_request_set_prefix(given, tokens, coarse, 0));
         OK(detailflow_generation_new(given, &rest));
-        OK(detailflow_generation_log_probabilities(rest, 0, NULL, 0, &values));
+        OK(detailflow_generation_get_log_probabilities(rest, 0, NULL, 0, &values));
         CHECK(values == 0);
         check_finish(rest);
-        OK(detailflow_generation_log_probabilities(rest, 0, told, info.tokens, &values));
-        CHECK(values == info.tokens);
+        OK(detailflow_generation_get_log_probabilities(rest, 0, told, info.token_count, &values));
+        CHECK(values == info.token_count);
         score_is_near(told, noted, coarse);
         detailflow_generation_free(rest);
         /* Not asked for is a state, and does not cost a draw to change. */
         OK(detailflow_request_set_log_probabilities(given, 0));
         OK(detailflow_generation_new(given, &rest));
-        FAILS(detailflow_generation_log_probabilities(rest, 0, told, info.tokens, &values), DETAILFLOW_WRONG_STATE,
+        FAILS(detailflow_generation_get_log_probabilities(rest, 0, told, info.token_count, &values), DETAILFLOW_STATUS_WRONG_STATE,
               "did not ask");
         mean = 77;
-        FAILS(detailflow_generation_mean_log_probability(rest, 0, &mean), DETAILFLOW_WRONG_STATE, "did not ask");
-        CHECK(mean == 77 && values == info.tokens);
+        FAILS(detailflow_generation_get_mean_log_probability(rest, 0, &mean), DETAILFLOW_STATUS_WRONG_STATE, "did not ask");
+        CHECK(mean == 77 && values == info.token_count);
         detailflow_generation_free(rest);
         detailflow_request_free(given);
         free(tokens);
@@ -222,7 +223,7 @@ static void score_sums_to_one(const detailflow_model *model)
     const detailflow_model_info info = check_info(model);
     double sum = 0;
     uint32_t token;
-    for (token = 0; token < info.codes; token++) {
+    for (token = 0; token < info.codebook_size; token++) {
         float value = 77;
         size_t count = 77;
         OK(detailflow_model_score(model, 0, &token, 1, &value, 1, &count));
@@ -242,18 +243,18 @@ static void score_tells_how_many(const detailflow_model *model)
     OK(detailflow_model_score(model, 0, tokens, count, NULL, 0, &told));
     CHECK(told == count);
     told = 77;
-    INVALID(detailflow_model_score(model, 0, tokens, count, &value, 1, &told), "room for 1 values");
-    INVALID(detailflow_model_score(model, 0, tokens, count, &value, 0, &told), "room for 0 values");
+    INVALID(detailflow_model_score(model, 0, tokens, count, &value, 1, &told), "room for 1");
+    INVALID(detailflow_model_score(model, 0, tokens, count, &value, 0, &told), "room for 0");
     INVALID(detailflow_model_score(model, 0, tokens, count, NULL, count, &told), "values is NULL");
     INVALID(detailflow_model_score(model, info.class_count, tokens, count, NULL, 0, &told), "class");
     INVALID(detailflow_model_score(model, 0, tokens, 0, NULL, 0, &told), "0 tokens are not a prefix");
-    INVALID(detailflow_model_score(model, 0, tokens, (size_t)info.tokens + 1, NULL, 0, &told), "too many");
+    INVALID(detailflow_model_score(model, 0, tokens, (size_t)info.token_count + 1, NULL, 0, &told), "too many");
     INVALID(detailflow_model_score(model, 0, tokens, SIZE_MAX, NULL, 0, &told), "too many");
     INVALID(detailflow_model_score(model, 0, tokens, SIZE_MAX / 4 + 2, NULL, 0, &told), "too many");
-    if (!check_is_prefix(&info, info.causal + 1)) {
-        INVALID(detailflow_model_score(model, 0, tokens, info.causal + 1, NULL, 0, &told), "are not a prefix");
+    if (!check_is_prefix(&info, info.causal_count + 1)) {
+        INVALID(detailflow_model_score(model, 0, tokens, info.causal_count + 1, NULL, 0, &told), "are not a prefix");
     }
-    tokens[count - 1] = info.codes;
+    tokens[count - 1] = info.codebook_size;
     INVALID(detailflow_model_score(model, 0, tokens, count, NULL, 0, &told), "codebook");
     CHECK(told == 77 && value == 77);
     free(tokens);

@@ -16,10 +16,10 @@ static detailflow_worker *start_batch(uint32_t threads, uint32_t batch)
 {
     detailflow_worker_options *options = NULL;
     detailflow_worker *worker = NULL;
-    OK(detailflow_worker_options_new(&options));
+    OK(detailflow_worker_options_new(&options, NULL));
     OK(detailflow_worker_options_set_threads(options, threads));
-    OK(detailflow_worker_options_set_batch(options, batch));
-    OK(detailflow_worker_new(options, &worker));
+    OK(detailflow_worker_options_set_batch_size(options, batch));
+    OK(detailflow_worker_new(options, &worker, NULL));
     detailflow_worker_options_free(options);
     CHECK(worker != NULL);
     return worker;
@@ -33,7 +33,7 @@ static detailflow_worker *start(uint32_t threads)
 static size_t pending(const detailflow_worker *worker)
 {
     size_t count = 4711;
-    OK(detailflow_worker_pending(worker, &count));
+    OK(detailflow_worker_get_pending(worker, &count));
     return count;
 }
 
@@ -51,7 +51,7 @@ static detailflow_event_info info_of(const detailflow_event *event)
     detailflow_event_info info;
     memset(&info, 0, sizeof info);
     info.struct_size = sizeof info;
-    OK(detailflow_event_get_info(event, &info));
+    OK(detailflow_event_get_info(event, &info, NULL));
     CHECK(info.struct_size == sizeof info);
     return info;
 }
@@ -115,40 +115,40 @@ static void check_event(const detailflow_model *model, const detailflow_event *e
     uint32_t at;
     size_t count;
     char text[64] = "untouched";
-    CHECK(tokens != NULL && info.images == whole->count && info.level_tokens <= info.tokens);
+    CHECK(tokens != NULL && info.image_count == whole->count && info.level_token_count <= info.token_count);
     for (at = 0; at < whole->count; at++) {
-        const size_t bytes = (size_t)4 * info.level * info.level;
+        const size_t bytes = (size_t)4 * info.level_size * info.level_size;
         unsigned char *mine = (unsigned char *)malloc(bytes + 1), *wanted = (unsigned char *)malloc(bytes + 1);
-        detailflow_image image = check_image(DETAILFLOW_RGBA8, info.level, mine, bytes);
+        detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, info.level_size, mine, bytes);
         CHECK(mine != NULL && wanted != NULL);
-        OK(detailflow_event_tokens(event, at, NULL, 0, &count));
-        CHECK(count == info.tokens);
-        OK(detailflow_event_tokens(event, at, tokens, whole->length, &count));
-        CHECK(count == info.tokens && memcmp(tokens, whole->tokens[at], count * sizeof *tokens) == 0);
-        if (info.level > 0) {
-            OK(detailflow_event_image(event, at, &image));
+        OK(detailflow_event_get_tokens(event, at, NULL, 0, &count, NULL));
+        CHECK(count == info.token_count);
+        OK(detailflow_event_get_tokens(event, at, tokens, whole->length, &count, NULL));
+        CHECK(count == info.token_count && memcmp(tokens, whole->tokens[at], count * sizeof *tokens) == 0);
+        if (info.level_size > 0) {
+            OK(detailflow_event_decode_level(event, at, &image, NULL));
             image.pixels = wanted;
-            OK(detailflow_model_decode(model, whole->tokens[at], info.level_tokens, 0, &image));
+            OK(detailflow_model_decode(model, whole->tokens[at], info.level_token_count, 0, &image));
             CHECK(memcmp(mine, wanted, bytes) == 0);
             image.width++;
-            FAILS(detailflow_event_image(event, at, &image), DETAILFLOW_INVALID_ARGUMENT, "the picture is");
+            FAILS(detailflow_event_decode_level(event, at, &image, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "the picture is");
         } else {
-            FAILS(detailflow_event_image(event, at, &image), DETAILFLOW_WRONG_STATE, "no level is complete yet");
+            FAILS(detailflow_event_decode_level(event, at, &image, NULL), DETAILFLOW_STATUS_WRONG_STATE, "no level is complete yet");
         }
         free(mine);
         free(wanted);
     }
-    if (info.tokens > 0) {
-        FAILS(detailflow_event_tokens(event, 0, tokens, info.tokens - 1, &count), DETAILFLOW_INVALID_ARGUMENT, "room");
+    if (info.token_count > 0) {
+        FAILS(detailflow_event_get_tokens(event, 0, tokens, info.token_count - 1, &count, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "room");
     }
-    FAILS(detailflow_event_tokens(event, whole->count, NULL, 0, &count), DETAILFLOW_INVALID_ARGUMENT, "out of range");
-    if (info.kind == DETAILFLOW_EVENT_CANCELLED) {
-        CHECK(info.status == DETAILFLOW_CANCELLED);
-        CHECK(detailflow_event_message(event, text, sizeof text) == 9 && strcmp(text, "cancelled") == 0);
+    FAILS(detailflow_event_get_tokens(event, whole->count, NULL, 0, &count, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "out of range");
+    if (info.kind == DETAILFLOW_EVENT_KIND_CANCELLED) {
+        CHECK(info.status == DETAILFLOW_STATUS_CANCELLED);
+        CHECK(JOB_MESSAGE(event, text, sizeof text) == 9 && strcmp(text, "cancelled") == 0);
     } else {
-        CHECK(info.kind == DETAILFLOW_EVENT_LEVEL || info.kind == DETAILFLOW_EVENT_DONE);
-        CHECK(info.status == DETAILFLOW_OK);
-        CHECK(detailflow_event_message(event, text, sizeof text) == 0 && text[0] == 0);
+        CHECK(info.kind == DETAILFLOW_EVENT_KIND_LEVEL || info.kind == DETAILFLOW_EVENT_KIND_DONE);
+        CHECK(info.status == DETAILFLOW_STATUS_OK);
+        CHECK(JOB_MESSAGE(event, text, sizeof text) == 0 && text[0] == 0);
     }
     free(tokens);
 }
@@ -166,51 +166,51 @@ static void wrong_arguments(const detailflow_model *model)
     uint32_t token = 77;
     size_t count = 77;
     unsigned char pixel[4] = {0};
-    detailflow_image image = check_image(DETAILFLOW_RGBA8, 1, pixel, sizeof pixel);
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, 1, pixel, sizeof pixel);
     char text[8] = "abc";
-    const detailflow_status bad = DETAILFLOW_INVALID_ARGUMENT;
+    const detailflow_status bad = DETAILFLOW_STATUS_INVALID_ARGUMENT;
 
     detailflow_worker_free(NULL);
     detailflow_worker_options_free(NULL);
     detailflow_event_free(NULL);
-    FAILS(detailflow_worker_options_new(NULL), bad, "options is NULL");
+    FAILS(detailflow_worker_options_new(NULL, NULL), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_threads(NULL, 1), bad, "options is NULL");
-    FAILS(detailflow_worker_options_set_batch(NULL, 1), bad, "options is NULL");
+    FAILS(detailflow_worker_options_set_batch_size(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_batch_bytes(NULL, 1), bad, "options is NULL");
     FAILS(detailflow_worker_options_set_event_bytes(NULL, 1), bad, "options is NULL");
-    FAILS(detailflow_worker_new(NULL, NULL), bad, "worker is NULL");
+    FAILS(detailflow_worker_new(NULL, NULL, NULL), bad, "worker is NULL");
     FAILS(detailflow_worker_submit(NULL, request, 0, 0, &job), bad, "worker is NULL");
     FAILS(detailflow_worker_submit_generation(NULL, NULL, 0, 0, &job), bad, "worker is NULL");
     FAILS(detailflow_worker_poll(NULL, &event), bad, "worker is NULL");
     FAILS(detailflow_worker_wait(NULL, FOREVER, &event), bad, "worker is NULL");
     FAILS(detailflow_worker_cancel(NULL, 1), bad, "worker is NULL");
     FAILS(detailflow_worker_cancel_all(NULL), bad, "worker is NULL");
-    FAILS(detailflow_worker_pending(NULL, &count), bad, "worker is NULL");
+    FAILS(detailflow_worker_get_pending(NULL, &count), bad, "worker is NULL");
     FAILS(detailflow_worker_set_callback(NULL, NULL, NULL), bad, "worker is NULL");
-    FAILS(detailflow_event_get_info(NULL, &info), bad, "event is NULL");
-    FAILS(detailflow_event_tokens(NULL, 0, &token, 1, &count), bad, "event is NULL");
-    FAILS(detailflow_event_image(NULL, 0, &image), bad, "event is NULL");
-    CHECK(detailflow_worker_message(NULL, text, sizeof text) == 0);
-    CHECK(detailflow_event_message(NULL, text, sizeof text) == 0);
+    FAILS(detailflow_event_get_info(NULL, &info, NULL), bad, "event is NULL");
+    FAILS(detailflow_event_get_tokens(NULL, 0, &token, 1, &count, NULL), bad, "event is NULL");
+    FAILS(detailflow_event_decode_level(NULL, 0, &image, NULL), bad, "event is NULL");
+    INVALID(detailflow_worker_get_message(NULL, text, sizeof text, NULL), "worker is NULL");
+    INVALID(detailflow_event_get_job_message(NULL, text, sizeof text, NULL, NULL), "event is NULL");
     CHECK(worker == (detailflow_worker *)(void *)&marker && event == (detailflow_event *)(void *)&marker);
     CHECK(job == 77 && token == 77 && count == 77 && strcmp(text, "abc") == 0);
 
-    OK(detailflow_worker_options_new(&options));
+    OK(detailflow_worker_options_new(&options, NULL));
     FAILS(detailflow_worker_options_set_threads(options, 0), bad, "0 threads");
     FAILS(detailflow_worker_options_set_threads(options, 65), bad, "65 threads");
     FAILS(detailflow_worker_options_set_event_bytes(options, 0), bad, "at least 1 byte");
     FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1 byte");
-    OK(detailflow_worker_options_set_batch(options, 0));
-    OK(detailflow_worker_options_set_batch(options, UINT32_MAX));
+    OK(detailflow_worker_options_set_batch_size(options, 0));
+    OK(detailflow_worker_options_set_batch_size(options, UINT32_MAX));
     OK(detailflow_worker_options_set_batch_bytes(options, UINT64_MAX));
     OK(detailflow_worker_options_set_threads(options, 64));
     OK(detailflow_worker_options_set_event_bytes(options, SIZE_MAX));
-    OK(detailflow_worker_new(options, &worker));
+    OK(detailflow_worker_new(options, &worker, NULL));
     detailflow_worker_free(worker);
     detailflow_worker_options_free(options);
 
-    OK(detailflow_worker_new(NULL, &worker));
-    CHECK(detailflow_worker_message(worker, NULL, 0) == 0);
+    OK(detailflow_worker_new(NULL, &worker, NULL));
+    CHECK(MESSAGE(detailflow_worker_get_message, worker, NULL, 0) == 0);
     FAILS(detailflow_worker_submit(worker, NULL, 0, 0, &job), bad, "request is NULL");
     FAILS(detailflow_worker_submit(worker, request, 0, 4, &job), bad, "flags 4");
     FAILS(detailflow_worker_submit_generation(worker, NULL, 0, 0, &job), bad, "generation is NULL");
@@ -220,24 +220,24 @@ static void wrong_arguments(const detailflow_model *model)
     detailflow_generation_free(generation);
     FAILS(detailflow_worker_poll(worker, NULL), bad, "event is NULL");
     FAILS(detailflow_worker_wait(worker, FOREVER, NULL), bad, "event is NULL");
-    FAILS(detailflow_worker_pending(worker, NULL), bad, "count is NULL");
+    FAILS(detailflow_worker_get_pending(worker, NULL), bad, "count is NULL");
     FAILS(detailflow_worker_cancel(worker, 0), bad, "job 0 was never submitted");
     FAILS(detailflow_worker_cancel(worker, 1), bad, "job 1 was never submitted");
-    CHECK(detailflow_worker_message(worker, text, sizeof text) > 8 && strcmp(text, "there n") == 0);
+    CHECK(MESSAGE(detailflow_worker_get_message, worker, text, sizeof text) > 8 && strcmp(text, "job 1 w") == 0);
     OK(detailflow_worker_cancel_all(worker));
     OK(detailflow_worker_set_callback(worker, NULL, NULL));
     CHECK(job == 77 && pending(worker) == 0);
     nothing(worker);
 
-    OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_LAST_ONLY, NULL));
+    OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, NULL));
     event = next(worker);
-    FAILS(detailflow_event_get_info(event, NULL), bad, "info is NULL");
+    FAILS(detailflow_event_get_info(event, NULL, NULL), bad, "info is NULL");
     info.struct_size = sizeof info - 1;
-    FAILS(detailflow_event_get_info(event, &info), bad, "struct_size");
-    FAILS(detailflow_event_tokens(event, 0, NULL, 1, &count), bad, "tokens is NULL");
-    FAILS(detailflow_event_tokens(event, 0, NULL, 0, NULL), bad, "count is NULL");
-    FAILS(detailflow_event_image(event, 0, NULL), bad, "image is NULL");
-    CHECK(detailflow_event_message(event, NULL, 0) == 0);
+    FAILS(detailflow_event_get_info(event, &info, NULL), bad, "struct_size");
+    FAILS(detailflow_event_get_tokens(event, 0, NULL, 1, &count, NULL), bad, "tokens is NULL");
+    FAILS(detailflow_event_get_tokens(event, 0, NULL, 0, NULL, NULL), bad, "count is NULL");
+    FAILS(detailflow_event_decode_level(event, 0, NULL, NULL), bad, "image is NULL");
+    CHECK(JOB_MESSAGE(event, NULL, 0) == 0);
     detailflow_event_free(event);
     detailflow_request_free(request);
     detailflow_worker_free(worker);
@@ -259,24 +259,24 @@ static void levels_in_order(const detailflow_model *model)
             detailflow_event *event = next(worker);
             detailflow_event_info info = info_of(event);
             CHECK(info.job == job && info.user == 4711 + flags);
-            CHECK(info.decoded == (flags & DETAILFLOW_SUBMIT_DECODE));
-            if (info.kind == DETAILFLOW_EVENT_LEVEL) {
+            CHECK(info.decoded == (flags & DETAILFLOW_SUBMIT_FLAG_DECODE));
+            if (info.kind == DETAILFLOW_EVENT_KIND_LEVEL) {
                 detailflow_level level;
                 level.struct_size = sizeof level;
                 OK(detailflow_model_get_level(model, told, &level));
-                CHECK(info.level == level.size && info.tokens == level.tokens && info.level_tokens == level.tokens);
+                CHECK(info.level_size == level.level_size && info.token_count == level.token_count && info.level_token_count == level.token_count);
                 CHECK(info.steps_done > last);
                 last = info.steps_done;
                 told++;
             } else {
-                CHECK(info.kind == DETAILFLOW_EVENT_DONE && pending(worker) == 0);
-                CHECK(info.level == about.size && info.tokens == about.tokens && info.steps_left == 0);
+                CHECK(info.kind == DETAILFLOW_EVENT_KIND_DONE && pending(worker) == 0);
+                CHECK(info.level_size == about.image_size && info.token_count == about.token_count && info.steps_left == 0);
                 last = 0;
             }
             check_event(model, event, &whole);
             detailflow_event_free(event);
         }
-        CHECK(told == (flags & DETAILFLOW_SUBMIT_LAST_ONLY ? 0 : about.level_count));
+        CHECK(told == (flags & DETAILFLOW_SUBMIT_FLAG_LAST_ONLY ? 0 : about.level_count));
         nothing(worker);
     }
     free_whole(&whole);
@@ -293,15 +293,15 @@ static void failures_are_told(const detailflow_model *model, const detailflow_mo
     detailflow_event_info info;
     char text[128], wanted[128];
     size_t count = 1;
-    OK(detailflow_worker_submit(worker, request, 9, DETAILFLOW_SUBMIT_DECODE, NULL));
-    OK(detailflow_worker_submit(worker, fine, 10, DETAILFLOW_SUBMIT_LAST_ONLY, NULL));
+    OK(detailflow_worker_submit(worker, request, 9, DETAILFLOW_SUBMIT_FLAG_DECODE, NULL));
+    OK(detailflow_worker_submit(worker, fine, 10, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, NULL));
     event = next(worker);
     info = info_of(event);
-    CHECK(info.kind == DETAILFLOW_EVENT_FAILED && info.user == 9 && info.images == 1 << 20 && info.tokens == 0);
-    CHECK(detailflow_event_message(event, text, sizeof text) < sizeof text);
-    OK(detailflow_event_tokens(event, (1 << 20) - 1, NULL, 0, &count));
+    CHECK(info.kind == DETAILFLOW_EVENT_KIND_FAILED && info.user == 9 && info.image_count == 1 << 20 && info.token_count == 0);
+    CHECK(JOB_MESSAGE(event, text, sizeof text) < sizeof text);
+    OK(detailflow_event_get_tokens(event, (1 << 20) - 1, NULL, 0, &count, NULL));
     CHECK(count == 0);
-    FAILS(detailflow_event_image(event, 0, &(detailflow_image){0}), DETAILFLOW_INVALID_ARGUMENT, "struct_size");
+    FAILS(detailflow_event_decode_level(event, 0, &(detailflow_image){0}, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "struct_size");
     /* The same status and the same words as of a direct call. */
     FAILS(detailflow_generation_new(request, &generation), info.status, "out of memory");
     snprintf(wanted, sizeof wanted, "%s", detailflow_last_message());
@@ -309,7 +309,7 @@ static void failures_are_told(const detailflow_model *model, const detailflow_mo
     detailflow_event_free(event);
     event = next(worker);
     info = info_of(event);
-    CHECK(info.kind == DETAILFLOW_EVENT_DONE && info.user == 10);
+    CHECK(info.kind == DETAILFLOW_EVENT_KIND_DONE && info.user == 10);
     detailflow_event_free(event);
     detailflow_request_free(request);
     detailflow_request_free(fine);
@@ -332,9 +332,9 @@ static void generations_go_on(const detailflow_model *model)
         for (at = 0; at < before; at++) {
             OK(detailflow_generation_step(generation, NULL));
         }
-        OK(detailflow_generation_cancel_handle(generation, &cancel));
+        OK(detailflow_generation_get_cancel(generation, &cancel));
         if (before == 5) {
-            OK(detailflow_cancel_trigger(cancel));
+            OK(detailflow_cancel_trigger(cancel, NULL));
         }
         OK(detailflow_worker_submit_generation(worker, generation, before, 0, NULL));
         while (!last) {
@@ -342,11 +342,11 @@ static void generations_go_on(const detailflow_model *model)
             detailflow_event_info info = info_of(event);
             CHECK(info.user == before && info.steps_done >= before);
             check_event(model, event, &whole);
-            last = info.kind != DETAILFLOW_EVENT_LEVEL;
-            CHECK(!last || info.kind == (before == 5 ? DETAILFLOW_EVENT_CANCELLED : DETAILFLOW_EVENT_DONE));
+            last = info.kind != DETAILFLOW_EVENT_KIND_LEVEL;
+            CHECK(!last || info.kind == (before == 5 ? DETAILFLOW_EVENT_KIND_CANCELLED : DETAILFLOW_EVENT_KIND_DONE));
             detailflow_event_free(event);
         }
-        OK(detailflow_cancel_trigger(cancel));
+        OK(detailflow_cancel_trigger(cancel, NULL));
         detailflow_cancel_free(cancel);
     }
     free_whole(&whole);
@@ -366,7 +366,7 @@ static void *step_once(void *argument)
     detailflow_status status;
     check_set(&stepping->begun, 1);
     status = detailflow_generation_step(stepping->generation, NULL);
-    CHECK(status == DETAILFLOW_OK || status == DETAILFLOW_BUSY);
+    CHECK(status == DETAILFLOW_STATUS_OK || status == DETAILFLOW_STATUS_BUSY);
     check_set(&stepping->done, 1);
     return NULL;
 }
@@ -379,26 +379,26 @@ static void busy_generations_stay(const detailflow_model *model)
     int round, seen = 0;
     for (round = 0; round < 50 && !seen; round++) {
         struct stepping stepping = {NULL, 0, 0};
-        detailflow_status status = DETAILFLOW_OK;
+        detailflow_status status = DETAILFLOW_STATUS_OK;
         uint64_t job = 77;
         pthread_t thread;
         OK(detailflow_generation_new(request, &stepping.generation));
         CHECK(pthread_create(&thread, NULL, step_once, &stepping) == 0);
         check_wait(&stepping.begun);
-        while (status != DETAILFLOW_BUSY && !check_get(&stepping.done)) {
+        while (status != DETAILFLOW_STATUS_BUSY && !check_get(&stepping.done)) {
             detailflow_progress progress;
             progress.struct_size = sizeof progress;
             check_sleep(0.001); /* Whoever looks all the time keeps the other out. */
             status = detailflow_generation_get_progress(stepping.generation, &progress);
         }
-        if (status == DETAILFLOW_BUSY) {
+        if (status == DETAILFLOW_STATUS_BUSY) {
             /* The other thread is inside, or was, and touches it no more. */
             status = detailflow_worker_submit_generation(worker, stepping.generation, 0, 0, &job);
-            if (status == DETAILFLOW_BUSY) {
+            if (status == DETAILFLOW_STATUS_BUSY) {
                 CHECK(job == 77);
                 seen = 1;
             } else {
-                CHECK(status == DETAILFLOW_OK);
+                CHECK(status == DETAILFLOW_STATUS_OK);
                 stepping.generation = NULL;
             }
         }
@@ -421,7 +421,7 @@ static uint32_t end_of(const detailflow_worker *worker, uint64_t job, const deta
         CHECK(info.job == job);
         check_event(model, event, whole);
         detailflow_event_free(event);
-        if (info.kind != DETAILFLOW_EVENT_LEVEL) {
+        if (info.kind != DETAILFLOW_EVENT_KIND_LEVEL) {
             return info.kind;
         }
     }
@@ -436,13 +436,13 @@ static void cancelled_at_any_moment(const detailflow_model *model, int rounds, u
     int round, cancelled = 0;
     uint64_t job = 0;
     OK(detailflow_worker_submit(worker, request, 0, 0, &job));
-    CHECK(end_of(worker, job, model, &whole) == DETAILFLOW_EVENT_DONE);
+    CHECK(end_of(worker, job, model, &whole) == DETAILFLOW_EVENT_KIND_DONE);
     took = check_now() - took;
     for (round = 0; round < rounds; round++) {
         uint64_t other = 0;
         uint32_t kind;
-        OK(detailflow_worker_submit(worker, request, 0, round % 2 ? DETAILFLOW_SUBMIT_DECODE : 0, &job));
-        OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_LAST_ONLY, &other));
+        OK(detailflow_worker_submit(worker, request, 0, round % 2 ? DETAILFLOW_SUBMIT_FLAG_DECODE : 0, &job));
+        OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, &other));
         check_sleep(took * (round * 37 % 100) * 0.01);
         OK(detailflow_worker_cancel(worker, job));
         OK(detailflow_worker_cancel(worker, job));
@@ -457,9 +457,9 @@ static void cancelled_at_any_moment(const detailflow_model *model, int rounds, u
             continue;
         }
         kind = end_of(worker, job, model, &whole);
-        CHECK(kind == DETAILFLOW_EVENT_CANCELLED || kind == DETAILFLOW_EVENT_DONE);
-        cancelled += kind == DETAILFLOW_EVENT_CANCELLED;
-        CHECK(end_of(worker, other, model, &whole) == DETAILFLOW_EVENT_DONE);
+        CHECK(kind == DETAILFLOW_EVENT_KIND_CANCELLED || kind == DETAILFLOW_EVENT_KIND_DONE);
+        cancelled += kind == DETAILFLOW_EVENT_KIND_CANCELLED;
+        CHECK(end_of(worker, other, model, &whole) == DETAILFLOW_EVENT_KIND_DONE);
     }
     printf("%d of %d cancelled before they were done\n", cancelled, rounds);
     free_whole(&whole);
@@ -493,7 +493,7 @@ static void *take_some(void *argument)
         detailflow_event *event = NULL;
         OK(detailflow_worker_wait(crowd->worker, SECOND / 50, &event));
         if (event != NULL) {
-            int *place = info_of(event).kind == DETAILFLOW_EVENT_LEVEL ? &crowd->levels : &crowd->lasts;
+            int *place = info_of(event).kind == DETAILFLOW_EVENT_KIND_LEVEL ? &crowd->levels : &crowd->lasts;
             __atomic_add_fetch(place, 1, __ATOMIC_SEQ_CST);
             detailflow_event_free(event);
         }
@@ -536,8 +536,8 @@ static void hear(void *user, detailflow_event *event)
     detailflow_event_info info = info_of(event);
     CHECK(__atomic_add_fetch(&heard->inside, 1, __ATOMIC_SEQ_CST) == 1);
     heard->calls++;
-    heard->lasts += info.kind != DETAILFLOW_EVENT_LEVEL;
-    heard->cancelled += info.kind == DETAILFLOW_EVENT_CANCELLED;
+    heard->lasts += info.kind != DETAILFLOW_EVENT_KIND_LEVEL;
+    heard->cancelled += info.kind == DETAILFLOW_EVENT_KIND_CANCELLED;
     if (heard->kept == NULL) {
         heard->kept = event; /* It is ours, and may outlive everything. */
     } else {
@@ -558,7 +558,7 @@ static void use(void *user, detailflow_event *event)
     OK(detailflow_generate(heard->request, &generation));
     detailflow_generation_free(generation);
     if (info.job == 1) {
-        OK(detailflow_worker_submit(heard->worker, heard->request, 0, DETAILFLOW_SUBMIT_LAST_ONLY, NULL));
+        OK(detailflow_worker_submit(heard->worker, heard->request, 0, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, NULL));
         OK(detailflow_worker_cancel(heard->worker, 1));
     } else {
         OK(detailflow_worker_set_callback(heard->worker, hear, heard));
@@ -602,7 +602,7 @@ static void callbacks(const detailflow_model *model)
     heard->worker = worker = start(1);
     heard->request = request;
     OK(detailflow_worker_set_callback(worker, use, heard));
-    OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_LAST_ONLY, NULL));
+    OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, NULL));
     settle(worker);
     CHECK(heard->calls == 2 && heard->lasts == 0);
     /* The second replaced it. Freed with work in flight, the worker tells the end of each job before. */
@@ -635,8 +635,8 @@ static void free_model(void *user, detailflow_event *event)
     struct heard *heard = (struct heard *)user;
     detailflow_event_info info = info_of(event);
     detailflow_event_free(event);
-    heard->lasts += info.kind != DETAILFLOW_EVENT_LEVEL;
-    heard->cancelled += info.kind == DETAILFLOW_EVENT_CANCELLED;
+    heard->lasts += info.kind != DETAILFLOW_EVENT_KIND_LEVEL;
+    heard->cancelled += info.kind == DETAILFLOW_EVENT_KIND_CANCELLED;
     detailflow_model_free(heard->model);
     heard->model = NULL;
 }
@@ -667,11 +667,11 @@ static void freed_inside(const char *bundle)
     {
         detailflow_request *request = check_request(heard.model, 1, 2);
         detailflow_worker_options *options = NULL;
-        OK(detailflow_worker_options_new(&options));
+        OK(detailflow_worker_options_new(&options, NULL));
         OK(detailflow_worker_options_set_threads(options, 2));
         /* From the first event on they all stand still, until it is told: none of them has ended then. */
         OK(detailflow_worker_options_set_event_bytes(options, 1));
-        OK(detailflow_worker_new(options, &heard.worker));
+        OK(detailflow_worker_new(options, &heard.worker, NULL));
         detailflow_worker_options_free(options);
         for (at = 0; at < 10; at++) {
             OK(detailflow_worker_submit(heard.worker, request, 0, 0, NULL));
@@ -698,12 +698,12 @@ static void freed_in_flight(const detailflow_model *model, int rounds)
         detailflow_worker_options *options = NULL;
         detailflow_worker *worker = NULL;
         detailflow_event *event;
-        OK(detailflow_worker_options_new(&options));
+        OK(detailflow_worker_options_new(&options, NULL));
         OK(detailflow_worker_options_set_threads(options, 1 + (uint32_t)round % 3));
         /* Some stand still, because nobody takes their events. */
         OK(detailflow_worker_options_set_event_bytes(options, round % 2 ? 1 : SIZE_MAX));
-        OK(detailflow_worker_options_set_batch(options, (uint32_t)round % 4 * 5));
-        OK(detailflow_worker_new(options, &worker));
+        OK(detailflow_worker_options_set_batch_size(options, (uint32_t)round % 4 * 5));
+        OK(detailflow_worker_new(options, &worker, NULL));
         detailflow_worker_options_free(options);
         for (at = 0; at < 6; at++) {
             OK(detailflow_worker_submit(worker, request, 0, (uint32_t)at % 4, NULL));
@@ -742,22 +742,22 @@ static void models_freed_in_flight(const char *bundle, const detailflow_model *o
                 detailflow_event_info info;
                 event = next(workers[at]);
                 info = info_of(event);
-                CHECK(info.user == 1 || info.kind != DETAILFLOW_EVENT_CANCELLED);
-                done += info.user == 2 && info.kind == DETAILFLOW_EVENT_DONE;
-                cancelled += info.user == 1 && info.kind != DETAILFLOW_EVENT_LEVEL;
-                if (info.level > 0) {
-                    const size_t bytes = (size_t)4 * info.level * info.level;
+                CHECK(info.user == 1 || info.kind != DETAILFLOW_EVENT_KIND_CANCELLED);
+                done += info.user == 2 && info.kind == DETAILFLOW_EVENT_KIND_DONE;
+                cancelled += info.user == 1 && info.kind != DETAILFLOW_EVENT_KIND_LEVEL;
+                if (info.level_size > 0) {
+                    const size_t bytes = (size_t)4 * info.level_size * info.level_size;
                     unsigned char *pixels = (unsigned char *)malloc(bytes);
-                    detailflow_image image = check_image(DETAILFLOW_RGBA8, info.level, pixels, bytes);
-                    OK(detailflow_event_image(event, 0, &image));
+                    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, info.level_size, pixels, bytes);
+                    OK(detailflow_event_decode_level(event, 0, &image, NULL));
                     free(pixels);
                 }
                 detailflow_event_free(event);
             }
             /* The request keeps the model; it draws again. */
-            OK(detailflow_worker_submit(workers[at], request, 3, DETAILFLOW_SUBMIT_LAST_ONLY, NULL));
+            OK(detailflow_worker_submit(workers[at], request, 3, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, NULL));
             event = next(workers[at]);
-            CHECK(info_of(event).kind == DETAILFLOW_EVENT_DONE);
+            CHECK(info_of(event).kind == DETAILFLOW_EVENT_KIND_DONE);
             detailflow_event_free(event);
         }
         CHECK(done == 4 && cancelled == 8);
@@ -796,13 +796,13 @@ static void drawn_together(const detailflow_model *model, uint32_t batch, uint64
     uint64_t jobs[4];
     int at, each;
     memset(&told, 0, sizeof told);
-    OK(detailflow_worker_options_new(&options));
-    OK(detailflow_worker_options_set_batch(options, batch));
+    OK(detailflow_worker_options_new(&options, NULL));
+    OK(detailflow_worker_options_set_batch_size(options, batch));
     OK(detailflow_worker_options_set_batch_bytes(options, bytes));
-    OK(detailflow_worker_new(options, &worker));
+    OK(detailflow_worker_new(options, &worker, NULL));
     detailflow_worker_options_free(options);
     OK(detailflow_worker_set_callback(worker, keep_in_order, &told));
-    OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_LAST_ONLY, NULL));
+    OK(detailflow_worker_submit(worker, request, 0, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, NULL));
     check_wait(&told.inside);
     for (at = 0; at < 4; at++) {
         OK(detailflow_worker_submit(worker, request, 0, 0, &jobs[at]));
@@ -824,7 +824,7 @@ static void drawn_together(const detailflow_model *model, uint32_t batch, uint64
         detailflow_event *event = told.events[1 + at];
         detailflow_event_info info = info_of(event);
         CHECK(info.job == jobs[job]);
-        CHECK(info.kind == (step + 1 == each ? DETAILFLOW_EVENT_DONE : DETAILFLOW_EVENT_LEVEL));
+        CHECK(info.kind == (step + 1 == each ? DETAILFLOW_EVENT_KIND_DONE : DETAILFLOW_EVENT_KIND_LEVEL));
         check_event(model, event, &whole);
         detailflow_event_free(event);
     }

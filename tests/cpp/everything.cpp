@@ -98,23 +98,23 @@ static Model the_model(const char *bundle)
     BAD(devices.metadata(0, cpu.metadata_count), Status::invalid_argument, "metadata");
 
     const ModelInfo info = GOOD(model.info());
-    CHECK(info.size > 0 && info.name[0] != 0 && GOOD(model.can_draw()) && GOOD(model.can_encode()));
+    CHECK(info.image_size > 0 && info.name[0] != 0 && GOOD(model.can_draw()) && GOOD(model.can_encode()));
     const std::string_view name = GOOD(model.class_name(info.class_count - 1));
     CHECK(GOOD(model.class_index(name)) == info.class_count - 1);
     BAD(model.class_name(info.class_count), Status::invalid_argument, "");
     BAD(model.class_index("no such class"), Status::invalid_argument, "no such class");
     CHECK(model.message().find("no such class") != std::string::npos);
-    CHECK(level_from_end(model, 0).size == info.size && level_from_end(model, 0).tokens == info.tokens);
+    CHECK(level_from_end(model, 0).level_size == info.image_size && level_from_end(model, 0).token_count == info.token_count);
     BAD(model.level(info.level_count), Status::invalid_argument, "");
-    CHECK(GOOD(model.prefix_size(info.tokens)) == info.size);
-    BAD(model.prefix_size(info.tokens + 1), Status::invalid_argument, "");
+    CHECK(GOOD(model.prefix_size(info.token_count)) == info.image_size);
+    BAD(model.prefix_size(info.token_count + 1), Status::invalid_argument, "");
     return model;
 }
 
 static Tokens the_tokenizer(const Model &model)
 {
     const ModelInfo info = GOOD(model.info());
-    const std::uint32_t size = info.size;
+    const std::uint32_t size = info.image_size;
     std::vector<std::uint32_t> pixels(size * size * 4);
     for (std::uint32_t at = 0; at < size * size; at++) {
         pixels[at] = 0xff000000u | at * 77u;
@@ -124,7 +124,7 @@ static Tokens the_tokenizer(const Model &model)
     BAD(save(picture, "picture.nonsense"), Status::invalid_argument, "");
 
     Tokens tokens(GOOD(model.encode(picture, {})));
-    CHECK(tokens.size() == info.tokens && GOOD(model.encode(picture, tokens)) == tokens.size());
+    CHECK(tokens.size() == info.token_count && GOOD(model.encode(picture, tokens)) == tokens.size());
     Tokens again(tokens.size());
     CHECK(GOOD(model.encode_file("picture.png", again)) == tokens.size() && again == tokens);
     BAD(model.encode(picture, Span(again).first(1)), Status::invalid_argument, "");
@@ -150,8 +150,8 @@ static Tokens the_tokenizer(const Model &model)
 
     /* Levels of detail. */
     const Level lower = level_from_end(model, 1);
-    CHECK(GOOD(model.demote(tokens, lower.size)) == lower.tokens);
-    BAD(model.demote(tokens, lower.size + 1), Status::invalid_argument, "");
+    CHECK(GOOD(model.demote(tokens, lower.level_size)) == lower.token_count);
+    BAD(model.demote(tokens, lower.level_size + 1), Status::invalid_argument, "");
     std::uint32_t sizes[32];
     const std::size_t count = GOOD(mip_sizes(size, sizes));
     CHECK(count == GOOD(mip_sizes(size, {})) && sizes[0] == size && sizes[count - 1] == 1);
@@ -167,8 +167,8 @@ static Tokens the_tokenizer(const Model &model)
     CHECK(memory[0] == rgba);
     BAD(model.mips(tokens, static_cast<Mips>(9), targets), Status::invalid_argument, "9");
 
-    const Tokens coarse(tokens.begin(), tokens.begin() + lower.tokens);
-    Sprite sprites[] = {Sprite(tokens), Sprite(coarse, lower.size, 0, 0, 1), Sprite(tokens, lower.size)};
+    const Tokens coarse(tokens.begin(), tokens.begin() + lower.token_count);
+    Sprite sprites[] = {Sprite(tokens), Sprite(coarse, lower.level_size, 0, 0, 1), Sprite(tokens, lower.level_size)};
     const std::uint32_t width = 2 * size + 1, height = GOOD(model.lay_out_atlas(sprites, width, 1));
     Bytes atlas(width * height * 4);
     GOOD(model.decode_atlas(sprites, Image(Format::rgba8, width, height, atlas)));
@@ -204,7 +204,7 @@ static void the_request(const Model &model, const Tokens &tokens)
     BAD(request.set_top_p(1.5f), Status::invalid_argument, "");
     CHECK(!request.message().empty() && request.message() == last_message());
 
-    const std::uint32_t at[] = {0, info.tokens - 1};
+    const std::uint32_t at[] = {0, info.token_count - 1};
     const float falling[] = {3.0f, 1.0f}, rising[] = {0.5f, 1.0f}, more[] = {1.0f, 8.0f};
     GOOD(request.set_guidance(at, falling));
     GOOD(request.set_temperature(at, rising));
@@ -213,31 +213,31 @@ static void the_request(const Model &model, const Tokens &tokens)
     BAD(request.set_top_p(at, Span(rising).first(1)), Status::invalid_argument, "2 and 1");
     BAD(request.set_top_p({}, {}), Status::invalid_argument, "");
 
-    GOOD(request.set_level(lower.size));
-    BAD(request.set_level(lower.size + 1), Status::invalid_argument, "");
+    GOOD(request.set_level(lower.level_size));
+    BAD(request.set_level(lower.level_size + 1), Status::invalid_argument, "");
     GOOD(request.set_level(0));
-    GOOD(request.set_prefix(tokens, lower.size));
-    GOOD(request.set_prefix(Span(tokens).first(info.causal)));
-    BAD(request.set_prefix(Span(tokens).first(info.tokens - 1)), Status::invalid_argument, "");
-    GOOD(request.set_image_prefix(2, Span(tokens).first(info.causal)));
+    GOOD(request.set_prefix(tokens, lower.level_size));
+    GOOD(request.set_prefix(Span(tokens).first(info.causal_count)));
+    BAD(request.set_prefix(Span(tokens).first(info.token_count - 1)), Status::invalid_argument, "");
+    GOOD(request.set_image_prefix(2, Span(tokens).first(info.causal_count)));
     GOOD(request.set_prefix({}));
     Bytes grey(8 * 8 * 3, 128);
-    GOOD(request.set_prefix_picture(ConstImage(Format::rgb8, 8, 8, grey), lower.size));
-    CHECK(GOOD(GOOD(Generation::make(request)).progress()).tokens == lower.tokens);
+    GOOD(request.set_prefix_picture(ConstImage(Format::rgb8, 8, 8, grey), lower.level_size));
+    CHECK(GOOD(GOOD(Generation::make(request)).progress()).token_count == lower.token_count);
     GOOD(request.set_prefix({}));
 
     const Cost cost = GOOD(request.cost());
-    CHECK(cost.steps > 0 && cost.key_bytes > 0 && cost.output_bytes > 0);
+    CHECK(cost.step_count > 0 && cost.kv_cache_bytes > 0 && cost.output_bytes > 0);
     std::vector<StepCost> steps(GOOD(request.step_costs({})));
     CHECK(!steps.empty() && GOOD(request.step_costs(steps)) == steps.size());
     std::uint32_t sum = 0;
     for (const StepCost &step : steps) {
-        sum += step.count;
+        sum += step.step_count;
     }
-    CHECK(sum == cost.steps);
+    CHECK(sum == cost.step_count);
     std::vector<LevelCost> levels(GOOD(request.level_costs({})));
     CHECK(levels.size() == info.level_count && GOOD(request.level_costs(levels)) == levels.size());
-    CHECK(levels.back().size == info.size && levels.back().steps == cost.steps);
+    CHECK(levels.back().level_size == info.image_size && levels.back().step_count == cost.step_count);
 }
 
 static void the_generation(const Model &model)
@@ -258,32 +258,32 @@ static void the_generation(const Model &model)
     CHECK(GOOD(fork.memory()).shared > 0 && GOOD(generation.memory()).own > 0);
     CHECK(GOOD(generation.advance(0)).steps_done == 2);
     Progress progress = GOOD(generation.advance(1));
-    while (progress.level == 0) {
+    while (progress.level_size == 0) {
         progress = GOOD(generation.advance(1000));
     }
-    Bytes pixels(info.size * info.size * 4);
-    GOOD(generation.level_image(1, Image(Format::rgba8, progress.level, progress.level, pixels)));
-    GOOD(generation.image(1, Image(Format::rgba8, progress.size, progress.size, pixels)));
-    BAD(generation.image(2, Image(Format::rgba8, progress.size, progress.size, pixels)), Status::invalid_argument, "");
+    Bytes pixels(info.image_size * info.image_size * 4);
+    GOOD(generation.level_image(1, Image(Format::rgba8, progress.level_size, progress.level_size, pixels)));
+    GOOD(generation.image(1, Image(Format::rgba8, progress.prefix_size, progress.prefix_size, pixels)));
+    BAD(generation.image(2, Image(Format::rgba8, progress.prefix_size, progress.prefix_size, pixels)), Status::invalid_argument, "");
     progress = GOOD(generation.finish());
-    CHECK(progress.steps_left == 0 && progress.tokens == info.tokens && progress.images == 2);
+    CHECK(progress.steps_left == 0 && progress.token_count == info.token_count && progress.image_count == 2);
     CHECK(GOOD(generation.work()) == 2 * progress.steps_done);
     GOOD(generation.save(0, "generation.png"));
     CHECK(GOOD(generation.picture(1)).seed == 12 && GOOD(generation.picture(1)).class_index == 0);
 
     /* What was drawn. */
     const Tokens tokens = GOOD(generation.tokens(0));
-    Tokens same(info.tokens);
-    CHECK(GOOD(generation.tokens(0, same)) == info.tokens && same == tokens);
+    Tokens same(info.token_count);
+    CHECK(GOOD(generation.tokens(0, same)) == info.token_count && same == tokens);
     BAD(generation.tokens(0, Span(same).first(1)), Status::invalid_argument, "");
     GOOD(fork.finish());
     CHECK(GOOD(fork.tokens(0)) == tokens && GOOD(fork.picture(1)).seed == 99);
     const std::vector<float> likely = GOOD(generation.log_probabilities(0));
-    std::vector<float> scored(info.tokens);
-    CHECK(likely.size() == info.tokens && GOOD(model.score(0, tokens, scored)) == info.tokens);
-    CHECK(GOOD(model.score(0, tokens, {})) == info.tokens);
+    std::vector<float> scored(info.token_count);
+    CHECK(likely.size() == info.token_count && GOOD(model.score(0, tokens, scored)) == info.token_count);
+    CHECK(GOOD(model.score(0, tokens, {})) == info.token_count);
     CHECK(std::fabs(scored[0] - likely[0]) < 1e-3f && GOOD(generation.mean_log_probability(0)) < 0.0f);
-    CHECK(GOOD(generation.log_probabilities(0, scored)) == info.tokens && scored == likely);
+    CHECK(GOOD(generation.log_probabilities(0, scored)) == info.token_count && scored == likely);
     BAD(model.score(info.class_count, tokens, scored), Status::invalid_argument, "");
     CHECK(GOOD(GOOD(generate(request)).tokens(0)) == tokens);
 
@@ -291,12 +291,12 @@ static void the_generation(const Model &model)
     const std::uint32_t second[] = {1}, none[] = {2};
     GOOD(generation.keep(second));
     BAD(generation.keep(none), Status::invalid_argument, "");
-    CHECK(GOOD(generation.progress()).images == 1 && GOOD(generation.picture(0)).seed == 12);
-    GOOD(request.set_level(level_from_end(model, 1).size));
+    CHECK(GOOD(generation.progress()).image_count == 1 && GOOD(generation.picture(0)).seed == 12);
+    GOOD(request.set_level(level_from_end(model, 1).level_size));
     Generation stops = GOOD(generate(request));
-    CHECK(GOOD(stops.progress()).steps_left == 0 && GOOD(stops.tokens(0)).size() == level_from_end(model, 1).tokens);
+    CHECK(GOOD(stops.progress()).steps_left == 0 && GOOD(stops.tokens(0)).size() == level_from_end(model, 1).token_count);
     GOOD(stops.set_level(0));
-    BAD(stops.set_level(info.size + 1), Status::invalid_argument, "");
+    BAD(stops.set_level(info.image_size + 1), Status::invalid_argument, "");
     GOOD(stops.finish());
     CHECK(GOOD(stops.tokens(0)) == tokens);
 
@@ -311,27 +311,27 @@ static void the_generation(const Model &model)
     /* Variations. */
     const Level coarse = GOOD(model.level(0));
     GOOD(request.set_level(0));
-    Generation varied = GOOD(vary(request, tokens, coarse.size));
+    Generation varied = GOOD(vary(request, tokens, coarse.level_size));
     const Tokens variation = GOOD(varied.tokens(1));
-    CHECK(std::equal(tokens.begin(), tokens.begin() + coarse.tokens, variation.begin()));
-    BAD(vary(request, tokens, coarse.size + 1), Status::invalid_argument, "");
+    CHECK(std::equal(tokens.begin(), tokens.begin() + coarse.token_count, variation.begin()));
+    BAD(vary(request, tokens, coarse.level_size + 1), Status::invalid_argument, "");
     Bytes grey(8 * 8 * 3, 128);
-    CHECK(GOOD(GOOD(redetail(request, ConstImage(Format::rgb8, 8, 8, grey), coarse.size)).tokens(0)).size() ==
-          info.tokens);
-    CHECK(GOOD(GOOD(redetail_file(request, "generation.png", coarse.size)).tokens(0)).size() == info.tokens);
-    BAD(redetail_file(request, "none.png", coarse.size), Status::not_found, "none.png");
+    CHECK(GOOD(GOOD(redetail(request, ConstImage(Format::rgb8, 8, 8, grey), coarse.level_size)).tokens(0)).size() ==
+          info.token_count);
+    CHECK(GOOD(GOOD(redetail_file(request, "generation.png", coarse.level_size)).tokens(0)).size() == info.token_count);
+    BAD(redetail_file(request, "none.png", coarse.level_size), Status::not_found, "none.png");
 }
 
 static void the_best(const Model &model)
 {
     const Level coarse = GOOD(model.level(0));
     Request request = request_of(model, 4, 1);
-    const std::uint32_t levels[] = {coarse.size}, keeps[] = {2};
+    const std::uint32_t levels[] = {coarse.level_size}, keeps[] = {2};
     std::uint32_t survivors[2] = {9, 9};
     float scores[4] = {};
 
     Generation likely = GOOD(best_of(request, BestOptions::by_log_probability(levels, keeps), survivors, scores));
-    CHECK(GOOD(likely.progress()).images == 2 && survivors[0] < 4 && scores[survivors[0]] >= scores[survivors[1]]);
+    CHECK(GOOD(likely.progress()).image_count == 2 && survivors[0] < 4 && scores[survivors[0]] >= scores[survivors[1]]);
     CHECK(GOOD(best_of(request, BestOptions::by_log_probability(levels, keeps))).get() != nullptr);
 
     /* The picture is kept, not the temporary that it was handed over as. */
@@ -342,17 +342,17 @@ static void the_best(const Model &model)
     /* A lambda that remembers, one that is const, and a function. */
     std::uint32_t calls = 0;
     auto later = [&calls](const Candidate &candidate) {
-        CHECK(candidate.pixels != nullptr && candidate.token_count > 0 && candidate.index == calls);
+        CHECK(candidate.pixels != nullptr && candidate.token_count > 0 && candidate.image_index == calls);
         calls++;
-        return static_cast<float>(candidate.index);
+        return static_cast<float>(candidate.image_index);
     };
     GOOD(best_of(request, BestOptions::by(levels, keeps, later), survivors));
     CHECK(calls == 4 && survivors[0] == 3 && survivors[1] == 2);
-    const auto earlier = [](const Candidate &candidate) { return -static_cast<float>(candidate.index); };
+    const auto earlier = [](const Candidate &candidate) { return -static_cast<float>(candidate.image_index); };
     GOOD(best_of(request, BestOptions::by(levels, keeps, earlier), survivors));
     CHECK(survivors[0] == 0 && survivors[1] == 1);
     const detailflow_score_fn function = [](void *, const detailflow_candidate *candidate) {
-        return candidate->index == 2 ? 1.0f : 0.0f;
+        return candidate->image_index == 2 ? 1.0f : 0.0f;
     };
     GOOD(best_of(request, BestOptions::by_function(levels, keeps, function), survivors));
     CHECK(survivors[0] == 2);
@@ -369,10 +369,10 @@ static void the_costs(const Model &model)
     const ModelInfo info = GOOD(model.info());
     const std::uint32_t batches[] = {1};
     GOOD(model.calibrate(batches));
-    CHECK(GOOD(model.predict_decode(info.tokens)) > 0);
+    CHECK(GOOD(model.predict_decode(info.token_count)) > 0);
     CHECK(GOOD(GOOD(Request::make(model)).cost()).time_ns > 0);
     BAD(model.calibrate({}), Status::invalid_argument, "");
-    BAD(model.predict_decode(info.tokens + 1), Status::invalid_argument, "");
+    BAD(model.predict_decode(info.token_count + 1), Status::invalid_argument, "");
 }
 
 static void write(const char *path, Span<const std::uint8_t> bytes)
@@ -394,19 +394,19 @@ static void the_token_files(const Model &model)
     CHECK(GOOD(dft_info(GOOD(dft_encode(model, tokens)))).class_index == DETAILFLOW_NO_CLASS);
 
     const DftInfo sound = GOOD(dft_info(whole));
-    CHECK(damage(sound) == Damage::none && sound.sound == info.tokens && sound.has_seed == 1 && sound.seed == 21);
+    CHECK(damage(sound) == Damage::none && sound.intact_count == info.token_count && sound.has_seed == 1 && sound.seed == 21);
     CHECK(GOOD(dft_tokens(whole)) == tokens);
-    Tokens room(info.tokens);
-    CHECK(GOOD(dft_tokens(whole, room)) == info.tokens && room == tokens);
+    Tokens room(info.token_count);
+    CHECK(GOOD(dft_tokens(whole, room)) == info.token_count && room == tokens);
     GOOD(dft_check(model, whole));
     BAD(dft_check(model, Span(whole).first(3)), Status::bad_format, "");
 
     /* Cut, and drawn anew. */
     const Span<const std::uint8_t> cut = Span<const std::uint8_t>(whole).first(whole.size() - 1);
-    CHECK(damage(GOOD(dft_info(cut))) == Damage::cut && GOOD(dft_tokens(cut)).size() < info.tokens);
+    CHECK(damage(GOOD(dft_info(cut))) == Damage::cut && GOOD(dft_tokens(cut)).size() < info.token_count);
     CHECK(GOOD(dft_repair(request, cut)) == whole);
     std::fill(same.begin(), same.end(), std::uint8_t{0});
-    CHECK(GOOD(dft_repair(request, cut, info.tokens, same)) == whole.size() && same == whole);
+    CHECK(GOOD(dft_repair(request, cut, info.token_count, same)) == whole.size() && same == whole);
     Bytes more = whole;
     more.push_back(0);
     CHECK(damage(GOOD(dft_info(more))) == Damage::surplus);
@@ -427,8 +427,8 @@ static void the_token_files(const Model &model)
     const Pack pack = GOOD(Pack::open("pictures.dftpack"));
     CHECK(GOOD(pack.count()) == 2 && GOOD(pack.find("first")) == 0 && GOOD(pack.name(0)) == "first");
     CHECK(GOOD(pack.name(1)).empty() && GOOD(pack.read(1)) == whole && GOOD(pack.tokens(0)) == tokens);
-    CHECK(GOOD(pack.read(0, same)) == whole.size() && GOOD(pack.tokens(0, room)) == info.tokens);
-    CHECK(GOOD(pack.info(0)).sound == info.tokens);
+    CHECK(GOOD(pack.read(0, same)) == whole.size() && GOOD(pack.tokens(0, room)) == info.token_count);
+    CHECK(GOOD(pack.info(0)).intact_count == info.token_count);
     BAD(pack.find("nobody"), Status::not_found, "nobody");
     BAD(pack.name(2), Status::invalid_argument, "2");
     BAD(pack.read(2), Status::invalid_argument, "2");
@@ -468,9 +468,9 @@ static void the_worker(const Model &model)
         CHECK(info.job == job && info.user == 77 && event.message().empty());
         over = kind(info) == EventKind::done;
         if (!over) {
-            CHECK(kind(info) == EventKind::level && info.level > level);
+            CHECK(kind(info) == EventKind::level && info.level_size > level);
         }
-        level = info.level;
+        level = info.level_size;
         Bytes pixels(std::size_t(4) * level * level), same(pixels.size());
         GOOD(event.image(1, Image(Format::rgba8, level, level, pixels)));
         const Tokens tokens = GOOD(event.tokens(1));
@@ -483,7 +483,7 @@ static void the_worker(const Model &model)
         }
         BAD(event.tokens(2), Status::invalid_argument, "2");
     }
-    CHECK(GOOD(worker.pending()) == 0 && level == GOOD(model.info()).size);
+    CHECK(GOOD(worker.pending()) == 0 && level == GOOD(model.info()).image_size);
 
     /* A generation is taken; one that is nothing stays. */
     Generation generation = GOOD(Generation::make(request));

@@ -88,8 +88,8 @@ static void results()
     CHECK(aborts([&] { CHECK(Result<void>().error().message.empty()); }));
     CHECK(!aborts([&] { CHECK(Result<int>(0).value() == 0); }));
 
-    CHECK(strcmp(status_name(Status::busy), "DETAILFLOW_BUSY") == 0);
-    CHECK(strcmp(status_name(static_cast<Status>(4711)), "DETAILFLOW_UNKNOWN") == 0);
+    CHECK(strcmp(status_name(Status::busy), "DETAILFLOW_STATUS_BUSY") == 0);
+    CHECK(strcmp(status_name(static_cast<Status>(4711)), "DETAILFLOW_STATUS_UNKNOWN") == 0);
 }
 
 static void spans()
@@ -130,7 +130,7 @@ static Chain make(const char *bundle)
     all.model = GOOD(Model::open(bundle, all.options));
     all.request = GOOD(Request::make(all.model));
     all.generation = GOOD(Generation::make(all.request));
-    CHECK(GOOD(all.generation.step()).tokens > 0);
+    CHECK(GOOD(all.generation.step()).token_count > 0);
     all.fork = GOOD(all.generation.fork(seeds));
     all.cancel = GOOD(all.generation.cancel_handle());
     return all;
@@ -146,7 +146,7 @@ static void use(Chain &all)
         BAD(all.options.set_threads(1), empty, "NULL");
     }
     if (all.model) {
-        CHECK(GOOD(all.model.info()).size > 0);
+        CHECK(GOOD(all.model.info()).image_size > 0);
     } else {
         BAD(all.model.info(), empty, "NULL");
     }
@@ -231,7 +231,7 @@ static void moves(const char *bundle)
     CHECK(all.fork.get() == handle && !other);
     Generation *const same = &all.fork;
     all.fork = std::move(*same);
-    CHECK(all.fork.get() == handle && GOOD(all.fork.progress()).tokens > 0);
+    CHECK(all.fork.get() == handle && GOOD(all.fork.progress()).token_count > 0);
     std::swap(all.fork, all.generation);
     CHECK(all.generation.get() == handle && !all.fork);
 

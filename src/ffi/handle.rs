@@ -1,0 +1,192 @@
+//! Handles: objects behind opaque pointers, the set of those that are alive, and the flag that gives BUSY.
+//!
+//! Every entry point asks the set of live handles before it dereferences anything, so that a freed handle or one of
+//! another kind is an error and not undefined behaviour. An address that was freed and given to a new object of the same
+//! kind cannot be told from it.
+
+use std::cell::UnsafeCell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use super::call::Message;
+use super::status::{DETAILFLOW_STATUS_BUSY, Failure};
+use crate::support::log;
+
+/// What a handle points to.
+pub trait Object: Sized + 'static {
+    /// The name of its type in C.
+    const KIND: &'static str;
+    /// The name of the parameter that takes it, for messages.
+    const NAME: &'static str;
+    /// Where the message of the last failed call is kept; `None` when the kind has no `_get_message`.
+    fn message(&self) -> Option<&Message> {
+        None
+    }
+}
+
+/// An object whose value one thread at a time may change.
+pub trait Guard: Object {
+    type Value: Send;
+    fn guarded(&self) -> &Guarded<Self::Value>;
+}
+
+const SHARDS: usize = 16;
+
+/// The kind of a live handle, and whether it is being freed: calls inside callbacks that the free waits for still find it.
+#[derive(Clone, Copy)]
+struct Entry {
+    kind: &'static str,
+    dying: bool,
+}
+
+type Shard = RwLock<BTreeMap<usize, Entry>>;
+
+/// The live handles by address. Reading allocates nothing and waits for no other reader.
+static LIVE: [Shard; SHARDS] = [const { RwLock::new(BTreeMap::new()) }; SHARDS];
+
+fn shard(address: usize) -> &'static Shard {
+    // Objects are aligned and large: the low bits say nothing.
+    &LIVE[(address >> 6) % SHARDS]
+}
+
+/// Adds a new object.
+pub(super) fn register<T: Object>(object: *const T) {
+    let entry = Entry { kind: T::KIND, dying: false };
+    shard(object.addr()).write().unwrap_or_else(PoisonError::into_inner).insert(object.addr(), entry);
+}
+
+/// Whether there is a live object of this kind at the address.
+pub(super) fn check<T: Object>(object: *const T) -> Result<(), Failure> {
+    if object.is_null() {
+        return Err(Failure::invalid(format!("{} is NULL", T::NAME)));
+    }
+    let live = shard(object.addr()).read().unwrap_or_else(PoisonError::into_inner);
+    match live.get(&object.addr()) {
+        Some(entry) if entry.kind == T::KIND => Ok(()),
+        Some(entry) => Err(wrong::<T>(entry.kind)),
+        None => Err(dead::<T>()),
+    }
+}
+
+/// Marks an object that is about to be freed. Of two threads that free it only one gets `Ok`.
+pub(super) fn retire<T: Object>(object: *const T) -> Result<(), Failure> {
+    let mut live = shard(object.addr()).write().unwrap_or_else(PoisonError::into_inner);
+    match live.get_mut(&object.addr()) {
+        Some(entry) if entry.kind == T::KIND && !entry.dying => {
+            entry.dying = true;
+            Ok(())
+        }
+        Some(entry) if entry.kind != T::KIND => Err(wrong::<T>(entry.kind)),
+        _ => Err(dead::<T>()),
+    }
+}
+
+/// Removes an object that was marked.
+pub(super) fn remove<T>(object: *const T) {
+    shard(object.addr()).write().unwrap_or_else(PoisonError::into_inner).remove(&object.addr());
+}
+
+fn wrong<T: Object>(kind: &str) -> Failure {
+    Failure::invalid(format!("{} is a handle of type {kind}; a {} is needed", T::NAME, T::KIND))
+}
+
+fn dead<T: Object>() -> Failure {
+    Failure::invalid(format!(
+        "{} is not a live handle: this {} was freed, or the pointer did not come from this library",
+        T::NAME,
+        T::KIND
+    ))
+}
+
+/// Tells the log of a handle that cannot be freed.
+pub(super) fn report_free<T: Object>(failure: &Failure) {
+    log::emit(log::Severity::Error, || format!("free of a {}: {}", T::KIND, failure.message));
+}
+
+/// A value that one thread at a time may change, or any number may read.
+pub struct Guarded<T> {
+    name: &'static str,
+    /// How many are reading, or [`CHANGING`].
+    users: AtomicUsize,
+    pub(super) message: Message,
+    value: UnsafeCell<T>,
+}
+
+impl<T> std::fmt::Debug for Guarded<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct(self.name).field("users", &self.users).finish_non_exhaustive()
+    }
+}
+
+const CHANGING: usize = usize::MAX;
+
+// SAFETY: the value is reached through the state of `users` alone: by one thread that changes it, or by readers.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+
+impl<T: Send> Guarded<T> {
+    pub(super) fn new(name: &'static str, value: T) -> Self {
+        Self { name, users: AtomicUsize::new(0), message: Message::default(), value: UnsafeCell::new(value) }
+    }
+
+    /// Runs `body` with the value to itself, or fails with BUSY when another thread is inside.
+    pub(super) fn enter<R>(&self, body: impl FnOnce(&mut T) -> R) -> Result<R, Failure> {
+        self.seize()?;
+        let _inside = Inside(&self.users);
+        // SAFETY: the state lets nobody else in until the guard is dropped.
+        Ok(body(unsafe { &mut *self.value.get() }))
+    }
+
+    /// Looks at the value, together with others who do, or BUSY when another thread is changing it. For calls that take
+    /// the handle as const.
+    pub(super) fn read<R>(&self, body: impl FnOnce(&T) -> Result<R, Failure>) -> Result<R, Failure>
+    where
+        T: Sync,
+    {
+        let more = |users: usize| (users < CHANGING - 1).then(|| users + 1);
+        self.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).map_err(|_| self.busy())?;
+        let _inside = Inside(&self.users);
+        // SAFETY: while there are readers nobody changes it.
+        body(unsafe { &*self.value.get() })
+    }
+
+    /// A copy of a small value; see [`read`](Self::read).
+    pub(super) fn copy(&self) -> Result<T, Failure>
+    where
+        T: Clone + Sync,
+    {
+        self.read(|value| Ok(value.clone()))
+    }
+
+    /// Lets nobody in any more, for whoever takes the handle away; BUSY when somebody is inside.
+    pub(super) fn seize(&self) -> Result<(), Failure> {
+        let free = self.users.compare_exchange(0, CHANGING, Ordering::Acquire, Ordering::Relaxed);
+        free.map(drop).map_err(|_| self.busy())
+    }
+
+    /// The value, when the handle is gone.
+    pub(super) fn into_value(self) -> T {
+        self.value.into_inner()
+    }
+
+    /// Waits until nobody is inside.
+    pub(super) fn wait(&self) {
+        while self.users.load(Ordering::Acquire) != 0 {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }
+
+    fn busy(&self) -> Failure {
+        Failure::new(DETAILFLOW_STATUS_BUSY, format!("another thread is using this {}", self.name))
+    }
+}
+
+/// Leaves a handle: the last touch of its memory, which may be freed right after.
+struct Inside<'a>(&'a AtomicUsize);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let fewer = |users: usize| Some(if users == CHANGING { 0 } else { users - 1 });
+        let _ = self.0.fetch_update(Ordering::Release, Ordering::Relaxed, fewer);
+    }
+}

@@ -1,0 +1,93 @@
+//! Pictures of several sizes from the same tokens.
+
+use super::call::call;
+use super::error::detailflow_error;
+use super::family::{Family, family};
+use super::image::detailflow_image;
+use super::model::{detailflow_model, get_tokens, with};
+use super::param::{In, Out, Shared};
+use super::status::{Failure, detailflow_status};
+use crate::support::memory::reserve;
+use crate::tasks::{self, MipSource, mip_sizes};
+
+/// What mips are made from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_mips_source {
+    /// The default: DETAILFLOW_MIPS_SOURCE_LEVELS.
+    DETAILFLOW_MIPS_SOURCE_DEFAULT = 0,
+    /// Each mip is decoded at the nearest level that is at least as large, and downscaled from there to its size. A level
+    /// is decoded once for all mips that come from it.
+    DETAILFLOW_MIPS_SOURCE_LEVELS = 1,
+    /// All mips are downscaled from the picture of all given tokens, which is decoded once.
+    DETAILFLOW_MIPS_SOURCE_FINEST = 2,
+}
+
+family!(detailflow_mips_source:
+    DETAILFLOW_MIPS_SOURCE_DEFAULT, DETAILFLOW_MIPS_SOURCE_LEVELS, DETAILFLOW_MIPS_SOURCE_FINEST);
+
+/// Lists the sizes of a full mip chain: `size` down to 1, each half of the one before, rounded down (48, 24, 12, 6, 3,
+/// 1). detailflow_model_decode_mips takes any other sizes as well.
+///
+/// @param size Pixels per side of the largest mip, at least 1.
+/// @param sizes Receives the sizes: see "Arrays" above. Room for 32 is always enough.
+/// @param capacity Sizes that fit at `sizes`.
+/// @param count Receives the number of sizes.
+/// @param error May be NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_mips_list_sizes(
+    size: u32,
+    sizes: Out<'_, u32>,
+    capacity: usize,
+    count: Out<'_, usize>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        if size == 0 {
+            return Err(Failure::invalid("size is 0; a mip chain begins with at least 1"));
+        }
+        let chain: Vec<u32> = mip_sizes(size).collect();
+        sizes.put(&chain, capacity, count, ["sizes", "count"])
+    })
+}
+
+/// Decodes tokens into pictures of several sizes.
+///
+/// A mip whose size is decoded is bit for bit what detailflow_model_decode gives. The others are downscaled: each pixel
+/// is the mean of the area that it covers, in linear light and weighted by alpha. All arguments are checked before the
+/// work; after an error nothing was written.
+///
+/// @param tokens A prefix: 1 to c, or a multiple of g up to N.
+/// @param token_count Number of tokens.
+/// @param source One of DETAILFLOW_MIPS_SOURCE_*.
+/// @param targets An array of square images, each of 1 pixel up to the size that detailflow_model_get_prefix_size gives,
+/// with its own format and stride; in any order, several may have one size. Where their memory overlaps, the later one
+/// overwrites the earlier.
+/// @param target_count Number of images.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_decode_mips(
+    model: Shared<'_, detailflow_model>,
+    tokens: In<'_, u32>,
+    token_count: usize,
+    source: u32,
+    targets: Out<'_, detailflow_image>,
+    target_count: usize,
+) -> detailflow_status {
+    with(model, |this, bundle| {
+        let source = match detailflow_mips_source::choose(source, "source")? {
+            DETAILFLOW_MIPS_SOURCE_DEFAULT | DETAILFLOW_MIPS_SOURCE_LEVELS => MipSource::Levels,
+            DETAILFLOW_MIPS_SOURCE_FINEST => MipSource::Finest,
+        };
+        let tokens = get_tokens(tokens, token_count, bundle)?;
+        let targets = targets.targets(target_count, "mip")?;
+        let mut sizes = reserve("mips", targets.len())?;
+        for (at, target) in targets.iter().enumerate() {
+            sizes.push(target.side().map_err(|failure| failure.within("mip", at))?);
+        }
+        let mips = tasks::mips(&this.model, &tokens, &sizes, source)?;
+        for (image, target) in mips.iter().zip(targets) {
+            target.write(image)?;
+        }
+        Ok(())
+    })
+}
