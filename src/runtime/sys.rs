@@ -33,12 +33,14 @@ pub(super) fn disable_telemetry() {
     unsafe { platform::set_environment_variable("ORT_DISABLE_TELEMETRY", "1") };
 }
 
-/// Loads the library `path`, checks that it is an ONNX Runtime with at least API `least_minor`, and returns its
-/// version. It stays loaded.
+/// Loads the library `path`, checks that it is an ONNX Runtime with at least API `least_minor`, and returns its version. The
+/// library stays loaded.
+///
+/// # Errors
+/// [`Error::Runtime`] when the file is not a library, not ONNX Runtime, or too old.
 pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
     let refuse = |reason: String| Error::Runtime(format!("{}: {reason}", path.display()));
-    // SAFETY: loading runs the library's initialisers. Whoever named the file, or put it where we look, vouches for
-    // it.
+    // SAFETY: loading runs the library's initializers. Whoever named the file, or put it where we look, vouches for it.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
         // What the system says is one level down.
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -52,10 +54,10 @@ pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
             .get::<GetApiBase>(b"OrtGetApiBase\0")
             .map_err(|_| refuse("not ONNX Runtime: it has no OrtGetApiBase".into()))?();
         if base.is_null() {
-            return Err(refuse("not ONNX Runtime: OrtGetApiBase gives nothing".into()));
+            return Err(refuse("not ONNX Runtime: OrtGetApiBase returns NULL".into()));
         }
         let version = CStr::from_ptr(((*base).GetVersionString)() as *const c_char).to_string_lossy().into_owned();
-        // Asking a too old library for a newer API makes it print to stderr: look at the version first.
+        // An old library prints to stderr when it is asked for a newer API, so the version is checked first.
         let (major, minor) = super::major_minor(&version);
         let api = (major, minor) >= (1, least_minor) && !((*base).GetApi)(least_minor).is_null();
         (version, api)
@@ -63,7 +65,7 @@ pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
     if !api {
         return Err(refuse(format!("ONNX Runtime {version} is too old; 1.{least_minor} or newer is needed")));
     }
-    // Unloading would run its destructors only for ort to load it again at once.
+    // Unloading would run its destructors, and `ort` loads it again at once.
     std::mem::forget(library);
     Ok(version)
 }
@@ -75,9 +77,9 @@ pub(super) fn find_by_system(name: &str) -> Option<PathBuf> {
     platform::find_library(name)
 }
 
-/// Why the library `path` cannot be loaded; none when it can. It stays loaded, as ONNX Runtime is about to load it.
+/// Why the library `path` cannot be loaded; `None` when it can. It stays loaded, since ONNX Runtime is about to load it.
 pub(super) fn load_failure(path: &Path) -> Option<String> {
-    // SAFETY: loading runs the library's initialisers. It lies beside the ONNX Runtime in use, or was named by the host.
+    // SAFETY: loading runs the library's initializers. It lies beside the ONNX Runtime in use, or was named by the host.
     match unsafe { libloading::Library::new(path) } {
         Ok(library) => {
             std::mem::forget(library);

@@ -83,8 +83,8 @@ impl FixedCache {
             None => {
                 let allocator = allocator(&session, &graph.options().device);
                 graph.note_kv_memory(allocator.memory_info().allocation_device().as_str());
-                let kept = [tensor_rows(frame.shape) * frame.rows, frame.shape.head_width];
-                let tensors = (0..2 * frame.shape.layers).map(|_| DynTensor::new(&allocator, element, kept));
+                let dims = [tensor_rows(frame.shape) * frame.rows, frame.shape.head_width];
+                let tensors = (0..2 * frame.shape.layers).map(|_| DynTensor::new(&allocator, element, dims));
                 let mut tensors = tensors.collect::<ort::Result<Vec<_>>>().map_err(fail)?;
                 fill(&row_copy, frame, origin, rows, &mut tensors).map_err(fail)?;
                 let _session = session.create_binding().map_err(fail)?;

@@ -49,8 +49,8 @@ impl MhaCache {
         let buffers = match sole {
             Some(buffers) => buffers.clone(),
             None => {
-                let kept = [frame.rows, shape.heads, shape.positions, shape.head_width];
-                let tensors = (0..2 * shape.layers).map(|_| Tensor::new(&allocator, kept));
+                let dims = [frame.rows, shape.heads, shape.positions, shape.head_width];
+                let tensors = (0..2 * shape.layers).map(|_| Tensor::new(&allocator, dims));
                 let tensors = tensors.collect::<ort::Result<_>>().map_err(|error| need.failed(error))?;
                 Arc::new(RuntimeOwned::new(Mutex::new(tensors)))
             }

@@ -104,8 +104,8 @@ fn copied<T: PrimitiveTensorElementType + Debug + Copy + 'static>(
     values: &[DynValue],
 ) -> ort::Result<Vec<DynValue>> {
     let allocator = Allocator::default();
-    let kept = [count, shape.heads, rows.positions, shape.head_width];
-    let tensors = (0..2 * shape.layers).map(|_| Tensor::<T>::new(&allocator, kept));
+    let dims = [count, shape.heads, rows.positions, shape.head_width];
+    let tensors = (0..2 * shape.layers).map(|_| Tensor::<T>::new(&allocator, dims));
     let mut tensors = tensors.collect::<ort::Result<Vec<_>>>()?;
     if rows.positions > 0 {
         for (from, to) in values.iter().zip(tensors.iter_mut()) {
