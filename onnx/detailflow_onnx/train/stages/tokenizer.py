@@ -31,9 +31,12 @@ from detailflow_onnx.train.stages.correction import perturbed, units
 Losses = dict[str, torch.Tensor]
 
 
-def _psnr(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """PSNR of each picture, in premultiplied 0..1; pictures are in -1..1, where an error is twice as large."""
-    return -10 * ((made - wanted).pow(2).mean((1, 2, 3)) / 4).clamp_min(1e-10).log10()
+def _log_error(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """log10 of the mean squared error of each picture, in premultiplied 0..1: a tenth of the negative PSNR.
+
+    Pictures are in -1..1, where an error is twice as large.
+    """
+    return ((made - wanted).pow(2).mean((1, 2, 3)) / 4).clamp_min(1e-10).log10()
 
 
 class Adversary:
@@ -258,7 +261,7 @@ class TokenizerStage:
             loss, figures = self.adversary.loss(loss, made, images, last)
         loss.backward()
         with torch.no_grad():
-            figures |= {"loss": loss.detach(), "psnr": _psnr(made, images).mean()}
+            figures |= {"loss": loss.detach(), "psnr": -10 * _log_error(made, images).mean()}
         return figures | {name: value.detach() for name, value in terms.items()}
 
     def _compare(self, made: torch.Tensor, images: torch.Tensor, weight: float = 1.0, prefix: str = "") -> Losses:
@@ -307,7 +310,7 @@ class TokenizerStage:
         psnr, used = [], torch.zeros(self.numbers.codes, dtype=torch.bool)
         for images in self._shown(512).split(64):
             ids = self.module.encode(images)[1]
-            psnr.append(_psnr(self.module.decode(ids, self.numbers.size).clamp(-1, 1), images))
+            psnr.append(-10 * _log_error(self.module.decode(ids, self.numbers.size).clamp(-1, 1), images))
             used[ids.flatten().cpu()] = True
         return {"held_out_psnr": float(torch.cat(psnr).mean()), "held_out_codes": int(used.sum())}
 
