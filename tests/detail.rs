@@ -161,7 +161,7 @@ fn the_decoder_alone_is_enough() {
         }
     });
     let (alone, model) = (common::open(folder.path(), "fp32", "mha"), small());
-    assert!(!alone.bundle().can_draw());
+    assert!(!alone.bundle().can_generate());
     let all = tokens(&model, 7);
     for source in [MipSource::Levels, MipSource::Finest] {
         let sizes: Vec<u32> = tasks::mip_sizes(32).collect();

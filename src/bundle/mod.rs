@@ -252,7 +252,7 @@ impl Bundle {
 
     /// Whether it has the autoregressive model. Without, it decodes tokens but cannot generate.
     #[must_use]
-    pub fn can_draw(&self) -> bool {
+    pub fn can_generate(&self) -> bool {
         self.variants.iter().all(|variant| variant.ar.is_some())
     }
 
@@ -298,16 +298,16 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::State`] if it has none.
-    pub fn check_can_draw(&self) -> Result<()> {
-        if self.can_draw() { Ok(()) } else { Err(self.cannot("draw")) }
+    pub fn check_can_generate(&self) -> Result<()> {
+        if self.can_generate() { Ok(()) } else { Err(self.cannot("generate")) }
     }
 
     /// The error for an operation whose graph the bundle was exported without.
     pub(crate) fn cannot(&self, what: &str) -> Error {
-        Error::State(if self.can_draw() || self.can_encode() {
-            format!("{} was made without what it takes to {what}", self.name)
+        Error::State(if self.can_generate() || self.can_encode() {
+            format!("the bundle {} was exported without the graph that is needed to {what}", self.name)
         } else {
-            format!("{} holds the decoder alone: it decodes tokens and cannot {what}", self.name)
+            format!("the bundle {} has only the decoder: it decodes tokens and cannot {what}", self.name)
         })
     }
 }

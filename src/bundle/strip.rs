@@ -16,7 +16,7 @@ use crate::support::error::{Error, Result};
 use crate::support::files::NewFolder;
 
 /// The keys of the manifest that are removed; `ids` and `sampling` are for generating only.
-const GONE: [&str; 6] = ["ar", "draw", "encoder", "ids", "judged", "sampling"];
+const REMOVED: [&str; 6] = ["ar", "draw", "encoder", "ids", "judged", "sampling"];
 
 impl Bundle {
     /// Writes a bundle with only the decoder into the folder `target`: it decodes tokens to the same bits as this one and
@@ -115,7 +115,7 @@ impl Bundle {
         let mut manifest: Value = serde_json::from_slice(&bytes).map_err(|error| refuse(&error.to_string()))?;
         let changed = || refuse("the file changed while the bundle was open");
         let content = manifest.as_object_mut().ok_or_else(changed)?;
-        content.retain(|key, _| !GONE.contains(&key.as_str()));
+        content.retain(|key, _| !REMOVED.contains(&key.as_str()));
         if let Some(provenance) = content.get_mut("provenance").and_then(Value::as_object_mut) {
             provenance.remove("ar");
         }

@@ -232,7 +232,7 @@ pub extern "C" fn detailflow_model_get_info(
             top_p: sampling.top_p,
             top_k: sampling.top_k,
             gradual_guidance: sampling.gradual.into(),
-            can_generate: bundle.can_draw().into(),
+            can_generate: bundle.can_generate().into(),
             can_encode: bundle.can_encode().into(),
             reserved: 0,
             name: this.texts.name.as_ptr(),
@@ -481,7 +481,7 @@ pub extern "C" fn detailflow_model_score(
 ) -> detailflow_status {
     with(model, |this, bundle| {
         let (place, tokens) = (count.place("count")?, tokens.array(token_count, bundle.tokens(), "tokens")?);
-        bundle.check_can_draw()?;
+        bundle.check_can_generate()?;
         bundle.check_class(class_index)?;
         this.model.check_prefix(&tokens)?;
         values.check_room(capacity, token_count, "values")?;

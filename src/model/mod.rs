@@ -124,7 +124,7 @@ impl Model {
 
     /// The autoregressive graph; [`Error::State`] when the bundle has none.
     pub(crate) fn ar(&self) -> Result<&Graph> {
-        self.0.ar.as_ref().ok_or_else(|| self.bundle().cannot("draw"))
+        self.0.ar.as_ref().ok_or_else(|| self.bundle().cannot("generate"))
     }
 
     /// Measured latencies.

@@ -40,7 +40,7 @@ pub(crate) struct EncodeWork {
     pub side: SideSize,
     pub patch: usize,
     pub channels: usize,
-    /// Pixels a side.
+    /// Pixels per side.
     pub size: usize,
     pub tokens: usize,
     pub codes: usize,

@@ -148,7 +148,7 @@ pub fn compare(model: &Model, reference: &Model, images: &[(u32, &[u32])]) -> Re
         }
     }
     let mut comparison = Comparison::default();
-    if ours.can_draw() && theirs.can_draw() {
+    if ours.can_generate() && theirs.can_generate() {
         comparison.ar = Some(compare_logits(model, reference, images)?);
     }
     comparison.psnr = compare_pixels(model, reference, images)?;

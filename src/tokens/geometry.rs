@@ -58,16 +58,20 @@ impl Geometry {
     pub(super) fn fault(&self) -> Option<String> {
         let Self { tokens, group, causal, bits } = *self;
         if !(1..=MOST_TOKENS).contains(&tokens) {
-            return Some(format!("{tokens} tokens of a whole picture are not 1 to {MOST_TOKENS}"));
+            return Some(format!("{tokens} tokens of a full picture are out of range: 1 to {MOST_TOKENS} are allowed"));
         }
         if !(1..=MOST_IN_A_GROUP).contains(&group) || !tokens.is_multiple_of(group) {
-            return Some(format!("a group of {group} is not 1 to {MOST_IN_A_GROUP}, or does not divide {tokens}"));
+            return Some(format!(
+                "a group of {group} is out of range (1 to {MOST_IN_A_GROUP}) or does not divide {tokens}"
+            ));
         }
         if !(1..=tokens).contains(&causal) || !causal.is_multiple_of(group) {
-            return Some(format!("{causal} causal tokens are not 1 to {tokens}, or no multiple of {group}"));
+            return Some(format!(
+                "{causal} causal tokens are out of range (1 to {tokens}) or not a multiple of {group}"
+            ));
         }
         if !(1..=MOST_BITS).contains(&bits) {
-            return Some(format!("{bits} bits of a token are not 1 to {MOST_BITS}"));
+            return Some(format!("{bits} bits per token are out of range: 1 to {MOST_BITS} are allowed"));
         }
         None
     }

@@ -50,8 +50,8 @@ static void decodes_the_same(const detailflow_model *whole, const detailflow_mod
 /* What needs another graph: WRONG_STATE, the sentence, outputs untouched; and the next call works. */
 static void says_what_it_cannot(const detailflow_model *alone)
 {
-    const char *cannot_draw = "holds the decoder alone: it decodes tokens and cannot draw";
-    const char *cannot_encode = "holds the decoder alone: it decodes tokens and cannot encode pictures";
+    const char *cannot_draw = "has only the decoder: it decodes tokens and cannot generate";
+    const char *cannot_encode = "has only the decoder: it decodes tokens and cannot encode pictures";
     detailflow_model_info info = check_info(alone);
     detailflow_request *request = NULL;
     detailflow_generation *generation = NULL;

@@ -46,7 +46,7 @@ enum Judge {
 
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
-    model.bundle().check_can_draw()?;
+    model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     let classes = classes(&args.class, &model)?;

@@ -170,7 +170,7 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     let (mut dft, soundness) = Dft::open(&args.tokens)?;
     let model = args.model.open()?;
     let bundle = model.bundle();
-    bundle.check_can_draw()?;
+    bundle.check_can_generate()?;
     let place = args.tokens.display();
     bundle.check_dft(&dft).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
     if let Some(class) = &args.class {

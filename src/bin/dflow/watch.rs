@@ -26,7 +26,7 @@ pub struct WatchArgs {
 
 pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
-    model.bundle().check_can_draw()?;
+    model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     let class = model.bundle().class(&args.class).map_err(Failure::Usage)?;
