@@ -359,12 +359,12 @@ fn dflow_with_a_stripped_bundle_reports_what_is_missing() {
     assert!(status == Some(0) && said.contains("decoder only") && !said.contains("guidance"), "{said}");
     let (_, said, _) = dflow(folder.path(), &["info", "--json"]);
     let info: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert!(info["can_draw"] == json!(false) && info["can_encode"] == json!(false), "{said}");
+    assert!(info["can_generate"] == json!(false) && info["can_encode"] == json!(false), "{said}");
     let (status, said, error) = dflow(folder.path(), &["verify"]);
     assert!(status == Some(0) && said.contains("int8 mha: decoder compiles"), "{said}{error}");
     let (status, said, error) = dflow(folder.path(), &["doctor", "--json"]);
     let found: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert!(status == Some(0) && found["bundle"]["can_draw"] == json!(false), "{said}{error}");
+    assert!(status == Some(0) && found["bundle"]["can_generate"] == json!(false), "{said}{error}");
 
     let tokens = json!({"format": 1, "bundle": info["tokenizer_id"], "images": [
         {"class": null, "seed": null, "tokens": (0..16).collect::<Vec<u32>>()}

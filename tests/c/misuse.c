@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-static void misuse_curves(detailflow_request *request)
+static void curves_refuse_misuse(detailflow_request *request)
 {
     typedef detailflow_status (*set_curve)(detailflow_request *, const uint32_t *, const float *, size_t);
     const set_curve curves[4] = {detailflow_request_set_guidance_curve, detailflow_request_set_temperature_curve,
@@ -38,7 +38,7 @@ static void misuse_curves(detailflow_request *request)
     }
 }
 
-static void misuse_prefixes(const detailflow_model *model, detailflow_request *request)
+static void prefixes_refuse_misuse(const detailflow_model *model, detailflow_request *request)
 {
     const detailflow_model_info info = check_info(model);
     const detailflow_level level = check_level(model, 0);
@@ -107,7 +107,7 @@ static void misuse_prefixes(const detailflow_model *model, detailflow_request *r
     free(tokens);
 }
 
-static void misuse_generation(const detailflow_model *model, detailflow_request *request)
+static void generation_refuses_misuse(const detailflow_model *model, detailflow_request *request)
 {
     const detailflow_level first = check_level(model, 0);
     detailflow_generation *generation = NULL, *fork;
@@ -235,7 +235,7 @@ static detailflow_status misuse_call(detailflow_generation *generation, int whic
 }
 
 /* While another thread draws, each of the calls is refused at least once. */
-static void misuse_from_another_thread(const detailflow_model *model)
+static void generation_is_busy_for_another_thread(const detailflow_model *model)
 {
     detailflow_request *request = check_slow_request(model, 0.02);
     int busy[CALLS] = {0}, which = 0, round;
@@ -286,7 +286,7 @@ static void *misuse_encode(void *argument)
 }
 
 /* A request that another thread changes: whoever takes it as const is told too. */
-static void misuse_a_request_from_another_thread(detailflow_request *request)
+static void request_is_busy_for_another_thread(detailflow_request *request)
 {
     static unsigned char pixels[3 * 64 * 64];
     const uint32_t one[1] = {0}, level[1] = {1};
@@ -333,11 +333,11 @@ int main(int argc, char **argv)
 {
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
     detailflow_request *request = check_request(model, 2, 1);
-    misuse_curves(request);
-    misuse_prefixes(model, request);
-    misuse_generation(model, request);
-    misuse_from_another_thread(model);
-    misuse_a_request_from_another_thread(request);
+    curves_refuse_misuse(request);
+    prefixes_refuse_misuse(model, request);
+    generation_refuses_misuse(model, request);
+    generation_is_busy_for_another_thread(model);
+    request_is_busy_for_another_thread(request);
     detailflow_request_free(request);
     detailflow_model_free(model);
     return 0;
