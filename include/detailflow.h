@@ -1040,7 +1040,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file(
 
 /// As detailflow_model_encode, from the bytes of a picture file of any size.
 ///
-/// @param data The file: png, jpg, webp, bmp, tga, tiff, qoi.
+/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA cannot be told by its content.
 /// @param size Bytes at `data`.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_data(
     const detailflow_model *model, const void *data, size_t size, uint32_t *tokens, size_t capacity, size_t *count);
@@ -1645,8 +1645,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_new(
     const detailflow_worker_options *options, detailflow_worker **worker, detailflow_error *error);
 
 /// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
-/// before this returns; without a callback, unread events are dropped. Inside the worker's own callback it does not wait,
-/// and the callback is not called again. NULL does nothing.
+/// before this returns, and the worker is no live handle for it any more; without a callback, unread events are dropped.
+/// Inside the worker's own callback it does not wait, and the callback is not called again. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_worker_free(detailflow_worker *worker);
 
 /// Stops a worker before it is freed: cancels all jobs, and stops its callback. After success the callback is not running
@@ -1827,7 +1827,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_dft_repair(
 
 /// Gets the kind of a file that holds tokens, from its first bytes.
 ///
-/// @param data The file, or at least its first 16 bytes.
+/// @param data The file, or at least its first 8 bytes.
 /// @param size Bytes at `data`.
 /// @param tokens_kind Receives one of DETAILFLOW_TOKENS_KIND_*.
 /// @param error May be NULL.

@@ -1721,7 +1721,7 @@ enum class TokensKind : std::uint32_t {
     json = DETAILFLOW_TOKENS_KIND_JSON,
 };
 
-/// Gets the kind of a file that holds tokens, from its first 16 bytes.
+/// Gets the kind of a file that holds tokens, from its first 8 bytes.
 inline Result<TokensKind> tokens_get_kind(Span<const std::uint8_t> data)
 {
     std::uint32_t kind = 0;

@@ -1,48 +1,41 @@
-//! DetailFlow image generation: a picture as one short sequence of tokens, coarse to fine, drawn group by group by
-//! an autoregressive model (arXiv 2505.21473). This library runs models that `detailflow_onnx` has exported, on
+//! DetailFlow image generation: an autoregressive model (arXiv 2505.21473) generates an image as one short sequence of
+//! tokens, coarse to fine. The first tokens already decode to the whole picture at a low resolution, and every further
+//! group of tokens adds detail. This library runs models that the Python package `detailflow_onnx` has exported to ONNX, on
 //! ONNX Runtime, and is made to be embedded.
 //!
 //! ```no_run
-//! use detailflow::{Model, ModelOptions, Request, Generation};
+//! use detailflow::{Generation, Model, ModelOptions, Request};
 //! # fn main() -> detailflow::Result<()> {
-//! let model = Model::open_default(&ModelOptions::default())?;
+//! let model = Model::open_default(&ModelOptions::new())?;
 //! let mut request = Request::new(&model);
 //! request.set_class(model.bundle().class("potion")?)?.set_seed(7);
 //! let mut generation = Generation::new(&request)?;
 //! while generation.step()?.steps_left > 0 {
-//!     // Every prefix is a picture: generation.image(0)? would be the one so far.
+//!     // Every prefix decodes to a picture: generation.image(0)? is the one so far.
 //! }
 //! generation.image(0)?.save("potion.png")?;
 //! # Ok(()) }
 //! ```
 //!
-//! The rooms, in the order in which data flows:
+//! The folders, in the order in which data flows:
 //!
-//! - [`bundle`]: a model on disk; its manifest read, its files checked.
-//! - [`plan`]: arithmetic about tokens: the ladder from tokens to resolution, the schedule of steps, curves, guidance,
-//!   memory.
-//! - `runtime`: the only room that knows ONNX Runtime: find it, devices by name, compile graphs, report where they run,
-//!   keep keys and values, end in peace.
-//! - `kernels`: the arithmetic of our own operators on the CPU: int8 products, attention over kept keys, the same bits on
-//!   every processor.
-//! - `model`: a bundle with its graphs compiled; shared.
-//! - `request`: what to draw; checked as it is set.
-//! - [`sample`]: from logits to a token: guide, temperature, top-k, top-p, draw by counter-based random numbers.
-//! - `rows`: which rows a step feeds; pictures that began alike share theirs until they part.
-//! - `generation`: one request on its way; the only loop: step, advance, fork, keep, log-probabilities.
-//! - `cancel`: a flag that decides and an interrupt that hurries.
-//! - `worker`: requests drawn in the background, those of a model together, told of in events.
-//! - `judge`: how far one variant's numbers are from another's.
-//! - `score`, `best`, `vary`, `repair`: how likely given tokens are; the best of many; variations of what is there; the
-//!   rest of a damaged token file.
-//! - `pace`, `calibration`, `cost`: how long steps take here, measured and kept; what a request costs before it is made.
-//! - `tokenizer`: pictures to tokens and back.
-//! - `detail`: levels of detail for engines: mips, sprites in an atlas, a finer picture made coarser.
-//! - [`pixels`]: RGB8, RGBA8, RGBA32F in anyone's memory, larger and smaller, and picture files.
+//! - [`bundle`]: a model on disk; reads its manifest, checks its files.
+//! - [`plan`]: pure arithmetic: the ladder from tokens to resolution, the schedule of steps, curves, guidance, memory, work.
+//! - `runtime`: the only folder that knows ONNX Runtime: finds and loads it, opens devices by name, compiles graphs,
+//!   reports where they run, holds the KV cache.
+//! - `kernels`: pure computing on the CPU for our own operators: GEMM, attention, quantization; the same bits on every CPU.
+//! - `model`: a bundle with its graphs compiled, shared between threads; encodes pictures and decodes tokens.
+//! - [`sample`]: pure: from the logits of a step to token ids, by counter-based random numbers.
+//! - `generation`: a request on its way; the only loop: step, advance, fork, keep, snapshots for other threads.
+//! - `worker`: requests in the background, batched by model, reported by events (feature `worker`).
+//! - [`tasks`]: whole operations in one call: generate an image, best of many, variations, repair, scores, levels of
+//!   detail, cost, calibration, comparison.
+//! - `timing`: measured and predicted latencies, and the calibration file (feature `calibration`).
+//! - [`pixels`]: images in anyone's memory: formats, strides, alpha, resizing, atlases, files (feature `image-files`).
 //! - [`tokens`]: token files: one sequence, many in a pack, JSON.
-//! - `error`, `files`, `memory`, `sync`, [`log`]: one error for all, files that appear whole, memory that can be
-//!   refused, what threads meet at, messages for whoever embeds us.
-//! - [`ffi`]: the C contract. It, `kernels` and `runtime::{sys, raw, lent}` hold the only unsafe code.
+//! - `support`: one error type, [`log`] messages, files, fallible memory, synchronization.
+//! - `ffi`: the C API (feature `ffi`). Unsafe code is only there, in `kernels`, in `support`, and in the files of `runtime`
+//!   that say why.
 
 pub mod bundle;
 #[cfg(feature = "ffi")]

@@ -71,6 +71,25 @@ programs! {
     cost_sanitized: "cost" Sanitized ["counts"];
     misuse_plain: "misuse" Plain [];
     misuse_sanitized: "misuse" Sanitized [];
+    error_output_plain: "error_output" Plain [];
+    error_output_cpp: "error_output" Cpp [];
+    error_output_sanitized: "error_output" Sanitized [];
+    error_output_valgrind: "error_output" Valgrind [];
+    live_handles_plain: "live_handles" Plain [];
+    live_handles_sanitized: "live_handles" Sanitized [];
+    live_handles_valgrind: "live_handles" Valgrind [];
+    readers_plain: "readers" Plain [];
+    readers_sanitized: "readers" Sanitized [];
+    readers_valgrind: "readers" Valgrind ["few"];
+    worker_close_plain: "worker_close" Plain [];
+    worker_close_sanitized: "worker_close" Sanitized [];
+    worker_close_valgrind: "worker_close" Valgrind [];
+    opening_plain: "opening" Plain [];
+    opening_sanitized: "opening" Sanitized [];
+    files_in_memory_plain: "files_in_memory" Plain [];
+    files_in_memory_sanitized: "files_in_memory" Sanitized [];
+    generate_image_plain: "generate_image" Plain [];
+    generate_image_sanitized: "generate_image" Sanitized [];
 }
 
 /// All of these from memory on.

@@ -161,7 +161,7 @@ fn the_decoder_alone_is_enough() {
         }
     });
     let (alone, model) = (common::open(folder.path(), "fp32", "mha"), small());
-    assert!(!alone.bundle().can_draw());
+    assert!(!alone.bundle().can_generate());
     let all = tokens(&model, 7);
     for source in [MipSource::Levels, MipSource::Finest] {
         let sizes: Vec<u32> = tasks::mip_sizes(32).collect();
@@ -172,7 +172,7 @@ fn the_decoder_alone_is_enough() {
     let atlas = |model: &Model| {
         let mut pixels = vec![0; 32 * 32 * 4];
         let mut atlas = Canvas::new(PixelFormat::Rgba8, 32, 32, &mut pixels, 128).unwrap();
-        tasks::decode_atlas(&model, &[Sprite::new(&all)], &mut atlas).unwrap();
+        tasks::decode_atlas(model, &[Sprite::new(&all)], &mut atlas).unwrap();
         pixels
     };
     assert_eq!(atlas(&alone), atlas(&model));
@@ -223,13 +223,13 @@ fn sprites_stand_where_they_should_and_nothing_else_is_touched() {
         // A picture of three sizes, three factors, and many of one length: more than are decoded at once.
         let mut sprites = vec![
             Sprite { x: 3, y: 2, ..Sprite::new(&all[0]) },
-            Sprite { x: 3 + fine.size, y: 2, level: Some(coarse.size), factor: 3, ..Sprite::new(&all[0]) },
+            Sprite { x: 3 + fine.size, y: 2, level_size: Some(coarse.size), factor: 3, ..Sprite::new(&all[0]) },
             Sprite { x: 3, y: 2 + fine.size, factor: 2, ..Sprite::new(&all[1][..1]) },
         ];
         let top = 2 + fine.size + 2 * bundle.ladder().prefix(1).unwrap().size;
         for (at, tokens) in all[2..].iter().enumerate() {
             let (x, y) = (at as u32 % 8 * (coarse.size + 1), top + at as u32 / 8 * (coarse.size + 1));
-            sprites.push(Sprite { x, y, level: Some(coarse.size), ..Sprite::new(tokens) });
+            sprites.push(Sprite { x, y, level_size: Some(coarse.size), ..Sprite::new(tokens) });
         }
         let (width, height) = (9 * (coarse.size + 1) + 2 * fine.size, top + 3 * (coarse.size + 1) + 5);
         for format in FORMATS {
@@ -239,7 +239,7 @@ fn sprites_stand_where_they_should_and_nothing_else_is_touched() {
             tasks::decode_atlas(&model, &sprites, &mut atlas).unwrap();
             let bytes = format.bytes();
             for sprite in &sprites {
-                let image = match sprite.level {
+                let image = match sprite.level_size {
                     Some(size) => model.decode_level(sprite.tokens, size).unwrap(),
                     None => model.decode(sprite.tokens).unwrap(),
                 };
@@ -275,7 +275,7 @@ fn an_atlas_that_is_wrong_is_refused_before_any_work() {
         (vec![at(&a, 0, 0), Sprite { factor: 0, ..at(&b, 32, 32) }], &["sprite 1", "factor"]),
         (vec![at(&a, 0, 0), at(&b[..5], 32, 0)], &["sprite 1", "prefix"]),
         (vec![at(&a, 0, 0), at(&outside, 32, 0)], &["sprite 1", "codebook"]),
-        (vec![at(&a, 0, 0), Sprite { level: Some(7), ..at(&b, 32, 0) }], &["sprite 1", "levels are"]),
+        (vec![at(&a, 0, 0), Sprite { level_size: Some(7), ..at(&b, 32, 0) }], &["sprite 1", "levels are"]),
     ];
     for (sprites, words) in &cases {
         let (mut bytes, stride) = blank(PixelFormat::Rgba8, 64, 64);

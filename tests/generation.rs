@@ -3,7 +3,10 @@
 
 mod common;
 
-use detailflow::{Error, Generation, Guidance, ImageRequest, Model, PixelFormat, Request, Sampling, tasks};
+use detailflow::{
+    Error, Form, Generation, Guidance, ImageRequest, Model, OpenCancel, OpenWatch, PixelFormat, Request, Sampling,
+    tasks,
+};
 
 const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
@@ -255,4 +258,122 @@ fn int8_tokens_of_a_small_model_are_the_same_by_our_operators_and_by_those_of_on
     let pairs: Vec<(u32, u64)> = (0..3).flat_map(|class| (1..=16).map(move |seed| (class, seed))).collect();
     let tokens = |form| draw(&request(&common::open(&common::small(), "int8", form), &pairs));
     assert_eq!(tokens("native"), tokens("mha"));
+}
+
+#[test]
+fn reader_shows_finished_steps_while_another_thread_steps() {
+    for model in common::models() {
+        let mut wanted = request(&model, &[(1, 7), (2, 8), (0, 9)]);
+        wanted.set_log_probabilities(true);
+        let mut whole = Generation::new(&wanted).unwrap();
+        whole.finish().unwrap();
+        let all: Vec<(Vec<u32>, Vec<f32>)> = (0..3)
+            .map(|at| (whole.tokens(at).unwrap().to_vec(), whole.log_probabilities(at).unwrap().to_vec()))
+            .collect();
+        let mut generation = Generation::new(&wanted).unwrap();
+        let reader = generation.reader();
+        let first = reader.snapshot();
+        assert!(matches!(first.image(0), Err(Error::State(_))) && first.tokens(0).unwrap().is_empty());
+        assert!(matches!(first.tokens(3), Err(Error::Invalid(_))));
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    let (reader, all) = (reader.clone(), &all);
+                    scope.spawn(move || {
+                        let mut seen = 0;
+                        loop {
+                            let snapshot = reader.snapshot();
+                            let progress = snapshot.progress();
+                            assert!(progress.steps_done >= seen, "never back in time");
+                            seen = progress.steps_done;
+                            for (image, (tokens, values)) in all.iter().enumerate() {
+                                assert_eq!(snapshot.tokens(image).unwrap(), tokens[..progress.tokens]);
+                                assert_eq!(snapshot.log_probabilities(image).unwrap(), values[..progress.tokens]);
+                            }
+                            if progress.steps_left == 0 {
+                                return snapshot.level_image(2).unwrap();
+                            }
+                        }
+                    })
+                })
+                .collect();
+            generation.finish().unwrap();
+            for reader in readers {
+                assert_eq!(reader.join().unwrap(), whole.image(2).unwrap());
+            }
+        });
+        assert!(first.tokens(0).unwrap().is_empty(), "a snapshot does not change");
+        assert_eq!(reader.snapshot().progress().steps_left, 0);
+        assert_eq!(reader.snapshot().work(), generation.work());
+        assert_eq!(reader.snapshot().memory(), generation.memory());
+    }
+}
+
+#[test]
+fn reader_follows_keep_and_set_level_and_outlives_the_generation() {
+    let model = common::open(&common::small(), "int8", "native");
+    let level = model.bundle().ladder().levels()[0];
+    let mut wanted = request(&model, &[(1, 7), (2, 8), (0, 9)]);
+    wanted.set_level(level.size).unwrap();
+    let mut generation = Generation::new(&wanted).unwrap();
+    generation.finish().unwrap();
+    let reader = generation.reader();
+    let three = reader.snapshot();
+    let fork = generation.fork(&[4, 5, 6]).unwrap();
+    assert_eq!(fork.reader().snapshot().progress().tokens, level.tokens);
+    assert_eq!(fork.reader().snapshot().images()[2].seed, 6);
+    generation.keep(&[2, 0]).unwrap();
+    let two = reader.snapshot();
+    assert_eq!(two.images(), generation.images());
+    assert_eq!(two.tokens(0).unwrap(), three.tokens(2).unwrap());
+    assert_eq!((three.images().len(), two.progress().steps_left), (3, 0));
+    generation.set_level(0).unwrap();
+    assert!(reader.snapshot().progress().steps_left > 0);
+    generation.step().unwrap();
+    let tokens = generation.tokens(1).unwrap().to_vec();
+    drop(generation);
+    assert_eq!(reader.snapshot().tokens(1).unwrap(), tokens);
+    reader.snapshot().image(1).unwrap();
+}
+
+#[test]
+fn open_with_reports_stages_and_stops_when_cancelled() {
+    let options = detailflow::ModelOptions::new().with_threads(1).with_precision("int8").with_form(Form::Native);
+    let stages = std::cell::RefCell::new(Vec::new());
+    let watch = OpenWatch::new().with_progress(|at| stages.borrow_mut().push((at.done, at.total, at.stage.to_owned())));
+    let model = Model::open_with(Some(&common::small()), &options, watch).unwrap();
+    assert_eq!(model.variant().form, "native");
+    let names = ["files", "ar.int8.native.onnx", "decoder.int8.native.onnx", ""];
+    let expected: Vec<_> = [(0, 1), (1, 3), (2, 3), (3, 3)].into_iter().zip(names).collect();
+    let expected: Vec<_> = expected.into_iter().map(|((done, total), name)| (done, total, name.to_owned())).collect();
+    assert_eq!(*stages.borrow(), expected);
+    // Cancelled before, and from within each stage.
+    for stop_at in 0..expected.len() {
+        let cancel = OpenCancel::new();
+        let mut calls = 0;
+        let watch = OpenWatch::new().with_cancel(cancel.clone()).with_progress(|_| {
+            if calls == stop_at {
+                cancel.cancel();
+            }
+            calls += 1;
+        });
+        let error = Model::open_with(Some(&common::small()), &options, watch).unwrap_err();
+        assert!(matches!(error, Error::Cancelled) && cancel.is_cancelled(), "{error}");
+        assert_eq!(calls, stop_at + 1, "nothing is done after that");
+    }
+}
+
+#[test]
+fn generate_image_is_the_image_of_its_request() {
+    let model = common::open(&common::small(), "int8", "native");
+    let class = model.bundle().classes()[1].clone();
+    let mut wanted = Request::new(&model);
+    wanted.set_class(1).unwrap().set_seed(7);
+    let mut generation = Generation::new(&wanted).unwrap();
+    generation.finish().unwrap();
+    assert_eq!(tasks::generate_image(Some(&model), &class, 7).unwrap(), generation.image(0).unwrap());
+    let level = model.bundle().ladder().levels()[0];
+    let small = tasks::generate_image_at(Some(&model), &class, 7, level.size).unwrap();
+    assert_eq!(small, model.decode_level(generation.tokens(0).unwrap(), level.size).unwrap());
+    assert!(matches!(tasks::generate_image(Some(&model), "no such class", 7), Err(Error::Invalid(_))));
 }

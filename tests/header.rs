@@ -124,7 +124,7 @@ fn declaration(line: &str) -> String {
 }
 
 #[test]
-fn the_committed_header_is_the_generated_one() {
+fn committed_header_is_the_generated_one() {
     let path = root().join("include/detailflow.h");
     let generated = generate();
     if std::env::var_os("UPDATE_HEADER").is_some() {
@@ -141,7 +141,7 @@ fn the_committed_header_is_the_generated_one() {
 }
 
 #[test]
-fn every_export_is_in_the_header_and_nothing_else() {
+fn header_declares_every_export_and_nothing_else() {
     let header = generate();
     let mut exported = 0;
     for name in SOURCES {
@@ -176,7 +176,7 @@ fn every_export_is_in_the_header_and_nothing_else() {
 }
 
 #[test]
-fn the_header_compiles_alone_and_twice_in_every_dialect() {
+fn header_compiles_alone_and_twice_in_every_dialect() {
     let folder = tempfile::tempdir().unwrap();
     let dialects = [("cc", "c", "-std=c99"), ("cc", "c", "-std=c11"), ("c++", "cpp", "-std=c++17")];
     for (compiler, ending, dialect) in dialects {

@@ -96,7 +96,7 @@ fn a_prefix_that_does_not_fit_is_refused() {
     assert!(said(wanted.set_prefix(&[1, 1, 1, u32::MAX]).unwrap_err()).contains("token 3"));
     assert!(said(wanted.set_image_prefix(2, &[1]).unwrap_err()).contains("out of range"));
     wanted.set_image_prefix(1, &[1; 4]).unwrap();
-    assert!(said(Generation::new(&wanted).unwrap_err()).contains("0 tokens and picture 1 with 4"));
+    assert!(said(Generation::new(&wanted).unwrap_err()).contains("0 tokens, image 1 with 4"));
     let first = model.bundle().ladder().levels()[0];
     wanted.set_prefix(&[1; 8]).unwrap().set_level(first.size).unwrap();
     assert!(said(Generation::new(&wanted).unwrap_err()).contains("the prefix has 8 tokens"));
@@ -360,19 +360,48 @@ fn the_best_of_eight_is_the_best_of_eight_that_were_all_drawn() {
         let before = model.schedule(level.tokens).steps().count() as u64;
         for (scorer, expected) in scorers {
             let mut best =
-                BestOf::new(&request(&model, &images), &[Round { level: level.size, keep: 1 }], scorer).unwrap();
+                BestOf::new(&request(&model, &images), &[Round { level_size: level.size, keep: 1 }], scorer).unwrap();
             best.finish().unwrap();
             assert_eq!(best.survivors(), winners(&expected, 1));
             assert_eq!(best.scores().iter().map(|score| score.unwrap()).collect::<Vec<_>>(), expected);
             assert_eq!(best.generation().tokens(0).unwrap(), all.tokens(best.survivors()[0]).unwrap());
             assert_eq!(best.generation().work(), 8 * before + (steps - before));
         }
-        let mut best =
-            BestOf::new(&request(&model, &images), &[Round { level: level.size, keep: 3 }], Scorer::Likeness(&picture))
-                .unwrap();
+        let mut best = BestOf::new(
+            &request(&model, &images),
+            &[Round { level_size: level.size, keep: 3 }],
+            Scorer::Likeness(&picture),
+        )
+        .unwrap();
         best.finish().unwrap();
         assert_eq!(best.survivors()[0], 3, "what is compared with itself is likest: {best:?}");
         assert_eq!(best.generation().images().len(), 3);
+    }
+}
+
+#[test]
+fn advance_to_level_stops_at_its_tokens() {
+    for model in common::models() {
+        let levels = model.bundle().ladder().levels().to_vec();
+        let wanted = request(&model, &[(1, 7), (2, 8)]);
+        let whole = all_tokens(&finished(&wanted));
+        let mut generation = Generation::new(&wanted).unwrap();
+        for level in &levels {
+            let progress = generation.advance_to_level(level.size).unwrap();
+            assert_eq!((progress.tokens, progress.level), (level.tokens, Some(*level)));
+            assert_eq!(generation.advance_to_level(level.size).unwrap(), generation.progress(), "nothing to do");
+            assert_eq!(generation.tokens(1).unwrap(), &whole[1][..level.tokens]);
+        }
+        let done = generation.progress().steps_done;
+        assert_eq!(generation.advance_to_level(levels[0].size).unwrap().steps_done, done, "passed already");
+        let error = generation.advance_to_level(7).unwrap_err().to_string();
+        assert!(error.contains("levels are"), "{error}");
+        let mut short = request(&model, &[(1, 7)]);
+        short.set_level(levels[0].size).unwrap();
+        let mut short = Generation::new(&short).unwrap();
+        let error = short.advance_to_level(levels[1].size).unwrap_err().to_string();
+        assert!(error.contains("stops at"), "{error}");
+        assert_eq!(short.advance_to_level(0).unwrap().tokens, levels[0].tokens, "0 is where it stops");
     }
 }
 
@@ -381,9 +410,9 @@ fn rounds_that_make_no_sense_are_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let levels = model.bundle().ladder().levels().to_vec();
     let wanted = request(&model, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
-    let round = |level: u32, keep| Round { level, keep };
+    let round = |level_size: u32, keep| Round { level_size, keep };
     let refused = |rounds: &[Round]| BestOf::new(&wanted, rounds, Scorer::LogProbability).unwrap_err().to_string();
-    assert!(refused(&[]).contains("without a round"));
+    assert!(refused(&[]).contains("there is no round"));
     assert!(refused(&[round(levels[0].size, 0)]).contains("keeps 0 of 4"));
     assert!(refused(&[round(levels[0].size, 4)]).contains("keeps 4 of 4"));
     assert!(refused(&[round(3, 1)]).contains("no 3 px level"));
@@ -392,11 +421,11 @@ fn rounds_that_make_no_sense_are_refused() {
     let mut begun = request(&model, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
     begun.set_prefix(&vec![1; levels[0].tokens]).unwrap();
     let error = BestOf::new(&begun, &[round(levels[0].size, 1)], Scorer::LogProbability).unwrap_err().to_string();
-    assert!(error.contains("is given already"), "{error}");
+    assert!(error.contains("part of the prefix"), "{error}");
     BestOf::new(&begun, &[round(levels[1].size, 1)], Scorer::LogProbability).unwrap().finish().unwrap();
     let mut nan = |_: &detailflow::Candidate<'_>| f32::NAN;
     let mut best = BestOf::new(&wanted, &[round(levels[0].size, 1)], Scorer::Custom(&mut nan)).unwrap();
-    assert!(best.finish().unwrap_err().to_string().contains("candidate 0 is not a number"));
+    assert!(best.finish().unwrap_err().to_string().contains("candidate 0 is NaN"));
     // Two rounds, one after the other.
     let rounds = [round(levels[0].size, 2), round(levels[1].size, 1)];
     let mut best = BestOf::new(&wanted, &rounds, Scorer::LogProbability).unwrap();

@@ -180,14 +180,11 @@ fn what_cannot_be_judged_is_refused() {
         other => panic!("{other:?}"),
     };
     assert!(said(&[], &model).contains("no pictures"));
-    assert!(
-        said(&[(0, &whole), (0, &whole[..4])], &model)
-            .contains("picture 1 to judge by has 4 tokens, a whole one has 16")
-    );
+    assert!(said(&[(0, &whole), (0, &whole[..4])], &model).contains("image 1 has 4 tokens; all 16 are needed"));
     assert!(said(&[(3, &whole)], &model).contains("class 3"));
     let folder = common::copy(&common::small());
     common::edit_manifest(folder.path(), |m| m["tokenizer_id"] = json!("0123456789abcdef"));
-    assert!(said(&[(0, &whole)], &common::open(folder.path(), "fp32", "mha")).contains("have not one tokenizer"));
+    assert!(said(&[(0, &whole)], &common::open(folder.path(), "fp32", "mha")).contains("have different tokenizers"));
 }
 
 #[test]

@@ -48,10 +48,10 @@ fn the_decoder_alone_decodes_and_says_what_it_cannot() {
         }
     });
     let bundle = Bundle::open(folder.path()).unwrap();
-    assert!(!bundle.can_draw() && !bundle.can_encode() && bundle.classes().is_empty());
+    assert!(!bundle.can_generate() && !bundle.can_encode() && bundle.classes().is_empty());
     let full = Model::open(common::small(), &ModelOptions::default()).unwrap();
-    assert!(full.bundle().can_draw() && full.bundle().can_encode());
-    full.bundle().check_can_draw().unwrap();
+    assert!(full.bundle().can_generate() && full.bundle().can_encode());
+    full.bundle().check_can_generate().unwrap();
 
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
     let tokens: Vec<u32> = (0..16).collect();
@@ -59,13 +59,13 @@ fn the_decoder_alone_decodes_and_says_what_it_cannot() {
         let tokens = &tokens[..prefix.tokens];
         assert_eq!(model.decode(tokens).unwrap(), full.decode(tokens).unwrap());
     }
-    for text in [state(Generation::new(&Request::new(&model))), state(bundle.check_can_draw())] {
-        assert_eq!(text, "small holds the decoder alone: it decodes tokens and cannot draw");
+    for text in [state(Generation::new(&Request::new(&model))), state(bundle.check_can_generate())] {
+        assert_eq!(text, "the bundle small has only the decoder: it decodes tokens and cannot generate");
     }
-    assert!(state(tasks::score(&model, 0, &tokens)).contains("cannot draw"));
+    assert!(state(tasks::score(&model, 0, &tokens)).contains("cannot generate"));
     assert_eq!(
         state(model.encode(&grey())),
-        "small holds the decoder alone: it decodes tokens and cannot encode pictures"
+        "the bundle small has only the decoder: it decodes tokens and cannot encode pictures"
     );
     let mut request = Request::new(&model);
     assert!(request.set_class(0).unwrap_err().to_string().contains("small names no classes"));
@@ -78,14 +78,20 @@ fn the_decoder_alone_decodes_and_says_what_it_cannot() {
 fn one_of_both_may_be_missing() {
     let folder = without(&["encoder"]);
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
-    assert!(model.bundle().can_draw() && !model.bundle().can_encode());
-    assert_eq!(state(model.encode(&grey())), "small was made without what it takes to encode pictures");
+    assert!(model.bundle().can_generate() && !model.bundle().can_encode());
+    assert_eq!(
+        state(model.encode(&grey())),
+        "the bundle small was exported without the graph that is needed to encode pictures"
+    );
     Generation::new(&Request::new(&model)).unwrap().step().unwrap();
 
     let folder = without(&["ar"]);
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
-    assert!(!model.bundle().can_draw() && model.bundle().can_encode());
-    assert_eq!(state(Generation::new(&Request::new(&model))), "small was made without what it takes to draw");
+    assert!(!model.bundle().can_generate() && model.bundle().can_encode());
+    assert_eq!(
+        state(Generation::new(&Request::new(&model))),
+        "the bundle small was exported without the graph that is needed to generate"
+    );
     assert_eq!(model.encode(&grey()).unwrap().len(), 16);
 }
 
@@ -132,7 +138,7 @@ fn a_stripped_bundle_decodes_bit_for_bit_in_every_variant() {
         let whole = Bundle::open(&bundle).unwrap();
         let (_folder, stripped) = strip(&bundle, None);
         stripped.verify(|_, _| ()).unwrap();
-        assert!(!stripped.can_draw() && !stripped.can_encode());
+        assert!(!stripped.can_generate() && !stripped.can_encode());
         assert_eq!(stripped.tokenizer_id(), whole.tokenizer_id());
         assert_eq!((stripped.classes(), stripped.ladder()), (whole.classes(), whole.ladder()));
         let mut files: Vec<&str> = stripped.files().iter().map(|file| file.path.as_str()).collect();
@@ -152,7 +158,7 @@ fn a_stripped_bundle_decodes_bit_for_bit_in_every_variant() {
                 let [a, b] = [&a, &b].map(|model| model.decode(&tokens[..prefix.tokens]).unwrap());
                 assert_eq!(a, b, "{} {} {}", whole.name(), variant.precision, variant.form);
             }
-            assert!(state(Generation::new(&Request::new(&b))).contains("cannot draw"));
+            assert!(state(Generation::new(&Request::new(&b))).contains("cannot generate"));
         }
     }
 }
@@ -182,7 +188,7 @@ fn one_precision_can_be_kept() {
 #[test]
 fn token_files_with_a_class_are_decoded_without_class_names() {
     let bundle = Bundle::open(common::small()).unwrap();
-    let dft = detailflow::tokens::Dft::new(&bundle, Some(1), Some(7), vec![1; bundle.tokens()]).unwrap();
+    let dft = bundle.dft(Some(1), Some(7), vec![1; bundle.tokens()]).unwrap();
     let folder = without(&["ar", "encoder"]);
     common::edit_manifest(folder.path(), |m| {
         for key in ["ar", "ids", "sampling", "classes", "encoder"] {
@@ -191,11 +197,11 @@ fn token_files_with_a_class_are_decoded_without_class_names() {
     });
     let alone = Bundle::open(folder.path()).unwrap();
     assert!(alone.classes().is_empty());
-    dft.check_bundle(&alone).unwrap();
+    alone.check_dft(&dft).unwrap();
     // One that knows its classes has no other.
     let far = detailflow::tokens::Dft { class: Some(1000), ..dft };
-    far.check_bundle(&alone).unwrap();
-    assert!(far.check_bundle(&bundle).unwrap_err().to_string().contains("1000"));
+    alone.check_dft(&far).unwrap();
+    assert!(bundle.check_dft(&far).unwrap_err().to_string().contains("1000"));
 }
 
 #[test]
@@ -249,7 +255,7 @@ fn a_place_that_holds_something_else_is_left_alone() {
     }
     std::fs::create_dir(&place).unwrap();
     std::fs::write(place.join("mine.txt"), "text").unwrap();
-    strip_fails(&common::small(), &place, &["is not a bundle; it is left alone"]);
+    strip_fails(&common::small(), &place, &["is not a bundle; it is left unchanged"]);
     std::fs::remove_file(place.join("mine.txt")).unwrap();
     strip_fails(&common::small(), &common::small(), &["is the bundle itself"]);
     strip_fails(&common::small(), Path::new(".."), &["is the bundle itself, or holds it"]);
@@ -347,9 +353,9 @@ fn dflow(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 #[test]
 fn the_command_knows_bundles_that_hold_less() {
     let folder = without(&["ar", "encoder"]);
-    let alone = "small holds the decoder alone: it decodes tokens and cannot";
+    let alone = "the bundle small has only the decoder: it decodes tokens and cannot";
     let (status, _, error) = dflow(folder.path(), &["generate", "no-such-class"]);
-    assert!(status == Some(1) && error.contains(alone) && error.contains("draw"), "{error}");
+    assert!(status == Some(1) && error.contains(alone) && error.contains("generate"), "{error}");
     image::RgbImage::new(8, 8).save(folder.path().join("black.png")).unwrap();
     let (status, _, error) = dflow(folder.path(), &["encode", "black.png", "-o", "t.json"]);
     assert!(status == Some(1) && error.contains(alone) && error.contains("encode pictures"), "{error}");
@@ -358,12 +364,12 @@ fn the_command_knows_bundles_that_hold_less() {
     assert!(status == Some(0) && said.contains("the decoder alone") && !said.contains("guidance"), "{said}");
     let (_, said, _) = dflow(folder.path(), &["info", "--json"]);
     let info: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert!(info["can_draw"] == json!(false) && info["can_encode"] == json!(false), "{said}");
+    assert!(info["can_generate"] == json!(false) && info["can_encode"] == json!(false), "{said}");
     let (status, said, error) = dflow(folder.path(), &["verify"]);
     assert!(status == Some(0) && said.contains("int8 mha: decoder compiles"), "{said}{error}");
     let (status, said, error) = dflow(folder.path(), &["doctor", "--json"]);
     let found: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert!(status == Some(0) && found["bundle"]["can_draw"] == json!(false), "{said}{error}");
+    assert!(status == Some(0) && found["bundle"]["can_generate"] == json!(false), "{said}{error}");
 
     let tokens = json!({"format": 1, "bundle": info["tokenizer_id"], "images": [
         {"class": null, "seed": null, "tokens": (0..16).collect::<Vec<u32>>()}

@@ -317,18 +317,18 @@ fn files_and_bundles() {
     let path = folder.path().join("picture.dft");
     let image =
         TokenImage { class: Some(bundle.classes()[1].clone()), seed: Some(9), tokens: vec![3; bundle.tokens()] };
-    let dft = Dft::from_image(&bundle, &image).unwrap();
-    assert_eq!((dft.class, dft.seed, dft.geometry), (Some(1), Some(9), Geometry::of(&bundle)));
+    let dft = bundle.dft_from_image(&image).unwrap();
+    assert_eq!((dft.class, dft.seed, dft.geometry), (Some(1), Some(9), bundle.geometry()));
     assert_eq!(dft.tokenizer.to_string(), bundle.tokenizer_id());
     dft.save(&path).unwrap();
     let (read, soundness) = Dft::open(&path).unwrap();
     assert_eq!(read, dft);
     assert!(soundness.is_sound());
-    read.check_bundle(&bundle).unwrap();
+    bundle.check_dft(&read).unwrap();
 
     // Tokens that are none of the bundle's.
     let refuse = |dft: &Dft, words: &[&str]| {
-        let error = dft.check_bundle(&bundle).unwrap_err().to_string();
+        let error = bundle.check_dft(dft).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     };
     let foreign = Dft { tokenizer: TokenizerId([0xab; 8]), ..dft.clone() };
@@ -340,9 +340,9 @@ fn files_and_bundles() {
     if codes.count_ones() != 1 {
         refuse(&Dft { tokens: vec![codes; 16], ..dft.clone() }, &["token 0", "codebook"]);
     }
-    assert!(Dft::new(&bundle, Some(4711), None, vec![0]).is_err());
-    assert!(Dft::new(&bundle, None, None, vec![codes]).is_err());
-    assert!(Dft::new(&bundle, None, None, vec![0; bundle.causal() + 1]).is_err());
+    assert!(bundle.dft(Some(4711), None, vec![0]).is_err());
+    assert!(bundle.dft(None, None, vec![codes]).is_err());
+    assert!(bundle.dft(None, None, vec![0; bundle.causal() + 1]).is_err());
 
     // Files that are none.
     let missing = Dft::open(folder.path().join("absent.dft")).unwrap_err();
@@ -432,7 +432,7 @@ fn a_writer_refuses_and_goes_on() {
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains(word), "\"{error}\" does not say {word}");
     };
-    refuse(writer.add(Some("one"), &dft), "\"one\" is entry 0's already");
+    refuse(writer.add(Some("one"), &dft), "\"one\" is taken by entry 0");
     refuse(writer.add(Some(""), &dft), "0 bytes");
     refuse(writer.add(Some(&"n".repeat(256)), &dft), "256 bytes");
     refuse(writer.add(Some("two\nlines"), &dft), "control");
@@ -476,11 +476,11 @@ fn packs_that_are_none() {
     refuse(b"DFTPACK", "not a pack");
     refuse(&sample(SMALL, 6, 1).encode().unwrap(), "not a pack");
     refuse(b"DFTPACK\x02 and more", "format 2; this version reads format 1");
-    refuse(b"DFTPACK\x01", "cut or damaged");
+    refuse(b"DFTPACK\x01", "truncated or damaged");
     for cut in 8..bytes.len() {
-        refuse(&bytes[..cut], "cut or damaged");
+        refuse(&bytes[..cut], "truncated or damaged");
     }
-    refuse(&[&bytes[..], b"\n"].concat(), "cut or damaged");
+    refuse(&[&bytes[..], b"\n"].concat(), "truncated or damaged");
     let missing = Pack::open("/nonexistent/all.dftpack").unwrap_err();
     assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
     assert!(matches!(Pack::open("/"), Err(Error::Io { .. })), "a folder");
@@ -776,7 +776,7 @@ fn json_stays_what_it_was() {
     let bundle = Bundle::open(common::small()).unwrap();
     let path = folder.path().join("t.json");
     let image = TokenImage { class: None, seed: None, tokens: vec![1, 2] };
-    TokenFile::new(&bundle, vec![image.clone()]).save(&path).unwrap();
+    TokenFile::new(bundle.tokenizer_id(), vec![image.clone()]).save(&path).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let id = bundle.tokenizer_id();
     assert_eq!(
@@ -786,7 +786,7 @@ fn json_stays_what_it_was() {
         )
     );
     let read = TokenFile::open(&path).unwrap();
-    read.check_bundle(&bundle).unwrap();
+    bundle.check_token_file(&read).unwrap();
     assert_eq!(read.images, [image]);
 }
 
@@ -804,7 +804,7 @@ fn a_repaired_file_is_what_it_was() {
         request.set_sampling(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }).unwrap();
         let mut drawn = Generation::new(request.clone().set_class(1).unwrap().set_seed(77)).unwrap();
         drawn.finish().unwrap();
-        let dft = Dft::new(bundle, Some(1), Some(77), drawn.tokens(0).unwrap().to_vec()).unwrap();
+        let dft = bundle.dft(Some(1), Some(77), drawn.tokens(0).unwrap().to_vec()).unwrap();
         let bytes = dft.encode().unwrap();
         for cut in (HEADER..bytes.len()).step_by(3) {
             let (left, soundness) = Dft::decode(&bytes[..cut]).unwrap();
@@ -894,7 +894,7 @@ mod command {
         ok(folder, &["generate", "1", "--seed", "3", "--level", "16", "-o", "a.png", "--tokens-out", "t.dft"]);
         let (dft, soundness) = Dft::open(at("t.dft")).unwrap();
         assert_eq!((dft.class, dft.seed, soundness.promised), (Some(1), Some(3), dft.tokens.len()));
-        assert_eq!(Geometry::of(&bundle), dft.geometry);
+        assert_eq!(bundle.geometry(), dft.geometry);
         ok(folder, &["decode", "t.dft", "-o", "{class}_{seed}.png"]);
         assert!(at(&format!("{}_3.png", bundle.classes()[1])).is_file());
 
@@ -1027,7 +1027,7 @@ mod command {
         says(
             folder,
             1,
-            &["one/a.dft", "\"a\" is entry 0's already"],
+            &["one/a.dft", "\"a\" is taken by entry 0"],
             &["pack", "in/a.dft", "one/a.dft", "-o", "x.dftpack"],
         );
         says(folder, 1, &["not found", "absent.dft"], &["pack", "absent.dft", "-o", "x.dftpack"]);
@@ -1051,7 +1051,8 @@ mod command {
         damaged[found[1].at as usize - 1] ^= 1;
         damaged[found[1].at as usize + 5] ^= 1;
         std::fs::write(at("p.dftpack"), &damaged).unwrap();
-        let words = ["entry 0: damaged in group 3", "the first 12 of 16", "the head of entry 1 is damaged"];
+        let words =
+            ["entry 0: damaged in group 3", "the first 12 of 16", "the header of entry 1 in the pack is damaged"];
         let said = says(folder, 1, &words, &["unpack", "p.dftpack", "-o", "out"]);
         assert_eq!(said, format!("out/{class}-0.dft\nout/{class}-2.dft\n"));
         assert_eq!(says(folder, 1, &words, &["unpack", "p.dftpack", "--list"]).lines().count(), 2);
@@ -1061,7 +1062,7 @@ mod command {
         // Cut within the last.
         let end = found[2].at as usize + 16 + format!("{class}-2").len() + found[2].dft.encode().unwrap().len();
         std::fs::write(at("p.dftpack"), &damaged[..end - 3]).unwrap();
-        says(folder, 1, &["p.dftpack", "cut or damaged", "salvage"], &["unpack", "p.dftpack", "-o", "none"]);
+        says(folder, 1, &["p.dftpack", "truncated or damaged", "salvage"], &["unpack", "p.dftpack", "-o", "none"]);
         assert!(!at("none").exists());
         let said = says(folder, 1, &["entry 2: cut off"], &["unpack", "p.dftpack", "--salvage", "-o", "left"]);
         assert_eq!(said, format!("left/{class}-0.dft\nleft/lost-1.dft\nleft/{class}-2.dft\n"));

@@ -14,7 +14,7 @@ use detailflow::{
 };
 
 const LONG: Duration = Duration::from_secs(100);
-const DECODE: SubmitOptions = SubmitOptions { user: 0, decode: true, last_only: false };
+const DECODE: SubmitOptions = SubmitOptions::new().with_decode(true);
 
 fn model() -> Model {
     common::open(&common::small(), "fp32", "mha")
@@ -26,7 +26,7 @@ fn worker(threads: usize) -> Worker {
 
 /// One that draws as many pictures together.
 fn together(threads: usize, batch: usize) -> Worker {
-    Worker::new(&WorkerOptions { threads, batch, ..Default::default() }).unwrap()
+    Worker::new(&WorkerOptions::new().with_threads(threads).with_batch(batch)).unwrap()
 }
 
 /// One at a time, as a model of form `mha` is drawn unless told; and so many that jobs join while others are drawn.
@@ -110,7 +110,9 @@ fn every_level_is_told_and_then_the_end() {
         let wanted = request(&model, 7);
         let whole = whole(&wanted);
         for (decode, last_only) in [(false, false), (true, false), (false, true), (true, true)] {
-            let job = worker.submit(&wanted, SubmitOptions { user: 4711, decode, last_only }).unwrap();
+            let job = worker
+                .submit(&wanted, SubmitOptions::new().with_user(4711).with_decode(decode).with_last_only(last_only))
+                .unwrap();
             assert_eq!(worker.pending(), 1);
             let events = all(&worker);
             let told = if last_only { &["done"][..] } else { &["16 px", "24 px", "32 px", "done"] };
@@ -142,7 +144,7 @@ fn many_jobs(worker: &Worker) {
     for seed in 0..30 {
         let mut request = request(&models[seed as usize % 2], seed);
         request.set_level([0, 16, 24][seed as usize % 3]).unwrap();
-        let job = worker.submit(&request, SubmitOptions { user: seed, ..DECODE }).unwrap();
+        let job = worker.submit(&request, DECODE.with_user(seed)).unwrap();
         wanted.insert(job, (seed, whole(&request)));
     }
     assert_eq!(wanted.keys().map(|job| job.0).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
@@ -176,17 +178,17 @@ fn what_cannot_be_drawn_is_refused_at_once() {
     assert!(matches!(worker.submit(&long, SubmitOptions::default()), Err(Error::Invalid(_))));
     for job in [0, 1, u64::MAX] {
         let refused = worker.cancel(JobId(job)).unwrap_err();
-        assert!(refused.to_string().contains(&format!("there never was a job {job}")), "{refused}");
+        assert!(refused.to_string().contains(&format!("job {job} was never submitted")), "{refused}");
     }
     assert_eq!(worker.pending(), 0);
     assert!(worker.poll().is_none() && worker.wait(Duration::ZERO).is_none());
     assert!(worker.wait(Duration::from_millis(3)).is_none());
     let fine = WorkerOptions::default();
     for (options, word) in [
-        (WorkerOptions { threads: 0, ..fine.clone() }, "0 threads"),
-        (WorkerOptions { threads: 65, ..fine.clone() }, "65 threads"),
-        (WorkerOptions { batch_bytes: 0, ..fine.clone() }, "a batch needs at least 1 byte"),
-        (WorkerOptions { event_bytes: 0, ..fine.clone() }, "events need at least 1 byte"),
+        (fine.clone().with_threads(0), "0 threads"),
+        (fine.clone().with_threads(65), "65 threads"),
+        (fine.clone().with_batch_bytes(0), "batch_bytes is 0"),
+        (fine.clone().with_event_bytes(0), "event_bytes is 0"),
     ] {
         let refused = Worker::new(&options).unwrap_err();
         assert!(matches!(&refused, Error::Invalid(text) if text.contains(word)), "{refused}");
@@ -215,7 +217,7 @@ fn a_failure_is_told_with_its_reason_and_harms_nothing() {
     let worker = worker(1);
     let mut too_many = Request::new(&large);
     too_many.set_count(1 << 20).unwrap();
-    let failing = worker.submit(&too_many, SubmitOptions { user: 1, ..DECODE }).unwrap();
+    let failing = worker.submit(&too_many, DECODE.with_user(1)).unwrap();
     let wanted = request(&model, 3);
     worker.submit(&wanted, DECODE).unwrap();
     let event = next(&worker);
@@ -359,9 +361,9 @@ fn cancelled_at_any_moment(model: &Model, worker: &Worker) {
     let took = begun.elapsed();
     let mut ends = BTreeMap::new();
     for round in 0..100 {
-        let job = worker.submit(&wanted, SubmitOptions { decode: round % 2 == 0, ..Default::default() }).unwrap();
+        let job = worker.submit(&wanted, SubmitOptions::new().with_decode(round % 2 == 0)).unwrap();
         // Another that must not be disturbed.
-        let other = worker.submit(&wanted, SubmitOptions { last_only: true, ..Default::default() }).unwrap();
+        let other = worker.submit(&wanted, SubmitOptions::new().with_last_only(true)).unwrap();
         let moment = Instant::now() + took * (round * 37 % 100) / 100;
         while Instant::now() < moment {
             std::hint::spin_loop();
@@ -384,7 +386,7 @@ fn a_callback_takes_what_waits_and_may_do_everything() {
     let model = model();
     let worker = Arc::new(worker(2));
     let wanted = request(&model, 13);
-    worker.submit(&wanted, SubmitOptions { last_only: true, ..Default::default() }).unwrap();
+    worker.submit(&wanted, SubmitOptions::new().with_last_only(true)).unwrap();
     // By then it waits to be taken; should it not, it comes to the callback all the same.
     std::thread::sleep(Duration::from_millis(30));
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -396,10 +398,10 @@ fn a_callback_takes_what_waits_and_may_do_everything() {
         assert!(worker.wait(LONG).is_none() && worker.poll().is_none());
         assert!(worker.pending() > 0);
         if event.job().0 < 3 {
-            worker.submit(&again, SubmitOptions { last_only: true, ..Default::default() }).unwrap();
+            worker.submit(&again, SubmitOptions::new().with_last_only(true)).unwrap();
         } else {
             worker.clear_callback();
-            worker.submit(&again, SubmitOptions { last_only: true, ..Default::default() }).unwrap();
+            worker.submit(&again, SubmitOptions::new().with_last_only(true)).unwrap();
         }
         Generation::new(&again).unwrap().finish().unwrap();
         if event.job().0 == 2 {
@@ -416,6 +418,64 @@ fn a_callback_takes_what_waits_and_may_do_everything() {
     while worker.pending() > 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn close_stops_the_callback_and_keeps_the_events() {
+    let model = model();
+    let worker = worker(1);
+    let wanted = request(&model, 19);
+    let [(entered, in_callback), (release, released)] = [(); 2].map(|()| std::sync::mpsc::channel::<()>());
+    let (released, calls) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));
+    let counted = calls.clone();
+    worker.set_callback(move |_| {
+        counted.fetch_add(1, SeqCst);
+        entered.send(()).unwrap();
+        released.lock().unwrap().recv().unwrap();
+    });
+    worker.submit(&wanted, SubmitOptions::new()).unwrap();
+    worker.submit(&wanted, SubmitOptions::new()).unwrap();
+    in_callback.recv().unwrap();
+    // It does not return: every try ends in time and says so.
+    for _ in 0..2 {
+        let begin = Instant::now();
+        assert!(!worker.close(Duration::from_millis(20)));
+        assert!((Duration::from_millis(20)..LONG).contains(&begin.elapsed()));
+    }
+    let refused = worker.submit(&wanted, SubmitOptions::new()).unwrap_err();
+    assert!(matches!(&refused, Error::State(text) if text.contains("the worker is closed")), "{refused}");
+    release.send(()).unwrap();
+    assert!(worker.close(LONG));
+    assert_eq!((calls.load(SeqCst), Arc::strong_count(&calls)), (1, 1), "called once and dropped");
+    // A callback that is set now is never called; the events can be taken.
+    worker.set_callback(|_| panic!("after the end"));
+    let events = all(&worker);
+    let ends: Vec<u64> = events.iter().filter(|event| event.is_last()).map(|event| event.job().0).collect();
+    assert!(ends == [1, 2] || ends == [2, 1], "{ends:?}");
+    assert!(worker.close(Duration::ZERO) && worker.poll().is_none());
+}
+
+#[test]
+fn close_inside_its_own_callback_returns_at_once() {
+    let model = model();
+    let worker = Arc::new(worker(2));
+    let (own, done) = (Arc::downgrade(&worker), Arc::new(AtomicUsize::new(0)));
+    let heard = done.clone();
+    worker.set_callback(move |_| {
+        let Some(worker) = own.upgrade() else { return };
+        assert!(worker.close(LONG));
+        heard.fetch_add(1, SeqCst);
+    });
+    let wanted = request(&model, 20);
+    for _ in 0..4 {
+        // It is closed as soon as the first event is there.
+        let _ = worker.submit(&wanted, SubmitOptions::new());
+    }
+    while done.load(SeqCst) == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(worker.close(LONG));
+    assert_eq!(done.load(SeqCst), 1);
 }
 
 #[test]
@@ -501,7 +561,7 @@ fn a_worker_may_be_dropped_inside_its_callback() {
 #[test]
 fn jobs_pause_while_nobody_takes_events() {
     for batch in BATCHES {
-        pauses(Worker::new(&WorkerOptions { threads: 2, batch, event_bytes: 1, ..Default::default() }).unwrap());
+        pauses(Worker::new(&WorkerOptions::new().with_threads(2).with_batch(batch).with_event_bytes(1)).unwrap());
     }
 }
 
@@ -625,7 +685,7 @@ fn join_and_leave(model: &Model, gains: bool) {
         heard.lock().unwrap().iter().for_each(|event| check(event, &whole));
         told(&heard)
     };
-    let options = |batch, batch_bytes| WorkerOptions { batch, batch_bytes, ..Default::default() };
+    let options = |batch, batch_bytes| WorkerOptions::new().with_batch(batch).with_batch_bytes(batch_bytes);
     let first = "1 16 px, 1 24 px, 1 32 px, 1 done";
     // Seven steps: the levels are after 4, 5 and 7.
     let all = "2 16 px, 3 16 px, 4 16 px, 2 24 px, 3 24 px, 4 24 px, \
@@ -654,7 +714,7 @@ fn what_is_drawn_together_is_what_each_draws_alone() {
         let jobs: Arc<Vec<Wanted>> = Arc::new((0..24).map(|at| Wanted::new(&model, at)).collect());
         for batch in [0, 1, 5, 100] {
             let (later, next) = (jobs.clone(), AtomicUsize::new(4));
-            let options = WorkerOptions { batch, ..Default::default() };
+            let options = WorkerOptions::new().with_batch(batch);
             // Whenever something happens one more comes.
             let (worker, heard) = noting(options, move |worker, _, _| {
                 let more = later.get(next.fetch_add(1, SeqCst));
@@ -703,7 +763,8 @@ impl Wanted {
     /// As a request, or as a generation that has stepped or was forked from one that has.
     fn submit(&self, worker: &Worker) {
         let at = self.at;
-        let options = SubmitOptions { user: at as u64, decode: !at.is_multiple_of(3), last_only: at % 4 == 3 };
+        let options =
+            SubmitOptions::new().with_user(at as u64).with_decode(!at.is_multiple_of(3)).with_last_only(at % 4 == 3);
         if at % 5 != 3 {
             worker.submit(&self.request, options).unwrap();
             return;
@@ -730,7 +791,7 @@ fn leaves_alone(model: &Model) {
     let whole = whole(&wanted);
     let again = request(model, 29);
     let own = Mutex::new(None);
-    let options = WorkerOptions { batch: 100, ..Default::default() };
+    let options = WorkerOptions::new().with_batch(100);
     let (worker, heard) = noting(options, move |worker, job, name| match (job.0, name) {
         (1, "16 px") => {
             worker.submit(&again, DECODE).unwrap();
@@ -766,7 +827,7 @@ fn without_memory_beside_others_a_job_waits_and_fails_only_alone() {
     };
     let (few, mut too_many, later) = (at_level(80), at_level(32), at_level(48));
     too_many.set_count(1 << 20).unwrap();
-    let options = WorkerOptions { batch: usize::MAX, batch_bytes: u64::MAX, ..Default::default() };
+    let options = WorkerOptions::new().with_batch(usize::MAX).with_batch_bytes(u64::MAX);
     let (worker, heard) = noting(options, move |worker, job, name| {
         if (job.0, name) == (1, "32 px") {
             worker.submit(&too_many, SubmitOptions::default()).unwrap();

@@ -272,6 +272,39 @@ fn closing_ends_every_job_and_every_thread() {
     });
 }
 
+/// After a silent close no callback begins, whenever it comes; and once it says that none is running, none is.
+#[test]
+fn silent_close_lets_no_callback_begin_afterwards() {
+    explore(3, || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
+        let [inside, closed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (within, silent) = (inside.clone(), closed.clone());
+        let callback = move |_: Event| {
+            within.store(true, SeqCst);
+            assert!(!silent.load(SeqCst), "a callback after the end");
+            thread::yield_now();
+            within.store(false, SeqCst);
+        };
+        queue.set_callback(Some(std::sync::Arc::new(callback)), false);
+        let id = queue.submit("a", job(Kind::Short)).unwrap();
+        let working = worker(&queue);
+        queue.close(true);
+        // Time is up as soon as it asks; asked again without a limit, it waits.
+        if queue.silence(Some(Instant::now())) {
+            assert!(!inside.load(SeqCst));
+        }
+        assert!(queue.silence(None) && !inside.load(SeqCst));
+        closed.store(true, SeqCst);
+        queue.set_callback(Some(std::sync::Arc::new(|_| panic!("a callback that was set after the end"))), true);
+        assert!(queue.silence(None) && queue.submit("a", job(Kind::Short)).is_none());
+        working.join().unwrap();
+        // What was not delivered waits to be taken.
+        while queue.pending() > 0 {
+            assert_eq!(queue.take(Some(Instant::now())).unwrap().id, id);
+        }
+    });
+}
+
 #[test]
 fn whoever_waits_is_woken() {
     explore(2, || {

@@ -1,13 +1,16 @@
-//! Which bundle is meant when none is named. Never one in the working directory: what runs must not depend on where
-//! it is run from.
+//! Finds the default bundle. The working directory is not searched: the result must not depend on it.
 
 use std::path::{Path, PathBuf};
 
 use crate::support::error::{Error, Result};
 use crate::support::files::checkouts;
 
-/// `DETAILFLOW_BUNDLE`; else, for each folder of `anchors` (our library's, the executable's): `detailflow/` beside
-/// it, `../share/detailflow`, and the `onnx/bundles/sprites` of the checkout it was built in.
+/// The folder in the environment variable `DETAILFLOW_BUNDLE`; otherwise the first that exists for each folder of
+/// `anchors` (that of our library, that of the executable): `detailflow/` in it, `../share/detailflow`, and
+/// `onnx/bundles/sprites` of the checkout that it was built in.
+///
+/// # Errors
+/// [`Error::NoBundle`] if there is none; the message lists the folders.
 pub(crate) fn find(anchors: &[PathBuf]) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("DETAILFLOW_BUNDLE").filter(|value| !value.is_empty()) {
         return Ok(PathBuf::from(named));
@@ -25,8 +28,8 @@ pub(crate) fn find(anchors: &[PathBuf]) -> Result<PathBuf> {
             }
         }
     }
-    let places: String = tried.iter().map(|path| format!("\n  {}", path.display())).collect();
-    Err(Error::NoBundle(format!("no bundle was named (a path, or DETAILFLOW_BUNDLE), and there is none at:{places}")))
+    let folders: String = tried.iter().map(|path| format!("\n  {}", path.display())).collect();
+    Err(Error::NoBundle(format!("no bundle was given (by path or DETAILFLOW_BUNDLE) and none was found at:{folders}")))
 }
 
 fn is_bundle(folder: &Path) -> bool {

@@ -1,32 +1,38 @@
-//! A bundle on disk: a folder with a manifest, graphs and weights, as written by the exporter (`onnx/README.md` is
-//! the format).
+//! A bundle: a model as files, namely a manifest, graphs and weights, as written by the exporter (`onnx/BUNDLE.md`
+//! specifies the format).
 //!
-//! Opening reads the manifest, checks that nothing in it contradicts anything else, and that each file is there
-//! with its exact length; files up to 32 MB are also hashed. No graph is looked at: that is the runtime's part.
-//! A bundle can be cut down to its decoder ([`Bundle::strip`]), for whoever ships tokens.
+//! Opening reads the manifest, validates it, and checks that each file exists with its exact length; files up to 32 MB
+//! are also hashed. Graphs are not read here: that is up to the runtime. [`Bundle::strip`] cuts a bundle down to its
+//! decoder, for applications that ship tokens.
 
-mod files;
+mod check;
+mod classes;
 mod locate;
 mod manifest;
+mod source;
 mod strip;
+mod tokens;
+mod types;
+mod validate;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-pub use files::FileEntry;
 pub(crate) use locate::find as locate;
-pub use manifest::{
-    Alpha, CodeQuality, DefaultSampling, JudgedPicture, KeyKind, LogitQuality, PixelQuality, Provenance, Quality,
-    Variant,
+use manifest::{EncoderSize, Manifest};
+use source::Source;
+pub use types::{
+    Alpha, CodeQuality, DefaultSampling, FileEntry, JudgedPicture, KeyKind, LogitQuality, PixelQuality, Provenance,
+    Quality, Variant,
 };
-pub(crate) use manifest::{IdLayout, Layers};
+pub(crate) use types::{IdLayout, Layers};
 
-use crate::plan::{DecodeWork, EncodeWork, Ladder, Step, StepWork};
+use crate::plan::{DecodeWork, EncodeWork, Formula, Ladder, Step, StepWork};
 use crate::support::error::{Error, Result};
 
-/// One DetailFlow model on disk, checked. Immutable.
+/// One DetailFlow model as files, checked. Immutable.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    path: PathBuf,
+    source: Source,
     pub(crate) name: String,
     pub(crate) license: String,
     pub(crate) tokenizer_id: String,
@@ -40,20 +46,20 @@ pub struct Bundle {
     pub(crate) causal: usize,
     pub(crate) codes: usize,
     pub(crate) bits: u32,
-    /// All zero when it cannot draw.
+    /// All zero without an autoregressive model.
     pub(crate) ids: IdLayout,
     pub(crate) classes: Vec<String>,
     pub(crate) ladder: Ladder,
     pub(crate) sampling: DefaultSampling,
-    /// All zero when it cannot draw.
+    /// All zero without an autoregressive model.
     pub(crate) layers: Layers,
-    /// Each of the three none when the manifest does not say how large the network is.
+    /// Each of the three is `None` if the manifest does not say how large the network is.
     step_work: Option<StepWork>,
     decode_work: Option<DecodeWork>,
     encode_work: Option<EncodeWork>,
     pub(crate) variants: Vec<Variant>,
     judged: Vec<JudgedPicture>,
-    /// The graph that draws tokens on a device; none where an exporter did not write one.
+    /// File of the graph that samples tokens on a device, if there is one.
     pub(crate) draw: Option<String>,
     pub(crate) files: Vec<FileEntry>,
 }
@@ -62,251 +68,302 @@ impl Bundle {
     /// Opens the folder `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such folder or no manifest in it, [`Error::Bundle`] with the reason
-    /// when the manifest is of another format, damaged or contradicts itself, or a file is missing, of another
-    /// length, or (up to 32 MB) of another SHA-256.
+    /// - [`Error::NotFound`]: there is no such folder, or no manifest in it.
+    /// - [`Error::Bundle`]: the manifest is damaged, contradicts itself or has another format version; or a file is
+    ///   missing, has another length, or (up to 32 MB) another SHA-256.
+    /// - [`Error::Io`]: the operating system cannot read a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let bundle = manifest::read(path)?;
-        files::check(path, &bundle.files, files::Depth::Open)?;
+        let bundle = Self::read(Source::folder(path.as_ref())?)?;
+        check::check(&bundle.source, &bundle.files, check::Depth::Open)?;
         Ok(bundle)
     }
 
-    /// Checks the SHA-256 of every file, however large, calling `progress` with the bytes read so far and their
+    /// Checks the SHA-256 of every file, however large. `progress` is called with the bytes read so far and their
     /// total.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if a file is missing or is not what the manifest says, [`Error::Io`].
     pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<()> {
-        files::check(&self.path, &self.files, files::Depth::Everything(Box::new(progress)))
+        check::check(&self.source, &self.files, check::Depth::Everything(Box::new(progress)))
     }
 
-    /// The folder it was opened from.
+    /// Reads and validates the manifest. The files are not checked.
+    fn read(source: Source) -> Result<Self> {
+        let manifest = manifest::read(&source)?;
+        let refuse = |reason: String| Error::bundle(source.name(), format!("{}: {reason}", manifest::FILE));
+        validate::validate(&manifest).map_err(refuse)?;
+        let (step_work, decode_work, encode_work) = work(&manifest);
+        let Manifest { image, tokens, ladder, .. } = manifest;
+        let formula = Formula {
+            size: image.size,
+            patch: image.patch,
+            tokens: tokens.count,
+            group: tokens.group,
+            causal: tokens.causal,
+            power: ladder.power,
+        };
+        let ladder = Ladder::new(ladder.prefixes, formula).map_err(refuse)?;
+        Ok(Self {
+            source,
+            name: manifest.name,
+            license: manifest.license,
+            tokenizer_id: manifest.tokenizer_id,
+            provenance: manifest.provenance,
+            size: image.size,
+            channels: image.channels,
+            alpha: image.alpha,
+            patch: image.patch,
+            tokens: tokens.count,
+            group: tokens.group,
+            causal: tokens.causal,
+            codes: tokens.codes,
+            bits: tokens.bits,
+            ids: manifest.ids.unwrap_or_default(),
+            classes: manifest.classes,
+            ladder,
+            sampling: manifest.sampling.unwrap_or_default(),
+            layers: manifest.ar.unwrap_or_default(),
+            step_work,
+            decode_work,
+            encode_work,
+            variants: manifest.variants,
+            judged: manifest.judged,
+            draw: manifest.draw,
+            files: manifest.files,
+        })
+    }
+
+    /// The folder that it was opened from.
+    #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.source.name()
     }
 
-    /// What the model is called.
+    /// The name of the model.
+    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The licence of its weights: an SPDX expression or a sentence.
+    #[must_use]
     pub fn license(&self) -> &str {
         &self.license
     }
 
-    /// Which tokenizer its tokens belong to, 16 hex digits: the same for every precision; tokens of one ID mean
-    /// nothing under another.
+    /// The ID of its tokenizer, 16 hex digits, the same for every precision. Tokens of one tokenizer are meaningless
+    /// under another.
+    #[must_use]
     pub fn tokenizer_id(&self) -> &str {
         &self.tokenizer_id
     }
 
-    /// Where it came from, for reading only.
+    /// Where it came from, as text for people.
+    #[must_use]
     pub fn provenance(&self) -> &Provenance {
         &self.provenance
     }
 
-    /// Pixels a side of a whole picture.
+    /// Pixels per side of a full picture, that of the last level.
+    #[must_use]
     pub fn size(&self) -> u32 {
         self.size
     }
 
-    /// Channels of the model: 3 is RGB, 4 is RGBA.
+    /// Channels of the model: 3 for RGB, 4 for RGBA.
+    #[must_use]
     pub fn channels(&self) -> usize {
         self.channels
     }
 
     /// What the fourth channel means.
+    #[must_use]
     pub fn alpha(&self) -> Alpha {
         self.alpha
     }
 
-    /// Pixels a side of a patch of the decoder; every decode size is a multiple of it.
+    /// Pixels per side of a patch of the decoder; every decode size is a multiple of it.
+    #[must_use]
     pub fn patch(&self) -> u32 {
         self.patch
     }
 
-    /// Tokens of a whole picture (N).
+    /// Tokens of a full picture (N).
+    #[must_use]
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Tokens drawn at once after the causal part (g).
+    /// Tokens of a group (g), which are sampled in one step after the causal part.
+    #[must_use]
     pub fn group(&self) -> usize {
         self.group
     }
 
-    /// Tokens drawn one by one (c).
+    /// Tokens of the causal part (c), which are sampled one per step.
+    #[must_use]
     pub fn causal(&self) -> usize {
         self.causal
     }
 
-    /// Size of the codebook: a token is 0..codes.
+    /// Size of the codebook: a token is 0 to `codes() - 1`.
+    #[must_use]
     pub fn codes(&self) -> usize {
         self.codes
     }
 
     /// Bits of one token.
+    #[must_use]
     pub fn bits(&self) -> u32 {
         self.bits
     }
 
-    /// The classes' names, in order. A bundle that cannot draw may have none.
+    /// The names of the classes, by index. May be empty without an autoregressive model.
+    #[must_use]
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// Which prefix decodes at which size.
+    /// The ladder: which prefix decodes at which size.
+    #[must_use]
     pub fn ladder(&self) -> &Ladder {
         &self.ladder
     }
 
-    /// How to sample when nothing else is said; everything off when it cannot draw.
+    /// The recommended sampling settings; everything off without an autoregressive model.
+    #[must_use]
     pub fn sampling(&self) -> DefaultSampling {
         self.sampling
     }
 
-    /// The precisions and forms it holds, best first.
+    /// Its variants, best first.
+    #[must_use]
     pub fn variants(&self) -> &[Variant] {
         &self.variants
     }
 
-    /// The pictures that its variants were judged by, with what the source weights say of each token: so that a variant
-    /// can be judged again where no other is at hand ([`Model::judge_by_record`](crate::Model::judge_by_record)). None
-    /// where an exporter did not judge.
+    /// The pictures on which the exporter compared the variants, with the log-probability of each token under the source
+    /// weights, so that a variant can be compared with these without another bundle at hand. Empty if the exporter did
+    /// not compare.
+    #[must_use]
     pub fn judged(&self) -> &[JudgedPicture] {
         &self.judged
     }
 
-    /// Whether it holds the autoregressive model. Without, it decodes tokens and cannot draw.
-    pub fn can_draw(&self) -> bool {
+    /// Whether it has the autoregressive model. Without, it decodes tokens but cannot generate.
+    #[must_use]
+    pub fn can_generate(&self) -> bool {
         self.variants.iter().all(|variant| variant.ar.is_some())
     }
 
-    /// Whether it holds the encoder, which turns pictures into tokens.
+    /// Whether it has the encoder, which turns pictures into tokens.
+    #[must_use]
     pub fn can_encode(&self) -> bool {
         self.variants.iter().all(|variant| variant.encoder.is_some())
     }
 
-    /// Its files, without the manifest.
+    /// Its files, except the manifest.
+    #[must_use]
     pub fn files(&self) -> &[FileEntry] {
         &self.files
     }
 
-    /// The class that `text` names: a class name, or an index in decimal.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] with the nearest names when there is none.
-    pub fn class(&self, text: &str) -> Result<u32> {
-        if let Some(at) = self.classes.iter().position(|name| name == text) {
-            return Ok(at as u32);
-        }
-        if let Ok(index) = text.parse::<u32>() {
-            self.check_class(index)?;
-            return Ok(index);
-        }
-        if let Some(at) = self.classes.iter().position(|name| name.eq_ignore_ascii_case(text)) {
-            return Ok(at as u32);
-        }
-        if self.classes.is_empty() {
-            return Err(Error::Invalid(format!("no class \"{text}\": {} names no classes", self.name)));
-        }
-        Err(Error::Invalid(format!(
-            "no class \"{text}\" in {}: did you mean {}?",
-            self.name,
-            self.nearest(text).join(", ")
-        )))
-    }
-
-    /// Multiply-adds of one step of `rows` rows. None when the manifest does not say how large the network is.
+    /// Multiply-adds of one step of `rows` batch rows. `None` if the manifest does not say how large the network is.
     pub(crate) fn step_work(&self, rows: usize, step: Step) -> Option<u64> {
         self.step_work.map(|work| work.of(rows, step))
     }
 
-    /// Multiply-adds of decoding `tokens` tokens to one picture of `size` pixels a side, or none.
+    /// Multiply-adds of decoding `tokens` tokens to one picture of `size` pixels per side, if known.
     pub(crate) fn decode_work(&self, tokens: usize, size: u32) -> Option<u64> {
         self.decode_work.map(|work| work.of(tokens, size as usize))
     }
 
-    /// How many weights a step of the autoregressive model multiplies with: what it has to read, however few rows it has.
-    /// Tables of which it looks up rows, norms and scales do not count. None when the manifest does not say how large the
+    /// The number of weights that a step of the autoregressive model multiplies with, which it reads however few batch
+    /// rows it has. Embedding tables, norms and scales do not count. `None` if the manifest does not say how large the
     /// network is.
+    #[must_use]
     pub fn step_weights(&self) -> Option<u64> {
         self.step_work.map(|work| work.weights())
     }
 
-    /// Multiply-adds of encoding one picture. None when the bundle has no encoder, or does not say how large it is.
+    /// Multiply-adds of encoding one picture. `None` if the bundle has no encoder, or the manifest does not say how large
+    /// it is.
+    #[must_use]
     pub fn encode_work(&self) -> Option<u64> {
         self.encode_work.filter(|_| self.can_encode()).map(|work| work.of())
     }
 
-    pub(crate) fn check_class(&self, index: u32) -> Result<()> {
-        let count = self.classes.len();
-        if (index as usize) < count {
-            return Ok(());
-        }
-        let there = match count {
-            0 => "names no classes".to_owned(),
-            _ => format!("has classes 0 to {}", count - 1),
-        };
-        Err(Error::Invalid(format!("class {index} is out of range: {} {there}", self.name)))
-    }
-
-    /// For a caller that wants to know before anything else is looked at: a request is made of any model, a
-    /// generation says this.
+    /// Checks that the bundle has the autoregressive model, before anything else is prepared: a request can be made of
+    /// any model.
     ///
     /// # Errors
-    /// [`Error::State`] when it cannot draw.
-    pub fn check_can_draw(&self) -> Result<()> {
-        if self.can_draw() { Ok(()) } else { Err(self.cannot("draw")) }
+    /// [`Error::State`] if it has none.
+    pub fn check_can_generate(&self) -> Result<()> {
+        if self.can_generate() { Ok(()) } else { Err(self.cannot("generate")) }
     }
 
-    /// What is said when a graph is asked for that the bundle was made without.
+    /// The error for an operation whose graph the bundle was exported without.
     pub(crate) fn cannot(&self, what: &str) -> Error {
-        Error::State(if self.can_draw() || self.can_encode() {
-            format!("{} was made without what it takes to {what}", self.name)
+        Error::State(if self.can_generate() || self.can_encode() {
+            format!("the bundle {} was exported without the graph that is needed to {what}", self.name)
         } else {
-            format!("{} holds the decoder alone: it decodes tokens and cannot {what}", self.name)
+            format!("the bundle {} has only the decoder: it decodes tokens and cannot {what}", self.name)
         })
-    }
-
-    /// Up to three class names that look most like `text`.
-    fn nearest(&self, text: &str) -> Vec<&str> {
-        let wanted = text.to_lowercase();
-        let distance = |name: &str| {
-            let name = name.to_lowercase();
-            // A name that holds the text (or is held by it) is near however long it is: "heron" is in "little blue
-            // heron".
-            if name.contains(&wanted) || wanted.contains(&name) { 0 } else { edit_distance(&name, &wanted) }
-        };
-        let mut names: Vec<(usize, &str)> = self.classes.iter().map(|name| (distance(name), name.as_str())).collect();
-        names.sort_by_key(|&(distance, _)| distance);
-        names.into_iter().take(3).map(|(_, name)| name).collect()
     }
 }
 
-/// Levenshtein's distance between two words.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+/// The counters of multiply-adds, as far as the manifest says how large the networks are.
+fn work(manifest: &Manifest) -> (Option<StepWork>, Option<DecodeWork>, Option<EncodeWork>) {
+    let Manifest { image, tokens, .. } = manifest;
+    let (channels, codes) = (image.channels, tokens.codes);
+    let step = manifest.ar.as_ref().and_then(|ar| {
+        let keys = ar.kv_heads.saturating_mul(ar.head_width);
+        Some(StepWork { layers: ar.layers, width: ar.width?, keys, hidden: ar.hidden?, codes })
+    });
+    let decode = manifest.decoder.map(|side| DecodeWork { side, patch: image.patch as usize, channels });
+    let encode = manifest.encoder.map(|EncoderSize { side, patch, code_width }| EncodeWork {
+        side,
+        patch,
+        channels,
+        size: image.size as usize,
+        tokens: tokens.count,
+        codes,
+        code_width,
+    });
+    (step, decode, encode)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// tests/data/work.json has the multiply-adds of the exported graphs, counted node by node, independently of the
+    /// formulas.
     #[test]
-    fn distances() {
-        assert_eq!(edit_distance("potion", "potoin"), 2);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("wall", "wall"), 0);
+    fn work_matches_the_multiply_adds_counted_in_the_graphs() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(root.join("tests/data/work.json")).unwrap();
+        let counted: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let bundles = [
+            ("small", "tests/data/small"),
+            ("tiny-16", "tests/data/tiny-16/bundle"),
+            ("sprites", "onnx/bundles/sprites"),
+        ];
+        assert_eq!(counted.as_object().unwrap().len(), bundles.len());
+        for (name, place) in bundles {
+            let bundle = Bundle::open(root.join(place)).unwrap();
+            let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+            let list = |key: &str| counted[name][key].as_array().unwrap();
+            assert!(list("steps").len() >= 4 && list("decodes").len() >= 4);
+            for case in list("steps") {
+                let step = Step { start: number(&case["start"]), query: number(&case["query"]) };
+                assert_eq!(bundle.step_work(number(&case["rows"]), step), case["work"].as_u64(), "{name}: {case}");
+            }
+            for case in list("decodes") {
+                let work = bundle.decode_work(number(&case["tokens"]), number(&case["size"]) as u32);
+                assert_eq!(work, case["work"].as_u64(), "{name}: {case}");
+            }
+            assert_eq!(bundle.encode_work(), counted[name]["encode"].as_u64(), "{name}");
+        }
     }
 }

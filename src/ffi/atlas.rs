@@ -119,8 +119,8 @@ fn wanted<'a>(sprites: &[detailflow_sprite], tokens: &'a [u32]) -> Result<Vec<Sp
     let mut rest = tokens;
     for sprite in sprites {
         let (tokens, others) = rest.split_at(sprite.token_count);
-        let (level, factor) = ((sprite.level_size > 0).then_some(sprite.level_size), sprite.factor.max(1));
-        wanted.push(Sprite { tokens, x: sprite.x, y: sprite.y, level, factor });
+        let (level_size, factor) = ((sprite.level_size > 0).then_some(sprite.level_size), sprite.factor.max(1));
+        wanted.push(Sprite { tokens, x: sprite.x, y: sprite.y, level_size, factor });
         rest = others;
     }
     Ok(wanted)

@@ -48,6 +48,7 @@ pub type detailflow_score_fn =
 #[derive(Debug)]
 pub struct detailflow_best_of_options(Guarded<Options>);
 
+/// What the options say.
 #[derive(Default)]
 pub struct Options {
     rounds: Vec<Round>,
@@ -123,7 +124,7 @@ pub extern "C" fn detailflow_best_of_options_add_round(
         if options.rounds.len() == MOST {
             return Err(Failure::invalid(format!("best-of: there can be {MOST} rounds")));
         }
-        options.rounds.push(Round { level: level_size, keep: retained_count as usize });
+        options.rounds.push(Round { level_size, keep: retained_count as usize });
         Ok(())
     })
 }

@@ -243,11 +243,12 @@ pub extern "C" fn detailflow_generation_decode(
     target: Out<'_, detailflow_image>,
 ) -> detailflow_status {
     read(generation, |now| {
-        let target = target.target()?;
-        let size = now.progress().size;
-        if size > 0 {
-            target.check_size(size)?;
+        // Before the first step that is the error, whatever the target is.
+        if now.progress().size == 0 {
+            now.image(image_index as usize)?;
         }
+        let target = target.target()?;
+        target.check_size(now.progress().size)?;
         target.write(&now.image(image_index as usize)?)
     })
 }
@@ -265,10 +266,9 @@ pub extern "C" fn detailflow_generation_decode_level(
     target: Out<'_, detailflow_image>,
 ) -> detailflow_status {
     read(generation, |now| {
+        let Some(level) = now.progress().level else { return Ok(now.level_image(image_index as usize).map(drop)?) };
         let target = target.target()?;
-        if let Some(level) = now.progress().level {
-            target.check_size(level.size)?;
-        }
+        target.check_size(level.size)?;
         target.write(&now.level_image(image_index as usize)?)
     })
 }

@@ -1,15 +1,15 @@
 //! Pixels in the caller's memory.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
 
 use super::call::{Outcome, call};
 use super::error::detailflow_error;
 use super::family::{Family, family};
 use super::param::{In, Out, Text};
-use super::pending::{FileFormat, encode};
 use super::plain::Plain;
 use super::status::{Failure, detailflow_status};
-use crate::pixels::{Canvas, Image, Picture, PixelFormat, check_rows, save};
+use crate::pixels::{Canvas, FileFormat, Image, Picture, PixelFormat, check_rows, encode, save};
 
 /// Pixel formats. Colour is sRGB-encoded in every one of them.
 #[repr(C)]
@@ -87,13 +87,18 @@ struct Checked {
     length: usize,
 }
 
+/// The pixel format, of the numbers that there are.
+fn format_of(image: &detailflow_image) -> Result<PixelFormat, Failure> {
+    Ok(match detailflow_format::choose(image.format, "detailflow_image.format")? {
+        DETAILFLOW_FORMAT_RGB8 => PixelFormat::Rgb8,
+        DETAILFLOW_FORMAT_RGBA8 => PixelFormat::Rgba8,
+        DETAILFLOW_FORMAT_RGBA32F => PixelFormat::Rgba32F,
+    })
+}
+
 impl Checked {
     fn new(image: detailflow_image) -> Result<Self, Failure> {
-        let format = match detailflow_format::choose(image.format, "detailflow_image.format")? {
-            DETAILFLOW_FORMAT_RGB8 => PixelFormat::Rgb8,
-            DETAILFLOW_FORMAT_RGBA8 => PixelFormat::Rgba8,
-            DETAILFLOW_FORMAT_RGBA32F => PixelFormat::Rgba32F,
-        };
+        let format = format_of(&image)?;
         if image.pixels.is_null() {
             return Err(Failure::invalid("detailflow_image.pixels is NULL"));
         }
@@ -131,11 +136,11 @@ impl Source<'_> {
 }
 
 /// An image that is an output, with its memory.
-pub(super) struct Target<'a>(Checked, Out<'a, detailflow_image>);
+pub(super) struct Target<'a>(Checked, PhantomData<&'a mut [u8]>);
 
 impl<'a> Out<'a, detailflow_image> {
     pub(super) fn target(self) -> Result<Target<'a>, Failure> {
-        Ok(Target(Checked::new(self.read()?)?, self))
+        Ok(Target(Checked::new(self.read()?)?, PhantomData))
     }
 
     /// An array of outputs. What is wrong with one is told with its index.
@@ -144,7 +149,7 @@ impl<'a> Out<'a, detailflow_image> {
         let mut targets = crate::support::memory::reserve(name, images.len())?;
         for (at, image) in images.into_iter().enumerate() {
             let checked = Checked::new(image).map_err(|failure| failure.within(name, at))?;
-            targets.push(Target(checked, self.again()));
+            targets.push(Target(checked, PhantomData));
         }
         Ok(targets)
     }
@@ -259,13 +264,14 @@ pub extern "C" fn detailflow_image_upscale(
 ) -> detailflow_status {
     call(error, || {
         // The overlap is checked before a slice of either is made.
-        let (from, to) = (Checked::new(source.again().read()?)?, Checked::new(target.read()?)?);
-        if from.format != to.format {
+        let (from, to) = (source.again().read()?, target.read()?);
+        if format_of(&from)? != format_of(&to)? {
             return Err(Failure::invalid(format!(
                 "detailflow_image.format of the source is {}, of the target {}: they must be the same",
-                from.image.format, to.image.format
+                from.format, to.format
             )));
         }
+        let (from, to) = (Checked::new(from)?, Checked::new(to)?);
         let (start, place) = (from.image.pixels as usize, to.image.pixels as usize);
         if start < place.saturating_add(to.length) && place < start.saturating_add(from.length) {
             return Err(Failure::invalid("the memory of the source and of the target overlap"));

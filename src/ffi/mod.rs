@@ -157,7 +157,6 @@ mod model;
 mod options;
 mod pack;
 mod param;
-mod pending;
 mod plain;
 mod request;
 mod status;

@@ -232,7 +232,7 @@ pub extern "C" fn detailflow_model_get_info(
             top_p: sampling.top_p,
             top_k: sampling.top_k,
             gradual_guidance: sampling.gradual.into(),
-            can_generate: bundle.can_draw().into(),
+            can_generate: bundle.can_generate().into(),
             can_encode: bundle.can_encode().into(),
             reserved: 0,
             name: this.texts.name.as_ptr(),
@@ -407,7 +407,7 @@ pub extern "C" fn detailflow_model_encode_file(
 
 /// As detailflow_model_encode, from the bytes of a picture file of any size.
 ///
-/// @param data The file: png, jpg, webp, bmp, tga, tiff, qoi.
+/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA cannot be told by its content.
 /// @param size Bytes at `data`.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_encode_data(
@@ -420,7 +420,7 @@ pub extern "C" fn detailflow_model_encode_data(
 ) -> detailflow_status {
     with(model, |this, _| {
         let data = data.bytes(size, "data")?;
-        encode(this, || Ok(super::pending::decode(data)?), tokens, capacity, count)
+        encode(this, || Ok(Picture::decode(data)?), tokens, capacity, count)
     })
 }
 
@@ -481,7 +481,7 @@ pub extern "C" fn detailflow_model_score(
 ) -> detailflow_status {
     with(model, |this, bundle| {
         let (place, tokens) = (count.place("count")?, tokens.array(token_count, bundle.tokens(), "tokens")?);
-        bundle.check_can_draw()?;
+        bundle.check_can_generate()?;
         bundle.check_class(class_index)?;
         this.model.check_prefix(&tokens)?;
         values.check_room(capacity, token_count, "values")?;

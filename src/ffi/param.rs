@@ -196,11 +196,6 @@ impl<'a, T: Plain> Out<'a, T> {
         if self.0.is_null() { Ok(None) } else { self.structure().map(Some) }
     }
 
-    /// The same pointer once more, for an array whose elements are told apart by their own memory.
-    pub(super) fn again(&self) -> Self {
-        Self(self.0, PhantomData)
-    }
-
     /// Reads a struct that says where results go.
     pub(super) fn read(&self) -> Result<T, Failure> {
         // SAFETY: NULL, or a struct of the caller's of as many bytes as it says.

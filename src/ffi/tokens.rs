@@ -7,12 +7,11 @@ use super::error::detailflow_error;
 use super::family::family;
 use super::model::detailflow_model;
 use super::param::{In, Out, Shared};
-use super::pending::{TokenFileKind, kind};
 use super::plain::Plain;
 use super::request::{copy_of, detailflow_request};
 use super::status::detailflow_status;
 use crate::tasks;
-use crate::tokens::{Damage, Dft, Geometry, Soundness};
+use crate::tokens::{Damage, Dft, Geometry, Soundness, TokenFileKind, kind};
 
 /// The class of a picture that has none, because it was encoded.
 pub const DETAILFLOW_NO_CLASS: u32 = u32::MAX;
@@ -142,7 +141,7 @@ pub extern "C" fn detailflow_dft_encode(
     on(model, |this| {
         let tokens = tokens.array(token_count, this.model.bundle().tokens(), "tokens")?;
         let class = (class_index != DETAILFLOW_NO_CLASS).then_some(class_index);
-        let bytes = Dft::new(this.model.bundle(), class, seed.optional(), tokens)?.encode()?;
+        let bytes = this.model.bundle().dft(class, seed.optional(), tokens)?.encode()?;
         data.put_bytes(&bytes, capacity, size, ["data", "size"])
     })
 }
@@ -206,7 +205,7 @@ pub extern "C" fn detailflow_dft_check(
 ) -> detailflow_status {
     on(model, |this| {
         let (dft, _) = Dft::decode(data.bytes(size, "data")?)?;
-        Ok(dft.check_bundle(this.model.bundle())?)
+        Ok(this.model.bundle().check_dft(&dft)?)
     })
 }
 
@@ -251,7 +250,7 @@ pub extern "C" fn detailflow_dft_repair(
 
 /// Gets the kind of a file that holds tokens, from its first bytes.
 ///
-/// @param data The file, or at least its first 16 bytes.
+/// @param data The file, or at least its first 8 bytes.
 /// @param size Bytes at `data`.
 /// @param tokens_kind Receives one of DETAILFLOW_TOKENS_KIND_*.
 /// @param error May be NULL.

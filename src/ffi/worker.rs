@@ -12,7 +12,7 @@ use super::image::detailflow_image;
 use super::param::{Exclusive, Out, Owned, Shared, new_handle};
 use super::plain::Plain;
 use super::request::detailflow_request;
-use super::status::{DETAILFLOW_STATUS_OK, Failure, detailflow_status};
+use super::status::{DETAILFLOW_STATUS_BUSY, DETAILFLOW_STATUS_OK, Failure, detailflow_status};
 use crate::support::error::Error;
 use crate::worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
 
@@ -182,7 +182,7 @@ pub extern "C" fn detailflow_worker_options_set_threads(
     options: Exclusive<'_, detailflow_worker_options>,
     threads: u32,
 ) -> detailflow_status {
-    change(options, |options| Ok(options.set_threads(threads as usize)?))
+    change(options, |options| set(options, options.clone().with_threads(threads as usize)))
 }
 
 /// Sets the largest number of pictures that are generated together, of any number of jobs of one model. A larger job is a
@@ -209,7 +209,7 @@ pub extern "C" fn detailflow_worker_options_set_batch_bytes(
     options: Exclusive<'_, detailflow_worker_options>,
     bytes: u64,
 ) -> detailflow_status {
-    change(options, |options| Ok(options.set_batch_bytes(bytes)?))
+    change(options, |options| set(options, options.clone().with_batch_bytes(bytes)))
 }
 
 /// Sets the back-pressure limit: jobs pause while unread events use at least this much memory. One step may exceed it by
@@ -221,7 +221,8 @@ pub extern "C" fn detailflow_worker_options_set_event_bytes(
     options: Exclusive<'_, detailflow_worker_options>,
     bytes: u64,
 ) -> detailflow_status {
-    change(options, |options| Ok(options.set_event_bytes(usize::try_from(bytes).unwrap_or(usize::MAX))?))
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    change(options, |options| set(options, options.clone().with_event_bytes(bytes)))
 }
 
 /// The message of the last failed call with these options: see "Text" above.
@@ -263,8 +264,8 @@ pub extern "C" fn detailflow_worker_new(
 }
 
 /// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
-/// before this returns; without a callback, unread events are dropped. Inside the worker's own callback it does not wait,
-/// and the callback is not called again. NULL does nothing.
+/// before this returns, and the worker is no live handle for it any more; without a callback, unread events are dropped.
+/// Inside the worker's own callback it does not wait, and the callback is not called again. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_worker_free(worker: Owned<detailflow_worker>) {
     worker.free(|_| {});
@@ -281,7 +282,12 @@ pub extern "C" fn detailflow_worker_free(worker: Owned<detailflow_worker>) {
 /// @return BUSY when a callback was still running in the end. It is not called again after that run.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_worker_close(worker: Shared<'_, detailflow_worker>, timeout_ns: u64) -> detailflow_status {
-    with(worker, |worker| Ok(super::pending::close(worker, Duration::from_nanos(timeout_ns))?))
+    with(worker, |worker| {
+        if worker.close(Duration::from_nanos(timeout_ns)) {
+            return Ok(());
+        }
+        Err(Failure::new(DETAILFLOW_STATUS_BUSY, "a callback of this worker is still running"))
+    })
 }
 
 /// The message of the last failed call with this worker: see "Text" above. Why a job failed is in its last event.
@@ -533,6 +539,13 @@ pub extern "C" fn detailflow_event_get_job_message(
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_event_free(event: Owned<detailflow_event>) {
     event.free(|_| {});
+}
+
+/// Takes changed options, when they make sense.
+fn set(options: &mut WorkerOptions, changed: WorkerOptions) -> Outcome {
+    changed.check()?;
+    *options = changed;
+    Ok(())
 }
 
 fn submit_options(user: u64, flags: u32) -> Result<SubmitOptions, Failure> {

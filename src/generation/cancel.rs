@@ -1,13 +1,12 @@
-//! Cancelling: a flag that decides, and an interrupt that hurries.
+//! Cancellation: a flag that decides, and an interrupt that ends a run early.
 //!
-//! Whoever cancels first sets the flag and then interrupts; whoever works looks at the flag before and after each run.
-//! So a run that was interrupted finds the flag set, and a cancel that comes when nothing runs is seen before the next.
-//! The interrupt stays set: a cancel between the look and the run stops that run at its first operator.
-//! `tests/cancel_order.rs` tries every order of the two.
+//! `cancel` sets the flag, then interrupts; `guard` checks the flag before and after each run. So an interrupted run finds
+//! the flag set, and a cancel between runs is seen before the next one. The interrupt stays set: a cancel between the check
+//! and the run stops that run at its first operator. `tests/cancel_order.rs` tries every order of the two.
 
 use crate::support::sync::{Arc, AtomicBool, Ordering, fence};
 
-/// Stops what runs. Called by whoever cancels, from any thread.
+/// Interrupts a run, from any thread.
 pub(crate) trait Interrupts {
     /// Ends the run in progress, and every later one.
     fn trigger(&self);
@@ -26,8 +25,8 @@ impl<I: Interrupts> Signal<I> {
 
     /// Stops the work.
     pub fn cancel(&self) {
-        // The flag first: a run that ends by the interrupt must find it set. Two fences see to that, this one and the one
-        // in `guard`, because ONNX Runtime's own flag is a plain bool that orders nothing.
+        // The flag first: a run that ends by the interrupt must find it set. This fence and the one in `guard` ensure
+        // that, because ONNX Runtime's own flag is a plain bool that orders nothing.
         self.flag.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.interrupt.trigger();
@@ -37,7 +36,7 @@ impl<I: Interrupts> Signal<I> {
         self.flag.load(Ordering::SeqCst)
     }
 
-    /// Does `run` unless it is cancelled; None when it was, before or while it ran, whatever it gave then.
+    /// Calls `run` unless cancelled. None when cancelled before or during the run, whatever the run returned.
     pub fn guard<R>(&self, run: impl FnOnce(&I) -> R) -> Option<R> {
         if self.is_cancelled() {
             return None;

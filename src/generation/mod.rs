@@ -12,6 +12,8 @@ pub(crate) mod request;
 pub(crate) mod rows;
 mod sample_step;
 mod snapshot;
+// Only a worker steps generations together.
+#[cfg_attr(not(feature = "worker"), allow(dead_code))]
 mod together;
 
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ use crate::generation::request::{ImageRequest, Request};
 use crate::generation::rows::{BatchRows, Row};
 use crate::generation::sample_step::Pending;
 pub use crate::generation::snapshot::{Reader, Snapshot};
+#[cfg(feature = "worker")]
 pub(crate) use crate::generation::together::step_together;
 use crate::model::Model;
 use crate::pixels::Image;

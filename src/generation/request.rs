@@ -1,5 +1,5 @@
-//! What to draw: how many pictures, of which classes, from which seeds and which tokens on, how far and how boldly.
-//! Every setter checks at once.
+//! What to generate: how many images, of which classes, from which seeds and prefixes, up to which level, and how to sample.
+//! Every setter checks its arguments at once.
 
 use std::sync::Arc;
 
@@ -10,27 +10,26 @@ use crate::sample::{Sampling, SamplingCurves};
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
 
-/// The most pictures of one request; memory ends long before.
-const MOST_IMAGES: u32 = 1 << 20;
+/// Memory ends long before.
+const MAX_IMAGES: u32 = 1 << 20;
 
-/// One picture of a request.
+/// One image of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageRequest {
     /// Index of its class.
     pub class: u32,
-    /// Its seed: the same model, class, seed and settings give the same tokens, wherever the picture stands in a
-    /// batch.
+    /// Its seed. The same model, class, seed and settings give the same tokens, whatever else is in the batch.
     pub seed: u64,
 }
 
-/// A request: `count` pictures, each with its own class and seed, drawn together.
+/// A request for one or more images, each with its own class and seed, generated as one batch.
 ///
-/// A new one asks for one picture of class 0 with seed 0, sampled as the bundle's makers would, at the full level.
+/// A new request asks for one image of class 0 with seed 0 at the finest level, with the sampling settings of the bundle.
 #[derive(Debug, Clone)]
 pub struct Request {
     model: Model,
     pub(crate) images: Vec<ImageRequest>,
-    /// What each picture begins with; one for each picture, or none at all.
+    /// The tokens that each image begins with: one prefix per image, or none at all.
     pub(crate) prefixes: Vec<Arc<[u32]>>,
     pub(crate) guidance: Guidance,
     pub(crate) sampling: SamplingCurves,
@@ -39,7 +38,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request to `model`.
+    /// A request for `model`.
+    #[must_use]
     pub fn new(model: &Model) -> Self {
         let bundle = model.bundle();
         let defaults = bundle.sampling();
@@ -55,7 +55,7 @@ impl Request {
         }
     }
 
-    /// A copy, in memory that may be refused.
+    /// A copy; fails where memory is short.
     pub(crate) fn try_clone(&self) -> Result<Self> {
         let mut images = reserve("a request", self.images.len())?;
         images.extend_from_slice(&self.images);
@@ -73,20 +73,25 @@ impl Request {
     }
 
     /// The model that it is for.
+    #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The pictures asked for.
+    /// Class and seed of each image.
+    #[must_use]
     pub fn images(&self) -> &[ImageRequest] {
         &self.images
     }
 
-    /// How many pictures, at least 1. Further ones take the class and prefix of the first and the seeds that follow its
-    /// own.
+    /// Sets the number of images: 1 (the default) to 2^20. Additional images take the class and prefix of the first one,
+    /// and the seeds that follow its own.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `count` is out of range; [`Error::OutOfMemory`].
     pub fn set_count(&mut self, count: u32) -> Result<&mut Self> {
-        if !(1..=MOST_IMAGES).contains(&count) {
-            return Err(Error::Invalid(format!("a count of {count} is not 1 to {MOST_IMAGES}")));
+        if !(1..=MAX_IMAGES).contains(&count) {
+            return Err(Error::Invalid(format!("a count of {count} is out of range: 1 to {MAX_IMAGES}")));
         }
         let count = count as usize;
         let first = self.images[0];
@@ -106,14 +111,17 @@ impl Request {
         Ok(self)
     }
 
-    /// The class of every picture.
+    /// Sets the class of every image; default 0.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the model has no such class.
     pub fn set_class(&mut self, class: u32) -> Result<&mut Self> {
         self.model.bundle().check_class(class)?;
         self.images.iter_mut().for_each(|image| image.class = class);
         Ok(self)
     }
 
-    /// The seed of the first picture; the others take those that follow: S, S+1 … (wrapping).
+    /// Sets the seed of the first image, default 0; the others take the seeds that follow: S, S+1 … (wrapping).
     pub fn set_seed(&mut self, seed: u64) -> &mut Self {
         for (at, image) in self.images.iter_mut().enumerate() {
             image.seed = seed.wrapping_add(at as u64);
@@ -121,20 +129,23 @@ impl Request {
         self
     }
 
-    /// Class and seed of one picture.
-    pub fn set_image(&mut self, index: usize, image: ImageRequest) -> Result<&mut Self> {
+    /// Sets class and seed of one image.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `image_index` is out of range or the model has no such class.
+    pub fn set_image(&mut self, image_index: usize, image: ImageRequest) -> Result<&mut Self> {
         self.model.bundle().check_class(image.class)?;
-        self.check_index(index)?;
-        self.images[index] = image;
+        self.check_index(image_index)?;
+        self.images[image_index] = image;
         Ok(self)
     }
 
-    /// The tokens that every picture begins with: those of a level, or any count within the causal part, or whole
-    /// groups. They are taken as they are, and the rest is drawn after them. They take their steps again,
-    /// once for all pictures that share a class. None (the empty slice) draws from nothing.
+    /// Sets the tokens that every image begins with: any number within the causal part, or whole groups after it. They are
+    /// taken as they are, and the rest is sampled after them. Prefill takes one step per token or group, once for all
+    /// images that share a class. An empty slice (the default) is no prefix.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is not a prefix of the model's, or a token is not of its codebook.
+    /// [`Error::Invalid`] when the number of tokens is not that of a prefix, or a token is not in the codebook.
     pub fn set_prefix(&mut self, tokens: &[u32]) -> Result<&mut Self> {
         if tokens.is_empty() {
             self.prefixes.clear();
@@ -147,13 +158,13 @@ impl Request {
         Ok(self)
     }
 
-    /// The tokens that one picture begins with. In the end all pictures of a request have prefixes of one length: they
-    /// are drawn in step.
+    /// Sets the tokens that one image begins with. The prefixes of all images must have one length when the generation
+    /// starts.
     ///
     /// # Errors
-    /// Those of [`set_prefix`](Self::set_prefix), and [`Error::Invalid`] when there is no such picture.
-    pub fn set_image_prefix(&mut self, index: usize, tokens: &[u32]) -> Result<&mut Self> {
-        self.check_index(index)?;
+    /// Those of [`set_prefix`](Self::set_prefix), and [`Error::Invalid`] when `image_index` is out of range.
+    pub fn set_image_prefix(&mut self, image_index: usize, tokens: &[u32]) -> Result<&mut Self> {
+        self.check_index(image_index)?;
         if !tokens.is_empty() {
             self.model.check_prefix(tokens)?;
         }
@@ -161,7 +172,7 @@ impl Request {
             self.prefixes = reserve("a request", self.images.len())?;
             self.prefixes.resize(self.images.len(), Arc::default());
         }
-        self.prefixes[index] = tokens.into();
+        self.prefixes[image_index] = tokens.into();
         Ok(self)
     }
 
@@ -189,72 +200,96 @@ impl Request {
         self.set_prefix(&tokens[..count])
     }
 
-    /// Guidance, constant, gradual or a curve. Scale 1 is off and runs no unconditional half.
+    /// Sets classifier-free guidance: constant, gradual or a curve. Scale 1 is off and computes no unconditional half.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the scale is not 0 to 1000 at any token.
     pub fn set_guidance(&mut self, guidance: Guidance) -> Result<&mut Self> {
         guidance.check().map_err(Error::Invalid)?;
         self.guidance = guidance;
         Ok(self)
     }
 
-    /// The guidance in force.
+    /// The guidance of every image.
+    #[must_use]
     pub fn guidance(&self) -> &Guidance {
         &self.guidance
     }
 
-    /// Temperature, top-k and top-p, the same for every token.
+    /// Sets temperature, top-k and top-p, the same for every token.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when one is out of its range (see [`Sampling`]).
     pub fn set_sampling(&mut self, sampling: Sampling) -> Result<&mut Self> {
         sampling.check().map_err(Error::Invalid)?;
         self.sampling = sampling.into();
         Ok(self)
     }
 
-    /// The temperature: a number or a [`Curve`]; see [`Sampling::temperature`].
+    /// Sets the temperature: a number or a [`Curve`]; see [`Sampling::temperature`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is out of range at any token.
     pub fn set_temperature(&mut self, temperature: impl Into<Curve>) -> Result<&mut Self> {
         self.change_sampling(|sampling| sampling.temperature = temperature.into())
     }
 
-    /// Top-k: a number or a [`Curve`], rounded at each token; see [`Sampling::top_k`]. 0, which is off, counts as the
-    /// whole codebook where a line leads to it.
+    /// Sets top-k: a number or a [`Curve`], rounded at each token; see [`Sampling::top_k`]. 0 is off, and counts as the
+    /// whole codebook where a curve is interpolated towards it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is out of range at any token.
     pub fn set_top_k(&mut self, top_k: impl Into<Curve>) -> Result<&mut Self> {
         self.change_sampling(|sampling| sampling.top_k = top_k.into())
     }
 
-    /// Top-p: a number or a [`Curve`]; see [`Sampling::top_p`].
+    /// Sets top-p: a number or a [`Curve`]; see [`Sampling::top_p`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is out of range at any token.
     pub fn set_top_p(&mut self, top_p: impl Into<Curve>) -> Result<&mut Self> {
         self.change_sampling(|sampling| sampling.top_p = top_p.into())
     }
 
-    /// The sampling in force.
+    /// The sampling settings of every image.
+    #[must_use]
     pub fn sampling(&self) -> &SamplingCurves {
         &self.sampling
     }
 
-    /// Stop at the level of `size` pixels; 0 is the finest. The error lists the levels that are.
-    pub fn set_level(&mut self, size: u32) -> Result<&mut Self> {
-        self.target = if size == 0 { self.model.bundle().tokens() } else { self.model.level(size)?.tokens };
+    /// Sets the level at which the generation stops, in pixels per side; 0 (the default) is the finest.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such level (the error lists the levels).
+    pub fn set_level(&mut self, level_size: u32) -> Result<&mut Self> {
+        self.target = if level_size == 0 { self.model.bundle().tokens() } else { self.model.level(level_size)?.tokens };
         Ok(self)
     }
 
-    /// How many tokens each picture will have.
+    /// How many tokens each image will have.
+    #[must_use]
     pub fn target(&self) -> usize {
         self.target
     }
 
-    /// Whether to keep the log-probability of each token, for
-    /// [`Generation::log_probabilities`](crate::Generation::log_probabilities). Costs a pass over the codebook for each
-    /// token.
+    /// Whether to keep the log-probability of each token for
+    /// [`Generation::log_probabilities`](crate::Generation::log_probabilities); default off. Costs one pass over the
+    /// codebook per token.
     pub fn set_log_probabilities(&mut self, keep: bool) -> &mut Self {
         self.log_probabilities = keep;
         self
     }
 
-    /// How many tokens the pictures begin with, when that can be drawn from.
+    /// How many tokens the images begin with.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the prefixes differ in length, or are longer than what is asked for.
     pub(crate) fn given(&self) -> Result<usize> {
         let Some(first) = self.prefixes.first() else { return Ok(0) };
         let given = first.len();
         if let Some(other) = self.prefixes.iter().position(|prefix| prefix.len() != given) {
             return Err(Error::Invalid(format!(
-                "picture 0 begins with {given} tokens and picture {other} with {}: in one request they are as many",
+                "image 0 begins with {given} tokens, image {other} with {}: the prefixes of a request have one length",
                 self.prefixes[other].len()
             )));
         }

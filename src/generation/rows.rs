@@ -1,5 +1,5 @@
-//! Which rows a step feeds, and in which row each picture's logits are. Pictures that began alike share rows until they
-//! part.
+//! Which batch rows a step feeds, and in which row each image's logits are. Images with the same prefix share rows until
+//! their tokens differ.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,41 +8,42 @@ use crate::generation::request::ImageRequest;
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 
-/// One row of a batch.
+/// One batch row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// A picture whose tokens it is fed.
+    /// An image whose tokens it is fed.
     pub image: usize,
-    /// Whether it is fed "no class" instead of the picture's class.
+    /// Whether it is fed "no class" instead of the image's class.
     pub unconditional: bool,
 }
 
+/// The rows of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BatchRows {
     /// The conditional rows, then with guidance the unconditional ones.
     pub fed: Vec<Row>,
-    /// The row of each picture.
+    /// The row of each image.
     pub cond: Vec<usize>,
-    /// The row of each picture's unconditional half; empty without guidance.
+    /// The row of each image's unconditional half; empty without guidance.
     pub uncond: Vec<usize>,
-    /// Whether pictures share rows: they have to part before they are fed different tokens.
+    /// Whether images share rows: they need rows of their own before they are fed different tokens.
     pub shared: bool,
 }
 
 impl BatchRows {
-    /// A row of its own for each of `count` pictures, two with guidance.
+    /// A row of its own for each of `count` images, two with guidance.
     pub fn all(count: usize, guided: bool) -> Result<Self> {
-        let mut fed = reserve("a batch", count * (1 + usize::from(guided)))?;
+        let mut fed = reserve("a batch", count.saturating_mul(1 + usize::from(guided)))?;
         let halves: &[bool] = if guided { &[false, true] } else { &[false] };
         for &unconditional in halves {
             fed.extend((0..count).map(|image| Row { image, unconditional }));
         }
-        let uncond = numbers(if guided { count..2 * count } else { 0..0 })?;
+        let uncond = numbers(if guided { count..count.saturating_mul(2) } else { 0..0 })?;
         Ok(Self { fed, cond: numbers(0..count)?, uncond, shared: false })
     }
 
-    /// One row for all pictures of a class that begin with the same tokens, and one unconditional one for all that do,
-    /// of whatever class.
+    /// One row for all images of one class and one prefix, and one unconditional row for all images of one prefix, of
+    /// whatever class.
     pub fn distinct(images: &[ImageRequest], prefixes: &[Arc<[u32]>], guided: bool) -> Result<Self> {
         let halves: &[bool] = if guided { &[false, true] } else { &[false] };
         let mut rows = Self::room(images.len(), guided)?;
@@ -70,23 +71,23 @@ impl BatchRows {
         !self.uncond.is_empty()
     }
 
-    /// How many different pictures are computed.
+    /// How many different images are computed.
     pub fn pictures(&self) -> usize {
         self.fed.iter().filter(|row| !row.unconditional).count()
     }
 
-    /// Room for the rows of `count` pictures.
+    /// Empty, with capacity for `count` images.
     fn room(count: usize, guided: bool) -> Result<Self> {
         let each = 1 + usize::from(guided);
         Ok(Self {
-            fed: reserve("a batch", count * each)?,
+            fed: reserve("a batch", count.saturating_mul(each))?,
             cond: reserve("a batch", count)?,
-            uncond: reserve("a batch", count * (each - 1))?,
+            uncond: reserve("a batch", count.saturating_mul(each - 1))?,
             shared: false,
         })
     }
 
-    /// A row of its own for each picture; with it, which of these rows each of them goes on from.
+    /// A row of its own for each image; and for each new row, the row of `self` that it continues.
     pub fn parted(&self, guided: bool) -> Result<(Self, Vec<usize>)> {
         let rows = Self::all(self.cond.len(), guided)?;
         let mut map = reserve("a batch", rows.fed.len())?;
@@ -95,7 +96,7 @@ impl BatchRows {
         Ok((rows, map))
     }
 
-    /// Without the unconditional rows, which come last.
+    /// Without the unconditional rows, which come last; and for each new row, the row of `self` that it continues.
     pub fn unguided(&self) -> Result<(Self, Vec<usize>)> {
         let count = self.pictures();
         let mut rows = Self::room(self.cond.len(), false)?;
@@ -105,12 +106,12 @@ impl BatchRows {
         Ok((rows, numbers(0..count)?))
     }
 
-    /// The rows of these pictures, in this order; with it, which of these rows each of them goes on from.
+    /// The rows of these images, in this order; and for each new row, the row of `self` that it continues.
     pub fn of(&self, images: &[usize]) -> Result<(Self, Vec<usize>)> {
         const NONE: usize = usize::MAX;
         let mut rows = Self::room(images.len(), self.is_guided())?;
-        let mut map: Vec<usize> = reserve("a batch", images.len() * (1 + usize::from(self.is_guided())))?;
-        // Where each row of old stands now.
+        let mut map: Vec<usize> = reserve("a batch", images.len().saturating_mul(1 + usize::from(self.is_guided())))?;
+        // The new index of each old row.
         let mut now = filled("a batch", self.fed.len(), NONE)?;
         for (unconditional, half) in [(false, &self.cond), (true, &self.uncond)] {
             for (image, &at) in images.iter().enumerate().filter(|_| !half.is_empty()) {
@@ -143,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn pictures_that_begin_alike_share_rows_and_part() {
+    fn batch_rows_with_one_prefix_are_shared_and_part() {
         let (a, b): (Arc<[u32]>, Arc<[u32]>) = ([1, 2].into(), [1, 3].into());
         let images = [image(0), image(0), image(5), image(0)];
         let rows = BatchRows::distinct(&images, &[a.clone(), a.clone(), a, b], true).unwrap();
         assert_eq!(rows.cond, [0, 0, 1, 2]);
-        assert_eq!(rows.uncond, [3, 3, 3, 4], "without its class the third begins like the first two");
+        assert_eq!(rows.uncond, [3, 3, 3, 4], "without its class the third has the prefix of the first two");
         assert_eq!((rows.pictures(), rows.shared), (3, true));
         let (parted, map) = rows.parted(true).unwrap();
         assert_eq!(parted, BatchRows::all(4, true).unwrap());
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn some_of_the_pictures_take_their_rows_with_them() {
+    fn batch_rows_of_some_images_keep_their_origin() {
         let rows = BatchRows::all(4, true).unwrap();
         let (kept, map) = rows.of(&[3, 1]).unwrap();
         assert_eq!(kept, BatchRows::all(2, true).unwrap());

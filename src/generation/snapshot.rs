@@ -48,10 +48,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// How far the generation is. Its predictions are those of the moment of the snapshot.
+    /// How far the generation is. The prediction of the next step is that of the moment of the snapshot, the prediction
+    /// of a decode that of now: decoding a snapshot makes it better.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.progress
+        let next_decode = self.progress.level.and_then(|level| self.model.predict_decode(1, level.tokens));
+        Progress { next_decode, ..self.progress }
     }
 
     /// Class and seed of each image.

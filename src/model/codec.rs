@@ -1,4 +1,4 @@
-//! Pictures to tokens and tokens to pictures (DETAILFLOW paper section 3.1).
+//! The tokenizer: pictures to tokens and tokens to images (DETAILFLOW paper section 3.1).
 
 use std::time::Instant;
 
@@ -8,42 +8,42 @@ use crate::plan::{Level, Prefix};
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
 
-/// Pixels that one run of the decoder makes at most, unless a single picture has more: so that what it needs meanwhile
-/// stays bounded, however many pictures are asked for.
+/// Most pixels of one run of the decoder, unless a single image has more. Bounds the decoder's memory, however many images
+/// are asked for.
 const PIXELS_AT_ONCE: usize = 1 << 18;
-/// And pictures: small ones gain from company (32 px, by a third), but no more from that of 64 than of 16.
-const PICTURES_AT_ONCE: usize = 16;
+/// Most images of one run. Small images are faster in a batch (32 px: by a third), 64 no more so than 16.
+const IMAGES_AT_ONCE: usize = 16;
 
 impl Model {
-    /// The tokens of a picture, coarse to fine. Compiles the encoder at the first call.
+    /// Encodes a picture to its tokens, coarse to fine: all N of the model. Compiles the encoder at the first call.
     ///
     /// # Errors
-    /// [`Error::State`] when the bundle was made without an encoder.
+    /// [`Error::State`] when the bundle has no encoder; [`Error::Bundle`] when the encoder does not compile, or returns
+    /// values outside the codebook; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime.
     pub fn encode(&self, picture: &Picture) -> Result<Vec<u32>> {
         let bundle = self.bundle();
         let side = bundle.size as usize;
         let encoder = self.encoder()?;
         let planes = picture.planes(bundle.size, bundle.channels)?;
         let ids = encoder.encode(&planes, [1, bundle.channels, side, side], |ids| ids.to_vec())?;
-        // A graph that was damaged, or belongs to another model, is not trusted with what goes into files.
+        // Graphs are untrusted input: a damaged one, or one of another model, must not reach token files.
         if ids.len() != bundle.tokens || ids.iter().any(|&id| !(0..bundle.codes as i64).contains(&id)) {
-            return Err(self.wrong_output(encoder.name(), "ids that are not tokens of the codebook"));
+            return Err(self.wrong_output(encoder.name(), "ids that are not in the codebook"));
         }
         Ok(ids.into_iter().map(|id| id as u32).collect())
     }
 
-    /// The picture of a prefix, at the size that the ladder gives: every prefix is a whole picture.
+    /// Decodes a prefix at the size that the ladder gives it. Every prefix decodes to the whole picture, with less detail.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the tokens are not a prefix (1..=c of them or a multiple of g, at most N), or one is
-    /// not of the codebook.
+    /// [`Error::Invalid`] when the number of tokens is not that of a prefix (1 to c, or a multiple of g up to N), or a token
+    /// is not in the codebook; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime.
     pub fn decode(&self, tokens: &[u32]) -> Result<Image> {
         Ok(self.decode_batch(&[tokens])?.pop().expect("a batch of one sequence gives one picture"))
     }
 
-    /// The pictures of prefixes of one length, in order, each as [`decode`](Self::decode) gives it, bit for bit.
-    /// Several at once take less time than one by one; a long list is decoded in parts, so that only its pictures take
-    /// memory by their number.
+    /// Decodes prefixes of one length, in order; each result is bit for bit that of [`decode`](Self::decode). Faster than
+    /// one by one. A long list is decoded in parts, so that only the results take memory in proportion to their number.
     ///
     /// # Errors
     /// As for [`decode`](Self::decode), and [`Error::Invalid`] when the lengths differ.
@@ -52,7 +52,7 @@ impl Model {
         for (at, tokens) in sequences.iter().enumerate() {
             if tokens.len() != first.len() {
                 return Err(Error::Invalid(format!(
-                    "sequence {at} has {} tokens, the first has {}: a batch is of one length",
+                    "sequence {at} has {} tokens, the first has {}: the sequences of a batch have one length",
                     tokens.len(),
                     first.len()
                 )));
@@ -70,16 +70,17 @@ impl Model {
         Ok(images)
     }
 
-    /// Runs the decoder once for sequences that were checked, and appends their pictures.
+    /// Runs the decoder once for checked sequences, and appends the images.
     fn decode_part(&self, sequences: &[&[u32]], prefix: Prefix, images: &mut Vec<Image>) -> Result<()> {
         let channels = self.bundle().channels;
-        let mut ids = reserve("tokens", sequences.len() * prefix.tokens)?;
+        let mut ids = reserve("tokens", sequences.len().saturating_mul(prefix.tokens))?;
         ids.extend(sequences.iter().copied().flatten().map(|&token| i64::from(token)));
-        let values = channels * prefix.size as usize * prefix.size as usize;
+        let side = prefix.size as usize;
+        let values = side.saturating_mul(side).saturating_mul(channels);
         let begun = Instant::now();
         let (taken, waited) = self.decoder().decode(&ids, [sequences.len(), prefix.tokens], prefix.size, |pixels| {
-            if pixels.len() != sequences.len() * values {
-                return Err(self.wrong_output(&self.variant().decoder, "a picture of another size"));
+            if pixels.len() != sequences.len().saturating_mul(values) {
+                return Err(self.wrong_output(&self.variant().decoder, "an image of another size"));
             }
             for picture in pixels.chunks_exact(values) {
                 images.push(Image::new(prefix.size, channels, picture)?);
@@ -91,13 +92,12 @@ impl Model {
         Ok(())
     }
 
-    /// The picture of the level of `size` pixels, from a sequence that has at least its tokens.
+    /// Decodes the level of `level_size` pixels per side from a sequence that has at least its tokens.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such level (the error lists those that are), when the tokens are too
-    /// few, or one is not of the codebook.
-    pub fn decode_level(&self, tokens: &[u32], size: u32) -> Result<Image> {
-        self.decode(self.demote(tokens, size)?)
+    /// Those of [`demote`](Self::demote) and [`decode`](Self::decode).
+    pub fn decode_level(&self, tokens: &[u32], level_size: u32) -> Result<Image> {
+        self.decode(self.demote(tokens, level_size)?)
     }
 
     /// The first tokens of an image, down to the level of `level_size` pixels: the same image with less detail, at no cost.
@@ -122,12 +122,12 @@ impl Model {
         })
     }
 
-    /// Whether `tokens` are a prefix of this model's: their number one of the ladder's, each of the codebook.
+    /// Checks that `tokens` are a prefix of this model: their number is in the ladder, each is in the codebook.
     pub(crate) fn check_prefix(&self, tokens: &[u32]) -> Result<Prefix> {
         let bundle = self.bundle();
         let Some(prefix) = bundle.ladder.prefix(tokens.len()) else {
             return Err(Error::Invalid(format!(
-                "{} tokens are not a prefix of {}: that is 1 to {} tokens, or a multiple of {} up to {}",
+                "{} tokens are not a prefix of {}: a prefix has 1 to {} tokens, or a multiple of {} up to {}",
                 tokens.len(),
                 bundle.name,
                 bundle.causal,
@@ -137,7 +137,7 @@ impl Model {
         };
         if let Some(at) = tokens.iter().position(|&token| token as usize >= bundle.codes) {
             return Err(Error::Invalid(format!(
-                "token {at} is {}; the codebook of {} has 0 to {}",
+                "token {at} is {}, outside the codebook of {}: 0 to {}",
                 tokens[at],
                 bundle.name,
                 bundle.codes - 1
@@ -147,10 +147,10 @@ impl Model {
     }
 
     fn wrong_output(&self, graph: &str, what: &str) -> Error {
-        Error::bundle(self.bundle().path(), format!("{graph} gave {what}"))
+        Error::bundle(self.bundle().path(), format!("{graph} returned {what}"))
     }
 
-    /// The level of `size` pixels; the error lists those that are.
+    /// The level of `size` pixels per side; the error lists the levels.
     pub(crate) fn level(&self, size: u32) -> Result<Level> {
         let ladder = self.bundle().ladder();
         ladder.level(size).ok_or_else(|| {
@@ -159,8 +159,8 @@ impl Model {
     }
 }
 
-/// How many pictures of a prefix one run of the decoder makes.
+/// How many images of a prefix one run of the decoder makes.
 pub(crate) fn decode_at_once(prefix: Prefix) -> usize {
     let pixels = prefix.size as usize * prefix.size as usize;
-    (PIXELS_AT_ONCE / pixels).clamp(1, PICTURES_AT_ONCE)
+    (PIXELS_AT_ONCE / pixels).clamp(1, IMAGES_AT_ONCE)
 }

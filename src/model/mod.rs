@@ -1,10 +1,15 @@
-//! A model: a bundle whose graphs are compiled. Immutable and shared; cloning it costs nothing.
+//! A model: a bundle with its graphs compiled, immutable and shared.
+//!
+//! `options` says how a model is opened, `open` opens it, `variant` chooses which variant of the bundle, `signature` holds
+//! the signatures that its graphs must have, `codec` turns pictures into tokens and tokens into images, `timing` measures
+//! and predicts latencies.
 
 pub(crate) mod codec;
 mod open;
 mod options;
 mod signature;
 mod timing;
+mod variant;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,16 +17,16 @@ use std::time::Duration;
 
 pub use self::open::{OpenCancel, OpenProgress, OpenWatch};
 pub use self::options::{ModelOptions, Precision};
+use self::variant::{form_of, key_shape};
 use crate::bundle::{self, Bundle, Variant};
-use crate::kernels::Isa;
 use crate::plan::{KvShape, Schedule};
 use crate::runtime::{self, Device, DeviceSampler, Form, Graph, GraphOptions, JointStep, KvCacheOptions, Report};
-use crate::support::error::{Error, Result};
+use crate::support::error::Result;
 use crate::support::sync::lock;
 use crate::timing::latency::LatencyModel;
 
-/// A DetailFlow model, ready to draw. Clones share it; any number of threads may use it at once, one runs a graph
-/// at a time.
+/// A DetailFlow model with its graphs compiled. Clones share it. Any number of threads may use it at once; each graph runs
+/// for one of them at a time.
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
 
@@ -30,17 +35,17 @@ struct Inner {
     variant: Variant,
     options: GraphOptions,
     asked: Device,
-    /// What was tried before this device.
+    /// Why devices before this one were refused.
     refused: Vec<String>,
-    /// None when the bundle holds none.
+    /// None when the bundle holds the decoder alone.
     ar: Option<Graph>,
     decoder: Graph,
-    /// Draws tokens where the logits are; none where they come down.
+    /// Samples on the device; None where logits are copied to the CPU.
     sampler: Option<DeviceSampler>,
     /// Compiled when the first picture is encoded.
     encoder: Mutex<Option<Arc<Graph>>>,
     latency: LatencyModel,
-    /// Of generations that step together.
+    /// For generations that step together.
     joint_step: Mutex<JointStep>,
 }
 
@@ -56,24 +61,27 @@ impl std::fmt::Debug for Model {
 
 impl Model {
     /// The bundle that it was opened from.
+    #[must_use]
     pub fn bundle(&self) -> &Bundle {
         &self.0.bundle
     }
 
-    /// Which precision and form it runs.
+    /// The variant of the bundle that runs: its precision and form.
+    #[must_use]
     pub fn variant(&self) -> &Variant {
         &self.0.variant
     }
 
-    /// Where it runs: never `auto`, and the CPU when it fell back.
+    /// The device that it runs on: never `auto`, and the CPU after a fallback.
+    #[must_use]
     pub fn device(&self) -> &Device {
         &self.0.options.device
     }
 
-    /// What really runs where, graph by graph, and which memory it holds.
+    /// Which execution provider runs which graph, and the memory that it holds.
     ///
     /// # Errors
-    /// [`Error::State`] when the process is ending.
+    /// [`Error::State`](crate::Error::State) when the process is ending.
     pub fn report(&self) -> Result<Report> {
         let inner = &*self.0;
         let encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
@@ -86,18 +94,21 @@ impl Model {
         })
     }
 
-    /// Threads within an operator; 0 is one for each core.
+    /// Threads within an operator; 0 is one per core.
+    #[must_use]
     pub fn threads(&self) -> usize {
         self.0.options.threads
     }
 
-    /// The steps from nothing to `tokens` tokens, a prefix of the ladder.
+    /// The steps from nothing to `tokens` tokens, which is the length of a prefix.
+    #[must_use]
     pub fn schedule(&self, tokens: usize) -> Schedule {
         let bundle = self.bundle();
         Schedule::new(bundle.group, bundle.causal, tokens)
     }
 
-    /// Time spent within ONNX Runtime so far, over all graphs and users. The rest of what a generation takes is ours.
+    /// Time spent inside ONNX Runtime so far, over all graphs and users.
+    #[must_use]
     pub fn graph_time(&self) -> Duration {
         let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
@@ -106,17 +117,17 @@ impl Model {
         ar + self.0.decoder.spent() + encoder + sampler
     }
 
-    /// Whether they are one and the same, not only alike.
+    /// Whether both are clones of one model.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The autoregressive graph; [`Error::State`] when the bundle was made without.
+    /// The autoregressive graph; [`Error::State`] when the bundle has none.
     pub(crate) fn ar(&self) -> Result<&Graph> {
-        self.0.ar.as_ref().ok_or_else(|| self.bundle().cannot("draw"))
+        self.0.ar.as_ref().ok_or_else(|| self.bundle().cannot("generate"))
     }
 
-    /// How long things take here.
+    /// Measured latencies.
     pub(crate) fn latency(&self) -> &LatencyModel {
         &self.0.latency
     }
@@ -125,7 +136,7 @@ impl Model {
         &self.0.decoder
     }
 
-    /// The encoder, compiled when it is first asked for; [`Error::State`] when the bundle was made without.
+    /// The encoder, compiled at the first call; [`Error::State`] when the bundle has none.
     pub(crate) fn encoder(&self) -> Result<Arc<Graph>> {
         let inner = &*self.0;
         let mut encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -139,142 +150,43 @@ impl Model {
         Ok(graph)
     }
 
-    /// How many threads that makes.
+    /// Threads within an operator, at least 1.
     pub(crate) fn thread_count(&self) -> usize {
         self.0.options.thread_count()
     }
 
-    /// What generations use that step together.
+    /// The prepared run of generations that step together.
     pub(crate) fn joint_step(&self) -> MutexGuard<'_, JointStep> {
         lock(&self.0.joint_step)
     }
 
-    /// How keys and values are kept.
+    /// Attention backend and KV layout.
     pub(crate) fn form(&self) -> Form {
         form_of(&self.0.variant)
     }
 
-    /// What is kept for one row of a batch.
+    /// The shape of the KV cache of one batch row.
     pub(crate) fn key_shape(&self) -> KvShape {
         key_shape(self.bundle(), &self.0.variant)
     }
 
-    /// What a generation keeps; with `draws` it draws tokens where the logits are, if the model does so.
+    /// Options of the KV cache of a generation; with `samples` its logits stay on the device where the model samples there.
     pub(crate) fn cache_options(&self, samples: bool) -> KvCacheOptions {
         let logits_stay = samples && self.0.sampler.is_some();
         KvCacheOptions { form: self.form(), shape: self.key_shape(), codes: self.bundle().codes, logits_stay }
     }
 
-    /// What draws tokens where the logits are; none where they come down.
+    /// The sampler on the device; None where logits are copied to the CPU.
     pub(crate) fn sampler(&self) -> Option<&DeviceSampler> {
         self.0.sampler.as_ref()
     }
 }
 
-/// The bundle that is meant when none is named: `DETAILFLOW_BUNDLE`; else `detailflow/` beside our library or
-/// executable, `../share/detailflow`, or the shipped one of the checkout. Never one in the working directory.
+/// The default bundle: the folder named by the environment variable `DETAILFLOW_BUNDLE`; else `detailflow/` beside our
+/// library or executable, `../share/detailflow`, or the shipped bundle of the checkout. Never one in the working directory.
 ///
 /// # Errors
-/// [`Error::NoBundle`] with every place that was tried.
+/// [`Error::NoBundle`](crate::Error::NoBundle) with every place that was searched.
 pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
-}
-
-fn key_shape(bundle: &Bundle, variant: &Variant) -> KvShape {
-    let layers = bundle.layers;
-    let heads = if form_of(variant) == Form::Mha { layers.heads } else { layers.kv_heads };
-    let half = signature::kv_element(variant) == runtime::Element::Float16;
-    KvShape {
-        layers: layers.layers,
-        heads,
-        positions: bundle.tokens,
-        head_width: layers.head_width,
-        half,
-        own: form_of(variant) == Form::Native,
-    }
-}
-
-/// The form of a variant that [`choose`] takes.
-fn form_of(variant: &Variant) -> Form {
-    variant.form.parse().unwrap_or(Form::Plain)
-}
-
-/// How badly a variant suits a device: 0 when it is named (what is for any device is for the CPU no less than what names
-/// it), 1 when the variant is for any, 2 when it is for others. The manifest lists the first words of devices: `cuda` is any
-/// card; `*` is every device that can do with standard operators.
-fn misfit(variant: &Variant, device: &Device) -> u8 {
-    let named = |name: &str| variant.devices.iter().any(|other| other == name);
-    match (named(device.family()), named("*")) {
-        (true, _) => 0,
-        (false, true) => u8::from(*device != Device::Cpu),
-        (false, false) => 2,
-    }
-}
-
-/// Which of the precisions that suit a device equally it takes first: elsewhere than on the CPU products of floats, as those of
-/// integers are seldom to be had there and fall to the CPU; and of them those of 16 bits, which are faster there.
-fn burden(variant: &Variant, device: &Device) -> (u8, bool) {
-    let precision = match variant.precision.as_str() {
-        _ if *device == Device::Cpu => return (0, false),
-        "fp16" => 0,
-        precision if precision.starts_with("fp") => 1,
-        _ => 2,
-    };
-    // Where both are for the device keys and values stay there.
-    (precision, variant.form != "fixed")
-}
-
-/// The variant that suits best, the first of equals, that this ONNX Runtime is new enough for; the error lists what there
-/// is. What was asked for by name is taken at the caller's word, where none of that name is for the device.
-fn choose<'a>(
-    bundle: &'a Bundle,
-    options: &ModelOptions,
-    device: &Device,
-    library: &runtime::Library,
-) -> Result<&'a Variant> {
-    let named = options.form.is_some() || options.precision.is_some();
-    let wanted = |variant: &&Variant| {
-        options.precision.as_ref().is_none_or(|precision| precision.as_str() == variant.precision)
-            && options.form.is_none_or(|form| form.as_str() == variant.form)
-            && match variant.form.parse() {
-                // Our own operators are for the CPU.
-                Ok(Form::Native) => options.form.is_some() || (*device == Device::Cpu && is_fast(variant)),
-                // What has no memory of its own does not promise to write in place (seen: wrong logits on OpenVINO's CPU); of
-                // TensorRT, DirectML and MIGraphX it is not known, which is for the caller to find out.
-                Ok(Form::Fixed) if matches!(device.family(), "tensorrt" | "directml" | "migraphx") => {
-                    options.form.is_some()
-                }
-                Ok(Form::Fixed) => *device == Device::Cpu || runtime::has_memory(device),
-                Ok(Form::Mha | Form::Plain) => true,
-                Err(_) => false,
-            }
-            && (named || misfit(variant, device) < 2)
-    };
-    let version = runtime::major_minor(&library.version);
-    let mut suitable: Vec<&Variant> = bundle.variants().iter().filter(wanted).collect();
-    suitable.sort_by_key(|variant| (misfit(variant, device), burden(variant, device)));
-    let first = suitable.first().copied();
-    let mut suitable = suitable.into_iter();
-    if let Some(variant) = suitable.find(|variant| version >= runtime::major_minor(&variant.min_runtime)) {
-        return Ok(variant);
-    }
-    let place = bundle.path().display();
-    if let Some(Variant { precision, form, min_runtime, .. }) = first {
-        let (path, version) = (library.path.display(), &library.version);
-        return Err(Error::Runtime(format!(
-            "{place}: variant {precision} {form} needs ONNX Runtime {min_runtime}, {path} is {version}"
-        )));
-    }
-    let there: Vec<String> = bundle.variants().iter().map(|v| format!("{} {}", v.precision, v.form)).collect();
-    Err(Error::Invalid(format!(
-        "{place} has no variant of precision {} and form {} for {device}; it has: {}",
-        options.precision.as_ref().map_or("any", Precision::as_str),
-        options.form.map_or("any", Form::as_str),
-        there.join(", ")
-    )))
-}
-
-/// Whether our own operators are faster here than ONNX Runtime's: int8 products in plain code are not.
-fn is_fast(variant: &Variant) -> bool {
-    !matches!(variant.precision.as_str(), "int8" | "int4") || Isa::here() != Isa::Portable
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Inner, Model, choose, default_bundle, form_of, key_shape, signature};
+use super::variant::{choose, form_of, key_shape};
+use super::{Inner, Model, default_bundle, signature};
 use crate::bundle::{Bundle, Variant};
 use crate::kernels::kv::{KvLayout, SlotTable};
 use crate::model::ModelOptions;
@@ -51,6 +52,8 @@ pub struct OpenProgress<'a> {
     pub stage: &'a str,
 }
 
+type OnProgress<'a> = Box<dyn FnMut(OpenProgress<'_>) + 'a>;
+
 /// Watches and stops the opening of a model. The default does neither.
 ///
 /// ```no_run
@@ -65,7 +68,7 @@ pub struct OpenProgress<'a> {
 /// ```
 #[derive(Default)]
 pub struct OpenWatch<'a> {
-    progress: Option<Box<dyn FnMut(OpenProgress<'_>) + 'a>>,
+    progress: Option<OnProgress<'a>>,
     cancel: Option<OpenCancel>,
 }
 

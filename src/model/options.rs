@@ -138,7 +138,7 @@ pub enum Precision {
 impl Precision {
     /// Its name in the manifest, such as `int8`.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Fp32 => "fp32",
             Self::Fp16 => "fp16",
@@ -177,7 +177,7 @@ impl FromStr for Precision {
 
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+        f.pad(self.name())
     }
 }
 

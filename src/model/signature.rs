@@ -1,6 +1,6 @@
 //! The signatures that the graphs of a bundle must have.
 
-use super::form_of;
+use super::variant::form_of;
 use crate::bundle::{Bundle, KeyKind, Variant};
 use crate::runtime::{Dim, Element, Form, Port};
 

@@ -1,9 +1,9 @@
-//! Squares in a rectangle: whether they lie within it and apart from each other, and where to put them so that they do.
+//! Sprites in an atlas: checks that squares lie within a rectangle without overlap, and lays them out so that they do.
 
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 
-/// A sprite's place.
+/// The position and size of a sprite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Square {
     pub x: u32,
@@ -21,8 +21,10 @@ impl Square {
     }
 }
 
-/// Whether all lie within `width` x `height` and no two share a pixel; the error names those that do not. Two that
-/// touch are fine.
+/// Checks that all squares lie within `width` x `height` and no two share a pixel; they may touch.
+///
+/// # Errors
+/// [`Error::Invalid`], which names those that do not.
 pub(crate) fn check_squares(squares: &[Square], width: u32, height: u32) -> Result<()> {
     for (at, &square) in squares.iter().enumerate() {
         if square.right() > u64::from(width) || square.bottom() > u64::from(height) {
@@ -39,11 +41,11 @@ pub(crate) fn check_squares(squares: &[Square], width: u32, height: u32) -> Resu
     Ok(())
 }
 
-/// Two that overlap, if any do. A line sweeps from left to right; those that it crosses lie apart as long as nothing
-/// was found, so that a new one need only be compared with its neighbours above and below.
+/// Two squares that overlap, if any do. A sweep line goes from left to right; the squares that it crosses do not overlap
+/// each other until one is found, so a new one needs to be compared with its neighbours above and below only.
 fn overlap(squares: &[Square]) -> Result<Option<(usize, usize)>> {
-    // Where one ends and another begins, the end comes first. Those that end at one place go from the lowest up and
-    // those that begin from the highest down: in a grid each is the last of those that are crossed.
+    // At the same x, ends come before starts. Ends are ordered from the bottom up and starts from the top down, so that in
+    // a grid each is the last of the crossed ones, which makes inserting and removing cheap.
     let mut edges: Vec<(u64, bool, u32, usize)> = reserve("an atlas", squares.len().saturating_mul(2))?;
     for (at, square) in squares.iter().enumerate().filter(|(_, square)| square.side > 0) {
         edges.extend([(u64::from(square.x), true, square.y, at), (square.right(), false, u32::MAX - square.y, at)]);
@@ -53,7 +55,7 @@ fn overlap(squares: &[Square]) -> Result<Option<(usize, usize)>> {
     for (_, begins, _, at) in edges {
         let place = crossed.partition_point(|&other| squares[other].y < squares[at].y);
         if !begins {
-            // Those that are crossed have different y: it is the one at this place.
+            // The crossed squares have different y, so this is the one.
             crossed.remove(place);
             continue;
         }
@@ -68,29 +70,29 @@ fn overlap(squares: &[Square]) -> Result<Option<(usize, usize)>> {
     Ok(None)
 }
 
-/// Where squares go: see [`layout`].
+/// The result of [`layout`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// The left upper corner of each, as they were given.
+    /// The upper left corner of each square, in the order given.
     pub corners: Vec<(u32, u32)>,
-    /// How high the whole is.
+    /// Height of the atlas in pixels.
     pub height: u32,
 }
 
-/// Lays out squares of these sides in rows, the largest first, `padding` pixels between any two, on a width of `width`
-/// pixels. Squares of one size make a grid, in their order.
+/// Lays out squares of these sides (in pixels) in rows, the largest first, `padding` pixels apart, in an atlas `width`
+/// pixels wide. Squares of one size form a grid in the order given.
 ///
 /// # Errors
-/// [`Error::Invalid`] when one is empty or wider than `width`, or the whole is too high for a picture.
+/// [`Error::Invalid`] if a side is 0 or larger than `width`, or the height exceeds 32 bits; [`Error::OutOfMemory`].
 pub fn layout(sides: &[u32], width: u32, padding: u32) -> Result<Layout> {
     if let Some(at) = sides.iter().position(|&side| side == 0 || side > width) {
-        return Err(Error::Invalid(format!("sprite {at} of {} px does not fit a width of {width} px", sides[at])));
+        return Err(Error::Invalid(format!("sprite {at} of {} px does not fit an atlas {width} px wide", sides[at])));
     }
     let mut order: Vec<usize> = reserve("an atlas", sides.len())?;
     order.extend(0..sides.len());
     order.sort_unstable_by_key(|&at| (std::cmp::Reverse(sides[at]), at));
     let mut corners = filled("an atlas", sides.len(), (0, 0))?;
-    // Of the row that is being filled: where the next goes, its top and its bottom.
+    // Of the current row: where the next square goes, its top and its bottom. The sums of 32-bit numbers fit 64 bits.
     let (mut x, mut top, mut bottom) = (0u64, 0u64, 0u64);
     for at in order {
         let side = u64::from(sides[at]);
@@ -99,7 +101,7 @@ pub fn layout(sides: &[u32], width: u32, padding: u32) -> Result<Layout> {
         }
         bottom = bottom.max(top + side);
         if bottom > u64::from(u32::MAX) {
-            return Err(Error::Invalid(format!("{} sprites on a width of {width} px are too high", sides.len())));
+            return Err(Error::Invalid(format!("{} sprites in an atlas {width} px wide are too high", sides.len())));
         }
         corners[at] = (x as u32, top as u32);
         x += side + u64::from(padding);
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn squares_may_touch_but_not_overlap() {
+    fn check_squares_allows_touching_and_refuses_overlap() {
         let fine = squares(&[(0, 0, 4), (4, 0, 4), (0, 4, 8), (8, 4, 8), (8, 0, 4)]);
         check_squares(&fine, 16, 12).unwrap();
         check_squares(&[], 0, 0).unwrap();
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sweep_finds_what_comparing_all_finds() {
+    fn overlap_agrees_with_comparing_all_pairs() {
         let mut state = 1u64;
         let mut random = |below: u32| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn squares_of_one_size_make_a_grid() {
+    fn layout_of_equal_squares_is_a_grid() {
         let found = layout(&[8; 5], 26, 1).unwrap();
         assert_eq!(found, Layout { corners: vec![(0, 0), (9, 0), (18, 0), (0, 9), (9, 9)], height: 17 });
         assert_eq!(layout(&[8; 5], 25, 1).unwrap().height, 26, "a pixel less, and a column less");
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn squares_of_all_sizes_lie_apart() {
+    fn layout_of_mixed_squares_does_not_overlap() {
         let sides: Vec<u32> = (0..200).map(|at| 1 + at * 7919 % 40).collect();
         for (width, padding) in [(40, 0), (100, 3), (1000, 1), (20_000, 2)] {
             let found = layout(&sides, width, padding).unwrap();
@@ -189,5 +191,7 @@ mod tests {
         assert!(layout(&[8, 41], 40, 0).unwrap_err().to_string().contains("sprite 1 of 41 px"));
         assert!(layout(&[8, 0], 40, 0).is_err());
         assert!(layout(&[u32::MAX, u32::MAX], u32::MAX, 0).unwrap_err().to_string().contains("too high"));
+        assert!(layout(&[1, 1], 1, u32::MAX).unwrap_err().to_string().contains("too high"));
+        assert_eq!(layout(&[u32::MAX], u32::MAX, u32::MAX).unwrap().height, u32::MAX);
     }
 }

@@ -1,13 +1,15 @@
-//! Pixels in memory of the caller's, that pictures are written into.
+//! Pixels in the caller's memory that pictures are written into.
 
-use super::{Image, PixelFormat, check_rows};
+use super::format::{PixelFormat, check_rows, check_sides};
+use super::image::Image;
 use crate::support::error::{Error, Result};
+use crate::support::memory::filled;
 
-/// The largest factor of upscaling.
+/// The largest upscaling factor.
 pub const LARGEST_FACTOR: u32 = 64;
 
-/// Pixels in memory of the caller's: `height` rows of `width`, `stride` bytes apart. What is not written stays as it
-/// is: the gaps between rows too.
+/// Pixels in the caller's memory: `height` rows of `width` pixels, `stride` bytes apart. Bytes between rows and pixels
+/// that no picture covers are left unchanged.
 #[derive(Debug)]
 pub struct Canvas<'a> {
     format: PixelFormat,
@@ -18,34 +20,39 @@ pub struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
+    /// A canvas over `pixels`, which need no alignment.
+    ///
     /// # Errors
-    /// [`Error::Invalid`] when a side is 0, `stride` is less than a row, or `pixels` than the rows.
+    /// [`Error::Invalid`] if a side is 0, `stride` is less than a row, or `pixels` is too short for the rows.
     pub fn new(format: PixelFormat, width: u32, height: u32, pixels: &'a mut [u8], stride: usize) -> Result<Self> {
         check_sides(width, height)?;
-        check_rows((width as usize).saturating_mul(format.bytes()), height as usize, stride, pixels.len())?;
+        check_rows(format.row(width), height as usize, stride, pixels.len())?;
         Ok(Self { format, width, height, stride, pixels })
     }
 
-    /// How its pixels lie.
+    /// The pixel format.
+    #[must_use]
     pub fn format(&self) -> PixelFormat {
         self.format
     }
 
-    /// Pixels in a row.
+    /// Width in pixels.
+    #[must_use]
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Rows.
+    /// Height in pixels.
+    #[must_use]
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// Writes a picture with its left upper corner at `x`, `y`, each of its pixels as a square of `factor` pixels a
+    /// Writes a picture with its upper left corner at `x`, `y`, each of its pixels as a square of `factor` pixels per
     /// side.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it would not lie within, or `factor` is not 1 to 64.
+    /// [`Error::Invalid`] if it does not lie within the canvas, or `factor` is not 1 to 64.
     pub fn put(&mut self, image: &Image, x: u32, y: u32, factor: u32) -> Result<()> {
         self.check_place(x, y, image.size(), image.size(), factor)?;
         let (format, size) = (self.format, image.size() as usize);
@@ -55,22 +62,22 @@ impl<'a> Canvas<'a> {
         Ok(())
     }
 
-    /// Writes each pixel of `source` (as [`Canvas::new`] takes them, in this canvas's format) as a square of `factor`
-    /// pixels a side. This is nearest-neighbour upscaling; the canvas is `factor` times as wide and high as the
-    /// source.
+    /// Writes each pixel of `source` as a square of `factor` pixels per side: nearest-neighbour upscaling. `source` is
+    /// `width` x `height` pixels in the format of the canvas, its rows `stride` bytes apart; the canvas must be `factor`
+    /// times as wide and high.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the sizes do not fit, `factor` is not 1 to 64, or the source is not as
-    /// [`Canvas::new`] would have it.
+    /// [`Error::Invalid`] if the sizes do not match, `factor` is not 1 to 64, or `source` is not as [`Canvas::new`]
+    /// requires.
     pub fn upscale(&mut self, width: u32, height: u32, source: &[u8], stride: usize, factor: u32) -> Result<()> {
         check_sides(width, height)?;
-        check_rows((width as usize).saturating_mul(self.format.bytes()), height as usize, stride, source.len())?;
+        check_rows(self.format.row(width), height as usize, stride, source.len())?;
         check_factor(factor)?;
         let wanted = [width, height].map(|side| u64::from(side) * u64::from(factor));
         if [self.width, self.height].map(u64::from) != wanted {
             let [wide, high] = wanted;
             return Err(Error::Invalid(format!(
-                "{width} x {height} pixels upscaled by {factor} are {wide} x {high}; the target is {} x {}",
+                "{width} x {height} pixels upscaled by {factor} are {wide} x {high}; the canvas is {} x {}",
                 self.width, self.height
             )));
         }
@@ -89,7 +96,7 @@ impl<'a> Canvas<'a> {
             return Ok(());
         }
         Err(Error::Invalid(format!(
-            "{} x {} pixels at {x}, {y} do not lie within {} x {}",
+            "{} x {} pixels at {x}, {y} do not lie within the canvas of {} x {}",
             right - u64::from(x),
             bottom - u64::from(y),
             self.width,
@@ -97,8 +104,8 @@ impl<'a> Canvas<'a> {
         )))
     }
 
-    /// Squares of `factor` pixels a side, `size` of them, from `corner` on: `paint` gives the pixel at a column and
-    /// row. The place was checked.
+    /// Fills `size` squares (columns, rows) of `factor` pixels per side from `corner` on: `paint` writes the pixel at a
+    /// column and row. The caller has checked that they lie within the canvas, so nothing here overflows.
     fn fill(
         &mut self,
         corner: (u32, u32),
@@ -123,19 +130,45 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// Whether pixels can be upscaled by this factor.
+/// Checks an upscaling factor.
 pub(crate) fn check_factor(factor: u32) -> Result<()> {
     if (1..=LARGEST_FACTOR).contains(&factor) {
         return Ok(());
     }
-    Err(Error::Invalid(format!("the factor {factor} is not 1 to {LARGEST_FACTOR}")))
+    Err(Error::Invalid(format!("factor {factor} is out of range: 1 to {LARGEST_FACTOR} is allowed")))
 }
 
-fn check_sides(width: u32, height: u32) -> Result<()> {
-    if width == 0 || height == 0 {
-        return Err(Error::Invalid(format!("a picture of {width} x {height} pixels is empty")));
+impl Image {
+    /// Writes the picture as `format` into `target`, whose rows are `stride` bytes apart. Bytes between rows are left
+    /// unchanged.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if `stride` is less than a row, or `target` is too short for the rows.
+    pub fn write(&self, format: PixelFormat, target: &mut [u8], stride: usize) -> Result<()> {
+        self.write_upscaled(format, 1, target, stride)
     }
-    Ok(())
+
+    /// As [`write`](Self::write), each pixel as a square of `factor` pixels per side, for pixel art: `target` takes
+    /// `factor` times as many pixels per side.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), and [`Error::Invalid`] if `factor` is not 1 to 64.
+    pub fn write_upscaled(&self, format: PixelFormat, factor: u32, target: &mut [u8], stride: usize) -> Result<()> {
+        check_factor(factor)?;
+        let side = self.size().saturating_mul(factor);
+        Canvas::new(format, side, side, target, stride)?.put(self, 0, 0, factor)
+    }
+
+    /// The pixels as `format`, rows without gaps.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn to_vec(&self, format: PixelFormat) -> Result<Vec<u8>> {
+        let row = format.row(self.size());
+        let mut pixels = filled("a picture", row.saturating_mul(self.size() as usize), 0)?;
+        self.write(format, &mut pixels, row)?;
+        Ok(pixels)
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pixels_become_squares_and_nothing_else_is_touched() {
+    fn put_writes_squares_and_nothing_else() {
         // 2 x 1: black, white; on 6 x 4 pixels with two bytes between rows.
         let image = Image::new(2, 3, &[-1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0]).unwrap();
         let mut bytes = [7u8; 20 * 5];
@@ -162,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn places_outside_are_refused() {
+    fn put_outside_the_canvas_is_refused() {
         let image = Image::new(2, 3, &[0.0; 12]).unwrap();
         let mut bytes = [7u8; 12 * 4];
         let mut canvas = Canvas::new(PixelFormat::Rgb8, 4, 4, &mut bytes, 12).unwrap();
@@ -182,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_upscaled_to_memory() {
+    fn upscale_repeats_each_pixel() {
         // Rows 5 bytes apart, the fifth no pixel's.
         let source = [1, 2, 3, 4, 99, 5, 6, 7, 8];
         let mut target = [0u8; 16 * 2 * 3];

@@ -1,16 +1,19 @@
-//! Smaller pictures: each new pixel is the mean of the area that it covers, in linear light and weighted by alpha.
+//! Downscaling: each new pixel is the mean of the area that it covers, in linear light and weighted by alpha.
 //!
-//! Light adds, sRGB's numbers do not: the mean of black and white is 188 of 255, and a mean of the encoded numbers
-//! (128) would darken every fine pattern from mip to mip. What is transparent has no colour that could bleed into its
-//! neighbours: a pixel counts for the colour as much as it covers.
+//! The mean is taken in linear light, because that of sRGB-encoded values would darken every fine pattern from mip to
+//! mip: the mean of black and white is 188 of 255, not 128. Colour is weighted by alpha, so that the colour of transparent
+//! pixels does not bleed into their neighbours.
 
-use super::Image;
+use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, ShapeError};
+
+use super::image::Image;
 use crate::support::error::{Error, Result};
-use crate::support::memory::reserve;
+use crate::support::memory::{filled, reserve};
 
-/// Makes smaller pictures of one picture, which is brought to linear light only once and only if there is need.
+/// Makes smaller pictures of one picture, which is converted to linear light at most once.
 pub(crate) struct Downscale<'a> {
     image: &'a Image,
+    /// Linear light, `[channel, y, x]`.
     linear: Option<Vec<f32>>,
 }
 
@@ -19,14 +22,16 @@ impl<'a> Downscale<'a> {
         Self { image, linear: None }
     }
 
-    /// The picture at `size` pixels a side: itself when that is its size.
+    /// The picture at `size` pixels per side; unchanged if that is its size.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when `size` is 0 or larger than the picture.
+    /// [`Error::Invalid`] if `size` is 0 or larger than the picture, [`Error::OutOfMemory`].
     pub fn to(&mut self, size: u32) -> Result<Image> {
         let (image, side) = (self.image, self.image.size());
         if size == 0 || size > side {
-            return Err(Error::Invalid(format!("a picture of {side} px cannot be downscaled to {size} px")));
+            return Err(Error::Invalid(format!(
+                "a picture of {side} px cannot be downscaled to {size} px: 1 to {side} is allowed"
+            )));
         }
         let channels = if image.has_alpha() { 4 } else { 3 };
         if size == side {
@@ -36,16 +41,34 @@ impl<'a> Downscale<'a> {
             Some(linear) => linear,
             empty => empty.insert(linear(image)?),
         };
-        let mut planes = reserve("a picture", channels * size as usize * size as usize)?;
-        for plane in linear.chunks_exact(side as usize * side as usize) {
-            shrink(plane, side as usize, size as usize, &mut planes);
+        let (from, to) = (side as usize, size as usize);
+        let mut planes = filled("a picture", channels.saturating_mul(to.saturating_mul(to)), 0.0)?;
+        let source = ArrayView3::from_shape((channels, from, from), linear).map_err(internal)?;
+        let mut target = ArrayViewMut3::from_shape((channels, to, to), &mut planes).map_err(internal)?;
+        for (plane, smaller) in source.outer_iter().zip(target.outer_iter_mut()) {
+            shrink(plane, smaller);
         }
-        encode(&mut planes, size as usize * size as usize);
+        encode(&mut planes, to * to);
         Ok(Image::from_planes(size, image.has_alpha(), planes))
     }
 }
 
-/// Planes of linear light, 0 to 1, with alpha premultiplied by it and alpha last.
+impl Image {
+    /// The picture at `size` pixels per side: each new pixel is the mean of the area that it covers, in linear light and
+    /// weighted by alpha, so that nothing darkens and no colour bleeds at the edges. With its own size, an unchanged copy.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if `size` is 0 or larger than the picture, [`Error::OutOfMemory`].
+    pub fn downscale(&self, size: u32) -> Result<Image> {
+        Downscale::new(self).to(size)
+    }
+}
+
+fn internal(error: ShapeError) -> Error {
+    Error::Internal(format!("downscaling a picture: {error}"))
+}
+
+/// The picture in linear light, `[channel, y, x]`: premultiplied colour of 0 to 1, and alpha.
 fn linear(image: &Image) -> Result<Vec<f32>> {
     let plane = image.size() as usize * image.size() as usize;
     let mut planes = reserve("a picture", image.planes().len())?;
@@ -61,7 +84,7 @@ fn linear(image: &Image) -> Result<Vec<f32>> {
     Ok(planes)
 }
 
-/// Back from linear light to what the decoder gives.
+/// Converts linear light back to the values of the decoder.
 fn encode(planes: &mut [f32], plane: usize) {
     let (colour, alpha) = planes.split_at_mut(3 * plane);
     for (at, value) in colour.iter_mut().enumerate() {
@@ -72,27 +95,28 @@ fn encode(planes: &mut [f32], plane: usize) {
     alpha.iter_mut().for_each(|alpha| *alpha = 2.0 * *alpha - 1.0);
 }
 
-/// The plane of `from` x `from` values as one of `to` x `to`, appended to `target`.
-fn shrink(plane: &[f32], from: usize, to: usize, target: &mut Vec<f32>) {
+/// Downscales one square plane, `[y, x]`.
+fn shrink(plane: ArrayView2<'_, f32>, mut target: ArrayViewMut2<'_, f32>) {
+    let (from, to) = (plane.nrows(), target.nrows());
     let area = (from * from) as f64;
-    for y in 0..to {
-        for x in 0..to {
-            let row = |line: &[f32]| covered(x, from, to).map(|(at, part)| part * f64::from(line[at])).sum::<f64>();
-            let sum: f64 = covered(y, from, to).map(|(at, part)| part * row(&plane[at * from..][..from])).sum();
-            target.push((sum / area) as f32);
-        }
+    for ((y, x), value) in target.indexed_iter_mut() {
+        let row = |old: usize| {
+            let line = plane.row(old);
+            covered(x, from, to).map(|(at, part)| part * f64::from(line[at])).sum::<f64>()
+        };
+        let sum: f64 = covered(y, from, to).map(|(at, part)| part * row(at)).sum();
+        *value = (sum / area) as f32;
     }
 }
 
-/// Which of `from` pixels lie under pixel `at` of `to`, and with how much of them. In units that make everything whole:
-/// an old pixel is `to` wide and a new one `from`. So the parts add up to `from` without any error, and what is of one
-/// colour stays so.
+/// Which of `from` pixels lie under pixel `at` of `to`, and how much of each. The unit makes every part an integer: an old
+/// pixel is `to` wide and a new one `from`. So the parts add up to `from` exactly, and areas of one colour keep it.
 fn covered(at: usize, from: usize, to: usize) -> impl Iterator<Item = (usize, f64)> {
     let (start, end) = (at * from, (at + 1) * from);
     (start / to..end.div_ceil(to)).map(move |old| (old, (end.min((old + 1) * to) - start.max(old * to)) as f64))
 }
 
-/// sRGB to linear light. With `libm`, so that platforms agree.
+/// sRGB to linear light. Uses `libm`, so that platforms agree.
 fn to_linear(value: f32) -> f32 {
     if value <= 0.04045 { value / 12.92 } else { libm::powf((value + 0.055) / 1.055, 2.4) }
 }
@@ -131,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn black_and_white_mix_to_half_the_light() {
+    fn downscale_averages_in_linear_light() {
         // Half the light is 0.735357 in sRGB: 188 of 255 (and 187.5 + 0.5 by the authors' rule). 128 would be too dark.
         let image = grey(2, &[0.0, 1.0, 1.0, 0.0]).downscale(1).unwrap();
         near(&floats(&image), &[0.735_357, 0.735_357, 0.735_357, 1.0], 1e-6);
@@ -141,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_transparent_has_no_colour() {
+    fn downscale_ignores_the_colour_of_transparent_pixels() {
         // One red pixel among clear ones: red all the same, a quarter of the cover.
         let clear = [0.0, 0.0, 0.0, 0.0];
         let image = rgba(2, &[[1.0, 0.0, 0.0, 1.0], clear, clear, clear]).downscale(1).unwrap();
@@ -160,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_pixels_count_as_parts() {
+    fn downscale_weights_partly_covered_pixels_by_area() {
         // 3 to 2: a new pixel is one old one and half of the next. Rows the same, so only columns matter.
         let linear = [0.9_f32, 0.3, 0.0];
         let row: Vec<f32> = linear.iter().map(|&v| from_linear(v)).collect();
@@ -184,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_light_is_kept() {
+    fn downscale_preserves_the_mean_light() {
         let noise = |at: usize| ((at * 2_654_435_761) % 1000) as f32 / 999.0;
         let light = |image: &Image| {
             let linear = linear(image).unwrap();
@@ -203,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn one_colour_stays_and_the_same_size_is_the_same_picture() {
+    fn downscale_keeps_uniform_colour_and_copies_the_same_size() {
         for value in [0.0, 0.03, 0.5, 0.77, 1.0] {
             let image = grey(48, &[value; 48 * 48]);
             near(&floats(&image.downscale(32).unwrap()), &[value, value, value, 1.0].repeat(1024), 1e-6);
@@ -216,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn srgb_goes_there_and_back() {
+    fn linear_to_srgb_inverts_srgb_to_linear() {
         near(&[to_linear(0.0), to_linear(1.0), to_linear(0.5)], &[0.0, 1.0, 0.214_041], 1e-6);
         for value in 0..=255 {
             let value = value as f32 / 255.0;

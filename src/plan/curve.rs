@@ -1,4 +1,4 @@
-//! A setting over the tokens of a picture: one value, or a few points with straight lines between them.
+//! A setting over the tokens of a picture: a constant, or a piecewise linear curve.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,49 +7,51 @@ use crate::support::error::{Error, Result};
 
 /// A setting that may change from token to token: guidance, temperature, top-k, top-p.
 ///
-/// A point `(token, value)` holds at the token of that index (0 is the picture's first, also where a prefix is
-/// given); so a point at 8 is the first token after a level of 8 tokens. Between two points the value runs in a straight
-/// line, before the first and after the last it stays.
+/// A point `(token, value)` holds at the token with that index, counted from the first token of the picture even if a
+/// prefix is given; a point at 8 is the first token after a level of 8 tokens. Between two points the value is
+/// interpolated linearly; before the first and after the last it is constant.
 ///
-/// As text: `1.5`, or points `VALUE@TOKEN` with commas between, `1.0@8,3.0@64`.
+/// As text: a number `1.5`, or points `VALUE@TOKEN` separated by commas, `1.0@8,3.0@64`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// By rising token, at least one.
+    /// In order of tokens, at least one.
     points: Vec<(u32, f32)>,
 }
 
 impl Curve {
-    /// More points than this are a mistake.
+    /// The largest number of points.
     pub const MOST_POINTS: usize = 64;
 
-    /// A curve through `points`, whose tokens rise.
+    /// A curve through `points` `(token, value)`, in order of tokens.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is none or more than 64, a token does not rise, or a value is not finite.
+    /// [`Error::Invalid`] if there are none or more than 64 points, the tokens are not strictly increasing, or a value is
+    /// NaN or infinite.
     pub fn new(points: &[(u32, f32)]) -> Result<Self> {
         if points.is_empty() || points.len() > Self::MOST_POINTS {
             return Err(Error::Invalid(format!(
-                "a curve of {} points; it has 1 to {}",
+                "curve: {} points are out of range: 1 to {} are allowed",
                 points.len(),
                 Self::MOST_POINTS
             )));
         }
         if let Some(pair) = points.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
             let (first, second) = (pair[0].0, pair[1].0);
-            return Err(Error::Invalid(format!("the tokens of a curve must rise: {second} comes after {first}")));
+            return Err(Error::Invalid(format!("curve: tokens must increase, but {second} follows {first}")));
         }
         if let Some((token, value)) = points.iter().find(|(_, value)| !value.is_finite()) {
-            return Err(Error::Invalid(format!("{value}, at token {token} of a curve, is not a finite number")));
+            return Err(Error::Invalid(format!("curve: the value at token {token} is {value}, not a finite number")));
         }
         Ok(Self { points: points.to_vec() })
     }
 
-    /// The value at the token of index `token`.
+    /// The value at the token with index `token`.
+    #[must_use]
     pub fn at(&self, token: usize) -> f32 {
         self.mapped(token, |value| value)
     }
 
-    /// The value there of the curve whose points are `map` of these.
+    /// The value at a token of the curve whose values are mapped by `map` before the interpolation.
     pub(crate) fn mapped(&self, token: usize, map: impl Fn(f32) -> f32) -> f32 {
         let after = self.points.partition_point(|&(place, _)| place as usize <= token);
         match (after.checked_sub(1).map(|before| self.points[before]), self.points.get(after)) {
@@ -62,24 +64,26 @@ impl Curve {
         }
     }
 
-    /// The points `(token, value)`.
+    /// The points `(token, value)`, at least one.
+    #[must_use]
     pub fn points(&self) -> &[(u32, f32)] {
         &self.points
     }
 
-    /// The value, when it is the same at every token.
+    /// The value, if it is the same at every token.
+    #[must_use]
     pub fn constant(&self) -> Option<f32> {
         let first = self.points[0].1;
         self.points.iter().all(|&(_, value)| value == first).then_some(first)
     }
 
-    /// Whether every value from the token of index `token` on is `wanted`.
+    /// Whether every value from the token with index `token` on is `wanted`.
     pub(crate) fn stays(&self, token: usize, wanted: f32) -> bool {
         self.at(token) == wanted
             && self.points.iter().filter(|&&(place, _)| place as usize > token).all(|&(_, value)| value == wanted)
     }
 
-    /// Whether all values lie where `range` holds them to be; the error names `what` and the first that does not.
+    /// Checks all values with `fits`; the error names `what`, the first that does not fit, and the allowed `range`.
     pub(crate) fn check(&self, fits: impl Fn(f32) -> bool, what: &str, range: &str) -> Result<(), String> {
         match self.points.iter().find(|&&(_, value)| !fits(value)) {
             Some((_, value)) => Err(format!("{what} {value} is not {range}")),
@@ -110,7 +114,8 @@ impl FromStr for Curve {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = || Error::Invalid(format!("\"{text}\" is neither a number nor points such as 1.0@8,3.0@64"));
+        let refuse =
+            || Error::Invalid(format!("curve: \"{text}\" is neither a number nor points such as 1.0@8,3.0@64"));
         if let Ok(value) = text.trim().parse::<f32>() {
             return Self::new(&[(0, value)]);
         }
@@ -128,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_between_points_and_flat_beyond() {
+    fn at_interpolates_between_points_and_is_constant_beyond() {
         let curve: Curve = "1.0@8, 3.0@16,3@20,0@24".parse().unwrap();
         let values = [0, 8, 12, 16, 18, 22, 24, 1000].map(|token| curve.at(token));
         assert_eq!(values, [1.0, 1.0, 2.0, 3.0, 3.0, 1.5, 0.0, 0.0]);
@@ -140,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn text_goes_both_ways() {
+    fn text_round_trips_and_malformed_text_is_refused() {
         for text in ["1.5", "0", "1@8,3@64"] {
             assert_eq!(text.parse::<Curve>().unwrap().to_string(), text);
         }

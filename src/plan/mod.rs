@@ -1,5 +1,5 @@
-//! Arithmetic about tokens, with no model at hand: which prefix decodes at which size, which steps draw which
-//! tokens, how strongly each token is guided, and what memory and work a request needs.
+//! Pure arithmetic about tokens: which prefix decodes at which size, which step samples which tokens, the guidance scale
+//! of each token, and the memory and work of a request.
 
 mod curve;
 mod guidance;
@@ -11,8 +11,6 @@ mod work;
 pub use curve::Curve;
 pub use guidance::Guidance;
 pub(crate) use ladder::Formula;
-#[cfg(test)]
-pub(crate) use ladder::tests;
 pub use ladder::{Ladder, Level, Prefix};
 pub(crate) use memory::KvShape;
 pub use schedule::{Schedule, Step};

@@ -1,16 +1,16 @@
-//! Which steps a picture takes: c steps that draw one token, then steps that draw a group of g at once (DETAILFLOW
-//! paper section 3.4). Position s predicts token s.
+//! The steps of a picture: c steps that sample one token each, then steps that sample a group of g tokens at once
+//! (DetailFlow paper, section 3.4). Position s predicts token s.
 
 /// One run of the autoregressive graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// The first position that is fed, and the first token that is drawn.
+    /// The first input position, which is the first sampled token.
     pub start: usize,
-    /// How many positions are fed and tokens drawn: 1 or g.
+    /// The number of input positions and of sampled tokens: 1 or g.
     pub query: usize,
 }
 
-/// The steps from nothing to a number of tokens.
+/// The steps from the first token to a number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
     group: usize,
@@ -19,33 +19,37 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `target` tokens of a model with `causal` tokens drawn singly and groups of `group` after; `target` is a
-    /// prefix of the ladder.
+    /// The schedule of `target` tokens, which must be a prefix, of a model with a causal part of `causal` tokens and groups
+    /// of `group` after it. A `group` of 0 counts as 1.
+    #[must_use]
     pub fn new(group: usize, causal: usize, target: usize) -> Self {
-        Self { group, causal, target }
+        Self { group: group.max(1), causal, target }
     }
 
-    /// How many tokens are drawn when all is done.
+    /// The number of tokens after the last step.
+    #[must_use]
     pub fn target(&self) -> usize {
         self.target
     }
 
-    /// The step that follows when `tokens` tokens are drawn, or none when that is all.
+    /// The step that follows after `tokens` tokens; `None` after the last.
+    #[must_use]
     pub fn after(&self, tokens: usize) -> Option<Step> {
         let query = if tokens < self.causal { 1 } else { self.group };
         (tokens < self.target).then_some(Step { start: tokens, query })
     }
 
-    /// How many steps are left when `tokens` tokens are drawn.
+    /// The number of steps left after `tokens` tokens.
+    #[must_use]
     pub fn left(&self, tokens: usize) -> usize {
         let single = self.causal.min(self.target).saturating_sub(tokens);
         let parallel = self.target.saturating_sub(tokens.max(self.causal)).div_ceil(self.group);
-        single + parallel
+        single.saturating_add(parallel)
     }
 
     /// Every step, in order.
     pub fn steps(self) -> impl Iterator<Item = Step> {
-        std::iter::successors(self.after(0), move |step| self.after(step.start + step.query))
+        std::iter::successors(self.after(0), move |step| self.after(step.start.saturating_add(step.query)))
     }
 }
 
@@ -54,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn detailflow_16_takes_23_steps() {
+    fn schedule_of_detailflow_16_has_23_steps() {
         let schedule = Schedule::new(8, 8, 128);
         let steps: Vec<Step> = schedule.steps().collect();
         assert_eq!(steps.len(), 23);
@@ -68,7 +72,17 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_within_the_causal_part_stops_there() {
+    fn extreme_schedules_do_not_overflow() {
+        let endless = Schedule::new(usize::MAX, usize::MAX, usize::MAX);
+        assert_eq!(endless.left(0), usize::MAX);
+        assert_eq!(Schedule::new(0, 0, usize::MAX).left(0), usize::MAX);
+        assert_eq!(Schedule::new(usize::MAX, 0, usize::MAX).left(0), 1);
+        assert_eq!(Schedule::new(usize::MAX - 1, 0, usize::MAX).steps().count(), 2);
+        assert_eq!(endless.after(usize::MAX), None);
+    }
+
+    #[test]
+    fn schedule_within_the_causal_part_ends_at_its_target() {
         assert_eq!(Schedule::new(8, 16, 5).steps().count(), 5);
         assert_eq!(Schedule::new(8, 16, 5).left(0), 5);
         assert_eq!(Schedule::new(4, 16, 16).left(3), 13);

@@ -29,6 +29,7 @@ pub use device::{AllocatorMemory, Assigned, GraphReport, Report};
 pub use device::{Device, DeviceKind, DeviceOptions};
 pub use device::{DeviceInfo, devices};
 pub(crate) use device::{candidates, has_memory};
+#[cfg(feature = "worker")]
 pub(crate) use exit::enter;
 pub use form::Form;
 pub(crate) use graph::{Dim, Element, Graph, Interrupt, Port};

@@ -1,5 +1,5 @@
-//! Best of many: draw candidates to a coarse level, score them there, go on with the best only. What falls away costs
-//! no further step.
+//! Best of many: generates candidates up to a coarse level, scores them there, and continues with the best only.
+//! Candidates that fall away cost no further step.
 
 use crate::generation::request::Request;
 use crate::generation::{Cancel, Generation, Progress};
@@ -8,84 +8,100 @@ use crate::plan::Level;
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 
-/// When candidates are scored, and how many go on.
+/// When candidates are scored, and how many of them continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Round {
-    /// Pixels a side of the level at which they are scored.
-    pub level: u32,
-    /// How many go on; at least 1, and fewer than there are.
+    /// Pixels per side of the level at which candidates are scored.
+    pub level_size: u32,
+    /// How many candidates continue; at least 1, and fewer than remain.
     pub keep: usize,
 }
 
-/// What makes a candidate better than another.
+/// How candidates are scored. Higher is better.
 pub enum Scorer<'a> {
-    /// The mean log-probability of its tokens: how typical the model finds it of its class
-    /// (see [`Generation::log_probabilities`]).
+    /// The mean log-probability of the tokens: how typical of its class the model holds the candidate (see
+    /// [`Generation::log_probabilities`]).
     LogProbability,
-    /// Likeness to this picture at the level: minus the mean squared difference of the premultiplied channels (0 to 1).
+    /// Similarity to this picture at the level: minus the mean squared difference of the premultiplied channels (0 to 1).
     Likeness(&'a Picture),
-    /// The larger what it gives the better. It is called once for each candidate, in order.
+    /// A function that returns the score. Called once per candidate, in order, on the stepping thread.
     Custom(&'a mut dyn FnMut(&Candidate<'_>) -> f32),
 }
 
-/// A candidate at the level where it is scored.
+impl std::fmt::Debug for Scorer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LogProbability => "LogProbability",
+            Self::Likeness(_) => "Likeness",
+            Self::Custom(_) => "Custom",
+        })
+    }
+}
+
+/// A candidate at the level at which it is scored.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Candidate<'a> {
-    /// Which picture of the request it is.
+    /// Index of its image in the request.
     pub index: usize,
     /// Its class.
     pub class: u32,
     /// Its seed.
     pub seed: u64,
-    /// Its tokens so far: those of the level.
+    /// The tokens of the level.
     pub tokens: &'a [u32],
-    /// What they decode to.
+    /// The decoded level.
     pub image: &'a Image,
 }
 
-/// A request whose pictures are candidates, on its way.
+/// A generation whose images are candidates.
 pub struct BestOf<'a> {
     generation: Generation,
     rounds: Vec<(Level, usize)>,
     scorer: Scorer<'a>,
-    /// Which picture of the request each picture of the generation is.
+    /// For each image of the generation, its index in the request.
     survivors: Vec<usize>,
-    /// The last score of each picture of the request; none before its first.
+    /// The last score of each image of the request; None before its first.
     scores: Vec<Option<f32>>,
 }
 
 impl<'a> BestOf<'a> {
-    /// Begins: the pictures of `request` are the candidates, and its level is the one that those who stay reach.
+    /// Starts a generation: the images of `request` are the candidates, and its level is the one that the last survivors
+    /// reach. The levels of `rounds` must rise.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no round, one has no such level, the levels do not rise or lie beyond the
-    /// request's, or a round would not let anybody fall away; those of [`Generation::new`].
+    /// [`Error::Invalid`] when `rounds` is empty, a round has no such level, its level is not above the one before or is
+    /// beyond that of the request, or it keeps none or all of the candidates that remain; those of [`Generation::new`].
     pub fn new(request: &Request, rounds: &[Round], scorer: Scorer<'a>) -> Result<Self> {
         let model = request.model();
         let mut left = request.images().len();
         let mut last = 0;
         let given = request.given()?;
         let mut checked = Vec::new();
-        for &Round { level, keep } in rounds {
-            let level = model.level(level)?;
-            if level.tokens <= last || level.tokens > request.target() {
-                let text =
-                    format!("the {} px level of a round is not above the one before, or beyond the last", level.size);
-                return Err(Error::Invalid(text));
+        for (number, &Round { level_size, keep }) in rounds.iter().enumerate() {
+            let level = model.level(level_size)?;
+            let refuse = |what: String| Err(Error::Invalid(format!("best-of: {what}")));
+            if level.tokens <= last {
+                return refuse(format!("the {level_size} px level of round {number} is not above the one before"));
+            }
+            if level.tokens > request.target() {
+                return refuse(format!(
+                    "the {level_size} px level of round {number} is beyond the last of the request"
+                ));
             }
             if level.tokens <= given {
-                let text =
-                    format!("the {} px level of a round is given already: nothing is drawn before it", level.size);
-                return Err(Error::Invalid(text));
+                return refuse(format!("the {level_size} px level of round {number} is part of the prefix"));
             }
             if keep == 0 || keep >= left {
-                return Err(Error::Invalid(format!("a round that keeps {keep} of {left} candidates")));
+                return refuse(format!(
+                    "round {number} keeps {keep} of {left} candidates; it must keep at least 1 and fewer than remain"
+                ));
             }
             (left, last) = (keep, level.tokens);
             checked.push((level, keep));
         }
         if checked.is_empty() {
-            return Err(Error::Invalid("best of many without a round".into()));
+            return Err(Error::Invalid("best-of: there is no round; at least one is needed".into()));
         }
         let mut request = request.try_clone()?;
         if matches!(scorer, Scorer::LogProbability) {
@@ -104,10 +120,11 @@ impl<'a> BestOf<'a> {
         })
     }
 
-    /// Scores the candidates when they stand at a round's level, and does the next step with those that stay.
+    /// Scores the candidates when they have reached the level of a round, then does the next step with those that remain.
     ///
     /// # Errors
-    /// Those of [`Generation::step`]; [`Error::Invalid`] when a score is not a number.
+    /// Those of [`Generation::step`]; those of [`Model::decode`](crate::Model::decode); [`Error::Invalid`] when a score is
+    /// NaN.
     pub fn step(&mut self) -> Result<Progress> {
         self.cull()?;
         let progress = self.generation.step()?;
@@ -118,32 +135,40 @@ impl<'a> BestOf<'a> {
     }
 
     /// Does all steps that are left.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
     pub fn finish(&mut self) -> Result<Progress> {
         while self.step()?.steps_left > 0 {}
         Ok(self.generation.progress())
     }
 
-    /// The candidates that are left, as pictures of the request, the best first once they were scored.
+    /// The candidates that remain, by their index in the request; best first once they were scored.
+    #[must_use]
     pub fn survivors(&self) -> &[usize] {
         &self.survivors
     }
 
-    /// The last score of each picture of the request.
+    /// The last score of each image of the request; None before its first.
+    #[must_use]
     pub fn scores(&self) -> &[Option<f32>] {
         &self.scores
     }
 
-    /// What is being drawn: its picture i is the request's picture `survivors()[i]`.
+    /// The generation. Its image `i` is image `survivors()[i]` of the request.
+    #[must_use]
     pub fn generation(&self) -> &Generation {
         &self.generation
     }
 
-    /// The same, for good.
+    /// Ends the selection and returns the generation.
+    #[must_use]
     pub fn into_generation(self) -> Generation {
         self.generation
     }
 
     /// The handle that stops it.
+    #[must_use]
     pub fn cancel_handle(&self) -> Cancel {
         self.generation.cancel_handle()
     }
@@ -153,10 +178,10 @@ impl<'a> BestOf<'a> {
         while let Some(&(level, keep)) = self.rounds.last()
             && tokens >= level.tokens
         {
-            let scores = self.judge(level)?;
+            let scores = self.scores_at(level)?;
             let mut order: Vec<usize> = reserve("candidates", scores.len())?;
             order.extend(0..scores.len());
-            // Of equals the first.
+            // Among equal scores the first candidate wins.
             order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
             order.truncate(keep);
             self.generation.keep(&order)?;
@@ -171,7 +196,7 @@ impl<'a> BestOf<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, level: Level) -> Result<Vec<f32>> {
+    fn scores_at(&mut self, level: Level) -> Result<Vec<f32>> {
         let model = self.generation.model().clone();
         let wanted = match &self.scorer {
             Scorer::Likeness(picture) => picture.planes(level.size, model.bundle().channels())?,
@@ -193,7 +218,7 @@ impl<'a> BestOf<'a> {
                 }
             };
             if score.is_nan() {
-                return Err(Error::Invalid(format!("the score of candidate {index} is not a number")));
+                return Err(Error::Invalid(format!("best-of: the score of candidate {index} is NaN")));
             }
             scores.push(score);
         }
@@ -210,8 +235,8 @@ impl std::fmt::Debug for BestOf<'_> {
     }
 }
 
-/// Mean squared difference of planes of about -1..1, over 0..1. What was decoded counts as it is shown: no colour is
-/// more than its alpha.
+/// Mean squared difference of planes in about -1..1, scaled to 0..1. The decoded planes count as they are shown: no colour
+/// exceeds its alpha.
 fn difference(found: &[f32], wanted: &[f32], channels: usize) -> f32 {
     let plane = found.len() / channels;
     let shown = |at: usize| {
@@ -229,10 +254,10 @@ fn difference(found: &[f32], wanted: &[f32], channels: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn likeness_is_a_squared_difference_of_0_to_1() {
+    fn likeness_difference_is_squared_and_scaled() {
         assert_eq!(super::difference(&[-1.0, 1.0, 0.0], &[1.0, 1.0, 0.0], 3), 1.0 / 3.0);
         assert_eq!(super::difference(&[3.0, -0.5, 0.0], &[1.0, -0.5, 0.0], 3), 0.0);
-        // One pixel whose red is above its alpha: it is shown as if it were as large.
+        // One pixel whose red exceeds its alpha is shown with red equal to alpha.
         assert_eq!(super::difference(&[0.5, -1.0, -0.5, 0.0], &[0.0, -1.0, -0.5, 0.0], 4), 0.0);
     }
 }

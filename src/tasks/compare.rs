@@ -1,101 +1,104 @@
-//! How far one model's numbers are from another's: of two variants of a bundle, or of two bundles of one tokenizer.
-//!
-//! The figures are the exporter's (`onnx/README.md`, "Judging"): logits after the same tokens, pictures of the same tokens,
-//! tokens of the same pictures.
+//! Numerical comparison of two models: two variants of a bundle, or two bundles of one tokenizer. The metrics are those of
+//! the exporter: logits after the same tokens, decoded images of the same tokens, encoded tokens of the same pictures.
 
 use std::collections::BTreeMap;
 
 use crate::generation::Generation;
 use crate::generation::request::{ImageRequest, Request};
-use crate::model::Model;
+use crate::model::{Model, Precision};
 use crate::pixels::{Image, Picture, PixelFormat};
 use crate::plan::Guidance;
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
 use crate::tasks::score::score_all;
 
-/// Pictures that are computed together.
+/// Images that are computed together.
 const AT_ONCE: usize = 8;
-/// Stands for a squared error of nothing: 206 dB.
+/// Stands for a squared error of 0: 206 dB.
 const EXACT: f64 = 1e-20;
 
-/// What a precision may be off by.
+/// The error that is tolerated of a precision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
-    /// At most, nats a token.
+    /// Largest Kullback-Leibler divergence, in nats per token.
     pub kl: f64,
-    /// At least, dB at the worst level.
+    /// Smallest PSNR of the decoder at any level, in dB.
     pub psnr: f64,
-    /// At least, share of the encoder's tokens.
+    /// Smallest share of equal encoder tokens, 0 to 1.
     pub encoder: f64,
 }
 
 impl Tolerance {
-    /// That of a precision by its name; none for one that this version does not know.
-    pub fn of(precision: &str) -> Option<Self> {
-        let (kl, psnr, encoder) = match precision {
-            "fp32" => (1e-6, 80.0, 0.99),
-            "fp16" => (1e-3, 50.0, 0.97),
-            "int8" => (0.01, 32.0, 0.9),
-            "int4" => (0.2, 32.0, 0.9),
-            _ => return None,
+    /// The tolerance of a precision; None for one that this version does not know.
+    #[must_use]
+    pub fn of(precision: impl Into<Precision>) -> Option<Self> {
+        let (kl, psnr, encoder) = match precision.into() {
+            Precision::Fp32 => (1e-6, 80.0, 0.99),
+            Precision::Fp16 => (1e-3, 50.0, 0.97),
+            Precision::Int8 => (0.01, 32.0, 0.9),
+            Precision::Int4 => (0.2, 32.0, 0.9),
+            Precision::Other(_) => return None,
         };
         Some(Self { kl, psnr, encoder })
     }
 
-    /// What two may be apart that may each be off by as much.
+    /// The tolerance between two models that have these tolerances to the source weights.
+    #[must_use]
     pub fn looser(self, other: Self) -> Self {
         Self { kl: self.kl.max(other.kl), psnr: self.psnr.min(other.psnr), encoder: self.encoder.min(other.encoder) }
     }
 }
 
-/// How far a model is from a reference.
+/// How much a model differs from a reference.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Comparison {
-    /// Of what draws; none when one of the two cannot.
+    /// Of the autoregressive graphs; None when a bundle holds the decoder alone.
     pub ar: Option<LogitComparison>,
-    /// Peak signal-to-noise ratio of the decoders in dB over -1..1, by the level's size in pixels: the same tokens, all
-    /// pictures together.
+    /// Peak signal-to-noise ratio of the decoders for the same tokens, in dB over -1..1, all images together; by level size
+    /// in pixels.
     pub psnr: BTreeMap<u32, f64>,
-    /// Share of tokens that both encoders give alike, for the reference's pictures; none when one of the two cannot encode.
+    /// Share of equal tokens of the encoders for the images of the reference, 0 to 1; None when a bundle has no encoder.
     pub encoder: Option<f64>,
 }
 
-/// How far a model's logits are from a reference's, each after the same tokens; and what comes of it.
+/// How much the logits of a model differ from those of a reference after the same tokens, and the effect on tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
 pub struct LogitComparison {
-    /// Kullback-Leibler divergence from the reference's distribution of a token, mean over all tokens, in nats.
+    /// Kullback-Leibler divergence from the reference's token distribution, mean over all tokens, in nats.
     pub kl: f64,
-    /// The same, mean over the pictures, of the worst position.
+    /// The same at the worst position, mean over the images.
     pub kl_worst: f64,
-    /// Largest difference of a logit.
+    /// Largest absolute difference of a logit.
     pub logits_max: f64,
-    /// Root of the mean squared difference of the logits.
+    /// Root mean square of the differences of the logits.
     pub logits_rms: f64,
-    /// Share of positions at which the likeliest token is the same.
+    /// Share of positions at which the likeliest token is the same, 0 to 1.
     pub agreement: f64,
-    /// Share of tokens that are the same when each draws on its own, greedily and with the bundle's guidance: the first one
-    /// that differs changes those after it.
+    /// Share of equal tokens when each model generates by itself, greedily and with the guidance of the bundle, 0 to 1. The
+    /// first different token changes those after it.
     pub greedy: f64,
 }
 
-/// How far a model is from the source weights, by the tokens' probabilities in the bundle ([`crate::Bundle::judged`]).
+/// How much a model differs from the source weights, by the log-probabilities in the bundle ([`crate::Bundle::judged`]).
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct RecordComparison {
-    /// An estimate of the Kullback-Leibler divergence, in nats a token: the mean of r - 1 - ln r, where r is how many times
-    /// as likely as the source weights the model holds a token. Never negative; right in the mean where the tokens were
-    /// drawn by the source weights.
+    /// Estimated Kullback-Leibler divergence, in nats per token: the mean of r - 1 - ln r, where r is the probability of a
+    /// token relative to that by the source weights. Never negative; unbiased for tokens sampled by the source weights.
     pub kl: f64,
-    /// Largest difference of a log-probability.
+    /// Largest absolute difference of a log-probability.
     pub largest: f64,
 }
 
 impl Comparison {
-    /// What lies past a tolerance: a sentence each.
+    /// What exceeds a tolerance, one sentence each; empty when nothing does.
+    #[must_use]
     pub fn past(&self, tolerance: Tolerance) -> Vec<String> {
         let mut out = Vec::new();
         let mut most = |name: &str, value: f64, bound: f64| {
-            // Not a number is past any bound.
+            // NaN exceeds any bound.
             if value.is_nan() || value > bound {
                 out.push(format!("{name} is {value:.4}, at most {bound} is allowed"));
             }
@@ -118,55 +121,55 @@ impl Comparison {
     }
 }
 
-/// How far this model is from `reference`, over `pictures`: class and tokens of each, whole pictures. The classes only
-/// matter where both can draw.
+/// How much `model` differs from `reference` over `images`: class and all N tokens of each. The classes only matter where
+/// both bundles hold an autoregressive graph.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the two have not one tokenizer, there are no pictures, one of them is not whole, or has no
-/// class of both; those of drawing, decoding and encoding.
-pub fn compare(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<Comparison> {
+/// [`Error::Invalid`] when the tokenizers differ, `images` is empty, an image has not all its tokens, or its class does not
+/// exist in both models; those of [`Generation::step`], [`Model::decode`] and [`Model::encode`].
+pub fn compare(model: &Model, reference: &Model, images: &[(u32, &[u32])]) -> Result<Comparison> {
     let (ours, theirs) = (model.bundle(), reference.bundle());
     if ours.tokenizer_id() != theirs.tokenizer_id() {
         return Err(Error::Invalid(format!(
-            "{} and {} have not one tokenizer ({}, {}): their numbers mean different things",
+            "{} and {} have different tokenizers ({}, {}): their tokens cannot be compared",
             ours.path().display(),
             theirs.path().display(),
             ours.tokenizer_id(),
             theirs.tokenizer_id()
         )));
     }
-    if pictures.is_empty() {
-        return Err(Error::Invalid("there are no pictures to judge by".into()));
+    if images.is_empty() {
+        return Err(Error::Invalid("compare: there is no image; at least one is needed".into()));
     }
-    for (at, (_, tokens)) in pictures.iter().enumerate() {
+    for (at, (_, tokens)) in images.iter().enumerate() {
         if tokens.len() != ours.tokens() {
             let (have, whole) = (tokens.len(), ours.tokens());
-            return Err(Error::Invalid(format!("picture {at} to judge by has {have} tokens, a whole one has {whole}")));
+            return Err(Error::Invalid(format!("compare: image {at} has {have} tokens; all {whole} are needed")));
         }
     }
     let mut comparison = Comparison::default();
-    if ours.can_draw() && theirs.can_draw() {
-        comparison.ar = Some(compare_logits(model, reference, pictures)?);
+    if ours.can_generate() && theirs.can_generate() {
+        comparison.ar = Some(compare_logits(model, reference, images)?);
     }
-    comparison.psnr = compare_pixels(model, reference, pictures)?;
+    comparison.psnr = compare_pixels(model, reference, images)?;
     if ours.can_encode() && theirs.can_encode() {
-        comparison.encoder = Some(compare_codes(model, reference, pictures)?);
+        comparison.encoder = Some(compare_codes(model, reference, images)?);
     }
     Ok(comparison)
 }
 
-/// How far this model is from its source weights, by what its bundle says of them; none when it says nothing
-/// ([`crate::Bundle::judged`]).
+/// How much `model` differs from its source weights, by the log-probabilities in its bundle ([`crate::Bundle::judged`]);
+/// None when the bundle holds none.
 ///
 /// # Errors
-/// Those of [`score`](Self::score).
+/// Those of [`score`](crate::tasks::score).
 pub fn compare_with_record(model: &Model) -> Result<Option<RecordComparison>> {
     let (mut sum, mut count, mut largest) = (0.0, 0usize, 0f64);
     for part in model.bundle().judged().chunks(AT_ONCE) {
-        let mut pictures = reserve("pictures to judge by", part.len())?;
-        pictures.extend(part.iter().map(|picture| (picture.class, &picture.tokens[..])));
-        for (scores, picture) in score_all(model, &pictures)?.iter().zip(part) {
-            for (&now, &then) in scores.iter().zip(&picture.log_probabilities) {
+        let mut images = reserve("images to compare", part.len())?;
+        images.extend(part.iter().map(|image| (image.class, &image.tokens[..])));
+        for (scores, image) in score_all(model, &images)?.iter().zip(part) {
+            for (&now, &then) in scores.iter().zip(&image.log_probabilities) {
                 let log_ratio = f64::from(now) - f64::from(then);
                 sum += log_ratio.exp_m1() - log_ratio;
                 largest = largest.max(log_ratio.abs());
@@ -177,22 +180,22 @@ pub fn compare_with_record(model: &Model) -> Result<Option<RecordComparison>> {
     Ok((count > 0).then(|| RecordComparison { kl: sum / count as f64, largest }))
 }
 
-/// A generation that is fed these tokens, without guidance.
-fn fed(model: &Model, pictures: &[(u32, &[u32])]) -> Result<Generation> {
+/// A generation that is teacher-forced with these tokens, without guidance.
+fn fed(model: &Model, images: &[(u32, &[u32])]) -> Result<Generation> {
     let mut request = Request::new(model);
-    request.set_count(pictures.len() as u32)?.set_guidance(Guidance::constant(1.0))?;
-    for (at, &(class, tokens)) in pictures.iter().enumerate() {
+    request.set_count(images.len() as u32)?.set_guidance(Guidance::constant(1.0))?;
+    for (at, &(class, tokens)) in images.iter().enumerate() {
         request.set_image(at, ImageRequest { class, seed: 0 })?.set_image_prefix(at, tokens)?;
     }
     Generation::begin(&request, true)
 }
 
-fn compare_logits(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<LogitComparison> {
+fn compare_logits(model: &Model, reference: &Model, images: &[(u32, &[u32])]) -> Result<LogitComparison> {
     let bundle = reference.bundle();
     let mut of_position = vec![0.0; bundle.tokens()];
     let (mut largest, mut squares, mut same) = (0f64, 0.0, 0usize);
     let (mut p, mut q) = (Vec::new(), Vec::new());
-    for part in pictures.chunks(AT_ONCE) {
+    for part in images.chunks(AT_ONCE) {
         let (mut ours, mut theirs) = (fed(model, part)?, fed(reference, part)?);
         while let Some(step) = theirs.next() {
             theirs.step()?;
@@ -205,7 +208,7 @@ fn compare_logits(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) 
                     of_position[step.start + query] += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
                     for (&want, &got) in want.iter().zip(got) {
                         let off = f64::from(got) - f64::from(want);
-                        // A comparison keeps what is not a number out; it must come through.
+                        // Written so that NaN is kept.
                         largest = if off.abs() <= largest { largest } else { off.abs() };
                         squares += off * off;
                     }
@@ -214,7 +217,7 @@ fn compare_logits(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) 
             }
         }
     }
-    let count = pictures.len() as f64;
+    let count = images.len() as f64;
     let positions = bundle.tokens() as f64;
     let of_position: Vec<f64> = of_position.iter().map(|sum| sum / count).collect();
     Ok(LogitComparison {
@@ -223,11 +226,11 @@ fn compare_logits(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) 
         logits_max: largest,
         logits_rms: (squares / (count * positions * bundle.codes() as f64)).sqrt(),
         agreement: same as f64 / (count * positions),
-        greedy: compare_greedy(model, reference, pictures)?,
+        greedy: compare_greedy(model, reference, images)?,
     })
 }
 
-/// In f64: the divergences of near variants are differences of near numbers.
+/// In f64: the divergence of similar variants is a difference of similar numbers.
 fn log_softmax(logits: &[f32], out: &mut Vec<f64>) {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     out.clear();
@@ -240,9 +243,9 @@ fn likeliest(logits: &[f32]) -> usize {
     (0..logits.len()).fold(0, |best, at| if logits[at] > logits[best] { at } else { best })
 }
 
-/// Both draw the pictures' classes, each once.
-fn compare_greedy(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<f64> {
-    let mut classes: Vec<u32> = pictures.iter().map(|picture| picture.0).collect();
+/// Both generate one image of each class.
+fn compare_greedy(model: &Model, reference: &Model, images: &[(u32, &[u32])]) -> Result<f64> {
+    let mut classes: Vec<u32> = images.iter().map(|image| image.0).collect();
     classes.sort_unstable();
     classes.dedup();
     let (mut same, mut count) = (0usize, 0usize);
@@ -269,12 +272,12 @@ fn compare_greedy(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) 
     Ok(same as f64 / count as f64)
 }
 
-fn compare_pixels(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<BTreeMap<u32, f64>> {
+fn compare_pixels(model: &Model, reference: &Model, images: &[(u32, &[u32])]) -> Result<BTreeMap<u32, f64>> {
     let mut out = BTreeMap::new();
     for level in reference.bundle().ladder().levels() {
         let (mut squares, mut count) = (0.0, 0usize);
-        for part in pictures.chunks(AT_ONCE) {
-            let tokens: Vec<&[u32]> = part.iter().map(|picture| &picture.1[..level.tokens]).collect();
+        for part in images.chunks(AT_ONCE) {
+            let tokens: Vec<&[u32]> = part.iter().map(|image| &image.1[..level.tokens]).collect();
             let (ours, theirs) = (model.decode_batch(&tokens)?, reference.decode_batch(&tokens)?);
             for (got, want) in ours.iter().zip(&theirs) {
                 count += want.planes().len();
@@ -283,16 +286,16 @@ fn compare_pixels(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) 
                 }
             }
         }
-        // The planes' range of 2, squared, over the mean squared error; not a number stays one.
+        // The squared range of the planes over the mean squared error; NaN stays NaN.
         let error = squares / count as f64;
         out.insert(level.size, 10.0 * (4.0 / if error <= EXACT { EXACT } else { error }).log10());
     }
     Ok(out)
 }
 
-fn compare_codes(model: &Model, reference: &Model, pictures: &[(u32, &[u32])]) -> Result<f64> {
+fn compare_codes(model: &Model, reference: &Model, images: &[(u32, &[u32])]) -> Result<f64> {
     let (mut same, mut count) = (0usize, 0usize);
-    for (_, tokens) in pictures {
+    for (_, tokens) in images {
         let picture = picture_of(&reference.decode(tokens)?)?;
         let (ours, theirs) = (model.encode(&picture)?, reference.encode(&picture)?);
         same += ours.iter().zip(&theirs).filter(|(a, b)| a == b).count();

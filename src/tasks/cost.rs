@@ -1,4 +1,4 @@
-//! What a request costs, before it is made: steps, work, memory, time.
+//! The cost of a request before it runs: steps, work, memory, time.
 
 use std::time::Duration;
 
@@ -9,48 +9,52 @@ use crate::support::error::Result;
 
 /// Steps of one shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepCost {
-    /// Rows of the batch: one for each picture, two with guidance, fewer while pictures share a prefix.
+    /// Batch rows: one per image, two with guidance, fewer while images share a prefix.
     pub rows: usize,
-    /// Positions of each row: 1, or a group.
+    /// Positions per row: 1, or a group.
     pub query: usize,
-    /// How many such steps.
+    /// Number of such steps.
     pub count: usize,
-    /// Time of one of them; None when nothing was measured on this machine yet.
+    /// Latency of one of them; None when nothing was measured on this machine yet.
     pub time: Option<Duration>,
 }
 
-/// What it takes to have the pictures of a level.
+/// The cost of reaching a level.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct LevelCost {
     /// The level.
     pub level: Level,
     /// Steps from the start.
     pub steps: usize,
-    /// Time from the start until its pictures are decoded (each on its own, that level only). None when nothing was
+    /// Time from the start until the images of this level are decoded (one by one, this level only). None when nothing was
     /// measured on this machine yet.
     pub time: Option<Duration>,
 }
 
-/// What a request costs.
+/// The cost of a request.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Cost {
-    /// The steps, by shape, in the order in which they begin.
+    /// The steps by shape, in the order of their first step.
     pub steps: Vec<StepCost>,
-    /// Multiplications (each with its addition) of all steps and of decoding the last level. None when the bundle does
-    /// not say how large its networks are.
+    /// Multiply-adds of all steps and of decoding the last level. None when the manifest does not give the sizes of the
+    /// networks.
     pub multiply_adds: Option<u64>,
-    /// Bytes of keys and values of the step with the most rows. For the moment where rows change (pictures that share a
-    /// prefix part, guidance ends) those of before are there as well; form `plain` holds those of two steps at once.
+    /// Bytes of the KV cache of the step with the most rows. While rows change (images that share a prefix part, guidance
+    /// ends) the previous cache exists as well; form `plain` holds the cache of two steps at once.
     pub key_bytes: u64,
-    /// Bytes of the pictures of the last level, one for each channel of each pixel.
+    /// Bytes of the images of the last level, one per channel of each pixel.
     pub output_bytes: u64,
-    /// The levels on the way that are not given, coarse to fine; the last is the one asked for.
+    /// The levels that are reached, coarse to fine, without those of the prefix; the last one is the one asked for.
     pub levels: Vec<LevelCost>,
 }
 
 impl Cost {
-    /// Time until the last level's pictures are decoded; None when nothing was measured on this machine yet.
+    /// Time until the images of the last level are decoded; None when nothing was measured on this machine yet.
+    #[must_use]
     pub fn time(&self) -> Option<Duration> {
         self.levels.last()?.time
     }
@@ -79,9 +83,11 @@ pub fn cost(request: &Request) -> Result<Cost> {
     let count = request.images.len();
     let rows = |step: Step| {
         let (conditional, unconditional) = shared.filter(|_| step.start <= given).unwrap_or((count, count));
-        conditional + if request.guidance.is_on_from(step.start) { unconditional } else { 0 }
+        conditional.saturating_add(if request.guidance.is_on_from(step.start) { unconditional } else { 0 })
     };
-    let decode = |level: Level| model.predict_decode(1, level.tokens).map(|time| time.saturating_mul(count as u32));
+    let decode = |level: Level| {
+        model.predict_decode(1, level.tokens).map(|time| time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)))
+    };
 
     let mut steps: Vec<StepCost> = Vec::new();
     let mut levels = Vec::new();
@@ -96,11 +102,11 @@ pub fn cost(request: &Request) -> Result<Cost> {
             Some(known) => known.count += 1,
             None => steps.push(StepCost { rows, query: step.query, count: 1, time: step_time }),
         }
-        time = time.zip(step_time).map(|(so_far, step)| so_far + step);
+        time = time.zip(step_time).map(|(so_far, step)| so_far.saturating_add(step));
         work = work.zip(bundle.step_work(rows, step)).map(|(so_far, step)| so_far.saturating_add(step));
         let tokens = step.start + step.query;
         if let Some(level) = ladder.levels().iter().find(|level| level.tokens == tokens && tokens > given) {
-            let time = time.zip(decode(*level)).map(|(steps, decode)| steps + decode);
+            let time = time.zip(decode(*level)).map(|(steps, decode)| steps.saturating_add(decode));
             levels.push(LevelCost { level: *level, steps: done + 1, time });
         }
     }
@@ -115,7 +121,8 @@ pub fn cost(request: &Request) -> Result<Cost> {
         steps,
         multiply_adds: work.zip(decode_work).map(|(steps, decode)| steps.saturating_add(decode)),
         key_bytes: model.key_shape().bytes(most),
-        output_bytes: u64::from(size) * u64::from(size) * (bundle.channels() * count) as u64,
+        output_bytes: (u64::from(size) * u64::from(size))
+            .saturating_mul(bundle.channels().saturating_mul(count) as u64),
         levels,
     })
 }

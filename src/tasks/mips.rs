@@ -1,4 +1,4 @@
-//! Levels of detail from the same tokens: mips, sprites in an atlas, a finer picture made coarser.
+//! Levels of detail from the same tokens: mips, and sprites in an atlas.
 
 use crate::model::Model;
 use crate::model::codec::decode_at_once;
@@ -7,52 +7,52 @@ use crate::plan::{Ladder, Prefix};
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 
-/// What mips are made from.
+/// How mips are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MipSource {
-    /// Each is decoded by the model at the nearest level that is at least as large, and downscaled from there to its
-    /// size: what the model knows a small picture to look like. A level is decoded once for all that come from it.
+    /// Each mip is decoded at the nearest level that is at least as large, and downscaled from there: the model knows what
+    /// a small picture looks like. Each level is decoded once.
     #[default]
     Levels,
-    /// All are downscaled from the picture of all tokens, which is decoded once: what a filter makes of a large one.
+    /// All mips are downscaled from the image of all tokens, which is decoded once.
     Finest,
 }
 
-/// The usual chain of mips: `size`, half of it, and so on down to 1, each rounded down (48, 24, 12, 6, 3, 1), as the
-/// graphics interfaces have it. Nothing for 0.
+/// The mip chain of graphics APIs: `size`, half of it, and so on down to 1, each rounded down (48, 24, 12, 6, 3, 1). Empty
+/// for 0.
 pub fn mip_sizes(size: u32) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(size), |size| Some(size / 2)).take_while(|&size| size > 0)
 }
 
-/// A picture's tokens and its place in an atlas.
+/// The tokens of an image and its position in an atlas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sprite<'a> {
-    /// A prefix (1..=c tokens or a multiple of g), or, when a level is named, at least that level's tokens.
+    /// A prefix (1 to c tokens, or a multiple of g); or, with a level, at least the tokens of that level.
     pub tokens: &'a [u32],
-    /// Left edge, in pixels of the atlas.
+    /// Left edge in the atlas, in pixels.
     pub x: u32,
-    /// Upper edge.
+    /// Upper edge in the atlas, in pixels.
     pub y: u32,
-    /// The level to decode, by its pixels; none takes all tokens.
-    pub level: Option<u32>,
-    /// Each pixel becomes a square of so many pixels a side: 1 to 64.
+    /// The level to decode, in pixels per side; None decodes all tokens.
+    pub level_size: Option<u32>,
+    /// Upscaling: each pixel becomes a square of this many pixels per side, 1 to 64.
     pub factor: u32,
 }
 
 impl<'a> Sprite<'a> {
-    /// All tokens, as large as they decode, at 0, 0.
+    /// All tokens, at the size that they decode to, at position 0, 0.
+    #[must_use]
     pub fn new(tokens: &'a [u32]) -> Self {
-        Self { tokens, x: 0, y: 0, level: None, factor: 1 }
+        Self { tokens, x: 0, y: 0, level_size: None, factor: 1 }
     }
 }
 
-/// Pictures of any `sizes` from one prefix, for [`mip_sizes`] or any others up to what [`decode`](Model::decode)
-/// gives; in the order of `sizes`. One of a size that is decoded is exactly that; others are downscaled as
-/// [`Image::downscale`] does.
+/// Images of the given `sizes` (pixels per side) from one prefix, in that order; use [`mip_sizes`] for the usual chain. A
+/// size that the model decodes is returned as decoded; others are downscaled as [`Image::downscale`] does.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the tokens are no prefix, or a size is 0 or larger than they decode to; nothing is
-/// decoded then.
+/// [`Error::Invalid`] when `tokens` is not a prefix, or a size is 0 or larger than the prefix decodes to; those of
+/// [`Model::decode`].
 pub fn mips(model: &Model, tokens: &[u32], sizes: &[u32], source: MipSource) -> Result<Vec<Image>> {
     let whole = model.check_prefix(tokens)?;
     let sources = mip_sources(model.bundle().ladder(), whole, sizes, source)?;
@@ -72,19 +72,19 @@ pub fn mips(model: &Model, tokens: &[u32], sizes: &[u32], source: MipSource) -> 
     Ok(all)
 }
 
-/// Pixels a side that a sprite takes in an atlas.
+/// Pixels per side of a sprite in an atlas.
 ///
 /// # Errors
-/// [`Error::Invalid`] when its tokens, level or factor are not as [`Sprite`] says.
+/// [`Error::Invalid`] when its tokens, level or factor are not as [`Sprite`] demands.
 pub fn sprite_size(model: &Model, sprite: &Sprite) -> Result<u32> {
     sprite_prefix(model, sprite).map(|prefix| side(prefix, sprite))
 }
 
-/// Puts sprites where [`layout`](pixels::layout) has them on a width of `width` pixels, `padding` pixels between
-/// any two. Gives the height.
+/// Sets the positions of sprites as [`layout`](pixels::layout) does, in an atlas of `width` pixels with `padding` pixels
+/// between any two sprites. Returns the height of the atlas.
 ///
 /// # Errors
-/// [`Error::Invalid`] when a sprite is not as [`Sprite`] says, or does not fit the width.
+/// [`Error::Invalid`] when a sprite is not as [`Sprite`] demands, or does not fit the width.
 pub fn lay_out_atlas(model: &Model, sprites: &mut [Sprite], width: u32, padding: u32) -> Result<u32> {
     let mut sides = reserve("an atlas", sprites.len())?;
     for (at, sprite) in sprites.iter().enumerate() {
@@ -97,13 +97,13 @@ pub fn lay_out_atlas(model: &Model, sprites: &mut [Sprite], width: u32, padding:
     Ok(layout.height)
 }
 
-/// Decodes sprites into their places in `atlas`; all else there stays as it is. Sprites of as many tokens are
-/// decoded together.
+/// Decodes sprites into `atlas`, each at its position; other pixels do not change. Sprites with the same number of tokens
+/// are decoded together.
 ///
 /// # Errors
-/// [`Error::Invalid`] when a sprite is not as [`Sprite`] says, does not lie within the atlas, or two of them
-/// overlap (the error says which; to touch is fine): then nothing was done. Otherwise as
-/// [`decode`](Model::decode); then some are there and others are not.
+/// [`Error::Invalid`] when a sprite is not as [`Sprite`] demands or not within the atlas, or two sprites overlap (the error
+/// names them; touching is allowed): the atlas is unchanged then. Those of [`Model::decode`]: some sprites are drawn then
+/// and others are not.
 pub fn decode_atlas(model: &Model, sprites: &[Sprite], atlas: &mut Canvas) -> Result<()> {
     let mut prefixes = reserve("an atlas", sprites.len())?;
     let mut squares = reserve("an atlas", sprites.len())?;
@@ -128,14 +128,14 @@ pub fn decode_atlas(model: &Model, sprites: &[Sprite], atlas: &mut Canvas) -> Re
     Ok(())
 }
 
-/// What of a sprite is decoded.
+/// The prefix of a sprite that is decoded.
 fn sprite_prefix(model: &Model, sprite: &Sprite) -> Result<Prefix> {
     check_factor(sprite.factor)?;
-    let tokens = sprite.level.map_or(Ok(sprite.tokens), |level| model.demote(sprite.tokens, level))?;
+    let tokens = sprite.level_size.map_or(Ok(sprite.tokens), |level| model.demote(sprite.tokens, level))?;
     model.check_prefix(tokens)
 }
 
-/// As [`sprite_prefix`]; the error says of which.
+/// As [`sprite_prefix`]; the error names the sprite.
 fn named_prefix(model: &Model, at: usize, sprite: &Sprite) -> Result<Prefix> {
     sprite_prefix(model, sprite).map_err(|error| match error {
         Error::Invalid(text) => Error::Invalid(format!("sprite {at}: {text}")),
@@ -143,19 +143,19 @@ fn named_prefix(model: &Model, at: usize, sprite: &Sprite) -> Result<Prefix> {
     })
 }
 
-/// Pixels a side in the atlas.
+/// Pixels per side in the atlas.
 fn side(prefix: Prefix, sprite: &Sprite) -> u32 {
     prefix.size.saturating_mul(sprite.factor)
 }
 
-/// For each mip, how many of the tokens are decoded for it. The whole of the tokens counts as a level, the finest, also
-/// where it is none (7 of 8 tokens, or 88 of 128).
+/// For each mip, the number of tokens that are decoded for it. All tokens together count as the finest level, even where
+/// they are none (7 of 8 tokens, or 88 of 128).
 fn mip_sources(ladder: &Ladder, whole: Prefix, sizes: &[u32], source: MipSource) -> Result<Vec<usize>> {
     let mut sources = reserve("mips", sizes.len())?;
     for (at, &size) in sizes.iter().enumerate() {
         if size == 0 || size > whole.size {
             return Err(Error::Invalid(format!(
-                "mip {at} of {size} px: {} tokens make 1 to {} px",
+                "mip {at} of {size} px is out of range: {} tokens make 1 to {} px",
                 whole.tokens, whole.size
             )));
         }
@@ -172,10 +172,9 @@ fn mip_sources(ladder: &Ladder, whole: Prefix, sizes: &[u32], source: MipSource)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{DETAILFLOW_16, table};
 
     #[test]
-    fn chains_end_with_one_pixel() {
+    fn mip_sizes_end_with_one_pixel() {
         let chain = |size| mip_sizes(size).collect::<Vec<_>>();
         assert_eq!(chain(256), [256, 128, 64, 32, 16, 8, 4, 2, 1]);
         assert_eq!(chain(48), [48, 24, 12, 6, 3, 1]);
@@ -185,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn mips_come_from_the_nearest_level_that_is_as_large() {
-        let ladder = Ladder::new(table(DETAILFLOW_16), DETAILFLOW_16).unwrap();
+    fn mip_source_is_the_nearest_level_at_least_as_large() {
+        let ladder = Ladder::detailflow_16();
         let from = |tokens, sizes: &[u32], source| {
             mip_sources(&ladder, ladder.prefix(tokens).unwrap(), sizes, source).map_err(|error| error.to_string())
         };
@@ -198,7 +197,11 @@ mod tests {
         assert_eq!(levels(88, &[224, 209, 208]), [88, 88, 80]);
         assert_eq!(levels(7, &[32, 16, 1]), [7, 7, 7]);
         assert_eq!(from(128, &[256, 128, 1], MipSource::Finest).unwrap(), [128; 3]);
-        assert!(from(16, &[48, 49], MipSource::Levels).unwrap_err().contains("mip 1 of 49 px: 16 tokens make 1 to 48"));
+        assert!(
+            from(16, &[48, 49], MipSource::Levels)
+                .unwrap_err()
+                .contains("mip 1 of 49 px is out of range: 16 tokens make 1 to 48")
+        );
         assert!(from(16, &[0], MipSource::Finest).unwrap_err().contains("mip 0 of 0 px"));
     }
 }

@@ -1,22 +1,22 @@
-//! What a damaged token file lost is drawn again.
+//! Samples the tokens again that a damaged token file lost.
 
 use crate::generation::Generation;
 use crate::generation::request::{ImageRequest, Request};
 use crate::support::error::{Error, Result};
 use crate::tokens::Dft;
 
-/// Draws on from the sound tokens of `dft`, which stay as they are, until it has `count`: as many as
-/// [`Soundness::promised`](crate::tokens::Soundness::promised) says it had, or any other prefix. Its class and seed are
-/// those that the file says; where it says none, those of the first picture of `request`, which also says how to sample.
-/// A file that was drawn by the same model and settings so becomes what it was.
+/// Continues from the sound tokens of `dft`, which do not change, until it has `count` tokens: as many as
+/// [`Soundness::promised`](crate::tokens::Soundness::promised) says that it had, or the length of any other prefix. Class
+/// and seed come from the file; where it has none, from the first image of `request`, which also gives the sampling
+/// settings. With the model and settings of the original the result is the original.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the tokens are not of the request's model or `count` is no prefix; those of
+/// [`Error::Invalid`] when the tokens are not of the request's model, or `count` is not the length of a prefix; those of
 /// [`Generation::new`] and [`Generation::finish`].
 pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
     let model = request.model();
     let bundle = model.bundle();
-    dft.check_bundle(bundle)?;
+    bundle.check_dft(dft)?;
     if !dft.geometry.is_prefix(count) {
         return Err(Error::Invalid(format!("{count} tokens are not a prefix of {}", bundle.name())));
     }

@@ -24,7 +24,7 @@ pub fn score(model: &Model, class: u32, tokens: &[u32]) -> Result<Vec<f32>> {
 /// # Errors
 /// Those of [`score`], and [`Error::Invalid`] when `images` is empty or the numbers of tokens differ.
 pub fn score_all(model: &Model, images: &[(u32, &[u32])]) -> Result<Vec<Vec<f32>>> {
-    model.bundle().check_can_draw()?;
+    model.bundle().check_can_generate()?;
     let count = u32::try_from(images.len()).unwrap_or(u32::MAX);
     let mut request = Request::new(model);
     request.set_count(count)?.set_log_probabilities(true).set_guidance(Guidance::constant(1.0))?;

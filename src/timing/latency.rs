@@ -1,25 +1,25 @@
-//! How long a step or a decode takes here: measured as they run, kept with the model, and asked before the next one.
+//! Latency model: how long a step or a decode of a shape takes, measured as they run and predicted before the next one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// The last so many runs of a shape count. Odd, so that the median is one of them.
-const KEPT: usize = 31;
-/// Fewer runs than this may all have been slow ones: the first of a shape often is.
+/// Runs of a shape that count: the last ones. Odd, so that the median is one of them.
+const WINDOW: usize = 31;
+/// Fewer runs than this may all have been slow: the first of a shape often is.
 const ENOUGH: usize = 3;
 
-/// Runs that take about the same time.
+/// What the latency of a run depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shape {
-    /// A step: rows of the batch (twice the pictures under guidance) and positions of each.
+    /// A step: batch rows (twice the images under guidance) and positions of each.
     Step { rows: usize, query: usize },
-    /// A decode: pictures, tokens of each, patches of each.
+    /// A decode: images, tokens of each, patches of each.
     Decode { pictures: usize, tokens: usize, patches: usize },
 }
 
 impl Shape {
-    /// How many rows go through the network, for want of a better measure of how shapes compare.
+    /// Rows of the matrix products, as the measure by which shapes are compared.
     fn weight(self) -> f64 {
         match self {
             Self::Step { rows, query } => rows as f64 * query as f64,
@@ -27,7 +27,7 @@ impl Shape {
         }
     }
 
-    /// Whether they differ in the size of the batch alone.
+    /// Whether both differ in the batch size alone.
     fn is_like(self, other: Self) -> bool {
         match (self, other) {
             (Self::Step { query: a, .. }, Self::Step { query: b, .. }) => a == b,
@@ -43,7 +43,7 @@ impl Shape {
     }
 }
 
-/// Times by shape.
+/// Latencies by shape.
 pub(crate) type Table = BTreeMap<Shape, Duration>;
 
 #[derive(Default)]
@@ -52,35 +52,35 @@ struct Runs {
     median: Duration,
 }
 
-/// The times of one model on its device.
+/// The latencies of one model on its device.
 #[derive(Default)]
 pub(crate) struct LatencyModel {
     seen: Mutex<BTreeMap<Shape, Runs>>,
-    /// What an earlier calibration measured; looked for once.
+    /// Latencies of an earlier calibration; loaded once.
     stored: OnceLock<Table>,
 }
 
 impl LatencyModel {
-    /// A run of `shape` took so long.
+    /// Records the latency of a run.
     pub fn note(&self, shape: Shape, took: Duration) {
         let mut seen = self.seen();
         let runs = seen.entry(shape).or_default();
-        if runs.last.len() == KEPT {
+        if runs.last.len() == WINDOW {
             runs.last.pop_front();
         }
         runs.last.push_back(took);
         runs.median = median(runs.last.iter().copied());
     }
 
-    /// How long the next run of `shape` should take: the median of its last runs; else what was stored; else what
-    /// others of its kind let expect, rather too much than too little. None when nothing of its kind ever ran. `load`
-    /// reads what was stored, at the first need.
+    /// The predicted latency of `shape`: the median of its last runs; else what was stored; else an estimate from other
+    /// shapes of its kind, rather too high than too low. None when nothing of its kind was measured. `load` reads what was
+    /// stored, at the first need.
     pub fn predict(&self, shape: Shape, load: impl FnOnce() -> Table) -> Option<Duration> {
         let enough = |runs: &&Runs| runs.last.len() >= ENOUGH;
         if let Some(median) = self.seen().get(&shape).filter(enough).map(|runs| runs.median) {
             return Some(median);
         }
-        // It may read a file: who notes a run does not wait for that.
+        // Outside the lock: loading may read a file, and recording a run must not wait for that.
         let stored = self.stored.get_or_init(load);
         if let Some(&time) = stored.get(&shape) {
             return Some(time);
@@ -90,7 +90,8 @@ impl LatencyModel {
         estimate(&known, shape)
     }
 
-    /// What was stored is so; for a calibration that was just made.
+    /// Takes over a calibration that was just measured.
+    #[cfg(feature = "calibration")]
     pub fn store(&self, table: &Table) {
         let mut seen = self.seen();
         for (&shape, &time) in table {
@@ -103,7 +104,7 @@ impl LatencyModel {
     }
 }
 
-/// The lower median; zero of nothing.
+/// The lower median; zero when there is none.
 pub(crate) fn median(times: impl Iterator<Item = Duration>) -> Duration {
     let mut sorted: Vec<Duration> = times.collect();
     if sorted.is_empty() {
@@ -118,7 +119,7 @@ fn estimate(known: &Table, shape: Shape) -> Option<Duration> {
         return Some(time);
     }
     let weight = shape.weight();
-    // A line between batches of like shape; nothing is likelier.
+    // Linear interpolation between batch sizes of the same shape.
     let like = || known.iter().filter(|(other, _)| other.is_like(shape));
     let below = like().filter(|(other, _)| other.weight() < weight).max_by(by_weight);
     let above = like().filter(|(other, _)| other.weight() > weight).min_by(by_weight);
@@ -126,7 +127,7 @@ fn estimate(known: &Table, shape: Shape) -> Option<Duration> {
         let part = (weight - low.weight()) / (high.weight() - low.weight());
         return Some(Duration::from_secs_f64(from.as_secs_f64() * (1.0 - part) + to.as_secs_f64() * part));
     }
-    // What is larger takes longer, at most in proportion; what is smaller never takes longer.
+    // A larger shape takes longer, at most in proportion; a smaller one never takes longer.
     let nearest = |(other, time): (&Shape, &Duration)| {
         let longer = time.as_secs_f64() * (weight / other.weight()).max(1.0);
         Duration::try_from_secs_f64(longer).unwrap_or(Duration::MAX)
@@ -156,19 +157,19 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_the_last_runs_wins_over_a_slow_first_one() {
+    fn latency_after_a_slow_first_run_is_the_median() {
         let latency = LatencyModel::default();
         assert_eq!(latency.predict(step(2, 1), Table::new), None);
         for took in [50, 4, 5, 4] {
             latency.note(step(2, 1), took * MS);
         }
         assert_eq!(latency.predict(step(2, 1), Table::new), Some(4 * MS));
-        (0..KEPT).for_each(|_| latency.note(step(2, 1), 9 * MS));
-        assert_eq!(latency.predict(step(2, 1), Table::new), Some(9 * MS), "what is long ago is forgotten");
+        (0..WINDOW).for_each(|_| latency.note(step(2, 1), 9 * MS));
+        assert_eq!(latency.predict(step(2, 1), Table::new), Some(9 * MS), "old runs are dropped");
     }
 
     #[test]
-    fn what_was_stored_serves_until_enough_was_seen() {
+    fn latency_is_the_stored_one_until_enough_runs() {
         let latency = LatencyModel::default();
         let stored = || Table::from([(step(2, 1), 7 * MS)]);
         latency.note(step(2, 1), 90 * MS);
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn others_of_its_kind_give_an_estimate() {
+    fn latency_of_a_new_shape_is_estimated_from_its_kind() {
         let table = Table::from([(step(2, 1), 4 * MS), (step(8, 1), 10 * MS), (step(2, 8), 6 * MS)]);
         let of = |shape| estimate(&table, shape);
         assert_eq!(of(step(5, 1)), Some(7 * MS), "between two batches, a line");
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(of(step(4, 8)), Some(12 * MS));
         assert_eq!(of(step(2, 16)), Some(12 * MS), "of another query length, by what goes through");
         let decode = Shape::Decode { pictures: 1, tokens: 8, patches: 4 };
-        assert_eq!(of(decode), None, "a step tells nothing of a decode");
+        assert_eq!(of(decode), None, "a step says nothing about a decode");
         assert!(of(step(usize::MAX, usize::MAX)).is_some(), "as long as a duration can be");
     }
 }

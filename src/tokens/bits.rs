@@ -1,9 +1,9 @@
-//! Tokens packed to the bit, least significant first: token k is bits `k * bits` to `(k + 1) * bits - 1`, and bit n is
-//! bit `n % 8` of byte `n / 8`. What is left of the last byte is zero.
+//! Tokens packed to the bit, least significant bit first: token k is bits `k * bits` to `(k + 1) * bits - 1`, and bit n
+//! is bit `n % 8` of byte `n / 8`. The unused bits of the last byte are zero.
 
-/// Bytes of `count` tokens.
+/// Bytes of `count` packed tokens.
 pub(super) fn packed(count: usize, bits: u32) -> usize {
-    (count * bits as usize).div_ceil(8)
+    count.saturating_mul(bits as usize).div_ceil(8)
 }
 
 /// Appends tokens, each below `1 << bits`.
@@ -23,8 +23,8 @@ pub(super) fn pack(tokens: &[u32], bits: u32, target: &mut Vec<u8>) {
     }
 }
 
-/// Appends `count` tokens from exactly their [`packed`] bytes. False, and nothing appended, when a bit that should be
-/// zero is not.
+/// Appends `count` tokens (of 1 to 20 bits) from exactly their [`packed`] bytes. Returns false and appends nothing if an
+/// unused bit is not zero.
 pub(super) fn unpack(bytes: &[u8], count: usize, bits: u32, target: &mut Vec<u32>) -> bool {
     debug_assert_eq!(bytes.len(), packed(count, bits));
     let before = target.len();
@@ -32,7 +32,7 @@ pub(super) fn unpack(bytes: &[u8], count: usize, bits: u32, target: &mut Vec<u32
     for &byte in bytes {
         waiting |= u64::from(byte) << held;
         held += 8;
-        while held >= bits && target.len() < before + count {
+        while held >= bits && target.len() - before < count {
             target.push((waiting & ((1 << bits) - 1)) as u32);
             waiting >>= bits;
             held -= bits;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_lie_where_they_should() {
+    fn pack_puts_the_lowest_bits_first() {
         let mut bytes = Vec::new();
         pack(&[0b101, 0b011, 0b110], 3, &mut bytes);
         assert_eq!(bytes, [0b10_011_101, 0b1]);
@@ -58,7 +58,13 @@ mod tests {
     }
 
     #[test]
-    fn there_and_back_at_every_width() {
+    fn packed_size_saturates_for_extreme_counts() {
+        assert_eq!(packed(0, 13), 0);
+        assert_eq!(packed(usize::MAX, 20), usize::MAX.div_ceil(8));
+    }
+
+    #[test]
+    fn unpack_inverts_pack_at_every_width_and_refuses_set_padding_bits() {
         for bits in 1..=20 {
             for count in 1..=17 {
                 let most = (1 << bits) - 1;

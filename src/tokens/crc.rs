@@ -1,6 +1,6 @@
-//! CRC-16/IBM-SDLC, the check of HDLC and PPP (RFC 1662): polynomial 0x1021 reflected, begins with 0xFFFF, inverted at
-//! the end, stored little-endian. It finds every burst of up to 16 bits, the check's own included (so every flipped bit
-//! and every changed byte), and every 2 or 3 bits within 4 kilobytes.
+//! CRC-16/IBM-SDLC, as in HDLC and PPP (RFC 1662): reflected polynomial 0x1021, initial value 0xFFFF, inverted at the
+//! end, stored little-endian. It detects every burst of up to 16 bits, its own bits included (so every flipped bit and
+//! every changed byte), and every 2 or 3 flipped bits within 4 kilobytes.
 
 /// 0x1021, least significant bit first.
 const POLYNOMIAL: u16 = 0x8408;
@@ -21,17 +21,17 @@ const TABLE: [u16; 256] = {
     table
 };
 
-/// A check that grows with what it is over.
+/// A running CRC.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Crc16(u16);
 
 impl Crc16 {
-    /// Over these bytes.
+    /// The CRC of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(0xFFFF).and(bytes)
     }
 
-    /// And over these after them.
+    /// The CRC of everything so far followed by these bytes.
     pub fn and(self, bytes: &[u8]) -> Self {
         Self(bytes.iter().fold(self.0, |crc, byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)]))
     }
@@ -47,14 +47,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_one_of_the_catalogue() {
+    fn crc_matches_the_check_value_of_the_catalogue() {
         assert_eq!(Crc16::of(b"123456789").bytes(), 0x906E_u16.to_le_bytes());
         assert_eq!(Crc16::of(b"1234").and(b"").and(b"56789").bytes(), [0x6E, 0x90]);
         assert_eq!(Crc16::of(b"").bytes(), [0, 0]);
     }
 
     #[test]
-    fn every_burst_of_16_bits_is_found() {
+    fn crc_detects_every_burst_of_16_bits() {
         let codes = *b"fourteen codes";
         let whole = |word: u128| {
             let bytes = word.to_le_bytes();

@@ -1,39 +1,38 @@
-//! `.dft`: one token sequence, packed to the bit. A header of 32 bytes, then group by group the codes and a check over
+//! `.dft`: one token sequence, packed to the bit. A 32-byte header, then for each group its codes and a CRC over
 //! everything before it.
 
 use std::fmt;
 use std::path::Path;
 
-use super::TokenImage;
 use super::bits::{pack, packed, unpack};
 use super::crc::Crc16;
 use super::geometry::{Geometry, MOST_TOKENS, TokenizerId};
-use crate::bundle::Bundle;
 use crate::support::error::{Error, Result};
 use crate::support::files::write_file;
 use crate::support::memory::reserve;
 
-/// The first bytes of every format.
+/// The first bytes of a token file of any format version.
 pub(super) const MAGIC: [u8; 3] = *b"DFT";
 const FORMAT: u8 = 1;
 /// Bytes of the header.
 pub(super) const HEADER: usize = 32;
-/// Bytes of a check.
+/// Bytes of a CRC.
 pub(super) const CHECK: usize = 2;
-/// Where in the header its own check is.
+/// Offset of the header's own CRC.
 const HEADER_CHECK: usize = HEADER - CHECK;
 
 const BITS: u8 = 0x1F;
 const HAS_CLASS: u8 = 0x20;
 const HAS_SEED: u8 = 0x40;
 
-/// The largest index of a class that the header has room for.
+/// The largest class index that the header can hold.
 const MOST_CLASS: u32 = u16::MAX as u32;
 
-/// Bytes of the largest file that there can be: single tokens of 20 bits.
+/// Bytes of the largest possible file: groups of a single token of 20 bits.
 pub(super) const LARGEST: usize = HEADER + MOST_TOKENS * (3 + CHECK);
 
-/// One token sequence, with what is needed to decode it, and to draw it again.
+/// One token sequence, with what is needed to decode it and to generate it again. [`Bundle::dft`](crate::Bundle::dft)
+/// makes one for a model's tokens.
 ///
 /// ```no_run
 /// use detailflow::{Model, ModelOptions, tokens::Dft};
@@ -43,7 +42,7 @@ pub(super) const LARGEST: usize = HEADER + MOST_TOKENS * (3 + CHECK);
 /// if !soundness.is_sound() {
 ///     eprintln!("potion.dft: {soundness}");
 /// }
-/// dft.check_bundle(model.bundle())?;
+/// model.bundle().check_dft(&dft)?;
 /// model.decode(&dft.tokens)?.save("potion.png")?;
 /// # Ok(()) }
 /// ```
@@ -51,56 +50,68 @@ pub(super) const LARGEST: usize = HEADER + MOST_TOKENS * (3 + CHECK);
 pub struct Dft {
     /// The tokenizer that the tokens belong to.
     pub tokenizer: TokenizerId,
-    /// How they are grouped and packed.
+    /// How the tokens are grouped and packed.
     pub geometry: Geometry,
-    /// Index of the class that they were drawn for; none for a picture that was encoded.
+    /// Index of the class, 0 to 65,535; `None` for a picture that was encoded.
     pub class: Option<u32>,
-    /// The seed that they were drawn from; none for a picture that was encoded.
+    /// The seed; `None` for a picture that was encoded.
     pub seed: Option<u64>,
-    /// The tokens, coarse to fine: all of them, or a prefix.
+    /// The tokens, coarse to fine: all N of them, or a prefix.
     pub tokens: Vec<u32>,
 }
 
-/// How much of a file is as it was written.
+/// How much of a token file is undamaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Soundness {
-    /// Tokens that can be trusted: a prefix. 0 when the first group is gone already.
+    /// How many tokens can be trusted: a prefix; 0 if the first group is damaged already.
     pub sound: usize,
-    /// Tokens that the header promises.
+    /// How many tokens the file had according to its header.
     pub promised: usize,
-    /// What is wrong; none when nothing is.
+    /// The first damage; `None` if the file is undamaged.
     pub damage: Option<Damage>,
 }
 
-/// What is wrong with a file.
+/// How a token file is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
-    /// It ends before its last group does.
+    /// The file is truncated.
     Cut {
-        /// Its bytes.
+        /// Its size in bytes.
         size: usize,
-        /// The bytes that it should have.
+        /// The size that it should have.
         whole: usize,
     },
-    /// A group is not what was written.
+    /// The CRC of a group does not match.
     Group {
-        /// Its number, from 0.
+        /// Index of the group, from 0.
         index: usize,
-        /// The byte at which it begins.
+        /// Byte offset of the group.
         at: usize,
     },
-    /// All tokens are sound, and something follows that is not of the file.
+    /// All tokens are sound, but bytes follow the last group.
     Surplus {
-        /// Bytes of it.
+        /// How many bytes.
         bytes: usize,
     },
 }
 
 impl Soundness {
-    /// Whether the file is as it was written.
+    /// Whether the file is undamaged.
+    #[must_use]
     pub fn is_sound(&self) -> bool {
         self.damage.is_none()
+    }
+}
+
+impl Geometry {
+    /// Bytes of a file of `tokens` tokens. The geometry must have passed [`Dft::check`] or come from a decoded file.
+    pub(crate) fn file_size(&self, tokens: usize) -> usize {
+        let whole_groups = tokens.checked_div(self.group).unwrap_or(0);
+        let rest = tokens.checked_rem(self.group).unwrap_or(0);
+        let group = |tokens| packed(tokens, self.bits).saturating_add(CHECK);
+        let last = if rest > 0 { group(rest) } else { 0 };
+        whole_groups.saturating_mul(group(self.group)).saturating_add(HEADER).saturating_add(last)
     }
 }
 
@@ -121,65 +132,35 @@ impl fmt::Display for Soundness {
 }
 
 impl Dft {
-    /// The tokens of one picture of `bundle`.
+    /// Checks that a token file can hold this sequence.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when they are not a prefix of the bundle's, one is not of its codebook, there is no such
-    /// class, or a token file has no room for the bundle's numbers.
-    pub fn new(bundle: &Bundle, class: Option<u32>, seed: Option<u64>, tokens: Vec<u32>) -> Result<Self> {
-        let dft =
-            Self { tokenizer: bundle.tokenizer_id().parse()?, geometry: Geometry::of(bundle), class, seed, tokens };
-        dft.check()?;
-        dft.check_bundle(bundle)?;
-        Ok(dft)
-    }
-
-    /// The same picture, of a JSON file of `bundle`'s tokens.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and when the bundle has no class of that name.
-    pub fn from_image(bundle: &Bundle, image: &TokenImage) -> Result<Self> {
-        let class = image.class.as_deref().map(|name| bundle.class(name)).transpose()?;
-        Self::new(bundle, class, image.seed, image.tokens.clone())
-    }
-
-    /// Whether the tokens belong to `bundle`: its tokenizer, and what follows from it.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming both when not.
-    pub fn check_bundle(&self, bundle: &Bundle) -> Result<()> {
-        let theirs: TokenizerId = bundle.tokenizer_id().parse()?;
-        let geometry = Geometry::of(bundle);
-        if self.tokenizer != theirs {
-            return Err(foreign(&self.tokenizer.to_string(), bundle));
+    /// [`Error::Invalid`] if the geometry does not fit the header, the tokens are not a prefix of the geometry, the
+    /// class is above 65,535, or a token has more bits than the geometry says.
+    pub fn check(&self) -> Result<()> {
+        let Geometry { tokens: all, group, causal, bits } = self.geometry;
+        let count = self.tokens.len();
+        if let Some(fault) = self.geometry.fault() {
+            return Err(Error::Invalid(format!("a token file cannot hold this sequence: {fault}")));
         }
-        if self.geometry != geometry {
+        if !self.geometry.is_prefix(count) {
             return Err(Error::Invalid(format!(
-                "these are {}; the bundle {} has {geometry}",
-                self.geometry,
-                bundle.name()
+                "{count} tokens are not a prefix: a prefix is 1 to {causal} tokens, or a multiple of {group} up to {all}"
             )));
         }
-        // A bundle that only decodes may name no classes; then any number will do.
-        if let Some(class) = self.class.filter(|_| !bundle.classes().is_empty()) {
-            bundle.check_class(class)?;
+        if let Some(class) = self.class.filter(|&class| class > MOST_CLASS) {
+            return Err(Error::Invalid(format!("class {class} is out of range: a token file holds 0 to {MOST_CLASS}")));
         }
-        match self.tokens.iter().position(|&token| token as usize >= bundle.codes()) {
-            Some(at) => Err(Error::Invalid(format!(
-                "token {at} is {}; the codebook of {} has 0 to {}",
-                self.tokens[at],
-                bundle.name(),
-                bundle.codes() - 1
-            ))),
+        match self.tokens.iter().position(|&token| token >> bits != 0) {
+            Some(at) => Err(Error::Invalid(format!("token {at} is {}: more than {bits} bits", self.tokens[at]))),
             None => Ok(()),
         }
     }
 
-    /// The bytes of the file.
+    /// Encodes the sequence as the bytes of a `.dft` file.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the tokens are not a prefix of the geometry, one has more than its bits, or a number is
-    /// larger than the header has room for.
+    /// As [`check`](Self::check), and [`Error::OutOfMemory`].
     pub fn encode(&self) -> Result<Vec<u8>> {
         self.check()?;
         let Geometry { group, bits, .. } = self.geometry;
@@ -196,12 +177,12 @@ impl Dft {
         Ok(bytes)
     }
 
-    /// Reads a file's bytes: the tokens of its longest sound prefix, and how much that is. No flipped bit, no changed
-    /// byte and no cut makes a token other than it was.
+    /// Decodes the bytes of a `.dft` file: the tokens of its longest sound prefix, and how many those are. A flipped
+    /// bit, a changed byte or a truncation never changes the value of a returned token.
     ///
     /// # Errors
-    /// [`Error::Tokens`] when it is no token file, one of another format, or its header is damaged: then nothing in it
-    /// can be trusted.
+    /// [`Error::Tokens`] if the bytes are not a token file, have another format version, or the header is damaged (then
+    /// no token can be trusted); [`Error::OutOfMemory`].
     pub fn decode(bytes: &[u8]) -> Result<(Self, Soundness)> {
         let (mut dft, promised, mut check) = Self::read_header(bytes)?;
         let Geometry { group, bits, .. } = dft.geometry;
@@ -211,8 +192,9 @@ impl Dft {
         let mut damage = None;
         while dft.tokens.len() < promised && damage.is_none() {
             let count = group.min(promised - dft.tokens.len());
-            let end = at + packed(count, bits);
-            let Some(stored) = bytes.get(end..end + CHECK) else {
+            let end = at.saturating_add(packed(count, bits));
+            let next = end.saturating_add(CHECK);
+            let Some(stored) = bytes.get(end..next) else {
                 damage = Some(Damage::Cut { size: bytes.len(), whole });
                 break;
             };
@@ -220,7 +202,7 @@ impl Dft {
             if stored != check.bytes() || !unpack(&bytes[at..end], count, bits, &mut dft.tokens) {
                 damage = Some(Damage::Group { index: dft.tokens.len() / group, at });
             }
-            at = end + CHECK;
+            at = next;
         }
         if damage.is_none() && bytes.len() > whole {
             damage = Some(Damage::Surplus { bytes: bytes.len() - whole });
@@ -232,12 +214,13 @@ impl Dft {
     /// Reads the file `path`; see [`decode`](Self::decode).
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] where `decode` gives [`Error::Tokens`].
+    /// [`Error::NotFound`], [`Error::Io`], [`Error::OutOfMemory`], or [`Error::Format`] where `decode` returns
+    /// [`Error::Tokens`].
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Soundness)> {
         use std::io::Read;
         let path = path.as_ref();
         let file = std::fs::File::open(path).map_err(|error| Error::reading(path, error))?;
-        // No more than can be of use: what is named may be anything.
+        // One byte more than the largest token file is enough to see that something follows it.
         let mut bytes = Vec::new();
         file.take(LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(|error| Error::reading(path, error))?;
         Self::decode(&bytes).map_err(|error| match error {
@@ -246,7 +229,7 @@ impl Dft {
         })
     }
 
-    /// Writes the file `path`; it appears whole or not at all.
+    /// Writes the file `path` atomically.
     ///
     /// # Errors
     /// As [`encode`](Self::encode), and [`Error::Io`].
@@ -254,28 +237,7 @@ impl Dft {
         write_file(path.as_ref(), &self.encode()?)
     }
 
-    /// Whether a file can be made of it.
-    fn check(&self) -> Result<()> {
-        let Geometry { tokens: all, group, causal, bits } = self.geometry;
-        let count = self.tokens.len();
-        if let Some(fault) = self.geometry.fault() {
-            return Err(Error::Invalid(format!("a token file cannot hold these: {fault}")));
-        }
-        if !self.geometry.is_prefix(count) {
-            return Err(Error::Invalid(format!(
-                "{count} tokens are not a prefix: that is 1 to {causal} tokens, or a multiple of {group} up to {all}"
-            )));
-        }
-        if let Some(class) = self.class.filter(|&class| class > MOST_CLASS) {
-            return Err(Error::Invalid(format!("a token file cannot hold class {class}: the last is {MOST_CLASS}")));
-        }
-        match self.tokens.iter().position(|&token| token >> bits != 0) {
-            Some(at) => Err(Error::Invalid(format!("token {at} is {}: more than {bits} bits", self.tokens[at]))),
-            None => Ok(()),
-        }
-    }
-
-    /// The header without its check. Everything fits: it was checked.
+    /// The header without its CRC, of a sequence that passed [`check`](Self::check).
     fn header(&self) -> [u8; HEADER_CHECK] {
         let Geometry { tokens, group, causal, bits } = self.geometry;
         let class = self.class.map_or(0, |_| HAS_CLASS);
@@ -294,7 +256,7 @@ impl Dft {
         header
     }
 
-    /// What the header says, how many tokens it promises, and the check so far.
+    /// What the header says, how many tokens it promises, and the CRC so far.
     fn read_header(bytes: &[u8]) -> Result<(Self, usize, Crc16)> {
         let refuse = |reason: &str| Err(Error::Tokens(reason.to_owned()));
         if !bytes.starts_with(&MAGIC) {
@@ -324,7 +286,7 @@ impl Dft {
             bits: (flags & BITS).into(),
         };
         let promised = usize::from(small(24));
-        // Sound, so this is not damage but another writer's fault.
+        // The CRC matches, so this is not damage but a mistake of the writer.
         if let Some(fault) = geometry.fault() {
             return Err(Error::Tokens(format!("the header contradicts itself: {fault}")));
         }
@@ -344,13 +306,4 @@ impl Dft {
         };
         Ok((dft, promised, check))
     }
-}
-
-/// Tokens of the tokenizer `id` where `bundle`'s should be.
-pub(super) fn foreign(id: &str, bundle: &Bundle) -> Error {
-    Error::Invalid(format!(
-        "these tokens belong to tokenizer {id}, the bundle {} has {}",
-        bundle.name(),
-        bundle.tokenizer_id()
-    ))
 }

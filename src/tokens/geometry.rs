@@ -1,19 +1,17 @@
-//! Which model tokens are of: its tokenizer, and how its tokens are grouped and packed.
+//! The numbers of a model that a token file depends on: the ID of its tokenizer, and how its tokens are grouped and
+//! packed.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::bits::packed;
-use super::dft;
-use crate::bundle::Bundle;
 use crate::support::error::{Error, Result};
 
-/// What the header of a `.dft` has room for. A bundle may say more, though nothing that could run does.
+/// The limits of a `.dft` header. A bundle may exceed them; then its tokens cannot be stored in a token file.
 pub(super) const MOST_TOKENS: usize = u16::MAX as usize;
 const MOST_IN_A_GROUP: usize = u8::MAX as usize;
 const MOST_BITS: u32 = 20;
 
-/// Which tokenizer tokens belong to. Tokens of one mean nothing under another.
+/// The ID of a tokenizer. Tokens of one tokenizer are meaningless under another. As text: 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenizerId(pub [u8; 8]);
 
@@ -35,52 +33,45 @@ impl FromStr for TokenizerId {
     }
 }
 
-/// The numbers of a model that say how its tokens are grouped and packed.
+/// How the tokens of a model are grouped and packed. [`Bundle::geometry`](crate::Bundle::geometry) is that of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Geometry {
-    /// Tokens of a whole picture (N).
+    /// Tokens of a full picture (N); a token file holds 1 to 65,535.
     pub tokens: usize,
-    /// Tokens of a group (g).
+    /// Tokens of a group (g): a divisor of N, 1 to 255.
     pub group: usize,
-    /// Tokens of the causal part (c).
+    /// Tokens of the causal part (c): a multiple of g, at most N.
     pub causal: usize,
-    /// Bits of one token.
+    /// Bits of one token, 1 to 20.
     pub bits: u32,
 }
 
 impl Geometry {
-    /// A bundle's.
-    pub fn of(bundle: &Bundle) -> Self {
-        Self { tokens: bundle.tokens(), group: bundle.group(), causal: bundle.causal(), bits: bundle.bits() }
-    }
-
     /// Whether `tokens` tokens are a prefix: 1 to c of them, or a multiple of g up to N.
+    #[must_use]
     pub fn is_prefix(&self, tokens: usize) -> bool {
         (1..=self.causal).contains(&tokens)
             || (self.group > 0 && (1..=self.tokens).contains(&tokens) && tokens.is_multiple_of(self.group))
     }
 
-    /// Bytes of a file of `tokens` tokens. For a geometry that was checked.
-    pub(crate) fn file_size(&self, tokens: usize) -> usize {
-        let (whole, rest) = (tokens / self.group, tokens % self.group);
-        let group = |tokens| packed(tokens, self.bits) + dft::CHECK;
-        dft::HEADER + whole * group(self.group) + if rest > 0 { group(rest) } else { 0 }
-    }
-
-    /// What makes it none, or one that a header has no room for.
+    /// Why this is not the geometry of a model, or does not fit a header; `None` if it is and does.
     pub(super) fn fault(&self) -> Option<String> {
         let Self { tokens, group, causal, bits } = *self;
         if !(1..=MOST_TOKENS).contains(&tokens) {
-            return Some(format!("{tokens} tokens of a whole picture are not 1 to {MOST_TOKENS}"));
+            return Some(format!("{tokens} tokens of a full picture are out of range: 1 to {MOST_TOKENS} are allowed"));
         }
         if !(1..=MOST_IN_A_GROUP).contains(&group) || !tokens.is_multiple_of(group) {
-            return Some(format!("a group of {group} is not 1 to {MOST_IN_A_GROUP}, or does not divide {tokens}"));
+            return Some(format!(
+                "a group of {group} is out of range (1 to {MOST_IN_A_GROUP}) or does not divide {tokens}"
+            ));
         }
         if !(1..=tokens).contains(&causal) || !causal.is_multiple_of(group) {
-            return Some(format!("{causal} causal tokens are not 1 to {tokens}, or no multiple of {group}"));
+            return Some(format!(
+                "{causal} causal tokens are out of range (1 to {tokens}) or not a multiple of {group}"
+            ));
         }
         if !(1..=MOST_BITS).contains(&bits) {
-            return Some(format!("{bits} bits of a token are not 1 to {MOST_BITS}"));
+            return Some(format!("{bits} bits per token are out of range: 1 to {MOST_BITS} are allowed"));
         }
         None
     }

@@ -1,11 +1,9 @@
-//! The tokens of one or more pictures as JSON, with the ID of the tokenizer that they belong to.
+//! The tokens of one or more pictures as JSON, with the ID of their tokenizer.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::dft::foreign;
-use crate::bundle::Bundle;
 use crate::support::error::{Error, Result};
 use crate::support::files::write_file;
 
@@ -15,40 +13,44 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenFile {
     format: u32,
-    /// The tokenizer ID of the bundle that made the tokens.
+    /// The tokenizer ID of the bundle that made the tokens, 16 hex digits.
     pub bundle: String,
     /// The pictures, in order.
     pub images: Vec<TokenImage>,
 }
 
-/// The tokens of one picture and where they came from.
+/// The tokens of one picture, and its class and seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenImage {
-    /// The class's name; none for a picture that was encoded.
+    /// Name of the class; `None` for a picture that was encoded.
     pub class: Option<String>,
-    /// The seed; none for a picture that was encoded.
+    /// The seed; `None` for a picture that was encoded.
     pub seed: Option<u64>,
-    /// The tokens, coarse to fine: all of them, or a prefix.
+    /// The tokens, coarse to fine: all N of them, or a prefix.
     pub tokens: Vec<u32>,
 }
 
 impl TokenFile {
-    /// A file of these pictures, made with `bundle`.
-    pub fn new(bundle: &Bundle, images: Vec<TokenImage>) -> Self {
-        Self { format: FORMAT, bundle: bundle.tokenizer_id().to_owned(), images }
+    /// A file of these pictures, whose tokens belong to the tokenizer `tokenizer_id` (16 hex digits).
+    #[must_use]
+    pub fn new(tokenizer_id: impl Into<String>, images: Vec<TokenImage>) -> Self {
+        Self { format: FORMAT, bundle: tokenizer_id.into(), images }
     }
 
-    /// Writes it; the file appears whole or not at all.
+    /// Writes the file `path` atomically.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let mut text = serde_json::to_string(self).expect("strings and numbers always serialise");
+        let mut text = serde_json::to_string(self).expect("strings and numbers always serialize");
         text.push('\n');
         write_file(path.as_ref(), text.as_bytes())
     }
 
-    /// Reads one. Whether the tokens fit a model is checked when they are decoded.
+    /// Reads the file `path`. Whether the tokens fit a model is checked when they are decoded.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] when it is not a token file, or of another format.
+    /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] if it is not a token file or has another format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|error| Error::reading(path, error))?;
@@ -62,16 +64,5 @@ impl TokenFile {
             }
             None => Err(Error::format(path, "not a token file: it has no \"format\"")),
         }
-    }
-
-    /// Whether the tokens belong to `bundle`'s tokenizer.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming both when not.
-    pub fn check_bundle(&self, bundle: &Bundle) -> Result<()> {
-        if self.bundle == bundle.tokenizer_id() {
-            return Ok(());
-        }
-        Err(foreign(&self.bundle, bundle))
     }
 }

@@ -1,13 +1,15 @@
-//! Token files: pictures as what they are, short sequences of tokens.
+//! Token files: pictures stored as short sequences of tokens.
 //!
-//! - [`Dft`], `.dft`: one sequence, packed to the bit, each group with a check, so that a cut or damaged file still
-//!   yields its longest sound prefix: a whole picture at a lower resolution.
-//! - [`Pack`], `.dftpack`: any number of them in one file, each found by its number or its name with a few reads.
-//!   [`PackWriter`] writes one, [`Salvage`] reads what is left of a damaged one.
-//! - [`TokenFile`]: one or more as JSON, for people and scripts.
+//! - [`Dft`], `.dft`: one sequence, packed to the bit, each group with a CRC, so that a truncated or damaged file still
+//!   yields its longest sound prefix: the whole picture at a lower resolution.
+//! - [`Pack`], `.dftpack`: any number of sequences in one file, each found by its number or name with a few reads.
+//!   [`PackWriter`] writes a pack, [`Salvage`] recovers the entries of a damaged one.
+//! - [`TokenFile`]: one or more sequences as JSON, for people and scripts.
 //!
-//! `onnx/README.md` is the byte-exact format of the first two.
+//! [`kind`] tells which of them some bytes are; [`open_any`] opens a file of any kind. `onnx/TOKENS.md` specifies the
+//! formats byte by byte.
 
+mod any;
 mod bits;
 mod crc;
 mod dft;
@@ -15,6 +17,7 @@ mod geometry;
 mod json;
 mod pack;
 
+pub use any::{AnyTokens, TokenFileKind, kind, open_any};
 pub use dft::{Damage, Dft, Soundness};
 pub use geometry::{Geometry, TokenizerId};
 pub use json::{TokenFile, TokenImage};

@@ -1,4 +1,4 @@
-//! What a thread of a worker does: it steps all its jobs together, tells what that has brought, and lets others join.
+//! The loop of a worker's thread: steps all jobs of its batch together, reports the results, and lets others join.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,9 +13,9 @@ use crate::plan::Level;
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
 
-/// Draws until there will be no more jobs.
+/// Runs jobs until the queue is closed.
 pub(super) fn work(queue: &Queue<Job>) {
-    // In the order of submission: so is what happens to several in one step told.
+    // In the order of submission, which is also that of the events of one step.
     let mut batch: Vec<Course> = Vec::new();
     loop {
         if batch.is_empty() {
@@ -35,11 +35,11 @@ pub(super) fn work(queue: &Queue<Job>) {
                 decode(&mut batch);
             }
         }
-        tell(queue, &mut batch);
+        report(queue, &mut batch);
     }
 }
 
-/// Does what may panic or fail, and says how the job has ended then.
+/// Runs what may panic or fail, and returns how the job ends then.
 fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R, EventKind> {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => Ok(value),
@@ -49,11 +49,11 @@ fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R, EventKind> {
     }
 }
 
-/// Begins the jobs that have not begun. One for which there is no memory beside the others waits until some of them have
-/// ended, and those behind it with it; only alone it fails.
+/// Starts the jobs that have not started. A job for which there is no memory beside the others waits until some of these
+/// have ended, as do those behind it; it fails only when it is alone.
 fn begin(queue: &Queue<Job>, batch: &mut [Course]) {
-    let mut others = batch.iter().filter(|course| course.is_drawn()).count();
-    for course in batch.iter_mut().filter(|course| !course.is_drawn()) {
+    let mut others = batch.iter().filter(|course| course.is_active()).count();
+    for course in batch.iter_mut().filter(|course| !course.is_active()) {
         if course.too_many.is_some_and(|many| others >= many) {
             return;
         }
@@ -70,19 +70,19 @@ fn begin(queue: &Queue<Job>, batch: &mut [Course]) {
 
 /// One step of each.
 fn step(batch: &mut [Course]) {
-    let mut drawn: Vec<&mut Generation> = batch.iter_mut().filter_map(Course::drawn).collect();
-    let results = catch_unwind(AssertUnwindSafe(|| step_together(&mut drawn)));
+    let mut active: Vec<&mut Generation> = batch.iter_mut().filter_map(Course::active).collect();
+    let results = catch_unwind(AssertUnwindSafe(|| step_together(&mut active)));
     let mut results = match results {
         Ok(results) => results.into_iter(),
         Err(panic) => {
-            // Nobody knows how far it came with which of them.
-            for course in batch.iter_mut().filter(|course| course.is_drawn()) {
+            // How far each of them got is unknown.
+            for course in batch.iter_mut().filter(|course| course.is_active()) {
                 course.stop(EventKind::Failed(Error::from_panic(&*panic)));
             }
             return;
         }
     };
-    for course in batch.iter_mut().filter(|course| course.is_drawn()) {
+    for course in batch.iter_mut().filter(|course| course.is_active()) {
         let stepped = guarded(|| course.stepped(results.next().expect("one result for each")?));
         if let Err(kind) = stepped {
             course.stop(kind);
@@ -90,7 +90,7 @@ fn step(batch: &mut [Course]) {
     }
 }
 
-/// Decodes what the next events show: the pictures of all jobs that came to the same level together.
+/// Decodes the pictures of the next events; those of all jobs that reached the same level together.
 fn decode(batch: &mut [Course]) {
     let mut levels: BTreeMap<usize, (Level, Vec<&mut Course>)> = BTreeMap::new();
     for course in batch.iter_mut() {
@@ -102,7 +102,7 @@ fn decode(batch: &mut [Course]) {
         if courses.len() > 1 && guarded(|| decode_level(level, &mut courses)).is_ok() {
             continue;
         }
-        // What fails together says nothing of one of them.
+        // If they fail together, any one may be the reason: try each alone.
         for course in courses {
             if let Err(kind) = guarded(|| decode_level(level, &mut [course])) {
                 course.stop(kind);
@@ -111,19 +111,19 @@ fn decode(batch: &mut [Course]) {
     }
 }
 
-/// Decodes a level of all pictures of these jobs, which are of one model. When it fails nothing has changed.
+/// Decodes a level of all pictures of these jobs, which are of one model. After an error nothing has changed.
 fn decode_level(level: Level, courses: &mut [&mut Course]) -> Result<()> {
     let Some(model) = courses.first().map(|course| course.model.clone()) else { return Ok(()) };
     let prefix = model.bundle().ladder().prefix(level.tokens).expect("a level is a prefix");
-    let noted: Vec<_> = courses.iter().map(|course| course.noted()).collect();
+    let recorded: Vec<_> = courses.iter().map(|course| course.recorded()).collect();
     let count = courses.iter().map(|course| course.images).sum();
     let mut sequences: Vec<(usize, &[u32])> = reserve("the pictures of events", count)?;
-    for (at, (tokens, each)) in noted.iter().enumerate() {
+    for (at, (tokens, each)) in recorded.iter().enumerate() {
         sequences.extend(tokens.chunks_exact(*each).map(|tokens| (at, &tokens[..level.tokens])));
     }
     let room = |course: &&mut Course| reserve("the pictures of an event", course.images);
     let mut pictures = courses.iter().map(room).collect::<Result<Vec<Vec<Image>>>>()?;
-    // As many at a time as the decoder takes at once: a cancel need not wait for the rest.
+    // In the decoder's own batches, so that a cancel does not wait for the rest.
     for part in sequences.chunks(decode_at_once(prefix)) {
         let wanted = part.iter().filter(|(at, _)| !courses[*at].is_cancelled());
         let (whose, tokens): (Vec<usize>, Vec<&[u32]>) = wanted.copied().unzip();
@@ -141,17 +141,17 @@ fn decode_level(level: Level, courses: &mut [&mut Course]) -> Result<()> {
     Ok(())
 }
 
-/// Tells what has happened, in the order of the jobs; those that ended leave.
-fn tell(queue: &Queue<Job>, batch: &mut Vec<Course>) {
+/// Reports what has happened, in the order of the jobs, and removes those that ended.
+fn report(queue: &Queue<Job>, batch: &mut Vec<Course>) {
     for mut course in std::mem::take(batch) {
-        if std::mem::take(&mut course.tells) {
+        if std::mem::take(&mut course.reports) {
             queue.tell(course.event(EventKind::Level));
         }
         match course.end.take() {
             None => batch.push(course),
             Some(kind) => {
                 let id = course.id;
-                // The keys and values are given back before anyone hears that it ended.
+                // Frees the KV cache before the end is reported.
                 let last = course.last(kind);
                 queue.end(id, last);
             }

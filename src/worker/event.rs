@@ -1,4 +1,4 @@
-//! What a worker tells of a job.
+//! The events of a worker.
 
 use std::borrow::Cow;
 
@@ -9,30 +9,31 @@ use crate::plan::Level;
 use crate::support::error::{Error, Result};
 use crate::support::sync::Arc;
 
-/// What happened to a job. All but [`Level`](Self::Level) are the last that is told of it.
+/// What happened to a job. Every kind but [`Level`](Self::Level) is the last event of its job.
 #[derive(Debug)]
 pub enum EventKind {
     /// A level is complete: [`Event::level`].
     Level,
-    /// It is finished.
+    /// The job is finished.
     Done,
-    /// It was cancelled; what was drawn before is in the event.
+    /// The job was cancelled. The event has the tokens generated before.
     Cancelled,
-    /// It failed; what was drawn before is in the event.
+    /// The job failed. The event has the tokens generated before.
     Failed(Error),
 }
 
-/// Something that happened to a job, and its pictures at that moment. Belongs to whoever took it; keeps its model open.
+/// Something that happened to a job, with its tokens at that moment. An event keeps its model open and outlives the
+/// worker.
 pub struct Event {
     pub(super) job: JobId,
     pub(super) user: u64,
     pub(super) kind: EventKind,
     pub(super) model: Model,
     pub(super) images: usize,
-    /// `[image, tokens]`.
+    /// `[image, token]`.
     pub(super) tokens: Arc<Vec<u32>>,
     pub(super) level: Option<Level>,
-    /// Of that level; empty when they were not decoded.
+    /// Of that level; empty if they were not decoded.
     pub(super) pictures: Arc<Vec<Image>>,
     pub(super) steps_done: usize,
     pub(super) steps_left: usize,
@@ -40,75 +41,84 @@ pub struct Event {
 
 impl Event {
     /// The job.
+    #[must_use]
     pub fn job(&self) -> JobId {
         self.job
     }
 
-    /// What [`SubmitOptions::user`](super::SubmitOptions::user) was.
+    /// The number given as [`SubmitOptions::user`](super::SubmitOptions::user).
+    #[must_use]
     pub fn user(&self) -> u64 {
         self.user
     }
 
     /// What happened.
+    #[must_use]
     pub fn kind(&self) -> &EventKind {
         &self.kind
     }
 
     /// Whether this is the last event of its job.
+    #[must_use]
     pub fn is_last(&self) -> bool {
         !matches!(self.kind, EventKind::Level)
     }
 
-    /// The model that draws it.
+    /// The model of the job.
+    #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// How many pictures the job has.
+    /// The number of pictures of the job.
+    #[must_use]
     pub fn images(&self) -> usize {
         self.images
     }
 
-    /// The finest level that was complete; none before the first.
+    /// The finest complete level; `None` before the first.
+    #[must_use]
     pub fn level(&self) -> Option<Level> {
         self.level
     }
 
-    /// Steps done.
+    /// The number of steps done.
+    #[must_use]
     pub fn steps_done(&self) -> usize {
         self.steps_done
     }
 
-    /// Steps that were left.
+    /// The number of steps left.
+    #[must_use]
     pub fn steps_left(&self) -> usize {
         self.steps_left
     }
 
-    /// The tokens that one picture had: none when the job had not begun, and after a failure perhaps only those of an
-    /// earlier event.
+    /// The tokens of one picture: empty if the job had not started; after a failure they may be those of an earlier event.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such picture.
-    pub fn tokens(&self, image: usize) -> Result<&[u32]> {
-        if image >= self.images {
-            return Err(Error::Invalid(format!("image {image} is out of range: there are {}", self.images)));
+    /// [`Error::Invalid`] if there is no such picture.
+    pub fn tokens(&self, image_index: usize) -> Result<&[u32]> {
+        if image_index >= self.images {
+            return Err(Error::Invalid(format!("image {image_index} is out of range: there are {}", self.images)));
         }
         let each = self.tokens.len() / self.images;
-        Ok(&self.tokens[image * each..][..each])
+        Ok(&self.tokens[image_index * each..][..each])
     }
 
-    /// The pictures of [`level`](Self::level), when they were decoded by the worker; otherwise empty.
+    /// The pictures of [`level`](Self::level) if the worker decoded them; otherwise empty.
+    #[must_use]
     pub fn pictures(&self) -> &[Image] {
         &self.pictures
     }
 
-    /// One picture of [`level`](Self::level); decoded now, on this thread, where the worker did not.
+    /// One picture of [`level`](Self::level); decoded now, on the calling thread, unless the worker did.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such picture, [`Error::State`] before the first level is complete.
-    pub fn image(&self, image: usize) -> Result<Cow<'_, Image>> {
-        let tokens = self.tokens(image)?;
-        if let Some(picture) = self.pictures.get(image) {
+    /// [`Error::Invalid`] if there is no such picture, [`Error::State`] before the first level is complete.
+    pub fn image(&self, image_index: usize) -> Result<Cow<'_, Image>> {
+        let tokens = self.tokens(image_index)?;
+        if let Some(picture) = self.pictures.get(image_index) {
             return Ok(Cow::Borrowed(picture));
         }
         let level = self.level.ok_or_else(|| {
@@ -121,7 +131,7 @@ impl Event {
         self.model.decode(&tokens[..level.tokens]).map(Cow::Owned)
     }
 
-    /// What it holds in memory.
+    /// The memory that it holds, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let pictures: usize = self.pictures.iter().map(|picture| size_of_val(picture.planes())).sum();
         size_of::<Self>() + size_of_val(&self.tokens[..]) + pictures

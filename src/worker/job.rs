@@ -12,7 +12,7 @@ use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
 use crate::support::sync::Arc;
 
-/// What is drawn. A request takes its memory when its turn comes.
+/// What a job generates. A request allocates its memory when the job starts.
 pub(super) enum Subject {
     Request(Box<Request>),
     Generation(Box<Generation>),
@@ -33,7 +33,7 @@ impl Subject {
         }
     }
 
-    /// Its pictures, and what their keys and values take, or about will.
+    /// Its pictures, and the bytes of their KV cache: exact for a generation, an estimate for a request.
     pub fn load(&self) -> Load {
         let bytes = match self {
             Self::Request(request) => {
@@ -52,7 +52,7 @@ impl Subject {
 pub(super) struct Job {
     pub subject: Subject,
     pub options: SubmitOptions,
-    /// None when it is drawn alone.
+    /// `None` if it runs alone.
     pub load: Option<Load>,
 }
 
@@ -82,7 +82,7 @@ impl Task for Job {
     }
 }
 
-/// A job that is being drawn.
+/// A running job.
 pub(super) struct Course {
     pub id: u64,
     pub model: Model,
@@ -90,19 +90,19 @@ pub(super) struct Course {
     pub images: usize,
     subject: Subject,
     cancel: Option<Cancel>,
-    /// Beside so many others there was no memory for it.
+    /// The number of other running jobs beside which there was no memory for it.
     pub too_many: Option<usize>,
-    /// The level that it had reached when it began, and then after each step.
+    /// The level reached so far.
     reached: Option<Level>,
     steps: [usize; 2],
-    /// As they were at the last event.
+    /// The tokens at the last event, `[image, token]`.
     tokens: Arc<Vec<u32>>,
-    /// Decoded for the last event that was, and of which level.
+    /// The pictures decoded last, and their level.
     pictures: Arc<Vec<Image>>,
     decoded: Option<Level>,
-    /// A level was reached that is to be told of.
-    pub tells: bool,
-    /// It has ended, in this way.
+    /// A level was reached and is to be reported.
+    pub reports: bool,
+    /// How it has ended.
     pub end: Option<EventKind>,
 }
 
@@ -121,12 +121,12 @@ impl Course {
             tokens: Arc::default(),
             pictures: Arc::default(),
             decoded: None,
-            tells: false,
+            reports: false,
             end: None,
         }
     }
 
-    /// Takes its memory. Where that cannot be had it may be tried again.
+    /// Starts the job and allocates its memory. May be tried again after [`Error::OutOfMemory`].
     pub fn begin(&mut self, queue: &Queue<Job>) -> Result<()> {
         if let Subject::Request(request) = &self.subject {
             self.subject = Subject::Generation(Box::new(Generation::new(request)?));
@@ -139,14 +139,14 @@ impl Course {
         Ok(())
     }
 
-    /// Whether it has begun and not ended: it takes part in the next step.
-    pub fn is_drawn(&self) -> bool {
+    /// Whether it has started and not ended: it takes part in the next step.
+    pub fn is_active(&self) -> bool {
         self.cancel.is_some() && self.end.is_none()
     }
 
-    /// What takes part in the next step.
-    pub fn drawn(&mut self) -> Option<&mut Generation> {
-        if !self.is_drawn() {
+    /// The generation that takes part in the next step.
+    pub fn active(&mut self) -> Option<&mut Generation> {
+        if !self.is_active() {
             return None;
         }
         match &mut self.subject {
@@ -155,14 +155,14 @@ impl Course {
         }
     }
 
-    /// Notes what a step has brought.
+    /// Records the result of a step.
     pub fn stepped(&mut self, progress: Progress) -> Result<()> {
         if progress.level != self.reached {
             self.reached = progress.level;
-            self.tells = !self.options.last_only;
+            self.reports = !self.options.last_only;
         }
         let done = progress.steps_left == 0;
-        if self.tells || done {
+        if self.reports || done {
             self.snapshot()?;
         }
         if done {
@@ -171,19 +171,19 @@ impl Course {
         Ok(())
     }
 
-    /// The level whose pictures the next event has and that are still to be decoded; the tokens noted have it.
+    /// The level of the next event, if its pictures are still to be decoded.
     pub fn to_decode(&self) -> Option<Level> {
-        let coming = self.tells || matches!(self.end, Some(EventKind::Done));
+        let coming = self.reports || matches!(self.end, Some(EventKind::Done));
         let level = self.level().filter(|_| coming && self.options.decode);
         level.filter(|_| level != self.decoded)
     }
 
-    /// The tokens noted, `[image, count]`, and their count.
-    pub fn noted(&self) -> (Arc<Vec<u32>>, usize) {
+    /// The recorded tokens, `[image, token]`, and the number of tokens of an image.
+    pub fn recorded(&self) -> (Arc<Vec<u32>>, usize) {
         (self.tokens.clone(), self.tokens.len() / self.images)
     }
 
-    /// Takes the pictures of the level that was to be decoded.
+    /// Sets the pictures of the level of [`to_decode`](Self::to_decode).
     pub fn decoded(&mut self, pictures: Vec<Image>) {
         (self.pictures, self.decoded) = (Arc::new(pictures), self.level());
     }
@@ -192,18 +192,18 @@ impl Course {
         self.cancel.as_ref().is_some_and(Cancel::is_cancelled)
     }
 
-    /// Ends it in a way that is not its own; nothing is told of a level then.
+    /// Ends it early; a level that was just reached is not reported.
     pub fn stop(&mut self, kind: EventKind) {
-        self.tells = false;
+        self.reports = false;
         self.end = Some(kind);
     }
 
-    /// Notes where it stands.
+    /// Records tokens and steps for the next event.
     fn snapshot(&mut self) -> Result<()> {
         let Subject::Generation(generation) = &self.subject else { return Ok(()) };
         let progress = generation.progress();
         let steps = [progress.steps_done, progress.steps_left];
-        let mut tokens = reserve("the tokens of an event", self.images * progress.tokens)?;
+        let mut tokens = reserve("the tokens of an event", self.images.saturating_mul(progress.tokens))?;
         for image in 0..self.images {
             tokens.extend_from_slice(generation.tokens(image)?);
         }
@@ -211,7 +211,7 @@ impl Course {
         Ok(())
     }
 
-    /// The finest level of the tokens that were noted.
+    /// The finest complete level of the recorded tokens.
     fn level(&self) -> Option<Level> {
         self.model.bundle().ladder().finished(self.tokens.len() / self.images)
     }
@@ -233,10 +233,10 @@ impl Course {
         }
     }
 
-    /// The last event; the keys and values are given back by then. Where there is no memory for the tokens it has those of
-    /// the event before.
+    /// The last event. Consumes the job, which frees its KV cache. If there is no memory for its tokens, the event has
+    /// those of the previous one.
     pub fn last(mut self, kind: EventKind) -> Event {
-        // What is done was noted already, and what a panic left behind is not looked at again.
+        // A finished job was recorded already, and the state that a panic left is not read.
         if !matches!(kind, EventKind::Done | EventKind::Failed(Error::Internal(_))) {
             let _ = self.snapshot();
         }

@@ -1,15 +1,13 @@
-//! Work in the background: a worker draws on threads of its own what is submitted to it, and tells what happens in
-//! events that are taken when it suits.
+//! Background generation: a worker runs submitted jobs on its own threads and reports progress as events.
 //!
-//! For whoever must not wait: a game's loop, a server, a user interface. Whoever may wait draws by itself with
-//! [`Generation`], and whoever wants to draw within a frame uses [`Generation::advance`].
+//! For callers that must not block: a game loop, a server, a user interface. A caller that may block uses [`Generation`]
+//! directly; one that generates within a frame budget uses [`Generation::advance`].
 //!
-//! Jobs of one model are drawn together, of whatever class, level, guidance and length, each at its own place: those that
-//! are done leave, and those that wait join before the next step, in the order in which they were submitted. A queue of
-//! small requests so takes little longer than one large request, and each draws what it would draw alone. How many are
-//! drawn together is in [`WorkerOptions::batch`] and [`WorkerOptions::batch_bytes`]; a job for which there is no room
-//! waits until there is, and is not overtaken by smaller ones. Jobs of another model wait, where no other thread is free,
-//! until those that are drawn are done.
+//! Jobs of one model are batched, whatever their class, level, guidance and length: finished jobs leave the batch, and
+//! waiting jobs join before the next step, in the order of submission. So a queue of small requests takes little longer
+//! than one large request, and each job gives the same tokens as alone. [`WorkerOptions::batch`] and
+//! [`WorkerOptions::batch_bytes`] limit the batch. A job that does not fit waits and is not overtaken by smaller ones. Jobs
+//! of another model wait until the running batch is done, unless another thread is free.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -17,7 +15,7 @@
 //! # fn main() -> detailflow::Result<()> {
 //! let model = Model::open_default(&ModelOptions::default())?;
 //! let worker = Worker::new(&WorkerOptions::default())?;
-//! worker.submit(&Request::new(&model), SubmitOptions { decode: true, ..Default::default() })?;
+//! worker.submit(&Request::new(&model), SubmitOptions::new().with_decode(true))?;
 //! while worker.pending() > 0 {
 //!     let Some(event) = worker.wait(Duration::from_secs(1)) else { continue };
 //!     match event.kind() {
@@ -51,27 +49,31 @@ use crate::support::log;
 use crate::support::memory::reserve;
 use crate::support::sync::{Arc, Mutex, lock};
 
-/// A job of one worker; numbers count from 1 in the order of submission.
+/// The ID of a job of one worker: jobs count from 1 in the order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
-/// How a worker works.
+/// Options of a worker.
+///
+/// ```
+/// let options = detailflow::WorkerOptions::new().with_threads(2).with_batch(16);
+/// # let _ = options;
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct WorkerOptions {
-    /// Threads, 1 (the default) to 64. Each draws a batch of jobs, or one job; jobs of a model that are drawn together are
-    /// always on one of them. One graph runs at a time, so more than one is of use for several models, or to start short
-    /// jobs beside long ones where they are not drawn together.
+    /// Number of threads, 1 (the default) to 64. Each runs one batch, or one job that is not batched; the batch of a model
+    /// is always on one thread. A model runs one graph at a time, so more threads are useful for several models, or to
+    /// start short jobs beside long ones where jobs are not batched.
     pub threads: usize,
-    /// Pictures that are drawn together at most, of any number of jobs; a job of more is drawn by itself. 1 draws each job
-    /// alone, one after the other. 0 (the default) is 64 where the model's form steps pictures that stand at different
-    /// tokens in one run, as `native` does, and 1 where it does not: there jobs take turns by the step, none is done
-    /// sooner, and all need their memory at once.
+    /// The largest batch in pictures, over all its jobs; a larger job runs alone. 1 runs each job alone, one after another.
+    /// 0 (the default) is 64 if the attention form can step pictures at different positions in one run (`native`), and 1
+    /// otherwise: there jobs would take turns by the step, finish no sooner and need their memory at once.
     pub batch: usize,
-    /// Bytes of keys and values that jobs drawn together take at most (2 GiB unless told); a job of more is drawn by
-    /// itself. At least 1.
+    /// The largest KV cache of a batch in bytes, at least 1 (default 2 GiB); a job that needs more runs alone.
     pub batch_bytes: u64,
-    /// While events that nobody took hold as many bytes as this (64 MiB unless told), jobs pause. At least 1. What one step
-    /// brings may add to it: at most an event of each job that is drawn together.
+    /// Back-pressure limit: jobs pause while unread events hold at least this many bytes. At least 1, default 64 MiB. One
+    /// step may exceed it by one event of each job in the batch.
     pub event_bytes: usize,
 }
 
@@ -82,55 +84,116 @@ impl Default for WorkerOptions {
 }
 
 const MOST_THREADS: usize = 64;
-/// Pictures that are drawn together unless told: from here on a step of more takes as much longer.
+/// The default batch: beyond it a step takes longer in proportion to its pictures.
 const USUAL_BATCH: usize = 64;
 
 impl WorkerOptions {
-    /// Sets the threads and checks them at once; otherwise that is done by [`Worker::new`].
-    pub fn set_threads(&mut self, threads: usize) -> Result<()> {
-        if !(1..=MOST_THREADS).contains(&threads) {
-            return Err(Error::Invalid(format!("{threads} threads of a worker are not 1 to {MOST_THREADS}")));
-        }
-        self.threads = threads;
-        Ok(())
+    /// The default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Sets the bytes of jobs that are drawn together and checks them at once; otherwise that is done by [`Worker::new`].
-    pub fn set_batch_bytes(&mut self, bytes: u64) -> Result<()> {
-        if bytes == 0 {
+    /// Sets [`threads`](Self::threads).
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets [`batch`](Self::batch).
+    #[must_use]
+    pub fn with_batch(mut self, pictures: usize) -> Self {
+        self.batch = pictures;
+        self
+    }
+
+    /// Sets [`batch_bytes`](Self::batch_bytes).
+    #[must_use]
+    pub fn with_batch_bytes(mut self, bytes: u64) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// Sets [`event_bytes`](Self::event_bytes).
+    #[must_use]
+    pub fn with_event_bytes(mut self, bytes: usize) -> Self {
+        self.event_bytes = bytes;
+        self
+    }
+
+    /// Checks the ranges; [`Worker::new`] does so too.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if an option is out of range.
+    pub fn check(&self) -> Result<()> {
+        let Self { threads, batch_bytes, event_bytes, .. } = *self;
+        if !(1..=MOST_THREADS).contains(&threads) {
+            return Err(Error::Invalid(format!(
+                "worker: {threads} threads are out of range: 1 to {MOST_THREADS} are allowed"
+            )));
+        }
+        if batch_bytes == 0 {
             return Err(Error::Invalid(
-                "a batch needs at least 1 byte; to draw each job alone set a batch of 1".into(),
+                "worker: batch_bytes is 0; at least 1 is allowed (batch 1 disables batching)".into(),
             ));
         }
-        self.batch_bytes = bytes;
-        Ok(())
-    }
-
-    /// Sets the bytes that events may hold and checks them at once; otherwise that is done by [`Worker::new`].
-    pub fn set_event_bytes(&mut self, bytes: usize) -> Result<()> {
-        if bytes == 0 {
-            return Err(Error::Invalid("events need at least 1 byte: with 0 no job would ever begin".into()));
+        if event_bytes == 0 {
+            return Err(Error::Invalid(
+                "worker: event_bytes is 0; at least 1 is allowed, or no job would start".into(),
+            ));
         }
-        self.event_bytes = bytes;
         Ok(())
     }
 }
 
-/// What is wanted of a job.
+/// Options of a job.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct SubmitOptions {
-    /// The caller's own number; each event of the job has it.
+    /// A number of the caller's choice (default 0), passed on in each event of the job.
     pub user: u64,
-    /// The worker decodes the pictures of each event; otherwise [`Event::image`] does, on the thread that calls it.
+    /// Whether the worker decodes the pictures of each event (default false); otherwise [`Event::image`] does so, on the
+    /// thread that calls it.
     pub decode: bool,
-    /// Nothing is told of levels, only the end.
+    /// Whether only the last event is reported (default false), and none for each level.
     pub last_only: bool,
 }
 
-/// Draws in the background. Shared: any number of threads may use it at once.
+impl SubmitOptions {
+    /// The default options.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { user: 0, decode: false, last_only: false }
+    }
+
+    /// Sets [`user`](Self::user).
+    #[must_use]
+    pub const fn with_user(mut self, user: u64) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// Sets [`decode`](Self::decode).
+    #[must_use]
+    pub const fn with_decode(mut self, decode: bool) -> Self {
+        self.decode = decode;
+        self
+    }
+
+    /// Sets [`last_only`](Self::last_only).
+    #[must_use]
+    pub const fn with_last_only(mut self, last_only: bool) -> Self {
+        self.last_only = last_only;
+        self
+    }
+}
+
+/// Generates in the background. May be shared: any number of threads may use it at once.
 ///
-/// Dropping it cancels what waits and what runs, and waits until its threads have ended; a callback hears the last event
-/// of each job before. Inside its own callback dropping does not wait, and the callback hears nothing more.
+/// Dropping it cancels all jobs and waits until its threads have ended; a callback receives the last event of each job
+/// before. [`close`](Self::close) stops the callback first and limits the wait for it. Dropped inside its own callback it
+/// does not wait, and the callback is not called again.
 pub struct Worker {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -141,24 +204,23 @@ struct Shared {
     batch: usize,
 }
 
-/// Every worker, for whoever closes a model.
+/// All workers, for [`cancel_model`].
 static WORKERS: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// Whose thread this is: the address of its [`Shared`]; 0 for threads of others. It has no destructor.
+    /// The worker that this thread belongs to: the address of its [`Shared`]; 0 for other threads. It has no destructor.
     static HERE: Cell<usize> = const { Cell::new(0) };
+    /// Whether this thread is in a worker's callback.
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Worker {
-    /// Starts the threads.
+    /// Starts a worker and its threads.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for options out of range, [`Error::OutOfMemory`] when the system gives no thread.
+    /// [`Error::Invalid`] if an option is out of range, [`Error::OutOfMemory`] if the system cannot start a thread.
     pub fn new(options: &WorkerOptions) -> Result<Self> {
-        let mut checked = options.clone();
-        checked.set_threads(options.threads)?;
-        checked.set_batch_bytes(options.batch_bytes)?;
-        checked.set_event_bytes(options.event_bytes)?;
+        options.check()?;
         let pictures = if options.batch == 0 { USUAL_BATCH } else { options.batch };
         let room = Load { pictures: pictures as u64, bytes: options.batch_bytes };
         let shared = Arc::new(Shared { queue: Queue::new(options.event_bytes, room), batch: options.batch });
@@ -175,23 +237,23 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Draws a request in the background, after those that were submitted before or together with them. What can be
-    /// checked is checked now; its memory is asked for when its turn comes. The request may be changed or dropped
-    /// afterwards.
+    /// Submits a request as a job, which runs after those submitted before, or batched with them. The request is checked
+    /// now and copied; its memory is allocated when the job starts.
     ///
     /// # Errors
-    /// Those of [`Generation::new`], but [`Error::OutOfMemory`] mostly comes as an event; [`Error::State`] when the
-    /// process is ending.
+    /// Those of [`Generation::new`], except that [`Error::OutOfMemory`] is mostly reported as an event; [`Error::State`]
+    /// if the worker is closed or the process is ending.
     pub fn submit(&self, request: &Request, options: SubmitOptions) -> Result<JobId> {
         request.model().ar()?;
         request.given()?;
         self.enqueue(Subject::Request(Box::new(request.try_clone()?)), options)
     }
 
-    /// Goes on with a generation in the background. Its own [cancel handle](Generation::cancel_handle) stops it too.
+    /// Submits a generation as a job, which continues it. Its own [cancel handle](Generation::cancel_handle) cancels the
+    /// job too.
     ///
     /// # Errors
-    /// [`Error::State`] when the process is ending.
+    /// [`Error::State`] if the worker is closed or the process is ending.
     pub fn submit_generation(&self, generation: Generation, options: SubmitOptions) -> Result<JobId> {
         self.enqueue(Subject::Generation(Box::new(generation)), options)
     }
@@ -205,59 +267,65 @@ impl Worker {
         };
         let load = together.then(|| subject.load());
         let id = self.shared.queue.submit(model, Job { subject, options, load });
-        id.map(JobId).ok_or_else(|| Error::State("the worker is being freed".into()))
+        id.map(JobId).ok_or_else(|| Error::State("the worker is closed: it accepts no more jobs".into()))
     }
 
-    /// The next event in the order in which they happened; none when there is none now, or a callback is set.
+    /// Takes the oldest event; `None` if there is none now, or a callback is set.
+    #[must_use]
     pub fn poll(&self) -> Option<Event> {
         self.shared.queue.take(Some(Instant::now()))
     }
 
-    /// As [`poll`](Self::poll), but waits up to `timeout` for one. Inside a callback of this worker it does not wait.
+    /// As [`poll`](Self::poll), but waits up to `timeout` for an event. On threads of this worker it does not wait.
+    #[must_use]
     pub fn wait(&self, timeout: Duration) -> Option<Event> {
         if self.is_own_thread() {
             return self.poll();
         }
-        // No deadline is one that never comes.
+        // A timeout beyond the clock's range is no deadline.
         self.shared.queue.take(Instant::now().checked_add(timeout))
     }
 
-    /// Cancels a job: one that waits ends at once, one that is drawn within a step. Its last event tells; a job that
-    /// ended already is left as it is.
+    /// Cancels a job: a waiting one ends at once, a running one within a step. Its last event reports it. A job that has
+    /// ended is not affected.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there never was such a job.
+    /// [`Error::Invalid`] if there never was such a job.
     pub fn cancel(&self, job: JobId) -> Result<()> {
         if !self.shared.queue.knows(job.0) {
-            return Err(Error::Invalid(format!("there never was a job {}", job.0)));
+            return Err(Error::Invalid(format!("job {} was never submitted to this worker", job.0)));
         }
         self.shared.queue.cancel(|id, _| id == job.0);
         Ok(())
     }
 
-    /// Cancels all jobs that were submitted so far.
+    /// Cancels all jobs submitted so far. The worker itself is not affected.
     pub fn cancel_all(&self) {
         self.shared.queue.cancel(|_, _| true);
     }
 
-    /// How many jobs there are whose last event was not taken yet: as long as there are, [`wait`](Self::wait) will give
-    /// something. With a callback: for which it has not returned yet.
+    /// The number of jobs whose last event was not taken yet; while it is not 0, [`wait`](Self::wait) will return an event.
+    /// With a callback: the number of jobs for whose last event it has not returned yet.
+    #[must_use]
     pub fn pending(&self) -> usize {
         self.shared.queue.pending()
     }
 
-    /// From now on events go to `callback`, also those that wait to be taken, and [`poll`](Self::poll) and
-    /// [`wait`](Self::wait) give none. It is called on threads of the worker, never on two at once; while it runs all
-    /// jobs of its thread stand still. It may use everything, this worker too. Should it panic, that is logged, and work
-    /// goes on.
+    /// Delivers events to `callback` from now on, including those waiting to be taken; [`poll`](Self::poll) and
+    /// [`wait`](Self::wait) return none. It is called on threads of the worker, never on two at once; while it runs the
+    /// jobs of its thread pause. It may call any function, this worker's too. A panic in it is logged, and the worker goes
+    /// on.
     ///
-    /// Replaces an earlier one, and returns when that one is not running any more (inside a callback of this worker: at
-    /// once).
+    /// Replaces the previous callback and returns after that has returned (on threads of this worker: at once). After
+    /// [`close`](Self::close) it does nothing.
     pub fn set_callback(&self, callback: impl Fn(Event) + Send + Sync + 'static) {
         let guarded = move |event| {
-            // Once the process ends its owner may be gone; and the end of the process waits for whoever is inside.
+            // While the process is ending the owner of the callback may be gone already; the end waits for those inside.
             let Ok(_inside) = runtime::enter() else { return };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(event))) {
+            IN_CALLBACK.set(true);
+            let called = catch_unwind(AssertUnwindSafe(|| callback(event)));
+            IN_CALLBACK.set(false);
+            if let Err(panic) = called {
                 let text = Error::from_panic(&*panic);
                 log::emit(log::Level::Error, || format!("the callback of a worker: {text}"));
             }
@@ -265,9 +333,27 @@ impl Worker {
         self.shared.queue.set_callback(Some(std::sync::Arc::new(guarded)), !self.is_own_thread());
     }
 
-    /// From now on events wait to be taken. Returns as [`set_callback`](Self::set_callback) does.
+    /// Removes the callback; events wait to be taken from now on. Returns as [`set_callback`](Self::set_callback) does.
     pub fn clear_callback(&self) {
         self.shared.queue.set_callback(None, !self.is_own_thread());
+    }
+
+    /// Closes the worker: cancels all jobs, accepts no more ([`Error::State`]), and stops the callback. Waits up to
+    /// `timeout` for a callback that is running, and returns whether none is: after `true`, the callback has returned, has
+    /// been dropped, and will not be called again. After `false` it is still running; it will not be called again either.
+    ///
+    /// May be called again, for example to go on waiting. Inside the worker's own callback it returns `true` at once. The
+    /// last events of the jobs can still be taken with [`poll`](Self::poll) and [`wait`](Self::wait). Dropping a closed
+    /// worker still waits for its threads, and so for a running callback.
+    #[must_use]
+    pub fn close(&self, timeout: Duration) -> bool {
+        self.shared.queue.close(true);
+        if !self.is_own_thread() {
+            // A timeout beyond the clock's range is no deadline.
+            return self.shared.queue.silence(Instant::now().checked_add(timeout));
+        }
+        // A thread of the worker cannot wait for itself. It is in the callback, or in one for log messages.
+        IN_CALLBACK.get() || self.shared.queue.silence(Some(Instant::now()))
     }
 
     fn is_own_thread(&self) -> bool {
@@ -287,11 +373,11 @@ impl Drop for Worker {
         let own = self.is_own_thread();
         self.shared.queue.close(own);
         if own {
-            // A thread cannot wait for itself; it ends when its callback returns.
+            // A thread cannot wait for itself; it ends after its callback has returned.
             return;
         }
         for thread in self.threads.drain(..) {
-            // Nothing unwinds out of a thread of ours.
+            // No panic leaves a thread of the worker.
             let _ = thread.join();
         }
         self.shared.queue.clear();
@@ -307,19 +393,19 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-/// What a thread of a worker does.
+/// The main function of a worker's thread.
 fn work(shared: &Arc<Shared>) {
     HERE.set(shared.address());
     batch::work(&shared.queue);
 }
 
-/// Whether pictures that stand at different tokens are stepped in one run.
+/// Whether pictures at different positions can be stepped in one run.
 fn steps_at_once(model: &Model) -> bool {
     model.form() == Form::Native
 }
 
-/// Cancels what all workers draw with a model, and waits until they have stopped; inside a callback it does not wait: two
-/// that wait for each other would wait for ever.
+/// Cancels the jobs of a model on all workers and waits until they have stopped. On threads of workers it does not wait,
+/// because two that wait for each other would deadlock.
 pub(crate) fn cancel_model(model: &Model) {
     let workers: Vec<Arc<Shared>> = lock(&WORKERS).clone();
     for worker in &workers {

@@ -1,14 +1,14 @@
-//! Where the threads of a worker and those who give it work meet: jobs that wait, jobs that run, events that wait to be
-//! taken. One lock, two conditions; nobody spins.
+//! The queue between the threads of a worker and its users: waiting jobs, running jobs, and events to be taken. One lock
+//! and two condition variables; no thread spins.
 //!
-//! **Batches.** Tasks of one group that say how large they are are done together, by one thread: it takes those that wait
-//! when it begins, and between two pieces of work those that came since, as far as there is room. In their group they keep
-//! their order: one that does not fit yet is not overtaken by smaller ones. Nor does a thread take more while a task of
-//! another group waits that no other thread will take: its batch runs out, and then it is that one's turn. A task without
-//! a size is done alone, and any thread may do it.
+//! **Batches.** Tasks of one group that have a size run together on one thread: it takes the waiting ones when it starts,
+//! and those that came since between two pieces of work, as far as there is room. Within a group the order is kept: a task
+//! that does not fit yet is not overtaken by smaller ones. A thread takes no more tasks while one of another group waits
+//! that no other thread will take, so its batch runs out and that task is next. A task without a size runs alone, on any
+//! thread.
 //!
-//! Every job that is submitted ends with exactly one last event, whatever happens to it: `tests/worker_order.rs` tries
-//! the orders in which threads, submit, cancel and close can meet.
+//! Every submitted job ends with exactly one last event, whatever happens to it: `tests/worker_order.rs` explores the
+//! interleavings of threads, submit, cancel and close with loom.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,29 +16,29 @@ use std::time::Instant;
 
 use crate::support::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 
-/// What is to be done, and what is told of it.
+/// A job, and the events about it.
 pub(crate) trait Task: Sized {
-    /// What some tasks have in common, so that they can be cancelled together.
+    /// What tasks that can be batched or cancelled together have in common.
     type Group;
-    /// Stops a task that runs.
+    /// Stops a running task.
     type Stop;
     type Event;
 
     fn same(one: &Self::Group, other: &Self::Group) -> bool;
 
-    /// What it adds to a batch; None when it is done alone.
+    /// Its size in a batch; `None` if it runs alone.
     fn load(&self) -> Option<Load>;
 
     fn stop(stop: &Self::Stop);
 
-    /// The last event of a task that was cancelled before it ran.
+    /// The last event of a task that is cancelled before it runs.
     fn cancelled(self, id: u64) -> Self::Event;
 
-    /// What an event holds in memory.
+    /// The memory that an event holds, in bytes.
     fn bytes(event: &Self::Event) -> usize;
 }
 
-/// How large a task is, and how large a batch may become.
+/// The size of a task, or the largest size of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Load {
     pub pictures: u64,
@@ -55,15 +55,15 @@ impl Load {
     }
 }
 
-/// What comes before a piece of work.
+/// What to do next, before a piece of work.
 pub(crate) enum Ready<T> {
-    /// These of the tasks were cancelled: they are to be ended first.
+    /// These tasks were cancelled and are to be ended first.
     Cancelled(Vec<u64>),
-    /// It may be done, together with these, which run from here on.
+    /// Go on, together with these tasks, which are running from now on.
     Go(Vec<(u64, T)>),
 }
 
-/// Takes events; must not unwind.
+/// Receives events; must not unwind.
 pub(crate) type Callback<E> = Arc<dyn Fn(E) + Send + Sync>;
 
 struct Waiting<T: Task> {
@@ -77,39 +77,42 @@ struct Running<T: Task> {
     id: u64,
     group: T::Group,
     load: Option<Load>,
-    /// None until there is something to stop.
+    /// `None` until there is something to stop.
     stop: Option<T::Stop>,
     cancelled: bool,
 }
 
 struct State<T: Task> {
-    /// The last id that was given.
+    /// The last ID that was assigned.
     submitted: u64,
     waiting: VecDeque<Waiting<T>>,
     running: Vec<Running<T>>,
-    /// Oldest first, each with its bytes, and whether it is the last of its job.
+    /// Oldest first, each with its bytes and whether it is the last of its job.
     events: VecDeque<(T::Event, usize, bool)>,
     /// Bytes of all events.
     held: usize,
-    /// Jobs whose last event was not taken yet, or not by a callback that has returned.
+    /// Jobs whose last event was not taken yet, or whose callback has not returned.
     pending: usize,
     callback: Option<Callback<T::Event>>,
     /// A thread is in the callback.
     delivering: bool,
     /// How often the callback has returned.
     delivered: u64,
+    /// No more tasks are accepted.
     closed: bool,
+    /// No callback is set or called any more.
+    silent: bool,
 }
 
 pub(crate) struct Queue<T: Task> {
     state: Mutex<State<T>>,
-    /// For the threads that do the work: a job, room for events, a callback, the end.
+    /// Wakes worker threads: a job, room for events, a callback, the end.
     work: Condvar,
-    /// For everyone else: an event, a job that ended, a callback that returned.
+    /// Wakes everyone else: an event, an ended job, a returned callback.
     news: Condvar,
-    /// While events hold as many bytes, jobs pause.
+    /// Jobs pause while events hold at least this many bytes.
     most: usize,
-    /// No more than this is done together, unless a single task is larger.
+    /// The largest batch, unless a single task is larger.
     room: Load,
 }
 
@@ -126,14 +129,14 @@ impl<T: Task> Queue<T> {
             delivering: false,
             delivered: 0,
             closed: false,
+            silent: false,
         };
         Self { state: Mutex::new(state), work: Condvar::new(), news: Condvar::new(), most, room }
     }
 
-    // --- For the threads that do the work ---
+    // --- For worker threads ---
 
-    /// The next tasks, which run from here on, each until its [`end`](Self::end): one, and those that are done together
-    /// with it. None when there will be no more.
+    /// Waits for the next batch, whose tasks are running until their [`end`](Self::end). `None` when the queue is closed.
     pub fn next(&self) -> Option<Vec<(u64, T)>> {
         let mut state = lock(&self.state);
         loop {
@@ -142,7 +145,7 @@ impl<T: Task> Queue<T> {
                 let first = state.run(at);
                 let id = first.0;
                 let mut tasks = vec![first];
-                // Those of other groups are passed over now, and so wait for this batch alone.
+                // Tasks of other groups are skipped now, so that they wait for this batch only.
                 state.join_with(id, &mut tasks, self.room, true);
                 return Some(tasks);
             }
@@ -153,7 +156,7 @@ impl<T: Task> Queue<T> {
         }
     }
 
-    /// From here on the task can be stopped while it runs; it is at once when it was cancelled before.
+    /// Registers how to stop a running task; stops it at once if it was cancelled already.
     pub fn started(&self, id: u64, stop: T::Stop) {
         let mut state = lock(&self.state);
         let running = state.running(id);
@@ -163,8 +166,8 @@ impl<T: Task> Queue<T> {
         running.stop = Some(stop);
     }
 
-    /// To be called before each piece of work, with all tasks of the thread: hands events to the callback, and pauses while
-    /// too many wait to be taken.
+    /// Called before each piece of work with all tasks of the thread: delivers events to the callback, and pauses while
+    /// too many are waiting to be taken.
     pub fn ready(&self, ids: &[u64]) -> Ready<T> {
         let mut state = lock(&self.state);
         loop {
@@ -185,13 +188,13 @@ impl<T: Task> Queue<T> {
         }
     }
 
-    /// Something happened to a task that goes on.
+    /// Adds an event of a task that goes on.
     pub fn tell(&self, event: T::Event) {
         lock(&self.state).push(event, false);
         self.news.notify_all();
     }
 
-    /// The task ended, with its last event.
+    /// Ends a task with its last event.
     pub fn end(&self, id: u64, event: T::Event) {
         let mut state = lock(&self.state);
         state.running.retain(|running| running.id != id);
@@ -200,12 +203,12 @@ impl<T: Task> Queue<T> {
         drop(state);
         self.news.notify_all();
         if more {
-            // Of its group another thread may take what did not fit.
+            // Another thread may now take tasks of its group that did not fit.
             self.work.notify_all();
         }
     }
 
-    /// Hands events to the callback, one after the other. Only one thread does at a time, so that they keep their order.
+    /// Delivers events to the callback, one after another. Only one thread does so at a time, to keep their order.
     fn deliver<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
         while !state.delivering
             && let Some(callback) = state.callback.clone()
@@ -217,7 +220,7 @@ impl<T: Task> Queue<T> {
             drop(callback);
             state = lock(&self.state);
             state.delivering = false;
-            state.delivered += 1;
+            state.delivered = state.delivered.wrapping_add(1);
             state.pending -= usize::from(last);
             self.news.notify_all();
         }
@@ -226,7 +229,7 @@ impl<T: Task> Queue<T> {
 
     // --- For everyone else ---
 
-    /// Puts a task at the end; None when the queue is closed.
+    /// Appends a task and returns its ID; `None` if the queue is closed.
     pub fn submit(&self, group: T::Group, task: T) -> Option<u64> {
         let mut state = lock(&self.state);
         if state.closed {
@@ -238,23 +241,23 @@ impl<T: Task> Queue<T> {
         let load = task.load();
         state.waiting.push_back(Waiting { id, group, load, task });
         drop(state);
-        // All: one alone may be a thread that pauses.
+        // All of them, because a single one may be a paused thread.
         self.work.notify_all();
         Some(id)
     }
 
-    /// Whether a task of this id was ever submitted.
+    /// Whether a task with this ID was ever submitted.
     pub fn knows(&self, id: u64) -> bool {
         (1..=lock(&self.state).submitted).contains(&id)
     }
 
-    /// Jobs whose last event was not taken yet.
+    /// The number of jobs whose last event was not taken yet.
     pub fn pending(&self) -> usize {
         lock(&self.state).pending
     }
 
-    /// The oldest event; when there is none, waits for one until the deadline (for ever without one). While there is a
-    /// callback there is none for others.
+    /// Takes the oldest event, waiting for one until the deadline (without limit if `None`). While a callback is set it
+    /// gets all events.
     pub fn take(&self, deadline: Option<Instant>) -> Option<T::Event> {
         let mut state = lock(&self.state);
         loop {
@@ -272,7 +275,7 @@ impl<T: Task> Queue<T> {
         }
     }
 
-    /// Cancels the tasks that are meant. Those that wait end here; those that run end within a step.
+    /// Cancels the selected tasks. Waiting tasks end here, running ones within a step.
     pub fn cancel(&self, which: impl Fn(u64, &T::Group) -> bool) {
         self.cancel_in(lock(&self.state), which);
     }
@@ -295,7 +298,7 @@ impl<T: Task> Queue<T> {
         self.news.notify_all();
     }
 
-    /// Waits until none of the tasks that are meant, and were cancelled, runs any more.
+    /// Waits until no selected task that was cancelled is running any more.
     pub fn settle(&self, which: impl Fn(&T::Group) -> bool) {
         let mut state = lock(&self.state);
         while state.running.iter().any(|running| running.cancelled && which(&running.group)) {
@@ -303,10 +306,15 @@ impl<T: Task> Queue<T> {
         }
     }
 
-    /// From now on events go to `callback`, also those that wait to be taken. With `settle` this returns when an earlier
-    /// callback is not running any more.
+    /// Delivers events to `callback` from now on, including those that are waiting. With `settle` it returns after the
+    /// previous callback has returned. After [`silence`](Self::silence) a callback is dropped instead.
     pub fn set_callback(&self, callback: Option<Callback<T::Event>>, settle: bool) {
         let mut state = lock(&self.state);
+        if state.silent {
+            drop(state);
+            drop(callback);
+            return;
+        }
         let before = std::mem::replace(&mut state.callback, callback);
         self.work.notify_all();
         self.news.notify_all();
@@ -315,20 +323,35 @@ impl<T: Task> Queue<T> {
             state = wait(&self.news, state, None).0;
         }
         drop(state);
-        // What it owns may come back here when it is dropped.
+        // Dropping what it owns may call back into the queue.
         drop(before);
     }
 
-    /// Takes no more, and cancels everything. `silent`: the callback hears nothing any more.
+    /// Accepts no more tasks and cancels all. With `silent`, no callback is called any more.
     pub fn close(&self, silent: bool) {
         let mut state = lock(&self.state);
         state.closed = true;
+        state.silent |= silent;
         let before = if silent { state.callback.take() } else { None };
         self.cancel_in(state, |_, _| true);
         drop(before);
     }
 
-    /// Drops the events that nobody took.
+    /// After a silent [`close`](Self::close): waits for a running callback until the deadline (without limit if `None`),
+    /// and returns whether none is running.
+    pub fn silence(&self, deadline: Option<Instant>) -> bool {
+        let mut state = lock(&self.state);
+        while state.delivering {
+            let (next, left) = wait(&self.news, state, deadline);
+            state = next;
+            if !left {
+                return !state.delivering;
+            }
+        }
+        true
+    }
+
+    /// Drops the events that were not taken.
     pub fn clear(&self) {
         let mut state = lock(&self.state);
         let events = std::mem::take(&mut state.events);
@@ -351,29 +374,29 @@ impl<T: Task> Queue<T> {
 }
 
 impl<T: Task> State<T> {
-    /// Whether a thread does tasks of this group together.
+    /// Whether a thread runs a batch of this group.
     fn is_served(&self, group: &T::Group) -> bool {
         self.running.iter().any(|running| running.load.is_some() && T::same(&running.group, group))
     }
 
-    /// Where the first task waits that no thread will take into its batch.
+    /// The index of the first waiting task that no thread will take into its batch.
     fn first_free(&self) -> Option<usize> {
         self.waiting.iter().position(|waiting| waiting.load.is_none() || !self.is_served(&waiting.group))
     }
 
-    /// Lets the task that waits there run.
+    /// Moves the waiting task at this index to the running ones.
     fn run(&mut self, at: usize) -> (u64, T) {
-        let Waiting { id, group, load, task } = self.waiting.remove(at).expect("it waits there");
+        let Waiting { id, group, load, task } = self.waiting.remove(at).expect("the index is that of a waiting task");
         self.running.push(Running { id, group, load, stop: None, cancelled: false });
         (id, task)
     }
 
-    /// Lets tasks that wait join one that runs, as far as there is room. `passing`: also such as wait behind one of another
-    /// group that nobody serves.
+    /// Adds waiting tasks to the batch of a running one, as far as there is room. With `passing`, also those that wait
+    /// behind a task of another group that no thread serves.
     fn join_with(&mut self, id: u64, tasks: &mut Vec<(u64, T)>, room: Load, passing: bool) {
         let mut at = 0;
         while let Some(waiting) = self.waiting.get(at) {
-            let with = self.running.iter().find(|running| running.id == id).expect("a task runs until it ends");
+            let with = self.running.iter().find(|running| running.id == id).expect("a task is running until it ends");
             if with.load.is_none() {
                 return;
             }
@@ -395,7 +418,7 @@ impl<T: Task> State<T> {
     }
 
     fn running(&mut self, id: u64) -> &mut Running<T> {
-        self.running.iter_mut().find(|running| running.id == id).expect("a task runs until it ends")
+        self.running.iter_mut().find(|running| running.id == id).expect("a task is running until it ends")
     }
 
     fn push(&mut self, event: T::Event, last: bool) {

@@ -86,7 +86,7 @@ fn levels(model: &Model, repeat: usize) -> Result<()> {
     let mut rounds = vec![vec![Vec::new(); ladder.len()]; batches.len()];
     let mut steps = vec![0; ladder.len()];
     for round in 0..=repeat {
-        tasks::calibrate(&model, &batches, |_, _| {})?;
+        tasks::calibrate(model, &batches, |_, _| {})?;
         for (count, rounds) in batches.iter().zip(&mut rounds) {
             let mut wanted = request(model, *count)?;
             // The predictions first: what is drawn below would teach them.
@@ -169,7 +169,7 @@ fn forks(model: &Model) -> Result<()> {
 fn best(model: &Model, repeat: usize) -> Result<()> {
     let wanted = request(model, 8)?;
     let level = model.bundle().ladder().levels()[0];
-    let rounds = [Round { level: level.size, keep: 1 }];
+    let rounds = [Round { level_size: level.size, keep: 1 }];
     let (mut culled, mut all) = (Vec::new(), Vec::new());
     let mut works = (0, 0);
     for _ in 0..repeat {

@@ -40,12 +40,9 @@ fn main() -> Result<()> {
     options.precision = precision.map(Into::into);
     options.form = form.map(|form| form.parse()).transpose()?;
     let model = Model::from_bundle(bundle, &options)?;
-    let worker = Worker::new(&WorkerOptions {
-        batch: arguments.batch,
-        batch_bytes: u64::MAX,
-        event_bytes: usize::MAX,
-        ..Default::default()
-    })?;
+    let options =
+        WorkerOptions::new().with_batch(arguments.batch).with_batch_bytes(u64::MAX).with_event_bytes(usize::MAX);
+    let worker = Worker::new(&options)?;
     let ideal = |worker: &Worker| -> Result<[f64; 2]> {
         let mut request = arguments.request(&model)?;
         request.set_count(arguments.requests)?;
@@ -106,7 +103,7 @@ fn main() -> Result<()> {
 /// Seconds from the first submit to the last event, and of processor time.
 fn drawn(worker: &Worker, requests: &[Request], over: Duration) -> Result<[f64; 2]> {
     let (begun, processor) = (Instant::now(), processor_time());
-    let options = SubmitOptions { decode: true, last_only: true, ..Default::default() };
+    let options = SubmitOptions::new().with_decode(true).with_last_only(true);
     for (at, request) in requests.iter().enumerate() {
         let due = over.mul_f64(at as f64 / requests.len() as f64);
         std::thread::sleep(due.saturating_sub(begun.elapsed()));

@@ -311,7 +311,7 @@ static void best_of_refuses_wrong_rounds(const struct field *field)
     uint32_t levels[2], keeps[2] = {4, 2};
     size_t at;
 
-    best_refused(field, &table, &level, &keep, 1, "candidate 3");
+    best_refused(field, &table, &level, &keep, 1, "candidate 3 is NaN");
     CHECK(table.calls == 4);
     table.scores[3] = 3;
     best_refused(field, &table, &level, &keep, 0, "round");

@@ -36,7 +36,7 @@ static void *hammer(void *argument)
     }
 }
 
-static void two_in_one_generation(const detailflow_model *model)
+static void generation_admits_one_thread(const detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 2, 21);
     int round, busy = 0;
@@ -80,7 +80,7 @@ static void *step_once(void *argument)
 }
 
 /* While a long step runs: every call that needs the handle is BUSY, those that take it as const are not. */
-static void others_are_told(const detailflow_model *model)
+static void second_thread_gets_busy(const detailflow_model *model)
 {
     detailflow_request *request = check_slow_request(model, 0.1);
     int round, seen = 0;
@@ -93,18 +93,13 @@ static void others_are_told(const detailflow_model *model)
         CHECK(pthread_create(&thread, NULL, step_once, &work) == 0);
         check_wait(&work.begun);
         while (!check_get(&work.done)) {
-            detailflow_progress progress;
             detailflow_status status;
-            memset(&progress, 0, sizeof progress);
-            progress.struct_size = sizeof progress;
-            progress.prefix_size = 4711;
             OK(detailflow_generation_get_cancel(work.generation, &cancel));
             detailflow_cancel_free(cancel);
             check_forget();
-            status = detailflow_generation_get_progress(work.generation, &progress);
+            status = detailflow_generation_set_level_size(work.generation, 0);
             if (status == DETAILFLOW_STATUS_BUSY) {
                 char message[256];
-                CHECK(progress.prefix_size == 4711);
                 CHECK(strstr(detailflow_last_message(), "detailflow_generation") != NULL);
                 CHECK(MESSAGE(detailflow_generation_get_message, work.generation, message, sizeof message) > 0);
                 CHECK(strstr(message, "another thread") != NULL);
@@ -124,7 +119,7 @@ static void others_are_told(const detailflow_model *model)
 }
 
 /* Freeing a generation that steps cancels the step and waits for it. */
-static void free_while_stepping(const detailflow_model *model)
+static void generation_free_waits_for_the_step(const detailflow_model *model)
 {
     detailflow_request *request = check_slow_request(model, 0.1);
     int round, cancelled = 0;
@@ -137,11 +132,9 @@ static void free_while_stepping(const detailflow_model *model)
         OK(detailflow_generation_new(request, &work.generation));
         CHECK(pthread_create(&thread, NULL, step_once, &work) == 0);
         while (status != DETAILFLOW_STATUS_BUSY && !check_get(&work.done)) {
-            detailflow_progress progress;
-            progress.struct_size = sizeof progress;
             /* Between this look and its step the other thread can be told BUSY itself; then it is done. */
             if (check_get(&work.begun)) {
-                status = detailflow_generation_get_progress(work.generation, &progress);
+                status = detailflow_generation_set_level_size(work.generation, 0);
             }
         }
         begun = check_now();
@@ -166,7 +159,7 @@ static void *draw(void *argument)
 }
 
 /* A request is const where it is drawn: two threads may do it at once. So is a model. */
-static void const_is_shared(detailflow_model *model)
+static void model_is_shared_by_threads(detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 1, 33);
     int round;
@@ -193,10 +186,10 @@ static void const_is_shared(detailflow_model *model)
 int main(int argc, char **argv)
 {
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
-    two_in_one_generation(model);
-    others_are_told(model);
-    free_while_stepping(model);
-    const_is_shared(model);
+    generation_admits_one_thread(model);
+    second_thread_gets_busy(model);
+    generation_free_waits_for_the_step(model);
+    model_is_shared_by_threads(model);
     detailflow_model_free(model);
     return 0;
 }

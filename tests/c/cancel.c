@@ -48,7 +48,7 @@ static void trigger_elsewhere(detailflow_cancel *cancel)
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
-static void before_and_after(const detailflow_model *model)
+static void cancel_before_and_after_a_step(const detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 1, 2);
     detailflow_generation *generation = NULL;
@@ -116,7 +116,7 @@ static void *step_on(void *argument)
     return NULL;
 }
 
-static void during(const detailflow_model *model)
+static void cancel_during_a_step(const detailflow_model *model)
 {
     detailflow_request *request = check_slow_request(model, 0.05);
     int seen = 0, round;
@@ -229,7 +229,7 @@ static void is_readable(detailflow_generation *generation, uint32_t picture, con
 
 /* From another thread, at random moments of the whole: each time CANCELLED or finished, what was drawn is readable and
  * right, and the next generation draws what a fresh one does. */
-static void at_random_moments(const detailflow_model *model, int rounds)
+static void cancel_at_random_moments(const detailflow_model *model, int rounds)
 {
     enum { PICTURES = 2 };
     detailflow_request *request = check_request(model, PICTURES, 5);
@@ -304,9 +304,9 @@ int main(int argc, char **argv)
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
     size_t count, again_count;
     uint32_t *tokens = check_draw(model, 2, &count), *again;
-    before_and_after(model);
-    during(model);
-    at_random_moments(model, argc > 2 ? atoi(argv[2]) : 1000);
+    cancel_before_and_after_a_step(model);
+    cancel_during_a_step(model);
+    cancel_at_random_moments(model, argc > 2 ? atoi(argv[2]) : 1000);
     /* The model has taken no harm. */
     again = check_draw(model, 2, &again_count);
     CHECK(count == again_count && memcmp(tokens, again, count * sizeof *tokens) == 0);

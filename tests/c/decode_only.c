@@ -15,7 +15,7 @@ static uint32_t *some_tokens(detailflow_model_info info)
 }
 
 /* Every prefix that is a level, as floats: bit for bit the same. */
-static void decodes_the_same(const detailflow_model *whole, const detailflow_model *alone)
+static void stripped_bundle_decodes_the_same(const detailflow_model *whole, const detailflow_model *alone)
 {
     detailflow_model_info info = check_info(whole);
     uint32_t *tokens = some_tokens(info);
@@ -48,10 +48,10 @@ static void decodes_the_same(const detailflow_model *whole, const detailflow_mod
 }
 
 /* What needs another graph: WRONG_STATE, the sentence, outputs untouched; and the next call works. */
-static void says_what_it_cannot(const detailflow_model *alone)
+static void stripped_bundle_refuses_what_needs_other_graphs(const detailflow_model *alone)
 {
-    const char *cannot_draw = "holds the decoder alone: it decodes tokens and cannot draw";
-    const char *cannot_encode = "holds the decoder alone: it decodes tokens and cannot encode pictures";
+    const char *cannot_draw = "has only the decoder: it decodes tokens and cannot generate";
+    const char *cannot_encode = "has only the decoder: it decodes tokens and cannot encode pictures";
     detailflow_model_info info = check_info(alone);
     detailflow_request *request = NULL;
     detailflow_generation *generation = NULL;
@@ -107,14 +107,14 @@ static void says_what_it_cannot(const detailflow_model *alone)
     free(tokens);
 }
 
-static void can(const detailflow_model *model, uint32_t draw, uint32_t encode)
+static void model_can(const detailflow_model *model, uint32_t draw, uint32_t encode)
 {
     CHECK(check_info(model).can_generate == draw);
     CHECK(check_info(model).can_encode == encode);
 }
 
 /* The same, made through the C API. */
-static void strips(const char *bundle, const detailflow_model *whole)
+static void bundle_strip_makes_the_same(const char *bundle, const detailflow_model *whole)
 {
     detailflow_model *mine;
     const char *precision = check_info(whole).precision;
@@ -122,10 +122,10 @@ static void strips(const char *bundle, const detailflow_model *whole)
     OK(detailflow_bundle_strip(bundle, "mine", precision, NULL));
     OK(detailflow_bundle_strip(bundle, "mine", NULL, NULL)); /* An older one makes way. */
     mine = check_open("mine", 1);
-    can(mine, 0, 0);
+    model_can(mine, 0, 0);
     CHECK(strcmp(check_info(mine).path, "mine") == 0);
     CHECK(strcmp(check_info(mine).tokenizer_id, check_info(whole).tokenizer_id) == 0);
-    decodes_the_same(whole, mine);
+    stripped_bundle_decodes_the_same(whole, mine);
     detailflow_model_free(mine);
 
     FAILS(detailflow_bundle_strip(bundle, NULL, NULL, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "target is NULL");
@@ -149,13 +149,13 @@ int main(int argc, char **argv)
     CHECK(argc > 2);
     whole = check_open(bundle, 1);
     alone = check_open(argv[2], 1);
-    can(whole, 1, 1);
-    can(alone, 0, 0);
+    model_can(whole, 1, 1);
+    model_can(alone, 0, 0);
     CHECK(check_info(alone).class_count == check_info(whole).class_count);
-    decodes_the_same(whole, alone);
-    says_what_it_cannot(alone);
-    decodes_the_same(whole, alone);
-    strips(bundle, whole);
+    stripped_bundle_decodes_the_same(whole, alone);
+    stripped_bundle_refuses_what_needs_other_graphs(alone);
+    stripped_bundle_decodes_the_same(whole, alone);
+    bundle_strip_makes_the_same(bundle, whole);
     detailflow_model_free(whole);
     detailflow_model_free(alone);
     return 0;

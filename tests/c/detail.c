@@ -59,7 +59,7 @@ static void level_is_found_by_size(const detailflow_model *model)
     CHECK(found.level_size == info.image_size && found.token_count == info.token_count);
 }
 
-static void chains(void)
+static void mip_sizes_are_halves(void)
 {
     uint32_t sizes[33], at;
     size_t count = 77;
@@ -83,7 +83,7 @@ static void chains(void)
 
 /* A chain as engines keep it: the whole picture at the left, the smaller ones beside it one below another, in one
  * buffer with one stride. */
-static void mips(const detailflow_model *model, uint32_t *tokens, size_t count)
+static void mips_are_decoded_or_downscaled(const detailflow_model *model, uint32_t *tokens, size_t count)
 {
     detailflow_model_info info = check_info(model);
     uint32_t sizes[32], source, at, format;
@@ -161,7 +161,7 @@ struct newer_image {
     uint32_t more[4];
 };
 
-static void bad_mips(const detailflow_model *model, uint32_t *tokens, size_t count)
+static void mips_refuse_wrong_arguments(const detailflow_model *model, uint32_t *tokens, size_t count)
 {
     detailflow_model_info info = check_info(model);
     const size_t bytes = (size_t)4 * info.image_size * info.image_size;
@@ -251,7 +251,7 @@ static void check_sprite(const detailflow_image *atlas, const unsigned char *pix
     }
 }
 
-static void atlas(const detailflow_model *model, const uint32_t *tokens, size_t count)
+static void atlas_holds_every_sprite(const detailflow_model *model, const uint32_t *tokens, size_t count)
 {
     detailflow_model_info info = check_info(model);
     const uint32_t padding = 3;
@@ -320,7 +320,7 @@ struct newer_sprite {
     uint32_t more[2];
 };
 
-static void bad_atlas(const detailflow_model *model, const uint32_t *tokens, size_t count)
+static void atlas_refuses_wrong_arguments(const detailflow_model *model, const uint32_t *tokens, size_t count)
 {
     detailflow_model_info info = check_info(model);
     const uint32_t size = info.image_size, side = 2 * size;
@@ -351,7 +351,7 @@ static void bad_atlas(const detailflow_model *model, const uint32_t *tokens, siz
     THIRD(sprites[2].y = size + 1, "sprite 2, ");
     THIRD(sprites[2].x = UINT32_MAX, "sprite 2, ");
     THIRD(sprites[2].factor = 2, "sprite 2, ");
-    THIRD(sprites[2].factor = 65, "sprite 2: the factor 65");
+    THIRD(sprites[2].factor = 65, "sprite 2: factor 65");
     THIRD(sprites[2].level_size = 1, "sprite 2: ");
     THIRD(sprites[2].token_count = 0, "sprite 2: 0 tokens");
     THIRD(sprites[2].token_count = SIZE_MAX, "sprite 2: ");
@@ -393,7 +393,7 @@ static void bad_atlas(const detailflow_model *model, const uint32_t *tokens, siz
     free(buffer);
 }
 
-static void upscale(void)
+static void image_upscale_repeats_pixels(void)
 {
     uint32_t format;
     for (format = 0; format < formats; format++) {
@@ -460,13 +460,13 @@ int main(int argc, char **argv)
     size_t count = 0;
     uint32_t *tokens = check_draw(model, 5, &count);
     formats = argc > 2 && strcmp(argv[2], "few") == 0 ? 1 : 3;
-    chains();
-    upscale();
+    mip_sizes_are_halves();
+    image_upscale_repeats_pixels();
     level_is_found_by_size(model);
-    mips(model, tokens, count);
-    bad_mips(model, tokens, count);
-    atlas(model, tokens, count);
-    bad_atlas(model, tokens, count);
+    mips_are_decoded_or_downscaled(model, tokens, count);
+    mips_refuse_wrong_arguments(model, tokens, count);
+    atlas_holds_every_sprite(model, tokens, count);
+    atlas_refuses_wrong_arguments(model, tokens, count);
     free(tokens);
     detailflow_model_free(model);
     return 0;

@@ -15,7 +15,7 @@ static size_t resident(void)
     return pages[1] * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static void listed(void)
+static void device_list_is_complete(void)
 {
     detailflow_device_list *list = NULL;
     detailflow_model_options *options = NULL;
@@ -90,7 +90,7 @@ int main(int argc, char **argv)
     int at;
 
     CHECK(argc > 1 && times >= 4);
-    listed();
+    device_list_is_complete();
     OK(detailflow_model_options_new(&options, NULL));
     OK(detailflow_model_options_set_device(options, device));
     OK(detailflow_model_options_set_threads(options, 1));

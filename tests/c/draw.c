@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static void look(const detailflow_model *model)
+static void model_tells_what_it_is(const detailflow_model *model)
 {
     detailflow_model_info info = check_info(model);
     detailflow_level level, before;
@@ -166,7 +166,7 @@ static uint32_t *draw_by_the_step(const detailflow_model *model, uint64_t seed, 
     return tokens;
 }
 
-static void same_tokens(const detailflow_model *model)
+static void tokens_do_not_depend_on_how_they_are_asked_for(const detailflow_model *model)
 {
     const uint64_t seed = UINT64_C(0xFEDCBA9876543210);
     detailflow_model_info info = check_info(model);
@@ -201,7 +201,7 @@ static void same_tokens(const detailflow_model *model)
     free(tokens);
 }
 
-static void levels(const detailflow_model *model)
+static void levels_decode_at_their_sizes(const detailflow_model *model)
 {
     detailflow_model_info info = check_info(model);
     detailflow_level level;
@@ -248,7 +248,7 @@ static void levels(const detailflow_model *model)
     detailflow_request_free(request);
 }
 
-static void there_and_back(const detailflow_model *model)
+static void tokens_of_a_decoded_picture_come_back(const detailflow_model *model)
 {
     detailflow_model_info info = check_info(model);
     const size_t bytes = (size_t)4 * info.image_size * info.image_size;
@@ -303,7 +303,7 @@ static void there_and_back(const detailflow_model *model)
     detailflow_request_free(request);
 }
 
-static void sampling(const detailflow_model *model)
+static void sampling_settings_take_effect(const detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 1, 11);
     detailflow_generation *generation = NULL;
@@ -344,11 +344,11 @@ static void sampling(const detailflow_model *model)
 int main(int argc, char **argv)
 {
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
-    look(model);
-    same_tokens(model);
-    levels(model);
-    there_and_back(model);
-    sampling(model);
+    model_tells_what_it_is(model);
+    tokens_do_not_depend_on_how_they_are_asked_for(model);
+    levels_decode_at_their_sizes(model);
+    tokens_of_a_decoded_picture_come_back(model);
+    sampling_settings_take_effect(model);
     detailflow_model_free(model);
     return 0;
 }

@@ -13,7 +13,7 @@ static void write_text(const char *path, const char *text)
     CHECK(fclose(file) == 0);
 }
 
-static void statuses(void)
+static void status_has_a_name(void)
 {
     static const char *const names[] = {
         "DETAILFLOW_STATUS_OK",          "DETAILFLOW_STATUS_INVALID_ARGUMENT", "DETAILFLOW_STATUS_NOT_FOUND",  "DETAILFLOW_STATUS_BAD_BUNDLE",
@@ -30,7 +30,7 @@ static void statuses(void)
     CHECK(strcmp(detailflow_status_name(INT32_MIN), "DETAILFLOW_STATUS_UNKNOWN") == 0);
 }
 
-static void options_and_open(const char *bundle)
+static void options_are_checked_at_once(const char *bundle)
 {
     detailflow_model_options *options = NULL;
     detailflow_model *model = NULL;
@@ -42,7 +42,8 @@ static void options_and_open(const char *bundle)
     INVALID(detailflow_model_options_set_device_option(options, "", "1"), "key");
     INVALID(detailflow_model_options_set_device_option(options, "a", "\xff"), "UTF-8");
     INVALID(detailflow_model_options_set_allow_fallback(options, 2), "2");
-    INVALID(detailflow_model_options_set_spinning(options, 0), "spinning");
+    INVALID(detailflow_model_options_set_spinning(options, 3), "spinning is 3");
+    OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_DEFAULT));
     OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_NEVER));
     OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_RUNS));
     FAILS(detailflow_model_options_set_device(options, ""), DETAILFLOW_STATUS_NO_DEVICE, "device");
@@ -85,7 +86,7 @@ static void options_and_open(const char *bundle)
     detailflow_model_options_free(options);
 }
 
-static void setters(const detailflow_model *model)
+static void request_setters_check_at_once(const detailflow_model *model)
 {
     detailflow_model_info info = check_info(model);
     detailflow_request *request = NULL;
@@ -156,7 +157,7 @@ static void *another_thread(void *request)
     return NULL;
 }
 
-static void messages(const detailflow_model *model)
+static void message_stays_with_its_handle(const detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 1, 0);
     char buffer[512], small[8];
@@ -214,7 +215,7 @@ static void hear(void *user, uint32_t level, const char *message)
     }
 }
 
-static void logging(const char *bundle)
+static void log_callback_hears_the_opening(const char *bundle)
 {
     struct heard first = {0, 0, 0}, second = {0, 0, 0};
     int before;
@@ -239,7 +240,7 @@ static void logging(const char *bundle)
     CHECK(first.opened == 2 && second.messages == before);
 }
 
-static void files(const detailflow_model *model)
+static void files_are_read_and_written_or_refused(const detailflow_model *model)
 {
     detailflow_model_info info = check_info(model);
     detailflow_request *request = check_request(model, 1, 0);
@@ -294,13 +295,13 @@ int main(int argc, char **argv)
     detailflow_model *model;
     CHECK(strcmp(detailflow_version(), "") != 0);
     CHECK(detailflow_abi_version() == DETAILFLOW_ABI_VERSION);
-    statuses();
-    options_and_open(bundle);
+    status_has_a_name();
+    options_are_checked_at_once(bundle);
     model = check_open(bundle, 1);
-    setters(model);
-    messages(model);
-    logging(bundle);
-    files(model);
+    request_setters_check_at_once(model);
+    message_stays_with_its_handle(model);
+    log_callback_hears_the_opening(bundle);
+    files_are_read_and_written_or_refused(model);
     detailflow_model_free(model);
     return 0;
 }

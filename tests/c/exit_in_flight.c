@@ -160,7 +160,7 @@ static void *take(void *argument)
 }
 
 /* Two threads of a worker draw, without end. */
-static void work_in_the_background(const char *bundle, const char *how)
+static void worker_runs_until_the_process_ends(const char *bundle, const char *how)
 {
     detailflow_worker_options *options = NULL;
     pthread_t taker;
@@ -213,7 +213,7 @@ int main(int argc, char **argv)
 
     for (at = 0; at < 4; at++) {
         if (strcmp(how, in_the_background[at]) == 0) {
-            work_in_the_background(bundle, how);
+            worker_runs_until_the_process_ends(bundle, how);
         }
     }
     if (late || join) {

@@ -126,7 +126,8 @@ static void forks_take_memory_when_they_step(const detailflow_request *request, 
 {
     enum { MOST = 100 };
     const int count = few ? 10 : MOST;
-    const uint64_t tokens = ends->count * 2 * sizeof(uint32_t);
+    /* Of two pictures, and once more for readers. */
+    const uint64_t tokens = ends->count * 2 * 2 * sizeof(uint32_t);
     detailflow_generation *forks[MOST], *parent = forks_begin(request, 2);
     const struct memory held = forks_memory(parent);
     uint64_t before = 0, after = 0;

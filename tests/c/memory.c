@@ -23,7 +23,7 @@ struct newer_image {
     uint32_t more[4];
 };
 
-static void struct_sizes(const detailflow_model *model)
+static void struct_size_is_checked(const detailflow_model *model)
 {
     struct newer_info info;
     struct newer_level level;
@@ -103,7 +103,7 @@ static void struct_sizes(const detailflow_model *model)
     detailflow_request_free(request);
 }
 
-static void targets(const detailflow_model *model)
+static void target_memory_is_checked(const detailflow_model *model)
 {
     detailflow_model_info info = check_info(model);
     detailflow_request *request = check_request(model, 1, 0);
@@ -223,8 +223,8 @@ static void targets(const detailflow_model *model)
 int main(int argc, char **argv)
 {
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
-    struct_sizes(model);
-    targets(model);
+    struct_size_is_checked(model);
+    target_memory_is_checked(model);
     detailflow_model_free(model);
     return 0;
 }

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-static void misuse_curves(detailflow_request *request)
+static void curves_refuse_misuse(detailflow_request *request)
 {
     typedef detailflow_status (*set_curve)(detailflow_request *, const uint32_t *, const float *, size_t);
     const set_curve curves[4] = {detailflow_request_set_guidance_curve, detailflow_request_set_temperature_curve,
@@ -23,9 +23,9 @@ static void misuse_curves(detailflow_request *request)
         INVALID(set(request, rising, values, 65), "too many");
         INVALID(set(request, rising, values, SIZE_MAX), "too many");
         INVALID(set(request, rising, values, SIZE_MAX / 4 + 2), "too many");
-        INVALID(set(request, NULL, values, 3), "tokens is NULL");
+        INVALID(set(request, NULL, values, 3), "token_indices is NULL");
         INVALID(set(request, rising, NULL, 3), "values is NULL");
-        INVALID(set(request, flat, values, 3), "must rise");
+        INVALID(set(request, flat, values, 3), "must increase");
         INVALID(set(request, falling, values, 3), "5 comes after 6");
         for (at = 0; at < 3; at++) {
             values[at] = wrong[which][at];
@@ -38,7 +38,7 @@ static void misuse_curves(detailflow_request *request)
     }
 }
 
-static void misuse_prefixes(const detailflow_model *model, detailflow_request *request)
+static void prefixes_refuse_misuse(const detailflow_model *model, detailflow_request *request)
 {
     const detailflow_model_info info = check_info(model);
     const detailflow_level level = check_level(model, 0);
@@ -107,7 +107,7 @@ static void misuse_prefixes(const detailflow_model *model, detailflow_request *r
     free(tokens);
 }
 
-static void misuse_generation(const detailflow_model *model, detailflow_request *request)
+static void generation_refuses_misuse(const detailflow_model *model, detailflow_request *request)
 {
     const detailflow_level first = check_level(model, 0);
     detailflow_generation *generation = NULL, *fork;
@@ -148,7 +148,7 @@ static void misuse_generation(const detailflow_model *model, detailflow_request 
     INVALID(detailflow_generation_get_image_source(generation, 2, &class_index, &seed), "image 2");
     INVALID(detailflow_generation_get_image_source(generation, UINT32_MAX, NULL, NULL), "image 4294967295");
     INVALID(detailflow_generation_get_log_probabilities(generation, 2, &value, 1, &count), "image 2");
-    INVALID(detailflow_generation_get_log_probabilities(generation, 0, &value, 0, &count), "room for 0 values");
+    INVALID(detailflow_generation_get_log_probabilities(generation, 0, &value, 0, &count), "room for 0");
     INVALID(detailflow_generation_get_log_probabilities(generation, 0, NULL, 1, &count), "values is NULL");
     INVALID(detailflow_generation_get_log_probabilities(generation, 0, &value, 1, NULL), "count is NULL");
     INVALID(detailflow_generation_get_mean_log_probability(generation, 2, &value), "image 2");
@@ -235,7 +235,7 @@ static detailflow_status misuse_call(detailflow_generation *generation, int whic
 }
 
 /* While another thread draws, each of the calls is refused at least once. */
-static void misuse_from_another_thread(const detailflow_model *model)
+static void generation_is_busy_for_another_thread(const detailflow_model *model)
 {
     detailflow_request *request = check_slow_request(model, 0.02);
     int busy[CALLS] = {0}, which = 0, round;
@@ -286,7 +286,7 @@ static void *misuse_encode(void *argument)
 }
 
 /* A request that another thread changes: whoever takes it as const is told too. */
-static void misuse_a_request_from_another_thread(detailflow_request *request)
+static void request_is_busy_for_another_thread(detailflow_request *request)
 {
     static unsigned char pixels[3 * 64 * 64];
     const uint32_t one[1] = {0}, level[1] = {1};
@@ -333,11 +333,11 @@ int main(int argc, char **argv)
 {
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
     detailflow_request *request = check_request(model, 2, 1);
-    misuse_curves(request);
-    misuse_prefixes(model, request);
-    misuse_generation(model, request);
-    misuse_from_another_thread(model);
-    misuse_a_request_from_another_thread(request);
+    curves_refuse_misuse(request);
+    prefixes_refuse_misuse(model, request);
+    generation_refuses_misuse(model, request);
+    generation_is_busy_for_another_thread(model);
+    request_is_busy_for_another_thread(request);
     detailflow_request_free(request);
     detailflow_model_free(model);
     return 0;

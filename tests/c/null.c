@@ -11,7 +11,7 @@
 static char marker;
 #define UNTOUCHED(type) ((type *)(void *)&marker)
 
-static void without_a_model(void)
+static void null_is_refused_without_a_model(void)
 {
     detailflow_runtime_options *runtime = NULL;
     detailflow_model_options *options = NULL;
@@ -206,7 +206,7 @@ static void without_a_model(void)
     CHECK(pixel[0] == 1 && pixel[3] == 4);
 }
 
-static void with_token_files(const detailflow_model *model)
+static void null_is_refused_by_token_files(const detailflow_model *model)
 {
     detailflow_pack_writer *writer = NULL;
     detailflow_pack *pack = NULL;
@@ -249,7 +249,7 @@ static void with_token_files(const detailflow_model *model)
     CHECK(number == 77 && count == 77);
 }
 
-static void with_a_model(detailflow_model *model)
+static void null_is_refused_with_a_model(detailflow_model *model)
 {
     detailflow_request *request = NULL;
     detailflow_generation *generation = NULL;
@@ -261,7 +261,7 @@ static void with_a_model(detailflow_model *model)
     unsigned char pixel[4] = {1, 2, 3, 4};
 
     NAMES(detailflow_model_get_info(model, NULL), "info");
-    with_token_files(model);
+    null_is_refused_by_token_files(model);
     NAMES(detailflow_model_get_class_name(model, 0, NULL), "name");
     NAMES(detailflow_model_find_class(model, NULL, &number), "name");
     NAMES(detailflow_model_find_class(model, "x", NULL), "class_index");
@@ -326,7 +326,7 @@ static void with_a_model(detailflow_model *model)
 }
 
 /* Levels, forks, prefixes, best of many, costs: without a handle. */
-static void levels_without_a_handle(void)
+static void null_handle_is_refused(void)
 {
     detailflow_generation *generation = UNTOUCHED(detailflow_generation);
     detailflow_progress progress;
@@ -391,7 +391,7 @@ static void levels_without_a_handle(void)
 }
 
 /* And with one. */
-static void levels_with_a_handle(detailflow_model *model)
+static void null_argument_is_refused(detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 1, 0);
     detailflow_generation *generation = NULL, *other = UNTOUCHED(detailflow_generation);
@@ -476,11 +476,12 @@ int main(int argc, char **argv)
     detailflow_model *model;
     const char *bundle = check_bundle(argc, argv);
     CHECK(detailflow_last_message()[0] == 0);
-    without_a_model();
-    levels_without_a_handle();
+    CHECK(detailflow_version_number() == DETAILFLOW_VERSION_NUMBER);
+    null_is_refused_without_a_model();
+    null_handle_is_refused();
     model = check_open(bundle, 1);
-    with_a_model(model);
-    levels_with_a_handle(model);
+    null_is_refused_with_a_model(model);
+    null_argument_is_refused(model);
     detailflow_model_free(model);
     return 0;
 }

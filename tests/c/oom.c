@@ -33,7 +33,7 @@ static detailflow_status begin(const detailflow_request *request, detailflow_gen
 }
 
 /* The most that a request may ask for. A machine that has that much memory may say OK. */
-static void the_most(const detailflow_model *model)
+static void largest_request_is_out_of_memory(const detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 1048576, 1);
     detailflow_generation *generation;
@@ -53,7 +53,7 @@ static size_t address_space(void)
 
 /* Ever larger batches under a limit, until one does not fit. The largest that did is drawn a step, or is refused then:
  * what a graph needs besides is only known when it runs. */
-static void under_a_limit(const detailflow_model *model, size_t room)
+static void request_under_a_memory_limit_fails_cleanly(const detailflow_model *model, size_t room)
 {
     struct rlimit limit, before;
     detailflow_request *request = check_request(model, 1, 1);
@@ -102,7 +102,7 @@ static void under_a_limit(const detailflow_model *model, size_t room)
 }
 
 /* The request has its million pictures already; there is no room for a second list of them. */
-static void a_long_request(const detailflow_model *model)
+static void long_request_is_out_of_memory(const detailflow_model *model)
 {
     struct rlimit limit, before;
     detailflow_request *request = check_request(model, 1048576, 1);
@@ -121,16 +121,16 @@ int main(int argc, char **argv)
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
     size_t count;
     uint32_t *tokens = check_draw(model, 5, &count);
-    the_most(model);
+    largest_request_is_out_of_memory(model);
     small_one_works(model, tokens, count);
     if (argc > 2 && strcmp(argv[2], "nolimit") == 0) {
         printf("the part with a limited address space is left out\n");
     } else {
-        under_a_limit(model, (size_t)64 << 20);
+        request_under_a_memory_limit_fails_cleanly(model, (size_t)64 << 20);
         small_one_works(model, tokens, count);
-        under_a_limit(model, (size_t)200 << 20);
+        request_under_a_memory_limit_fails_cleanly(model, (size_t)200 << 20);
         small_one_works(model, tokens, count);
-        a_long_request(model);
+        long_request_is_out_of_memory(model);
         small_one_works(model, tokens, count);
     }
     free(tokens);

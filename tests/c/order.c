@@ -75,7 +75,7 @@ static void use(struct handles *all)
 
 static int every = 1;
 
-static void permute(const char *bundle, int *order, int fixed)
+static void handles_are_freed_in_any_order(const char *bundle, int *order, int fixed)
 {
     static int turn;
     int at;
@@ -96,14 +96,14 @@ static void permute(const char *bundle, int *order, int fixed)
         int other = order[fixed];
         order[fixed] = order[at];
         order[at] = other;
-        permute(bundle, order, fixed + 1);
+        handles_are_freed_in_any_order(bundle, order, fixed + 1);
         order[at] = order[fixed];
         order[fixed] = other;
     }
 }
 
 /* A picture is finished, looked at and saved when all that it came from is gone. */
-static void orphan(const char *bundle)
+static void generation_outlives_its_model(const char *bundle)
 {
     struct handles all = make(bundle);
     detailflow_cancel *second = NULL;
@@ -137,7 +137,7 @@ int main(int argc, char **argv)
     const char *bundle = check_bundle(argc, argv);
     int order[HANDLES] = {OPTIONS, MODEL, REQUEST, GENERATION, CANCEL};
     every = argc > 2 && strcmp(argv[2], "few") == 0 ? 7 : 1;
-    permute(bundle, order, 0);
-    orphan(bundle);
+    handles_are_freed_in_any_order(bundle, order, 0);
+    generation_outlives_its_model(bundle);
     return 0;
 }

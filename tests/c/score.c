@@ -243,8 +243,8 @@ static void score_tells_how_many(const detailflow_model *model)
     OK(detailflow_model_score(model, 0, tokens, count, NULL, 0, &told));
     CHECK(told == count);
     told = 77;
-    INVALID(detailflow_model_score(model, 0, tokens, count, &value, 1, &told), "room for 1 values");
-    INVALID(detailflow_model_score(model, 0, tokens, count, &value, 0, &told), "room for 0 values");
+    INVALID(detailflow_model_score(model, 0, tokens, count, &value, 1, &told), "room for 1");
+    INVALID(detailflow_model_score(model, 0, tokens, count, &value, 0, &told), "room for 0");
     INVALID(detailflow_model_score(model, 0, tokens, count, NULL, count, &told), "values is NULL");
     INVALID(detailflow_model_score(model, info.class_count, tokens, count, NULL, 0, &told), "class");
     INVALID(detailflow_model_score(model, 0, tokens, 0, NULL, 0, &told), "0 tokens are not a prefix");

@@ -117,7 +117,7 @@ static void vary_in_a_batch(const detailflow_model *model)
     /* One after the other: until all are there they are not as long as each other. */
     OK(detailflow_request_set_image_prefix(request, 3, start[1], count));
     generation = NULL;
-    INVALID(detailflow_generation_new(request, &generation), "picture 0 begins with 0 tokens and picture 3 with");
+    INVALID(detailflow_generation_new(request, &generation), "image 0 begins with 0 tokens, image 3 with");
     CHECK(generation == NULL);
     for (image = 0; image < 3; image++) {
         OK(detailflow_request_set_image_prefix(request, image, start[0], count));

@@ -153,7 +153,7 @@ static void check_event(const detailflow_model *model, const detailflow_event *e
     free(tokens);
 }
 
-static void wrong_arguments(const detailflow_model *model)
+static void worker_refuses_wrong_arguments(const detailflow_model *model)
 {
     char marker;
     detailflow_worker *worker = (detailflow_worker *)(void *)&marker;
@@ -221,9 +221,9 @@ static void wrong_arguments(const detailflow_model *model)
     FAILS(detailflow_worker_poll(worker, NULL), bad, "event is NULL");
     FAILS(detailflow_worker_wait(worker, FOREVER, NULL), bad, "event is NULL");
     FAILS(detailflow_worker_get_pending(worker, NULL), bad, "count is NULL");
-    FAILS(detailflow_worker_cancel(worker, 0), bad, "there never was a job 0");
-    FAILS(detailflow_worker_cancel(worker, 1), bad, "there never was a job 1");
-    CHECK(MESSAGE(detailflow_worker_get_message, worker, text, sizeof text) > 8 && strcmp(text, "there n") == 0);
+    FAILS(detailflow_worker_cancel(worker, 0), bad, "job 0 was never submitted");
+    FAILS(detailflow_worker_cancel(worker, 1), bad, "job 1 was never submitted");
+    CHECK(MESSAGE(detailflow_worker_get_message, worker, text, sizeof text) > 8 && strcmp(text, "job 1 w") == 0);
     OK(detailflow_worker_cancel_all(worker));
     OK(detailflow_worker_set_callback(worker, NULL, NULL));
     CHECK(job == 77 && pending(worker) == 0);
@@ -243,7 +243,7 @@ static void wrong_arguments(const detailflow_model *model)
     detailflow_worker_free(worker);
 }
 
-static void levels_in_order(const detailflow_model *model)
+static void events_come_level_by_level(const detailflow_model *model)
 {
     const detailflow_model_info about = check_info(model);
     detailflow_request *request = check_request(model, 3, 5);
@@ -284,7 +284,7 @@ static void levels_in_order(const detailflow_model *model)
     detailflow_worker_free(worker);
 }
 
-static void failures_are_told(const detailflow_model *model, const detailflow_model *large)
+static void failed_job_tells_why(const detailflow_model *model, const detailflow_model *large)
 {
     detailflow_request *request = check_request(large, 1 << 20, 5), *fine = check_request(model, 1, 5);
     detailflow_generation *generation = NULL;
@@ -317,7 +317,7 @@ static void failures_are_told(const detailflow_model *model, const detailflow_mo
 }
 
 /* A generation that is on its way goes on in the background, and its handle is used up. */
-static void generations_go_on(const detailflow_model *model)
+static void submitted_generation_goes_on(const detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 2, 8);
     struct whole whole = draw_whole(request, 2);
@@ -372,7 +372,7 @@ static void *step_once(void *argument)
 }
 
 /* A generation that somebody steps is not taken away. */
-static void busy_generations_stay(const detailflow_model *model)
+static void busy_generation_is_not_submitted(const detailflow_model *model)
 {
     detailflow_request *request = check_slow_request(model, 0.1);
     detailflow_worker *worker = start(1);
@@ -427,7 +427,7 @@ static uint32_t end_of(const detailflow_worker *worker, uint64_t job, const deta
     }
 }
 
-static void cancelled_at_any_moment(const detailflow_model *model, int rounds, uint32_t count, uint32_t batch)
+static void job_is_cancelled_at_any_moment(const detailflow_model *model, int rounds, uint32_t count, uint32_t batch)
 {
     detailflow_request *request = check_request(model, count, 21);
     struct whole whole = draw_whole(request, count);
@@ -501,7 +501,7 @@ static void *take_some(void *argument)
     return NULL;
 }
 
-static void shared_by_many(const detailflow_model *model, uint32_t batch)
+static void worker_is_shared_by_threads(const detailflow_model *model, uint32_t batch)
 {
     detailflow_worker *worker = start_batch(2, batch);
     detailflow_request *request = check_request(model, 1, 3);
@@ -567,7 +567,7 @@ static void use(void *user, detailflow_event *event)
     detailflow_event_free(event);
 }
 
-static void callbacks(const detailflow_model *model)
+static void callback_receives_every_event(const detailflow_model *model)
 {
     detailflow_request *request = check_request(model, 1, 13);
     detailflow_worker *worker = start(2);
@@ -641,7 +641,7 @@ static void free_model(void *user, detailflow_event *event)
     heard->model = NULL;
 }
 
-static void freed_inside(const char *bundle)
+static void worker_is_freed_inside_its_callback(const char *bundle)
 {
     struct heard heard;
     int at;
@@ -689,7 +689,7 @@ static void freed_inside(const char *bundle)
 }
 
 /* Freeing a worker with work in flight, and events that outlive it. */
-static void freed_in_flight(const detailflow_model *model, int rounds)
+static void worker_free_cancels_jobs(const detailflow_model *model, int rounds)
 {
     detailflow_request *request = check_request(model, 4, 17);
     struct whole whole = draw_whole(request, 4);
@@ -719,7 +719,7 @@ static void freed_in_flight(const detailflow_model *model, int rounds)
 }
 
 /* Freeing a model with work in flight in two workers: its jobs end, those of another go on, the workers stay. */
-static void models_freed_in_flight(const char *bundle, const detailflow_model *other, int rounds)
+static void model_free_cancels_its_jobs(const char *bundle, const detailflow_model *other, int rounds)
 {
     detailflow_request *others = check_request(other, 1, 6);
     int round, at;
@@ -786,7 +786,7 @@ static void keep_in_order(void *user, detailflow_event *event)
 }
 
 /* So many of four jobs of a picture each are drawn together: they come to each of their events one after the other. */
-static void drawn_together(const detailflow_model *model, uint32_t batch, uint64_t bytes, int together)
+static void batched_job_is_what_it_is_alone(const detailflow_model *model, uint32_t batch, uint64_t bytes, int together)
 {
     detailflow_request *request = check_request(model, 1, 23);
     struct whole whole = draw_whole(request, 1);
@@ -832,14 +832,14 @@ static void drawn_together(const detailflow_model *model, uint32_t batch, uint64
     detailflow_request_free(request);
 }
 
-static void batches(const detailflow_model *model)
+static void jobs_are_batched(const detailflow_model *model)
 {
     const uint64_t much = UINT64_C(1) << 30;
-    drawn_together(model, 0, much, strcmp(check_info(model).form, "native") == 0 ? 4 : 1);
-    drawn_together(model, 4, much, 4);
-    drawn_together(model, 2, much, 2);
-    drawn_together(model, 1, much, 1);
-    drawn_together(model, 4, 1, 1);
+    batched_job_is_what_it_is_alone(model, 0, much, strcmp(check_info(model).form, "native") == 0 ? 4 : 1);
+    batched_job_is_what_it_is_alone(model, 4, much, 4);
+    batched_job_is_what_it_is_alone(model, 2, much, 2);
+    batched_job_is_what_it_is_alone(model, 1, much, 1);
+    batched_job_is_what_it_is_alone(model, 4, 1, 1);
 }
 
 int main(int argc, char **argv)
@@ -848,22 +848,22 @@ int main(int argc, char **argv)
     const int few = argc > 3;
     detailflow_model *model = check_open(bundle, 1), *large;
     CHECK(argc > 2);
-    wrong_arguments(model);
-    levels_in_order(model);
+    worker_refuses_wrong_arguments(model);
+    events_come_level_by_level(model);
     large = check_open(argv[2], 1);
-    failures_are_told(model, large);
+    failed_job_tells_why(model, large);
     detailflow_model_free(large);
-    generations_go_on(model);
-    busy_generations_stay(model);
-    cancelled_at_any_moment(model, few ? 10 : 100, few ? 1 : 4, 1);
-    cancelled_at_any_moment(model, few ? 10 : 100, few ? 1 : 4, 100);
-    shared_by_many(model, 1);
-    shared_by_many(model, 6);
-    callbacks(model);
-    batches(model);
-    freed_inside(bundle);
-    freed_in_flight(model, few ? 6 : 40);
-    models_freed_in_flight(bundle, model, few ? 2 : 10);
+    submitted_generation_goes_on(model);
+    busy_generation_is_not_submitted(model);
+    job_is_cancelled_at_any_moment(model, few ? 10 : 100, few ? 1 : 4, 1);
+    job_is_cancelled_at_any_moment(model, few ? 10 : 100, few ? 1 : 4, 100);
+    worker_is_shared_by_threads(model, 1);
+    worker_is_shared_by_threads(model, 6);
+    callback_receives_every_event(model);
+    jobs_are_batched(model);
+    worker_is_freed_inside_its_callback(bundle);
+    worker_free_cancels_jobs(model, few ? 6 : 40);
+    model_free_cancels_its_jobs(bundle, model, few ? 2 : 10);
     detailflow_model_free(model);
     return 0;
 }

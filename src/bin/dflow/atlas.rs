@@ -42,7 +42,7 @@ pub struct AtlasArgs {
 }
 
 pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
-    pixels::check_ending(&args.output).map_err(Failure::Usage)?;
+    pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
     check_folder(&args.output)?;
     if let Some(path) = &args.json {
         check_folder(path)?;
@@ -66,7 +66,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     if images.is_empty() {
         return Err(Error::Invalid("the token files hold no picture".into()).into());
     }
-    let sprite = |tokens| Sprite { level: args.level, factor: args.scale, ..Sprite::new(tokens) };
+    let sprite = |tokens| Sprite { level_size: args.level, factor: args.scale, ..Sprite::new(tokens) };
     let mut sprites: Vec<Sprite> = images.iter().map(|(.., image)| sprite(&image.tokens)).collect();
     let mut sides = Vec::new();
     for (sprite, (path, number, ..)) in sprites.iter().zip(&images) {

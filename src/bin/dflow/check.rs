@@ -53,7 +53,7 @@ pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
             runtime.as_ref().ok().map(|l| json!({"path": l.path, "version": l.version, "found_by": l.found_by}));
         let bundle = bundle.as_ref().ok().map(|b| {
             json!({
-                "path": b.path(), "name": b.name(), "can_draw": b.can_draw(), "can_encode": b.can_encode()
+                "path": b.path(), "name": b.name(), "can_draw": b.can_generate(), "can_encode": b.can_encode()
             })
         });
         let devices: Vec<_> = devices.iter().map(device_json).collect();

@@ -108,7 +108,7 @@ pub struct CalibrateArgs {
 
 pub fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
-    model.bundle().check_can_draw()?;
+    model.bundle().check_can_generate()?;
     let bar = progress_bar(0);
     let calibration = tasks::calibrate(&model, &args.batch, |done, total| {
         bar.set_length(total as u64);

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use detailflow::tokens::TokenImage;
+use detailflow::tokens::{TokenFileKind, TokenImage};
 use detailflow::{BestOf, Error, Generation, Image, ImageRequest, Model, Progress, Request, Round, Scorer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{Output, check_folder};
-use crate::source::{Kind, check_target, save};
+use crate::source::{check_target, save};
 use crate::{Failure, interrupt, say};
 
 /// Pictures drawn together: enough to use the cores, few enough that memory stays bounded however many are asked
@@ -247,7 +247,7 @@ impl<'a> Drawing<'a> {
         self.bar.finish_and_clear();
         let mut written = self.output.finish()?;
         // A file of one picture, where there is none yet, is not written.
-        let none = |path: &PathBuf| Kind::of(path) == Kind::Dft && self.tokens.is_empty();
+        let none = |path: &PathBuf| TokenFileKind::from_path(path) == TokenFileKind::Dft && self.tokens.is_empty();
         if let Some(path) = self.args.tokens_out.as_ref().filter(|path| !none(path)) {
             save(path, self.model.bundle(), std::mem::take(&mut self.tokens), None)?;
             written.push(path.clone());

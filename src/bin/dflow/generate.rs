@@ -46,14 +46,14 @@ enum Judge {
 
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
-    model.bundle().check_can_draw()?;
+    model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     let classes = classes(&args.class, &model)?;
     let of = |class: u32| args.settings.seeds().map(move |seed| ImageRequest { class, seed });
     let wanted: Vec<ImageRequest> = classes.iter().flat_map(|&class| of(class)).collect();
     if let (Some(keep), Some(level)) = (args.best, args.at) {
-        return best(args, &mut request, &classes, Round { level, keep });
+        return best(args, &mut request, &classes, Round { level_size: level, keep });
     }
     if let Some(size) = args.share {
         check_level(&request, size)?;
@@ -85,7 +85,7 @@ fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Roun
         let text = format!("--best {} of {count} candidates; --count says how many there are", round.keep);
         return Err(Failure::Usage(Error::Invalid(text)));
     }
-    check_level(request, round.level)?;
+    check_level(request, round.level_size)?;
     // It lives as long as the command.
     let like: Option<&'static Picture> = match &args.like {
         Some(path) => Some(Box::leak(Box::new(Picture::open(path)?))),

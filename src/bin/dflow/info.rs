@@ -59,7 +59,7 @@ fn as_json(bundle: &Bundle) -> serde_json::Value {
             "top_k": sampling.top_k,
             "top_p": sampling.top_p,
         },
-        "can_draw": bundle.can_draw(),
+        "can_draw": bundle.can_generate(),
         "can_encode": bundle.can_encode(),
         "variants": variants,
         "bytes": bundle.files().iter().map(|file| file.length).sum::<u64>(),
@@ -88,7 +88,7 @@ fn print(bundle: &Bundle) {
     say!("levels     {}", levels.join(", "));
     say!("can        {}", abilities(bundle));
     let top_k = if sampling.top_k == 0 { "off".to_owned() } else { sampling.top_k.to_string() };
-    if bundle.can_draw() {
+    if bundle.can_generate() {
         say!(
             "sampling   guidance {}{}, temperature {}, top-k {top_k}, top-p {}",
             sampling.guidance,
@@ -114,7 +114,7 @@ fn print(bundle: &Bundle) {
 
 /// What it can do, in words.
 pub fn abilities(bundle: &Bundle) -> &'static str {
-    match (bundle.can_draw(), bundle.can_encode()) {
+    match (bundle.can_generate(), bundle.can_encode()) {
         (true, true) => "draw, decode, encode",
         (true, false) => "draw, decode; it has no encoder",
         (false, true) => "decode, encode; it cannot draw",

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use detailflow::{Error, Image, pixels};
+use detailflow::pixels::FileFormat;
+use detailflow::{Error, Image};
 
 use crate::Failure;
 use crate::sheet::{self, Label};
@@ -147,7 +148,7 @@ pub fn plan_each<'a>(
 
 /// Whether a picture can go into this file, as far as its name says.
 fn check_file(path: &Path) -> Result<(), Failure> {
-    pixels::check_ending(path).map_err(Failure::Usage)?;
+    FileFormat::from_path(path).map_err(Failure::Usage)?;
     check_folder(path)
 }
 

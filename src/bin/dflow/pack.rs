@@ -40,7 +40,7 @@ pub fn pack(args: &PackArgs) -> Result<(), Failure> {
         let source = Source::open(path)?;
         if let (Source::Json(file), None) = (&source, &bundle) {
             let found = args.bundle.open()?;
-            file.check_bundle(&found).map_err(refuse)?;
+            found.check_token_file(file).map_err(refuse)?;
             bundle = Some(found);
         }
         let own = own_name(path, args.paths);
@@ -68,9 +68,9 @@ fn dft_of(source: &Source, sequence: Sequence, bundle: Option<&Bundle>) -> Resul
         (Tokens::Dft(dft, _), _) => Ok(dft),
         (Tokens::Image(image), Some(bundle)) => {
             if let Source::Json(file) = source {
-                file.check_bundle(bundle)?;
+                bundle.check_token_file(file)?;
             }
-            Dft::from_image(bundle, &image)
+            bundle.dft_from_image(&image)
         }
         (Tokens::Image(_), None) => Err(Error::Invalid("JSON needs a bundle".into())),
     }

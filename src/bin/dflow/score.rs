@@ -29,7 +29,7 @@ pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
     let place = args.tokens.display();
     let model = args.model.open()?;
     let bundle = model.bundle();
-    bundle.check_can_draw()?;
+    bundle.check_can_generate()?;
     let mut found = Vec::new();
     for index in 0..source.len() {
         let image = source.sound(index, &args.tokens, bundle)?;

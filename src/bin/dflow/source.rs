@@ -1,10 +1,8 @@
 //! Token files of every kind, on their way in and out.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use detailflow::tokens::{Dft, Pack, PackWriter, Soundness, TokenFile, TokenImage};
+use detailflow::tokens::{AnyTokens, Dft, Pack, PackWriter, Soundness, TokenFile, TokenFileKind, TokenImage, open_any};
 use detailflow::{Bundle, Error};
 
 use crate::Failure;
@@ -28,48 +26,14 @@ pub enum Tokens {
     Dft(Dft, Soundness),
 }
 
-#[derive(Clone, Copy, PartialEq)]
-pub enum Kind {
-    Json,
-    Dft,
-    Pack,
-}
-
-impl Kind {
-    /// What the ending of a name asks for.
-    pub fn of(path: &Path) -> Self {
-        match path.extension().and_then(|ending| ending.to_str()) {
-            Some("dft") => Self::Dft,
-            Some("dftpack") => Self::Pack,
-            _ => Self::Json,
-        }
-    }
-
-    /// What a file is by its first bytes. Where they say nothing it is what its name says, and why it is not is told
-    /// when it is opened.
-    fn found(path: &Path) -> std::io::Result<Self> {
-        let mut start = Vec::new();
-        File::open(path)?.take(8).read_to_end(&mut start)?;
-        Ok(match &start[..] {
-            start if start.starts_with(b"DFTPACK") => Self::Pack,
-            start if start.starts_with(b"DFT") => Self::Dft,
-            start if start.starts_with(b"{") => Self::Json,
-            _ => Self::of(path),
-        })
-    }
-}
-
 impl Source {
     pub fn open(path: &Path) -> Result<Self, Error> {
-        // What cannot be looked into is told by whoever opens it.
-        Ok(match Kind::found(path).unwrap_or(Kind::of(path)) {
-            Kind::Json => Self::Json(TokenFile::open(path)?),
-            Kind::Dft => {
-                let (dft, soundness) = Dft::open(path)?;
-                Self::Dft(dft, soundness)
-            }
-            Kind::Pack => Self::Pack(Pack::open(path)?),
-        })
+        match open_any(path)? {
+            AnyTokens::Json(file) => Ok(Self::Json(file)),
+            AnyTokens::Dft(dft, soundness) => Ok(Self::Dft(dft, soundness)),
+            AnyTokens::Pack(pack) => Ok(Self::Pack(pack)),
+            _ => Err(Error::Invalid(format!("{} is a token file of an unsupported kind", path.display()))),
+        }
     }
 
     pub fn len(&self) -> u32 {
@@ -113,8 +77,8 @@ impl Source {
     /// Whether the tokens of `sequence`, one of it, are `bundle`'s.
     pub fn check_bundle(&self, sequence: &Sequence, bundle: &Bundle) -> Result<(), Error> {
         match (self, &sequence.tokens) {
-            (Self::Json(file), _) => file.check_bundle(bundle),
-            (_, Tokens::Dft(dft, _)) => dft.check_bundle(bundle),
+            (Self::Json(file), _) => bundle.check_token_file(file),
+            (_, Tokens::Dft(dft, _)) => bundle.check_dft(dft),
             _ => Ok(()),
         }
     }
@@ -146,37 +110,37 @@ impl Sequence {
 
 /// Whether `count` pictures of `bundle` can go into the token file `path`: better before the work than after it.
 pub fn check_target(path: &Path, bundle: &Bundle, count: usize) -> Result<(), Failure> {
-    let kind = Kind::of(path);
-    if kind == Kind::Json {
+    let kind = TokenFileKind::from_path(path);
+    if kind == TokenFileKind::Json {
         return Ok(());
     }
-    if kind == Kind::Dft && count != 1 {
+    if kind == TokenFileKind::Dft && count != 1 {
         let text = format!("{} holds one picture, and there are {count}: name it .dftpack or .json", path.display());
         return Err(Failure::Usage(Error::Invalid(text)));
     }
     // Whether the numbers of this bundle have room in a header.
     let last = (bundle.classes().len() as u32).checked_sub(1);
-    Dft::new(bundle, last, None, vec![0])?;
+    bundle.dft(last, None, vec![0])?;
     Ok(())
 }
 
 /// Writes pictures of `bundle` to `path`, whose ending says what kind of file it is. In a pack they are called `name`,
 /// or after their class and seed.
 pub fn save(path: &Path, bundle: &Bundle, images: Vec<TokenImage>, name: Option<&str>) -> Result<(), Error> {
-    match Kind::of(path) {
-        Kind::Json => TokenFile::new(bundle, images).save(path),
-        Kind::Dft => match &images[..] {
-            [image] => Dft::from_image(bundle, image)?.save(path),
+    match TokenFileKind::from_path(path) {
+        TokenFileKind::Dft => match &images[..] {
+            [image] => bundle.dft_from_image(image)?.save(path),
             _ => Err(Error::Invalid(format!("{} holds one picture", path.display()))),
         },
-        Kind::Pack => {
+        TokenFileKind::Pack => {
             let mut pack = PackWriter::create(path)?;
             for image in &images {
                 let name = name.map(str::to_owned).or_else(|| called(image));
-                pack.add(name.as_deref(), &Dft::from_image(bundle, image)?)?;
+                pack.add(name.as_deref(), &bundle.dft_from_image(image)?)?;
             }
             pack.finish()
         }
+        _ => TokenFile::new(bundle.tokenizer_id(), images).save(path),
     }
 }
 

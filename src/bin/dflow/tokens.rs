@@ -67,7 +67,7 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     if wanted.is_empty() {
         return Err(Error::Invalid(format!("{place} holds no picture")).into());
     }
-    pixels::check_ending(&args.output).map_err(Failure::Usage)?;
+    pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
     let model = args.model.open()?;
     let bundle = model.bundle();
 
@@ -170,9 +170,9 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     let (mut dft, soundness) = Dft::open(&args.tokens)?;
     let model = args.model.open()?;
     let bundle = model.bundle();
-    bundle.check_can_draw()?;
+    bundle.check_can_generate()?;
     let place = args.tokens.display();
-    dft.check_bundle(bundle).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
+    bundle.check_dft(&dft).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
     if let Some(class) = &args.class {
         dft.class = Some(bundle.class(class).map_err(Failure::Usage)?);
     }

@@ -35,7 +35,7 @@ pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
     let source = Source::open(&args.tokens)?;
     let place = args.tokens.display();
     let model = args.model.open()?;
-    model.bundle().check_can_draw()?;
+    model.bundle().check_can_generate()?;
     let image = source.sound(args.picture, &args.tokens, model.bundle())?;
     let class = args
         .class
@@ -69,7 +69,7 @@ pub struct RedetailArgs {
 pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
     let picture = Picture::open(&args.image)?;
     let model = args.model.open()?;
-    model.bundle().check_can_draw()?;
+    model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     request.clone().set_level(args.keep).map_err(Failure::Usage)?;

@@ -203,7 +203,7 @@ fn pictures(file: Option<&Path>, bundle: &Bundle, model: &Model) -> std::result:
                 let image = source.sound(index, path, bundle)?;
                 let class = match &image.class {
                     Some(class) => bundle.class(class).map_err(Failure::Usage)?,
-                    None if !bundle.can_draw() => 0,
+                    None if !bundle.can_generate() => 0,
                     None => {
                         let text = format!("{}: picture {index} names no class", path.display());
                         return Err(Failure::Usage(Error::Invalid(text)));
@@ -216,7 +216,7 @@ fn pictures(file: Option<&Path>, bundle: &Bundle, model: &Model) -> std::result:
     if !bundle.judged().is_empty() {
         return Ok(bundle.judged().iter().map(|picture| (picture.class, picture.tokens.clone())).collect());
     }
-    if !model.bundle().can_draw() {
+    if !model.bundle().can_generate() {
         // Any tokens are a picture.
         let token = |at: usize| (at.wrapping_mul(2_654_435_761) >> 7) % bundle.codes();
         let tokens = |picture| (0..bundle.tokens()).map(|at| token(picture * bundle.tokens() + at) as u32).collect();
@@ -249,7 +249,7 @@ struct Found {
 fn look(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> Result<Found> {
     let model = open(bundle, &variant.precision, Some(&variant.form))?;
     run_each_graph(&model)?;
-    let tolerance = Tolerance::of(&variant.precision);
+    let tolerance = Tolerance::of(variant.precision.as_str());
     let mut found = Found::default();
     match reference {
         Some(reference) => {
@@ -258,12 +258,12 @@ fn look(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> Re
             if !same {
                 let pictures: Vec<(u32, &[u32])> = reference.pictures.iter().map(|(c, t)| (*c, &t[..])).collect();
                 let judgement = tasks::compare(&model, &reference.model, &pictures)?;
-                let both = tolerance.zip(Tolerance::of(&other.precision)).map(|(a, b)| a.looser(b));
+                let both = tolerance.zip(Tolerance::of(other.precision.as_str())).map(|(a, b)| a.looser(b));
                 found.past = both.map(|tolerance| judgement.past(tolerance)).unwrap_or_default();
                 found.judgement = Some(judgement);
             }
         }
-        None if bundle.can_draw() => {
+        None if bundle.can_generate() => {
             found.record = tasks::compare_with_record(&model)?;
             if let (Some(record), Some(tolerance)) = (found.record, tolerance)
                 && (record.kl.is_nan() || record.kl > tolerance.kl)
@@ -278,7 +278,7 @@ fn look(bundle: &Bundle, variant: &Variant, reference: Option<&Reference>) -> Re
 }
 
 fn ran_words(bundle: &Bundle) -> &'static str {
-    match (bundle.can_draw(), bundle.can_encode()) {
+    match (bundle.can_generate(), bundle.can_encode()) {
         (true, true) => "ar, decoder and encoder compile, have their signatures, and run",
         (true, false) => "ar and decoder compile, have their signatures, and run",
         (false, true) => "decoder and encoder compile, have their signatures, and run",
@@ -290,7 +290,7 @@ fn ran_words(bundle: &Bundle) -> &'static str {
 /// the coarsest level's tokens are code 0.
 fn run_each_graph(model: &Model) -> Result<()> {
     let bundle = model.bundle();
-    if bundle.can_draw() {
+    if bundle.can_generate() {
         draw(model)?;
     } else {
         model.decode(&vec![0; bundle.causal()])?;
@@ -403,8 +403,8 @@ fn draw_sheet(
     let Some((variant, _)) = rows.iter().find(|(_, found)| found.judgement.is_some()) else {
         return usage("there is no variant to draw beside the reference");
     };
-    bundle.check_can_draw()?;
-    reference.model.bundle().check_can_draw()?;
+    bundle.check_can_generate()?;
+    reference.model.bundle().check_can_generate()?;
     let model = open(bundle, &variant.precision, Some(&variant.form))?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     let classes = bundle.classes();

@@ -26,7 +26,7 @@ pub struct WatchArgs {
 
 pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
-    model.bundle().check_can_draw()?;
+    model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     let class = model.bundle().class(&args.class).map_err(Failure::Usage)?;
@@ -41,7 +41,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
 
     let worker = Worker::new(&WorkerOptions::default())?;
     let asked = interrupt::asked();
-    worker.submit(&request, SubmitOptions { decode: true, ..Default::default() })?;
+    worker.submit(&request, SubmitOptions::new().with_decode(true))?;
     loop {
         if asked() {
             worker.cancel_all();

@@ -1,5 +1,5 @@
-//! What lies where in a pack. Numbers are little-endian; each part has a check of its own, and the checks of records
-//! are also over their place, so that none can stand for another.
+//! The byte layout of a pack. Numbers are little-endian. Each part has a CRC of its own; that of a record also covers the
+//! record's index, so that no record can be taken for another.
 
 use sha2::{Digest, Sha256};
 
@@ -7,13 +7,15 @@ use super::super::crc::Crc16;
 use super::super::dft;
 use crate::support::error::{Error, Result};
 
-/// The first bytes of a pack: seven letters and the format, 1.
+/// The first bytes of a pack of any format version.
+pub(in super::super) const LETTERS: &[u8] = b"DFTPACK";
+/// The first bytes of a pack: [`LETTERS`] and the format version, 1.
 pub(super) const MAGIC: [u8; 8] = *b"DFTPACK\x01";
-/// The first bytes of an entry's head.
+/// The first bytes of an entry's header.
 pub(super) const HEAD_MAGIC: [u8; 4] = *b"DFTe";
 const END_MAGIC: [u8; 6] = *b"DFTEND";
 
-/// Bytes of an entry's head without its name, of a record of the index or of the names, and of the footer.
+/// Bytes of an entry's header without its name, of a record of the index or of the names, and of the footer.
 pub(super) const HEAD: usize = 16;
 pub(super) const RECORD: usize = 16;
 pub(super) const FOOTER: usize = 32;
@@ -22,10 +24,10 @@ pub(super) const LONGEST_NAME: usize = u8::MAX as usize;
 /// The most entries.
 pub(super) const MOST_ENTRIES: u64 = u32::MAX as u64;
 
-/// Bytes of a record without its check.
+/// Bytes of a record without its CRC.
 const FIELDS: usize = RECORD - 2;
 
-/// What stands before each entry's token file: the name follows it.
+/// The header of an entry; the name and then the token file follow it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Head {
     /// Its number.
@@ -48,7 +50,7 @@ impl Head {
         bytes
     }
 
-    /// The head and the name at the beginning of `bytes`, if they are sound and all there.
+    /// The header and the name at the start of `bytes`, if they are undamaged and complete.
     pub fn decode(bytes: &[u8]) -> Option<(Self, &str)> {
         let head = bytes.first_chunk::<HEAD>().filter(|head| head.starts_with(&HEAD_MAGIC) && head[13] == 0)?;
         let found = Self { number: number(head, 4), size: number(head, 8), name: head[12] };
@@ -59,10 +61,10 @@ impl Head {
     }
 }
 
-/// A record of the index: where an entry is.
+/// A record of the index: the position of an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Place {
-    /// Where its head begins.
+    /// Offset of its header.
     pub at: u64,
     /// Bytes of its token file.
     pub size: u32,
@@ -71,9 +73,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Bytes of head, name and token file.
+    /// Bytes of header, name and token file.
     pub fn length(self) -> usize {
-        HEAD + usize::from(self.name) + self.size as usize
+        HEAD.saturating_add(usize::from(self.name)).saturating_add(self.size as usize)
     }
 
     pub fn encode(self, number: u32) -> [u8; RECORD] {
@@ -84,7 +86,7 @@ impl Place {
         record(number, fields)
     }
 
-    /// The record of the entry `number`, if it is sound.
+    /// The record of the entry `number`, if it is undamaged.
     pub fn decode(number: u32, bytes: &[u8; RECORD]) -> Option<Self> {
         let fields = fields(number, bytes)?;
         Some(Self { at: long(&fields, 0), size: self::number(&fields, 8), name: fields[12] })
@@ -92,17 +94,17 @@ impl Place {
     }
 }
 
-/// A record of the names: which entry has the name of this hash.
+/// A record of the names: the entry whose name has this hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NameRecord {
-    /// What they are sorted by.
+    /// The sort key.
     pub hash: u64,
     /// The entry's number.
     pub number: u32,
 }
 
 impl NameRecord {
-    /// The record at place `at`.
+    /// The record at index `at`.
     pub fn encode(self, at: u32) -> [u8; RECORD] {
         let mut fields = [0; FIELDS];
         fields[..8].copy_from_slice(&self.hash.to_le_bytes());
@@ -110,38 +112,39 @@ impl NameRecord {
         record(at, fields)
     }
 
-    /// The record at place `at`, if it is sound.
+    /// The record at index `at`, if it is undamaged.
     pub fn decode(at: u32, bytes: &[u8; RECORD]) -> Option<Self> {
         let fields = fields(at, bytes)?;
         Some(Self { hash: long(&fields, 0), number: number(&fields, 8) }).filter(|_| fields[12..] == [0, 0])
     }
 }
 
-/// What names are sorted by: the first eight bytes of their SHA-256, as a little-endian number.
+/// The sort key of a name: the first eight bytes of its SHA-256, as a little-endian number.
 pub(super) fn hash(name: &str) -> u64 {
     long(&Sha256::digest(name.as_bytes()), 0)
 }
 
-/// The end of a pack.
+/// The footer of a pack.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Footer {
-    /// Where the index begins: where the entries end.
+    /// Offset of the index, which is the end of the entries.
     pub index: u64,
-    /// Entries.
+    /// Number of entries.
     pub entries: u32,
-    /// Those that have a name.
+    /// Number of entries that have a name.
     pub named: u32,
 }
 
 impl Footer {
-    /// Where the names begin.
+    /// Offset of the names. Saturates; that of a decoded footer lies within the pack.
     pub fn names(self) -> u64 {
-        self.index + RECORD as u64 * u64::from(self.entries)
+        self.index.saturating_add(RECORD as u64 * u64::from(self.entries))
     }
 
-    /// Bytes of the whole pack.
-    pub fn length(self) -> u64 {
-        self.names() + RECORD as u64 * u64::from(self.named) + FOOTER as u64
+    /// Bytes of the whole pack; `None` if that is more than 64 bits can count.
+    pub fn length(self) -> Option<u64> {
+        let names = self.index.checked_add(RECORD as u64 * u64::from(self.entries))?;
+        names.checked_add(RECORD as u64 * u64::from(self.named) + FOOTER as u64)
     }
 
     pub fn encode(self) -> [u8; FOOTER] {
@@ -149,42 +152,45 @@ impl Footer {
         bytes[..8].copy_from_slice(&self.index.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.entries.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.named.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.length().to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.length().unwrap_or(u64::MAX).to_le_bytes());
         bytes[24..30].copy_from_slice(&END_MAGIC);
         let check = Crc16::of(&bytes[..30]);
         bytes[30..].copy_from_slice(&check.bytes());
         bytes
     }
 
-    /// The footer of a pack of `length` bytes, if it is sound.
+    /// The footer of a pack of `length` bytes, if it is undamaged and fits that length.
     pub fn decode(bytes: &[u8; FOOTER], length: u64) -> Option<Self> {
         let found = Self { index: long(bytes, 0), entries: number(bytes, 8), named: number(bytes, 12) };
         let sound = bytes[30..] == Crc16::of(&bytes[..30]).bytes()
             && bytes[24..30] == END_MAGIC
             && (MAGIC.len() as u64..=length).contains(&found.index)
             && found.named <= found.entries
-            && found.length() == length
+            && found.length() == Some(length)
             && long(bytes, 16) == length;
         sound.then_some(found)
     }
 }
 
-/// Whether an entry can have this name: 1 to 255 bytes without control characters.
+/// Checks the name of an entry: 1 to 255 bytes without control characters.
 ///
 /// # Errors
-/// [`Error::Invalid`] when not.
+/// [`Error::Invalid`] otherwise.
 pub(super) fn check_name(name: &str) -> Result<()> {
     let shown = name.escape_debug();
     if !(1..=LONGEST_NAME).contains(&name.len()) {
-        return Err(Error::Invalid(format!("the name \"{shown}\" has {} bytes, not 1 to {LONGEST_NAME}", name.len())));
+        return Err(Error::Invalid(format!(
+            "the name \"{shown}\" has {} bytes; 1 to {LONGEST_NAME} are allowed",
+            name.len()
+        )));
     }
     if name.chars().any(char::is_control) {
-        return Err(Error::Invalid(format!("the name \"{shown}\" has a control character")));
+        return Err(Error::Invalid(format!("the name \"{shown}\" has a control character; none is allowed")));
     }
     Ok(())
 }
 
-/// Fields with their check, which is over their place first.
+/// Fields with their CRC, which covers the index of the record first.
 fn record(place: u32, fields: [u8; FIELDS]) -> [u8; RECORD] {
     let mut bytes = [0; RECORD];
     bytes[..FIELDS].copy_from_slice(&fields);
@@ -209,8 +215,8 @@ fn long(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// Every flipped bit and every changed byte makes `sound` say no.
-    fn every_change_is_seen<const N: usize>(bytes: [u8; N], sound: impl Fn(&[u8; N]) -> bool) {
+    /// Every changed byte makes `sound` return false.
+    fn every_change_is_detected<const N: usize>(bytes: [u8; N], sound: impl Fn(&[u8; N]) -> bool) {
         assert!(sound(&bytes));
         for at in 0..N {
             for change in 1..=255 {
@@ -222,35 +228,36 @@ mod tests {
     }
 
     #[test]
-    fn each_part_knows_when_it_is_damaged() {
+    fn decode_detects_every_changed_byte_of_each_part() {
         let head = Head { number: 7, size: 272, name: 4 };
         let mut bytes = [0; HEAD + 4];
         bytes[..HEAD].copy_from_slice(&head.encode("wand"));
         bytes[HEAD..].copy_from_slice(b"wand");
         assert_eq!(Head::decode(&bytes), Some((head, "wand")));
         assert_eq!(Head::decode(&bytes[..HEAD + 3]), None);
-        every_change_is_seen(bytes, |bytes| Head::decode(bytes).is_some());
+        every_change_is_detected(bytes, |bytes| Head::decode(bytes).is_some());
 
         let place = Place { at: 1 << 40, size: 272, name: 4 };
         assert_eq!(Place::decode(9, &place.encode(9)), Some(place));
         assert_eq!(Place::decode(8, &place.encode(9)), None, "the record of another entry");
-        every_change_is_seen(place.encode(9), |bytes| Place::decode(9, bytes).is_some());
+        every_change_is_detected(place.encode(9), |bytes| Place::decode(9, bytes).is_some());
 
         let name = NameRecord { hash: hash("wand"), number: 3 };
         assert_eq!(NameRecord::decode(5, &name.encode(5)), Some(name));
         assert_eq!(NameRecord::decode(4, &name.encode(5)), None);
-        every_change_is_seen(name.encode(5), |bytes| NameRecord::decode(5, bytes).is_some());
+        every_change_is_detected(name.encode(5), |bytes| NameRecord::decode(5, bytes).is_some());
 
         let footer = Footer { index: 1000, entries: 3, named: 2 };
-        assert_eq!(footer.length(), 1000 + 5 * 16 + 32);
-        assert_eq!(Footer::decode(&footer.encode(), footer.length()), Some(footer));
-        assert_eq!(Footer::decode(&footer.encode(), footer.length() + 1), None);
-        every_change_is_seen(footer.encode(), |bytes| Footer::decode(bytes, footer.length()).is_some());
+        let length = 1000 + 5 * 16 + 32;
+        assert_eq!(footer.length(), Some(length));
+        assert_eq!(Footer::decode(&footer.encode(), length), Some(footer));
+        assert_eq!(Footer::decode(&footer.encode(), length + 1), None);
+        every_change_is_detected(footer.encode(), |bytes| Footer::decode(bytes, length).is_some());
     }
 
     #[test]
-    fn a_footer_that_lies_is_refused() {
-        let whole = |footer: Footer| Footer::decode(&footer.encode(), footer.length());
+    fn footer_decode_refuses_contradictions_and_overflowing_offsets() {
+        let whole = |footer: Footer| Footer::decode(&footer.encode(), footer.length().unwrap());
         assert!(whole(Footer { index: 8, entries: 0, named: 0 }).is_some());
         assert!(whole(Footer { index: 7, entries: 0, named: 0 }).is_none(), "an index within the magic");
         assert!(whole(Footer { index: 8, entries: 1, named: 2 }).is_none(), "more names than entries");
@@ -259,10 +266,18 @@ mod tests {
         let check = Crc16::of(&bytes[..30]).bytes();
         bytes[30..].copy_from_slice(&check);
         assert!(Footer::decode(&bytes, 40).is_none(), "an index beyond every file");
+        // A source of the caller may claim any size; the sums of these must not wrap.
+        for index in [u64::MAX, u64::MAX - 31, u64::MAX - 47, u64::MAX - 48] {
+            let footer = Footer { index, entries: u32::MAX, named: u32::MAX };
+            assert_eq!(footer.length(), None);
+            for length in [u64::MAX, index, 40, footer.names()] {
+                assert!(Footer::decode(&footer.encode(), length).is_none(), "{index} in {length}");
+            }
+        }
     }
 
     #[test]
-    fn names_have_rules() {
+    fn check_name_accepts_1_to_255_bytes_without_control_characters() {
         assert!(check_name("knights/01 – Löwe").is_ok());
         assert!(check_name(&"n".repeat(255)).is_ok());
         for name in ["", &"n".repeat(256), "two\nlines", "zero\0"] {

@@ -1,8 +1,8 @@
-//! `.dftpack`: any number of token files in one, each found by its number or its name with a few reads.
+//! `.dftpack`: any number of token files in one file, each found by its number or name with a few reads.
 //!
-//! A magic; the entries, each with a head that stands for itself, so that they can be read without an index; the index,
-//! a record for each entry; the names, a record for each name, sorted by hash; a footer that says where these are. The
-//! footer is all that is read on opening, however many entries there are.
+//! Layout: a magic number; the entries, each with a self-contained header, so that they can be recovered without the
+//! index; the index, one record per entry; the names, one record per name, sorted by hash; a footer with the offsets of
+//! these. Opening reads the magic number and the footer only, however many entries there are.
 
 mod layout;
 mod reader;
@@ -10,6 +10,7 @@ mod salvage;
 mod source;
 mod writer;
 
+pub(super) use layout::LETTERS;
 pub use reader::{Entry, Pack};
 pub use salvage::{Found, Salvage, Salvaged, salvage};
 pub use source::ReadAt;

@@ -1,4 +1,4 @@
-//! Reading a pack: the footer on opening, then what is asked for and no more.
+//! Reading a pack: the footer when it is opened, then only what is asked for.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,16 @@ use super::source::ReadAt;
 use crate::support::error::{Error, Result};
 use crate::support::memory::filled;
 
-/// Names that are looked at together: 1 KiB of them.
+/// Name records that are read at once: 1 KiB.
 const BLOCK: u32 = 64;
-/// Guesses where a hash should be, before halving: they are spread evenly, so two are nearly always enough.
+/// Steps of interpolation search before it falls back to bisection. Hashes are evenly spread, so two nearly always
+/// suffice.
 const GUESSES: usize = 4;
 
-/// A pack that is open. It keeps nothing of its entries in memory, and any number of threads may read it at once.
+/// An open pack. It holds none of its entries in memory, and any number of threads may read it at once.
 ///
-/// Opening reads 40 bytes. An entry by number is two reads, of 16 bytes and of itself; by name there are about three
-/// more, of 1 KiB each, in a pack of a million.
+/// Opening reads 40 bytes. Reading an entry by number takes two reads, 16 bytes and the entry itself; by name about three
+/// more of 1 KiB each in a pack of a million entries.
 ///
 /// ```no_run
 /// # use detailflow::tokens::Pack;
@@ -43,9 +44,9 @@ pub struct Entry {
     pub number: u32,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// The sequence: its longest sound prefix.
+    /// The longest sound prefix of the sequence.
     pub dft: Dft,
-    /// How much of it is sound.
+    /// How much of the sequence is sound.
     pub soundness: Soundness,
 }
 
@@ -53,8 +54,8 @@ impl Pack {
     /// Opens the file `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] when it is no pack, one of another format, cut, or its
-    /// footer is damaged: then [`Salvage`](super::Salvage) reads its entries.
+    /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] if it is not a pack, has another format version, is
+    /// truncated, or its footer is damaged: then [`Salvage`](super::Salvage) recovers its entries.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|error| Error::reading(path, error))?;
@@ -63,7 +64,7 @@ impl Pack {
 }
 
 impl<R: ReadAt> Pack<R> {
-    /// Opens a pack that lies elsewhere: in memory, in an archive. Errors call it `name`.
+    /// Opens a pack from any source: memory, an archive. Errors call it `name`.
     ///
     /// # Errors
     /// As [`open`](Pack::open).
@@ -84,8 +85,12 @@ impl<R: ReadAt> Pack<R> {
             let text = format!("pack of format {}; this version reads format {}", format[0], MAGIC[MAGIC.len() - 1]);
             return Err(Error::format(&path, text));
         }
-        let damaged =
-            || Error::format(&path, "cut or damaged: it does not end as a pack does; its entries can be salvaged");
+        let damaged = || {
+            Error::format(
+                &path,
+                "truncated or damaged: it does not end with the footer of a pack; its entries can be salvaged",
+            )
+        };
         let end = length.checked_sub(FOOTER as u64).ok_or_else(damaged)?;
         let mut footer = [0; FOOTER];
         source.read_exact_at(&mut footer, end).map_err(fail)?;
@@ -93,21 +98,23 @@ impl<R: ReadAt> Pack<R> {
         Ok(Self { source, path, footer })
     }
 
-    /// How many entries there are.
+    /// Number of entries.
+    #[must_use]
     pub fn len(&self) -> u32 {
         self.footer.entries
     }
 
-    /// Whether there is none.
+    /// Whether there are no entries.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.footer.entries == 0
     }
 
-    /// The entry `number`, from 0. A damaged one gives its longest sound prefix.
+    /// Reads the entry `number`, from 0. Of a damaged entry it returns the longest sound prefix.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such entry, [`Error::Format`] when what leads to it, or its header, is
-    /// damaged.
+    /// [`Error::Invalid`] if there is no such entry, [`Error::Format`] if its index record or its header is damaged,
+    /// [`Error::Io`], [`Error::OutOfMemory`].
     pub fn get(&self, number: u32) -> Result<Entry> {
         let (bytes, start) = self.read(number)?;
         let (dft, soundness) = Dft::decode(&bytes[start..]).map_err(|error| match error {
@@ -118,17 +125,17 @@ impl<R: ReadAt> Pack<R> {
         Ok(Entry { number, name: Some(name).filter(|name| !name.is_empty()), dft, soundness })
     }
 
-    /// The bytes of the `.dft` that is entry `number`, as they are.
+    /// Reads the bytes of the `.dft` that is entry `number`, unchecked.
     ///
     /// # Errors
-    /// As [`get`](Self::get), but for its header, which is not looked at.
+    /// As [`get`](Self::get), except that the header of the `.dft` is not checked.
     pub fn encoded(&self, number: u32) -> Result<Vec<u8>> {
         let (mut bytes, start) = self.read(number)?;
         bytes.drain(..start);
         Ok(bytes)
     }
 
-    /// The name of entry `number`, if it has one.
+    /// Reads the name of entry `number`, if it has one.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -140,19 +147,19 @@ impl<R: ReadAt> Pack<R> {
         Ok(Some(name.to_owned()).filter(|name| !name.is_empty()))
     }
 
-    /// The number of the entry of this name, if there is one.
+    /// Finds the number of the entry with this name, if there is one.
     ///
     /// # Errors
-    /// [`Error::Format`] when it cannot be told, because the record that would say so is damaged.
+    /// [`Error::Format`] if a name record is damaged that could be that of this name, [`Error::Io`].
     pub fn find(&self, name: &str) -> Result<Option<u32>> {
         let hash = hash(name);
         let Some(found) = self.search(hash)? else { return Ok(None) };
         Ok((self.name(found)?.as_deref() == Some(name)).then_some(found))
     }
 
-    /// The entry whose name has this hash.
+    /// The number of the entry whose name has this hash.
     fn search(&self, hash: u64) -> Result<Option<u32>> {
-        // The records that may be it, and the hashes between which they lie.
+        // The records that may have it, and the hashes between which theirs lie.
         let (mut low, mut high) = (0, self.footer.named);
         let (mut least, mut most) = (0, u64::MAX);
         let mut guesses = 0;
@@ -188,16 +195,16 @@ impl<R: ReadAt> Pack<R> {
         }
     }
 
-    /// Records of the names from `start` on, none for a damaged one.
+    /// `count` name records from `start` on, `None` for a damaged one.
     fn names(&self, start: u32, count: u32) -> Result<Vec<Option<NameRecord>>> {
         let mut bytes = [0; RECORD * BLOCK as usize];
         let bytes = &mut bytes[..RECORD * count as usize];
-        self.fill(bytes, self.footer.names() + RECORD as u64 * u64::from(start))?;
+        self.fill(bytes, self.footer.names().saturating_add(RECORD as u64 * u64::from(start)))?;
         let (records, _) = bytes.as_chunks::<RECORD>();
         Ok((start..).zip(records).map(|(at, record)| NameRecord::decode(at, record)).collect())
     }
 
-    /// The bytes of an entry, its head checked, and where in them its `.dft` begins.
+    /// The bytes of an entry, whose header was checked, and the offset of its `.dft` in them.
     fn read(&self, number: u32) -> Result<(Vec<u8>, usize)> {
         let place = self.place(number)?;
         let mut bytes = filled("an entry of a pack", place.length(), 0)?;
@@ -214,22 +221,22 @@ impl<R: ReadAt> Pack<R> {
             return Err(Error::Invalid(format!("entry {number} is out of range: {path} has {entries}")));
         }
         let mut record = [0; RECORD];
-        self.fill(&mut record, index + RECORD as u64 * u64::from(number))?;
+        self.fill(&mut record, index.saturating_add(RECORD as u64 * u64::from(number)))?;
         let place = Place::decode(number, &record)
-            .ok_or_else(|| self.damaged(format!("the index is damaged where entry {number} should be")))?;
+            .ok_or_else(|| self.damaged(format!("the index record of entry {number} is damaged")))?;
         let end = place.at.checked_add(place.length() as u64);
         if place.at < MAGIC.len() as u64 || end.is_none_or(|end| end > index) {
-            return Err(self.damaged(format!("the index puts entry {number} where no entries are")));
+            return Err(self.damaged(format!("the index places entry {number} outside the entries")));
         }
         Ok(place)
     }
 
-    /// The name in the head of an entry, if it is the head that should be there.
+    /// The name in the header of an entry, if the header is the one that the index promises.
     fn check_head<'a>(&self, number: u32, place: Place, bytes: &'a [u8]) -> Result<&'a str> {
         let wanted = Head { number, size: place.size, name: place.name };
         match Head::decode(bytes) {
             Some((head, name)) if head == wanted => Ok(name),
-            _ => Err(self.damaged(format!("the head of entry {number} is damaged"))),
+            _ => Err(self.damaged(format!("the header of entry {number} in the pack is damaged"))),
         }
     }
 
@@ -242,6 +249,6 @@ impl<R: ReadAt> Pack<R> {
     }
 
     fn damaged_names(&self, at: u32) -> Error {
-        self.damaged(format!("the names are damaged at record {at}: whether there is this one cannot be told"))
+        self.damaged(format!("name record {at} is damaged: whether the name exists is unknown"))
     }
 }

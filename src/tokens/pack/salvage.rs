@@ -1,4 +1,4 @@
-//! What is left of a damaged pack: entries are found by themselves, without index and footer.
+//! Recovery of a damaged pack: finds the entries without index and footer.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,46 +13,46 @@ use crate::support::memory::filled;
 /// Bytes that are read at once.
 const STEP: usize = 1 << 16;
 
-/// Reads a pack from front to end and finds the entries that are there, whatever else is damaged or cut off; also the
-/// token files within anything else. Each as it comes: the file may be of any size.
+/// An iterator over the entries of a damaged pack: scans the file from start to end and yields every entry that it
+/// recognizes; also token files embedded in any other file. It reads in small parts, so the file may be of any size.
 #[derive(Debug)]
 pub struct Salvage<R = File> {
     source: R,
     path: PathBuf,
     size: u64,
-    /// Where to look next.
+    /// Offset of what to look at next.
     at: u64,
-    /// What was read, from `start` on.
+    /// What was read last, from the offset `start` on.
     window: Vec<u8>,
     start: u64,
 }
 
-/// A sequence that [`Salvage`] found.
+/// A sequence found by [`Salvage`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The byte at which it begins.
+    /// Byte offset of the entry.
     pub at: u64,
-    /// Its number, if its head is sound.
+    /// Its number, if its header is undamaged.
     pub number: Option<u32>,
-    /// Its name, if its head is sound and has one.
+    /// Its name, if its header is undamaged and has one.
     pub name: Option<String>,
-    /// The sequence: its longest sound prefix, at least a token.
+    /// The longest sound prefix of the sequence, at least one token.
     pub dft: Dft,
-    /// How much of it is sound.
+    /// How much of the sequence is sound.
     pub soundness: Soundness,
 }
 
-/// What [`salvage`] did.
+/// The result of [`salvage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Salvaged {
-    /// Entries that were found and written.
+    /// Number of entries that were found and written.
     pub entries: u32,
-    /// Those of them of which only a prefix was sound.
+    /// How many of them were shortened to their sound prefix.
     pub shortened: u32,
 }
 
 impl Salvage {
-    /// Begins with the file `path`.
+    /// Starts at the beginning of the file `path`.
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Io`].
@@ -64,7 +64,7 @@ impl Salvage {
 }
 
 impl<R: ReadAt> Salvage<R> {
-    /// Begins with what lies elsewhere. Errors call it `name`.
+    /// Starts at the beginning of any source. Errors call it `name`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -74,11 +74,11 @@ impl<R: ReadAt> Salvage<R> {
         Ok(Self { source, path, size, at: 0, window: Vec::new(), start: 0 })
     }
 
-    /// What there is from `at` on: at least `needed` bytes, unless it ends before.
+    /// The bytes from `at` on: at least `needed`, or all that are left.
     fn look(&mut self, needed: usize) -> Result<&[u8]> {
         let left = self.size.saturating_sub(self.at);
         let needed = left.min(needed as u64) as usize;
-        let skip = (self.at - self.start) as usize;
+        let skip = usize::try_from(self.at.saturating_sub(self.start)).unwrap_or(usize::MAX);
         if self.window.len() < skip.saturating_add(needed) {
             let length = left.min(needed.max(STEP) as u64) as usize;
             self.window = filled("a part of a pack", length, 0)?;
@@ -99,20 +99,20 @@ impl<R: ReadAt> Salvage<R> {
                 return Ok(None);
             }
             let (found, length) = (bytes.windows(LETTERS).position(|letters| letters == dft::MAGIC), bytes.len());
-            // The letters may lie across the end of what was read.
-            self.at += found.unwrap_or(length - LETTERS + 1) as u64;
+            // The letters may straddle the end of what was read.
+            self.at = self.at.saturating_add(found.unwrap_or(length - LETTERS + 1) as u64);
             if found.is_none() {
                 continue;
             }
             let (found, length) = self.entry()?;
-            self.at += length as u64;
+            self.at = self.at.saturating_add(length as u64);
             if found.is_some() {
                 return Ok(found);
             }
         }
     }
 
-    /// What is at `at`, and how many bytes of it need not be looked at again.
+    /// The entry at `at`, if there is one, and how many bytes to skip.
     fn entry(&mut self) -> Result<(Option<Found>, usize)> {
         let at = self.at;
         let bytes = self.look(HEAD + LONGEST_NAME)?;
@@ -123,17 +123,18 @@ impl<R: ReadAt> Salvage<R> {
         let start = head.as_ref().map_or(0, |(_, name)| HEAD + name.len());
         let size = match &head {
             Some((head, _)) => head.size as usize,
-            // A file whose head is lost. What is no file, or has another format, is no entry.
+            // A token file whose entry header is lost.
             None => match Dft::decode(&bytes[..bytes.len().min(dft::HEADER)]) {
                 Ok((_, Soundness { damage: Some(Damage::Cut { whole, .. }), .. })) => whole,
                 _ => return Ok((None, 1)),
             },
         };
-        let bytes = self.look(start + size)?;
-        let bytes = &bytes[start.min(bytes.len())..(start + size).min(bytes.len())];
+        let end = start.saturating_add(size);
+        let bytes = self.look(end)?;
+        let bytes = &bytes[start.min(bytes.len())..end.min(bytes.len())];
         let Ok((dft, soundness)) = Dft::decode(bytes) else { return Ok((None, start.max(1))) };
-        // Past what is sound; what comes after damage may begin anywhere.
-        let length = start + if soundness.is_sound() { size } else { dft::HEADER };
+        // After damage the next entry may begin anywhere.
+        let length = if soundness.is_sound() { end } else { start.saturating_add(dft::HEADER) };
         let (number, name) = head.map_or((None, None), |(head, name)| (Some(head.number), Some(name)));
         let name = name.filter(|name| !name.is_empty());
         let found = Found { at, number, name, dft, soundness };
@@ -147,18 +148,18 @@ impl<R: ReadAt> Iterator for Salvage<R> {
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.find();
         if found.is_err() {
-            // What could not be read once is not tried for ever.
+            // Ends the iteration rather than fail for ever.
             self.at = self.size;
         }
         found.transpose()
     }
 }
 
-/// Writes what is left of the pack `path` as a new pack `target`: sound sequences, of damaged ones their sound
-/// prefixes. A name that two have is the first one's.
+/// Writes what [`Salvage`] finds in the pack `path` as a new pack `target`, damaged sequences shortened to their sound
+/// prefixes. If two entries have the same name, the second loses it.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] when nothing is left; no file is written then.
+/// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] if no entry is left. No file is written then.
 pub fn salvage(path: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Salvaged> {
     let path = path.as_ref();
     let mut pack = PackWriter::create(target)?;

@@ -1,14 +1,21 @@
-//! Where a pack is read from.
+//! The source that a pack is read from.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 
-/// Bytes that can be read anywhere: a file, memory, an archive of the caller's. Shared: reads have no position.
+/// A source of bytes with random access: a file, memory, an entry of an archive. Reads take an offset and share no
+/// position, so any number of threads may read at once.
 pub trait ReadAt {
-    /// How many bytes there are.
+    /// The size in bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
     fn size(&self) -> Result<u64>;
 
-    /// Fills `buffer` with the bytes from `offset` on, or fails with [`ErrorKind::UnexpectedEof`].
+    /// Fills `buffer` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnexpectedEof`] if there are too few bytes, and those of the operating system.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()>;
 }
 
@@ -18,7 +25,7 @@ impl ReadAt for File {
         if metadata.is_file() {
             return Ok(metadata.len());
         }
-        Err(Error::new(ErrorKind::InvalidInput, "not a file that can be read at any place"))
+        Err(Error::new(ErrorKind::InvalidInput, "not a regular file"))
     }
 
     #[cfg(unix)]
@@ -33,7 +40,7 @@ impl ReadAt for File {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     buffer = &mut buffer[count..];
-                    offset += count as u64;
+                    offset = offset.saturating_add(count as u64);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! Writing a pack: one entry after the other, then the index and the names.
+//! Writing a pack: one entry after another, then the index and the names.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use crate::support::error::{Error, Result};
 use crate::support::files::NewFile;
 use crate::support::memory::reserve;
 
-/// How much is gathered before it is written.
+/// Bytes that are buffered before they are written.
 const BUFFER: usize = 1 << 16;
 
-/// A pack on its way into a file. The file appears whole when it is finished, or not at all. What is kept in memory is
-/// 16 bytes for each entry and about 30 for each name.
+/// Writes a pack. The file appears atomically when it is finished. Memory: 16 bytes for each entry and about 30 for each
+/// name.
 ///
 /// ```no_run
 /// # use detailflow::tokens::{Dft, PackWriter};
@@ -31,23 +31,23 @@ pub struct PackWriter {
     path: PathBuf,
     file: NewFile,
     waiting: Vec<u8>,
-    /// Bytes so far, those that wait included.
+    /// Bytes so far, the buffered ones included.
     written: u64,
     places: Vec<Place>,
-    /// By their hashes.
+    /// Entry numbers by the hash of the name.
     names: HashMap<u64, u32>,
-    /// A write failed: nobody knows how far it went.
+    /// A write failed, so how much was written is unknown.
     broken: bool,
 }
 
 impl PackWriter {
-    /// Begins a pack that will be the file `path`.
+    /// Starts a pack that will become the file `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written there.
+    /// [`Error::Io`] if it cannot be written there, [`Error::OutOfMemory`].
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        // Room for the largest entry beyond it.
+        // Room for the largest entry beyond the buffer.
         let mut waiting = reserve("a pack", BUFFER + dft::LARGEST)?;
         waiting.extend(MAGIC);
         Ok(Self {
@@ -61,12 +61,13 @@ impl PackWriter {
         })
     }
 
-    /// Appends a sequence, and tells its number: they count from 0. A name is 1 to 255 bytes without control
-    /// characters, and no other entry's.
+    /// Appends a sequence and returns its number; numbers count from 0. A name is unique, 1 to 255 bytes without control
+    /// characters.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no file of these tokens, or the name is none or taken; [`Error::OutOfMemory`];
-    /// [`Error::Io`], after which nothing more can be added. After every other error the pack is as it was.
+    /// [`Error::Invalid`] if a token file cannot hold the sequence, or the name is not allowed or taken;
+    /// [`Error::OutOfMemory`]; [`Error::Io`], after which nothing can be added ([`Error::State`]). After any other error
+    /// the pack is unchanged.
     pub fn add(&mut self, name: Option<&str>, dft: &Dft) -> Result<u32> {
         self.append(name, &dft.encode()?)
     }
@@ -74,7 +75,7 @@ impl PackWriter {
     /// Appends the bytes of a `.dft`.
     ///
     /// # Errors
-    /// As [`add`](Self::add), and [`Error::Tokens`] when they are damaged.
+    /// As [`add`](Self::add), and [`Error::Tokens`] if the bytes are damaged.
     pub fn add_encoded(&mut self, name: Option<&str>, bytes: &[u8]) -> Result<u32> {
         let (_, soundness) = Dft::decode(bytes)?;
         if !soundness.is_sound() {
@@ -83,25 +84,28 @@ impl PackWriter {
         self.append(name, bytes)
     }
 
-    /// How many entries there are.
+    /// Number of entries so far.
+    #[must_use]
     pub fn len(&self) -> u32 {
         self.places.len() as u32
     }
 
-    /// Whether there is none.
+    /// Whether there are no entries yet.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
     /// Whether an entry has this name.
+    #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains_key(&hash(name))
     }
 
-    /// Writes the index, and puts the file in its place.
+    /// Writes the index and moves the file into place.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::OutOfMemory`]; what was there before is left then.
+    /// [`Error::Io`] or [`Error::OutOfMemory`]; an earlier file at the path is left unchanged then.
     pub fn finish(mut self) -> Result<()> {
         self.check()?;
         let mut names: Vec<NameRecord> = reserve("the names of a pack", self.names.len())?;
@@ -116,7 +120,7 @@ impl PackWriter {
             self.put(&name.encode(at))?;
         }
         self.put(&footer.encode())?;
-        debug_assert_eq!(self.written, footer.length());
+        debug_assert_eq!(Some(self.written), footer.length());
         self.flush()?;
         self.file.finish()
     }
@@ -125,20 +129,17 @@ impl PackWriter {
         self.check()?;
         name.map(check_name).transpose()?;
         let number = self.len();
-        // One less than could be counted, and room for what comes at the end: offsets never overflow.
-        let end = self.written.saturating_add((bytes.len() + 2 * RECORD + FOOTER) as u64);
+        // Bounds that leave room for index and footer, so that offsets never overflow.
+        let end = self.written.saturating_add(bytes.len() as u64).saturating_add((2 * RECORD + FOOTER) as u64);
         if u64::from(number) >= MOST_ENTRIES || end >= 1 << 62 {
             return Err(Error::Invalid(format!("{} is full: {number} entries", self.path.display())));
         }
         let name_hash = name.map(hash);
         if let Some(taken) = name_hash.and_then(|hash| self.names.get(&hash)) {
-            return Err(Error::Invalid(format!(
-                "the name \"{}\" is entry {taken}'s already",
-                name.unwrap_or_default()
-            )));
+            return Err(Error::Invalid(format!("the name \"{}\" is taken by entry {taken}", name.unwrap_or_default())));
         }
         let name = name.unwrap_or_default();
-        // By doubling, as vectors grow; in memory that may be refused.
+        // The vectors grow by doubling.
         let refused = |_| Error::OutOfMemory { what: "the index of a pack".into(), bytes: u64::from(number) * 2 * 16 };
         self.places.try_reserve(1).map_err(refused)?;
         self.names.try_reserve(1).map_err(refused)?;
@@ -163,7 +164,7 @@ impl PackWriter {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.written += bytes.len() as u64;
+        self.written = self.written.saturating_add(bytes.len() as u64);
         self.waiting.extend_from_slice(bytes);
         if self.waiting.len() >= BUFFER { self.flush() } else { Ok(()) }
     }

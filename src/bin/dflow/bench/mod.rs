@@ -112,7 +112,7 @@ impl BenchArgs {
 
     /// What can be seen to be wrong before a graph is compiled.
     fn check(&self, bundle: &Bundle) -> Result<(), Failure> {
-        bundle.check_can_draw()?;
+        bundle.check_can_generate()?;
         let ladder = bundle.ladder();
         if let Some(size) = self.level.filter(|&size| ladder.level(size).is_none()) {
             let sizes: Vec<String> = ladder.levels().iter().map(|level| level.size.to_string()).collect();

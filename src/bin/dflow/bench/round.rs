@@ -152,7 +152,7 @@ fn ask(request: &mut Request, args: &OneArgs) -> Result<()> {
 /// The steps of a request and what each has to read.
 fn shapes(request: &Request) -> Result<Vec<StepShape>> {
     let model = request.model();
-    let (bundle, cost) = (model.bundle(), tasks::cost(&request)?);
+    let (bundle, cost) = (model.bundle(), tasks::cost(request)?);
     // Form `fixed` looks at all places at each step, and its weights of 8 bits became floats when it was opened.
     let fixed = model.variant().form == "fixed";
     let bits = model.variant().weight_bits().map(|bits| if fixed && bits == 8 { 32 } else { bits });

@@ -1,0 +1,82 @@
+//! Classes by name or index.
+
+use super::Bundle;
+use crate::support::error::{Error, Result};
+
+impl Bundle {
+    /// The index of the class `text`: a class name (exact, or else ignoring ASCII case), or an index in decimal.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no such class; the message lists the most similar names.
+    pub fn class(&self, text: &str) -> Result<u32> {
+        if let Some(at) = self.classes.iter().position(|name| name == text) {
+            return Ok(at as u32);
+        }
+        if let Ok(index) = text.parse::<u32>() {
+            self.check_class(index)?;
+            return Ok(index);
+        }
+        if let Some(at) = self.classes.iter().position(|name| name.eq_ignore_ascii_case(text)) {
+            return Ok(at as u32);
+        }
+        let name = &self.name;
+        Err(Error::Invalid(if self.classes.is_empty() {
+            format!("no class \"{text}\": {name} names no classes")
+        } else {
+            format!("no class \"{text}\" in {name}: did you mean {}?", nearest(&self.classes, text).join(", "))
+        }))
+    }
+
+    pub(crate) fn check_class(&self, index: u32) -> Result<()> {
+        if (index as usize) < self.classes.len() {
+            return Ok(());
+        }
+        let allowed = match self.classes.len().checked_sub(1) {
+            None => "names no classes".to_owned(),
+            Some(last) => format!("has classes 0 to {last}"),
+        };
+        Err(Error::Invalid(format!("class {index} is out of range: {} {allowed}", self.name)))
+    }
+}
+
+/// Up to three class names that are most similar to `text`.
+fn nearest<'a>(classes: &'a [String], text: &str) -> Vec<&'a str> {
+    let wanted = text.to_lowercase();
+    let distance = |name: &str| {
+        let name = name.to_lowercase();
+        // A name that contains the text, or the other way round, is close whatever its length: "heron" and "little blue
+        // heron".
+        if name.contains(&wanted) || wanted.contains(&name) { 0 } else { edit_distance(&name, &wanted) }
+    };
+    let mut names: Vec<(usize, &str)> = classes.iter().map(|name| (distance(name), name.as_str())).collect();
+    names.sort_by_key(|&(distance, _)| distance);
+    names.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+/// The Levenshtein distance between two words.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distance_counts_insertions_deletions_and_replacements() {
+        assert_eq!(edit_distance("potion", "potoin"), 2);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("wall", "wall"), 0);
+    }
+}

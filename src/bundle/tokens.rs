@@ -1,0 +1,83 @@
+//! Token files of a bundle: makes them, and checks that they belong to it.
+
+use super::Bundle;
+use crate::support::error::{Error, Result};
+use crate::tokens::{Dft, Geometry, TokenFile, TokenImage, TokenizerId};
+
+impl Bundle {
+    /// How its tokens are grouped and packed in token files.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        Geometry { tokens: self.tokens, group: self.group, causal: self.causal, bits: self.bits }
+    }
+
+    /// Makes the token sequence of one picture of this model, ready to be saved as a `.dft`. `class` and `seed` are
+    /// `None` for a picture that was encoded.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the tokens are not a prefix or not all in the codebook, the class is out of range, or a
+    /// token file cannot hold the sequence.
+    pub fn dft(&self, class: Option<u32>, seed: Option<u64>, tokens: Vec<u32>) -> Result<Dft> {
+        let (tokenizer, geometry) = (self.tokenizer()?, self.geometry());
+        let dft = Dft { tokenizer, geometry, class, seed, tokens };
+        dft.check()?;
+        self.check_dft(&dft)?;
+        Ok(dft)
+    }
+
+    /// Makes the token sequence of one picture of a JSON token file.
+    ///
+    /// # Errors
+    /// As [`dft`](Self::dft), and if the bundle has no class of that name.
+    pub fn dft_from_image(&self, image: &TokenImage) -> Result<Dft> {
+        let class = image.class.as_deref().map(|name| self.class(name)).transpose()?;
+        self.dft(class, image.seed, image.tokens.clone())
+    }
+
+    /// Checks that a token sequence belongs to this model: its tokenizer, geometry, class and codes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if not; the message names both.
+    pub fn check_dft(&self, dft: &Dft) -> Result<()> {
+        if dft.tokenizer != self.tokenizer()? {
+            return Err(self.foreign(&dft.tokenizer.to_string()));
+        }
+        let geometry = self.geometry();
+        if dft.geometry != geometry {
+            return Err(Error::Invalid(format!(
+                "the token sequence has {}; the bundle {} has {geometry}",
+                dft.geometry, self.name
+            )));
+        }
+        // A bundle without class names, which can only decode, accepts any class.
+        if let Some(class) = dft.class.filter(|_| !self.classes.is_empty()) {
+            self.check_class(class)?;
+        }
+        match dft.tokens.iter().position(|&token| token as usize >= self.codes) {
+            Some(at) => Err(Error::Invalid(format!(
+                "token {at} is {}; the codebook of {} has 0 to {}",
+                dft.tokens[at],
+                self.name,
+                self.codes.saturating_sub(1)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that a JSON token file belongs to the tokenizer of this model.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if not; the message names both.
+    pub fn check_token_file(&self, file: &TokenFile) -> Result<()> {
+        if file.bundle == self.tokenizer_id { Ok(()) } else { Err(self.foreign(&file.bundle)) }
+    }
+
+    fn tokenizer(&self) -> Result<TokenizerId> {
+        self.tokenizer_id.parse()
+    }
+
+    fn foreign(&self, id: &str) -> Error {
+        let Self { name, tokenizer_id, .. } = self;
+        Error::Invalid(format!("the tokens belong to tokenizer {id}; the bundle {name} has {tokenizer_id}"))
+    }
+}
