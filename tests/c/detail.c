@@ -179,7 +179,7 @@ static void mips_refuse_wrong_arguments(const detailflow_model *model, uint32_t 
         CHECK(untouched(first, bytes) && untouched(second, bytes));                                                \
     } while (0)
 
-    SECOND(targets[1].width = 1, "mip 1 is 1 x");
+    SECOND(targets[1].width = 1, "mip 1: detailflow_image is 1 x");
     SECOND(targets[1].width = targets[1].height = 0, "mip 1");
     SECOND(targets[1].width = targets[1].height = info.image_size + 1, "mip 1");
     SECOND((targets[1].width = targets[1].height = info.image_size + 1, targets[1].format = DETAILFLOW_FORMAT_RGB8), "mip 1 of");

@@ -223,9 +223,9 @@ static void log_callback_hears_the_opening(const char *bundle)
     detailflow_model_free(check_open(bundle, 1));
     CHECK(first.opened == 1);
 
-    /* A level that is none changes nothing. */
-    INVALID(detailflow_log_set_callback(0, hear, &second, NULL), "level 0");
-    INVALID(detailflow_log_set_callback(5, hear, &second, NULL), "level 5");
+    /* A severity that does not exist changes nothing. */
+    INVALID(detailflow_log_set_callback(0, hear, &second, NULL), "severity is 0");
+    INVALID(detailflow_log_set_callback(5, hear, &second, NULL), "severity is 5");
     detailflow_model_free(check_open(bundle, 1));
     CHECK(first.opened == 2 && second.messages == 0);
 

@@ -26,7 +26,7 @@ static void curves_refuse_misuse(detailflow_request *request)
         INVALID(set(request, NULL, values, 3), "token_indices is NULL");
         INVALID(set(request, rising, NULL, 3), "values is NULL");
         INVALID(set(request, flat, values, 3), "must increase");
-        INVALID(set(request, falling, values, 3), "5 comes after 6");
+        INVALID(set(request, falling, values, 3), "5 follows 6");
         for (at = 0; at < 3; at++) {
             values[at] = wrong[which][at];
             INVALID(set(request, rising, values, 3), names[which]);
