@@ -411,8 +411,11 @@ public:
     using Owner::Owner;
 
     /// Options that say nothing.
-    static Result<RuntimeOptions> make() { return detail::own<RuntimeOptions>(
-            [](detailflow_runtime_options **handle) { return detailflow_runtime_options_new(handle, nullptr); }); }
+    static Result<RuntimeOptions> make()
+    {
+        return detail::own<RuntimeOptions>(
+            [](detailflow_runtime_options **handle) { return detailflow_runtime_options_new(handle, nullptr); });
+    }
 
     /// The file to load, and no other.
     Result<void> set_library(std::string_view library)
@@ -429,7 +432,8 @@ inline Result<void> init_runtime() { return detail::done(detailflow_runtime_init
 /// Loads ONNX Runtime now. Once per process: a second call is fine when it names the same file.
 inline Result<void> init_runtime(const RuntimeOptions &options)
 {
-    return options ? detail::done(detailflow_runtime_init(options.get(), nullptr)) : Result<void>(detail::empty_options());
+    return options ? detail::done(detailflow_runtime_init(options.get(), nullptr))
+                   : Result<void>(detail::empty_options());
 }
 
 // --- Pictures ---
@@ -490,7 +494,8 @@ struct ConstImage : detailflow_image {
 /// Writes 8-bit pixels to the picture file `path`; its ending says which kind. It appears whole or not at all.
 inline Result<void> save(const ConstImage &image, std::string_view path)
 {
-    return detail::with_text(path, [&](const char *text) { return detail::done(detailflow_image_save(&image, text, nullptr)); });
+    return detail::with_text(
+        path, [&](const char *text) { return detail::done(detailflow_image_save(&image, text, nullptr)); });
 }
 
 /// Writes each pixel of `source` as a square of `factor` pixels a side, 1 to 64, into `target`.
@@ -503,8 +508,9 @@ inline Result<void> upscale(const ConstImage &source, std::uint32_t factor, Imag
 /// number.
 inline Result<std::size_t> mip_sizes(std::uint32_t size, Span<std::uint32_t> sizes)
 {
-    return detail::number<std::size_t>(
-        [&](std::size_t *count) { return detailflow_mips_list_sizes(size, detail::room(sizes), sizes.size(), count, nullptr); });
+    return detail::number<std::size_t>([&](std::size_t *count) {
+        return detailflow_mips_list_sizes(size, detail::room(sizes), sizes.size(), count, nullptr);
+    });
 }
 
 /// Where mips come from.
@@ -554,8 +560,11 @@ public:
     using Owner::Owner;
 
     /// Those that can be selected here, and those that cannot because no provider is there.
-    static Result<DeviceList> make() { return detail::own<DeviceList>(
-            [](detailflow_device_list **handle) { return detailflow_device_list_new(handle, nullptr); }); }
+    static Result<DeviceList> make()
+    {
+        return detail::own<DeviceList>(
+            [](detailflow_device_list **handle) { return detailflow_device_list_new(handle, nullptr); });
+    }
 
     /// How many.
     Result<std::size_t> count() const
@@ -593,8 +602,11 @@ public:
     using Owner::Owner;
 
     /// Options that say nothing: the CPU, a thread for each core, the bundle's best precision and form.
-    static Result<ModelOptions> make() { return detail::own<ModelOptions>(
-            [](detailflow_model_options **handle) { return detailflow_model_options_new(handle, nullptr); }); }
+    static Result<ModelOptions> make()
+    {
+        return detail::own<ModelOptions>(
+            [](detailflow_model_options **handle) { return detailflow_model_options_new(handle, nullptr); });
+    }
 
     /// Where graphs run: "cpu", "auto", "cuda:0", "openvino:CPU" ...; DeviceList has those that are here.
     Result<void> set_device(std::string_view device)
@@ -658,11 +670,10 @@ public:
     /// The message of the last call with this model that failed, on any thread; "" when none did.
     std::string message() const
     {
-        return detail::message(
-            [&](char *buffer, std::size_t size) {
-                std::size_t length = 0;
-                return detailflow_model_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-            });
+        return detail::message([&](char *buffer, std::size_t size) {
+            std::size_t length = 0;
+            return detailflow_model_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+        });
     }
 
     /// What it is.
@@ -749,8 +760,8 @@ public:
     /// Pictures of several sizes from one prefix, each into the memory of one of `targets`.
     Result<void> mips(Span<const std::uint32_t> tokens, Mips source, Span<Image> targets) const
     {
-        return detail::done(detailflow_model_decode_mips(get(), tokens.data(), tokens.size(),
-                                                  static_cast<std::uint32_t>(source), targets.data(), targets.size()));
+        return detail::done(detailflow_model_decode_mips(
+            get(), tokens.data(), tokens.size(), static_cast<std::uint32_t>(source), targets.data(), targets.size()));
     }
     /// Puts the sprites in rows on a width of `width` pixels: sets their x and y. Gives how high an atlas they need.
     Result<std::uint32_t> lay_out_atlas(Span<Sprite> sprites, std::uint32_t width, std::uint32_t padding) const
@@ -810,8 +821,9 @@ inline Result<void> strip_bundle(std::string_view path, std::string_view target,
 {
     return detail::with_text(path, [&](const char *from) {
         return detail::with_text(target, [&](const char *to) {
-            return detail::with_text(
-                precision, [&](const char *kept) { return detail::done(detailflow_bundle_strip(from, to, kept, nullptr)); });
+            return detail::with_text(precision, [&](const char *kept) {
+                return detail::done(detailflow_bundle_strip(from, to, kept, nullptr));
+            });
         });
     });
 }
@@ -841,16 +853,18 @@ public:
     /// The message of the last call with this request that failed, on any thread; "" when none did.
     std::string message() const
     {
-        return detail::message(
-            [&](char *buffer, std::size_t size) {
-                std::size_t length = 0;
-                return detailflow_request_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-            });
+        return detail::message([&](char *buffer, std::size_t size) {
+            std::size_t length = 0;
+            return detailflow_request_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+        });
     }
 
     /// How many pictures to draw together, 1 to 1048576; further ones take the class of the first and the seeds
     /// after.
-    Result<void> set_count(std::uint32_t count) { return detail::done(detailflow_request_set_image_count(get(), count)); }
+    Result<void> set_count(std::uint32_t count)
+    {
+        return detail::done(detailflow_request_set_image_count(get(), count));
+    }
     /// The class of every picture.
     Result<void> set_class(std::uint32_t index) { return detail::done(detailflow_request_set_class(get(), index)); }
     /// The seed of the first picture; the others take those that follow.
@@ -926,7 +940,10 @@ public:
         return detail::fill<Cost>([&](Cost *cost) { return detailflow_request_get_cost(get(), cost); });
     }
     /// Its steps by shape, in the order in which they begin, into `steps`. Gives their number.
-    Result<std::size_t> step_costs(Span<StepCost> steps) const { return costs(detailflow_request_get_step_costs, steps); }
+    Result<std::size_t> step_costs(Span<StepCost> steps) const
+    {
+        return costs(detailflow_request_get_step_costs, steps);
+    }
     /// Its levels on the way, coarse to fine, into `levels`. Gives their number.
     Result<std::size_t> level_costs(Span<LevelCost> levels) const
     {
@@ -1001,11 +1018,10 @@ public:
     /// The message of the last call with this generation that failed, on any thread; "" when none did.
     std::string message() const
     {
-        return detail::message(
-            [&](char *buffer, std::size_t size) {
-                std::size_t length = 0;
-                return detailflow_generation_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-            });
+        return detail::message([&](char *buffer, std::size_t size) {
+            std::size_t length = 0;
+            return detailflow_generation_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+        });
     }
 
     /// Does one step. Nothing when finished.
@@ -1071,7 +1087,8 @@ public:
     Result<std::size_t> log_probabilities(std::uint32_t image, Span<float> values)
     {
         return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_generation_get_log_probabilities(get(), image, detail::room(values), values.size(), count);
+            return detailflow_generation_get_log_probabilities(get(), image, detail::room(values), values.size(),
+                                                               count);
         });
     }
     /// The log-probability of each token of the picture `image` so far.
@@ -1099,7 +1116,10 @@ public:
         return detail::done(detailflow_generation_retain_images(get(), images.data(), images.size()));
     }
     /// Goes on to the level of `size` pixels instead of the one asked for; 0 is the finest.
-    Result<void> set_level(std::uint32_t size) { return detail::done(detailflow_generation_set_level_size(get(), size)); }
+    Result<void> set_level(std::uint32_t size)
+    {
+        return detail::done(detailflow_generation_set_level_size(get(), size));
+    }
 
     /// The work done: each step counts once for every picture that it computed.
     Result<std::uint64_t> work()
@@ -1295,7 +1315,8 @@ public:
     /// What happened.
     Result<EventInfo> info() const
     {
-        return detail::fill<EventInfo>([&](EventInfo *info) { return detailflow_event_get_info(get(), info, nullptr); });
+        return detail::fill<EventInfo>(
+            [&](EventInfo *info) { return detailflow_event_get_info(get(), info, nullptr); });
     }
     /// The tokens that the picture `image` had into `tokens`. Gives their number.
     Result<std::size_t> tokens(std::uint32_t image, Span<std::uint32_t> tokens) const
@@ -1318,11 +1339,12 @@ public:
     /// Why the job was cancelled or failed; "" of other events.
     std::string message() const
     {
-        return detail::message(
-            [&](char *buffer, std::size_t size) {
-                std::size_t length = 0;
-                return detailflow_event_get_job_message(get(), buffer, size, &length, nullptr) == DETAILFLOW_STATUS_OK ? length : 0;
-            });
+        return detail::message([&](char *buffer, std::size_t size) {
+            std::size_t length = 0;
+            return detailflow_event_get_job_message(get(), buffer, size, &length, nullptr) == DETAILFLOW_STATUS_OK
+                       ? length
+                       : 0;
+        });
     }
 };
 
@@ -1332,8 +1354,11 @@ public:
     using Owner::Owner;
 
     /// Options that say nothing: one thread, 64 MiB of events, jobs drawn together where that is faster.
-    static Result<WorkerOptions> make() { return detail::own<WorkerOptions>(
-            [](detailflow_worker_options **handle) { return detailflow_worker_options_new(handle, nullptr); }); }
+    static Result<WorkerOptions> make()
+    {
+        return detail::own<WorkerOptions>(
+            [](detailflow_worker_options **handle) { return detailflow_worker_options_new(handle, nullptr); });
+    }
 
     /// Threads, 1 to 64: each draws a batch of jobs, or one job.
     Result<void> set_threads(std::uint32_t threads)
@@ -1376,11 +1401,10 @@ public:
     /// The message of the last call with this worker that failed, on any thread; "" when none did.
     std::string message() const
     {
-        return detail::message(
-            [&](char *buffer, std::size_t size) {
-                std::size_t length = 0;
-                return detailflow_worker_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-            });
+        return detail::message([&](char *buffer, std::size_t size) {
+            std::size_t length = 0;
+            return detailflow_worker_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+        });
     }
 
     /// Draws a request after those that were submitted before or together with them. `user` is in each of its events.
@@ -1449,7 +1473,8 @@ public:
 private:
     static Result<Worker> make_with(const detailflow_worker_options *options)
     {
-        return detail::own<Worker>([&](detailflow_worker **worker) { return detailflow_worker_new(options, worker, nullptr); });
+        return detail::own<Worker>(
+            [&](detailflow_worker **worker) { return detailflow_worker_new(options, worker, nullptr); });
     }
 };
 
@@ -1556,17 +1581,17 @@ public:
     /// The message of the last call with this pack that failed, on any thread; "" when none did.
     std::string message() const
     {
-        return detail::message(
-            [&](char *buffer, std::size_t size) {
-                std::size_t length = 0;
-                return detailflow_pack_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-            });
+        return detail::message([&](char *buffer, std::size_t size) {
+            std::size_t length = 0;
+            return detailflow_pack_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
+        });
     }
 
     /// How many entries it has.
     Result<std::uint32_t> count() const
     {
-        return detail::number<std::uint32_t>([&](std::uint32_t *count) { return detailflow_pack_get_count(get(), count); });
+        return detail::number<std::uint32_t>(
+            [&](std::uint32_t *count) { return detailflow_pack_get_count(get(), count); });
     }
     /// The index of the entry called `name`.
     Result<std::uint32_t> find(std::string_view name) const
@@ -1583,7 +1608,7 @@ public:
         std::size_t length = 0;
         const detailflow_status status = detailflow_pack_get_entry_name(get(), index, buffer, sizeof buffer, &length);
         return status == DETAILFLOW_STATUS_OK ? Result<std::string>(std::string(buffer, length))
-                                       : Result<std::string>(detail::last(status));
+                                              : Result<std::string>(detail::last(status));
     }
     /// The bytes of the entry `index`, a token file, into `data`. Gives their number.
     Result<std::size_t> read(std::uint32_t index, Span<std::uint8_t> data) const
@@ -1653,11 +1678,11 @@ public:
     /// The message of the last call with this writer that failed, on any thread; "" when none did.
     std::string message() const
     {
-        return detail::message(
-            [&](char *buffer, std::size_t size) {
-                std::size_t length = 0;
-                return detailflow_pack_writer_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-            });
+        return detail::message([&](char *buffer, std::size_t size) {
+            std::size_t length = 0;
+            return detailflow_pack_writer_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length
+                                                                                                            : 0;
+        });
     }
 
     /// Appends a sound token file, with a name or (a default std::string_view) without. Gives its index.

@@ -104,7 +104,8 @@ static Model the_model(const char *bundle)
     BAD(model.class_name(info.class_count), Status::invalid_argument, "");
     BAD(model.class_index("no such class"), Status::invalid_argument, "no such class");
     CHECK(model.message().find("no such class") != std::string::npos);
-    CHECK(level_from_end(model, 0).level_size == info.image_size && level_from_end(model, 0).token_count == info.token_count);
+    CHECK(level_from_end(model, 0).level_size == info.image_size &&
+          level_from_end(model, 0).token_count == info.token_count);
     BAD(model.level(info.level_count), Status::invalid_argument, "");
     CHECK(GOOD(model.prefix_size(info.token_count)) == info.image_size);
     BAD(model.prefix_size(info.token_count + 1), Status::invalid_argument, "");
@@ -264,7 +265,8 @@ static void the_generation(const Model &model)
     Bytes pixels(info.image_size * info.image_size * 4);
     GOOD(generation.level_image(1, Image(Format::rgba8, progress.level_size, progress.level_size, pixels)));
     GOOD(generation.image(1, Image(Format::rgba8, progress.prefix_size, progress.prefix_size, pixels)));
-    BAD(generation.image(2, Image(Format::rgba8, progress.prefix_size, progress.prefix_size, pixels)), Status::invalid_argument, "");
+    BAD(generation.image(2, Image(Format::rgba8, progress.prefix_size, progress.prefix_size, pixels)),
+        Status::invalid_argument, "");
     progress = GOOD(generation.finish());
     CHECK(progress.steps_left == 0 && progress.token_count == info.token_count && progress.image_count == 2);
     CHECK(GOOD(generation.work()) == 2 * progress.steps_done);
@@ -294,7 +296,8 @@ static void the_generation(const Model &model)
     CHECK(GOOD(generation.progress()).image_count == 1 && GOOD(generation.picture(0)).seed == 12);
     GOOD(request.set_level(level_from_end(model, 1).level_size));
     Generation stops = GOOD(generate(request));
-    CHECK(GOOD(stops.progress()).steps_left == 0 && GOOD(stops.tokens(0)).size() == level_from_end(model, 1).token_count);
+    CHECK(GOOD(stops.progress()).steps_left == 0 &&
+          GOOD(stops.tokens(0)).size() == level_from_end(model, 1).token_count);
     GOOD(stops.set_level(0));
     BAD(stops.set_level(info.image_size + 1), Status::invalid_argument, "");
     GOOD(stops.finish());
@@ -394,7 +397,8 @@ static void the_token_files(const Model &model)
     CHECK(GOOD(dft_info(GOOD(dft_encode(model, tokens)))).class_index == DETAILFLOW_NO_CLASS);
 
     const DftInfo sound = GOOD(dft_info(whole));
-    CHECK(damage(sound) == Damage::none && sound.intact_count == info.token_count && sound.has_seed == 1 && sound.seed == 21);
+    CHECK(damage(sound) == Damage::none && sound.intact_count == info.token_count && sound.has_seed == 1 &&
+          sound.seed == 21);
     CHECK(GOOD(dft_tokens(whole)) == tokens);
     Tokens room(info.token_count);
     CHECK(GOOD(dft_tokens(whole, room)) == info.token_count && room == tokens);
