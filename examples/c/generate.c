@@ -37,26 +37,34 @@ int main(void)
     }
 
     /* 2. Open a model: NULL is the default bundle, and default options. This also loads ONNX Runtime. */
-    if (failed("cannot open the model", detailflow_model_open(NULL, NULL, &model, NULL))) goto end;
+    if (failed("cannot open the model", detailflow_model_open(NULL, NULL, &model, NULL)))
+        goto end;
 
     /* 3. Choose a class by name. A call that fails changes nothing: without potions it stays class 0. */
     (void)detailflow_model_find_class(model, "potion", &class_index);
-    if (failed("no class", detailflow_model_get_class_name(model, class_index, &class_name))) goto end;
+    if (failed("no class", detailflow_model_get_class_name(model, class_index, &class_name)))
+        goto end;
 
     /* 4. Ask for one picture. Another seed is another picture; the same seed is the same picture, always. */
-    if (failed("cannot make a request", detailflow_request_new(model, &request))) goto end;
-    if (failed("bad class", detailflow_request_set_class(request, class_index))) goto end;
-    if (failed("bad seed", detailflow_request_set_seed(request, 1))) goto end;
+    if (failed("cannot make a request", detailflow_request_new(model, &request)))
+        goto end;
+    if (failed("bad class", detailflow_request_set_class(request, class_index)))
+        goto end;
+    if (failed("bad seed", detailflow_request_set_seed(request, 1)))
+        goto end;
 
     /* 5. Draw it, coarse to fine: after every step there is a whole picture that could be shown. */
-    if (failed("cannot begin", detailflow_generation_new(request, &generation))) goto end;
+    if (failed("cannot begin", detailflow_generation_new(request, &generation)))
+        goto end;
     progress.struct_size = sizeof progress;
     do {
-        if (failed("cannot draw", detailflow_generation_step(generation, &progress))) goto end;
+        if (failed("cannot draw", detailflow_generation_step(generation, &progress)))
+            goto end;
     } while (progress.steps_left > 0);
 
     /* 6. Write it to a file. detailflow_generation_decode gives the pixels in memory instead. */
-    if (failed("cannot write", detailflow_generation_save(generation, 0, "sprite.png"))) goto end;
+    if (failed("cannot write", detailflow_generation_save(generation, 0, "sprite.png")))
+        goto end;
     printf("sprite.png: %s, %u x %u pixels, from %u tokens\n", class_name, (unsigned)progress.prefix_size,
            (unsigned)progress.prefix_size, (unsigned)progress.token_count);
     result = 0;
