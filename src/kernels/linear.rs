@@ -101,9 +101,9 @@ impl Linear<'_> {
             }
         };
         if pieces == 1 {
-            quantize(0)
+            quantize(0);
         } else {
-            pool.each(pieces, &quantize)
+            pool.each(pieces, &quantize);
         }
         let epilogue = DequantizeEpilogue {
             row_scales: &workspace.scales[..count],

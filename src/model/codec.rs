@@ -25,7 +25,7 @@ impl Model {
         let side = bundle.size as usize;
         let encoder = self.encoder()?;
         let planes = picture.planes(bundle.size, bundle.channels)?;
-        let ids = encoder.encode(&planes, [1, bundle.channels, side, side], |ids| ids.to_vec())?;
+        let ids = encoder.encode(&planes, [1, bundle.channels, side, side], <[i64]>::to_vec)?;
         // Graphs are untrusted input: a damaged one, or one of another model, must not reach token files.
         if ids.len() != bundle.tokens || ids.iter().any(|&id| !(0..bundle.codes as i64).contains(&id)) {
             return Err(self.wrong_output(encoder.name(), "ids that are not in the codebook"));

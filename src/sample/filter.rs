@@ -239,7 +239,7 @@ mod tests {
                 let mut sum = 0.0;
                 let wanted = f64::from(top_p) * f64::from(all.total());
                 let mut expected = vec![0.0; logits.len()];
-                for &at in order.iter() {
+                for &at in &order {
                     expected[at] = all.values()[at];
                     sum += f64::from(all.values()[at]);
                     if sum > wanted {

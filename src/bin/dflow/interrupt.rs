@@ -41,5 +41,5 @@ fn listen() {
 }
 
 fn current() -> std::sync::MutexGuard<'static, Option<Cancel>> {
-    CURRENT.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    CURRENT.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -96,9 +96,9 @@ impl Attention<'_> {
             }
         };
         if pieces == 1 {
-            piece(0)
+            piece(0);
         } else {
-            pool.each(pieces, &piece)
+            pool.each(pieces, &piece);
         }
         Ok(())
     }

@@ -115,5 +115,5 @@ fn copied<T: PrimitiveTensorElementType + Debug + Copy + 'static>(
             copy_positions(from, to, rows.positions, &rows.rows);
         }
     }
-    Ok(tensors.into_iter().map(|tensor| tensor.into_dyn()).collect())
+    Ok(tensors.into_iter().map(ort::value::Value::into_dyn).collect())
 }

@@ -26,7 +26,7 @@ pub fn is_bound(device: &str) -> bool {
 /// Bandwidth in GB/s (10^9 bytes per second) at which `threads` threads (0: one per core) repeatedly read a block of `bytes`.
 /// A block that fits into a cache is read from there, as a step's weights are. None if the block cannot be allocated.
 pub fn read_gb_per_s(bytes: u64, threads: usize) -> Option<f64> {
-    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if threads == 0 { cores() } else { threads };
     let lines = (bytes.clamp(SMALLEST, LARGEST) as usize) / size_of::<Line>();
     let mut memory: Vec<Line> = Vec::new();

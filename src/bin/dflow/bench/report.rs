@@ -21,7 +21,7 @@ pub fn print(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Res
             "{:#}",
             json!({
                 "version": detailflow::VERSION, "runtime": runtime.version, "bundle": bundle.name(),
-                "cores": std::thread::available_parallelism().map_or(0, |cores| cores.get()),
+                "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
                 "warmup": args.warmup, "repeat": args.repeat, "results": results,
             })
         );
