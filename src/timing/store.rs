@@ -56,7 +56,7 @@ pub(crate) fn path(key: &str) -> Option<PathBuf> {
 pub(crate) fn load(key: &str, shape: impl Fn(Measured) -> Option<Shape>) -> Option<Table> {
     let path = path(key)?;
     // Reading a pipe would wait for its other end.
-    if std::fs::metadata(&path).ok().filter(|file| file.is_file())?.len() > MAX_FILE_BYTES {
+    if std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?.len() > MAX_FILE_BYTES {
         return None;
     }
     let file: File = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
