@@ -178,7 +178,7 @@ fn compare_of_incomparable_models_is_refused() {
         Err(Error::Invalid(text)) => text,
         other => panic!("{other:?}"),
     };
-    assert!(said(&[], &model).contains("no pictures"));
+    assert!(said(&[], &model).contains("no image"));
     assert!(said(&[(0, &whole), (0, &whole[..4])], &model).contains("image 1 has 4 tokens; all 16 are needed"));
     assert!(said(&[(3, &whole)], &model).contains("class 3"));
     let folder = common::copy(&common::small());

@@ -172,7 +172,7 @@ fn submit_of_an_invalid_request_is_refused() {
     let mut uneven = request(&model, 1);
     uneven.set_image_prefix(1, &[1; 4]).unwrap();
     let refused = worker.submit(&uneven, SubmitOptions::default()).unwrap_err();
-    assert!(matches!(&refused, Error::Invalid(text) if text.contains("0 tokens and picture 1 with 4")), "{refused}");
+    assert!(matches!(&refused, Error::Invalid(text) if text.contains("0 tokens, image 1 with 4")), "{refused}");
     let mut long = request(&model, 1);
     long.set_prefix(&[1; 8]).unwrap().set_level(16).unwrap();
     assert!(matches!(worker.submit(&long, SubmitOptions::default()), Err(Error::Invalid(_))));

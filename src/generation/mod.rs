@@ -12,8 +12,7 @@ pub(crate) mod request;
 pub(crate) mod rows;
 mod sample_step;
 mod snapshot;
-// Only a worker steps generations together.
-#[cfg_attr(not(feature = "worker"), allow(dead_code))]
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker steps generations together"))]
 mod together;
 
 use std::time::{Duration, Instant};

@@ -39,7 +39,8 @@ impl Model {
     /// [`Error::Invalid`] when the number of tokens is not that of a prefix (1 to c, or a multiple of g up to N), or a token
     /// is not in the codebook; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime.
     pub fn decode(&self, tokens: &[u32]) -> Result<Image> {
-        Ok(self.decode_batch(&[tokens])?.pop().expect("a batch of one sequence gives one picture"))
+        let image = self.decode_batch(&[tokens])?.pop();
+        image.ok_or_else(|| Error::Internal("a batch of one sequence gave no image".into()))
     }
 
     /// Decodes prefixes of one length, in order; each result is bit for bit that of [`decode`](Self::decode). Faster than

@@ -12,6 +12,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Waits until notified or until the deadline; wakes spuriously, too. Returns the guard and whether time is left.
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker waits"))]
 pub(crate) fn wait<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,

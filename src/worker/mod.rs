@@ -422,6 +422,7 @@ fn steps_at_once(model: &Model) -> bool {
 
 /// Cancels the jobs of a model on all workers and waits until they have stopped. On threads of workers it does not wait,
 /// because two that wait for each other would deadlock.
+#[cfg(feature = "ffi")]
 pub(crate) fn cancel_model(model: &Model) {
     let workers: Vec<Arc<Shared>> = lock(&WORKERS).clone();
     for worker in &workers {
