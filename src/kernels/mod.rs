@@ -10,7 +10,7 @@
 //!
 //! **Unsafe** code in this folder: vector loads and stores, and buffers that several threads write at disjoint places.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "see the module documentation")]
 
 pub(crate) mod attention;
 mod gemm;

@@ -1,6 +1,6 @@
 //! Calls around ONNX Runtime that Rust has no safe name for: finding, probing and loading libraries.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "loading and probing shared libraries")]
 
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};

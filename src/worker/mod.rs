@@ -263,9 +263,9 @@ impl Worker {
         &self,
         generation: Generation,
         options: SubmitOptions,
-    ) -> std::result::Result<JobId, (Generation, Error)> {
+    ) -> std::result::Result<JobId, (Box<Generation>, Error)> {
         self.enqueue(Subject::Generation(Box::new(generation)), options).map_err(|(subject, error)| match subject {
-            Subject::Generation(generation) => (*generation, error),
+            Subject::Generation(generation) => (generation, error),
             Subject::Request(_) => unreachable!("a generation was submitted"),
         })
     }

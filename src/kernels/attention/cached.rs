@@ -108,7 +108,7 @@ impl Attention<'_> {
     /// # Safety
     /// `run` are existing tokens of this slot; nobody else accesses the head, or writes these tokens' part of `out`. `next` is
     /// null or the address of the keys that are read after these.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "an inner loop; a struct would be built for each call")]
     unsafe fn head(
         &self,
         isa: Isa,
@@ -213,7 +213,7 @@ impl Attention<'_> {
     /// # Safety
     /// `cached` are keys and values of this layout that nobody writes below `visible`; nobody else writes the queries' part of
     /// `out`.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "an inner loop; a struct would be built for each call")]
     unsafe fn attend(
         &self,
         isa: Isa,

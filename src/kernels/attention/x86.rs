@@ -1,7 +1,7 @@
 //! The matrix product of attention with the vectors of x86-64, by intrinsics: compilers keep the sums of loops over arrays in
 //! memory.
 
-#![allow(clippy::needless_range_loop)] // The arrays stand for registers; the indices name them.
+#![allow(clippy::needless_range_loop, reason = "the arrays stand for registers; the indices name them")]
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -41,7 +41,7 @@ macro_rules! matmul {
                 let mut vector = 0;
                 while vector < product.vectors {
                     let width = if product.vectors - vector >= $together { $together } else { 1 };
-                    #[allow(unreachable_patterns)] // Some versions take one vector at once.
+                    #[allow(unreachable_patterns, reason = "some versions take one vector at once")]
                     // SAFETY: within the product's rows and vectors.
                     unsafe {
                         match (end - row, width) {

@@ -1,6 +1,6 @@
 //! GEMM with the vectors of x86-64.
 
-#![allow(clippy::needless_range_loop)] // The arrays stand for registers; the indices name them.
+#![allow(clippy::needless_range_loop, reason = "the arrays stand for registers; the indices name them")]
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -43,7 +43,7 @@ macro_rules! driver {
                         let next = panel + width;
                         let next = if next + width <= weights.panels { next } else { panel };
                         let prefetch = PanelPrefetch { from: weights.panel(next), pass, passes };
-                        #[allow(unreachable_patterns)] // Some heights take one panel at once.
+                        #[allow(unreachable_patterns, reason = "some heights take one panel at once")]
                         // SAFETY: so many rows from `row` and panels from `panel` are there, as deep as the weights.
                         unsafe {
                             match (end - row, width) {

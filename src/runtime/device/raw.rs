@@ -3,7 +3,7 @@
 //! Every function needs an environment or a session, so that the library is loaded. Strings of ONNX Runtime are copied
 //! before anything can free them.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "calls of ONNX Runtime that ort does not wrap")]
 
 use std::ffi::{CStr, c_char};
 use std::ptr;

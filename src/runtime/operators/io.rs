@@ -1,7 +1,7 @@
 //! Attributes, inputs and outputs of an operator, without allocations in a call. `ort` allocates several times for each
 //! tensor, which counts in a small model: it runs some forty operators in half a millisecond.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "tensors that ONNX Runtime lends to an operator")]
 
 use std::ptr;
 

@@ -4,7 +4,7 @@
 //!
 //! Where a system cannot answer, a function returns `None` or an empty value; nothing here fails.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "calls of the operating system")]
 
 #[cfg(target_os = "linux")]
 mod linux;
