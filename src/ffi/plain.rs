@@ -132,8 +132,11 @@ pub(super) unsafe fn write_all<T: Plain>(target: *mut T, capacity: usize, values
             values.len()
         )));
     }
-    // SAFETY: as the caller promises; where there is room for none there is no first.
-    let size = if capacity > 0 { unsafe { size_of_theirs(target) }? } else { 0 };
+    let size = match capacity {
+        0 => 0,
+        // SAFETY: as the caller promises; there is room for a first element.
+        _ => unsafe { size_of_theirs(target) }?,
+    };
     for (at, &value) in values.iter().enumerate() {
         // Only the first element has to tell its size.
         // SAFETY: at < capacity elements of this size each.
