@@ -37,7 +37,7 @@ public:
 
     Painter(const Model &model, Wall &wall, const Settings &settings)
         : wall_(wall), seed_(settings.seed), classes_(need(model.info()).class_count),
-          levels_{need(model.level(0)).size, need(model.info()).size}, tokens_(wall.cells()),
+          levels_{need(model.level(0)).level_size, need(model.info()).image_size}, tokens_(wall.cells()),
           request_(need(Request::make(model)))
     {
         const std::uint32_t batches[] = {1, 2, 4, 8, 16};
@@ -67,9 +67,9 @@ public:
             } else if (progress_.steps_left > 0) {
                 if (some && static_cast<double>(progress_.next_step_ns) > left)
                     return;
-                const std::uint32_t level = progress_.level;
+                const std::uint32_t level = progress_.level_size;
                 progress_ = need(generation_.advance(static_cast<std::uint64_t>(left)));
-                shown_ = progress_.level > level ? 0 : count_;
+                shown_ = progress_.level_size > level ? 0 : count_;
             } else {
                 end_batch();
             }
@@ -106,8 +106,8 @@ private:
     // Straight into the texture's memory.
     void show(std::uint32_t image)
     {
-        wall_.put(first_ + image, progress_.level, [&](void *pixels, std::size_t row) {
-            const std::uint32_t size = progress_.level;
+        wall_.put(first_ + image, progress_.level_size, [&](void *pixels, std::size_t row) {
+            const std::uint32_t size = progress_.level_size;
             need(generation_.level_image(image, Image(Format::rgba8, size, size, pixels, row * size, row)));
         });
     }
@@ -142,7 +142,7 @@ int main(int argc, char **argv)
     ModelOptions options = need(ModelOptions::make());
     need(options.set_threads(settings.threads));
     const Model model = need(Model::open({}, options));
-    Wall wall(need(model.info()).size);
+    Wall wall(need(model.info()).image_size);
     Painter painter(model, wall, settings);
 
     for (bool open = true; open && (settings.frames == 0 || wall.times.size() < settings.frames);) {

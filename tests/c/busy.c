@@ -94,6 +94,8 @@ static void second_thread_gets_busy(const detailflow_model *model)
         check_wait(&work.begun);
         while (!check_get(&work.done)) {
             detailflow_status status;
+            /* So that the step gets in. */
+            check_sleep(0.001);
             OK(detailflow_generation_get_cancel(work.generation, &cancel));
             detailflow_cancel_free(cancel);
             check_forget();
@@ -133,6 +135,7 @@ static void generation_free_waits_for_the_step(const detailflow_model *model)
         CHECK(pthread_create(&thread, NULL, step_once, &work) == 0);
         while (status != DETAILFLOW_STATUS_BUSY && !check_get(&work.done)) {
             /* Between this look and its step the other thread can be told BUSY itself; then it is done. */
+            check_sleep(0.001);
             if (check_get(&work.begun)) {
                 status = detailflow_generation_set_level_size(work.generation, 0);
             }

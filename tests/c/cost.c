@@ -102,7 +102,8 @@ static void cost_adds_up(const detailflow_model *model, const detailflow_request
     if (strcmp(info.form, "plain") != 0 && given == 0) {
         uint64_t own = 0;
         OK(detailflow_generation_get_memory(generation, &own, NULL));
-        CHECK(own == cost.kv_cache_bytes + (uint64_t)4 * info.token_count * images);
+        /* The tokens, and once more for readers. */
+        CHECK(own == cost.kv_cache_bytes + (uint64_t)8 * info.token_count * images);
     }
     detailflow_generation_free(generation);
     free(steps);

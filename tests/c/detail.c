@@ -195,7 +195,7 @@ static void mips_refuse_wrong_arguments(const detailflow_model *model, uint32_t 
     SECOND(targets[1].struct_size = 0, "detailflow_image[1].struct_size is 0");
     SECOND(targets[1].struct_size = sizeof targets[1] + 8, "detailflow_image[1].struct_size");
     targets[1] = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, second, bytes);
-    INVALID(detailflow_model_decode_mips(model, tokens, count, 2, targets, 2), "source is 2");
+    INVALID(detailflow_model_decode_mips(model, tokens, count, 3, targets, 2), "source is 3");
     INVALID(detailflow_model_decode_mips(model, tokens, count, 0, targets, SIZE_MAX), "detailflow_image");
     INVALID(detailflow_model_decode_mips(model, tokens, 0, 0, targets, 2), "0 tokens");
     INVALID(detailflow_model_decode_mips(model, tokens, count + 1, 0, targets, 2), "tokens");

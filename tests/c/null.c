@@ -404,13 +404,13 @@ static void null_argument_is_refused(detailflow_model *model)
     detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, 1, pixel, sizeof pixel);
     detailflow_best_of_options *options = check_rounds(&level, &keep, 1);
 
-    NAMES(detailflow_request_set_guidance_curve(request, NULL, &value, 1), "tokens");
+    NAMES(detailflow_request_set_guidance_curve(request, NULL, &value, 1), "token_indices");
     NAMES(detailflow_request_set_guidance_curve(request, token, NULL, 1), "values");
-    NAMES(detailflow_request_set_temperature_curve(request, NULL, &value, 1), "tokens");
+    NAMES(detailflow_request_set_temperature_curve(request, NULL, &value, 1), "token_indices");
     NAMES(detailflow_request_set_temperature_curve(request, token, NULL, 1), "values");
-    NAMES(detailflow_request_set_top_k_curve(request, NULL, &value, 1), "tokens");
+    NAMES(detailflow_request_set_top_k_curve(request, NULL, &value, 1), "token_indices");
     NAMES(detailflow_request_set_top_k_curve(request, token, NULL, 1), "values");
-    NAMES(detailflow_request_set_top_p_curve(request, NULL, &value, 1), "tokens");
+    NAMES(detailflow_request_set_top_p_curve(request, NULL, &value, 1), "token_indices");
     NAMES(detailflow_request_set_top_p_curve(request, token, NULL, 1), "values");
     NAMES(detailflow_request_set_prefix(request, NULL, 1, 0), "tokens");
     NAMES(detailflow_request_set_image_prefix(request, 0, NULL, 1), "tokens");

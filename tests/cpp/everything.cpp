@@ -457,7 +457,7 @@ static void the_worker(const Model &model)
     GOOD(options.set_event_bytes(1 << 20));
     GOOD(options.set_batch(8));
     GOOD(options.set_batch_bytes(1 << 30));
-    BAD(options.set_batch_bytes(0), Status::invalid_argument, "1 byte");
+    BAD(options.set_batch_bytes(0), Status::invalid_argument, "at least 1");
     BAD(options.set_threads(0), Status::invalid_argument, "");
     BAD(Worker::make(WorkerOptions()), Status::invalid_argument, "moved");
     const Worker worker = GOOD(Worker::make(options));
