@@ -232,7 +232,7 @@ fn the_frame_loop_fills_its_wall() {
     assert_eq!((&stats["batch"][0], &stats["frames_generating"]), (&1.into(), &40.into()));
     assert!(stats["cells_begun"].as_u64().unwrap() >= 1, "{stats}");
     assert!((1..40).contains(&cells_with_pictures(&first)), "{}", cells_with_pictures(&first));
-    let (bare, stats) = run_loop(&programs[0], "bare", &["--frames", "60", "--no-draw"]);
+    let (bare, stats) = run_loop(&programs[0], "bare", &["--frames", "60", "--no-generate"]);
     assert_eq!((&stats["frames_generating"], &stats["steps"], &stats["frames"]), (&0.into(), &0.into(), &60.into()));
     assert_eq!(cells_with_pictures(&bare), 0);
     for (index, program) in programs.iter().enumerate() {
