@@ -461,8 +461,9 @@ static void best_of_retains_best(const Model &model)
     BestOfOptions options = GOOD(BestOfOptions::make());
     BAD(best_of(request, options), Status::invalid_argument, "");
     GOOD(options.add_round(coarse.level_size, 2));
-    BAD(options.add_round(coarse.level_size, 0), Status::invalid_argument, "");
-    CHECK(!options.get_message().empty());
+    BestOfOptions none_left = GOOD(BestOfOptions::make());
+    GOOD(none_left.add_round(coarse.level_size, 0));
+    BAD(best_of(request, none_left), Status::invalid_argument, "");
 
     GOOD(options.set_scorer_log_probability());
     Generation likely = GOOD(best_of(request, options, survivors, scores));
@@ -499,6 +500,7 @@ static void best_of_retains_best(const Model &model)
     CHECK(survivors[0] == 2);
 
     BAD(options.set_scorer_function(nullptr, nullptr), Status::invalid_argument, "NULL");
+    CHECK(options.get_message().find("NULL") != std::string::npos);
     BAD(best_of(request, options, Span(survivors).first(1)), Status::invalid_argument, "1");
     BAD(best_of(request, options, survivors, Span(scores).first(1)), Status::invalid_argument, "1");
     BAD(best_of(request, BestOfOptions()), Status::invalid_argument, "NULL");
