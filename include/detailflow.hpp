@@ -42,8 +42,8 @@
  * # Threads
  *
  * - const members may be called by any number of threads at once.
- * - Other members are for one thread at a time; a second one gets Status::busy.
- * - The const members of a Generation may be called while another thread steps it.
+ * - Other members are for one thread at a time: a second thread gets Status::busy, also from const members.
+ * - The const members of a Generation are the exception: they work while another thread steps it.
  *
  * # Arrays
  *
@@ -434,7 +434,7 @@ public:
 protected:
     /// The message that `call`, a _get_message function, gives for the handle.
     std::string message_of(detailflow_status(DETAILFLOW_CALL *call)(const T *, char *, std::size_t,
-                                                                   std::size_t *)) const
+                                                                    std::size_t *)) const
     {
         if (!handle_) {
             return {};
@@ -567,8 +567,13 @@ struct Image : detailflow_image {
     /// `byte_count` bytes at `memory`; `row_stride` bytes from row to row, 0 when there is no gap between rows.
     Image(Format pixel_format, std::uint32_t pixels_wide, std::uint32_t pixels_high, void *memory,
           std::size_t byte_count, std::size_t row_stride = 0) noexcept
-        : detailflow_image{sizeof(detailflow_image), static_cast<std::uint32_t>(pixel_format), pixels_wide, pixels_high,
-                           row_stride, memory, byte_count}
+        : detailflow_image{sizeof(detailflow_image),
+                           static_cast<std::uint32_t>(pixel_format),
+                           pixels_wide,
+                           pixels_high,
+                           row_stride,
+                           memory,
+                           byte_count}
     {
     }
     /// All memory of a span, array or vector of any plain type: bytes, packed pixels, floats.
@@ -674,8 +679,8 @@ struct Sprite : detailflow_sprite {
     /// @param pixel_factor 1 to 64: each pixel becomes a square of so many pixels per side.
     explicit Sprite(Span<const std::uint32_t> prefix, std::uint32_t pixels_per_side = 0, std::uint32_t left = 0,
                     std::uint32_t top = 0, std::uint32_t pixel_factor = 1) noexcept
-        : detailflow_sprite{sizeof(detailflow_sprite), left, top, pixels_per_side, pixel_factor, 0, prefix.data(),
-                            prefix.size()}
+        : detailflow_sprite{
+              sizeof(detailflow_sprite), left, top, pixels_per_side, pixel_factor, 0, prefix.data(), prefix.size()}
     {
     }
 };
@@ -822,8 +827,7 @@ public:
     /// Sets a callable for the progress of Model::open.
     ///
     /// @param callback Called with done, total and stage. It must not throw, and must live until the model is open.
-    template <class F, class = std::enable_if_t<
-                           std::is_invocable_v<F &, std::uint32_t, std::uint32_t, const char *>>>
+    template <class F, class = std::enable_if_t<std::is_invocable_v<F &, std::uint32_t, std::uint32_t, const char *>>>
     Result<void> set_open_progress(F &callback)
     {
         const auto call = [](void *user, std::uint32_t done, std::uint32_t total, const char *stage) noexcept {
@@ -949,9 +953,8 @@ public:
     /// Decodes a prefix into square pictures of several sizes, each into one of `targets`.
     Result<void> decode_mips(Span<const std::uint32_t> tokens, MipsSource source, Span<Image> targets) const
     {
-        return detail::done(detailflow_model_decode_mips(get(), tokens.data(), tokens.size(),
-                                                         static_cast<std::uint32_t>(source), targets.data(),
-                                                         targets.size()));
+        return detail::done(detailflow_model_decode_mips(
+            get(), tokens.data(), tokens.size(), static_cast<std::uint32_t>(source), targets.data(), targets.size()));
     }
     /// Sets the positions of sprites in an atlas `width` pixels wide. Returns the height that they need.
     Result<std::uint32_t> lay_out_atlas(Span<Sprite> sprites, std::uint32_t width, std::uint32_t padding) const
@@ -1006,9 +1009,8 @@ inline Result<void> generate_image(const Model &model, std::string_view class_na
         return Error{Status::invalid_argument, "model is NULL: it was moved or released"};
     }
     return detail::with_text(class_name, [&](const char *text) {
-        return detail::done([&](detailflow_error *error) {
-            return detailflow_generate_image(model.get(), text, seed, &image, error);
-        });
+        return detail::done(
+            [&](detailflow_error *error) { return detailflow_generate_image(model.get(), text, seed, &image, error); });
     });
 }
 
@@ -1176,7 +1178,7 @@ public:
 
 private:
     Result<void> set_curve(detailflow_status(DETAILFLOW_CALL *call)(detailflow_request *, const std::uint32_t *,
-                                                                   const float *, std::size_t),
+                                                                    const float *, std::size_t),
                            Span<const std::uint32_t> token_indices, Span<const float> values)
     {
         if (token_indices.size() != values.size()) {
@@ -1188,8 +1190,8 @@ private:
     }
 
     template <class T>
-    Result<std::size_t> get_costs(detailflow_status(DETAILFLOW_CALL *call)(const detailflow_request *, T *,
-                                                                          std::size_t, std::size_t *),
+    Result<std::size_t> get_costs(detailflow_status(DETAILFLOW_CALL *call)(const detailflow_request *, T *, std::size_t,
+                                                                           std::size_t *),
                                   Span<T> costs) const
     {
         if (!costs.empty()) {
@@ -1304,8 +1306,8 @@ public:
     Result<std::size_t> get_log_probabilities(std::uint32_t image_index, Span<float> values) const
     {
         return detail::value<std::size_t>([&](std::size_t *count) {
-            return detailflow_generation_get_log_probabilities(get(), image_index, detail::array(values),
-                                                               values.size(), count);
+            return detailflow_generation_get_log_probabilities(get(), image_index, detail::array(values), values.size(),
+                                                               count);
         });
     }
     /// Gets the log-probability of each generated token of one picture.
@@ -1349,8 +1351,7 @@ public:
     /// Continues with these pictures only, numbered from 0 in this order.
     Result<void> retain_images(Span<const std::uint32_t> image_indices)
     {
-        return detail::done(
-            detailflow_generation_retain_images(get(), image_indices.data(), image_indices.size()));
+        return detail::done(detailflow_generation_retain_images(get(), image_indices.data(), image_indices.size()));
     }
     /// Changes the level at which the generation ends, pixels per side; 0 is the finest.
     Result<void> set_level_size(std::uint32_t level_size)
@@ -1523,9 +1524,8 @@ public:
     /// Gets the properties of the event.
     Result<EventInfo> get_info() const
     {
-        return detail::fill<EventInfo>([&](EventInfo *info, detailflow_error *error) {
-            return detailflow_event_get_info(get(), info, error);
-        });
+        return detail::fill<EventInfo>(
+            [&](EventInfo *info, detailflow_error *error) { return detailflow_event_get_info(get(), info, error); });
     }
     /// Gets the tokens that one picture had. Returns their number.
     Result<std::size_t> get_tokens(std::uint32_t image_index, Span<std::uint32_t> tokens) const
@@ -1542,9 +1542,8 @@ public:
     /// Decodes the finest level of one picture that was complete. The size of `target` is EventInfo::level_size.
     Result<void> decode_level(std::uint32_t image_index, Image target) const
     {
-        return detail::done([&](detailflow_error *error) {
-            return detailflow_event_decode_level(get(), image_index, &target, error);
-        });
+        return detail::done(
+            [&](detailflow_error *error) { return detailflow_event_decode_level(get(), image_index, &target, error); });
     }
     /// Gets the message that says why the job was cancelled or failed; "" for other events.
     Result<std::string> get_job_message() const
@@ -1725,9 +1724,8 @@ enum class TokensKind : std::uint32_t {
 inline Result<TokensKind> tokens_get_kind(Span<const std::uint8_t> data)
 {
     std::uint32_t kind = 0;
-    const Result<void> result = detail::done([&](detailflow_error *error) {
-        return detailflow_tokens_get_kind(data.data(), data.size(), &kind, error);
-    });
+    const Result<void> result = detail::done(
+        [&](detailflow_error *error) { return detailflow_tokens_get_kind(data.data(), data.size(), &kind, error); });
     return result ? Result<TokensKind>(static_cast<TokensKind>(kind)) : Result<TokensKind>(result.error());
 }
 

@@ -471,7 +471,7 @@ fn the_example_builds_and_draws() {
     command.current_dir(folder.path());
     let output = run(command, Duration::from_secs(60));
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output).contains("DETAILFLOW_NOT_FOUND") && text(&output).contains("/there/is/none"));
+    assert!(text(&output).contains("DETAILFLOW_STATUS_NOT_FOUND") && text(&output).contains("/there/is/none"));
 }
 
 /// The static library links with what the system has, and draws. Its program must find things by itself too, so it is

@@ -689,7 +689,7 @@ fn bench_refuses_what_makes_no_sense() {
     let decoder = tempfile::tempdir().unwrap();
     let place = decoder.path().join("decoder");
     detailflow::Bundle::open(common::small()).unwrap().strip(&place, None, |_, _| true).unwrap();
-    fails(1, &["cannot draw"], &["bench", "--bundle", place.to_str().unwrap()]);
+    fails(1, &["cannot generate"], &["bench", "--bundle", place.to_str().unwrap()]);
 }
 
 /// A configuration's process that is killed is told of; and those of a bench that is stopped do not stay.

@@ -77,7 +77,7 @@ fn sizes_that_contradict_each_other() {
     edited(&["ids.no_class", "overlaps"], |m| m["ids"]["no_class"] = m["ids"]["class"].clone());
     edited(&["ids.special", "outside"], |m| m["ids"]["special"] = json!(i64::MAX));
     edited(&["ids.class", "outside"], |m| m["ids"]["class"] = json!(-5));
-    edited(&["classes", "twice"], |m| m["classes"][1] = m["classes"][0].clone());
+    edited(&["classes", "duplicate"], |m| m["classes"][1] = m["classes"][0].clone());
     edited(&["number of classes"], |m| m["classes"] = json!([]));
     edited(&["tokenizer_id"], |m| m["tokenizer_id"] = json!("xyz"));
     edited(&["temperature"], |m| m["sampling"]["temperature"] = json!(-1.0));
@@ -118,7 +118,7 @@ fn files_that_are_not_what_the_manifest_says() {
     edited(&["plain file name"], |m| m["files"][0]["path"] = json!("/etc/passwd"));
     edited(&["SHA-256", "hex"], |m| m["files"][0]["sha256"] = json!("12"));
     edited(&["SHA-256", "the manifest says 000"], |m| m["files"][0]["sha256"] = json!("0".repeat(64)));
-    edited(&["decoder's part", "longer than the file"], |m| {
+    edited(&["decoder part", "longer than the file"], |m| {
         let files = m["files"].as_array_mut().unwrap();
         let weights = files.iter_mut().find(|file| file["path"] == "weights.fp32.bin").unwrap();
         weights["decoder"] = json!(weights["length"].as_u64().unwrap() + 1);

@@ -205,7 +205,7 @@ fn contradictory_manifests_are_refused() {
     };
     refused(&["keys", "fp8"], &|m| variant(m, "fp16", "plain")["keys"] = json!("fp8"));
     for form in ["native", "mha"] {
-        refused(&[&format!("variant int4 {form}: keys are fp16, and form {form}")], &|m| {
+        refused(&[&format!("variant int4 {form}: keys are fp16, but the KV cache of form {form}")], &|m| {
             variant(m, "int4", form)["keys"] = json!("fp16");
         });
     }

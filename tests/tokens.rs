@@ -301,7 +301,7 @@ fn headers_that_are_wrong_are_told_apart() {
     says(&|bytes| bytes.truncate(31), false, "cut off within the header");
     says(&|bytes| bytes[24] ^= 8, false, "header is damaged");
     says(&|bytes| bytes[3] = 2, true, "format 2; this version reads format 1");
-    says(&|bytes| bytes[20..22].fill(0), true, "0 tokens of a whole picture");
+    says(&|bytes| bytes[20..22].fill(0), true, "0 tokens of a full picture");
     says(&|bytes| bytes[24] = 9, true, "9 tokens are no prefix");
     says(&|bytes| bytes[26] = 3, true, "group of 3");
     says(&|bytes| bytes[27] |= 0x1f, true, "31 bits");

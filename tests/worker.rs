@@ -207,7 +207,7 @@ fn a_bundle_that_cannot_draw_is_said_at_submit() {
     });
     let model = common::open(folder.path(), "fp32", "mha");
     let refused = worker(1).submit(&Request::new(&model), SubmitOptions::default()).unwrap_err();
-    assert!(matches!(&refused, Error::State(text) if text.contains("cannot draw")), "{refused}");
+    assert!(matches!(&refused, Error::State(text) if text.contains("cannot generate")), "{refused}");
 }
 
 #[test]

@@ -37,26 +37,34 @@ int main(void)
     }
 
     /* 2. Open a model. NULL is the default bundle, and default options. This also loads ONNX Runtime. */
-    if (failed("open the model", detailflow_model_open(NULL, NULL, &model, NULL))) goto end;
+    if (failed("open the model", detailflow_model_open(NULL, NULL, &model, NULL)))
+        goto end;
 
     /* 3. Find a class by its name. A failed call changes nothing: a model without potions generates class 0. */
     (void)detailflow_model_find_class(model, "potion", &class_index);
-    if (failed("get the class", detailflow_model_get_class_name(model, class_index, &class_name))) goto end;
+    if (failed("get the class", detailflow_model_get_class_name(model, class_index, &class_name)))
+        goto end;
 
     /* 4. Make a request for one picture. The same seed gives the same picture. */
-    if (failed("make a request", detailflow_request_new(model, &request))) goto end;
-    if (failed("set the class", detailflow_request_set_class(request, class_index))) goto end;
-    if (failed("set the seed", detailflow_request_set_seed(request, 1))) goto end;
+    if (failed("make a request", detailflow_request_new(model, &request)))
+        goto end;
+    if (failed("set the class", detailflow_request_set_class(request, class_index)))
+        goto end;
+    if (failed("set the seed", detailflow_request_set_seed(request, 1)))
+        goto end;
 
     /* 5. Generate it, coarse to fine. After every step the tokens so far decode to a whole picture. */
-    if (failed("start", detailflow_generation_new(request, &generation))) goto end;
+    if (failed("start", detailflow_generation_new(request, &generation)))
+        goto end;
     progress.struct_size = sizeof progress;
     do {
-        if (failed("generate", detailflow_generation_step(generation, &progress))) goto end;
+        if (failed("generate", detailflow_generation_step(generation, &progress)))
+            goto end;
     } while (progress.steps_left > 0);
 
     /* 6. Write it to a file. detailflow_generation_decode writes the pixels into memory instead. */
-    if (failed("save", detailflow_generation_save(generation, 0, "sprite.png"))) goto end;
+    if (failed("save", detailflow_generation_save(generation, 0, "sprite.png")))
+        goto end;
     printf("sprite.png: %s, %u x %u pixels, from %u tokens\n", class_name, (unsigned)progress.prefix_size,
            (unsigned)progress.prefix_size, (unsigned)progress.token_count);
     result = 0;

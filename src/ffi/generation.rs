@@ -243,12 +243,12 @@ pub extern "C" fn detailflow_generation_decode(
     target: Out<'_, detailflow_image>,
 ) -> detailflow_status {
     read(generation, |now| {
-        // Before the first step that is the error, whatever the target is.
+        let target = target.target()?;
+        // Before the first step that is the error, whatever the size of the target.
         if now.progress().size == 0 {
             now.image(image_index as usize)?;
         }
-        let target = target.target()?;
-        target.check_size(now.progress().size)?;
+        target.fits(now.progress().size)?;
         target.write(&now.image(image_index as usize)?)
     })
 }
@@ -266,9 +266,9 @@ pub extern "C" fn detailflow_generation_decode_level(
     target: Out<'_, detailflow_image>,
 ) -> detailflow_status {
     read(generation, |now| {
-        let Some(level) = now.progress().level else { return Ok(now.level_image(image_index as usize).map(drop)?) };
         let target = target.target()?;
-        target.check_size(level.size)?;
+        let Some(level) = now.progress().level else { return Ok(now.level_image(image_index as usize).map(drop)?) };
+        target.fits(level.size)?;
         target.write(&now.level_image(image_index as usize)?)
     })
 }
@@ -483,9 +483,15 @@ fn handle(generation: Generation) -> detailflow_generation {
     detailflow_generation { generation: Guarded::new(detailflow_generation::KIND, generation), cancel, reader }
 }
 
-/// Takes the generation out of its handle, which is used up; BUSY when another thread is inside, and then it is not.
-pub(super) fn into_generation(generation: Exclusive<'_, detailflow_generation>) -> Result<Generation, Failure> {
-    Ok(generation.take(|this| this.generation.seize())?.generation.into_value())
+/// Gives the generation to `take`, and frees its handle; BUSY when another thread is inside. When `take` gives it back
+/// with a failure, the handle has it again.
+pub(super) fn give_generation<R>(
+    generation: Exclusive<'_, detailflow_generation>,
+    take: impl FnOnce(Generation) -> Result<R, (Generation, Failure)>,
+) -> Result<R, Failure> {
+    let taken = generation.get()?.generation.give(take)?;
+    generation.discard(|this| this.generation.forget())?;
+    Ok(taken)
 }
 
 /// Steps by `steps` and tells the progress.

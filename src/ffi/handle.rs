@@ -158,15 +158,28 @@ impl<T: Send> Guarded<T> {
         self.read(|value| Ok(value.clone()))
     }
 
-    /// Lets nobody in any more, for whoever takes the handle away; BUSY when somebody is inside.
-    pub(super) fn seize(&self) -> Result<(), Failure> {
-        let free = self.users.compare_exchange(0, CHANGING, Ordering::Acquire, Ordering::Relaxed);
-        free.map(drop).map_err(|_| self.busy())
+    /// Moves the value into `take`, or fails with BUSY when another thread is inside. When `take` gives it back with a
+    /// failure, everything is as before; otherwise nobody gets in any more, and [`forget`](Self::forget) ends it.
+    pub(super) fn give<R>(&self, take: impl FnOnce(T) -> Result<R, (T, Failure)>) -> Result<R, Failure> {
+        self.seize()?;
+        // SAFETY: nobody else is inside; it is read again only after it was written back.
+        let value = unsafe { self.value.get().read() };
+        take(value).map_err(|(value, failure)| {
+            // SAFETY: still nobody is inside, and the value was moved out.
+            unsafe { self.value.get().write(value) };
+            drop(Inside(&self.users));
+            failure
+        })
     }
 
-    /// The value, when the handle is gone.
-    pub(super) fn into_value(self) -> T {
-        self.value.into_inner()
+    /// Ends a handle whose value was given away.
+    pub(super) fn forget(self) {
+        std::mem::forget(self.value);
+    }
+
+    fn seize(&self) -> Result<(), Failure> {
+        let free = self.users.compare_exchange(0, CHANGING, Ordering::Acquire, Ordering::Relaxed);
+        free.map(drop).map_err(|_| self.busy())
     }
 
     /// Waits until nobody is inside.

@@ -135,42 +135,39 @@ impl Source<'_> {
     }
 }
 
-/// An image that is an output, with its memory.
-pub(super) struct Target<'a>(Checked, PhantomData<&'a mut [u8]>);
+/// An image that is an output. Its memory is checked when its size is known.
+pub(super) struct Target<'a>(detailflow_image, PhantomData<&'a mut [u8]>);
 
 impl<'a> Out<'a, detailflow_image> {
     pub(super) fn target(self) -> Result<Target<'a>, Failure> {
-        Ok(Target(Checked::new(self.read()?)?, PhantomData))
+        Ok(Target(self.read()?, PhantomData))
     }
 
-    /// An array of outputs. What is wrong with one is told with its index.
+    /// An array of outputs.
     pub(super) fn targets(self, count: usize, name: &str) -> Result<Vec<Target<'a>>, Failure> {
         let images = self.read_all(count)?;
         let mut targets = crate::support::memory::reserve(name, images.len())?;
-        for (at, image) in images.into_iter().enumerate() {
-            let checked = Checked::new(image).map_err(|failure| failure.within(name, at))?;
-            targets.push(Target(checked, PhantomData));
-        }
+        targets.extend(images.into_iter().map(|image| Target(image, PhantomData)));
         Ok(targets)
     }
 }
 
 impl<'a> Target<'a> {
-    /// Fails when the picture that will go in has another size.
-    pub(super) fn check_size(&self, size: u32) -> Outcome {
-        let image = &self.0.image;
-        if (image.width, image.height) == (size, size) {
-            return Ok(());
+    /// Fails when a picture of this size cannot be written: for calls that should know before the work.
+    pub(super) fn fits(&self, size: u32) -> Outcome {
+        let image = &self.0;
+        if (image.width, image.height) != (size, size) {
+            return Err(Failure::invalid(format!(
+                "detailflow_image is {} x {}; the picture is {size} x {size}",
+                image.width, image.height
+            )));
         }
-        Err(Failure::invalid(format!(
-            "detailflow_image is {} x {}; the picture is {size} x {size}",
-            image.width, image.height
-        )))
+        Checked::new(self.0).map(drop)
     }
 
     /// Pixels per side; an error when the image is not square.
     pub(super) fn side(&self) -> Result<u32, Failure> {
-        let image = &self.0.image;
+        let image = &self.0;
         if image.width == image.height {
             return Ok(image.width);
         }
@@ -179,7 +176,7 @@ impl<'a> Target<'a> {
 
     /// The memory, to draw into.
     pub(super) fn canvas(self) -> Result<Canvas<'a>, Failure> {
-        let Checked { image, format, stride, length } = self.0;
+        let Checked { image, format, stride, length } = Checked::new(self.0)?;
         // SAFETY: the contract: `capacity` bytes that nobody else touches during the call; the length is within them.
         let bytes = unsafe { std::slice::from_raw_parts_mut(image.pixels.cast(), length) };
         Ok(Canvas::new(format, image.width, image.height, bytes, stride)?)
@@ -187,8 +184,8 @@ impl<'a> Target<'a> {
 
     /// Writes a picture, which has the image's size.
     pub(super) fn write(self, picture: &Image) -> Outcome {
-        self.check_size(picture.size())?;
-        let Checked { image, format, stride, length } = self.0;
+        self.fits(picture.size())?;
+        let Checked { image, format, stride, length } = Checked::new(self.0)?;
         // SAFETY: as for `canvas`.
         let bytes = unsafe { std::slice::from_raw_parts_mut(image.pixels.cast(), length) };
         Ok(picture.write(format, bytes, stride)?)

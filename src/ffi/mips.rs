@@ -82,7 +82,8 @@ pub extern "C" fn detailflow_model_decode_mips(
         let targets = targets.targets(target_count, "mip")?;
         let mut sizes = reserve("mips", targets.len())?;
         for (at, target) in targets.iter().enumerate() {
-            sizes.push(target.side().map_err(|failure| failure.within("mip", at))?);
+            let size = target.side().and_then(|size| target.fits(size).map(|()| size));
+            sizes.push(size.map_err(|failure| failure.within("mip", at))?);
         }
         let mips = tasks::mips(&this.model, &tokens, &sizes, source)?;
         for (image, target) in mips.iter().zip(targets) {

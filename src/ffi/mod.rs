@@ -1,10 +1,10 @@
 //! libdetailflow: DetailFlow image generation behind a stable C API.
 //!
-//! DetailFlow generates a picture as a sequence of tokens, coarse to fine. The first N tokens already decode to a small
+//! DetailFlow generates a picture as a sequence of tokens, coarse to fine. The first few tokens already decode to a small
 //! picture; further tokens add resolution and detail. Words used below:
 //!
 //! - model: an open *bundle*, a folder with ONNX graphs and a manifest.
-//! - token: a number of the codebook; token_count tokens are a full picture.
+//! - token: an index into the model's codebook. N tokens are a full picture.
 //! - causal part: the first c tokens, generated one by one. After it one step generates a *group* of g tokens.
 //! - prefix: the first tokens of a picture, 1 to c, or a multiple of g up to N. Every prefix decodes.
 //! - level: one of the sizes of the model's *ladder*, named by its pixels per side (level_size), with the number of tokens
@@ -47,11 +47,13 @@
 //!   program, the message for a person. Comments name statuses without DETAILFLOW_STATUS_; INVALID_ARGUMENT, OUT_OF_MEMORY
 //!   and INTERNAL are possible everywhere.
 //! - The message is kept three ways. detailflow_last_message gives that of the last failed call of the same thread.
-//! - When the first parameter is a handle with a `_get_message` function, that function gives the message of the last
-//!   failed call with the handle, from any thread.
-//! - Every other function takes a detailflow_error, which may be NULL, as its last parameter, and fills it.
+//! - When the first parameter is a handle that must not be NULL and has a `_get_message` function, that function gives the
+//!   message of the last failed call with the handle, from any thread.
+//! - Every other function that returns a status takes a detailflow_error, which may be NULL, as its last parameter, and
+//!   fills it.
 //! - A failed call changes nothing, and leaves outputs (except the detailflow_error) as they were.
-//! - No call exits, aborts, prints, or lets an exception or panic through. A fault of the library is INTERNAL.
+//! - No call exits, aborts, prints, or lets an exception or panic through. A fault of the library itself is INTERNAL; Rust
+//!   then writes where it happened to stderr.
 //! - Memory whose size depends on a request or a file is allocated fallibly: OUT_OF_MEMORY, and the next call works. Only
 //!   small fixed allocations may abort.
 //!
@@ -86,10 +88,10 @@
 //! # Threads
 //!
 //! - A function that takes a handle as const may be called by any number of threads at once.
-//! - A function that takes a handle as non-const is for one thread at a time; a second one gets BUSY. Handles may move
-//!   between threads.
+//! - A function that takes a handle as non-const is for one thread at a time: a second thread gets BUSY, also one that
+//!   takes the handle as const. Handles may move between threads.
 //! - Functions that read a generation (const) may be called while another thread steps it. They see the state after the
-//!   last finished step, and never return BUSY. Decoding waits at most for other decodes.
+//!   last finished step, and never return BUSY (the exception to the rule above). Decoding waits at most for other decodes.
 //! - Generations of one model run side by side and take turns step by step.
 //! - A detailflow_cancel may be triggered by any thread at any time.
 //! - Freeing a handle while another thread is inside a call with it is an error of the caller. One exception: freeing a

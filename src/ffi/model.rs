@@ -450,7 +450,7 @@ pub extern "C" fn detailflow_model_decode(
         };
         let target = target.target()?;
         if let Some(size) = size {
-            target.check_size(size)?;
+            target.fits(size)?;
         }
         let image =
             if level_size == 0 { this.model.decode(&tokens)? } else { this.model.decode_level(&tokens, level_size)? };
@@ -560,6 +560,7 @@ pub extern "C" fn detailflow_generate_image(
         let model = model.optional()?.map(|this| &this.model);
         let (class, target) = (class_name.text("class_name")?, image.target()?);
         let level_size = target.side()?;
+        target.fits(level_size)?;
         target.write(&tasks::generate_image_at(model, class, seed, level_size)?)
     })
 }

@@ -151,7 +151,7 @@ impl Host {
 ///
 /// @param user What was given to detailflow_model_options_set_open_progress.
 /// @param done Stages done, 0 to `total`. Starts again when a device is refused and the next one is tried.
-/// @param total Stages of the device that is being tried.
+/// @param total Stages of the device that is being tried; 1 while the files are read, before the others are known.
 /// @param stage The stage that starts now: "files", the file name of a graph that is compiled, or "first run"; "" at the
 /// end. Valid during the call.
 pub type detailflow_open_progress_fn =
@@ -191,12 +191,12 @@ pub extern "C" fn detailflow_model_options_new(
 
 /// Sets the device that runs the graphs.
 ///
-/// @param device One of
 /// - "cpu" (the default), "auto" (the best device that works here),
 /// - "cuda[:i]", "tensorrt[:i]", "directml[:i]", "migraphx[:i]" (i is the number of the card),
 /// - "coreml", "webgpu", "openvino[:CPU|GPU|NPU]",
 /// - "plugin:PATH[:device]" (an ONNX Runtime execution provider library).
-/// detailflow_device_list_new lists those of this machine.
+///
+/// @param device One of these words. detailflow_device_list_new lists those of this machine.
 /// @return NO_DEVICE when it is none of these words. Whether the device works is found out by detailflow_model_open.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_options_set_device(

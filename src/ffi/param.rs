@@ -46,18 +46,26 @@ impl<'a, T: Object> Shared<'a, T> {
 #[repr(transparent)]
 pub struct Exclusive<'a, T>(*mut T, PhantomData<&'a T>);
 
+impl<T> Clone for Exclusive<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Exclusive<'_, T> {}
+
 impl<'a, T: Object> Exclusive<'a, T> {
     pub(super) fn get(self) -> Result<&'a T, Failure> {
         Shared(self.0.cast_const(), PhantomData).get()
     }
 
-    /// The object itself, once `ready` allows it; the handle is no longer alive then.
-    pub(super) fn take(self, ready: impl FnOnce(&T) -> Outcome) -> Result<Box<T>, Failure> {
-        ready(Shared::<T>(self.0.cast_const(), PhantomData).get()?)?;
+    /// Frees the handle of an object that was taken out of it: `forget` drops what is left.
+    pub(super) fn discard(self, forget: impl FnOnce(T)) -> Outcome {
         retire(self.0)?;
         remove(self.0);
         // SAFETY: it was alive, so it came from `new_handle`, and nobody else took it.
-        Ok(unsafe { Box::from_raw(self.0) })
+        forget(*unsafe { Box::from_raw(self.0) });
+        Ok(())
     }
 }
 

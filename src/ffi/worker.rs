@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::call::{Message, Outcome, call, change, get_message, on};
 use super::error::detailflow_error;
 use super::family::family;
-use super::generation::{detailflow_generation, into_generation};
+use super::generation::{detailflow_generation, give_generation};
 use super::handle::{Guard, Guarded, Object};
 use super::image::detailflow_image;
 use super::param::{Exclusive, Out, Owned, Shared, new_handle};
@@ -347,9 +347,10 @@ pub extern "C" fn detailflow_worker_submit_generation(
 ) -> detailflow_status {
     with(worker, |worker| {
         let options = submit_options(user, flags)?;
-        // While this lives, submitting cannot fail, and the generation is not lost.
-        let _inside = crate::runtime::enter()?;
-        let id = worker.submit_generation(into_generation(generation)?, options)?;
+        let submit = |generation| {
+            worker.submit_or_return(generation, options).map_err(|(generation, error)| (generation, error.into()))
+        };
+        let id = give_generation(generation, submit)?;
         if let Some(place) = job.optional() {
             place.set(id.0);
         }
@@ -512,7 +513,7 @@ pub extern "C" fn detailflow_event_decode_level(
         let event = &event.get()?.event;
         let target = target.target()?;
         if let Some(level) = event.level() {
-            target.check_size(level.size)?;
+            target.fits(level.size)?;
         }
         target.write(&*event.image(image_index as usize)?)
     })

@@ -246,7 +246,7 @@ impl Worker {
     pub fn submit(&self, request: &Request, options: SubmitOptions) -> Result<JobId> {
         request.model().ar()?;
         request.given()?;
-        self.enqueue(Subject::Request(Box::new(request.try_clone()?)), options)
+        self.enqueue(Subject::Request(Box::new(request.try_clone()?)), options).map_err(|(_, error)| error)
     }
 
     /// Submits a generation as a job, which continues it. Its own [cancel handle](Generation::cancel_handle) cancels the
@@ -255,19 +255,35 @@ impl Worker {
     /// # Errors
     /// [`Error::State`] if the worker is closed or the process is ending.
     pub fn submit_generation(&self, generation: Generation, options: SubmitOptions) -> Result<JobId> {
-        self.enqueue(Subject::Generation(Box::new(generation)), options)
+        self.submit_or_return(generation, options).map_err(|(_, error)| error)
     }
 
-    fn enqueue(&self, subject: Subject, options: SubmitOptions) -> Result<JobId> {
-        let _inside = runtime::enter()?;
+    /// As [`submit_generation`](Self::submit_generation), and gives the generation back with the error.
+    pub(crate) fn submit_or_return(
+        &self,
+        generation: Generation,
+        options: SubmitOptions,
+    ) -> std::result::Result<JobId, (Generation, Error)> {
+        self.enqueue(Subject::Generation(Box::new(generation)), options).map_err(|(subject, error)| match subject {
+            Subject::Generation(generation) => (*generation, error),
+            Subject::Request(_) => unreachable!("a generation was submitted"),
+        })
+    }
+
+    fn enqueue(&self, subject: Subject, options: SubmitOptions) -> std::result::Result<JobId, (Subject, Error)> {
+        let _inside = match runtime::enter() {
+            Ok(inside) => inside,
+            Err(error) => return Err((subject, error)),
+        };
         let model = subject.model().clone();
         let together = match self.shared.batch {
             0 => steps_at_once(&model),
             pictures => pictures > 1,
         };
         let load = together.then(|| subject.load());
-        let id = self.shared.queue.submit(model, Job { subject, options, load });
-        id.map(JobId).ok_or_else(|| Error::State("the worker is closed: it accepts no more jobs".into()))
+        let closed = || Error::State("the worker is closed: it accepts no more jobs".into());
+        let submitted = self.shared.queue.try_submit(model, Job { subject, options, load });
+        submitted.map(JobId).map_err(|job| (job.subject, closed()))
     }
 
     /// Takes the oldest event; `None` if there is none now, or a callback is set.

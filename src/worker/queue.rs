@@ -230,10 +230,16 @@ impl<T: Task> Queue<T> {
     // --- For everyone else ---
 
     /// Appends a task and returns its ID; `None` if the queue is closed.
+    #[cfg_attr(not(test), allow(dead_code))] // The worker takes the task back; the tests of the queue do not.
     pub fn submit(&self, group: T::Group, task: T) -> Option<u64> {
+        self.try_submit(group, task).ok()
+    }
+
+    /// Appends a task and returns its ID; gives the task back if the queue is closed.
+    pub fn try_submit(&self, group: T::Group, task: T) -> Result<u64, T> {
         let mut state = lock(&self.state);
         if state.closed {
-            return None;
+            return Err(task);
         }
         state.submitted += 1;
         state.pending += 1;
@@ -243,7 +249,7 @@ impl<T: Task> Queue<T> {
         drop(state);
         // All of them, because a single one may be a paused thread.
         self.work.notify_all();
-        Some(id)
+        Ok(id)
     }
 
     /// Whether a task with this ID was ever submitted.

@@ -261,7 +261,8 @@ static float best_look_up(void *user, const detailflow_candidate *candidate)
 static void best_in_rounds(const struct field *field)
 {
     static const uint32_t keeps[2] = {3, 2};
-    const uint32_t levels[2] = {field->level.level_size, check_level(field->model, field->info.level_count - 1).level_size};
+    const uint32_t levels[2] = {field->level.level_size,
+                                check_level(field->model, field->info.level_count - 1).level_size};
     detailflow_best_of_options *options;
     struct table table = {{1, 5, -2, 5, INFINITY, -INFINITY, 0, 5}, 0};
     detailflow_generation *generation = NULL;

@@ -141,7 +141,8 @@ static void generation_free_waits_for_the_step(const detailflow_model *model)
         detailflow_generation_free(work.generation);
         CHECK(check_now() - begun < 60);
         CHECK(pthread_join(thread, NULL) == 0);
-        CHECK(work.status == DETAILFLOW_STATUS_CANCELLED || work.status == DETAILFLOW_STATUS_OK || work.status == DETAILFLOW_STATUS_BUSY);
+        CHECK(work.status == DETAILFLOW_STATUS_CANCELLED || work.status == DETAILFLOW_STATUS_OK ||
+              work.status == DETAILFLOW_STATUS_BUSY);
         cancelled += work.status == DETAILFLOW_STATUS_CANCELLED;
     }
     CHECK(cancelled > 0);

@@ -177,10 +177,7 @@ struct levels {
     unsigned char *pixels[64];
 };
 
-static size_t bytes_of(uint32_t size)
-{
-    return (size_t)4 * size * size;
-}
+static size_t bytes_of(uint32_t size) { return (size_t)4 * size * size; }
 
 static void decode_levels(const detailflow_model *model, const uint32_t *tokens, struct levels *levels)
 {
@@ -194,7 +191,8 @@ static void decode_levels(const detailflow_model *model, const uint32_t *tokens,
         OK(detailflow_model_get_level(model, at, level));
         levels->pixels[at] = (unsigned char *)malloc(bytes_of(level->level_size));
         CHECK(levels->pixels[at] != NULL);
-        image = check_image(DETAILFLOW_FORMAT_RGBA8, level->level_size, levels->pixels[at], bytes_of(level->level_size));
+        image =
+            check_image(DETAILFLOW_FORMAT_RGBA8, level->level_size, levels->pixels[at], bytes_of(level->level_size));
         OK(detailflow_model_decode(model, tokens, level->token_count, 0, &image));
     }
 }
@@ -207,7 +205,8 @@ static void is_readable(detailflow_generation *generation, uint32_t picture, con
     size_t count;
     uint32_t *drawn = check_tokens(generation, picture, &count);
     unsigned char *pixels = (unsigned char *)malloc(bytes_of(progress.level_size) + 1);
-    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, progress.level_size, pixels, bytes_of(progress.level_size));
+    detailflow_image image =
+        check_image(DETAILFLOW_FORMAT_RGBA8, progress.level_size, pixels, bytes_of(progress.level_size));
     uint32_t at, finished = 0;
     CHECK(pixels != NULL);
     CHECK(count == progress.token_count && memcmp(drawn, tokens, count * sizeof *drawn) == 0);
@@ -216,10 +215,12 @@ static void is_readable(detailflow_generation *generation, uint32_t picture, con
     }
     if (finished == 0) {
         CHECK(progress.level_size == 0 && progress.level_token_count == 0);
-        FAILS(detailflow_generation_decode_level(generation, picture, &image), DETAILFLOW_STATUS_WRONG_STATE, "no level");
+        FAILS(detailflow_generation_decode_level(generation, picture, &image), DETAILFLOW_STATUS_WRONG_STATE,
+              "no level");
     } else {
         at = finished - 1;
-        CHECK(progress.level_size == levels->level[at].level_size && progress.level_token_count == levels->level[at].token_count);
+        CHECK(progress.level_size == levels->level[at].level_size &&
+              progress.level_token_count == levels->level[at].token_count);
         OK(detailflow_generation_decode_level(generation, picture, &image));
         CHECK(memcmp(pixels, levels->pixels[at], bytes_of(progress.level_size)) == 0);
     }

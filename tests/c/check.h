@@ -26,37 +26,37 @@
 #endif
 
 /* The condition holds. */
-#define CHECK(condition)                                                                                           \
-    do {                                                                                                           \
-        if (!(condition)) {                                                                                        \
-            check_failed(__FILE__, __LINE__, #condition, "does not hold");                                         \
-        }                                                                                                          \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            check_failed(__FILE__, __LINE__, #condition, "does not hold");                                             \
+        }                                                                                                              \
     } while (0)
 
 /* The call gives DETAILFLOW_STATUS_OK. */
 #define OK(call) check_status(__FILE__, __LINE__, #call, call, DETAILFLOW_STATUS_OK, "")
 
 /* The call gives this status, and the thread's message is new and holds this text ("" is any). */
-#define FAILS(call, status, text)                                                                                  \
-    do {                                                                                                           \
-        check_forget();                                                                                            \
-        check_status(__FILE__, __LINE__, #call, call, status, text);                                               \
+#define FAILS(call, status, text)                                                                                      \
+    do {                                                                                                               \
+        check_forget();                                                                                                \
+        check_status(__FILE__, __LINE__, #call, call, status, text);                                                   \
     } while (0)
 
 /* The call is refused for what it was given, and the message says this. */
 #define INVALID(call, text) FAILS(call, DETAILFLOW_STATUS_INVALID_ARGUMENT, text)
 
 /* The length of the message of a handle, from its _get_message function; the message goes into `buffer`. */
-#define MESSAGE(function, handle, buffer, capacity)                                                                \
-    (check_status(__FILE__, __LINE__, #function, function(handle, buffer, capacity, &check_length),                \
-                  DETAILFLOW_STATUS_OK, ""),                                                                       \
+#define MESSAGE(function, handle, buffer, capacity)                                                                    \
+    (check_status(__FILE__, __LINE__, #function, function(handle, buffer, capacity, &check_length),                    \
+                  DETAILFLOW_STATUS_OK, ""),                                                                           \
      check_length)
 
 /* The same of an event: why its job ended. */
-#define JOB_MESSAGE(event, buffer, capacity)                                                                       \
-    (check_status(__FILE__, __LINE__, "job message",                                                               \
-                  detailflow_event_get_job_message(event, buffer, capacity, &check_length, NULL),                  \
-                  DETAILFLOW_STATUS_OK, ""),                                                                       \
+#define JOB_MESSAGE(event, buffer, capacity)                                                                           \
+    (check_status(__FILE__, __LINE__, "job message",                                                                   \
+                  detailflow_event_get_job_message(event, buffer, capacity, &check_length, NULL),                      \
+                  DETAILFLOW_STATUS_OK, ""),                                                                           \
      check_length)
 
 static CHECK_UNUSED size_t check_length;
@@ -79,10 +79,7 @@ static CHECK_UNUSED void check_log(void *user, uint32_t level, const char *messa
 #define CHECK_STALE "severity is 4711"
 
 /* Leaves a message that no call under test leaves, so that an old one is not taken for a new one. */
-static CHECK_UNUSED void check_forget(void)
-{
-    (void)detailflow_log_set_callback(4711, check_log, NULL, NULL);
-}
+static CHECK_UNUSED void check_forget(void) { (void)detailflow_log_set_callback(4711, check_log, NULL, NULL); }
 
 static CHECK_UNUSED void check_status(const char *file, int line, const char *what, detailflow_status status,
                                       detailflow_status wanted, const char *text)
@@ -311,15 +308,9 @@ static CHECK_UNUSED detailflow_request *check_slow_request(const detailflow_mode
 }
 
 /* Flags between threads. */
-static CHECK_UNUSED int check_get(const int *flag)
-{
-    return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
-}
+static CHECK_UNUSED int check_get(const int *flag) { return __atomic_load_n(flag, __ATOMIC_SEQ_CST); }
 
-static CHECK_UNUSED void check_set(int *flag, int value)
-{
-    __atomic_store_n(flag, value, __ATOMIC_SEQ_CST);
-}
+static CHECK_UNUSED void check_set(int *flag, int value) { __atomic_store_n(flag, value, __ATOMIC_SEQ_CST); }
 
 /* Waits until the flag is set; fails after two minutes. */
 static CHECK_UNUSED void check_wait(const int *flag)

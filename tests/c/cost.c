@@ -77,11 +77,13 @@ static void cost_adds_up(const detailflow_model *model, const detailflow_request
     for (at = 0; at < levels; at++) {
         CHECK(level[at].struct_size == sizeof *level);
         CHECK(level[at].token_count > given || levels == 1);
-        CHECK(at == 0 || (level[at].level_size > level[at - 1].level_size && level[at].token_count > level[at - 1].token_count));
+        CHECK(at == 0 ||
+              (level[at].level_size > level[at - 1].level_size && level[at].token_count > level[at - 1].token_count));
         CHECK(at == 0 || level[at].step_count > level[at - 1].step_count);
     }
     level += levels - 1;
-    CHECK(level->level_size == last->level_size && level->token_count == last->token_count && level->step_count == cost.step_count);
+    CHECK(level->level_size == last->level_size && level->token_count == last->token_count &&
+          level->step_count == cost.step_count);
     CHECK(level->time_ns == cost.time_ns);
     level -= levels - 1;
 
@@ -145,10 +147,11 @@ static void cost_grows(const detailflow_model *model)
     one = cost_of(request);
     OK(detailflow_request_set_guidance(request, 2));
     cost = cost_of(request);
-    CHECK(cost.kv_cache_bytes == 2 * one.kv_cache_bytes && cost.step_count == one.step_count && cost.output_bytes == one.output_bytes);
-    CHECK(one.multiply_adds == 0 ? cost.multiply_adds == 0
-                                 : cost.multiply_adds > one.multiply_adds &&
-                                       cost.multiply_adds < 2 * one.multiply_adds);
+    CHECK(cost.kv_cache_bytes == 2 * one.kv_cache_bytes && cost.step_count == one.step_count &&
+          cost.output_bytes == one.output_bytes);
+    CHECK(one.multiply_adds == 0
+              ? cost.multiply_adds == 0
+              : cost.multiply_adds > one.multiply_adds && cost.multiply_adds < 2 * one.multiply_adds);
     OK(detailflow_request_set_image_count(request, 1048576));
     cost = cost_of(request);
     CHECK(cost.kv_cache_bytes == 2 * 1048576 * one.kv_cache_bytes && cost.output_bytes == 1048576 * one.output_bytes);
@@ -185,12 +188,15 @@ static void cost_arrays(const detailflow_model *model)
     memset(newer_steps, 0xA5, shapes * sizeof *newer_steps);
     memset(newer_levels, 0xA5, levels * sizeof *newer_levels);
 
-    INVALID(detailflow_request_get_step_costs(request, &newer_steps->known, shapes, &told), "detailflow_step_cost.struct_size");
+    INVALID(detailflow_request_get_step_costs(request, &newer_steps->known, shapes, &told),
+            "detailflow_step_cost.struct_size");
     INVALID(detailflow_request_get_level_costs(request, &newer_levels->known, levels, &told), "struct_size");
     newer_steps->known.struct_size = sizeof newer_steps->known - 1;
     newer_levels->known.struct_size = 0;
-    INVALID(detailflow_request_get_step_costs(request, &newer_steps->known, shapes, &told), "detailflow_step_cost.struct_size");
-    INVALID(detailflow_request_get_level_costs(request, &newer_levels->known, levels, &told), "detailflow_level_cost.struct_size");
+    INVALID(detailflow_request_get_step_costs(request, &newer_steps->known, shapes, &told),
+            "detailflow_step_cost.struct_size");
+    INVALID(detailflow_request_get_level_costs(request, &newer_levels->known, levels, &told),
+            "detailflow_level_cost.struct_size");
     newer_steps->known.struct_size = sizeof *newer_steps;
     newer_levels->known.struct_size = sizeof *newer_levels;
     INVALID(detailflow_request_get_step_costs(request, &newer_steps->known, shapes - 1, &told), "room for");
@@ -204,12 +210,14 @@ static void cost_arrays(const detailflow_model *model)
     CHECK(told == levels);
     for (at = 0; at < shapes; at++) {
         CHECK(newer_steps[at].known.struct_size == sizeof *newer_steps && newer_steps[at].more[0] == 0xA5A5A5A5);
-        CHECK(newer_steps[at].known.batch_rows == steps[at].batch_rows && newer_steps[at].known.query_length == steps[at].query_length);
+        CHECK(newer_steps[at].known.batch_rows == steps[at].batch_rows &&
+              newer_steps[at].known.query_length == steps[at].query_length);
         CHECK(newer_steps[at].known.step_count == steps[at].step_count && newer_steps[at].more[2] == 0xA5A5A5A5);
     }
     for (at = 0; at < levels; at++) {
         CHECK(newer_levels[at].known.struct_size == sizeof *newer_levels);
-        CHECK(newer_levels[at].known.level_size == level[at].level_size && newer_levels[at].known.token_count == level[at].token_count);
+        CHECK(newer_levels[at].known.level_size == level[at].level_size &&
+              newer_levels[at].known.token_count == level[at].token_count);
         CHECK(newer_levels[at].known.step_count == level[at].step_count && newer_levels[at].more[0] == 0xA5A5A5A5);
     }
     memset(&cost, 0xA5, sizeof cost);

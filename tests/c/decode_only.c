@@ -73,7 +73,8 @@ static void stripped_bundle_refuses_what_needs_other_graphs(const detailflow_mod
     OK(detailflow_request_new(alone, &request));
     FAILS(detailflow_generate(request, &generation), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
     FAILS(detailflow_generation_new(request, &generation), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
-    FAILS(detailflow_vary(request, tokens, info.token_count, 0, &generation), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
+    FAILS(detailflow_vary(request, tokens, info.token_count, 0, &generation), DETAILFLOW_STATUS_WRONG_STATE,
+          cannot_draw);
     FAILS(detailflow_redetail(request, &grey, 0, &generation), DETAILFLOW_STATUS_WRONG_STATE, cannot_encode);
     CHECK(generation == NULL);
     memset(&cost, 0, sizeof cost);
@@ -96,7 +97,8 @@ static void stripped_bundle_refuses_what_needs_other_graphs(const detailflow_mod
     FAILS(detailflow_model_score(alone, 4711, tokens, 1, NULL, 0, &count), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
     FAILS(detailflow_model_calibrate(alone, &keep, 1), DETAILFLOW_STATUS_WRONG_STATE, cannot_draw);
     CHECK(scores[0] == 77 && count == 77);
-    FAILS(detailflow_model_encode(alone, &grey, encoded, info.token_count, &count), DETAILFLOW_STATUS_WRONG_STATE, cannot_encode);
+    FAILS(detailflow_model_encode(alone, &grey, encoded, info.token_count, &count), DETAILFLOW_STATUS_WRONG_STATE,
+          cannot_encode);
     CHECK(count == 77);
     for (at = 0; at < info.token_count; at++) {
         CHECK(encoded[at] == 0);
@@ -134,7 +136,8 @@ static void bundle_strip_makes_the_same(const char *bundle, const detailflow_mod
     FAILS(detailflow_bundle_strip(bundle, "no/where", NULL, NULL), DETAILFLOW_STATUS_IO, "no/where");
     FAILS(detailflow_bundle_strip(bundle, "new", "fp8", NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "fp8");
     FAILS(detailflow_bundle_strip(bundle, "new", "\xff", NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "UTF-8");
-    FAILS(detailflow_bundle_strip(bundle, bundle, NULL, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "is the bundle itself");
+    FAILS(detailflow_bundle_strip(bundle, bundle, NULL, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "is the bundle itself");
     file = fopen("file", "w");
     CHECK(file != NULL && fclose(file) == 0);
     FAILS(detailflow_bundle_strip(bundle, "file", NULL, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "is not a folder");

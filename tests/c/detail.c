@@ -171,18 +171,19 @@ static void mips_refuse_wrong_arguments(const detailflow_model *model, uint32_t 
     uint32_t token;
     targets[0] = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, first, bytes);
 
-#define SECOND(change, text)                                                                                       \
-    do {                                                                                                           \
-        targets[1] = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, second, bytes);                                      \
-        change;                                                                                                    \
-        INVALID(detailflow_model_decode_mips(model, tokens, count, 0, targets, 2), text);                                 \
-        CHECK(untouched(first, bytes) && untouched(second, bytes));                                                \
+#define SECOND(change, text)                                                                                           \
+    do {                                                                                                               \
+        targets[1] = check_image(DETAILFLOW_FORMAT_RGBA8, info.image_size, second, bytes);                             \
+        change;                                                                                                        \
+        INVALID(detailflow_model_decode_mips(model, tokens, count, 0, targets, 2), text);                              \
+        CHECK(untouched(first, bytes) && untouched(second, bytes));                                                    \
     } while (0)
 
-    SECOND(targets[1].width = 1, "mip 1 is 1 x");
+    SECOND(targets[1].width = 1, "mip 1: detailflow_image is 1 x");
     SECOND(targets[1].width = targets[1].height = 0, "mip 1");
     SECOND(targets[1].width = targets[1].height = info.image_size + 1, "mip 1");
-    SECOND((targets[1].width = targets[1].height = info.image_size + 1, targets[1].format = DETAILFLOW_FORMAT_RGB8), "mip 1 of");
+    SECOND((targets[1].width = targets[1].height = info.image_size + 1, targets[1].format = DETAILFLOW_FORMAT_RGB8),
+           "mip 1 of");
     SECOND(targets[1].width = targets[1].height = UINT32_MAX, "mip 1");
     SECOND(targets[1].stride = 4 * info.image_size - 1, "mip 1: a stride");
     SECOND(targets[1].stride = SIZE_MAX, "mip 1");
@@ -245,8 +246,8 @@ static void check_sprite(const detailflow_image *atlas, const unsigned char *pix
     for (row = 0; row < size * factor; row++) {
         const unsigned char *line = (const unsigned char *)atlas->pixels + (y + row) * atlas->stride;
         for (column = 0; column < size * factor; column++) {
-            CHECK(memcmp(line + (x + column) * bytes, pixels + (row / factor * size + column / factor) * bytes, bytes) ==
-                  0);
+            CHECK(memcmp(line + (x + column) * bytes, pixels + (row / factor * size + column / factor) * bytes,
+                         bytes) == 0);
         }
     }
 }
@@ -334,15 +335,15 @@ static void atlas_refuses_wrong_arguments(const detailflow_model *model, const u
     memcpy(wrong, tokens, count * sizeof *wrong);
     wrong[count - 1] = info.codebook_size;
 
-#define THIRD(change, text)                                                                                        \
-    do {                                                                                                           \
-        image = check_image(DETAILFLOW_FORMAT_RGBA8, side, buffer, bytes);                                                \
-        sprites[0] = sprite_of(tokens, count, 0, 0);                                                               \
-        sprites[1] = sprite_of(tokens, count, size, 0);                                                            \
-        sprites[2] = sprite_of(tokens, count, 0, size);                                                            \
-        change;                                                                                                    \
-        INVALID(detailflow_model_decode_atlas(model, sprites, 3, &image), text);                                   \
-        CHECK(untouched(buffer, bytes));                                                                           \
+#define THIRD(change, text)                                                                                            \
+    do {                                                                                                               \
+        image = check_image(DETAILFLOW_FORMAT_RGBA8, side, buffer, bytes);                                             \
+        sprites[0] = sprite_of(tokens, count, 0, 0);                                                                   \
+        sprites[1] = sprite_of(tokens, count, size, 0);                                                                \
+        sprites[2] = sprite_of(tokens, count, 0, size);                                                                \
+        change;                                                                                                        \
+        INVALID(detailflow_model_decode_atlas(model, sprites, 3, &image), text);                                       \
+        CHECK(untouched(buffer, bytes));                                                                               \
     } while (0)
 
     THIRD(sprites[2].y = size - 1, "sprites 0 (");

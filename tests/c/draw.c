@@ -12,10 +12,13 @@ static void model_tells_what_it_is(const detailflow_model *model)
 
     CHECK(info.struct_size == sizeof info && info.reserved == 0);
     CHECK(info.image_size > 0 && (info.channels == 3 || info.channels == 4));
-    CHECK(info.group_size >= 1 && info.causal_count >= 1 && info.causal_count <= info.token_count && info.token_count % info.group_size == 0);
-    CHECK(info.codebook_size >= 2 && info.bits_per_token >= 1 && info.bits_per_token <= 32 && (UINT64_C(1) << info.bits_per_token) >= info.codebook_size);
+    CHECK(info.group_size >= 1 && info.causal_count >= 1 && info.causal_count <= info.token_count &&
+          info.token_count % info.group_size == 0);
+    CHECK(info.codebook_size >= 2 && info.bits_per_token >= 1 && info.bits_per_token <= 32 &&
+          (UINT64_C(1) << info.bits_per_token) >= info.codebook_size);
     CHECK(info.class_count >= 1 && info.level_count >= 1);
-    CHECK(info.guidance >= 0 && info.temperature >= 0 && info.top_p > 0 && info.top_p <= 1 && info.gradual_guidance <= 1);
+    CHECK(info.guidance >= 0 && info.temperature >= 0 && info.top_p > 0 && info.top_p <= 1 &&
+          info.gradual_guidance <= 1);
     CHECK(info.name[0] != 0 && info.license[0] != 0 && info.precision[0] != 0 && info.path[0] != 0);
     CHECK(strlen(info.tokenizer_id) == 16 && strspn(info.tokenizer_id, "0123456789abcdef") == 16);
     CHECK(strcmp(info.form, "native") == 0 || strcmp(info.form, "mha") == 0 || strcmp(info.form, "plain") == 0);
@@ -147,7 +150,8 @@ static uint32_t *draw_by_the_step(const detailflow_model *model, uint64_t seed, 
         now.struct_size = sizeof now;
         OK(detailflow_generation_step(generation, &now));
         CHECK(now.steps_done == before.steps_done + 1 && now.steps_left == before.steps_left - 1);
-        CHECK(now.token_count > before.token_count && now.prefix_size >= before.prefix_size && now.level_size >= before.level_size);
+        CHECK(now.token_count > before.token_count && now.prefix_size >= before.prefix_size &&
+              now.level_size >= before.level_size);
         CHECK(now.level_size <= now.prefix_size && now.prefix_size <= info.image_size);
         more = check_tokens(generation, 0, count);
         CHECK(*count == now.token_count);
@@ -157,7 +161,8 @@ static uint32_t *draw_by_the_step(const detailflow_model *model, uint64_t seed, 
         look_at_picture(generation, info.channels);
         before = now;
     }
-    CHECK(now.token_count == info.token_count && now.prefix_size == info.image_size && now.level_size == info.image_size);
+    CHECK(now.token_count == info.token_count && now.prefix_size == info.image_size &&
+          now.level_size == info.image_size);
     /* A step more does nothing. The prediction of a decode changes with every decode. */
     OK(detailflow_generation_step(generation, &now));
     now.next_decode_ns = before.next_decode_ns;
@@ -217,7 +222,8 @@ static void levels_decode_at_their_sizes(const detailflow_model *model)
     OK(detailflow_model_get_level(model, (info.level_count - 1) / 2, &level));
     OK(detailflow_request_set_level_size(request, level.level_size));
     OK(detailflow_generate(request, &generation));
-    CHECK(check_progress(generation).token_count == level.token_count && check_progress(generation).prefix_size == level.level_size);
+    CHECK(check_progress(generation).token_count == level.token_count &&
+          check_progress(generation).prefix_size == level.level_size);
     CHECK(check_progress(generation).level_size == level.level_size && check_progress(generation).steps_left == 0);
 
     /* The coarse picture is the beginning of the fine one, and decodes to the same pixels. */

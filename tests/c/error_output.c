@@ -117,8 +117,7 @@ static void error_message_is_cut_between_characters(void)
 static void *open_on_a_thread(void *error)
 {
     detailflow_model *model = NULL;
-    CHECK(detailflow_model_open("nowhere", NULL, &model, (detailflow_error *)error) ==
-          DETAILFLOW_STATUS_NOT_FOUND);
+    CHECK(detailflow_model_open("nowhere", NULL, &model, (detailflow_error *)error) == DETAILFLOW_STATUS_NOT_FOUND);
     return NULL;
 }
 

@@ -16,10 +16,20 @@ static void write_text(const char *path, const char *text)
 static void status_has_a_name(void)
 {
     static const char *const names[] = {
-        "DETAILFLOW_STATUS_OK",          "DETAILFLOW_STATUS_INVALID_ARGUMENT", "DETAILFLOW_STATUS_NOT_FOUND",  "DETAILFLOW_STATUS_BAD_BUNDLE",
-        "DETAILFLOW_STATUS_NO_RUNTIME",  "DETAILFLOW_STATUS_NO_DEVICE",        "DETAILFLOW_STATUS_OUT_OF_MEMORY", "DETAILFLOW_STATUS_IO",
-        "DETAILFLOW_STATUS_BAD_FORMAT",  "DETAILFLOW_STATUS_CANCELLED",        "DETAILFLOW_STATUS_WRONG_STATE", "DETAILFLOW_STATUS_BUSY",
-        "DETAILFLOW_STATUS_FAILED",      "DETAILFLOW_STATUS_INTERNAL",
+        "DETAILFLOW_STATUS_OK",
+        "DETAILFLOW_STATUS_INVALID_ARGUMENT",
+        "DETAILFLOW_STATUS_NOT_FOUND",
+        "DETAILFLOW_STATUS_BAD_BUNDLE",
+        "DETAILFLOW_STATUS_NO_RUNTIME",
+        "DETAILFLOW_STATUS_NO_DEVICE",
+        "DETAILFLOW_STATUS_OUT_OF_MEMORY",
+        "DETAILFLOW_STATUS_IO",
+        "DETAILFLOW_STATUS_BAD_FORMAT",
+        "DETAILFLOW_STATUS_CANCELLED",
+        "DETAILFLOW_STATUS_WRONG_STATE",
+        "DETAILFLOW_STATUS_BUSY",
+        "DETAILFLOW_STATUS_FAILED",
+        "DETAILFLOW_STATUS_INTERNAL",
     };
     int status;
     for (status = 0; status < 14; status++) {
@@ -61,13 +71,15 @@ static void options_are_checked_at_once(const char *bundle)
     INVALID(detailflow_model_options_set_form(options, "round"), "round");
     OK(detailflow_model_options_set_form(options, NULL));
 
-    FAILS(detailflow_model_open("there-is-no-such-bundle", options, &model, NULL), DETAILFLOW_STATUS_NOT_FOUND, "there-is-no-such-bundle");
+    FAILS(detailflow_model_open("there-is-no-such-bundle", options, &model, NULL), DETAILFLOW_STATUS_NOT_FOUND,
+          "there-is-no-such-bundle");
     INVALID(detailflow_model_open("", options, &model, NULL), "empty");
     CHECK(snprintf(inside, sizeof inside, "%s/detailflow.json", bundle) < (int)sizeof inside);
     {
         /* A file where a folder should be, a folder with nothing in it, one with something else in it. */
         detailflow_status status = detailflow_model_open(inside, options, &model, NULL);
-        CHECK(status == DETAILFLOW_STATUS_NOT_FOUND || status == DETAILFLOW_STATUS_BAD_BUNDLE || status == DETAILFLOW_STATUS_IO);
+        CHECK(status == DETAILFLOW_STATUS_NOT_FOUND || status == DETAILFLOW_STATUS_BAD_BUNDLE ||
+              status == DETAILFLOW_STATUS_IO);
         CHECK(strstr(detailflow_last_message(), "detailflow.json") != NULL);
     }
     CHECK(mkdir("hollow", 0777) == 0);
@@ -223,9 +235,9 @@ static void log_callback_hears_the_opening(const char *bundle)
     detailflow_model_free(check_open(bundle, 1));
     CHECK(first.opened == 1);
 
-    /* A level that is none changes nothing. */
-    INVALID(detailflow_log_set_callback(0, hear, &second, NULL), "level 0");
-    INVALID(detailflow_log_set_callback(5, hear, &second, NULL), "level 5");
+    /* A severity that does not exist changes nothing. */
+    INVALID(detailflow_log_set_callback(0, hear, &second, NULL), "severity is 0");
+    INVALID(detailflow_log_set_callback(5, hear, &second, NULL), "severity is 5");
     detailflow_model_free(check_open(bundle, 1));
     CHECK(first.opened == 2 && second.messages == 0);
 
@@ -255,8 +267,10 @@ static void files_are_read_and_written_or_refused(const detailflow_model *model)
     OK(detailflow_generation_new(request, &generation));
     OK(detailflow_generation_step(generation, NULL));
 
-    FAILS(detailflow_generation_save(generation, 0, "there-is-no-folder/x.png"), DETAILFLOW_STATUS_IO, "there-is-no-folder/x.png");
-    FAILS(detailflow_image_save(&image, "there-is-no-folder/x.png", NULL), DETAILFLOW_STATUS_IO, "there-is-no-folder/x.png");
+    FAILS(detailflow_generation_save(generation, 0, "there-is-no-folder/x.png"), DETAILFLOW_STATUS_IO,
+          "there-is-no-folder/x.png");
+    FAILS(detailflow_image_save(&image, "there-is-no-folder/x.png", NULL), DETAILFLOW_STATUS_IO,
+          "there-is-no-folder/x.png");
     CHECK(mkdir("folder.png", 0777) == 0);
     FAILS(detailflow_generation_save(generation, 0, "folder.png"), DETAILFLOW_STATUS_IO, "folder.png");
     FAILS(detailflow_image_save(&image, "/dev/full/x.png", NULL), DETAILFLOW_STATUS_IO, "/dev/full");
@@ -268,15 +282,17 @@ static void files_are_read_and_written_or_refused(const detailflow_model *model)
     INVALID(detailflow_image_save(&image, "", NULL), "empty");
     CHECK(access("x.png", F_OK) != 0 && access("x.poem", F_OK) != 0);
 
-    FAILS(detailflow_model_encode_file(model, "there-is-no.png", tokens, info.token_count, &count), DETAILFLOW_STATUS_NOT_FOUND,
-          "there-is-no.png");
+    FAILS(detailflow_model_encode_file(model, "there-is-no.png", tokens, info.token_count, &count),
+          DETAILFLOW_STATUS_NOT_FOUND, "there-is-no.png");
     write_text("poem.png", "a poem, and no picture");
-    FAILS(detailflow_model_encode_file(model, "poem.png", tokens, info.token_count, &count), DETAILFLOW_STATUS_BAD_FORMAT, "poem.png");
+    FAILS(detailflow_model_encode_file(model, "poem.png", tokens, info.token_count, &count),
+          DETAILFLOW_STATUS_BAD_FORMAT, "poem.png");
     write_text("nothing.png", "");
-    FAILS(detailflow_model_encode_file(model, "nothing.png", tokens, info.token_count, &count), DETAILFLOW_STATUS_BAD_FORMAT,
-          "nothing.png");
+    FAILS(detailflow_model_encode_file(model, "nothing.png", tokens, info.token_count, &count),
+          DETAILFLOW_STATUS_BAD_FORMAT, "nothing.png");
     write_text("begun.png", "\x89PNG\r\n\x1a\n");
-    FAILS(detailflow_model_encode_file(model, "begun.png", tokens, info.token_count, &count), DETAILFLOW_STATUS_BAD_FORMAT, "begun.png");
+    FAILS(detailflow_model_encode_file(model, "begun.png", tokens, info.token_count, &count),
+          DETAILFLOW_STATUS_BAD_FORMAT, "begun.png");
     INVALID(detailflow_model_encode_file(model, "", tokens, info.token_count, &count), "empty");
     check_forget();
     status = detailflow_model_encode_file(model, "folder.png", tokens, info.token_count, &count);

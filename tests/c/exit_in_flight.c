@@ -123,7 +123,8 @@ static void look_at_event(detailflow_event *event, int heard)
         CHECK(check_get(&leaving) && info.status == DETAILFLOW_STATUS_WRONG_STATE && !heard);
     } else {
         pixels = (unsigned char *)malloc((size_t)4 * info.level_size * info.level_size);
-        image = check_image(DETAILFLOW_FORMAT_RGBA8, info.level_size, pixels, (size_t)4 * info.level_size * info.level_size);
+        image = check_image(DETAILFLOW_FORMAT_RGBA8, info.level_size, pixels,
+                            (size_t)4 * info.level_size * info.level_size);
         (void)goes_on(detailflow_event_decode_level(event, 0, &image, NULL));
         free(pixels);
         if (info.kind == DETAILFLOW_EVENT_KIND_DONE) {

@@ -44,9 +44,9 @@ static void image_encode_gives_the_bytes_of_the_file(const detailflow_model *mod
         const char *path;
         int is_told_by_content;
     } FORMATS[] = {
-        {DETAILFLOW_FILE_FORMAT_PNG, "x.png", 1}, {DETAILFLOW_FILE_FORMAT_JPEG, "x.jpg", 1},
+        {DETAILFLOW_FILE_FORMAT_PNG, "x.png", 1},   {DETAILFLOW_FILE_FORMAT_JPEG, "x.jpg", 1},
         {DETAILFLOW_FILE_FORMAT_WEBP, "x.webp", 1}, {DETAILFLOW_FILE_FORMAT_BMP, "x.bmp", 1},
-        {DETAILFLOW_FILE_FORMAT_TGA, "x.tga", 0}, {DETAILFLOW_FILE_FORMAT_TIFF, "x.tiff", 1},
+        {DETAILFLOW_FILE_FORMAT_TGA, "x.tga", 0},   {DETAILFLOW_FILE_FORMAT_TIFF, "x.tiff", 1},
         {DETAILFLOW_FILE_FORMAT_QOI, "x.qoi", 1},
     };
     const detailflow_model_info info = check_info(model);
@@ -110,8 +110,8 @@ static void encode_data_refuses_damaged_files(const detailflow_model *model)
     tokens[0] = 4711;
     FAILS(detailflow_model_encode_data(model, bytes, size / 2, tokens, info.token_count, &count),
           DETAILFLOW_STATUS_BAD_FORMAT, "");
-    FAILS(detailflow_model_encode_data(model, bytes, 0, tokens, info.token_count, &count),
-          DETAILFLOW_STATUS_BAD_FORMAT, "");
+    FAILS(detailflow_model_encode_data(model, bytes, 0, tokens, info.token_count, &count), DETAILFLOW_STATUS_BAD_FORMAT,
+          "");
     CHECK(tokens[0] == 4711 && count == 77);
     /* The number alone needs no file. */
     OK(detailflow_model_encode_data(model, bytes, 0, NULL, 0, &count));

@@ -3,7 +3,7 @@
 
 #define PIN(constant, value) _Static_assert((constant) == (value), #constant " never changes")
 #define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "the size of " #type " never changes")
-#define PLACE(type, member, at)                                                                                    \
+#define PLACE(type, member, at)                                                                                        \
     _Static_assert(offsetof(type, member) == (at), "the place of " #type "." #member " never changes")
 
 PIN(DETAILFLOW_ABI_VERSION, 1); /* Increases with every addition: the one number here that may change. */

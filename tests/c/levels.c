@@ -67,7 +67,8 @@ static void levels_is_readable(const struct pair *pair, detailflow_generation *g
         detailflow_image target = check_image(DETAILFLOW_FORMAT_RGBA8, level.level_size, nothing, sizeof nothing);
         CHECK(check_has(generation, image, pair->tokens[image], progress.token_count));
         if (level.token_count == 0) {
-            FAILS(detailflow_generation_decode_level(generation, image, &target), DETAILFLOW_STATUS_WRONG_STATE, "level");
+            FAILS(detailflow_generation_decode_level(generation, image, &target), DETAILFLOW_STATUS_WRONG_STATE,
+                  "level");
             CHECK(nothing[0] == 7 && nothing[3] == 7);
         } else {
             size_t bytes;
@@ -241,7 +242,8 @@ static void levels_go_on(const struct pair *pair)
         level = check_level(pair->model, at);
         OK(detailflow_generation_set_level_size(generation, level.level_size));
         check_finish(generation);
-        CHECK(check_progress(generation).level_size == level.level_size && check_progress(generation).prefix_size == level.level_size);
+        CHECK(check_progress(generation).level_size == level.level_size &&
+              check_progress(generation).prefix_size == level.level_size);
         CHECK(check_has(generation, 0, pair->tokens[0], level.token_count));
         CHECK(check_has(generation, 1, pair->tokens[1], level.token_count));
         levels_is_readable(pair, generation);

@@ -128,12 +128,12 @@ static void target_memory_is_checked(const detailflow_model *model)
     CHECK(pixels != NULL);
     memset(pixels, 0xA5, bytes);
 
-#define BAD(change, text)                                                                                          \
-    do {                                                                                                           \
-        image = check_image(DETAILFLOW_FORMAT_RGBA8, size, pixels, bytes);                                                \
-        change;                                                                                                    \
-        INVALID(detailflow_generation_decode(generation, 0, &image), text);                                         \
-        INVALID(detailflow_model_decode(model, tokens, count, 0, &image), text);                                   \
+#define BAD(change, text)                                                                                              \
+    do {                                                                                                               \
+        image = check_image(DETAILFLOW_FORMAT_RGBA8, size, pixels, bytes);                                             \
+        change;                                                                                                        \
+        INVALID(detailflow_generation_decode(generation, 0, &image), text);                                            \
+        INVALID(detailflow_model_decode(model, tokens, count, 0, &image), text);                                       \
     } while (0)
     BAD(image.width = size + 1, "detailflow_image is");
     BAD(image.height = size - 1, "detailflow_image is");

@@ -26,7 +26,7 @@ static void curves_refuse_misuse(detailflow_request *request)
         INVALID(set(request, NULL, values, 3), "token_indices is NULL");
         INVALID(set(request, rising, NULL, 3), "values is NULL");
         INVALID(set(request, flat, values, 3), "must increase");
-        INVALID(set(request, falling, values, 3), "5 comes after 6");
+        INVALID(set(request, falling, values, 3), "5 follows 6");
         for (at = 0; at < 3; at++) {
             values[at] = wrong[which][at];
             INVALID(set(request, rising, values, 3), names[which]);
@@ -66,7 +66,8 @@ static void prefixes_refuse_misuse(const detailflow_model *model, detailflow_req
     INVALID(detailflow_vary(request, tokens, count, 1, &generation), "levels are");
     INVALID(detailflow_vary(request, tokens, level.token_count - 1, level.level_size, &generation), "takes");
     INVALID(detailflow_redetail(request, &picture, 1, &generation), "levels are");
-    FAILS(detailflow_redetail_file(request, "there-is-no.png", 0, &generation), DETAILFLOW_STATUS_NOT_FOUND, "there-is-no.png");
+    FAILS(detailflow_redetail_file(request, "there-is-no.png", 0, &generation), DETAILFLOW_STATUS_NOT_FOUND,
+          "there-is-no.png");
     INVALID(detailflow_request_set_prefix_picture(request, &picture, 1), "levels are");
     picture.capacity = 3;
     INVALID(detailflow_redetail(request, &picture, 0, &generation), "bytes are too few");
@@ -278,8 +279,7 @@ static void *misuse_encode(void *argument)
 {
     struct encoding *encoding = (struct encoding *)argument;
     while (!check_get(&encoding->stop)) {
-        detailflow_status status =
-            detailflow_request_set_prefix_picture(encoding->request, &encoding->picture, 0);
+        detailflow_status status = detailflow_request_set_prefix_picture(encoding->request, &encoding->picture, 0);
         CHECK(status == DETAILFLOW_STATUS_OK || status == DETAILFLOW_STATUS_BUSY);
     }
     return NULL;

@@ -1,10 +1,10 @@
 /* NULL for every pointer of every function: INVALID_ARGUMENT, a message that names the pointer, outputs untouched. */
 #include "check.h"
 
-#define NAMES(call, name)                                                                                          \
-    do {                                                                                                           \
-        FAILS(call, DETAILFLOW_STATUS_INVALID_ARGUMENT, "NULL");                                                          \
-        CHECK(strstr(detailflow_last_message(), name) != NULL);                                                    \
+#define NAMES(call, name)                                                                                              \
+    do {                                                                                                               \
+        FAILS(call, DETAILFLOW_STATUS_INVALID_ARGUMENT, "NULL");                                                       \
+        CHECK(strstr(detailflow_last_message(), name) != NULL);                                                        \
     } while (0)
 
 /* Handles that nothing may write over. */

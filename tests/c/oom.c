@@ -26,7 +26,8 @@ static detailflow_status begin(const detailflow_request *request, detailflow_gen
     if (status == DETAILFLOW_STATUS_OK) {
         CHECK(*generation != NULL);
     } else {
-        check_status(__FILE__, __LINE__, "detailflow_generation_new", status, DETAILFLOW_STATUS_OUT_OF_MEMORY, "memory");
+        check_status(__FILE__, __LINE__, "detailflow_generation_new", status, DETAILFLOW_STATUS_OUT_OF_MEMORY,
+                     "memory");
         CHECK(*generation == NULL);
     }
     return status;

@@ -13,7 +13,7 @@ static void watch_opening(void *user, uint32_t done, uint32_t total, const char 
 {
     struct watch *watch = (struct watch *)user;
     CHECK(total > 0 && done <= total && stage != NULL);
-    CHECK(!watch->ended && (watch->calls == 0 ? done == 0 : done >= watch->done && total == watch->total));
+    CHECK(!watch->ended && done == watch->calls && total >= watch->total);
     CHECK((stage[0] == 0) == (done == total));
     watch->calls++;
     watch->done = done;

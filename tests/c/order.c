@@ -122,7 +122,8 @@ static void generation_outlives_its_model(const char *bundle)
     } while (progress.steps_left > 0);
     pixels = (unsigned char *)malloc((size_t)3 * progress.prefix_size * progress.prefix_size);
     CHECK(pixels != NULL);
-    image = check_image(DETAILFLOW_FORMAT_RGB8, progress.prefix_size, pixels, (size_t)3 * progress.prefix_size * progress.prefix_size);
+    image = check_image(DETAILFLOW_FORMAT_RGB8, progress.prefix_size, pixels,
+                        (size_t)3 * progress.prefix_size * progress.prefix_size);
     OK(detailflow_generation_decode(all.generation, 0, &image));
     OK(detailflow_generation_save(all.generation, 0, "orphan.png"));
     drop(&all, GENERATION);

@@ -129,7 +129,8 @@ static void score_what_was_drawn(const detailflow_model *model)
     detailflow_request *request = check_request(model, 2, 70);
     detailflow_generation *generation = NULL, *fork = NULL;
     const uint32_t last = info.class_count - 1;
-    float *noted = (float *)malloc(info.token_count * sizeof *noted), *told = (float *)malloc(info.token_count * sizeof *told);
+    float *noted = (float *)malloc(info.token_count * sizeof *noted),
+          *told = (float *)malloc(info.token_count * sizeof *told);
     float mean = 77;
     uint32_t *tokens;
     size_t count = 77, values = 77, at;
@@ -202,10 +203,11 @@ static void score_what_was_drawn(const detailflow_model *model)
         /* Not asked for is a state, and does not cost a draw to change. */
         OK(detailflow_request_set_log_probabilities(given, 0));
         OK(detailflow_generation_new(given, &rest));
-        FAILS(detailflow_generation_get_log_probabilities(rest, 0, told, info.token_count, &values), DETAILFLOW_STATUS_WRONG_STATE,
-              "did not ask");
+        FAILS(detailflow_generation_get_log_probabilities(rest, 0, told, info.token_count, &values),
+              DETAILFLOW_STATUS_WRONG_STATE, "did not ask");
         mean = 77;
-        FAILS(detailflow_generation_get_mean_log_probability(rest, 0, &mean), DETAILFLOW_STATUS_WRONG_STATE, "did not ask");
+        FAILS(detailflow_generation_get_mean_log_probability(rest, 0, &mean), DETAILFLOW_STATUS_WRONG_STATE,
+              "did not ask");
         CHECK(mean == 77 && values == info.token_count);
         detailflow_generation_free(rest);
         detailflow_request_free(given);

@@ -71,7 +71,8 @@ static void dft_roundtrip_keeps_every_token(const detailflow_model *model, int f
 
     CHECK(info.struct_size == sizeof info && info.damage == DETAILFLOW_DAMAGE_NONE);
     CHECK(info.intact_count == count && info.written_count == count && info.token_count == model_info.token_count);
-    CHECK(info.group_size == model_info.group_size && info.causal_count == model_info.causal_count && info.bits_per_token == model_info.bits_per_token);
+    CHECK(info.group_size == model_info.group_size && info.causal_count == model_info.causal_count &&
+          info.bits_per_token == model_info.bits_per_token);
     CHECK(info.class_index == class_index && info.has_seed == 1 && info.seed == seed);
     CHECK(strcmp(info.tokenizer_id, model_info.tokenizer_id) == 0);
     OK(detailflow_dft_check(model, data, size));
@@ -137,17 +138,21 @@ static void dft_refuses_wrong_arguments(const detailflow_model *model)
     unsigned char *data = encode(model, tokens, count, 0, NULL, &size), small[32];
     detailflow_dft_info info = dft_info(data, size);
 
-    FAILS(detailflow_dft_encode(model, tokens, 0, 0, NULL, NULL, 0, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT, "prefix");
+    FAILS(detailflow_dft_encode(model, tokens, 0, 0, NULL, NULL, 0, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "prefix");
     FAILS(detailflow_dft_encode(model, tokens, count, model_info.class_count, NULL, NULL, 0, &told),
           DETAILFLOW_STATUS_INVALID_ARGUMENT, "class");
-    FAILS(detailflow_dft_encode(model, &wrong, 1, 0, NULL, NULL, 0, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT, "token 0");
-    FAILS(detailflow_dft_encode(model, tokens, (size_t)-1, 0, NULL, NULL, 0, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT, "too many");
+    FAILS(detailflow_dft_encode(model, &wrong, 1, 0, NULL, NULL, 0, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "token 0");
+    FAILS(detailflow_dft_encode(model, tokens, (size_t)-1, 0, NULL, NULL, 0, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "too many");
     memset(small, 0xA5, sizeof small);
     FAILS(detailflow_dft_encode(model, tokens, count, 0, NULL, small, sizeof small, &told),
           DETAILFLOW_STATUS_INVALID_ARGUMENT, "room for 32");
     CHECK(small[0] == 0xA5 && small[31] == 0xA5 && told == 77);
     CHECK(MESSAGE(detailflow_model_get_message, model, NULL, 0) > 0);
-    FAILS(detailflow_dft_get_tokens(data, size, token, 2, &told, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "room for 2");
+    FAILS(detailflow_dft_get_tokens(data, size, token, 2, &told, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "room for 2");
     CHECK(token[0] == 77 && told == 77);
     FAILS(detailflow_dft_get_info("soup", 4, &info, NULL), DETAILFLOW_STATUS_BAD_FORMAT, "not a token file");
     FAILS(detailflow_dft_get_info(data, 0, &info, NULL), DETAILFLOW_STATUS_BAD_FORMAT, "not a token file");
@@ -163,10 +168,10 @@ static void dft_refuses_wrong_arguments(const detailflow_model *model)
 /* Tokens of another tokenizer: bytes that the page of the format gives. */
 static void dft_check_refuses_foreign_tokens(const detailflow_model *model)
 {
-    static const unsigned char page[44] = {
-        0x44, 0x46, 0x54, 0x01, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x07, 0x00, 0x00,
-        0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x08, 0x00, 0x06, 0x00, 0x04, 0x6a, 0x03, 0x00,
-        0xca, 0x5b, 0x01, 0x08, 0x30, 0xc0, 0xff, 0x4b, 0x70, 0x00, 0x02, 0x00, 0x68, 0x2a};
+    static const unsigned char page[44] = {0x44, 0x46, 0x54, 0x01, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd,
+                                           0xef, 0x07, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00,
+                                           0x08, 0x00, 0x06, 0x00, 0x04, 0x6a, 0x03, 0x00, 0xca, 0x5b, 0x01,
+                                           0x08, 0x30, 0xc0, 0xff, 0x4b, 0x70, 0x00, 0x02, 0x00, 0x68, 0x2a};
     static const uint32_t expected[6] = {1, 2, 3, 1023, 512, 0};
     uint32_t tokens[6];
     size_t count = 0;
@@ -207,7 +212,8 @@ static void dft_repair_restores_the_file(const detailflow_model *model, int few)
         told = 0;
         OK(detailflow_dft_repair(request, part, at, 0, NULL, 0, &told));
         CHECK(told == size);
-        FAILS(detailflow_dft_repair(request, part, at, 0, mended, size - 1, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT, "room");
+        FAILS(detailflow_dft_repair(request, part, at, 0, mended, size - 1, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+              "room");
         memset(mended, 0, size);
         OK(detailflow_dft_repair(request, part, at, 0, mended, size, &told));
         CHECK(told == size && memcmp(mended, data, size) == 0);
@@ -217,7 +223,8 @@ static void dft_repair_restores_the_file(const detailflow_model *model, int few)
     OK(detailflow_dft_repair(request, mended, size - 1, model_info.causal_count, mended, size, &told));
     CHECK(dft_info(mended, told).written_count == model_info.causal_count);
     CHECK(sound(mended, told, tokens, model_info.causal_count) == model_info.causal_count);
-    FAILS(detailflow_dft_repair(request, data, size, count + 1, mended, size, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT, "prefix");
+    FAILS(detailflow_dft_repair(request, data, size, count + 1, mended, size, &told),
+          DETAILFLOW_STATUS_INVALID_ARGUMENT, "prefix");
     FAILS(detailflow_dft_repair(request, data, 31, 0, mended, size, &told), DETAILFLOW_STATUS_BAD_FORMAT, "header");
     CHECK(MESSAGE(detailflow_request_get_message, request, NULL, 0) > 0);
 
@@ -235,10 +242,7 @@ static void dft_repair_restores_the_file(const detailflow_model *model, int few)
     detailflow_request_free(request);
 }
 
-static void entry_name(char *name, size_t number)
-{
-    CHECK(snprintf(name, 32, "sprites/%u", (unsigned)number) > 0);
-}
+static void entry_name(char *name, size_t number) { CHECK(snprintf(name, 32, "sprites/%u", (unsigned)number) > 0); }
 
 typedef struct reader {
     const detailflow_pack *pack;
@@ -323,7 +327,8 @@ static void pack_roundtrip_keeps_every_entry(const detailflow_model *model, int 
     OK(detailflow_pack_writer_add(writer, NULL, data, size, NULL));
 
     /* What is refused leaves the pack as it was. */
-    FAILS(detailflow_pack_writer_add(writer, "sprites/0", data, size, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "entry 0");
+    FAILS(detailflow_pack_writer_add(writer, "sprites/0", data, size, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "entry 0");
     FAILS(detailflow_pack_writer_add(writer, "", data, size, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "0 bytes");
     FAILS(detailflow_pack_writer_add(writer, "\xff", data, size, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "UTF-8");
     FAILS(detailflow_pack_writer_add(writer, "x", data, size - 1, NULL), DETAILFLOW_STATUS_BAD_FORMAT, "cut off");
@@ -362,7 +367,8 @@ static void pack_roundtrip_keeps_every_entry(const detailflow_model *model, int 
     OK(detailflow_pack_get_entry_name(pack, 0, name, 3, &told));
     CHECK(strlen(name) == 2 && told > 2);
     FAILS(detailflow_pack_find_entry(pack, "absent", &index), DETAILFLOW_STATUS_NOT_FOUND, "absent");
-    FAILS(detailflow_pack_get_entry(pack, entries + 1, again, size, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT, "out of range");
+    FAILS(detailflow_pack_get_entry(pack, entries + 1, again, size, &told), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "out of range");
     CHECK(MESSAGE(detailflow_pack_get_message, pack, NULL, 0) > 0);
     detailflow_pack_free(pack);
 
@@ -379,8 +385,10 @@ static void pack_roundtrip_keeps_every_entry(const detailflow_model *model, int 
     (void)read_all(&work);
     detailflow_pack_free(pack);
     copy_file("all.dftpack", "cut.dftpack", 20);
-    FAILS(detailflow_pack_salvage("cut.dftpack", "none.dftpack", &index, NULL, NULL), DETAILFLOW_STATUS_BAD_FORMAT, "no entry");
-    FAILS(detailflow_pack_salvage("absent.dftpack", "none.dftpack", &index, NULL, NULL), DETAILFLOW_STATUS_NOT_FOUND, "absent");
+    FAILS(detailflow_pack_salvage("cut.dftpack", "none.dftpack", &index, NULL, NULL), DETAILFLOW_STATUS_BAD_FORMAT,
+          "no entry");
+    FAILS(detailflow_pack_salvage("absent.dftpack", "none.dftpack", &index, NULL, NULL), DETAILFLOW_STATUS_NOT_FOUND,
+          "absent");
     CHECK(file_size("none.dftpack") == -1);
 
     /* What is not finished leaves nothing. */

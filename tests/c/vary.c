@@ -140,7 +140,7 @@ static void vary_in_a_batch(const detailflow_model *model)
     detailflow_generation_free(generation);
     /* No prefix again. */
     OK(detailflow_request_set_image_prefix(request, 5, NULL, 0));
-    INVALID(detailflow_generation_new(request, &generation), "picture 5 with 0");
+    INVALID(detailflow_generation_new(request, &generation), "image 5 with 0");
     OK(detailflow_request_set_prefix(request, NULL, 0, 0));
     OK(detailflow_generation_new(request, &generation));
     CHECK(check_progress(generation).token_count == 0);

@@ -25,10 +25,7 @@ static detailflow_worker *start_batch(uint32_t threads, uint32_t batch)
     return worker;
 }
 
-static detailflow_worker *start(uint32_t threads)
-{
-    return start_batch(threads, 0);
-}
+static detailflow_worker *start(uint32_t threads) { return start_batch(threads, 0); }
 
 static size_t pending(const detailflow_worker *worker)
 {
@@ -131,17 +128,21 @@ static void check_event(const detailflow_model *model, const detailflow_event *e
             OK(detailflow_model_decode(model, whole->tokens[at], info.level_token_count, 0, &image));
             CHECK(memcmp(mine, wanted, bytes) == 0);
             image.width++;
-            FAILS(detailflow_event_decode_level(event, at, &image, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "the picture is");
+            FAILS(detailflow_event_decode_level(event, at, &image, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+                  "the picture is");
         } else {
-            FAILS(detailflow_event_decode_level(event, at, &image, NULL), DETAILFLOW_STATUS_WRONG_STATE, "no level is complete yet");
+            FAILS(detailflow_event_decode_level(event, at, &image, NULL), DETAILFLOW_STATUS_WRONG_STATE,
+                  "no level is complete yet");
         }
         free(mine);
         free(wanted);
     }
     if (info.token_count > 0) {
-        FAILS(detailflow_event_get_tokens(event, 0, tokens, info.token_count - 1, &count, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "room");
+        FAILS(detailflow_event_get_tokens(event, 0, tokens, info.token_count - 1, &count, NULL),
+              DETAILFLOW_STATUS_INVALID_ARGUMENT, "room");
     }
-    FAILS(detailflow_event_get_tokens(event, whole->count, NULL, 0, &count, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "out of range");
+    FAILS(detailflow_event_get_tokens(event, whole->count, NULL, 0, &count, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "out of range");
     if (info.kind == DETAILFLOW_EVENT_KIND_CANCELLED) {
         CHECK(info.status == DETAILFLOW_STATUS_CANCELLED);
         CHECK(JOB_MESSAGE(event, text, sizeof text) == 9 && strcmp(text, "cancelled") == 0);
@@ -264,13 +265,15 @@ static void events_come_level_by_level(const detailflow_model *model)
                 detailflow_level level;
                 level.struct_size = sizeof level;
                 OK(detailflow_model_get_level(model, told, &level));
-                CHECK(info.level_size == level.level_size && info.token_count == level.token_count && info.level_token_count == level.token_count);
+                CHECK(info.level_size == level.level_size && info.token_count == level.token_count &&
+                      info.level_token_count == level.token_count);
                 CHECK(info.steps_done > last);
                 last = info.steps_done;
                 told++;
             } else {
                 CHECK(info.kind == DETAILFLOW_EVENT_KIND_DONE && pending(worker) == 0);
-                CHECK(info.level_size == about.image_size && info.token_count == about.token_count && info.steps_left == 0);
+                CHECK(info.level_size == about.image_size && info.token_count == about.token_count &&
+                      info.steps_left == 0);
                 last = 0;
             }
             check_event(model, event, &whole);
@@ -297,11 +300,13 @@ static void failed_job_tells_why(const detailflow_model *model, const detailflow
     OK(detailflow_worker_submit(worker, fine, 10, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, NULL));
     event = next(worker);
     info = info_of(event);
-    CHECK(info.kind == DETAILFLOW_EVENT_KIND_FAILED && info.user == 9 && info.image_count == 1 << 20 && info.token_count == 0);
+    CHECK(info.kind == DETAILFLOW_EVENT_KIND_FAILED && info.user == 9 && info.image_count == 1 << 20 &&
+          info.token_count == 0);
     CHECK(JOB_MESSAGE(event, text, sizeof text) < sizeof text);
     OK(detailflow_event_get_tokens(event, (1 << 20) - 1, NULL, 0, &count, NULL));
     CHECK(count == 0);
-    FAILS(detailflow_event_decode_level(event, 0, &(detailflow_image){0}, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT, "struct_size");
+    FAILS(detailflow_event_decode_level(event, 0, &(detailflow_image){0}, NULL), DETAILFLOW_STATUS_INVALID_ARGUMENT,
+          "struct_size");
     /* The same status and the same words as of a direct call. */
     FAILS(detailflow_generation_new(request, &generation), info.status, "out of memory");
     snprintf(wanted, sizeof wanted, "%s", detailflow_last_message());

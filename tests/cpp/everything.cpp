@@ -438,8 +438,8 @@ static void readers_run_beside_steps(const Model &model)
                 const std::uint32_t size = GOOD(model.get_info()).image_size;
                 Bytes pixels(size * size * 4);
                 /* The level may have changed since: then the size is refused, and never BUSY. */
-                const Result<void> decoded = reader.decode_level(
-                    1, Image(Format::rgba8, progress.level_size, progress.level_size, pixels));
+                const Result<void> decoded =
+                    reader.decode_level(1, Image(Format::rgba8, progress.level_size, progress.level_size, pixels));
                 CHECK(decoded || decoded.status() == Status::invalid_argument);
             }
             CHECK(GOOD(reader.get_image_source(1)).seed == 32);

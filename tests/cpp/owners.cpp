@@ -177,24 +177,14 @@ static void use(Chain &all)
 static void drop(Chain &all, int which)
 {
     switch (which) {
-    case 0:
-        all.options.reset();
-        break;
-    case 1:
-        all.model = Model();
-        break;
+    case 0: all.options.reset(); break;
+    case 1: all.model = Model(); break;
     case 2: {
         const Request gone = std::move(all.request);
     } break;
-    case 3:
-        all.generation.reset();
-        break;
-    case 4:
-        all.fork = Generation();
-        break;
-    default:
-        all.cancel.reset();
-        break;
+    case 3: all.generation.reset(); break;
+    case 4: all.fork = Generation(); break;
+    default: all.cancel.reset(); break;
     }
 }
 
