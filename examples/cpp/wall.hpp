@@ -86,7 +86,7 @@ private:
     [[noreturn]] static void usage(const char *name)
     {
         std::fprintf(stderr,
-                     "%s: unknown option, or its value is missing or not a number\n"
+                     "%s: unknown option, or its value is missing or invalid\n"
                      "--frames N         end after N frames; 0 (the default): when the window is closed\n"
                      "--seed N           seed of the first cell: 1\n"
                      "--budget-ms F      milliseconds of each frame for generating: 4\n"
