@@ -16,9 +16,9 @@ pub struct DeviceInfo {
     pub device: Option<Device>,
     /// Kind of processor. For a provider that does not list its devices: the kind that it is made for.
     pub kind: DeviceKind,
-    /// Vendor of the processor; empty when unknown.
+    /// Vendor of the hardware; empty when unknown.
     pub vendor: String,
-    /// Name of the processor; empty when unknown.
+    /// Name of the hardware; empty when unknown.
     pub name: String,
     /// ONNX Runtime's name of the execution provider; empty when there is none.
     pub provider: String,

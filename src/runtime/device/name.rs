@@ -65,7 +65,7 @@ pub enum Device {
     },
 }
 
-/// Kind of a processor.
+/// Kind of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
     /// A general-purpose processor.

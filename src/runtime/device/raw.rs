@@ -19,7 +19,7 @@ use super::name::DeviceKind;
 /// Named texts, in ONNX Runtime's order.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// A processor that ONNX Runtime found.
+/// A hardware device that ONNX Runtime found.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Hardware {
     pub kind: DeviceKind,
@@ -51,7 +51,7 @@ pub(super) fn available_providers() -> ort::Result<Vec<String>> {
     }
 }
 
-/// The processors of this machine, including those that no provider can use.
+/// The hardware devices of this machine, including those that no provider can use.
 pub(super) fn hardware(environment: &Environment) -> ort::Result<Vec<Hardware>> {
     let mut count = 0;
     // SAFETY: the environment lives, and the array has room for as many as it was asked for. The devices belong to the
