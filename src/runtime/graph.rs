@@ -38,8 +38,8 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Compiles `path` and checks its inputs and outputs. With `slots` the graph may use our own operators, which keep
-    /// keys and values in slots of that table.
+    /// Compiles `path` and checks its inputs and outputs. With `slots` the graph may use our own operators, which hold the
+    /// KV cache in slots of that table.
     pub fn compile(
         path: &Path,
         options: &GraphOptions,
