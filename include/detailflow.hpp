@@ -1,7 +1,9 @@
-/*
+/**
+ * @file detailflow.hpp
+ *
  * libdetailflow for C++17: the C API of detailflow.h with owners, results and spans. Header-only.
  *
- * In short: open a model, make a request, draw it, take the pictures.
+ * In short: open a model, make a request, generate, save the picture.
  *
  *     using namespace detailflow;
  *     Result<Model> model = Model::open();
@@ -9,31 +11,56 @@
  *     Result<Request> request = Request::make(*model);
  *     if (!request || !request->set_class(3)) return 1;
  *     Result<Generation> generation = generate(*request);
- *     if (generation) (void)generation->save(0, "sprite.png");
+ *     if (!generation || !generation->save(0, "sprite.png")) return 1;
  *
- * What holds in detailflow.h holds here; it says what each call does, its ranges and errors. What is added:
+ * The rules of detailflow.h hold here too. Its comments give ranges, errors and details; this header adds:
  *
- * Errors. What can fail gives a Result<T>: a value, or an Error of Status and sentence. Nothing throws, and the
- * header compiles with -fno-exceptions -fno-rtti. A Result that nobody looks at is a warning. The value of a Result
- * without one must not be taken: std::abort.
+ * # Names
  *
- * Ownership. Model, Request, Generation ... own a handle: they can be moved, not copied, and free it in the end. An
- * owner that was moved from is empty, and its calls give Status::invalid_argument. Every order of destruction is
- * fine. get() lends the handle to the C API, release() hands it over, and the constructor from a handle takes it
- * over.
+ * - detailflow_OBJECT_VERB is the member VERB of the class Object: detailflow_model_get_info is Model::get_info.
+ * - Functions without a class keep their name: detailflow_image_save is detailflow::image_save.
+ * - `_new` is the static member make. The destructor is `_free`.
+ * - The constants of a family are an enum class: DETAILFLOW_FORMAT_RGB8 is Format::rgb8. A keyword has a _ after it:
+ *   Spinning::default_.
+ * - Plain structs are those of C under a C++ name: Progress is detailflow_progress.
  *
- * Threads. const members may be called by any number of threads at once, the others by one at a time, as in C.
+ * # Ownership
  *
- * Spans. Arrays go in and out as Span<T>: a pointer and a length, made from C arrays, std::array, std::vector and
- * their like. Where a call fills a span, an empty one only tells how much there is. Spans and views refer, they own
- * nothing.
+ * - Model, Request, Generation and the other owners hold one handle each. They can be moved and not copied; the
+ *   destructor frees the handle. They may be destroyed in any order.
+ * - An owner that was moved from is empty. Its calls return Status::invalid_argument.
+ * - get() lends the handle to the C API, release() hands it over, and the constructor from a handle takes it over.
+ * - Spans, images, sprites and string views refer to memory of the caller and own nothing.
  *
- * Texts. std::string_view goes in and is copied for its zero; one that holds a zero itself is invalid_argument. A
- * default std::string_view is NULL in C, which is a default where there is one. std::string_view comes out
- * zero-terminated.
+ * # Errors
  *
- * Memory. Nothing is allocated that the C API does not, but the copy of a long text, the sentence of an Error, and
- * what is returned as a std::string or std::vector.
+ * - A call that can fail returns a Result<T>: a value, or an Error with a status and the message that in C a
+ *   detailflow_error receives.
+ * - An ignored Result is a compiler warning. Taking the value of a Result without one is std::abort.
+ * - Nothing throws. The header compiles with -fno-exceptions -fno-rtti.
+ *
+ * # Threads
+ *
+ * - const members may be called by any number of threads at once.
+ * - Other members are for one thread at a time: a second thread gets Status::busy, also from const members.
+ * - The const members of a Generation are the exception: they work while another thread steps it.
+ *
+ * # Arrays
+ *
+ * - Arrays are passed as Span<T>, a pointer and a length, which is made from C arrays, std::array and std::vector.
+ * - A call that fills a span returns the number of elements. An empty span gets the number only. A span that is too
+ *   small is Status::invalid_argument.
+ * - Most of these calls have a second form that returns a std::vector.
+ *
+ * # Text
+ *
+ * - std::string_view is copied for its terminating zero; one that contains a zero byte is Status::invalid_argument.
+ * - A default std::string_view is NULL in C: the default where there is one.
+ * - A std::string_view that is returned is zero-terminated.
+ *
+ * # Memory
+ *
+ * - Memory is allocated for copies of long text, messages of errors, and returned std::string and std::vector.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -41,11 +68,16 @@
 #ifndef DETAILFLOW_HPP
 #define DETAILFLOW_HPP
 
+#if (defined(_MSVC_LANG) && _MSVC_LANG < 201703L) || (!defined(_MSVC_LANG) && __cplusplus < 201703L)
+#error "detailflow.hpp needs C++17 or newer: compile with -std=c++17 (MSVC: /std:c++17)"
+#else
+
 #include "detailflow.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -60,62 +92,62 @@ namespace detailflow {
 
 // --- Results ---
 
-/// What became of a call. A library newer than this header may give others; status_name knows them.
+/// The result of a call: detailflow_status_code. A newer library may return others; status_name knows them.
 enum class Status : detailflow_status {
-    /// It worked.
+    /// Success.
     ok = DETAILFLOW_STATUS_OK,
-    /// An argument is NULL, out of its range, or does not fit the model.
+    /// An argument is NULL, out of range, not a live handle of its kind, or does not fit the model.
     invalid_argument = DETAILFLOW_STATUS_INVALID_ARGUMENT,
-    /// A file or folder that was named does not exist, or no bundle was named and none found.
+    /// A named file, folder or entry does not exist, or no bundle was named and none was found.
     not_found = DETAILFLOW_STATUS_NOT_FOUND,
-    /// The bundle is damaged, contradicts itself, or is of an unknown format.
+    /// The bundle is damaged, inconsistent, or of an unknown format.
     bad_bundle = DETAILFLOW_STATUS_BAD_BUNDLE,
-    /// ONNX Runtime is missing, not what it should be, too old, or another one was loaded before.
+    /// ONNX Runtime is missing, unusable or too old, or another copy was loaded before.
     no_runtime = DETAILFLOW_STATUS_NO_RUNTIME,
     /// The device cannot be used.
     no_device = DETAILFLOW_STATUS_NO_DEVICE,
-    /// Memory is not to be had; a smaller request works.
+    /// Memory could not be allocated. A smaller request may work.
     out_of_memory = DETAILFLOW_STATUS_OUT_OF_MEMORY,
     /// The system refused to read or write a file.
     io = DETAILFLOW_STATUS_IO,
-    /// A picture or token file does not hold what it should.
+    /// A picture file, token file or pack is damaged or of another format.
     bad_format = DETAILFLOW_STATUS_BAD_FORMAT,
-    /// The generation was cancelled.
+    /// The work was cancelled.
     cancelled = DETAILFLOW_STATUS_CANCELLED,
-    /// The call does not fit the state of the handle.
+    /// The call does not fit the state of the handle or of the process.
     wrong_state = DETAILFLOW_STATUS_WRONG_STATE,
-    /// Another thread is inside a call with this handle.
+    /// Another thread is inside a call with this handle, or work did not stop in time.
     busy = DETAILFLOW_STATUS_BUSY,
-    /// ONNX Runtime failed while running a graph.
+    /// ONNX Runtime failed while it ran a graph.
     failed = DETAILFLOW_STATUS_FAILED,
     /// A fault of the library itself. Please report it.
     internal = DETAILFLOW_STATUS_INTERNAL,
 };
 
-/// The name of a status, such as "DETAILFLOW_STATUS_BUSY". Static.
+/// The name of a status, such as "DETAILFLOW_STATUS_BUSY". A static string.
 inline const char *status_name(Status status) noexcept
 {
     return detailflow_status_name(static_cast<detailflow_status>(status));
 }
 
-/// What went wrong in the last call of this thread that failed; "" when none did. Valid until the next that fails.
+/// The message of the last call of this thread that failed; "" when none failed. Valid until the next that fails.
 inline const char *last_message() noexcept { return detailflow_last_message(); }
 
 /// Why a call failed.
 struct Error {
     /// For the program.
     Status status = Status::internal;
-    /// For the person.
+    /// For a person.
     std::string message;
 };
 
-/// A value, or why there is none.
+/// A value, or the error why there is none.
 template <class T>
 class [[nodiscard]] Result {
 public:
-    /// A value.
+    /// Makes a result with a value.
     Result(T value) noexcept : state_(std::in_place_index<0>, std::move(value)) {}
-    /// None.
+    /// Makes a result without a value.
     Result(Error error) noexcept : state_(std::in_place_index<1>, std::move(error)) {}
 
     /// Whether there is a value.
@@ -123,8 +155,8 @@ public:
     explicit operator bool() const noexcept { return ok(); }
 
     /// The value. std::abort when there is none.
-    T &value() & noexcept { return *there(std::get_if<0>(&state_)); }
-    const T &value() const & noexcept { return *there(std::get_if<0>(&state_)); }
+    T &value() & noexcept { return *existing(std::get_if<0>(&state_)); }
+    const T &value() const & noexcept { return *existing(std::get_if<0>(&state_)); }
     T value() && noexcept { return std::move(value()); }
     T &operator*() & noexcept { return value(); }
     const T &operator*() const & noexcept { return value(); }
@@ -132,48 +164,48 @@ public:
     T *operator->() noexcept { return &value(); }
     const T *operator->() const noexcept { return &value(); }
 
-    /// The value, or this one when there is none.
+    /// The value, or `other` when there is none.
     T value_or(T other) const & { return ok() ? value() : std::move(other); }
     T value_or(T other) && { return ok() ? std::move(value()) : std::move(other); }
 
     /// Status::ok, or why there is no value.
     Status status() const noexcept { return ok() ? Status::ok : error().status; }
-    /// The sentence; "" when there is a value. As long as the result.
+    /// The message; "" when there is a value. Valid as long as the result.
     const char *message() const noexcept { return ok() ? "" : error().message.c_str(); }
-    /// Why there is no value, to be handed on. std::abort when there is one.
-    const Error &error() const noexcept { return *there(std::get_if<1>(&state_)); }
+    /// The error, to pass on. std::abort when there is a value.
+    const Error &error() const noexcept { return *existing(std::get_if<1>(&state_)); }
 
 private:
     template <class U>
-    static U *there(U *what) noexcept
+    static U *existing(U *pointer) noexcept
     {
-        if (what == nullptr) {
+        if (pointer == nullptr) {
             std::abort();
         }
-        return what;
+        return pointer;
     }
 
     std::variant<T, Error> state_;
 };
 
-/// Success, or why not.
+/// Success, or an error.
 template <>
 class [[nodiscard]] Result<void> {
 public:
-    /// It worked.
+    /// Success.
     Result() noexcept = default;
-    /// It did not.
+    /// Failure.
     Result(Error error) noexcept : error_(std::move(error)) {}
 
-    /// Whether it worked.
+    /// Whether it is a success.
     bool ok() const noexcept { return !error_; }
     explicit operator bool() const noexcept { return ok(); }
 
-    /// Status::ok, or why not.
+    /// Status::ok, or the status of the error.
     Status status() const noexcept { return error_ ? error_->status : Status::ok; }
-    /// The sentence; "" when it worked. As long as the result.
+    /// The message; "" after success. Valid as long as the result.
     const char *message() const noexcept { return error_ ? error_->message.c_str() : ""; }
-    /// Why not, to be handed on. std::abort when it worked.
+    /// The error, to pass on. std::abort after success.
     const Error &error() const noexcept
     {
         if (!error_) {
@@ -188,12 +220,12 @@ private:
 
 // --- Spans ---
 
-/// A pointer and a length: an array of someone else's. Of const T when it is only read.
+/// A pointer and a length: an array in memory of the caller. T is const when it is only read.
 template <class T>
 class Span {
     template <class U>
     using Fits = std::enable_if_t<std::is_convertible_v<U (*)[], T (*)[]>>;
-    // What may be a temporary: what is only read, and another span.
+    // A temporary is accepted when it is only read, or is itself a span.
     template <class C>
     using Lives = std::enable_if_t<std::is_lvalue_reference_v<C> || std::is_const_v<T> ||
                                    std::is_same_v<std::decay_t<C>, Span<std::remove_const_t<T>>>>;
@@ -203,13 +235,12 @@ public:
     constexpr Span() noexcept = default;
     /// `size` elements at `data`.
     constexpr Span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
-    /// All of an array.
+    /// A whole array.
     template <class U, std::size_t N, class = Fits<U>>
     constexpr Span(U (&array)[N]) noexcept : data_(array), size_(N)
     {
     }
-    /// All of what has data() and size(): std::vector, std::array, another span. A temporary one lives to the end of
-    /// the expression.
+    /// A whole container that has data() and size(). A temporary lives to the end of the expression.
     template <class C, class = Fits<std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>>, class = Lives<C>>
     constexpr Span(C &&container) noexcept : data_(std::data(container)), size_(std::size(container))
     {
@@ -222,7 +253,7 @@ public:
     constexpr T *end() const noexcept { return data_ + size_; }
     /// Not checked.
     constexpr T &operator[](std::size_t index) const noexcept { return data_[index]; }
-    /// The first `count`, or all when there are not as many.
+    /// The first `count` elements, or all when there are fewer.
     constexpr Span first(std::size_t count) const noexcept { return {data_, count < size_ ? count : size_}; }
 
 private:
@@ -235,31 +266,53 @@ Span(C &&) -> Span<std::remove_pointer_t<decltype(std::data(std::declval<C &>())
 template <class T, std::size_t N>
 Span(T (&)[N]) -> Span<T>;
 
-// --- What the owners are made of ---
+// --- Inside: how calls become results ---
 
 namespace detail {
 
-/// The error that this thread just got.
-inline Error last(detailflow_status status) { return {static_cast<Status>(status), detailflow_last_message()}; }
-
+/// The result of a status, whose message this thread just received.
 inline Result<void> done(detailflow_status status)
 {
-    return status == DETAILFLOW_STATUS_OK ? Result<void>() : Result<void>(last(status));
+    if (status == DETAILFLOW_STATUS_OK) {
+        return {};
+    }
+    return Error{static_cast<Status>(status), detailflow_last_message()};
 }
 
-template <class T>
-Result<T> give(detailflow_status status, T value)
+/// The result of a C call. `call` takes `arguments`, and a detailflow_error when the C function does.
+template <class Call, class... Arguments>
+Result<void> run(Call &call, Arguments... arguments)
 {
-    return status == DETAILFLOW_STATUS_OK ? Result<T>(std::move(value)) : Result<T>(last(status));
+    if constexpr (std::is_invocable_v<Call &, Arguments..., detailflow_error *>) {
+        detailflow_error error;
+        error.struct_size = sizeof error;
+        error.message[0] = 0;
+        const detailflow_status status = call(arguments..., &error);
+        if (status == DETAILFLOW_STATUS_OK) {
+            return {};
+        }
+        // A message that does not fit is cut there, and whole here.
+        const bool fits = std::strlen(error.message) + 4 < sizeof error.message;
+        return Error{static_cast<Status>(status), fits ? error.message : detailflow_last_message()};
+    } else {
+        return done(call(arguments...));
+    }
 }
 
-/// An owner of the handle that `call` makes.
-template <class Owner, class Call>
-Result<Owner> own(Call call)
+/// A call without a value.
+template <class Call, class = std::enable_if_t<std::is_invocable_v<Call &, detailflow_error *>>>
+Result<void> done(Call call)
 {
-    typename Owner::Handle *handle = nullptr;
-    const detailflow_status status = call(&handle);
-    return status == DETAILFLOW_STATUS_OK ? Result<Owner>(Owner(handle)) : Result<Owner>(last(status));
+    return run(call);
+}
+
+/// A value that `call` sets.
+template <class T, class Call>
+Result<T> value(Call call)
+{
+    T value = {};
+    const Result<void> result = run(call, &value);
+    return result ? Result<T>(std::move(value)) : Result<T>(result.error());
 }
 
 /// A plain struct that `call` fills.
@@ -268,27 +321,46 @@ Result<T> fill(Call call)
 {
     T value = {};
     value.struct_size = sizeof value;
-    const detailflow_status status = call(&value);
-    return give(status, value);
+    const Result<void> result = run(call, &value);
+    return result ? Result<T>(value) : Result<T>(result.error());
 }
 
-/// A number that `call` fills.
-template <class T, class Call>
-Result<T> number(Call call)
+/// An owner of the handle that `call` makes.
+template <class Owner, class Call>
+Result<Owner> own(Call call)
 {
-    T value = {};
-    const detailflow_status status = call(&value);
-    return give(status, value);
+    typename Owner::Handle *handle = nullptr;
+    const Result<void> result = run(call, &handle);
+    return result ? Result<Owner>(Owner(handle)) : Result<Owner>(result.error());
 }
 
-/// What an empty span stands for in C: tell the number only.
+/// The text that `call` writes. It may get longer between two calls.
+template <class Call>
+Result<std::string> text(Call call)
+{
+    std::string text;
+    for (;;) {
+        std::size_t length = 0;
+        const Result<void> result = run(call, text.data(), text.size() + 1, &length);
+        if (!result) {
+            return result.error();
+        }
+        const bool fits = length <= text.size();
+        text.resize(length);
+        if (fits) {
+            return text;
+        }
+    }
+}
+
+/// An empty span is NULL in C: the call gets the number only.
 template <class T>
-T *room(Span<T> span) noexcept
+T *array(Span<T> span) noexcept
 {
     return span.empty() ? nullptr : span.data();
 }
 
-/// As many elements as `call` tells.
+/// All elements that `call` writes into a span.
 template <class T, class Call>
 Result<std::vector<T>> all(Call call)
 {
@@ -305,7 +377,7 @@ Result<std::vector<T>> all(Call call)
     return values;
 }
 
-/// `call` with the text, zero-terminated; NULL for a default std::string_view.
+/// Calls with the text, zero-terminated; NULL for a default std::string_view.
 template <class Call>
 auto with_text(std::string_view text, Call call) -> decltype(call(static_cast<const char *>(nullptr)))
 {
@@ -313,28 +385,13 @@ auto with_text(std::string_view text, Call call) -> decltype(call(static_cast<co
         return call(static_cast<const char *>(nullptr));
     }
     if (text.find('\0') != std::string_view::npos) {
-        return Error{Status::invalid_argument, "a text holds a zero byte: " + std::string(text.data())};
+        return Error{Status::invalid_argument, "text contains a zero byte: " + std::string(text.data())};
     }
     return call(std::string(text).c_str());
 }
 
-/// The message of a handle, which may change while it is read.
-template <class Call>
-std::string message(Call call)
-{
-    std::string text;
-    for (;;) {
-        const std::size_t size = call(text.data(), text.size() + 1);
-        if (size <= text.size()) {
-            text.resize(size);
-            return text;
-        }
-        text.resize(size);
-    }
-}
-
-/// Options without a handle: not the same as none, which are the default.
-inline Error empty_options() { return {Status::invalid_argument, "the options are NULL: they were moved away"}; }
+/// Empty options are an error, and not the defaults.
+inline Error empty_options() { return {Status::invalid_argument, "options are NULL: they were moved or released"}; }
 
 /// How each handle is freed.
 struct Free {
@@ -345,6 +402,7 @@ struct Free {
     void operator()(detailflow_request *handle) const noexcept { detailflow_request_free(handle); }
     void operator()(detailflow_generation *handle) const noexcept { detailflow_generation_free(handle); }
     void operator()(detailflow_cancel *handle) const noexcept { detailflow_cancel_free(handle); }
+    void operator()(detailflow_best_of_options *handle) const noexcept { detailflow_best_of_options_free(handle); }
     void operator()(detailflow_worker_options *handle) const noexcept { detailflow_worker_options_free(handle); }
     void operator()(detailflow_worker *handle) const noexcept { detailflow_worker_free(handle); }
     void operator()(detailflow_event *handle) const noexcept { detailflow_event_free(handle); }
@@ -363,15 +421,29 @@ public:
     /// Takes the handle over.
     explicit Owner(T *handle) noexcept : handle_(handle) {}
 
-    /// Whether there is a handle: not after a move, nor after release().
+    /// Whether there is a handle: false after a move or release().
     explicit operator bool() const noexcept { return handle_ != nullptr; }
-    /// The handle, for the C API. It stays the owner's.
+    /// The handle, for the C API. The owner keeps it.
     T *get() noexcept { return handle_.get(); }
     const T *get() const noexcept { return handle_.get(); }
-    /// Hands the handle over: its _free function is for the caller to call.
+    /// Hands the handle over: the caller frees it.
     [[nodiscard]] T *release() noexcept { return handle_.release(); }
     /// Frees the handle now.
     void reset() noexcept { handle_.reset(); }
+
+protected:
+    /// The message that `call`, a _get_message function, gives for the handle.
+    std::string message_of(detailflow_status(DETAILFLOW_CALL *call)(const T *, char *, std::size_t,
+                                                                    std::size_t *)) const
+    {
+        if (!handle_) {
+            return {};
+        }
+        return text([&](char *buffer, std::size_t capacity, std::size_t *length) {
+                   return call(get(), buffer, capacity, length);
+               })
+            .value_or(std::string());
+    }
 
 private:
     std::unique_ptr<T, Free> handle_;
@@ -381,218 +453,318 @@ private:
 
 // --- The library ---
 
-/// The library's version, such as "0.1.0". Static.
+/// The version of the library, such as "0.1.0". A static string.
 inline const char *version() noexcept { return detailflow_version(); }
 
-/// Whether the library knows all that the header promises. Otherwise do not go on.
-inline bool matches_header() noexcept { return detailflow_abi_version() >= DETAILFLOW_ABI_VERSION; }
+/// The DETAILFLOW_VERSION_NUMBER of the library, to compare with that of the header.
+inline std::uint32_t version_number() noexcept { return detailflow_version_number(); }
 
-/// How much is logged.
-enum class LogLevel : std::uint32_t {
+/// The DETAILFLOW_ABI_VERSION of the library.
+inline std::uint32_t abi_version() noexcept { return detailflow_abi_version(); }
+
+/// Whether the library has everything that this header declares. A program must not go on otherwise.
+inline bool matches_header() noexcept { return abi_version() >= DETAILFLOW_ABI_VERSION; }
+
+/// Severities of log messages: detailflow_severity.
+enum class Severity : std::uint32_t {
+    /// Something failed.
     error = DETAILFLOW_SEVERITY_ERROR,
+    /// Something works, but not as asked for or not as fast as it could.
     warning = DETAILFLOW_SEVERITY_WARNING,
+    /// What the library is doing.
     info = DETAILFLOW_SEVERITY_INFO,
+    /// What ONNX Runtime reports about its own work.
     debug = DETAILFLOW_SEVERITY_DEBUG,
 };
 
-/// Sends messages of the process up to `level` to `callback`, with `user`: from any thread, perhaps from several at
-/// once. It must not throw and must not call this library.
-inline Result<void> set_log(detailflow_log_fn callback, LogLevel level, void *user = nullptr)
+/// Sets the log callback of the process.
+///
+/// @param severity The least severe messages to receive.
+/// @param callback Called from any thread, possibly from several at once. It must not throw, and must not call this
+/// library.
+/// @param user Passed to the callback.
+inline Result<void> log_set_callback(Severity severity, detailflow_log_fn callback, void *user = nullptr)
 {
-    return detail::done(detailflow_log_set_callback(static_cast<std::uint32_t>(level), callback, user, nullptr));
+    return detail::done([&](detailflow_error *error) {
+        return detailflow_log_set_callback(static_cast<std::uint32_t>(severity), callback, user, error);
+    });
 }
 
-/// Stops the messages. When this returns, the callback is not running any more.
-inline Result<void> clear_log() { return detail::done(detailflow_log_set_callback(0, nullptr, nullptr, nullptr)); }
+/// Stops log messages. When this returns, the callback is not running any more.
+inline Result<void> log_clear_callback()
+{
+    return detail::done(
+        [](detailflow_error *error) { return detailflow_log_set_callback(0, nullptr, nullptr, error); });
+}
 
 /// Where to find ONNX Runtime.
 class RuntimeOptions : public detail::Owner<detailflow_runtime_options> {
 public:
     using Owner::Owner;
 
-    /// Options that say nothing.
-    static Result<RuntimeOptions> make()
-    {
-        return detail::own<RuntimeOptions>(
-            [](detailflow_runtime_options **handle) { return detailflow_runtime_options_new(handle, nullptr); });
-    }
+    /// Creates default options.
+    static Result<RuntimeOptions> make() { return detail::own<RuntimeOptions>(detailflow_runtime_options_new); }
 
-    /// The file to load, and no other.
+    /// Sets the ONNX Runtime library to load; no other is tried.
     Result<void> set_library(std::string_view library)
     {
         return detail::with_text(library, [&](const char *text) {
             return detail::done(detailflow_runtime_options_set_library(get(), text));
         });
     }
+
+    /// The message of the last failed call with these options; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_runtime_options_get_message); }
 };
 
-/// Loads ONNX Runtime now, from where it is found; otherwise the first Model::open does.
-inline Result<void> init_runtime() { return detail::done(detailflow_runtime_init(nullptr, nullptr)); }
-
-/// Loads ONNX Runtime now. Once per process: a second call is fine when it names the same file.
-inline Result<void> init_runtime(const RuntimeOptions &options)
+/// Loads ONNX Runtime now, rather than at the first Model::open.
+inline Result<void> runtime_init()
 {
-    return options ? detail::done(detailflow_runtime_init(options.get(), nullptr))
-                   : Result<void>(detail::empty_options());
+    return detail::done([&](detailflow_error *error) { return detailflow_runtime_init(nullptr, error); });
+}
+
+/// Loads ONNX Runtime now, with options. Once per process: a second call that names the same file does nothing.
+inline Result<void> runtime_init(const RuntimeOptions &options)
+{
+    if (!options) {
+        return detail::empty_options();
+    }
+    return detail::done([&](detailflow_error *error) { return detailflow_runtime_init(options.get(), error); });
 }
 
 // --- Pictures ---
 
-/// How pixels lie in memory.
+/// Pixel formats: detailflow_format.
 enum class Format : std::uint32_t {
-    /// Three bytes. An RGBA model's picture is shown over black.
+    /// Three bytes R, G, B. The picture of an RGBA model is composed over black.
     rgb8 = DETAILFLOW_FORMAT_RGB8,
-    /// Four bytes with straight alpha; 255 for RGB models.
+    /// Four bytes R, G, B, A with straight alpha; alpha is 255 for RGB models.
     rgba8 = DETAILFLOW_FORMAT_RGBA8,
-    /// Four floats of 0 to 1 with straight alpha.
+    /// Four floats R, G, B, A, 0 to 1, with straight alpha; alpha is 1 for RGB models.
     rgba32f = DETAILFLOW_FORMAT_RGBA32F,
 };
 
-/// Pixels in the caller's memory, to be written: `wide` x `high` of them in rows from top to bottom, `row` bytes from
-/// the start of one to the next; 0 when they follow without a gap. Refers to the memory.
+/// Formats of picture files: detailflow_file_format.
+enum class FileFormat : std::uint32_t {
+    /// PNG, lossless, with alpha.
+    png = DETAILFLOW_FILE_FORMAT_PNG,
+    /// JPEG, lossy, without alpha.
+    jpeg = DETAILFLOW_FILE_FORMAT_JPEG,
+    /// WebP, lossless, with alpha.
+    webp = DETAILFLOW_FILE_FORMAT_WEBP,
+    /// BMP, uncompressed.
+    bmp = DETAILFLOW_FILE_FORMAT_BMP,
+    /// TGA, with alpha.
+    tga = DETAILFLOW_FILE_FORMAT_TGA,
+    /// TIFF, with alpha.
+    tiff = DETAILFLOW_FILE_FORMAT_TIFF,
+    /// QOI, lossless, with alpha.
+    qoi = DETAILFLOW_FILE_FORMAT_QOI,
+};
+
+/// Pixels in memory of the caller, rows from top to bottom, to be written.
 struct Image : detailflow_image {
-    /// `bytes` of memory at `memory`.
-    Image(Format form, std::uint32_t wide, std::uint32_t high, void *memory, std::size_t bytes,
-          std::size_t row = 0) noexcept
-        : detailflow_image{sizeof(detailflow_image), static_cast<std::uint32_t>(form), wide, high, row, memory, bytes}
+    /// `byte_count` bytes at `memory`; `row_stride` bytes from row to row, 0 when there is no gap between rows.
+    Image(Format pixel_format, std::uint32_t pixels_wide, std::uint32_t pixels_high, void *memory,
+          std::size_t byte_count, std::size_t row_stride = 0) noexcept
+        : detailflow_image{sizeof(detailflow_image),
+                           static_cast<std::uint32_t>(pixel_format),
+                           pixels_wide,
+                           pixels_high,
+                           row_stride,
+                           memory,
+                           byte_count}
     {
     }
-    /// All of a span, array or vector of any plain type: bytes, packed pixels, floats.
+    /// All memory of a span, array or vector of any plain type: bytes, packed pixels, floats.
     template <class C, class T = std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>,
               class = std::enable_if_t<std::is_trivially_copyable_v<T> && !std::is_const_v<T>>>
-    Image(Format form, std::uint32_t wide, std::uint32_t high, C &&memory, std::size_t row = 0) noexcept
-        : Image(form, wide, high, std::data(memory), std::size(memory) * sizeof(T), row)
+    Image(Format pixel_format, std::uint32_t pixels_wide, std::uint32_t pixels_high, C &&memory,
+          std::size_t row_stride = 0) noexcept
+        : Image(pixel_format, pixels_wide, pixels_high, std::data(memory), std::size(memory) * sizeof(T), row_stride)
     {
     }
 };
 
-/// Pixels in the caller's memory, only to be read. Refers to the memory.
+/// Pixels in memory of the caller, rows from top to bottom, to be read.
 struct ConstImage : detailflow_image {
-    /// `bytes` of memory at `memory`.
-    ConstImage(Format form, std::uint32_t wide, std::uint32_t high, const void *memory, std::size_t bytes,
-               std::size_t row = 0) noexcept
+    /// `byte_count` bytes at `memory`; `row_stride` bytes from row to row, 0 when there is no gap between rows.
+    ConstImage(Format pixel_format, std::uint32_t pixels_wide, std::uint32_t pixels_high, const void *memory,
+               std::size_t byte_count, std::size_t row_stride = 0) noexcept
         : detailflow_image{sizeof(detailflow_image),
-                           static_cast<std::uint32_t>(form),
-                           wide,
-                           high,
-                           row,
+                           static_cast<std::uint32_t>(pixel_format),
+                           pixels_wide,
+                           pixels_high,
+                           row_stride,
                            const_cast<void *>(memory),
-                           bytes}
+                           byte_count}
     {
     }
-    /// All of a span, array or vector of any plain type: bytes, packed pixels, floats.
+    /// All memory of a span, array or vector of any plain type: bytes, packed pixels, floats.
     template <class C, class T = std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>,
               class = std::enable_if_t<std::is_trivially_copyable_v<T>>>
-    ConstImage(Format form, std::uint32_t wide, std::uint32_t high, const C &memory, std::size_t row = 0) noexcept
-        : ConstImage(form, wide, high, std::data(memory), std::size(memory) * sizeof(T), row)
+    ConstImage(Format pixel_format, std::uint32_t pixels_wide, std::uint32_t pixels_high, const C &memory,
+               std::size_t row_stride = 0) noexcept
+        : ConstImage(pixel_format, pixels_wide, pixels_high, std::data(memory), std::size(memory) * sizeof(T),
+                     row_stride)
     {
     }
-    /// What can be written can be read.
+    /// An image that can be written can be read.
     ConstImage(const Image &image) noexcept : detailflow_image(image) {}
 };
 
-/// Writes 8-bit pixels to the picture file `path`; its ending says which kind. It appears whole or not at all.
-inline Result<void> save(const ConstImage &image, std::string_view path)
+/// Writes RGB8 or RGBA8 pixels to a picture file, complete or not at all. The ending of `path` chooses the file format.
+inline Result<void> image_save(const ConstImage &image, std::string_view path)
 {
-    return detail::with_text(
-        path, [&](const char *text) { return detail::done(detailflow_image_save(&image, text, nullptr)); });
-}
-
-/// Writes each pixel of `source` as a square of `factor` pixels a side, 1 to 64, into `target`.
-inline Result<void> upscale(const ConstImage &source, std::uint32_t factor, Image target)
-{
-    return detail::done(detailflow_image_upscale(&source, factor, &target, nullptr));
-}
-
-/// The sizes of the usual chain of mips: `size` and down to 1, into `sizes` (32 are always enough). Gives their
-/// number.
-inline Result<std::size_t> mip_sizes(std::uint32_t size, Span<std::uint32_t> sizes)
-{
-    return detail::number<std::size_t>([&](std::size_t *count) {
-        return detailflow_mips_list_sizes(size, detail::room(sizes), sizes.size(), count, nullptr);
+    return detail::with_text(path, [&](const char *text) {
+        return detail::done([&](detailflow_error *error) { return detailflow_image_save(&image, text, error); });
     });
 }
 
-/// Where mips come from.
-enum class Mips : std::uint32_t {
-    /// Each from the nearest level that is at least as large, decoded by the model.
-    from_levels = DETAILFLOW_MIPS_SOURCE_LEVELS,
-    /// All from the picture of all tokens.
-    from_finest = DETAILFLOW_MIPS_SOURCE_FINEST,
+/// Encodes RGB8 or RGBA8 pixels as a picture file in `data`. Returns the number of bytes.
+inline Result<std::size_t> image_encode(const ConstImage &image, FileFormat file_format, Span<std::uint8_t> data)
+{
+    return detail::value<std::size_t>([&](std::size_t *size, detailflow_error *error) {
+        return detailflow_image_encode(&image, static_cast<std::uint32_t>(file_format), detail::array(data),
+                                       data.size(), size, error);
+    });
+}
+
+/// Encodes RGB8 or RGBA8 pixels as a picture file in memory. Encodes twice: the first time for the size.
+inline Result<std::vector<std::uint8_t>> image_encode(const ConstImage &image, FileFormat file_format)
+{
+    return detail::all<std::uint8_t>([&](Span<std::uint8_t> data) { return image_encode(image, file_format, data); });
+}
+
+/// Scales pixels up by a whole factor, nearest neighbour.
+///
+/// @param factor 1 to 64: each pixel becomes a square of `factor` x `factor`.
+/// @param target Has the source's format and `factor` times its width and height.
+inline Result<void> image_upscale(const ConstImage &source, std::uint32_t factor, Image target)
+{
+    return detail::done(
+        [&](detailflow_error *error) { return detailflow_image_upscale(&source, factor, &target, error); });
+}
+
+/// Lists the sizes of a full mip chain, `size` down to 1. Room for 32 is always enough. Returns their number.
+inline Result<std::size_t> mips_list_sizes(std::uint32_t size, Span<std::uint32_t> sizes)
+{
+    return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
+        return detailflow_mips_list_sizes(size, detail::array(sizes), sizes.size(), count, error);
+    });
+}
+
+/// Lists the sizes of a full mip chain, `size` down to 1.
+inline Result<std::vector<std::uint32_t>> mips_list_sizes(std::uint32_t size)
+{
+    return detail::all<std::uint32_t>([&](Span<std::uint32_t> sizes) { return mips_list_sizes(size, sizes); });
+}
+
+/// What mips are made from: detailflow_mips_source.
+enum class MipsSource : std::uint32_t {
+    /// The default: MipsSource::levels.
+    default_ = DETAILFLOW_MIPS_SOURCE_DEFAULT,
+    /// Each mip is decoded at the nearest level that is at least as large, and downscaled from there to its size.
+    levels = DETAILFLOW_MIPS_SOURCE_LEVELS,
+    /// All mips are downscaled from the picture of all given tokens.
+    finest = DETAILFLOW_MIPS_SOURCE_FINEST,
 };
 
-/// A picture's tokens and its place in an atlas. Refers to the tokens.
+/// The tokens of a picture and its position in an atlas. Refers to the tokens.
 struct Sprite : detailflow_sprite {
-    /// The level of `pixels` pixels (0: all tokens) at `left`, `top`, each pixel a square of `times` a side.
-    explicit Sprite(Span<const std::uint32_t> prefix, std::uint32_t pixels = 0, std::uint32_t left = 0,
-                    std::uint32_t top = 0, std::uint32_t times = 1) noexcept
-        : detailflow_sprite{sizeof(detailflow_sprite), left, top, pixels, times, 0, prefix.data(), prefix.size()}
+    /// A sprite of a prefix.
+    ///
+    /// @param pixels_per_side The level to decode; 0 decodes all tokens.
+    /// @param left, top The position in the atlas; Model::lay_out_atlas sets it.
+    /// @param pixel_factor 1 to 64: each pixel becomes a square of so many pixels per side.
+    explicit Sprite(Span<const std::uint32_t> prefix, std::uint32_t pixels_per_side = 0, std::uint32_t left = 0,
+                    std::uint32_t top = 0, std::uint32_t pixel_factor = 1) noexcept
+        : detailflow_sprite{
+              sizeof(detailflow_sprite), left, top, pixels_per_side, pixel_factor, 0, prefix.data(), prefix.size()}
     {
+    }
+};
+
+// --- Devices ---
+
+/// Kinds of devices: detailflow_device_kind.
+enum class DeviceKind : std::uint32_t {
+    /// A CPU.
+    cpu = DETAILFLOW_DEVICE_KIND_CPU,
+    /// A graphics card.
+    gpu = DETAILFLOW_DEVICE_KIND_GPU,
+    /// A neural processing unit.
+    npu = DETAILFLOW_DEVICE_KIND_NPU,
+};
+
+/// A device: detailflow_device_info. The strings live as long as the list.
+using DeviceInfo = detailflow_device_info;
+
+/// The kind of a device.
+inline DeviceKind kind(const DeviceInfo &info) noexcept { return static_cast<DeviceKind>(info.kind); }
+
+/// The devices of this machine at the time the list was made.
+class DeviceList : public detail::Owner<detailflow_device_list> {
+public:
+    using Owner::Owner;
+
+    /// Lists the devices that can be selected, and those that cannot because their execution provider is missing.
+    static Result<DeviceList> make() { return detail::own<DeviceList>(detailflow_device_list_new); }
+
+    /// Gets the number of devices.
+    Result<std::size_t> get_count() const
+    {
+        return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
+            return detailflow_device_list_get_count(get(), count, error);
+        });
+    }
+    /// Gets a device.
+    Result<DeviceInfo> get_info(std::size_t device_index) const
+    {
+        return detail::fill<DeviceInfo>([&](DeviceInfo *info, detailflow_error *error) {
+            return detailflow_device_list_get_info(get(), device_index, info, error);
+        });
+    }
+    /// Gets a key and a value that system or execution provider report. `metadata_index` is 0 to metadata_count - 1.
+    Result<std::pair<std::string_view, std::string_view>> get_metadata(std::size_t device_index,
+                                                                       std::size_t metadata_index) const
+    {
+        const char *key = "";
+        const char *value = "";
+        const Result<void> result = detail::done([&](detailflow_error *error) {
+            return detailflow_device_list_get_metadata(get(), device_index, metadata_index, &key, &value, error);
+        });
+        if (!result) {
+            return result.error();
+        }
+        return std::pair<std::string_view, std::string_view>(key, value);
     }
 };
 
 // --- Models ---
 
-/// What a model is: detailflow_model_info. The strings live as long as the model.
-using ModelInfo = detailflow_model_info;
-/// A size that a generation can stop at: detailflow_level.
-using Level = detailflow_level;
-
-/// What sort of processor a device is.
-enum class DeviceKind : std::uint32_t {
-    /// A general processor.
-    cpu = DETAILFLOW_DEVICE_KIND_CPU,
-    /// A graphics card.
-    gpu = DETAILFLOW_DEVICE_KIND_GPU,
-    /// A processor for neural networks.
-    npu = DETAILFLOW_DEVICE_KIND_NPU,
-};
-
-/// A device: detailflow_device_info. The strings live as long as the list.
-struct DeviceInfo : detailflow_device_info {
-    /// What sort of processor it is.
-    DeviceKind sort() const noexcept { return static_cast<DeviceKind>(kind); }
-};
-
-/// The devices of this machine.
-class DeviceList : public detail::Owner<detailflow_device_list> {
+/// Stops a generation, or the opening of a model: from any thread at any time, also after the generation was freed.
+class Cancel : public detail::Owner<detailflow_cancel> {
 public:
     using Owner::Owner;
 
-    /// Those that can be selected here, and those that cannot because no provider is there.
-    static Result<DeviceList> make()
-    {
-        return detail::own<DeviceList>(
-            [](detailflow_device_list **handle) { return detailflow_device_list_new(handle, nullptr); });
-    }
+    /// Creates a handle for ModelOptions::set_cancel. That of a generation is Generation::get_cancel.
+    static Result<Cancel> make() { return detail::own<Cancel>(detailflow_cancel_new); }
 
-    /// How many.
-    Result<std::size_t> count() const
+    /// Stops the work: a generation within one step, opening between two files or graphs. It cannot be undone.
+    Result<void> trigger() const
     {
-        return detail::number<std::size_t>(
-            [&](std::size_t *count) { return detailflow_device_list_get_count(get(), count, nullptr); });
-    }
-    /// Device `index`.
-    Result<DeviceInfo> info(std::size_t index) const
-    {
-        return detail::fill<DeviceInfo>(
-            [&](DeviceInfo *info) { return detailflow_device_list_get_info(get(), index, info, nullptr); });
-    }
-    /// What system and provider tell of device `index`, pair `at` of its metadata_count: a key and a value.
-    Result<std::pair<std::string_view, std::string_view>> metadata(std::size_t index, std::size_t at) const
-    {
-        const char *key = "";
-        const char *value = "";
-        const detailflow_status status = detailflow_device_list_get_metadata(get(), index, at, &key, &value, nullptr);
-        return detail::give(status, std::pair<std::string_view, std::string_view>(key, value));
+        return detail::done([&](detailflow_error *error) { return detailflow_cancel_trigger(get(), error); });
     }
 };
 
-/// When threads that wait for work keep a processor busy looking for it.
+/// When threads that wait for work keep a CPU core busy looking for it: detailflow_spinning.
 enum class Spinning : std::uint32_t {
-    /// They sleep between any two pieces of work.
+    /// The default: Spinning::runs.
+    default_ = DETAILFLOW_SPINNING_DEFAULT,
+    /// Never. Steps take longer, and other programs get the CPU.
     never = DETAILFLOW_SPINNING_NEVER,
-    /// While a graph runs.
+    /// While a graph runs, and not after it.
     runs = DETAILFLOW_SPINNING_RUNS,
 };
 
@@ -601,20 +773,16 @@ class ModelOptions : public detail::Owner<detailflow_model_options> {
 public:
     using Owner::Owner;
 
-    /// Options that say nothing: the CPU, a thread for each core, the bundle's best precision and form.
-    static Result<ModelOptions> make()
-    {
-        return detail::own<ModelOptions>(
-            [](detailflow_model_options **handle) { return detailflow_model_options_new(handle, nullptr); });
-    }
+    /// Creates default options: CPU, one thread per core, the first precision and attention form that the bundle lists.
+    static Result<ModelOptions> make() { return detail::own<ModelOptions>(detailflow_model_options_new); }
 
-    /// Where graphs run: "cpu", "auto", "cuda:0", "openvino:CPU" ...; DeviceList has those that are here.
+    /// Sets the device: "cpu" (the default), "auto", "cuda:0", "openvino:CPU" ...; DeviceList lists what is here.
     Result<void> set_device(std::string_view device)
     {
         return detail::with_text(
             device, [&](const char *text) { return detail::done(detailflow_model_options_set_device(get(), text)); });
     }
-    /// What the device's provider is told, in its own words.
+    /// Sets an option of the device's execution provider, under the provider's own name.
     Result<void> set_device_option(std::string_view key, std::string_view value)
     {
         return detail::with_text(key, [&](const char *key_text) {
@@ -623,206 +791,251 @@ public:
             });
         });
     }
-    /// Lets a model run on the CPU when the device cannot be had.
+    /// Sets whether the model may run on the CPU when the device cannot be used. The default is false.
     Result<void> set_allow_fallback(bool allow)
     {
         return detail::done(detailflow_model_options_set_allow_fallback(get(), allow ? 1 : 0));
     }
-    /// When threads that wait for work keep a processor busy looking for it.
+    /// Sets when threads that wait for work keep a CPU core busy.
     Result<void> set_spinning(Spinning spinning)
     {
         return detail::done(detailflow_model_options_set_spinning(get(), static_cast<std::uint32_t>(spinning)));
     }
-    /// Threads within an operator, 0 to 1024; 0 is one for each core.
+    /// Sets the number of threads within an operator, 0 to 1024; 0 (the default) is one per core.
     Result<void> set_threads(std::uint32_t threads)
     {
         return detail::done(detailflow_model_options_set_threads(get(), threads));
     }
-    /// The precision: "fp32", "fp16", "int8", "int4" ...; a default std::string_view is the first that the bundle lists for the device.
+    /// Sets the precision of the weights: "fp32", "fp16", "int8", "int4" ...; {} is the first that the bundle lists.
     Result<void> set_precision(std::string_view precision)
     {
         return detail::with_text(precision, [&](const char *text) {
             return detail::done(detailflow_model_options_set_precision(get(), text));
         });
     }
-    /// The attention form: "mha" or "plain"; a default std::string_view is the first that the bundle lists.
+    /// Sets the attention form: "native", "mha", "plain" or "fixed"; {} is the first that the bundle lists.
     Result<void> set_form(std::string_view form)
     {
         return detail::with_text(
             form, [&](const char *text) { return detail::done(detailflow_model_options_set_form(get(), text)); });
     }
+    /// Sets a callback for the progress of Model::open, which is called on the thread that opens.
+    Result<void> set_open_progress(detailflow_open_progress_fn callback, void *user)
+    {
+        return detail::done(detailflow_model_options_set_open_progress(get(), callback, user));
+    }
+    /// Sets a callable for the progress of Model::open.
+    ///
+    /// @param callback Called with done, total and stage. It must not throw, and must live until the model is open.
+    template <class F, class = std::enable_if_t<std::is_invocable_v<F &, std::uint32_t, std::uint32_t, const char *>>>
+    Result<void> set_open_progress(F &callback)
+    {
+        const auto call = [](void *user, std::uint32_t done, std::uint32_t total, const char *stage) noexcept {
+            (*static_cast<F *>(user))(done, total, stage);
+        };
+        return set_open_progress(call, const_cast<std::remove_const_t<F> *>(&callback));
+    }
+    /// Removes the progress callback.
+    Result<void> clear_open_progress()
+    {
+        return detail::done(detailflow_model_options_set_open_progress(get(), nullptr, nullptr));
+    }
+    /// Sets the handle that cancels Model::open: it then returns Status::cancelled. `cancel` may be freed afterwards.
+    Result<void> set_cancel(const Cancel &cancel)
+    {
+        if (!cancel) {
+            return Error{Status::invalid_argument, "cancel is NULL: it was moved or released"};
+        }
+        return detail::done(detailflow_model_options_set_cancel(get(), cancel.get()));
+    }
+    /// Removes the handle that cancels Model::open.
+    Result<void> clear_cancel() { return detail::done(detailflow_model_options_set_cancel(get(), nullptr)); }
+
+    /// The message of the last failed call with these options; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_model_options_get_message); }
 };
 
-/// A model that is open. Its members are const: any number of threads may use it at once; one runs a graph at a time.
-/// Its destructor cancels what workers draw with it, and waits for that.
+/// Properties of a model: detailflow_model_info. The strings live as long as the model.
+using ModelInfo = detailflow_model_info;
+/// A size at which a generation can stop, with the tokens that it takes: detailflow_level.
+using Level = detailflow_level;
+
+/// A model that is open. Any number of threads may use it at once; it runs one graph at a time. The destructor cancels
+/// the jobs that workers run with it, and waits for them.
 class Model : public detail::Owner<detailflow_model> {
 public:
     using Owner::Owner;
 
-    /// Opens the bundle in the folder `path`, or the default bundle. Milliseconds to seconds.
+    /// Opens the bundle in the folder `path`; {} is the default bundle. Takes milliseconds to seconds.
     static Result<Model> open(std::string_view path = {}) { return open_with(path, nullptr); }
-    /// With options.
+    /// Opens with options.
     static Result<Model> open(std::string_view path, const ModelOptions &options)
     {
         return options ? open_with(path, options.get()) : Result<Model>(detail::empty_options());
     }
 
-    /// The message of the last call with this model that failed, on any thread; "" when none did.
-    std::string message() const
-    {
-        return detail::message([&](char *buffer, std::size_t size) {
-            std::size_t length = 0;
-            return detailflow_model_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-        });
-    }
+    /// The message of the last failed call with this model, on any thread; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_model_get_message); }
 
-    /// What it is.
-    Result<ModelInfo> info() const
+    /// Gets the properties of the model.
+    Result<ModelInfo> get_info() const
     {
         return detail::fill<ModelInfo>([&](ModelInfo *info) { return detailflow_model_get_info(get(), info); });
     }
-    /// What really runs where, as lines for a person.
-    Result<std::string> report() const
+    /// Gets a report of what runs where, as lines for a person.
+    Result<std::string> get_report() const
     {
-        detailflow_status status = DETAILFLOW_STATUS_OK;
-        std::string text = detail::message([&](char *buffer, std::size_t size) {
-            std::size_t length = 0;
-            status = detailflow_model_get_report(get(), buffer, size, &length);
-            return length;
+        return detail::text([&](char *buffer, std::size_t capacity, std::size_t *length) {
+            return detailflow_model_get_report(get(), buffer, capacity, length);
         });
-        return detail::give(status, std::move(text));
     }
-    /// Whether it can draw; a bundle may hold the decoder alone.
-    Result<bool> can_draw() const { return flag(&detailflow_model_info::can_generate); }
-    /// Whether it can encode.
-    Result<bool> can_encode() const { return flag(&detailflow_model_info::can_encode); }
-
-    /// The name of class `index`. It lives as long as the model.
-    Result<std::string_view> class_name(std::uint32_t index) const
+    /// Gets the name of a class, which lives as long as the model.
+    Result<std::string_view> get_class_name(std::uint32_t class_index) const
     {
         const char *name = "";
-        const detailflow_status status = detailflow_model_get_class_name(get(), index, &name);
-        return detail::give(status, std::string_view(name));
+        const Result<void> result = detail::done(detailflow_model_get_class_name(get(), class_index, &name));
+        return result ? Result<std::string_view>(name) : Result<std::string_view>(result.error());
     }
-    /// The index of the class `name` (a name, or an index in decimal). When there is none the message names the
-    /// nearest.
-    Result<std::uint32_t> class_index(std::string_view name) const
+    /// Finds a class by its name, or its index in decimal. Returns the index.
+    Result<std::uint32_t> find_class(std::string_view name) const
     {
         return detail::with_text(name, [&](const char *text) {
-            return detail::number<std::uint32_t>(
+            return detail::value<std::uint32_t>(
                 [&](std::uint32_t *index) { return detailflow_model_find_class(get(), text, index); });
         });
     }
-    /// The level `index`, 0 (coarsest) to level_count - 1 (the whole picture).
-    Result<Level> level(std::uint32_t index) const
+    /// Gets a level by its index, 0 (the coarsest) to level_count - 1 (the full picture).
+    Result<Level> get_level(std::uint32_t level_index) const
     {
-        return detail::fill<Level>([&](Level *level) { return detailflow_model_get_level(get(), index, level); });
+        return detail::fill<Level>([&](Level *level) { return detailflow_model_get_level(get(), level_index, level); });
     }
-    /// Pixels a side of what the first `count` tokens decode to.
-    Result<std::uint32_t> prefix_size(std::size_t count) const
+    /// Finds a level by its pixels per side; 0 is the finest.
+    Result<Level> find_level(std::uint32_t level_size) const
     {
-        return detail::number<std::uint32_t>(
-            [&](std::uint32_t *size) { return detailflow_model_get_prefix_size(get(), count, size); });
+        return detail::fill<Level>([&](Level *level) { return detailflow_model_find_level(get(), level_size, level); });
+    }
+    /// Gets the pixels per side of the picture that a prefix decodes to.
+    Result<std::uint32_t> get_prefix_size(std::size_t token_count) const
+    {
+        return detail::value<std::uint32_t>(
+            [&](std::uint32_t *size) { return detailflow_model_get_prefix_size(get(), token_count, size); });
     }
 
-    /// The tokens of a picture of any size and format into `tokens`. Gives their number.
+    /// Encodes a picture of any size and format into `tokens`. Returns their number.
     Result<std::size_t> encode(const ConstImage &picture, Span<std::uint32_t> tokens) const
     {
-        return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_model_encode(get(), &picture, detail::room(tokens), tokens.size(), count);
+        return detail::value<std::size_t>([&](std::size_t *count) {
+            return detailflow_model_encode(get(), &picture, detail::array(tokens), tokens.size(), count);
         });
     }
-    /// The tokens of the picture file `path` into `tokens`. Gives their number.
+    /// Encodes a picture file of any size into `tokens`. Returns their number.
     Result<std::size_t> encode_file(std::string_view path, Span<std::uint32_t> tokens) const
     {
         return detail::with_text(path, [&](const char *text) {
-            return detail::number<std::size_t>([&](std::size_t *count) {
-                return detailflow_model_encode_file(get(), text, detail::room(tokens), tokens.size(), count);
+            return detail::value<std::size_t>([&](std::size_t *count) {
+                return detailflow_model_encode_file(get(), text, detail::array(tokens), tokens.size(), count);
             });
         });
     }
-    /// Decodes tokens into `target`: all of them (a prefix) when `level` is 0, else the level of `level` pixels.
-    Result<void> decode(Span<const std::uint32_t> tokens, std::uint32_t level, Image target) const
+    /// Encodes the bytes of a picture file of any size into `tokens`. Returns their number.
+    Result<std::size_t> encode_data(Span<const std::uint8_t> data, Span<std::uint32_t> tokens) const
     {
-        return detail::done(detailflow_model_decode(get(), tokens.data(), tokens.size(), level, &target));
+        return detail::value<std::size_t>([&](std::size_t *count) {
+            return detailflow_model_encode_data(get(), data.data(), data.size(), detail::array(tokens), tokens.size(),
+                                                count);
+        });
     }
-    /// How many of the tokens the level of `level` pixels keeps.
-    Result<std::size_t> demote(Span<const std::uint32_t> tokens, std::uint32_t level) const
+    /// Decodes tokens into `target`. `level_size` is the level, pixels per side; 0 decodes all tokens, a prefix.
+    Result<void> decode(Span<const std::uint32_t> tokens, std::uint32_t level_size, Image target) const
     {
-        detailflow_level found = {};
-        found.struct_size = sizeof found;
-        const detailflow_status status = detailflow_model_find_level(get(), level, &found);
-        if (status == DETAILFLOW_STATUS_OK && found.token_count > tokens.size()) {
-            return Error{Status::invalid_argument, "the level takes more tokens"};
-        }
-        return detail::give(status, std::size_t{found.token_count});
+        return detail::done(detailflow_model_decode(get(), tokens.data(), tokens.size(), level_size, &target));
     }
-    /// Pictures of several sizes from one prefix, each into the memory of one of `targets`.
-    Result<void> mips(Span<const std::uint32_t> tokens, Mips source, Span<Image> targets) const
+    /// Decodes a prefix into square pictures of several sizes, each into one of `targets`.
+    Result<void> decode_mips(Span<const std::uint32_t> tokens, MipsSource source, Span<Image> targets) const
     {
         return detail::done(detailflow_model_decode_mips(
             get(), tokens.data(), tokens.size(), static_cast<std::uint32_t>(source), targets.data(), targets.size()));
     }
-    /// Puts the sprites in rows on a width of `width` pixels: sets their x and y. Gives how high an atlas they need.
+    /// Sets the positions of sprites in an atlas `width` pixels wide. Returns the height that they need.
     Result<std::uint32_t> lay_out_atlas(Span<Sprite> sprites, std::uint32_t width, std::uint32_t padding) const
     {
-        return detail::number<std::uint32_t>([&](std::uint32_t *height) {
+        return detail::value<std::uint32_t>([&](std::uint32_t *height) {
             return detailflow_model_lay_out_atlas(get(), sprites.data(), sprites.size(), width, padding, height);
         });
     }
-    /// Decodes the sprites into their places in `atlas`, those of as many tokens together.
+    /// Decodes sprites into their positions in an atlas; all other pixels stay as they are.
     Result<void> decode_atlas(Span<const Sprite> sprites, Image atlas) const
     {
         return detail::done(detailflow_model_decode_atlas(get(), sprites.data(), sprites.size(), &atlas));
     }
 
-    /// The log-probability of each token of a prefix for a class, into `values`. Gives their number.
+    /// Computes the log-probability of each token of a prefix for a class, into `values`. Returns their number.
     Result<std::size_t> score(std::uint32_t class_index, Span<const std::uint32_t> tokens, Span<float> values) const
     {
-        return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_model_score(get(), class_index, tokens.data(), tokens.size(), detail::room(values),
+        return detail::value<std::size_t>([&](std::size_t *count) {
+            return detailflow_model_score(get(), class_index, tokens.data(), tokens.size(), detail::array(values),
                                           values.size(), count);
         });
     }
-    /// Measures this machine with batches of these sizes and keeps the result in the user's cache directory.
-    Result<void> calibrate(Span<const std::uint32_t> batches) const
+    /// Measures the latency of steps and decodes for these batch sizes, and writes it to the user's cache directory.
+    Result<void> calibrate(Span<const std::uint32_t> batch_sizes) const
     {
-        return detail::done(detailflow_model_calibrate(get(), batches.data(), batches.size()));
+        return detail::done(detailflow_model_calibrate(get(), batch_sizes.data(), batch_sizes.size()));
     }
-    /// Nanoseconds that it should take to decode one picture of `tokens` tokens; 0 when nothing was measured yet.
-    Result<std::uint64_t> predict_decode(std::size_t tokens) const
+    /// Predicts the nanoseconds to decode one picture; 0 when nothing was measured on this machine yet.
+    Result<std::uint64_t> predict_decode(std::size_t token_count) const
     {
-        return detail::number<std::uint64_t>(
-            [&](std::uint64_t *time) { return detailflow_model_predict_decode(get(), tokens, time); });
+        return detail::value<std::uint64_t>(
+            [&](std::uint64_t *time_ns) { return detailflow_model_predict_decode(get(), token_count, time_ns); });
     }
 
 private:
     static Result<Model> open_with(std::string_view path, const detailflow_model_options *options)
     {
         return detail::with_text(path, [&](const char *text) {
-            return detail::own<Model>(
-                [&](detailflow_model **model) { return detailflow_model_open(text, options, model, nullptr); });
+            return detail::own<Model>([&](detailflow_model **model, detailflow_error *error) {
+                return detailflow_model_open(text, options, model, error);
+            });
         });
-    }
-
-    Result<bool> flag(std::uint32_t detailflow_model_info::*field) const
-    {
-        detailflow_model_info info = {};
-        info.struct_size = sizeof info;
-        const detailflow_status status = detailflow_model_get_info(get(), &info);
-        return detail::give(status, info.*field != 0);
     }
 };
 
-/// Writes a bundle that holds the decoder alone, made from the bundle in the folder `path` (a default
-/// std::string_view is the default bundle), into the folder `target`. `precision` keeps that one; a default
-/// std::string_view keeps all.
-inline Result<void> strip_bundle(std::string_view path, std::string_view target, std::string_view precision = {})
+/// Generates one picture in one call. The width and height of `image` choose the level.
+///
+/// @param class_name The name of a class, or its index in decimal.
+inline Result<void> generate_image(const Model &model, std::string_view class_name, std::uint64_t seed, Image image)
 {
-    return detail::with_text(path, [&](const char *from) {
-        return detail::with_text(target, [&](const char *to) {
-            return detail::with_text(precision, [&](const char *kept) {
-                return detail::done(detailflow_bundle_strip(from, to, kept, nullptr));
+    if (!model) {
+        return Error{Status::invalid_argument, "model is NULL: it was moved or released"};
+    }
+    return detail::with_text(class_name, [&](const char *text) {
+        return detail::done(
+            [&](detailflow_error *error) { return detailflow_generate_image(model.get(), text, seed, &image, error); });
+    });
+}
+
+/// Generates one picture with the default bundle, which is opened at the first such call and stays open.
+inline Result<void> generate_image(std::string_view class_name, std::uint64_t seed, Image image)
+{
+    return detail::with_text(class_name, [&](const char *text) {
+        return detail::done(
+            [&](detailflow_error *error) { return detailflow_generate_image(nullptr, text, seed, &image, error); });
+    });
+}
+
+/// Writes a copy of a bundle that holds the decoder alone.
+///
+/// @param path The folder of the bundle; {} is the default bundle.
+/// @param target The folder to write.
+/// @param precision Keeps this precision only; {} keeps all.
+inline Result<void> bundle_strip(std::string_view path, std::string_view target, std::string_view precision = {})
+{
+    return detail::with_text(path, [&](const char *path_text) {
+        return detail::with_text(target, [&](const char *target_text) {
+            return detail::with_text(precision, [&](const char *precision_text) {
+                return detail::done([&](detailflow_error *error) {
+                    return detailflow_bundle_strip(path_text, target_text, precision_text, error);
+                });
             });
         });
     });
@@ -832,208 +1045,214 @@ inline Result<void> strip_bundle(std::string_view path, std::string_view target,
 
 /// What a request costs: detailflow_cost.
 using Cost = detailflow_cost;
-/// Steps of one shape: detailflow_step_cost.
+/// The steps of one shape: detailflow_step_cost.
 using StepCost = detailflow_step_cost;
-/// What it takes to have the pictures of a level: detailflow_level_cost.
+/// What a level costs, from the start: detailflow_level_cost.
 using LevelCost = detailflow_level_cost;
 
-/// A request: how many pictures, of which classes, from which seeds, sampled how. Every setter checks at once, and
-/// changes nothing when it fails.
+/// What to generate: how many pictures, of which classes, from which seeds, how sampled. Every setter checks its
+/// arguments at once.
 class Request : public detail::Owner<detailflow_request> {
 public:
     using Owner::Owner;
 
-    /// One picture of class 0 with seed 0 at the full level, sampled as the model's makers would.
+    /// Creates a request for one picture of class 0 with seed 0 at the finest level, with the model's default sampling.
     static Result<Request> make(const Model &model)
     {
         return detail::own<Request>(
             [&](detailflow_request **request) { return detailflow_request_new(model.get(), request); });
     }
 
-    /// The message of the last call with this request that failed, on any thread; "" when none did.
-    std::string message() const
-    {
-        return detail::message([&](char *buffer, std::size_t size) {
-            std::size_t length = 0;
-            return detailflow_request_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-        });
-    }
+    /// The message of the last failed call with this request, on any thread; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_request_get_message); }
 
-    /// How many pictures to draw together, 1 to 1048576; further ones take the class of the first and the seeds
-    /// after.
-    Result<void> set_count(std::uint32_t count)
+    /// Sets the number of pictures, 1 to 1048576. Added ones take the class of the first and the seeds that follow.
+    Result<void> set_image_count(std::uint32_t image_count)
     {
-        return detail::done(detailflow_request_set_image_count(get(), count));
+        return detail::done(detailflow_request_set_image_count(get(), image_count));
     }
-    /// The class of every picture.
-    Result<void> set_class(std::uint32_t index) { return detail::done(detailflow_request_set_class(get(), index)); }
-    /// The seed of the first picture; the others take those that follow.
+    /// Sets the class of every picture.
+    Result<void> set_class(std::uint32_t class_index)
+    {
+        return detail::done(detailflow_request_set_class(get(), class_index));
+    }
+    /// Sets the seed of the first picture; the others take those that follow.
     Result<void> set_seed(std::uint64_t seed) { return detail::done(detailflow_request_set_seed(get(), seed)); }
-    /// Class and seed of the picture `image`.
-    Result<void> set_image(std::uint32_t image, std::uint32_t class_index, std::uint64_t seed)
+    /// Sets class and seed of one picture.
+    Result<void> set_image_source(std::uint32_t image_index, std::uint32_t class_index, std::uint64_t seed)
     {
-        return detail::done(detailflow_request_set_image_source(get(), image, class_index, seed));
+        return detail::done(detailflow_request_set_image_source(get(), image_index, class_index, seed));
     }
 
-    /// Guidance scale, 0 to 1000; 1 is off and takes half the time.
+    /// Sets the guidance scale, 0 to 1000; 1 is off and takes half the time.
     Result<void> set_guidance(float scale) { return detail::done(detailflow_request_set_guidance(get(), scale)); }
-    /// Whether guidance falls linearly over the groups.
-    Result<void> set_gradual(bool gradual)
+    /// Sets whether guidance falls linearly over the groups.
+    Result<void> set_gradual_guidance(bool gradual)
     {
-        return detail::done(detailflow_request_set_gradual_guidance(get(), gradual ? 1u : 0u));
+        return detail::done(detailflow_request_set_gradual_guidance(get(), gradual ? 1 : 0));
     }
-    /// Temperature, at least 0; 0 takes the likeliest code always.
-    Result<void> set_temperature(float value) { return detail::done(detailflow_request_set_temperature(get(), value)); }
-    /// Draw from the k likeliest codes only; 0 is off.
-    Result<void> set_top_k(std::uint32_t k) { return detail::done(detailflow_request_set_top_k(get(), k)); }
-    /// Draw from the likeliest codes up to this much probability; 1 is off.
-    Result<void> set_top_p(float p) { return detail::done(detailflow_request_set_top_p(get(), p)); }
+    /// Sets the temperature, at least 0; 0 always takes the most likely token.
+    Result<void> set_temperature(float temperature)
+    {
+        return detail::done(detailflow_request_set_temperature(get(), temperature));
+    }
+    /// Sets top-k: only the k most likely tokens are sampled from; 0 is off.
+    Result<void> set_top_k(std::uint32_t top_k) { return detail::done(detailflow_request_set_top_k(get(), top_k)); }
+    /// Sets top-p: only the most likely tokens up to this total probability are sampled from; 1 is off.
+    Result<void> set_top_p(float top_p) { return detail::done(detailflow_request_set_top_p(get(), top_p)); }
 
-    /// Guidance as a curve: `values`[i] at the token `tokens`[i], as many of both, straight lines between.
-    Result<void> set_guidance(Span<const std::uint32_t> tokens, Span<const float> values)
+    /// Sets guidance as a curve: values[i] at the token token_indices[i], linear between two points.
+    Result<void> set_guidance_curve(Span<const std::uint32_t> token_indices, Span<const float> values)
     {
-        return curve(detailflow_request_set_guidance_curve, tokens, values);
+        return set_curve(detailflow_request_set_guidance_curve, token_indices, values);
     }
-    /// Temperature as a curve.
-    Result<void> set_temperature(Span<const std::uint32_t> tokens, Span<const float> values)
+    /// Sets temperature as a curve.
+    Result<void> set_temperature_curve(Span<const std::uint32_t> token_indices, Span<const float> values)
     {
-        return curve(detailflow_request_set_temperature_curve, tokens, values);
+        return set_curve(detailflow_request_set_temperature_curve, token_indices, values);
     }
-    /// Top-k as a curve.
-    Result<void> set_top_k(Span<const std::uint32_t> tokens, Span<const float> values)
+    /// Sets top-k as a curve.
+    Result<void> set_top_k_curve(Span<const std::uint32_t> token_indices, Span<const float> values)
     {
-        return curve(detailflow_request_set_top_k_curve, tokens, values);
+        return set_curve(detailflow_request_set_top_k_curve, token_indices, values);
     }
-    /// Top-p as a curve.
-    Result<void> set_top_p(Span<const std::uint32_t> tokens, Span<const float> values)
+    /// Sets top-p as a curve.
+    Result<void> set_top_p_curve(Span<const std::uint32_t> token_indices, Span<const float> values)
     {
-        return curve(detailflow_request_set_top_p_curve, tokens, values);
+        return set_curve(detailflow_request_set_top_p_curve, token_indices, values);
     }
 
-    /// Whether the log-probability of each token is kept, for Generation::log_probabilities.
-    Result<void> set_log_probabilities(bool keep)
+    /// Sets whether log-probabilities are recorded, for Generation::get_log_probabilities. The default is false.
+    Result<void> set_log_probabilities(bool record)
     {
-        return detail::done(detailflow_request_set_log_probabilities(get(), keep ? 1u : 0u));
+        return detail::done(detailflow_request_set_log_probabilities(get(), record ? 1 : 0));
     }
-    /// Every picture begins with these tokens: all of them (a prefix) when `level` is 0, else those of that level. An
-    /// empty span draws from nothing again.
-    Result<void> set_prefix(Span<const std::uint32_t> tokens, std::uint32_t level = 0)
+    /// Sets the tokens that every picture begins with; an empty span removes them.
+    ///
+    /// @param level_size Takes the tokens of this level, pixels per side; 0 takes all, a prefix.
+    Result<void> set_prefix(Span<const std::uint32_t> tokens, std::uint32_t level_size = 0)
     {
-        return detail::done(detailflow_request_set_prefix(get(), tokens.data(), tokens.size(), level));
+        return detail::done(detailflow_request_set_prefix(get(), tokens.data(), tokens.size(), level_size));
     }
-    /// The picture `image` begins with these tokens. In the end all pictures begin with as many.
-    Result<void> set_image_prefix(std::uint32_t image, Span<const std::uint32_t> tokens)
+    /// Sets the tokens that one picture begins with. All pictures must begin with the same number of tokens.
+    Result<void> set_image_prefix(std::uint32_t image_index, Span<const std::uint32_t> tokens)
     {
-        return detail::done(detailflow_request_set_image_prefix(get(), image, tokens.data(), tokens.size()));
+        return detail::done(detailflow_request_set_image_prefix(get(), image_index, tokens.data(), tokens.size()));
     }
-    /// Every picture begins with the tokens of the level of `level` pixels of `picture`, which is encoded.
-    Result<void> set_prefix_picture(const ConstImage &picture, std::uint32_t level)
+    /// Encodes a picture, and sets the tokens of this level as the prefix of every picture.
+    Result<void> set_prefix_picture(const ConstImage &picture, std::uint32_t level_size)
     {
-        return detail::done(detailflow_request_set_prefix_picture(get(), &picture, level));
+        return detail::done(detailflow_request_set_prefix_picture(get(), &picture, level_size));
     }
-    /// Stop at the level of `size` pixels; 0 is the finest.
-    Result<void> set_level(std::uint32_t size) { return detail::done(detailflow_request_set_level_size(get(), size)); }
+    /// Sets the level at which the generation ends, pixels per side; 0 (the default) is the finest.
+    Result<void> set_level_size(std::uint32_t level_size)
+    {
+        return detail::done(detailflow_request_set_level_size(get(), level_size));
+    }
 
-    /// What it costs, without drawing anything.
-    Result<Cost> cost() const
+    /// Gets what the request costs, without generating anything.
+    Result<Cost> get_cost() const
     {
         return detail::fill<Cost>([&](Cost *cost) { return detailflow_request_get_cost(get(), cost); });
     }
-    /// Its steps by shape, in the order in which they begin, into `steps`. Gives their number.
-    Result<std::size_t> step_costs(Span<StepCost> steps) const
+    /// Gets the steps by shape, in the order in which they begin. Returns their number.
+    Result<std::size_t> get_step_costs(Span<StepCost> costs) const
     {
-        return costs(detailflow_request_get_step_costs, steps);
+        return get_costs(detailflow_request_get_step_costs, costs);
     }
-    /// Its levels on the way, coarse to fine, into `levels`. Gives their number.
-    Result<std::size_t> level_costs(Span<LevelCost> levels) const
+    /// Gets the steps by shape, in the order in which they begin.
+    Result<std::vector<StepCost>> get_step_costs() const
     {
-        return costs(detailflow_request_get_level_costs, levels);
+        return detail::all<StepCost>([&](Span<StepCost> costs) { return get_step_costs(costs); });
+    }
+    /// Gets the levels that the request passes, coarse to fine. Returns their number.
+    Result<std::size_t> get_level_costs(Span<LevelCost> costs) const
+    {
+        return get_costs(detailflow_request_get_level_costs, costs);
+    }
+    /// Gets the levels that the request passes, coarse to fine.
+    Result<std::vector<LevelCost>> get_level_costs() const
+    {
+        return detail::all<LevelCost>([&](Span<LevelCost> costs) { return get_level_costs(costs); });
     }
 
 private:
-    Result<void> curve(detailflow_status (*call)(detailflow_request *, const std::uint32_t *, const float *,
-                                                 std::size_t),
-                       Span<const std::uint32_t> tokens, Span<const float> values)
+    Result<void> set_curve(detailflow_status(DETAILFLOW_CALL *call)(detailflow_request *, const std::uint32_t *,
+                                                                    const float *, std::size_t),
+                           Span<const std::uint32_t> token_indices, Span<const float> values)
     {
-        if (tokens.size() != values.size()) {
-            return Error{Status::invalid_argument, "a curve has as many tokens as values, not " +
-                                                       std::to_string(tokens.size()) + " and " +
-                                                       std::to_string(values.size())};
+        if (token_indices.size() != values.size()) {
+            return Error{Status::invalid_argument, "curve: there are " + std::to_string(token_indices.size()) +
+                                                       " token indices and " + std::to_string(values.size()) +
+                                                       " values; each point needs one of both"};
         }
-        return detail::done(call(get(), tokens.data(), values.data(), tokens.size()));
+        return detail::done(call(get(), token_indices.data(), values.data(), values.size()));
     }
 
     template <class T>
-    Result<std::size_t> costs(detailflow_status (*call)(const detailflow_request *, T *, std::size_t, std::size_t *),
-                              Span<T> all) const
+    Result<std::size_t> get_costs(detailflow_status(DETAILFLOW_CALL *call)(const detailflow_request *, T *, std::size_t,
+                                                                           std::size_t *),
+                                  Span<T> costs) const
     {
-        if (!all.empty()) {
-            all[0].struct_size = sizeof(T);
+        if (!costs.empty()) {
+            costs[0].struct_size = sizeof(T);
         }
-        return detail::number<std::size_t>(
-            [&](std::size_t *count) { return call(get(), detail::room(all), all.size(), count); });
+        return detail::value<std::size_t>(
+            [&](std::size_t *count) { return call(get(), detail::array(costs), costs.size(), count); });
     }
 };
 
 // --- Generations ---
 
-/// Where a generation stands: detailflow_progress.
+/// The state of a generation: detailflow_progress.
 using Progress = detailflow_progress;
 
-/// Stops a generation: from any thread, at any time, also after it was freed.
-class Cancel : public detail::Owner<detailflow_cancel> {
-public:
-    using Owner::Owner;
-
-    /// Stops it within one step, also inside a running graph. What was drawn stays readable.
-    Result<void> trigger() const { return detail::done(detailflow_cancel_trigger(get(), nullptr)); }
+/// Class and seed of a picture.
+struct ImageSource {
+    std::uint32_t class_index;
+    std::uint64_t seed;
 };
 
-/// A request on its way, or done. Its destructor cancels and waits when another thread is stepping it.
+/// Bytes that a generation uses.
+struct Memory {
+    /// Its KV cache and tokens.
+    std::uint64_t own_bytes;
+    /// The KV cache of the generation that it was forked from, which it uses until its first step.
+    std::uint64_t shared_bytes;
+};
+
+/// A request being generated, or finished. const members may be called while another thread steps it, and read the
+/// state after the last finished step. The destructor cancels, and waits for, a step of another thread.
 class Generation : public detail::Owner<detailflow_generation> {
 public:
     using Owner::Owner;
 
-    /// Class and seed of a picture.
-    struct Picture {
-        std::uint32_t class_index;
-        std::uint64_t seed;
-    };
-
-    /// Bytes that a generation holds.
-    struct Memory {
-        /// Its own keys, values and tokens.
-        std::uint64_t own;
-        /// Those of the generation that it was forked from, to which it refers until its first step.
-        std::uint64_t shared;
-    };
-
-    /// Begins a request: reserves memory, draws nothing yet. The request may be changed or freed afterwards.
+    /// Creates a generation: reserves memory, and generates nothing yet. The request may be changed or freed after it.
     static Result<Generation> make(const Request &request)
     {
         return detail::own<Generation>(
             [&](detailflow_generation **generation) { return detailflow_generation_new(request.get(), generation); });
     }
 
-    /// The message of the last call with this generation that failed, on any thread; "" when none did.
-    std::string message() const
-    {
-        return detail::message([&](char *buffer, std::size_t size) {
-            std::size_t length = 0;
-            return detailflow_generation_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-        });
-    }
+    /// The message of the last failed call with this generation, on any thread; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_generation_get_message); }
 
-    /// Does one step. Nothing when finished.
+    /// Does one step. Does nothing when finished.
     Result<Progress> step()
     {
         return detail::fill<Progress>([&](Progress *progress) { return detailflow_generation_step(get(), progress); });
     }
-    /// Does steps for as long as the next one should end within `budget_ns` nanoseconds; always at least one.
+    /// Does at least one step, and further ones as long as the next should end within `budget_ns` nanoseconds.
     Result<Progress> advance(std::uint64_t budget_ns)
     {
         return detail::fill<Progress>(
             [&](Progress *progress) { return detailflow_generation_advance(get(), budget_ns, progress); });
+    }
+    /// Does steps until a level is complete, pixels per side; 0 is the one that the request ends at.
+    Result<Progress> advance_to_level(std::uint32_t level_size)
+    {
+        return detail::fill<Progress>(
+            [&](Progress *progress) { return detailflow_generation_advance_to_level(get(), level_size, progress); });
     }
     /// Does all steps that are left.
     Result<Progress> finish()
@@ -1041,135 +1260,157 @@ public:
         return detail::fill<Progress>(
             [&](Progress *progress) { return detailflow_generation_finish(get(), progress); });
     }
-    /// Where it stands, without a step.
-    Result<Progress> progress()
+
+    /// Gets the state.
+    Result<Progress> get_progress() const
     {
         return detail::fill<Progress>(
             [&](Progress *progress) { return detailflow_generation_get_progress(get(), progress); });
     }
-
-    /// The tokens of the picture `image` so far, coarse to fine, into `tokens`. Gives their number.
-    Result<std::size_t> tokens(std::uint32_t image, Span<std::uint32_t> tokens)
+    /// Gets the tokens of one picture so far, coarse to fine. Returns their number.
+    Result<std::size_t> get_tokens(std::uint32_t image_index, Span<std::uint32_t> tokens) const
     {
-        return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_generation_get_tokens(get(), image, detail::room(tokens), tokens.size(), count);
+        return detail::value<std::size_t>([&](std::size_t *count) {
+            return detailflow_generation_get_tokens(get(), image_index, detail::array(tokens), tokens.size(), count);
         });
     }
-    /// The tokens of the picture `image` so far, coarse to fine.
-    Result<std::vector<std::uint32_t>> tokens(std::uint32_t image)
+    /// Gets the tokens of one picture so far, coarse to fine.
+    Result<std::vector<std::uint32_t>> get_tokens(std::uint32_t image_index) const
     {
-        return detail::all<std::uint32_t>([&](Span<std::uint32_t> room) { return tokens(image, room); });
+        return all<std::uint32_t>([&](Span<std::uint32_t> tokens) { return get_tokens(image_index, tokens); });
     }
-    /// Decodes the picture `image` as it is now into `target`, of the progress's size.
-    Result<void> image(std::uint32_t image, Image target)
+    /// Decodes all tokens of one picture so far. The size of `target` is Progress::prefix_size.
+    Result<void> decode(std::uint32_t image_index, Image target) const
     {
-        return detail::done(detailflow_generation_decode(get(), image, &target));
+        return detail::done(detailflow_generation_decode(get(), image_index, &target));
     }
-    /// Decodes the finest level of the picture `image` that is complete into `target`, of the progress's level.
-    Result<void> level_image(std::uint32_t image, Image target)
+    /// Decodes the finest complete level of one picture. The size of `target` is Progress::level_size.
+    Result<void> decode_level(std::uint32_t image_index, Image target) const
     {
-        return detail::done(detailflow_generation_decode_level(get(), image, &target));
+        return detail::done(detailflow_generation_decode_level(get(), image_index, &target));
     }
-    /// Decodes the picture `image` as it is now and writes it to the file `path`; its ending says which kind.
-    Result<void> save(std::uint32_t image, std::string_view path)
+    /// Decodes all tokens of one picture so far, and writes it to a picture file. The ending chooses the file format.
+    Result<void> save(std::uint32_t image_index, std::string_view path) const
     {
         return detail::with_text(
-            path, [&](const char *text) { return detail::done(detailflow_generation_save(get(), image, text)); });
+            path, [&](const char *text) { return detail::done(detailflow_generation_save(get(), image_index, text)); });
     }
-    /// Class and seed of the picture `image`.
-    Result<Picture> picture(std::uint32_t image)
+    /// Gets class and seed of one picture.
+    Result<ImageSource> get_image_source(std::uint32_t image_index) const
     {
-        return detail::number<Picture>([&](Picture *picture) {
-            return detailflow_generation_get_image_source(get(), image, &picture->class_index, &picture->seed);
+        return detail::value<ImageSource>([&](ImageSource *source) {
+            return detailflow_generation_get_image_source(get(), image_index, &source->class_index, &source->seed);
         });
     }
-    /// The log-probability of each token of the picture `image` so far into `values`. Gives their number.
-    Result<std::size_t> log_probabilities(std::uint32_t image, Span<float> values)
+    /// Gets the log-probability of each generated token of one picture. Returns their number.
+    Result<std::size_t> get_log_probabilities(std::uint32_t image_index, Span<float> values) const
     {
-        return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_generation_get_log_probabilities(get(), image, detail::room(values), values.size(),
+        return detail::value<std::size_t>([&](std::size_t *count) {
+            return detailflow_generation_get_log_probabilities(get(), image_index, detail::array(values), values.size(),
                                                                count);
         });
     }
-    /// The log-probability of each token of the picture `image` so far.
-    Result<std::vector<float>> log_probabilities(std::uint32_t image)
+    /// Gets the log-probability of each generated token of one picture.
+    Result<std::vector<float>> get_log_probabilities(std::uint32_t image_index) const
     {
-        return detail::all<float>([&](Span<float> room) { return log_probabilities(image, room); });
+        return all<float>([&](Span<float> values) { return get_log_probabilities(image_index, values); });
     }
-    /// Their mean; 0 before the first step.
-    Result<float> mean_log_probability(std::uint32_t image)
+    /// Gets their mean; 0 before the first step.
+    Result<float> get_mean_log_probability(std::uint32_t image_index) const
     {
-        return detail::number<float>(
-            [&](float *mean) { return detailflow_generation_get_mean_log_probability(get(), image, mean); });
+        return detail::value<float>(
+            [&](float *mean) { return detailflow_generation_get_mean_log_probability(get(), image_index, mean); });
+    }
+    /// Gets the work done: each step counts once for every picture that it computed.
+    Result<std::uint64_t> get_work() const
+    {
+        return detail::value<std::uint64_t>(
+            [&](std::uint64_t *work) { return detailflow_generation_get_work(get(), work); });
+    }
+    /// Gets the memory in use.
+    Result<Memory> get_memory() const
+    {
+        return detail::value<Memory>([&](Memory *memory) {
+            return detailflow_generation_get_memory(get(), &memory->own_bytes, &memory->shared_bytes);
+        });
+    }
+    /// Gets a handle that cancels the generation, any number of times.
+    Result<Cancel> get_cancel() const
+    {
+        return detail::own<Cancel>(
+            [&](detailflow_cancel **cancel) { return detailflow_generation_get_cancel(get(), cancel); });
     }
 
-    /// A generation that stands where this one does and goes on with other seeds, one for each picture.
+    /// Creates a generation that stands where this one does and continues with other seeds, one for each picture.
     Result<Generation> fork(Span<const std::uint64_t> seeds)
     {
         return detail::own<Generation>([&](detailflow_generation **generation) {
             return detailflow_generation_fork(get(), seeds.data(), seeds.size(), generation);
         });
     }
-    /// Goes on with these pictures only, in this order, numbered anew from 0.
-    Result<void> keep(Span<const std::uint32_t> images)
+    /// Continues with these pictures only, numbered from 0 in this order.
+    Result<void> retain_images(Span<const std::uint32_t> image_indices)
     {
-        return detail::done(detailflow_generation_retain_images(get(), images.data(), images.size()));
+        return detail::done(detailflow_generation_retain_images(get(), image_indices.data(), image_indices.size()));
     }
-    /// Goes on to the level of `size` pixels instead of the one asked for; 0 is the finest.
-    Result<void> set_level(std::uint32_t size)
+    /// Changes the level at which the generation ends, pixels per side; 0 is the finest.
+    Result<void> set_level_size(std::uint32_t level_size)
     {
-        return detail::done(detailflow_generation_set_level_size(get(), size));
+        return detail::done(detailflow_generation_set_level_size(get(), level_size));
     }
 
-    /// The work done: each step counts once for every picture that it computed.
-    Result<std::uint64_t> work()
+private:
+    // Another thread may step between the two calls of detail::all: then there are more tokens.
+    template <class T, class Call>
+    static Result<std::vector<T>> all(Call call)
     {
-        return detail::number<std::uint64_t>(
-            [&](std::uint64_t *work) { return detailflow_generation_get_work(get(), work); });
-    }
-    /// Bytes that it holds.
-    Result<Memory> memory()
-    {
-        return detail::number<Memory>(
-            [&](Memory *memory) { return detailflow_generation_get_memory(get(), &memory->own, &memory->shared); });
-    }
-    /// What stops it. May be called while another thread steps it, and any number of times.
-    Result<Cancel> cancel_handle() const
-    {
-        return detail::own<Cancel>(
-            [&](detailflow_cancel **cancel) { return detailflow_generation_get_cancel(get(), cancel); });
+        for (;;) {
+            const Result<std::size_t> before = call(Span<T>());
+            Result<std::vector<T>> values = detail::all<T>(call);
+            if (values || !before) {
+                return values;
+            }
+            const Result<std::size_t> after = call(Span<T>());
+            if (!after || *after == *before) {
+                return values;
+            }
+        }
     }
 };
 
-/// Draws a whole request in one call. It cannot be cancelled; stepping can.
+/// Generates a whole request in one call. To cancel, use Generation::make and Generation::finish.
 inline Result<Generation> generate(const Request &request)
 {
     return detail::own<Generation>(
         [&](detailflow_generation **generation) { return detailflow_generate(request.get(), generation); });
 }
 
-/// Variations in one call: keeps the tokens of the level of `keep` pixels (0 keeps all) and draws the rest.
-inline Result<Generation> vary(const Request &request, Span<const std::uint32_t> tokens, std::uint32_t keep)
+/// Generates variations in one call: every picture begins with the same tokens.
+///
+/// @param level_size Takes the tokens of this level, pixels per side; 0 takes all, a prefix.
+inline Result<Generation> vary(const Request &request, Span<const std::uint32_t> tokens, std::uint32_t level_size)
 {
     return detail::own<Generation>([&](detailflow_generation **generation) {
-        return detailflow_vary(request.get(), tokens.data(), tokens.size(), keep, generation);
+        return detailflow_vary(request.get(), tokens.data(), tokens.size(), level_size, generation);
     });
 }
 
-/// Draws a picture's detail anew: keeps what the level of `keep` pixels shows of it.
-inline Result<Generation> redetail(const Request &request, const ConstImage &picture, std::uint32_t keep)
+/// Encodes a picture and generates its detail again, in one call.
+///
+/// @param level_size The tokens of this level, pixels per side, stay.
+inline Result<Generation> redetail(const Request &request, const ConstImage &picture, std::uint32_t level_size)
 {
     return detail::own<Generation>([&](detailflow_generation **generation) {
-        return detailflow_redetail(request.get(), &picture, keep, generation);
+        return detailflow_redetail(request.get(), &picture, level_size, generation);
     });
 }
 
-/// As redetail, from the picture file `path`.
-inline Result<Generation> redetail_file(const Request &request, std::string_view path, std::uint32_t keep)
+/// As redetail, from a picture file of any size.
+inline Result<Generation> redetail_file(const Request &request, std::string_view path, std::uint32_t level_size)
 {
     return detail::with_text(path, [&](const char *text) {
         return detail::own<Generation>([&](detailflow_generation **generation) {
-            return detailflow_redetail_file(request.get(), text, keep, generation);
+            return detailflow_redetail_file(request.get(), text, level_size, generation);
         });
     });
 }
@@ -1179,171 +1420,136 @@ inline Result<Generation> redetail_file(const Request &request, std::string_view
 /// A candidate at the level where it is scored: detailflow_candidate. Its pointers are valid during the call only.
 using Candidate = detailflow_candidate;
 
-/// How the best are chosen: in each round they are scored at the level of `levels`[i] pixels, and `keeps`[i] go on.
-/// Refers to all that it is given.
-class BestOptions {
+/// How the best candidates are chosen.
+class BestOfOptions : public detail::Owner<detailflow_best_of_options> {
 public:
-    /// By the mean log-probability of the tokens.
-    static BestOptions by_log_probability(Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps) noexcept
+    using Owner::Owner;
+
+    /// Creates options without a round, with the log-probability as the score.
+    static Result<BestOfOptions> make() { return detail::own<BestOfOptions>(detailflow_best_of_options_new); }
+
+    /// Adds a round: the level at which candidates are scored, pixels per side, and how many go on.
+    Result<void> add_round(std::uint32_t level_size, std::uint32_t retained_count)
     {
-        return BestOptions(Scorer::log_probability, levels, keeps);
+        return detail::done(detailflow_best_of_options_add_round(get(), level_size, retained_count));
     }
-    /// By likeness to a picture of any size and format.
-    static BestOptions by_likeness(Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps,
-                                   const ConstImage &picture) noexcept
+    /// Scores by the mean log-probability of a candidate's tokens. This is the default.
+    Result<void> set_scorer_log_probability()
     {
-        BestOptions options(Scorer::likeness, levels, keeps);
-        options.picture_ = picture;
-        return options;
+        return detail::done(detailflow_best_of_options_set_scorer_log_probability(get()));
     }
-    /// By a function: the larger the better, and not NaN. It must not use the request.
-    static BestOptions by_function(Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps,
-                                   detailflow_score_fn score, void *user = nullptr) noexcept
+    /// Scores by the likeness to a picture of any size and format, which is copied.
+    Result<void> set_scorer_likeness(const ConstImage &picture)
     {
-        BestOptions options(Scorer::function, levels, keeps);
-        options.score_ = score;
-        options.user_ = user;
-        return options;
+        return detail::done(detailflow_best_of_options_set_scorer_likeness(get(), &picture));
     }
-    /// By anything that can be called with a Candidate and gives a float: a lambda, which has to live as long as
-    /// this. It must not throw.
+    /// Scores by a function: the larger the better; NaN is an error. It must not throw, and must not free the request.
+    Result<void> set_scorer_function(detailflow_score_fn function, void *user)
+    {
+        return detail::done(detailflow_best_of_options_set_scorer_function(get(), function, user));
+    }
+    /// Scores by a callable that takes a Candidate and returns a float. It must live until best_of returns.
     template <class F, class = std::enable_if_t<std::is_invocable_r_v<float, F &, const Candidate &>>>
-    static BestOptions by(Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps, F &score) noexcept
+    Result<void> set_scorer_function(F &function)
     {
         const auto call = [](void *user, const detailflow_candidate *candidate) noexcept -> float {
             return static_cast<float>((*static_cast<F *>(user))(*candidate));
         };
-        return by_function(levels, keeps, call, const_cast<std::remove_const_t<F> *>(&score));
+        return set_scorer_function(call, const_cast<std::remove_const_t<F> *>(&function));
     }
 
-    /// The C options; free them with detailflow_best_of_options_free.
-    detailflow_status make(detailflow_best_of_options **options) const
-    {
-        detailflow_status status = detailflow_best_of_options_new(options, nullptr);
-        for (std::size_t at = 0; status == DETAILFLOW_STATUS_OK && at < levels_.size(); at++) {
-            status = detailflow_best_of_options_add_round(*options, levels_[at], keeps_[at]);
-        }
-        if (status == DETAILFLOW_STATUS_OK && scorer_ == Scorer::likeness) {
-            status = detailflow_best_of_options_set_scorer_likeness(*options, &picture_);
-        }
-        if (status == DETAILFLOW_STATUS_OK && scorer_ == Scorer::function) {
-            status = detailflow_best_of_options_set_scorer_function(*options, score_, user_);
-        }
-        return status;
-    }
-    /// Whether there are as many levels as keeps.
-    bool fits() const noexcept { return levels_.size() == keeps_.size(); }
-
-private:
-    enum class Scorer { log_probability, likeness, function };
-
-    BestOptions(Scorer scorer, Span<const std::uint32_t> levels, Span<const std::uint32_t> keeps) noexcept
-        : scorer_(scorer), levels_(levels), keeps_(keeps)
-    {
-    }
-
-    Scorer scorer_;
-    Span<const std::uint32_t> levels_, keeps_;
-    detailflow_image picture_ = {};
-    detailflow_score_fn score_ = nullptr;
-    void *user_ = nullptr;
+    /// The message of the last failed call with these options; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_best_of_options_get_message); }
 };
 
-/// Draws the pictures of `request` as candidates: at the level of each round only the best go on. The generation has
-/// those that stay, the best first. `survivors` (may be empty) has room for as many as the last round keeps and gets
-/// which pictures of the request they are; `scores` (may be empty) has room for one float for each picture of the
-/// request and gets its last score.
-inline Result<Generation> best_of(const Request &request, const BestOptions &options,
+/// Generates the pictures of a request as candidates, of which the best go on in each round. Returns those that are
+/// left, the best first.
+///
+/// @param survivors Receives which pictures of the request they are. May be empty; otherwise it has room for the
+/// retained_count of the last round.
+/// @param scores Receives the last score of each picture of the request. May be empty; otherwise it has room for all.
+inline Result<Generation> best_of(const Request &request, const BestOfOptions &options,
                                   Span<std::uint32_t> survivors = {}, Span<float> scores = {})
 {
-    if (!options.fits()) {
-        return Error{Status::invalid_argument, "there are as many levels as keeps: one for each round"};
-    }
     return detail::own<Generation>([&](detailflow_generation **generation) {
-        detailflow_best_of_options *how = nullptr;
-        detailflow_status status = options.make(&how);
-        if (status == DETAILFLOW_STATUS_OK) {
-            status = detailflow_best_of(request.get(), how, generation, detail::room(survivors), survivors.size(),
-                                        nullptr, detail::room(scores), scores.size());
-        }
-        detailflow_best_of_options_free(how);
-        return status;
+        return detailflow_best_of(request.get(), options.get(), generation, detail::array(survivors), survivors.size(),
+                                  nullptr, detail::array(scores), scores.size());
     });
 }
 
-// --- Work in the background ---
+// --- Workers ---
 
-/// What happened to a job.
+/// Kinds of events: detailflow_event_kind.
 enum class EventKind : std::uint32_t {
     /// A level is complete.
     level = DETAILFLOW_EVENT_KIND_LEVEL,
-    /// The last of its job: it is finished.
+    /// The job is finished. The last event of its job.
     done = DETAILFLOW_EVENT_KIND_DONE,
-    /// The last of its job: it was cancelled.
+    /// The job was cancelled. The last event of its job.
     cancelled = DETAILFLOW_EVENT_KIND_CANCELLED,
-    /// The last of its job: it failed.
+    /// The job failed. The last event of its job.
     failed = DETAILFLOW_EVENT_KIND_FAILED,
 };
 
-/// What happened: detailflow_event_info.
+/// Properties of an event: detailflow_event_info.
 using EventInfo = detailflow_event_info;
 
-/// Which it is.
+/// The kind of an event.
 inline EventKind kind(const EventInfo &info) noexcept { return static_cast<EventKind>(info.kind); }
 
-/// How a job is drawn; put together with |.
-enum class Submit : std::uint32_t {
-    /// With an event for each level, which whoever takes it decodes.
-    plain = 0,
+/// The status of the job of an event: why it was cancelled or failed.
+inline Status status(const EventInfo &info) noexcept { return static_cast<Status>(info.status); }
+
+/// Flags of Worker::submit, combined with |: detailflow_submit_flag.
+enum class SubmitFlag : std::uint32_t {
+    /// An event for each level, whose pictures are decoded by the thread that asks for them.
+    none = 0,
     /// The worker decodes the pictures of each event on its own thread.
     decode = DETAILFLOW_SUBMIT_FLAG_DECODE,
-    /// No events of levels, only the last one of the job.
+    /// No events for levels, only the last event of the job.
     last_only = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY,
 };
 
-/// Both.
-constexpr Submit operator|(Submit one, Submit other) noexcept
+/// Both flags.
+constexpr SubmitFlag operator|(SubmitFlag one, SubmitFlag other) noexcept
 {
-    return static_cast<Submit>(static_cast<std::uint32_t>(one) | static_cast<std::uint32_t>(other));
+    return static_cast<SubmitFlag>(static_cast<std::uint32_t>(one) | static_cast<std::uint32_t>(other));
 }
 
-/// Something that happened to a job, with its tokens at that moment. Its members are const. Outlives the worker.
+/// Something that happened to a job, with its tokens at that moment. It may outlive the worker.
 class Event : public detail::Owner<detailflow_event> {
 public:
     using Owner::Owner;
 
-    /// What happened.
-    Result<EventInfo> info() const
+    /// Gets the properties of the event.
+    Result<EventInfo> get_info() const
     {
         return detail::fill<EventInfo>(
-            [&](EventInfo *info) { return detailflow_event_get_info(get(), info, nullptr); });
+            [&](EventInfo *info, detailflow_error *error) { return detailflow_event_get_info(get(), info, error); });
     }
-    /// The tokens that the picture `image` had into `tokens`. Gives their number.
-    Result<std::size_t> tokens(std::uint32_t image, Span<std::uint32_t> tokens) const
+    /// Gets the tokens that one picture had. Returns their number.
+    Result<std::size_t> get_tokens(std::uint32_t image_index, Span<std::uint32_t> tokens) const
     {
-        return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_event_get_tokens(get(), image, detail::room(tokens), tokens.size(), count, nullptr);
+        return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
+            return detailflow_event_get_tokens(get(), image_index, detail::array(tokens), tokens.size(), count, error);
         });
     }
-    /// The tokens that the picture `image` had.
-    Result<std::vector<std::uint32_t>> tokens(std::uint32_t image) const
+    /// Gets the tokens that one picture had.
+    Result<std::vector<std::uint32_t>> get_tokens(std::uint32_t image_index) const
     {
-        return detail::all<std::uint32_t>([&](Span<std::uint32_t> room) { return tokens(image, room); });
+        return detail::all<std::uint32_t>([&](Span<std::uint32_t> tokens) { return get_tokens(image_index, tokens); });
     }
-    /// The picture `image` of the finest level that was complete into `target`, of the info's level. Decoded now
-    /// unless the info says that it is.
-    Result<void> image(std::uint32_t image, Image target) const
+    /// Decodes the finest level of one picture that was complete. The size of `target` is EventInfo::level_size.
+    Result<void> decode_level(std::uint32_t image_index, Image target) const
     {
-        return detail::done(detailflow_event_decode_level(get(), image, &target, nullptr));
+        return detail::done(
+            [&](detailflow_error *error) { return detailflow_event_decode_level(get(), image_index, &target, error); });
     }
-    /// Why the job was cancelled or failed; "" of other events.
-    std::string message() const
+    /// Gets the message that says why the job was cancelled or failed; "" for other events.
+    Result<std::string> get_job_message() const
     {
-        return detail::message([&](char *buffer, std::size_t size) {
-            std::size_t length = 0;
-            return detailflow_event_get_job_message(get(), buffer, size, &length, nullptr) == DETAILFLOW_STATUS_OK
-                       ? length
-                       : 0;
+        return detail::text([&](char *buffer, std::size_t capacity, std::size_t *length, detailflow_error *error) {
+            return detailflow_event_get_job_message(get(), buffer, capacity, length, error);
         });
     }
 };
@@ -1353,74 +1559,78 @@ class WorkerOptions : public detail::Owner<detailflow_worker_options> {
 public:
     using Owner::Owner;
 
-    /// Options that say nothing: one thread, 64 MiB of events, jobs drawn together where that is faster.
-    static Result<WorkerOptions> make()
-    {
-        return detail::own<WorkerOptions>(
-            [](detailflow_worker_options **handle) { return detailflow_worker_options_new(handle, nullptr); });
-    }
+    /// Creates default options: one thread, 64 MiB of events, jobs batched where that is faster.
+    static Result<WorkerOptions> make() { return detail::own<WorkerOptions>(detailflow_worker_options_new); }
 
-    /// Threads, 1 to 64: each draws a batch of jobs, or one job.
+    /// Sets the number of threads, 1 (the default) to 64. Each works on one batch of jobs.
     Result<void> set_threads(std::uint32_t threads)
     {
         return detail::done(detailflow_worker_options_set_threads(get(), threads));
     }
-    /// Pictures that are drawn together at most, of any number of jobs of a model. 1 draws each job alone; 0 is 64
-    /// where the model's form gains from it and 1 where it does not.
-    Result<void> set_batch(std::uint32_t pictures)
+    /// Sets the largest number of pictures that are generated together. 1: jobs run alone. 0 (the default): 64 or 1, as
+    /// the attention form allows.
+    Result<void> set_batch_size(std::uint32_t batch_size)
     {
-        return detail::done(detailflow_worker_options_set_batch_size(get(), pictures));
+        return detail::done(detailflow_worker_options_set_batch_size(get(), batch_size));
     }
-    /// Bytes of keys and values that jobs drawn together take at most.
+    /// Sets the largest KV cache of jobs that are generated together; the default is 2 GiB.
     Result<void> set_batch_bytes(std::uint64_t bytes)
     {
         return detail::done(detailflow_worker_options_set_batch_bytes(get(), bytes));
     }
-    /// While events that nobody took hold as many bytes as this, jobs pause.
-    Result<void> set_event_bytes(std::size_t bytes)
+    /// Sets the back-pressure limit: jobs pause while unread events use this much memory; the default is 64 MiB.
+    Result<void> set_event_bytes(std::uint64_t bytes)
     {
         return detail::done(detailflow_worker_options_set_event_bytes(get(), bytes));
     }
+
+    /// The message of the last failed call with these options; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_worker_options_get_message); }
 };
 
-/// Draws in the background, on threads of its own. Its members are const: any number of threads may use it at once.
-/// Its destructor cancels all jobs and waits until they have stopped, unless it runs inside the worker's own
-/// callback.
+/// Generates in the background, on its own threads. Any number of threads may submit, poll, wait and cancel at once.
+/// The destructor cancels all jobs and waits until they have stopped, except inside the worker's own callback.
 class Worker : public detail::Owner<detailflow_worker> {
 public:
     using Owner::Owner;
 
-    /// Starts a worker; it takes requests of any models.
+    /// Starts a worker. It takes requests of any models.
     static Result<Worker> make() { return make_with(nullptr); }
-    /// With options.
+    /// Starts a worker with options.
     static Result<Worker> make(const WorkerOptions &options)
     {
         return options ? make_with(options.get()) : Result<Worker>(detail::empty_options());
     }
 
-    /// The message of the last call with this worker that failed, on any thread; "" when none did.
-    std::string message() const
+    /// Stops a worker before it is freed: cancels all jobs, and stops its callback. Unread events can still be taken.
+    ///
+    /// @param timeout_ns How long to wait for a callback that runs; 0 does not wait, UINT64_MAX waits without limit.
+    /// @return Status::busy when a callback was still running in the end. It is not called again after that run.
+    Result<void> close(std::uint64_t timeout_ns) const
     {
-        return detail::message([&](char *buffer, std::size_t size) {
-            std::size_t length = 0;
-            return detailflow_worker_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-        });
+        return detail::done(detailflow_worker_close(get(), timeout_ns));
     }
 
-    /// Draws a request after those that were submitted before or together with them. `user` is in each of its events.
-    /// Gives the number of the job.
-    Result<std::uint64_t> submit(const Request &request, std::uint64_t user = 0, Submit how = Submit::plain) const
+    /// The message of the last failed call with this worker, on any thread; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_worker_get_message); }
+
+    /// Submits a request, after all that were submitted before. Returns the number of the job, 1 and up.
+    ///
+    /// @param user Any number; each event of the job has it.
+    Result<std::uint64_t> submit(const Request &request, std::uint64_t user = 0,
+                                 SubmitFlag flags = SubmitFlag::none) const
     {
-        return detail::number<std::uint64_t>([&](std::uint64_t *job) {
-            return detailflow_worker_submit(get(), request.get(), user, static_cast<std::uint32_t>(how), job);
+        return detail::value<std::uint64_t>([&](std::uint64_t *job) {
+            return detailflow_worker_submit(get(), request.get(), user, static_cast<std::uint32_t>(flags), job);
         });
     }
-    /// Goes on with a generation, begun or not. It is taken when this works; otherwise it stays the caller's.
-    Result<std::uint64_t> submit(Generation &&generation, std::uint64_t user = 0, Submit how = Submit::plain) const
+    /// Submits a generation, started or not; the worker continues it. After a failure it stays the caller's.
+    Result<std::uint64_t> submit_generation(Generation &&generation, std::uint64_t user = 0,
+                                            SubmitFlag flags = SubmitFlag::none) const
     {
-        return detail::number<std::uint64_t>([&](std::uint64_t *job) {
-            const detailflow_status status = detailflow_worker_submit_generation(get(), generation.get(), user,
-                                                                                 static_cast<std::uint32_t>(how), job);
+        return detail::value<std::uint64_t>([&](std::uint64_t *job) {
+            const detailflow_status status = detailflow_worker_submit_generation(
+                get(), generation.get(), user, static_cast<std::uint32_t>(flags), job);
             if (status == DETAILFLOW_STATUS_OK) {
                 (void)generation.release();
             }
@@ -1428,43 +1638,42 @@ public:
         });
     }
 
-    /// The next event, in the order in which they happened; an empty one when there is none now, or a callback is
-    /// set.
+    /// Takes the next event, in the order in which they happened. Empty when there is none, or a callback is set.
     Result<Event> poll() const
     {
         return detail::own<Event>([&](detailflow_event **event) { return detailflow_worker_poll(get(), event); });
     }
-    /// As poll, but waits for an event up to `timeout_ns` nanoseconds; UINT64_MAX waits for ever.
+    /// As poll, but waits for an event up to `timeout_ns` nanoseconds; UINT64_MAX waits without limit.
     Result<Event> wait(std::uint64_t timeout_ns) const
     {
         return detail::own<Event>(
             [&](detailflow_event **event) { return detailflow_worker_wait(get(), timeout_ns, event); });
     }
-    /// Cancels a job. Its last event tells.
+    /// Cancels a job; its last event follows. Does nothing when it has ended.
     Result<void> cancel(std::uint64_t job) const { return detail::done(detailflow_worker_cancel(get(), job)); }
     /// Cancels all jobs that were submitted so far.
     Result<void> cancel_all() const { return detail::done(detailflow_worker_cancel_all(get())); }
-    /// How many jobs there are whose last event was not taken yet.
-    Result<std::size_t> pending() const
+    /// Gets the number of jobs whose last event was not taken yet; with a callback, for which it has not returned yet.
+    Result<std::size_t> get_pending() const
     {
-        return detail::number<std::size_t>(
-            [&](std::size_t *count) { return detailflow_worker_get_pending(get(), count); });
+        return detail::value<std::size_t>(
+            [&](std::size_t *job_count) { return detailflow_worker_get_pending(get(), job_count); });
     }
 
-    /// From now on events go to `callback`, which owns them, with `user`, on threads of the worker.
+    /// Sets the callback that receives events from now on, and owns them. It is called on the worker's threads.
     Result<void> set_callback(detailflow_event_fn callback, void *user) const
     {
         return detail::done(detailflow_worker_set_callback(get(), callback, user));
     }
-    /// From now on events go to anything that can be called with an Event: a lambda, which has to live until there is
-    /// another callback or the worker is gone. It must not throw.
+    /// Sets a callable that takes each Event from now on. It must not throw, and must live until another callback is
+    /// set or the worker is closed or freed.
     template <class F, class = std::enable_if_t<std::is_invocable_v<F &, Event>>>
-    Result<void> set_callback(F &hears) const
+    Result<void> set_callback(F &callback) const
     {
         const auto call = [](void *user, detailflow_event *event) noexcept { (*static_cast<F *>(user))(Event(event)); };
-        return set_callback(call, const_cast<std::remove_const_t<F> *>(&hears));
+        return set_callback(call, const_cast<std::remove_const_t<F> *>(&callback));
     }
-    /// Events wait to be taken again. When this returns, the callback is not running any more.
+    /// Removes the callback: events wait to be taken. When this returns, it is not running any more.
     Result<void> clear_callback() const
     {
         return detail::done(detailflow_worker_set_callback(get(), nullptr, nullptr));
@@ -1473,235 +1682,256 @@ public:
 private:
     static Result<Worker> make_with(const detailflow_worker_options *options)
     {
-        return detail::own<Worker>(
-            [&](detailflow_worker **worker) { return detailflow_worker_new(options, worker, nullptr); });
+        return detail::own<Worker>([&](detailflow_worker **worker, detailflow_error *error) {
+            return detailflow_worker_new(options, worker, error);
+        });
     }
 };
 
 // --- Token files ---
 
-/// What is wrong with a token file.
+/// What is wrong with a token file: detailflow_damage.
 enum class Damage : std::uint32_t {
-    /// Nothing.
+    /// Nothing: it is as it was written.
     none = DETAILFLOW_DAMAGE_NONE,
     /// It ends before its last group does.
     cut = DETAILFLOW_DAMAGE_CUT,
-    /// A group is not what was written.
+    /// A group is not as it was written.
     group = DETAILFLOW_DAMAGE_GROUP,
-    /// All tokens are sound, and bytes follow that are not of it.
+    /// All tokens are intact, and foreign bytes follow.
     surplus = DETAILFLOW_DAMAGE_SURPLUS,
 };
 
-/// What a token file says of itself, and how much of it is sound: detailflow_dft_info.
+/// What a token file says, and how many of its tokens are intact: detailflow_dft_info.
 using DftInfo = detailflow_dft_info;
 
-/// What is wrong with it.
+/// What is wrong with a token file.
 inline Damage damage(const DftInfo &info) noexcept { return static_cast<Damage>(info.damage); }
 
-/// Makes a token file (.dft) of a prefix into `data`, with the class and seed that it was drawn from, where there are
-/// any. Gives the number of bytes.
+/// Kinds of files that hold tokens: detailflow_tokens_kind.
+enum class TokensKind : std::uint32_t {
+    /// None of these.
+    none = DETAILFLOW_TOKENS_KIND_NONE,
+    /// A token file (.dft): one sequence.
+    dft = DETAILFLOW_TOKENS_KIND_DFT,
+    /// A pack of token files (.dftpack).
+    pack = DETAILFLOW_TOKENS_KIND_PACK,
+    /// A JSON file of sequences, as the dflow command writes.
+    json = DETAILFLOW_TOKENS_KIND_JSON,
+};
+
+/// Gets the kind of a file that holds tokens, from its first 8 bytes.
+inline Result<TokensKind> tokens_get_kind(Span<const std::uint8_t> data)
+{
+    std::uint32_t kind = 0;
+    const Result<void> result = detail::done(
+        [&](detailflow_error *error) { return detailflow_tokens_get_kind(data.data(), data.size(), &kind, error); });
+    return result ? Result<TokensKind>(static_cast<TokensKind>(kind)) : Result<TokensKind>(result.error());
+}
+
+/// Encodes a prefix as a token file (.dft) in `data`, with the class and seed that it was generated from. Returns the
+/// number of bytes.
 inline Result<std::size_t> dft_encode(const Model &model, Span<const std::uint32_t> tokens,
                                       std::optional<std::uint32_t> class_index, std::optional<std::uint64_t> seed,
                                       Span<std::uint8_t> data)
 {
-    return detail::number<std::size_t>([&](std::size_t *size) {
+    return detail::value<std::size_t>([&](std::size_t *size) {
         return detailflow_dft_encode(model.get(), tokens.data(), tokens.size(),
                                      class_index.value_or(DETAILFLOW_NO_CLASS), seed ? &*seed : nullptr,
-                                     detail::room(data), data.size(), size);
+                                     detail::array(data), data.size(), size);
     });
 }
 
-/// Makes a token file of a prefix.
+/// Encodes a prefix as a token file in memory.
 inline Result<std::vector<std::uint8_t>> dft_encode(const Model &model, Span<const std::uint32_t> tokens,
                                                     std::optional<std::uint32_t> class_index = {},
                                                     std::optional<std::uint64_t> seed = {})
 {
     return detail::all<std::uint8_t>(
-        [&](Span<std::uint8_t> room) { return dft_encode(model, tokens, class_index, seed, room); });
+        [&](Span<std::uint8_t> data) { return dft_encode(model, tokens, class_index, seed, data); });
 }
 
-/// What a token file says. One that was cut or damaged is no error: it says how many tokens are sound.
-inline Result<DftInfo> dft_info(Span<const std::uint8_t> data)
+/// Gets what a token file says. A cut or damaged file is not an error: the info gives the number of intact tokens.
+inline Result<DftInfo> dft_get_info(Span<const std::uint8_t> data)
 {
-    return detail::fill<DftInfo>(
-        [&](DftInfo *info) { return detailflow_dft_get_info(data.data(), data.size(), info, nullptr); });
-}
-
-/// The sound tokens of a token file, coarse to fine, into `tokens`. Gives their number.
-inline Result<std::size_t> dft_tokens(Span<const std::uint8_t> data, Span<std::uint32_t> tokens)
-{
-    return detail::number<std::size_t>([&](std::size_t *count) {
-        return detailflow_dft_get_tokens(data.data(), data.size(), detail::room(tokens), tokens.size(), count, nullptr);
+    return detail::fill<DftInfo>([&](DftInfo *info, detailflow_error *error) {
+        return detailflow_dft_get_info(data.data(), data.size(), info, error);
     });
 }
 
-/// The sound tokens of a token file, coarse to fine.
-inline Result<std::vector<std::uint32_t>> dft_tokens(Span<const std::uint8_t> data)
+/// Gets the intact tokens of a token file, coarse to fine. Returns their number.
+inline Result<std::size_t> dft_get_tokens(Span<const std::uint8_t> data, Span<std::uint32_t> tokens)
 {
-    return detail::all<std::uint32_t>([&](Span<std::uint32_t> room) { return dft_tokens(data, room); });
+    return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
+        return detailflow_dft_get_tokens(data.data(), data.size(), detail::array(tokens), tokens.size(), count, error);
+    });
 }
 
-/// Whether the tokens of a token file are the model's.
+/// Gets the intact tokens of a token file, coarse to fine.
+inline Result<std::vector<std::uint32_t>> dft_get_tokens(Span<const std::uint8_t> data)
+{
+    return detail::all<std::uint32_t>([&](Span<std::uint32_t> tokens) { return dft_get_tokens(data, tokens); });
+}
+
+/// Checks whether the tokens of a token file belong to a model.
 inline Result<void> dft_check(const Model &model, Span<const std::uint8_t> data)
 {
     return detail::done(detailflow_dft_check(model.get(), data.data(), data.size()));
 }
 
-/// Draws what a token file lost, until there are `count` tokens (0: as many as it was written with), and puts the
-/// whole file into `target`, which may be `data`. Gives the number of bytes.
-inline Result<std::size_t> dft_repair(const Request &request, Span<const std::uint8_t> data, std::size_t count,
+/// Generates the tokens that a token file lost, and writes the whole file into `target`. Returns the number of bytes.
+///
+/// @param token_count Tokens of the result, a prefix; 0 is as many as it was written with.
+/// @param target May be `data`. When it is empty, nothing is generated.
+inline Result<std::size_t> dft_repair(const Request &request, Span<const std::uint8_t> data, std::size_t token_count,
                                       Span<std::uint8_t> target)
 {
-    return detail::number<std::size_t>([&](std::size_t *size) {
-        return detailflow_dft_repair(request.get(), data.data(), data.size(), count, detail::room(target),
+    return detail::value<std::size_t>([&](std::size_t *size) {
+        return detailflow_dft_repair(request.get(), data.data(), data.size(), token_count, detail::array(target),
                                      target.size(), size);
     });
 }
 
-/// Draws what a token file lost, until there are `count` tokens.
+/// Generates the tokens that a token file lost. Returns the whole file.
 inline Result<std::vector<std::uint8_t>> dft_repair(const Request &request, Span<const std::uint8_t> data,
-                                                    std::size_t count = 0)
+                                                    std::size_t token_count = 0)
 {
-    return detail::all<std::uint8_t>([&](Span<std::uint8_t> room) { return dft_repair(request, data, count, room); });
+    return detail::all<std::uint8_t>(
+        [&](Span<std::uint8_t> target) { return dft_repair(request, data, token_count, target); });
 }
 
-/// A pack of token files (.dftpack) that is open. Its members are const: any number of threads may read it at once.
+/// An open pack of token files (.dftpack). Any number of threads may read it at once.
 class Pack : public detail::Owner<detailflow_pack> {
 public:
     using Owner::Owner;
 
-    /// Opens the pack in the file `path`: reads 40 bytes, however many entries there are.
+    /// Opens a pack. Reads 40 bytes, whatever the number of entries.
     static Result<Pack> open(std::string_view path)
     {
         return detail::with_text(path, [&](const char *text) {
-            return detail::own<Pack>([&](detailflow_pack **pack) { return detailflow_pack_open(text, pack, nullptr); });
+            return detail::own<Pack>([&](detailflow_pack **pack, detailflow_error *error) {
+                return detailflow_pack_open(text, pack, error);
+            });
         });
     }
 
-    /// The message of the last call with this pack that failed, on any thread; "" when none did.
-    std::string message() const
-    {
-        return detail::message([&](char *buffer, std::size_t size) {
-            std::size_t length = 0;
-            return detailflow_pack_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length : 0;
-        });
-    }
+    /// The message of the last failed call with this pack, on any thread; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_pack_get_message); }
 
-    /// How many entries it has.
-    Result<std::uint32_t> count() const
+    /// Gets the number of entries.
+    Result<std::uint32_t> get_count() const
     {
-        return detail::number<std::uint32_t>(
+        return detail::value<std::uint32_t>(
             [&](std::uint32_t *count) { return detailflow_pack_get_count(get(), count); });
     }
-    /// The index of the entry called `name`.
-    Result<std::uint32_t> find(std::string_view name) const
+    /// Finds an entry by its name. Returns the index.
+    Result<std::uint32_t> find_entry(std::string_view name) const
     {
         return detail::with_text(name, [&](const char *text) {
-            return detail::number<std::uint32_t>(
-                [&](std::uint32_t *index) { return detailflow_pack_find_entry(get(), text, index); });
+            return detail::value<std::uint32_t>(
+                [&](std::uint32_t *entry_index) { return detailflow_pack_find_entry(get(), text, entry_index); });
         });
     }
-    /// The name of the entry `index`; "" when it has none.
-    Result<std::string> name(std::uint32_t index) const
+    /// Gets the name of an entry; "" when it has none.
+    Result<std::string> get_entry_name(std::uint32_t entry_index) const
     {
-        char buffer[256] = "";
-        std::size_t length = 0;
-        const detailflow_status status = detailflow_pack_get_entry_name(get(), index, buffer, sizeof buffer, &length);
-        return status == DETAILFLOW_STATUS_OK ? Result<std::string>(std::string(buffer, length))
-                                              : Result<std::string>(detail::last(status));
-    }
-    /// The bytes of the entry `index`, a token file, into `data`. Gives their number.
-    Result<std::size_t> read(std::uint32_t index, Span<std::uint8_t> data) const
-    {
-        return detail::number<std::size_t>([&](std::size_t *size) {
-            return detailflow_pack_get_entry(get(), index, detail::room(data), data.size(), size);
+        return detail::text([&](char *buffer, std::size_t capacity, std::size_t *length) {
+            return detailflow_pack_get_entry_name(get(), entry_index, buffer, capacity, length);
         });
     }
-    /// The bytes of the entry `index`, a token file.
-    Result<std::vector<std::uint8_t>> read(std::uint32_t index) const
+    /// Gets an entry, a token file (.dft). Returns the number of bytes.
+    Result<std::size_t> get_entry(std::uint32_t entry_index, Span<std::uint8_t> data) const
     {
-        return detail::all<std::uint8_t>([&](Span<std::uint8_t> room) { return read(index, room); });
-    }
-    /// As dft_info, of the entry `index`.
-    Result<DftInfo> info(std::uint32_t index) const
-    {
-        return detail::fill<DftInfo>([&](DftInfo *info) { return detailflow_pack_get_entry_info(get(), index, info); });
-    }
-    /// As dft_tokens, of the entry `index`.
-    Result<std::size_t> tokens(std::uint32_t index, Span<std::uint32_t> tokens) const
-    {
-        return detail::number<std::size_t>([&](std::size_t *count) {
-            return detailflow_pack_get_entry_tokens(get(), index, detail::room(tokens), tokens.size(), count);
+        return detail::value<std::size_t>([&](std::size_t *size) {
+            return detailflow_pack_get_entry(get(), entry_index, detail::array(data), data.size(), size);
         });
     }
-    /// As dft_tokens, of the entry `index`.
-    Result<std::vector<std::uint32_t>> tokens(std::uint32_t index) const
+    /// Gets an entry, a token file (.dft).
+    Result<std::vector<std::uint8_t>> get_entry(std::uint32_t entry_index) const
     {
-        return detail::all<std::uint32_t>([&](Span<std::uint32_t> room) { return tokens(index, room); });
+        return detail::all<std::uint8_t>([&](Span<std::uint8_t> data) { return get_entry(entry_index, data); });
+    }
+    /// As dft_get_info, of an entry.
+    Result<DftInfo> get_entry_info(std::uint32_t entry_index) const
+    {
+        return detail::fill<DftInfo>(
+            [&](DftInfo *info) { return detailflow_pack_get_entry_info(get(), entry_index, info); });
+    }
+    /// As dft_get_tokens, of an entry. Returns the number of tokens.
+    Result<std::size_t> get_entry_tokens(std::uint32_t entry_index, Span<std::uint32_t> tokens) const
+    {
+        return detail::value<std::size_t>([&](std::size_t *count) {
+            return detailflow_pack_get_entry_tokens(get(), entry_index, detail::array(tokens), tokens.size(), count);
+        });
+    }
+    /// As dft_get_tokens, of an entry.
+    Result<std::vector<std::uint32_t>> get_entry_tokens(std::uint32_t entry_index) const
+    {
+        return detail::all<std::uint32_t>(
+            [&](Span<std::uint32_t> tokens) { return get_entry_tokens(entry_index, tokens); });
     }
 };
 
-/// What could be saved of a pack.
+/// What pack_salvage saved.
 struct Salvaged {
     /// Entries of the new pack.
-    std::uint32_t entries;
-    /// Of how many some tokens are lost.
-    std::uint32_t shortened;
+    std::uint32_t entry_count;
+    /// How many of them lost tokens.
+    std::uint32_t shortened_count;
 };
 
-/// Writes what is left of the pack `path`, which was cut or damaged, as a new pack `target`.
+/// Writes what is left of a cut or damaged pack as a new pack, `target`.
 inline Result<Salvaged> pack_salvage(std::string_view path, std::string_view target)
 {
-    return detail::with_text(path, [&](const char *from) {
-        return detail::with_text(target, [&](const char *to) {
-            return detail::number<Salvaged>([&](Salvaged *salvaged) {
-                return detailflow_pack_salvage(from, to, &salvaged->entries, &salvaged->shortened, nullptr);
+    return detail::with_text(path, [&](const char *path_text) {
+        return detail::with_text(target, [&](const char *target_text) {
+            return detail::value<Salvaged>([&](Salvaged *salvaged, detailflow_error *error) {
+                return detailflow_pack_salvage(path_text, target_text, &salvaged->entry_count,
+                                               &salvaged->shortened_count, error);
             });
         });
     });
 }
 
-/// A pack on its way into a file. One that is not finished leaves nothing.
+/// A pack being written. One that was not finished leaves nothing behind.
 class PackWriter : public detail::Owner<detailflow_pack_writer> {
 public:
     using Owner::Owner;
 
-    /// Begins a pack that will be the file `path`: it appears when it is finished, whole.
+    /// Starts writing a pack. The file appears, complete, in finish.
     static Result<PackWriter> make(std::string_view path)
     {
         return detail::with_text(path, [&](const char *text) {
-            return detail::own<PackWriter>(
-                [&](detailflow_pack_writer **writer) { return detailflow_pack_writer_new(text, writer, nullptr); });
-        });
-    }
-
-    /// The message of the last call with this writer that failed, on any thread; "" when none did.
-    std::string message() const
-    {
-        return detail::message([&](char *buffer, std::size_t size) {
-            std::size_t length = 0;
-            return detailflow_pack_writer_get_message(get(), buffer, size, &length) == DETAILFLOW_STATUS_OK ? length
-                                                                                                            : 0;
-        });
-    }
-
-    /// Appends a sound token file, with a name or (a default std::string_view) without. Gives its index.
-    Result<std::uint32_t> add(std::string_view name, Span<const std::uint8_t> data)
-    {
-        return detail::with_text(name, [&](const char *text) {
-            return detail::number<std::uint32_t>([&](std::uint32_t *index) {
-                return detailflow_pack_writer_add(get(), text, data.data(), data.size(), index);
+            return detail::own<PackWriter>([&](detailflow_pack_writer **writer, detailflow_error *error) {
+                return detailflow_pack_writer_new(text, writer, error);
             });
         });
     }
-    /// Writes what makes it a pack, and puts the file in its place.
+
+    /// The message of the last failed call with this writer, on any thread; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_pack_writer_get_message); }
+
+    /// Appends an intact token file. Returns its index.
+    ///
+    /// @param name 1 to 255 bytes, not used by another entry; {} for no name.
+    Result<std::uint32_t> add(std::string_view name, Span<const std::uint8_t> data)
+    {
+        return detail::with_text(name, [&](const char *text) {
+            return detail::value<std::uint32_t>([&](std::uint32_t *entry_index) {
+                return detailflow_pack_writer_add(get(), text, data.data(), data.size(), entry_index);
+            });
+        });
+    }
+    /// Writes the index and puts the file in its place. After that the writer can only be freed.
     Result<void> finish() { return detail::done(detailflow_pack_writer_finish(get())); }
 };
 
-// Arrays of these go to C as they are.
+// Arrays of these are arrays of the C structs.
 static_assert(sizeof(Image) == sizeof(detailflow_image) && sizeof(ConstImage) == sizeof(detailflow_image));
 static_assert(sizeof(Sprite) == sizeof(detailflow_sprite));
 
 } // namespace detailflow
+
+#endif // C++17
 
 #endif // DETAILFLOW_HPP

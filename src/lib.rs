@@ -31,7 +31,7 @@
 //! - [`tasks`]: whole operations in one call: generate an image, best of many, variations, repair, scores, levels of
 //!   detail, cost, calibration, comparison.
 //! - `timing`: measured and predicted latencies, and the calibration file (feature `calibration`).
-//! - [`pixels`]: images in anyone's memory: formats, strides, alpha, resizing, atlases, files (feature `image-files`).
+//! - [`pixels`]: images in any memory: formats, strides, alpha, resizing, atlases, files (feature `image-files`).
 //! - [`tokens`]: token files: one sequence, many in a pack, JSON.
 //! - `support`: one error type, [`log`] messages, files, fallible memory, synchronization.
 //! - `ffi`: the C API (feature `ffi`). Unsafe code is only there, in `kernels`, in `support`, and in the files of `runtime`

@@ -3,6 +3,9 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/programs.rs"]
+mod programs;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,9 +14,9 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The library that was built together with this test.
+/// The shared library, built from the present sources.
 fn library() -> PathBuf {
-    std::env::current_exe().unwrap().parent().unwrap().join("libdetailflow.so")
+    programs::libraries().join("libdetailflow.so")
 }
 
 fn output(program: &str, package: &str, arguments: &[&str]) -> String {

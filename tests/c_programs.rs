@@ -1,8 +1,9 @@
-//! The C programs of `tests/c` and `examples/c`, compiled as strictly as a compiler can be told, and run plain, under
-//! the address and undefined-behaviour sanitizers, and under valgrind.
+//! The C programs of `tests/c` and `examples/c`: compiled with strict warnings, run plain, under the address and
+//! undefined-behaviour sanitizers, and under valgrind.
 //!
-//! They test with the bundle `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names. Everything that is not
-//! ours (the sanitizers themselves, valgrind, strace) is first shown to work: a check that cannot fail checks nothing.
+//! The bundle is `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names. Faulty programs show first that
+//! the sanitizers and valgrind find faults. Tests under valgrind and strace are ignored unless asked for: `make
+//! test-tools`.
 
 #![cfg(target_os = "linux")]
 
@@ -19,13 +20,28 @@ use programs::*;
 /// A test for each program and mode, so that a failure has a name.
 macro_rules! programs {
     ($($test:ident: $name:literal $mode:ident $arguments:expr;)*) => {
-        $(
-            #[test]
-            fn $test() {
-                Program::new($name, Mode::$mode).passes(&$arguments, 100);
-            }
-        )*
+        $(programs! { @one $test $name $mode $arguments })*
     };
+    (@one $test:ident $name:literal Valgrind $arguments:expr) => {
+        #[test]
+        #[ignore = "valgrind: `make test-tools`"]
+        fn $test() {
+            valgrind(|| Program::new($name, Mode::Valgrind).passes(&$arguments, 100));
+        }
+    };
+    (@one $test:ident $name:literal $mode:ident $arguments:expr) => {
+        #[test]
+        fn $test() {
+            Program::new($name, Mode::$mode).passes(&$arguments, 100);
+        }
+    };
+}
+
+/// Runs a test that needs valgrind, or skips it.
+fn valgrind(test: impl FnOnce()) {
+    if has_or_skip("valgrind", "valgrind") {
+        test();
+    }
 }
 
 programs! {
@@ -94,13 +110,14 @@ programs! {
 
 /// All of these from memory on.
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn together_valgrind() {
-    Program::new("together", Mode::Valgrind).passes(&[], 400);
+    valgrind(|| Program::new("together", Mode::Valgrind).passes(&[], 400));
 }
 
 /// Every function of the header is called by one of these programs.
 #[test]
-fn every_function_has_a_program() {
+fn c_programs_call_every_function_of_the_header() {
     let header = std::fs::read_to_string(root().join("include/detailflow.h")).unwrap();
     let programs: String = std::fs::read_dir(root().join("tests/c"))
         .unwrap()
@@ -136,7 +153,7 @@ fn calibration(mode: Mode) {
 
 /// Whatever is found where the calibration was: times are not known, and everything works.
 #[test]
-fn a_calibration_that_is_damaged_or_foreign_is_ignored() {
+fn calibration_damaged_or_foreign_is_ignored() {
     let program = Program::new("cost", Mode::Plain);
     std::fs::create_dir(program.cache()).unwrap();
     program.passes(&["calibrate"], 60);
@@ -229,8 +246,9 @@ fn oom_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn oom_valgrind() {
-    oom(Mode::Valgrind, &["nolimit"]);
+    valgrind(|| oom(Mode::Valgrind, &["nolimit"]));
 }
 
 #[test]
@@ -244,8 +262,9 @@ fn decode_only_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn decode_only_valgrind() {
-    decode_only(Mode::Valgrind);
+    valgrind(|| decode_only(Mode::Valgrind));
 }
 
 fn decode_only(mode: Mode) {
@@ -274,8 +293,9 @@ fn worker_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn worker_valgrind() {
-    worker(Mode::Valgrind, &["few"]);
+    valgrind(|| worker(Mode::Valgrind, &["few"]));
 }
 
 /// With the same large model for a job that fails.
@@ -312,10 +332,13 @@ fn exit_in_flight_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn exit_in_flight_valgrind() {
-    let program = Program::new("exit_in_flight", Mode::ValgrindWithoutLeaks);
-    program.passes(&["exit"], 200);
-    program.passes(&["freed"], 200);
+    valgrind(|| {
+        let program = Program::new("exit_in_flight", Mode::ValgrindWithoutLeaks);
+        program.passes(&["exit"], 200);
+        program.passes(&["freed"], 200);
+    });
 }
 
 const RUNTIME_CASES: [&str; 5] = ["text", "foreign", "missing", "environment", "second"];
@@ -331,9 +354,10 @@ fn runtime_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn runtime_valgrind() {
-    // Each ends with a model that opens, which takes long here: one that fails to load, and one that is loaded twice.
-    runtime_cases(Mode::Valgrind, &["text", "second"]);
+    // Two cases only, as each opens a model: a library that fails to load, and one that is loaded twice.
+    valgrind(|| runtime_cases(Mode::Valgrind, &["text", "second"]));
 }
 
 fn runtime_cases(mode: Mode, cases: &[&str]) {
@@ -346,7 +370,7 @@ fn runtime_cases(mode: Mode, cases: &[&str]) {
 
 /// A library that stands alone, with nothing beside it: what is said when there is no ONNX Runtime.
 #[test]
-fn no_runtime_is_said_with_every_place_and_the_way_out() {
+fn missing_runtime_error_names_every_place_and_the_remedy() {
     let program = Program::new("runtime", Mode::Plain);
     let alone = tempfile::tempdir().unwrap();
     let library = alone.path().join("libdetailflow.so");
@@ -378,7 +402,7 @@ const LEAK: &str = "    memory = NULL;";
 const SIGNED_OVERFLOW: &str = "    argc += 2147483646;\n    memory[0] = (char)argc;\n    argc++;\n    free(memory);";
 
 #[test]
-fn the_sanitizers_are_on() {
+fn sanitizers_find_faults() {
     for (body, report) in [
         (OVERFLOW, "heap-buffer-overflow"),
         (LEAK, "detected memory leaks"),
@@ -392,7 +416,11 @@ fn the_sanitizers_are_on() {
 }
 
 #[test]
-fn valgrind_is_on() {
+#[ignore = "valgrind: `make test-tools`"]
+fn valgrind_finds_faults() {
+    if !has_or_skip("valgrind", "valgrind") {
+        return;
+    }
     for (body, report) in [(OVERFLOW, "Invalid write of size 1"), (LEAK, "definitely lost")] {
         let output = faulty(body, Mode::Valgrind);
         let text = text(&output);
@@ -403,7 +431,7 @@ fn valgrind_is_on() {
 
 /// Each suppression names a frame of ONNX Runtime or of the dynamic linker, so that none can hide a fault of ours.
 #[test]
-fn suppressions_are_limited_to_others() {
+fn suppressions_name_only_foreign_objects() {
     let read = |name: &str| std::fs::read_to_string(root().join("tests/c").join(name)).unwrap();
     let valgrind = read("valgrind.supp");
     let entries: Vec<&str> = valgrind.split('{').skip(1).collect();
@@ -425,15 +453,10 @@ fn suppressions_are_limited_to_others() {
 
 /// The line of the README, with the libraries of this build.
 fn build_example(folder: &Path, more: &[&str]) {
-    let output = Command::new("cc")
-        .args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Iinclude", "examples/c/generate.c"])
-        .args(more)
-        .args(["-lm", "-o"])
-        .arg(folder.join("generate"))
-        .current_dir(root())
-        .output()
-        .unwrap_or_else(|error| panic!("a C compiler is needed: {error}"));
-    assert!(output.status.success(), "{}", text(&output));
+    let mut command = Command::new("cc");
+    command.args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Iinclude", "examples/c/generate.c"]);
+    command.args(more).args(["-lm", "-o"]).arg(folder.join("generate"));
+    succeeds(command.current_dir(root()));
 }
 
 /// Nothing is set: the library finds ONNX Runtime and the bundle by itself, as it must on a fresh machine. A target
@@ -452,7 +475,7 @@ fn is_a_picture(path: &Path) {
 }
 
 #[test]
-fn the_example_builds_and_draws() {
+fn c_example_builds_and_writes_a_picture() {
     let source = std::fs::read_to_string(root().join("examples/c/generate.c")).unwrap();
     assert!(source.lines().count() < 80, "examples/c/generate.c has {} lines", source.lines().count());
     let folder = tempfile::tempdir().unwrap();
@@ -477,7 +500,7 @@ fn the_example_builds_and_draws() {
 /// The static library links with what the system has, and draws. Its program must find things by itself too, so it is
 /// given them by the environment: it stands in a folder of its own.
 #[test]
-fn the_example_links_statically() {
+fn c_example_links_statically() {
     let folder = tempfile::tempdir().unwrap();
     let library = libraries().join("libdetailflow.a");
     build_example(folder.path(), &[library.to_str().unwrap(), "-ldl", "-lpthread", "-lgcc_s"]);
@@ -501,7 +524,7 @@ impl Watched {
         let folder = tempfile::tempdir().unwrap();
         let (home, log) = (folder.path().join("home"), folder.path().join("log"));
         std::fs::create_dir(&home).unwrap();
-        let mut strace = needed("strace", "strace");
+        let mut strace = Command::new("strace");
         strace.args(["-f", "-y", "-s", "4096", "-e", "trace=%network,%file", "-o"]).arg(&log);
         strace.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -591,7 +614,11 @@ impl Watched {
 /// No socket, and no file but those that were named: the bundle, the runtime, the picture, and what the system's linker
 /// and ONNX Runtime's look at the processor read.
 #[test]
-fn the_example_opens_nothing_else() {
+#[ignore = "strace: `make test-tools`"]
+fn c_example_opens_only_named_files_and_no_socket() {
+    if !has_or_skip("strace", "strace") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let work = folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
@@ -610,7 +637,11 @@ fn the_example_opens_nothing_else() {
 
 /// Calibrating writes one file in the user's cache directory, predicting reads that one, and nothing else is opened.
 #[test]
-fn calibrating_writes_one_file_and_predicting_reads_it() {
+#[ignore = "strace: `make test-tools`"]
+fn calibrate_writes_one_file_and_predict_reads_it() {
+    if !has_or_skip("strace", "strace") {
+        return;
+    }
     let program = Program::new("cost", Mode::Plain);
     let (cache, work) = (program.cache(), program.folder.path().join("work"));
     let ours = cache.join("detailflow");

@@ -1,6 +1,6 @@
-//! Every order in which a cancel and a run can meet, tried one after the other: `src/generation/cancel.rs` as it is, with its flag
-//! and fences replaced by instrumented ones. ONNX Runtime's own flag, a plain bool, is played by one that orders nothing.
-//! Wrong ways of doing the same are found out by the same exploration: the check can fail.
+//! Every interleaving of a cancel and a run: a model check of `src/generation/cancel.rs`, whose flag and fences are
+//! replaced by loom's. ONNX Runtime's own flag, a plain bool, is modelled by one without any ordering. Variants with a
+//! known fault show that the check can fail.
 
 #[path = "../src/generation/cancel.rs"]
 mod cancel;
@@ -165,7 +165,7 @@ fn endless<W: Way>(cancellers: usize) {
 }
 
 #[test]
-fn a_cancel_is_seen_whenever_it_comes() {
+fn cancel_at_any_moment_is_noticed() {
     for cancellers in [1, 2] {
         let seen = steps::<Signal<Terminate>>(cancellers);
         let Seen { orders, finished, before, interrupted, after } = &*seen;
@@ -179,7 +179,7 @@ fn a_cancel_is_seen_whenever_it_comes() {
 }
 
 #[test]
-fn the_interrupt_is_never_lost() {
+fn interrupt_is_never_lost() {
     endless::<Signal<Terminate>>(1);
     endless::<Signal<Terminate>>(2);
 }
@@ -235,30 +235,30 @@ impl<const WRONG: u8> Way for Parts<WRONG> {
 
 #[test]
 #[should_panic(expected = "a run that was interrupted is reported as cancelled")]
-fn to_interrupt_before_the_flag_is_wrong() {
+fn interrupting_before_the_flag_loses_a_cancel() {
     steps::<Parts<INTERRUPT_FIRST>>(1);
 }
 
 #[test]
 #[should_panic(expected = "a run that was interrupted is reported as cancelled")]
-fn to_look_only_before_is_wrong() {
+fn checking_only_before_a_run_loses_a_cancel() {
     steps::<Parts<NO_LOOK_AFTER>>(1);
 }
 
 #[test]
 #[should_panic(expected = "a cancel that returned before a step began is seen before it")]
-fn to_look_only_after_is_wrong() {
+fn checking_only_after_a_run_loses_a_cancel() {
     steps::<Parts<NO_LOOK_BEFORE>>(1);
 }
 
 #[test]
 #[should_panic(expected = "a run that was interrupted is reported as cancelled")]
-fn to_leave_out_the_fences_is_wrong() {
+fn omitting_the_fences_loses_a_cancel() {
     steps::<Parts<NO_FENCES>>(1);
 }
 
 #[test]
 #[should_panic(expected = "Model exceeded maximum number of branches")]
-fn to_leave_out_the_interrupt_is_wrong() {
+fn omitting_the_interrupt_loses_a_cancel() {
     endless::<Parts<NO_INTERRUPT>>(1);
 }

@@ -1,21 +1,12 @@
-//! `dflow` as a person and a pipeline meet it: results on stdout, errors on stderr, exit codes 0, 1, 2.
+//! `dflow` as users and scripts run it: results on stdout, errors on stderr, exit status 0, 1, 2 or 130.
 
 mod common;
 
 use std::path::Path;
 use std::process::{Command, Output};
 
+use common::run_dflow as dflow;
 use serde_json::Value;
-
-/// `dflow ARGUMENTS --bundle SMALL` in `folder`.
-fn dflow(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .args(arguments)
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder)
-        .output()
-        .unwrap()
-}
 
 fn ok(folder: &Path, arguments: &[&str]) -> String {
     let output = dflow(folder, arguments);
@@ -50,7 +41,7 @@ fn class(index: usize) -> String {
 }
 
 #[test]
-fn one_picture_is_a_file_of_the_level() {
+fn generate_one_picture_writes_a_file_of_the_level() {
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["generate", "0", "--seed", "3", "-o", "one.png", "--tokens-out", "t.json"]);
     assert_eq!(said, "one.png\nt.json\n");
@@ -75,7 +66,7 @@ fn one_picture_is_a_file_of_the_level() {
 }
 
 #[test]
-fn without_a_name_the_file_is_called_after_class_and_seed() {
+fn generate_without_output_names_the_file_by_class_and_seed() {
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["generate", "1", "--seed", "5"]);
     assert_eq!(said.trim(), format!("{}-5.png", class(1)));
@@ -83,7 +74,7 @@ fn without_a_name_the_file_is_called_after_class_and_seed() {
 }
 
 #[test]
-fn several_pictures_are_a_sheet_or_a_file_each() {
+fn generate_several_pictures_writes_a_sheet_or_a_file_each() {
     let folder = tempfile::tempdir().unwrap();
     ok(folder.path(), &["generate", "0", "--count", "20", "-o", "sheet.png"]);
     let (width, height) = picture_size(&folder.path().join("sheet.png"));
@@ -99,7 +90,7 @@ fn several_pictures_are_a_sheet_or_a_file_each() {
 }
 
 #[test]
-fn the_picture_of_a_seed_is_the_same_alone_and_in_a_batch() {
+fn generate_alone_and_in_a_batch_gives_the_same_picture() {
     let folder = tempfile::tempdir().unwrap();
     ok(folder.path(), &["generate", "1", "--count", "20", "--tokens-out", "many.json", "-o", "many.png"]);
     ok(folder.path(), &["generate", "1", "--seed", "18", "--tokens-out", "one.json", "-o", "one.png"]);
@@ -110,7 +101,7 @@ fn the_picture_of_a_seed_is_the_same_alone_and_in_a_batch() {
 }
 
 #[test]
-fn encode_and_decode() {
+fn encode_and_decode_round_trip_and_refuse_foreign_tokens() {
     let folder = tempfile::tempdir().unwrap();
     ok(folder.path(), &["generate", "0", "-o", "a.png"]);
     ok(folder.path(), &["encode", "a.png", "-o", "t.json"]);
@@ -160,7 +151,7 @@ fn encode_and_decode() {
 
 #[cfg(unix)]
 #[test]
-fn a_picture_larger_than_memory_is_an_error_and_no_abort() {
+fn encode_picture_larger_than_memory_is_an_error() {
     use std::os::unix::process::ExitStatusExt;
     let folder = tempfile::tempdir().unwrap();
     // 8000 x 8000 grey is a small file and 64 MB in memory, here with 60 MB of address space in all.
@@ -168,7 +159,7 @@ fn a_picture_larger_than_memory_is_an_error_and_no_abort() {
     image::GrayImage::new(8000, 8000).save(&path).unwrap();
     let script = "ulimit -v 60000; exec \"$0\" encode large.png -o t.json";
     let output = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_dflow")])
+        .args(["-c", script, common::dflow_path()])
         .env("DETAILFLOW_BUNDLE", common::small())
         .current_dir(folder.path())
         .output()
@@ -210,7 +201,7 @@ fn failures_exit_with_1() {
 }
 
 #[test]
-fn info_verify_and_doctor() {
+fn info_verify_and_doctor_describe_the_bundle() {
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["info"]);
     assert!(said.contains("levels     16 px") && said.contains(&class(0)), "{said}");
@@ -239,10 +230,10 @@ fn verify_names_a_damaged_file() {
 }
 
 #[test]
-fn doctor_without_a_runtime_names_every_place_and_the_way_out() {
+fn doctor_without_runtime_names_every_place_and_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let alone = folder.path().join("dflow");
-    std::fs::copy(env!("CARGO_BIN_EXE_dflow"), &alone).unwrap();
+    std::fs::copy(common::dflow_path(), &alone).unwrap();
     let doctor = |runtime: Option<&Path>| {
         let mut command = Command::new(&alone);
         command
@@ -284,13 +275,13 @@ fn doctor_without_a_runtime_names_every_place_and_the_way_out() {
 
 /// Runs `dflow` in `folder` with a standard output of our choosing.
 fn into(folder: &Path, arguments: &[&str], stdout: std::process::Stdio) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
-    command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).current_dir(folder);
+    let mut command = common::dflow(folder);
+    command.args(arguments);
     command.stdout(stdout).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
 }
 
 #[test]
-fn a_reader_that_has_gone_does_not_stop_the_work() {
+fn closed_stdout_does_not_stop_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -301,7 +292,7 @@ fn a_reader_that_has_gone_does_not_stop_the_work() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_result_that_cannot_be_told_is_a_failure() {
+fn unwritable_stdout_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into();
     let output = into(folder.path(), &["info"], full());
@@ -326,13 +317,13 @@ fn verify_and_doctor_fail_when_nothing_can_run() {
 }
 
 #[test]
-fn one_file_cannot_be_two() {
+fn output_and_tokens_out_of_one_name_are_refused() {
     fails(2, &["both"], &["generate", "0", "-o", "same.png", "--tokens-out", "same.png"]);
     fails(2, &["both"], &["encode", "same.png", "-o", "same.png"]);
 }
 
 #[test]
-fn each_level_is_a_file_when_asked_for() {
+fn output_with_level_placeholder_writes_a_file_for_each_level() {
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["generate", "0", "--count", "2", "--seed", "3", "-o", "{seed}-{level}.png"]);
     let levels: Vec<u32> =
@@ -360,7 +351,7 @@ fn each_level_is_a_file_when_asked_for() {
 }
 
 #[test]
-fn variations_keep_the_coarse_tokens() {
+fn vary_keeps_the_coarse_tokens() {
     let folder = tempfile::tempdir().unwrap();
     ok(folder.path(), &["generate", "1", "--seed", "3", "--tokens-out", "a.json", "-o", "a.png"]);
     ok(
@@ -403,7 +394,7 @@ fn variations_keep_the_coarse_tokens() {
 }
 
 #[test]
-fn the_best_of_many_is_said_and_named_by_its_seed() {
+fn generate_best_reports_and_names_the_seed() {
     let folder = tempfile::tempdir().unwrap();
     let arguments =
         ["generate", "0", "--count", "8", "--best", "1", "--at", "16", "-o", "{seed}.png", "--tokens-out", "b.json"];
@@ -425,13 +416,13 @@ fn the_best_of_many_is_said_and_named_by_its_seed() {
     let said = ok(folder.path(), &[&arguments[..], &["-o", "two.png"]].concat());
     assert!(said.lines().any(|line| line.contains(" 5: score") && line.ends_with("kept")), "{said}");
     fails(2, &["--at"], &["generate", "0", "--best", "1"]);
-    fails(2, &["beyond"], &["generate", "0", "--count", "4", "--best", "1", "--at", "24", "--level", "16"]);
-    fails(2, &["--best 4 of 4"], &["generate", "0", "--count", "4", "--best", "4", "--at", "16"]);
+    fails(2, &["finer"], &["generate", "0", "--count", "4", "--best", "1", "--at", "24", "--level", "16"]);
+    fails(2, &["--best 4: must be"], &["generate", "0", "--count", "4", "--best", "4", "--at", "16"]);
     fails(2, &["--like"], &["generate", "0", "--count", "4", "--best", "1", "--at", "16", "--by", "likeness"]);
 }
 
 #[test]
-fn scores_and_curves() {
+fn score_and_curves_print_consistent_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["generate", "1", "--log-probabilities", "--tokens-out", "a.json", "-o", "a.png"]);
     let mean = said.lines().last().unwrap().split("mean log-probability ").nth(1).unwrap().to_owned();
@@ -455,13 +446,11 @@ fn scores_and_curves() {
 }
 
 #[test]
-fn times_are_known_after_a_calibration_and_only_for_what_was_measured() {
+fn cost_after_calibrate_predicts_only_measured_settings() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
-        command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).env("XDG_CACHE_HOME", &cache);
-        let output = command.current_dir(folder.path()).output().unwrap();
+        let output = common::dflow(folder.path()).args(arguments).env("XDG_CACHE_HOME", &cache).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -508,14 +497,12 @@ fn times_are_known_after_a_calibration_and_only_for_what_was_measured() {
 /// Control-C leaves what is there, says so, and ends with 130.
 #[test]
 #[cfg(unix)]
-fn control_c_keeps_what_is_there() {
+fn control_c_keeps_finished_pictures() {
     use std::io::{BufRead, BufReader};
     let folder = tempfile::tempdir().unwrap();
     // Far more than can be drawn before the signal comes; the first line is a picture that is done.
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dflow"))
+    let mut child = common::dflow(folder.path())
         .args(["generate", "0", "--count", "1000000", "-o", "{seed}.png"])
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder.path())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -541,7 +528,7 @@ fn control_c_keeps_what_is_there() {
 /// So do forks and candidates: what is done is written, and the tokens of just that.
 #[test]
 #[cfg(unix)]
-fn control_c_keeps_what_forks_and_candidates_are_done() {
+fn control_c_keeps_finished_forks_and_candidates() {
     let folder = tempfile::tempdir().unwrap();
     let many = ["generate", "0", "--count", "1000000", "--share", "16", "-o", "{seed}.png"];
     // Candidates of one class after those of another: far more than can be drawn before the signal comes.
@@ -550,7 +537,7 @@ fn control_c_keeps_what_forks_and_candidates_are_done() {
     for (name, bundle, arguments) in [("share", common::small(), &many[..]), ("best", shipped, &best)] {
         let folder = folder.path().join(name);
         std::fs::create_dir(&folder).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dflow"))
+        let mut child = Command::new(common::dflow_path())
             .args(arguments)
             .args(["--tokens-out", "t.dftpack", "--threads", "1"])
             .env("DETAILFLOW_BUNDLE", &bundle)
@@ -597,7 +584,7 @@ fn about(a: f64, b: f64) {
 
 /// Nothing here asks how long anything takes: only that what is said fits together.
 #[test]
-fn bench_says_what_fits_together() {
+fn bench_numbers_are_consistent() {
     let bundle = detailflow::Bundle::open(common::small()).unwrap();
     let said = bench(&["--precision", "int8,fp32", "--form", "plain,mha", "--batch", "3,1", "--guidance", "2"]);
     assert_eq!(said["bundle"], bundle.name());
@@ -664,13 +651,13 @@ fn bench_stops_at_a_level_and_prints_a_table() {
     assert_eq!((result["levels"].as_array().unwrap().len(), &result["steps"][0]["rows"]), (1, &1.into()));
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["bench", "--repeat", "1", "--batch", "1,2", "--threads", "1,2"]);
-    for words in ["batch 1", "batch 2", "2 x 1", "4 x 4", "cpu int8 native", "16", "floor", "a second"] {
+    for words in ["batch 1", "batch 2", "2 x 1", "4 x 4", "cpu int8 native", "16", "floor", "per second"] {
         assert!(said.contains(words), "{said}");
     }
 }
 
 #[test]
-fn bench_refuses_what_makes_no_sense() {
+fn bench_refuses_invalid_arguments() {
     fails(2, &["--batch", "0 is not in"], &["bench", "--batch", "1,0"]);
     fails(2, &["--batch"], &["bench", "--batch", "many"]);
     fails(2, &["9 px level", "levels are 16"], &["bench", "--level", "9"]);
@@ -695,10 +682,10 @@ fn bench_refuses_what_makes_no_sense() {
 /// A configuration's process that is killed is told of; and those of a bench that is stopped do not stay.
 #[test]
 #[cfg(target_os = "linux")]
-fn bench_and_its_processes_end_together() {
+fn bench_child_processes_end_with_it() {
     use std::process::{Child, Stdio};
     let begin = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
+        let mut command = Command::new(common::dflow_path());
         command.args(["bench", "--repeat", "1000", "--warmup", "1000", "--precision", "int8,fp32", "--threads", "1"]);
         command.env("DETAILFLOW_BUNDLE", common::small()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
@@ -739,7 +726,7 @@ fn bench_and_its_processes_end_together() {
 }
 
 #[test]
-fn mips_are_a_file_of_each_size() {
+fn mips_write_a_file_of_each_size() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     ok(folder.path(), &["generate", "0", "--seed", "3", "-o", "one.png", "--tokens-out", "t.json"]);
@@ -787,7 +774,7 @@ fn mips_are_a_file_of_each_size() {
 }
 
 #[test]
-fn an_atlas_has_every_sprite_where_its_list_says() {
+fn atlas_sprites_are_where_its_list_says() {
     let folder = tempfile::tempdir().unwrap();
     let open = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgba8();
     ok(folder.path(), &["generate", "0", "--count", "5", "--tokens-out", "a.dftpack", "-o", "a-{index}.png"]);
@@ -854,7 +841,7 @@ fn an_atlas_has_every_sprite_where_its_list_says() {
 }
 
 #[test]
-fn watch_writes_the_picture_anew_at_each_level() {
+fn watch_rewrites_the_picture_at_each_level() {
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["watch", "0", "--seed", "3", "-o", "w.png"]);
     let sizes: Vec<String> = detailflow::Bundle::open(common::small())

@@ -1,5 +1,5 @@
-//! `include/detailflow.hpp`, its test programs in `tests/cpp`, and the game loop in `examples/cpp`: compiled as engines
-//! compile, run plain, under the sanitizers and under valgrind.
+//! `include/detailflow.hpp`, the programs of `tests/cpp` and the game loop of `examples/cpp`: compiled with the flags
+//! that engines use, run plain, under the sanitizers and under valgrind (`make test-tools`).
 
 #![cfg(target_os = "linux")]
 
@@ -42,8 +42,11 @@ fn everything_sanitized() {
 }
 
 #[test]
+#[ignore = "valgrind: `make test-tools`"]
 fn everything_valgrind() {
-    everything(Mode::Valgrind);
+    if has_or_skip("valgrind", "valgrind") {
+        everything(Mode::Valgrind);
+    }
 }
 
 /// The compilers that are here: c++ always.
@@ -51,20 +54,15 @@ fn compilers(test: &str) -> Vec<&'static str> {
     if has("clang++") {
         return vec!["c++", "clang++"];
     }
-    skip(&format!("{test}_clang"), "clang++ is not installed");
+    skip(&format!("{test}_clang"), "clang++ is not installed (apt-get install clang)");
     vec!["c++"]
-}
-
-fn succeeds(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}\n{}", text(&output));
 }
 
 /// Alone, before everything else; and in two files of one program, in C++17 and in C++20, where each names the same
 /// functions.
 #[test]
-fn the_header_stands_alone_and_twice() {
-    for compiler in compilers("the_header_stands_alone_and_twice") {
+fn cpp_header_compiles_alone_and_twice() {
+    for compiler in compilers("cpp_header_compiles_alone_and_twice") {
         for standard in ["-std=c++17", "-std=c++20"] {
             let folder = tempfile::tempdir().unwrap();
             let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -89,7 +87,7 @@ fn the_header_stands_alone_and_twice() {
 
 /// Nothing of the C API is out of reach.
 #[test]
-fn the_header_has_every_function() {
+fn cpp_header_wraps_every_c_function() {
     let read = |name: &str| std::fs::read_to_string(root().join("include").join(name)).unwrap();
     let (c, cpp) = (read("detailflow.h"), read("detailflow.hpp"));
     let (functions, wrapped) = (functions_of(&c), words(&cpp));
@@ -103,7 +101,7 @@ fn words(text: &str) -> std::collections::BTreeSet<&str> {
 
 /// A result that nobody looks at, an owner that is copied: the compiler tells.
 #[test]
-fn what_is_wrong_does_not_compile() {
+fn cpp_header_misuse_does_not_compile() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("wrong.cpp");
     for (body, complaint) in [
@@ -123,6 +121,86 @@ fn what_is_wrong_does_not_compile() {
         let said = text(&output);
         assert_eq!(output.status.success(), complaint.is_empty(), "{body}\n{said}");
         assert!(said.contains(complaint), "no \"{complaint}\" of {body}\n{said}");
+    }
+}
+
+/// A compiler set to an older standard gives one error that names the standard, and not pages of others.
+#[test]
+fn cpp_header_below_cpp17_gives_one_error() {
+    let mut command = Command::new("c++");
+    command.args(["-std=c++14", "-fsyntax-only", "-x", "c++"]).arg(root().join("include/detailflow.hpp"));
+    let output = command.output().unwrap();
+    let said = text(&output);
+    assert!(!output.status.success() && said.contains("needs C++17"), "{said}");
+    assert_eq!(said.matches(" error: ").count(), 1, "{said}");
+}
+
+// --- The guide, include/README.md ---
+
+fn guide() -> String {
+    std::fs::read_to_string(root().join("include/README.md")).unwrap()
+}
+
+/// Every block of C and C++ is a whole file that compiles as strictly as the programs of the tests; those with a main
+/// function run.
+#[test]
+fn guide_code_blocks_compile_and_run() {
+    let guide = guide();
+    let blocks = guide.split("```").skip(1).step_by(2);
+    let mut count = 0;
+    for (language, code) in blocks.filter_map(|block| block.split_once('\n')) {
+        let (compiler, standard, extra) = match language {
+            "c" => ("cc", "-std=c99", &[][..]),
+            "cpp" => ("c++", "-std=c++17", &STRICT_CPP[..]),
+            _ => continue,
+        };
+        count += 1;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(format!("block.{language}")), code).unwrap();
+        let mut command = Command::new(compiler);
+        command.arg(standard).args(STRICT).args(extra).arg("-I").arg(root().join("include"));
+        command.arg(format!("block.{language}")).current_dir(folder.path());
+        if !code.contains("int main(") {
+            succeeds(command.args(["-c", "-o", "block.o"]));
+            continue;
+        }
+        succeeds(command.arg("-L").arg(libraries()).args(["-ldetailflow", "-o", "block"]));
+        let mut command = Command::new(folder.path().join("block"));
+        command.env("LD_LIBRARY_PATH", libraries()).env("ORT_DYLIB_PATH", runtime());
+        command.env("DETAILFLOW_BUNDLE", root().join("onnx/bundles/sprites")).current_dir(folder.path());
+        succeeds(&mut command);
+        assert!(folder.path().join("sprite.png").is_file(), "{code}");
+    }
+    assert!(count >= 4, "{count} blocks");
+}
+
+/// The messages that the guide explains are those of the code, up to the parts that vary.
+#[test]
+fn guide_messages_occur_in_source() {
+    fn read(folder: &Path, all: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                read(&entry.path(), all);
+            } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+                all.push_str(&std::fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+    let mut source = String::new();
+    read(&root().join("src"), &mut source);
+    let guide = guide();
+    let table = guide.split_once("## Troubleshooting").expect("the guide has a table of messages").1;
+    // The system's own messages are marked as such.
+    let messages: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(message, _)| message)
+        .collect();
+    assert!(messages.len() > 20, "{messages:#?}");
+    for message in messages {
+        for part in message.split('…').map(|part| part.trim().replace('"', "\\\"")).filter(|part| part.len() > 3) {
+            assert!(source.contains(&part), "\"{part}\" of \"{message}\" is nowhere in src");
+        }
     }
 }
 
@@ -201,8 +279,8 @@ fn cells_with_pictures(wall: &image::RgbImage) -> usize {
 /// Every cell is drawn, to its end, and the same however it is cut into frames; nothing is when nothing should be. The
 /// times are printed, and no test depends on them.
 #[test]
-fn the_frame_loop_fills_its_wall() {
-    const TEST: &str = "the_frame_loop_fills_its_wall";
+fn frame_loop_example_fills_its_wall() {
+    const TEST: &str = "frame_loop_example_fills_its_wall";
     let Some(sdl) = sdl(TEST) else { return };
     let folder = tempfile::tempdir().unwrap();
     let programs = compilers(TEST).into_iter().map(|compiler| build_loop(folder.path(), compiler, &sdl));
@@ -232,7 +310,7 @@ fn the_frame_loop_fills_its_wall() {
     assert_eq!((&stats["batch"][0], &stats["frames_generating"]), (&1.into(), &40.into()));
     assert!(stats["cells_begun"].as_u64().unwrap() >= 1, "{stats}");
     assert!((1..40).contains(&cells_with_pictures(&first)), "{}", cells_with_pictures(&first));
-    let (bare, stats) = run_loop(&programs[0], "bare", &["--frames", "60", "--no-draw"]);
+    let (bare, stats) = run_loop(&programs[0], "bare", &["--frames", "60", "--no-generate"]);
     assert_eq!((&stats["frames_generating"], &stats["steps"], &stats["frames"]), (&0.into(), &0.into(), &60.into()));
     assert_eq!(cells_with_pictures(&bare), 0);
     for (index, program) in programs.iter().enumerate() {

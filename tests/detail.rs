@@ -1,8 +1,9 @@
-//! Levels of detail: pictures decoded together are those decoded alone; mips, atlases and fewer tokens are made of
-//! them, and nothing is written that was not asked for.
+//! Levels of detail: batch decoding equals single decoding, mips, atlases and coarser levels follow from it, and memory
+//! outside the requested pixels is not written.
 
 mod common;
 
+use common::random_tokens as tokens;
 use detailflow::pixels::layout;
 use detailflow::{Canvas, Error, Image, MipSource, Model, PixelFormat, Sprite, tasks};
 
@@ -31,16 +32,6 @@ fn small() -> Model {
     common::open(&common::small(), "fp32", "mha")
 }
 
-/// Tokens of a picture that never was: any are a picture.
-fn tokens(model: &Model, seed: u32) -> Vec<u32> {
-    let (bundle, mut state) = (model.bundle(), u64::from(seed) + 1);
-    let draw = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u32 % bundle.codes() as u32
-    };
-    (0..bundle.tokens()).map(draw).collect()
-}
-
 fn same(a: &Image, b: &Image) -> bool {
     let bits = |image: &Image| image.planes().iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     a.size() == b.size() && a.has_alpha() == b.has_alpha() && bits(a) == bits(b)
@@ -56,7 +47,7 @@ fn invalid<T: std::fmt::Debug>(result: detailflow::Result<T>, words: &[&str]) {
 }
 
 #[test]
-fn a_batch_gives_bit_for_bit_what_each_gives_alone() {
+fn decode_batch_equals_single_decodes_bit_for_bit() {
     for model in models() {
         let bundle = model.bundle();
         let all: Vec<Vec<u32>> = (0..37).map(|seed| tokens(&model, seed)).collect();
@@ -79,7 +70,7 @@ fn a_batch_gives_bit_for_bit_what_each_gives_alone() {
 }
 
 #[test]
-fn a_batch_is_of_one_length_and_says_which_is_wrong() {
+fn decode_batch_of_mixed_lengths_is_refused() {
     let model = small();
     let (a, mut b) = (tokens(&model, 1), tokens(&model, 2));
     assert!(model.decode_batch(&[]).unwrap().is_empty());
@@ -91,7 +82,7 @@ fn a_batch_is_of_one_length_and_says_which_is_wrong() {
 }
 
 #[test]
-fn fewer_tokens_are_the_coarser_picture() {
+fn demoted_tokens_decode_to_the_coarser_level() {
     for model in models() {
         let all = tokens(&model, 3);
         for level in model.bundle().ladder().levels() {
@@ -106,7 +97,7 @@ fn fewer_tokens_are_the_coarser_picture() {
 }
 
 #[test]
-fn mips_from_levels_are_decoded_and_the_rest_is_filtered() {
+fn mips_are_decoded_at_levels_and_filtered_below() {
     for model in models() {
         let (all, bundle) = (tokens(&model, 4), model.bundle());
         let mut sizes: Vec<u32> = tasks::mip_sizes(bundle.size()).collect();
@@ -130,7 +121,7 @@ fn mips_from_levels_are_decoded_and_the_rest_is_filtered() {
 }
 
 #[test]
-fn mips_reach_as_far_as_the_tokens() {
+fn mips_end_at_the_level_of_the_tokens() {
     let model = small();
     let all = tokens(&model, 5);
     for prefix in model.bundle().ladder().prefixes() {
@@ -150,7 +141,7 @@ fn mips_reach_as_far_as_the_tokens() {
 }
 
 #[test]
-fn the_decoder_alone_is_enough() {
+fn detail_functions_work_with_a_decoder_alone() {
     let folder = common::copy(&common::small());
     common::edit_manifest(folder.path(), |m| {
         for variant in m["variants"].as_array_mut().unwrap() {
@@ -181,7 +172,7 @@ fn the_decoder_alone_is_enough() {
 const FORMATS: [PixelFormat; 3] = [PixelFormat::Rgb8, PixelFormat::Rgba8, PixelFormat::Rgba32F];
 
 #[test]
-fn pixel_art_is_upscaled_to_squares() {
+fn upscaled_pixel_art_has_square_pixels() {
     let model = small();
     let image = model.decode(&tokens(&model, 6)[..8]).unwrap();
     let size = image.size() as usize;
@@ -216,7 +207,7 @@ fn blank(format: PixelFormat, width: u32, height: u32) -> (Vec<u8>, usize) {
 }
 
 #[test]
-fn sprites_stand_where_they_should_and_nothing_else_is_touched() {
+fn atlas_decode_writes_only_the_cells_of_its_sprites() {
     for model in models() {
         let (bundle, all) = (model.bundle(), (0..25).map(|seed| tokens(&model, seed)).collect::<Vec<_>>());
         let (coarse, fine) = (bundle.ladder().levels()[0], *bundle.ladder().levels().last().unwrap());
@@ -260,7 +251,7 @@ fn sprites_stand_where_they_should_and_nothing_else_is_touched() {
 }
 
 #[test]
-fn an_atlas_that_is_wrong_is_refused_before_any_work() {
+fn atlas_with_invalid_layout_is_refused_before_any_decode() {
     let model = small();
     let (a, b) = (tokens(&model, 1), tokens(&model, 2));
     let outside = vec![model.bundle().codes() as u32; 16];
@@ -291,7 +282,7 @@ fn an_atlas_that_is_wrong_is_refused_before_any_work() {
 }
 
 #[test]
-fn what_is_laid_out_is_an_atlas() {
+fn layout_of_squares_is_a_valid_atlas() {
     let model = small();
     let all: Vec<Vec<u32>> = (0..30).map(|seed| tokens(&model, seed)).collect();
     let lengths = [16, 12, 8, 4, 1];

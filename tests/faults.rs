@@ -1,4 +1,4 @@
-//! Bundles that are not what they should be: each a clear error that names the fault, never a crash.
+//! Invalid bundles: each gives an error that names the fault, and none crashes.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn edited(words: &[&str], edit: impl FnOnce(&mut Value)) {
 }
 
 #[test]
-fn what_is_not_there() {
+fn missing_bundle_is_not_found() {
     let missing = Model::open("/nonexistent/bundle", &ModelOptions::default()).unwrap_err();
     assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
     let empty = tempfile::tempdir().unwrap();
@@ -36,7 +36,7 @@ fn what_is_not_there() {
 }
 
 #[test]
-fn a_manifest_that_is_none() {
+fn invalid_manifest_is_refused() {
     let folder = common::copy(&common::small());
     let path = folder.path().join("detailflow.json");
     for (text, word) in
@@ -50,20 +50,20 @@ fn a_manifest_that_is_none() {
 }
 
 #[test]
-fn an_unknown_format_is_said_before_anything_else() {
+fn unknown_format_is_reported_before_other_errors() {
     edited(&["format 2", "reads format 1"], |m| *m = json!({"format": 2, "something": "new"}));
     edited(&["format \"1\""], |m| m["format"] = json!("1"));
 }
 
 #[test]
-fn unknown_keys_are_ignored() {
+fn manifest_with_unknown_keys_is_accepted() {
     let folder = common::copy(&common::small());
     common::edit_manifest(folder.path(), |m| m["from_the_future"] = json!({"a": [1, 2]}));
     Bundle::open(folder.path()).unwrap();
 }
 
 #[test]
-fn sizes_that_contradict_each_other() {
+fn contradictory_sizes_are_refused() {
     edited(&["tokens.count", "0"], |m| m["tokens"]["count"] = json!(0));
     edited(&["tokens.group"], |m| m["tokens"]["group"] = json!(0));
     edited(&["tokens.count", "multiple"], |m| m["tokens"]["group"] = json!(3));
@@ -101,7 +101,7 @@ fn sizes_that_contradict_each_other() {
 }
 
 #[test]
-fn a_ladder_that_lies() {
+fn inconsistent_ladder_is_refused() {
     let raise = |m: &mut Value, key: &str, by: u64| {
         let place = &mut m["ladder"]["prefixes"][4][key];
         *place = json!(place.as_u64().unwrap() + by);
@@ -113,7 +113,7 @@ fn a_ladder_that_lies() {
 }
 
 #[test]
-fn files_that_are_not_what_the_manifest_says() {
+fn files_differing_from_the_manifest_are_refused() {
     edited(&["plain file name"], |m| m["files"][0]["path"] = json!("../../etc/passwd"));
     edited(&["plain file name"], |m| m["files"][0]["path"] = json!("/etc/passwd"));
     edited(&["SHA-256", "hex"], |m| m["files"][0]["sha256"] = json!("12"));
@@ -158,7 +158,7 @@ fn rehash(folder: &Path, name: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn a_truncated_graph_is_refused_by_name() {
+fn truncated_graph_error_names_the_file() {
     for part in ["ar", "decoder"] {
         let folder = damaged(part, |bytes| bytes.truncate(bytes.len() / 2));
         let error = refuse(folder.path());
@@ -184,21 +184,21 @@ fn truncated_weights_are_refused() {
 }
 
 #[test]
-fn a_graph_with_another_signature_is_refused_by_port() {
+fn graph_with_another_signature_error_names_the_port() {
     // The decoder in the place of the autoregressive model, and the other way round.
     for (part, other) in [("ar", "decoder"), ("decoder", "ar")] {
         let folder = common::copy(&common::small());
         common::edit_manifest(folder.path(), |m| m["variants"][0][part] = m["variants"][0][other].clone());
         let error = refuse(folder.path());
-        let word = if other == "ar" { "keeps keys" } else { "input" };
+        let word = if other == "ar" { "has a KV cache" } else { "input" };
         assert!(error.contains(&format!("{other}.")) && error.contains(word), "{error}");
     }
     // Sizes that agree with each other but not with the graph.
-    edited(&["heads of width 8", "should be", "width 12"], |m| {
+    edited(&["heads of width 8", "expected", "width 12"], |m| {
         m["ar"]["head_width"] = json!(12);
         m["ar"]["width"] = json!(24);
     });
-    edited(&["past_key", "should be"], |m| {
+    edited(&["past_key", "expected"], |m| {
         m["variants"] = json!([m["variants"][1]]);
         m["ar"]["head_width"] = json!(12);
         m["ar"]["width"] = json!(24);
@@ -206,7 +206,7 @@ fn a_graph_with_another_signature_is_refused_by_port() {
 }
 
 #[test]
-fn the_encoder_is_checked_when_it_is_first_used() {
+fn encoder_signature_is_checked_at_first_use() {
     let folder = damaged("encoder", |bytes| bytes.truncate(100));
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
     let picture = detailflow::Picture::from_pixels(detailflow::PixelFormat::Rgb8, 1, 1, &[0; 3], 3).unwrap();
@@ -216,14 +216,14 @@ fn the_encoder_is_checked_when_it_is_first_used() {
 }
 
 #[test]
-fn a_variant_that_is_not_there_lists_those_that_are() {
+fn missing_variant_error_lists_the_variants() {
     let open = |options: ModelOptions| Model::open(common::small(), &options).unwrap_err().to_string();
     assert!(open(ModelOptions::new().with_precision("fp8")).contains("int8 mha"));
     assert!("flash".parse::<detailflow::Form>().unwrap_err().to_string().contains("plain"));
 }
 
 #[test]
-fn a_variant_that_needs_a_newer_runtime_is_passed_over() {
+fn variant_needing_a_newer_runtime_is_passed_over() {
     let folder = common::copy(&common::small());
     common::edit_manifest(folder.path(), |m| m["variants"][0]["min_runtime"] = json!("1.999"));
     let second = Bundle::open(folder.path()).unwrap().variants()[1].clone();
@@ -232,7 +232,7 @@ fn a_variant_that_needs_a_newer_runtime_is_passed_over() {
 }
 
 #[test]
-fn a_runtime_that_is_too_old_for_the_bundle_is_said() {
+fn runtime_too_old_for_the_bundle_is_reported() {
     let folder = common::copy(&common::small());
     common::edit_manifest(folder.path(), |m| {
         for variant in m["variants"].as_array_mut().unwrap() {

@@ -1,34 +1,15 @@
-//! What a generation promises: the same request gives the same tokens, however it is stepped, batched, threaded or
+//! Guarantees of a generation: the same request gives the same tokens, however it is stepped, batched, threaded or
 //! interrupted.
 
 mod common;
 
+use common::{WILD, request, sample as draw};
 use detailflow::{
-    Error, Form, Generation, Guidance, ImageRequest, Model, OpenCancel, OpenWatch, PixelFormat, Request, Sampling,
-    tasks,
+    Error, Form, Generation, Guidance, Model, OpenCancel, OpenWatch, PixelFormat, Request, Sampling, tasks,
 };
 
-const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
-
-fn request(model: &Model, images: &[(u32, u64)]) -> Request {
-    let mut request = Request::new(model);
-    request.set_guidance(Guidance::constant(2.0)).unwrap();
-    request.set_sampling(WILD).unwrap();
-    request.set_count(images.len() as u32).unwrap();
-    for (at, &(class, seed)) in images.iter().enumerate() {
-        request.set_image(at, ImageRequest { class, seed }).unwrap();
-    }
-    request
-}
-
-fn draw(request: &Request) -> Vec<Vec<u32>> {
-    let mut generation = Generation::new(request).unwrap();
-    generation.finish().unwrap();
-    (0..request.images().len()).map(|at| generation.tokens(at).unwrap().to_vec()).collect()
-}
-
 #[test]
-fn a_picture_does_not_depend_on_its_place_in_a_batch() {
+fn image_tokens_do_not_depend_on_the_batch_row() {
     for model in common::models() {
         let alone = draw(&request(&model, &[(1, 7)]));
         let others = draw(&request(&model, &[(0, 3), (2, 9), (1, 7), (1, 8), (0, 7)]));
@@ -38,7 +19,7 @@ fn a_picture_does_not_depend_on_its_place_in_a_batch() {
 }
 
 #[test]
-fn steps_reach_what_one_call_reaches_and_grow_by_prefixes() {
+fn step_by_step_generation_equals_finish() {
     for model in common::models() {
         let wanted = request(&model, &[(0, 1), (2, 2)]);
         let whole = draw(&wanted);
@@ -63,7 +44,7 @@ fn steps_reach_what_one_call_reaches_and_grow_by_prefixes() {
 }
 
 #[test]
-fn a_level_stops_at_its_tokens() {
+fn request_for_a_level_stops_at_its_tokens() {
     let model = common::open(&common::small(), "fp32", "mha");
     let mut wanted = request(&model, &[(1, 5)]);
     let whole = draw(&wanted);
@@ -93,7 +74,7 @@ fn forms_agree_in_fp32() {
 }
 
 #[test]
-fn guidance_of_one_is_the_conditional_model_alone() {
+fn guidance_of_one_equals_no_guidance() {
     let model = common::open(&common::small(), "fp32", "mha");
     let mut wanted = request(&model, &[(1, 3)]);
     let mut with = |scale: f32, gradual| {
@@ -124,7 +105,7 @@ fn threads_do_not_change_tokens() {
 }
 
 #[test]
-fn cancelled_work_leaves_what_was_drawn_and_a_model_as_new() {
+fn cancelled_generation_keeps_its_tokens_and_the_model_works() {
     for model in common::models() {
         let wanted = request(&model, &[(1, 4)]);
         let whole = draw(&wanted);
@@ -166,7 +147,7 @@ fn cancel_from_another_thread_ends_a_long_generation() {
 }
 
 #[test]
-fn a_batch_too_large_for_memory_is_refused_and_the_next_works() {
+fn batch_too_large_for_memory_is_refused_and_the_next_works() {
     // Keys and values of a million pictures of this model are 400 GB.
     let model = common::open(&common::data("tiny-16/bundle"), "fp32", "mha");
     let mut wanted = request(&model, &[(0, 0)]);
@@ -182,7 +163,7 @@ fn a_batch_too_large_for_memory_is_refused_and_the_next_works() {
 }
 
 #[test]
-fn pictures_go_in_and_come_out() {
+fn encode_of_a_saved_picture_equals_encode_of_its_pixels() {
     let model = common::open(&common::small(), "fp32", "mha");
     let bundle = model.bundle();
     let tokens = draw(&request(&model, &[(2, 2)]));
@@ -200,7 +181,7 @@ fn pictures_go_in_and_come_out() {
 }
 
 #[test]
-fn pictures_of_every_mode_are_read() {
+fn picture_files_of_every_color_mode_are_read() {
     use image::{DynamicImage, ImageBuffer, Luma, LumaA, Rgb, Rgba};
     let model = common::open(&common::small(), "fp32", "mha");
     let folder = tempfile::tempdir().unwrap();
@@ -220,7 +201,7 @@ fn pictures_of_every_mode_are_read() {
 }
 
 #[test]
-fn tokens_that_mean_nothing_are_refused() {
+fn decode_of_invalid_tokens_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let bundle = model.bundle();
     let refuse = |tokens: &[u32]| model.decode(tokens).unwrap_err().to_string();
@@ -237,7 +218,7 @@ fn tokens_that_mean_nothing_are_refused() {
 /// decides now and then which integer a value becomes. So tokens that are drawn part sooner or later; how likely given tokens
 /// are differs little (seen: 0.0065 nats in the mean, 0.16 at most).
 #[test]
-fn int8_tokens_are_as_likely_by_our_operators_as_by_those_of_onnx_runtime() {
+fn int8_tokens_are_equally_likely_by_native_and_mha() {
     let open = |form| common::open(std::path::Path::new("onnx/bundles/sprites"), "int8", form);
     let models = [open("native"), open("mha")];
     let pairs: Vec<(u32, u64)> = (0..21).flat_map(|class| [(class, 1), (class, 2)]).collect();
@@ -254,7 +235,7 @@ fn int8_tokens_are_as_likely_by_our_operators_as_by_those_of_onnx_runtime() {
 
 /// Where values are few the last bits decide nothing, and the two draw the same.
 #[test]
-fn int8_tokens_of_a_small_model_are_the_same_by_our_operators_and_by_those_of_onnx_runtime() {
+fn int8_tokens_of_a_small_model_are_equal_by_native_and_mha() {
     let pairs: Vec<(u32, u64)> = (0..3).flat_map(|class| (1..=16).map(move |seed| (class, seed))).collect();
     let tokens = |form| draw(&request(&common::open(&common::small(), "int8", form), &pairs));
     assert_eq!(tokens("native"), tokens("mha"));

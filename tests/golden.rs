@@ -1,6 +1,5 @@
-//! The authors' own numbers, through the library: greedy tokens, token indices of pictures, 8-bit pixels of
-//! prefixes, filtered probabilities. `tests/data/tiny-16` and `tiny-32` hold the cases (`golden.json`) and the
-//! bundles.
+//! The authors' numbers, computed by the library: greedy tokens, token indices of pictures, 8-bit pixels of prefixes,
+//! filtered probabilities. `tests/data/tiny-16` and `tiny-32` hold the cases (`golden.json`) and the bundles.
 
 mod common;
 

@@ -1,41 +1,19 @@
-//! What only coarse-to-fine tokens can do: start from a prefix, fork, let pictures fall away, cancel and keep what is
-//! there, score.
+//! Features of coarse-to-fine tokens: starting from a prefix, forks, dropping images, cancelling with the tokens kept,
+//! scores, curves and costs.
 
 mod common;
 
 use std::time::Duration;
 
+use common::{all_tokens, finished, request};
 use detailflow::{
-    BestOf, Error, Generation, Guidance, ImageRequest, Model, Picture, PixelFormat, Request, Round, Sampling, Scorer,
-    tasks,
+    BestOf, Error, Generation, Guidance, ImageRequest, Model, Picture, PixelFormat, Round, Scorer, tasks,
 };
-
-const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
-
-fn request(model: &Model, images: &[(u32, u64)]) -> Request {
-    let mut request = Request::new(model);
-    request.set_guidance(Guidance::constant(2.0)).unwrap().set_sampling(WILD).unwrap();
-    request.set_count(images.len() as u32).unwrap();
-    for (at, &(class, seed)) in images.iter().enumerate() {
-        request.set_image(at, ImageRequest { class, seed }).unwrap();
-    }
-    request
-}
-
-fn finished(request: &Request) -> Generation {
-    let mut generation = Generation::new(request).unwrap();
-    generation.finish().unwrap();
-    generation
-}
 
 fn step_times(generation: &mut Generation, times: usize) {
     for _ in 0..times {
         generation.step().unwrap();
     }
-}
-
-fn all_tokens(generation: &Generation) -> Vec<Vec<u32>> {
-    (0..generation.images().len()).map(|at| generation.tokens(at).unwrap().to_vec()).collect()
 }
 
 /// Every number of tokens that is a prefix, and none.
@@ -44,7 +22,7 @@ fn prefixes(model: &Model) -> Vec<usize> {
 }
 
 #[test]
-fn a_picture_goes_on_from_its_own_prefix_as_it_was_drawn() {
+fn generation_from_its_own_prefix_gives_the_same_tokens() {
     for model in common::models() {
         let mut wanted = request(&model, &[(1, 7)]);
         let whole = all_tokens(&finished(&wanted)).remove(0);
@@ -58,7 +36,7 @@ fn a_picture_goes_on_from_its_own_prefix_as_it_was_drawn() {
 }
 
 #[test]
-fn prefixes_of_a_batch_are_computed_once_and_change_nothing() {
+fn shared_prefixes_are_computed_once_and_change_no_token() {
     for model in common::models() {
         let alone: Vec<Vec<u32>> =
             [(0, 1), (2, 2)].iter().map(|&image| all_tokens(&finished(&request(&model, &[image]))).remove(0)).collect();
@@ -88,7 +66,7 @@ fn prefixes_of_a_batch_are_computed_once_and_change_nothing() {
 }
 
 #[test]
-fn a_prefix_that_does_not_fit_is_refused() {
+fn prefix_of_invalid_length_or_tokens_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let mut wanted = request(&model, &[(0, 1), (0, 2)]);
     let said = |error: Error| error.to_string();
@@ -105,7 +83,7 @@ fn a_prefix_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn a_fork_keeps_what_was_drawn_and_draws_the_rest_by_its_own_seed() {
+fn fork_keeps_tokens_and_samples_the_rest_by_its_own_seed() {
     for model in common::models() {
         let wanted = request(&model, &[(1, 7), (2, 8)]);
         let whole = all_tokens(&finished(&wanted));
@@ -136,7 +114,7 @@ fn a_fork_keeps_what_was_drawn_and_draws_the_rest_by_its_own_seed() {
 }
 
 #[test]
-fn forks_take_memory_at_their_first_step() {
+fn fork_allocates_memory_at_its_first_step() {
     for model in common::models() {
         let mut parent = Generation::new(&request(&model, &[(1, 7)])).unwrap();
         step_times(&mut parent, 3);
@@ -157,7 +135,7 @@ fn forks_take_memory_at_their_first_step() {
 }
 
 #[test]
-fn pictures_that_fall_away_leave_the_others_as_they_were() {
+fn keep_drops_images_and_changes_no_other() {
     for model in common::models() {
         let images = [(0, 1), (1, 2), (2, 3), (0, 4)];
         let whole = all_tokens(&finished(&request(&model, &images)));
@@ -184,7 +162,7 @@ fn pictures_that_fall_away_leave_the_others_as_they_were() {
 }
 
 #[test]
-fn cancelled_at_each_step_what_is_there_stays() {
+fn generation_cancelled_at_each_step_keeps_its_tokens() {
     for model in common::models() {
         let wanted = request(&model, &[(1, 7), (0, 9)]);
         let whole = all_tokens(&finished(&wanted));
@@ -218,7 +196,7 @@ fn cancelled_at_each_step_what_is_there_stays() {
 }
 
 #[test]
-fn a_finished_level_goes_on_to_a_finer_one() {
+fn set_level_continues_a_finished_generation() {
     for model in common::models() {
         let mut wanted = request(&model, &[(1, 7)]);
         let whole = all_tokens(&finished(&wanted)).remove(0);
@@ -236,7 +214,7 @@ fn a_finished_level_goes_on_to_a_finer_one() {
 }
 
 #[test]
-fn advance_does_one_step_at_least_and_all_when_there_is_time() {
+fn advance_does_at_least_one_step_and_all_within_budget() {
     let model = common::open(&common::small(), "fp32", "mha");
     let wanted = request(&model, &[(1, 7)]);
     let whole = all_tokens(&finished(&wanted));
@@ -255,7 +233,7 @@ fn advance_does_one_step_at_least_and_all_when_there_is_time() {
 }
 
 #[test]
-fn scores_are_the_log_probabilities_that_drawing_notes() {
+fn scores_equal_the_log_probabilities_of_sampling() {
     for model in common::models() {
         let mut wanted = request(&model, &[(1, 7), (2, 8)]);
         wanted.set_log_probabilities(true);
@@ -285,7 +263,7 @@ fn scores_are_the_log_probabilities_that_drawing_notes() {
 /// The same sum in double precision, from the logits that one greedy token implies: probabilities of all codes of the
 /// first token sum to one.
 #[test]
-fn probabilities_of_all_first_tokens_sum_to_one() {
+fn first_token_probabilities_sum_to_one() {
     let model = common::open(&common::small(), "fp32", "mha");
     let codes: Vec<[u32; 1]> = (0..model.bundle().codes() as u32).map(|code| [code]).collect();
     let pictures: Vec<(u32, &[u32])> = codes.iter().map(|code| (1, &code[..])).collect();
@@ -294,7 +272,7 @@ fn probabilities_of_all_first_tokens_sum_to_one() {
 }
 
 #[test]
-fn curves_that_stay_flat_are_constants() {
+fn flat_curves_equal_constants() {
     for model in common::models() {
         let whole = all_tokens(&finished(&request(&model, &[(1, 7)])));
         let mut wanted = request(&model, &[(1, 7)]);
@@ -308,7 +286,7 @@ fn curves_that_stay_flat_are_constants() {
 }
 
 #[test]
-fn guidance_that_ends_goes_on_as_without() {
+fn guidance_curve_ending_at_one_continues_unguided() {
     for model in common::models() {
         let causal = model.bundle().causal();
         let scale: detailflow::Curve = format!("2@{},1@{}", causal - 1, causal).parse().unwrap();
@@ -335,7 +313,7 @@ fn winners(scores: &[f32], keep: usize) -> Vec<usize> {
 }
 
 #[test]
-fn the_best_of_eight_is_the_best_of_eight_that_were_all_drawn() {
+fn best_of_eight_equals_the_best_of_eight_generations() {
     for model in common::models() {
         let images: Vec<(u32, u64)> = (0..8).map(|seed| (1, seed)).collect();
         let mut wanted = request(&model, &images);
@@ -406,7 +384,7 @@ fn advance_to_level_stops_at_its_tokens() {
 }
 
 #[test]
-fn rounds_that_make_no_sense_are_refused() {
+fn best_of_with_invalid_rounds_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let levels = model.bundle().ladder().levels().to_vec();
     let wanted = request(&model, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
@@ -435,7 +413,7 @@ fn rounds_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn variations_keep_what_they_are_told_to() {
+fn vary_keeps_the_given_tokens() {
     for model in common::models() {
         let whole = all_tokens(&finished(&request(&model, &[(1, 7)]))).remove(0);
         let level = model.bundle().ladder().levels()[0];
@@ -467,7 +445,7 @@ fn variations_keep_what_they_are_told_to() {
 
 /// What a request costs is what it then does.
 #[test]
-fn the_cost_counts_the_steps_that_are_done() {
+fn cost_counts_the_steps_of_a_generation() {
     let model = common::open(&common::small(), "fp32", "mha");
     let bundle = model.bundle();
     let whole = all_tokens(&finished(&request(&model, &[(1, 7)]))).remove(0);
@@ -498,7 +476,7 @@ fn the_cost_counts_the_steps_that_are_done() {
 
 /// What an origin did behind a fork is not the fork's, even where its memory becomes the fork's.
 #[test]
-fn a_fork_does_not_see_what_its_origin_spoilt_behind_it() {
+fn fork_ignores_nan_written_by_its_origin() {
     let sound = common::open(&common::small(), "fp32", "fixed");
     let fork = |model: &Model, steps: u32| {
         let mut origin = Generation::new(&request(model, &[(1, 3)])).unwrap();

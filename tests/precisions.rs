@@ -1,9 +1,8 @@
-//! fp16 and int4: that they open, draw, fork and decode; and how near they are to fp32.
+//! fp16 and int4 bundles open, generate, fork and decode; and how far each precision and form is from fp32.
 
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
 use detailflow::bundle::KeyKind;
 use detailflow::{
@@ -32,7 +31,7 @@ fn tokens(model: &Model, images: &[(u32, u64)]) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn they_draw_decode_and_encode() {
+fn precisions_generate_decode_and_encode() {
     for (precision, form) in VARIANTS {
         let model = common::open(&precisions(), precision, form);
         let half = precision == "fp16";
@@ -49,7 +48,7 @@ fn they_draw_decode_and_encode() {
 }
 
 #[test]
-fn forks_go_on_as_their_origin() {
+fn fork_in_every_precision_continues_as_its_origin() {
     for (precision, form) in VARIANTS {
         let model = common::open(&precisions(), precision, form);
         let mut request = Request::new(&model);
@@ -70,7 +69,7 @@ fn forks_go_on_as_their_origin() {
 }
 
 #[test]
-fn half_keys_take_half_the_memory() {
+fn fp16_kv_cache_takes_half_the_memory() {
     let memory = |bundle: &Path, precision: &str| {
         let model = common::open(bundle, precision, "plain");
         let mut request = Request::new(&model);
@@ -83,7 +82,7 @@ fn half_keys_take_half_the_memory() {
 }
 
 #[test]
-fn the_device_chooses_and_a_name_is_taken_at_its_word() {
+fn precision_is_chosen_by_device_unless_named() {
     let chosen = |bundle: &Path, precision: Option<&str>| {
         let mut options = ModelOptions::new();
         options.precision = precision.map(Into::into);
@@ -101,7 +100,7 @@ fn the_device_chooses_and_a_name_is_taken_at_its_word() {
 }
 
 #[test]
-fn they_are_as_near_to_fp32_as_the_exporter_says() {
+fn precisions_differ_from_fp32_as_the_manifest_says() {
     let reference = common::open(&common::small(), "fp32", "mha");
     let small = [("int8", "native"), ("int8", "mha"), ("int8", "fixed")];
     for (bundle, precision, form) in
@@ -139,7 +138,7 @@ fn they_are_as_near_to_fp32_as_the_exporter_says() {
 
 /// Of fp32 the figures are roundings, and no two forms round alike: what they share is how small they are.
 #[test]
-fn forms_of_fp32_differ_by_roundings() {
+fn fp32_forms_differ_by_rounding_only() {
     let reference = common::open(&common::small(), "fp32", "mha");
     for form in ["native", "plain", "fixed"] {
         let model = common::open(&common::small(), "fp32", form);
@@ -156,7 +155,7 @@ fn forms_of_fp32_differ_by_roundings() {
 }
 
 #[test]
-fn a_model_is_itself() {
+fn compare_of_a_model_with_itself_is_zero() {
     let model = common::open(&common::small(), "fp32", "mha");
     let tokens = vec![3; model.bundle().tokens()];
     let found = tasks::compare(&model, &model, &[(1, &tokens)]).unwrap();
@@ -172,14 +171,14 @@ fn a_model_is_itself() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_refused() {
+fn compare_of_incomparable_models_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let whole = vec![0; model.bundle().tokens()];
     let said = |pictures: &[(u32, &[u32])], reference: &Model| match tasks::compare(&model, reference, pictures) {
         Err(Error::Invalid(text)) => text,
         other => panic!("{other:?}"),
     };
-    assert!(said(&[], &model).contains("no pictures"));
+    assert!(said(&[], &model).contains("no image"));
     assert!(said(&[(0, &whole), (0, &whole[..4])], &model).contains("image 1 has 4 tokens; all 16 are needed"));
     assert!(said(&[(3, &whole)], &model).contains("class 3"));
     let folder = common::copy(&common::small());
@@ -210,7 +209,7 @@ fn contradictory_manifests_are_refused() {
         });
     }
     // The manifest says fp32, the graph has fp16.
-    refused(&["ar.fp16.plain.onnx", "past_key_0", "should be float32"], &|m| {
+    refused(&["ar.fp16.plain.onnx", "past_key_0", "expected float32"], &|m| {
         variant(m, "fp16", "plain").as_object_mut().unwrap().remove("keys");
     });
     refused(&["judged[1].class"], &|m| m["judged"][1]["class"] = json!(3));
@@ -224,7 +223,7 @@ fn contradictory_manifests_are_refused() {
 }
 
 #[test]
-fn a_stripped_bundle_keeps_what_is_true_of_the_decoder() {
+fn stripped_bundle_keeps_the_quality_of_its_decoder() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("decoder");
     let stripped = Bundle::open(precisions()).unwrap().strip(&place, None, |_, _| true).unwrap();
@@ -250,22 +249,16 @@ fn a_stripped_bundle_keeps_what_is_true_of_the_decoder() {
 
 /// (exit code, standard output, standard error) of `dflow verify ARGUMENTS` in `folder`.
 fn verify(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .arg("verify")
-        .args(arguments)
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let output = common::dflow(folder).arg("verify").args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
-fn verify_judges_every_variant() {
+fn verify_compares_every_variant() {
     let folder = tempfile::tempdir().unwrap();
     let (status, said, error) = verify(folder.path(), &[]);
-    assert!(status == 0 && said.contains("against fp32 native, over 8 pictures"), "{said}{error}");
+    assert!(status == 0 && said.contains("compared with fp32 native on 8 pictures"), "{said}{error}");
     let row = |said: &str, name: &str| said.lines().filter(|line| line.starts_with(&format!("{name}  "))).count();
     assert_eq!(
         ["fp32 native", "fp32 mha", "fp32 plain", "fp32 fixed", "int8 native", "int8 mha", "int8 plain", "int8 fixed"]
@@ -278,7 +271,7 @@ fn verify_judges_every_variant() {
     let (precisions, small) = (precisions.to_str().unwrap(), small.to_str().unwrap());
     let (status, said, error) = verify(folder.path(), &["--bundle", precisions]);
     assert!(
-        status == 0 && said.matches("nats a token from the source weights").count() == VARIANTS.len(),
+        status == 0 && said.matches("KL divergence from the source weights").count() == VARIANTS.len(),
         "{said}{error}"
     );
     assert!(VARIANTS.iter().all(|(precision, form)| said.contains(&format!("{precision} {form}: "))), "{said}");
@@ -309,11 +302,11 @@ fn verify_judges_every_variant() {
     let (status, said, error) =
         verify(folder.path(), &["--bundle", precisions, "--against", &one, "--precision", "int4", "--form", "plain"]);
     assert!(
-        status == 0 && said.contains("small int8 native, over 8 pictures") && row(&said, "int4 plain") == 1,
+        status == 0 && said.contains("small int8 native on 8 pictures") && row(&said, "int4 plain") == 1,
         "{error}"
     );
     let (status, said, _) = verify(folder.path(), &["--against", "int8", "--precision", "fp32"]);
-    assert!(status == 0 && said.contains("against int8 native") && row(&said, "fp32 native") == 1, "{said}");
+    assert!(status == 0 && said.contains("compared with int8 native") && row(&said, "fp32 native") == 1, "{said}");
 }
 
 /// A copy of the small bundle with a part of its fp32 weights in another order, and the hash that goes with it.
@@ -356,28 +349,24 @@ fn verify_fails_past_the_tolerance() {
         }
     });
     let (status, _, error) = verify(folder.path(), &["--bundle", alone.path().to_str().unwrap()]);
-    assert!(status == 1 && error.contains("fp16 plain: the divergence is about"), "{error}");
+    assert!(status == 1 && error.contains("fp16 plain: the KL divergence is about"), "{error}");
 }
 
 #[test]
-fn verify_judges_by_pictures_of_ones_own() {
+fn verify_with_tokens_compares_on_given_pictures() {
     let folder = tempfile::tempdir().unwrap();
-    let drawn = Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .args(["generate", "0", "--count", "2", "-o", "{seed}.png", "--tokens-out", "t.json"])
-        .env("DETAILFLOW_BUNDLE", common::small())
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
+    let arguments = ["generate", "0", "--count", "2", "-o", "{seed}.png", "--tokens-out", "t.json"];
+    let drawn = common::run_dflow(folder.path(), &arguments);
     assert!(drawn.status.success());
     let (status, said, error) = verify(folder.path(), &["--tokens", "t.json", "--precision", "int8"]);
-    assert!(status == 0 && said.contains("over 2 pictures"), "{said}{error}");
+    assert!(status == 0 && said.contains("on 2 pictures"), "{said}{error}");
     std::fs::write(folder.path().join("bad.json"), "{}").unwrap();
     let (status, _, error) = verify(folder.path(), &["--tokens", "bad.json"]);
     assert!(status == 1 && error.contains("bad.json"), "{error}");
 }
 
 #[test]
-fn verify_draws_both_side_by_side() {
+fn verify_sheet_shows_both_variants() {
     let folder = tempfile::tempdir().unwrap();
     let (status, _, error) = verify(folder.path(), &["--precision", "int8", "--sheet", "sheet.png"]);
     assert_eq!(status, 0, "{error}");
@@ -398,7 +387,7 @@ fn verify_draws_both_side_by_side() {
 }
 
 #[test]
-fn verify_says_what_makes_no_sense() {
+fn verify_refuses_invalid_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let fails = |code: i32, words: &[&str], arguments: &[&str]| {
         let (status, _, error) = verify(folder.path(), arguments);
@@ -410,8 +399,8 @@ fn verify_says_what_makes_no_sense() {
     let precisions = precisions.to_str().unwrap();
     fails(2, &["\"fp8\" is neither a precision", "nor the folder of a bundle"], &["--against", "fp8"]);
     fails(2, &["has no precision int7"], &["--against", &format!("{precisions}:int7")]);
-    fails(2, &["has no such variant; it has: int8 native, int8 mha"], &["--precision", "fp8"]);
-    fails(2, &["nothing to draw beside"], &["--bundle", precisions, "--sheet", "s.png"]);
-    fails(2, &["no variant to draw beside"], &["--precision", "fp32", "--form", "native", "--sheet", "s.png"]);
+    fails(2, &["has no variant of that precision and form; it has: int8 native, int8 mha"], &["--precision", "fp8"]);
+    fails(2, &["there is no reference"], &["--bundle", precisions, "--sheet", "s.png"]);
+    fails(2, &["no variant to compare with"], &["--precision", "fp32", "--form", "native", "--sheet", "s.png"]);
     fails(1, &["not found", "detailflow.json"], &["--against", folder.path().to_str().unwrap()]);
 }

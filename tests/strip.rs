@@ -1,4 +1,4 @@
-//! Bundles that hold less than everything: what they can do works, what they cannot is said.
+//! Stripped bundles: what they hold works, and everything else is refused with an error.
 
 mod common;
 
@@ -40,7 +40,7 @@ fn refused(folder: &Path, words: &[&str]) {
 }
 
 #[test]
-fn the_decoder_alone_decodes_and_says_what_it_cannot() {
+fn decoder_only_bundle_decodes_and_refuses_the_rest() {
     let folder = without(&["ar", "encoder"]);
     common::edit_manifest(folder.path(), |m| {
         for key in ["ar", "ids", "sampling", "classes", "decoder", "encoder"] {
@@ -75,7 +75,7 @@ fn the_decoder_alone_decodes_and_says_what_it_cannot() {
 }
 
 #[test]
-fn one_of_both_may_be_missing() {
+fn bundle_without_ar_or_encoder_opens() {
     let folder = without(&["encoder"]);
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
     assert!(model.bundle().can_generate() && !model.bundle().can_encode());
@@ -96,7 +96,7 @@ fn one_of_both_may_be_missing() {
 }
 
 #[test]
-fn variants_hold_the_same_and_a_bundle_that_draws_says_how() {
+fn manifest_with_uneven_variants_is_refused() {
     for part in ["ar", "encoder"] {
         let folder = common::copy(&common::small());
         common::edit_manifest(folder.path(), |m| drop(m["variants"][1].as_object_mut().unwrap().remove(part)));
@@ -132,7 +132,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_stripped_bundle_decodes_bit_for_bit_in_every_variant() {
+fn stripped_bundle_decodes_bit_for_bit_in_every_variant() {
     let sprites = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundles/sprites");
     for bundle in [common::small(), common::data("tiny-16/bundle"), common::data("tiny-32/bundle"), sprites] {
         let whole = Bundle::open(&bundle).unwrap();
@@ -164,7 +164,7 @@ fn a_stripped_bundle_decodes_bit_for_bit_in_every_variant() {
 }
 
 #[test]
-fn one_precision_can_be_kept() {
+fn strip_keeps_one_precision() {
     let (_folder, stripped) = strip(&common::small(), Some("fp32"));
     assert!(stripped.variants().iter().all(|variant| variant.precision == "fp32") && stripped.variants().len() == 4);
     assert_eq!(
@@ -186,7 +186,7 @@ fn one_precision_can_be_kept() {
 
 /// A game that ships tokens has files whose class its bundle has no name for.
 #[test]
-fn token_files_with_a_class_are_decoded_without_class_names() {
+fn stripped_bundle_decodes_token_files_with_a_class() {
     let bundle = Bundle::open(common::small()).unwrap();
     let dft = bundle.dft(Some(1), Some(7), vec![1; bundle.tokens()]).unwrap();
     let folder = without(&["ar", "encoder"]);
@@ -205,7 +205,7 @@ fn token_files_with_a_class_are_decoded_without_class_names() {
 }
 
 #[test]
-fn what_no_graph_belongs_to_is_kept() {
+fn strip_keeps_files_of_no_graph() {
     use sha2::Digest;
     let folder = common::copy(&common::small());
     std::fs::write(folder.path().join("LICENSE.md"), "mine").unwrap();
@@ -240,7 +240,7 @@ fn strip_fails(bundle: &Path, place: &Path, words: &[&str]) {
 }
 
 #[test]
-fn a_place_that_holds_something_else_is_left_alone() {
+fn strip_into_a_foreign_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("place");
     strip_fails(&common::small(), &folder.path().join("no/place"), &["cannot write"]);
@@ -272,7 +272,7 @@ fn a_place_that_holds_something_else_is_left_alone() {
 }
 
 #[test]
-fn a_bundle_that_is_not_what_it_says_is_not_cut_down() {
+fn strip_of_a_damaged_bundle_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("place");
     Bundle::open(common::small()).unwrap().strip(&place, None, |_, _| true).unwrap();
@@ -313,7 +313,7 @@ fn a_bundle_that_is_not_what_it_says_is_not_cut_down() {
 }
 
 #[test]
-fn it_can_be_stopped() {
+fn strip_stops_when_its_callback_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("place");
     let bundle = Bundle::open(common::small()).unwrap();
@@ -339,19 +339,14 @@ fn it_can_be_stopped() {
 /// `dflow` with the bundle in `folder`: exit status, what it said, what it complained about.
 #[cfg(feature = "cli")]
 fn dflow(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dflow"))
-        .args(arguments)
-        .env("DETAILFLOW_BUNDLE", folder)
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let output = common::dflow(folder).args(arguments).env("DETAILFLOW_BUNDLE", folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 #[cfg(feature = "cli")]
 #[test]
-fn the_command_knows_bundles_that_hold_less() {
+fn dflow_with_a_stripped_bundle_reports_what_is_missing() {
     let folder = without(&["ar", "encoder"]);
     let alone = "the bundle small has only the decoder: it decodes tokens and cannot";
     let (status, _, error) = dflow(folder.path(), &["generate", "no-such-class"]);
@@ -361,7 +356,7 @@ fn the_command_knows_bundles_that_hold_less() {
     assert!(status == Some(1) && error.contains(alone) && error.contains("encode pictures"), "{error}");
 
     let (status, said, _) = dflow(folder.path(), &["info"]);
-    assert!(status == Some(0) && said.contains("the decoder alone") && !said.contains("guidance"), "{said}");
+    assert!(status == Some(0) && said.contains("decoder only") && !said.contains("guidance"), "{said}");
     let (_, said, _) = dflow(folder.path(), &["info", "--json"]);
     let info: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert!(info["can_generate"] == json!(false) && info["can_encode"] == json!(false), "{said}");
@@ -381,7 +376,7 @@ fn the_command_knows_bundles_that_hold_less() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn the_command_strips() {
+fn dflow_strip_writes_a_decoder_only_bundle() {
     let folder = tempfile::tempdir().unwrap();
     let (small, sprites) = (common::small(), Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundles/sprites"));
     let small = small.to_str().unwrap();

@@ -1,5 +1,5 @@
-//! Token files: what is written comes back; what is cut or damaged gives its longest sound prefix and never a wrong
-//! token; a pack of a million is read a few bytes at a time.
+//! Token files: round trips; a damaged or truncated file gives its longest sound prefix and never a wrong token; an
+//! entry of a pack of a million is found with a few reads.
 
 mod common;
 
@@ -7,28 +7,13 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::Random;
 use detailflow::tokens::{
     Damage, Dft, Found, Geometry, Pack, PackWriter, ReadAt, Salvage, TokenFile, TokenImage, TokenizerId, salvage,
 };
 use detailflow::{Bundle, Error, Generation, Guidance, Request, Sampling, tasks};
 
 const HEADER: usize = 32;
-
-/// Numbers that look random and are the same every time (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
 
 /// The check of the format, bit by bit: another way than the library's.
 fn crc(bytes: &[u8]) -> u16 {
@@ -94,7 +79,7 @@ fn gives_what_is_before(dft: &Dft, damaged: &[u8], at: usize, what: std::fmt::Ar
 }
 
 #[test]
-fn a_picture_of_the_published_size_is_272_bytes() {
+fn dft_of_the_published_size_is_272_bytes() {
     let dft = sample(DETAILFLOW_16, 128, 1);
     let bytes = dft.encode().unwrap();
     assert_eq!(bytes.len(), 32 + 208 + 16 * 2);
@@ -109,7 +94,7 @@ fn a_picture_of_the_published_size_is_272_bytes() {
 }
 
 #[test]
-fn what_is_written_comes_back() {
+fn dft_round_trip_gives_the_same_tokens() {
     for bits in 1..=20 {
         for (tokens, group, causal) in
             [(1, 1, 1), (7, 1, 3), (16, 4, 4), (60, 5, 20), (64, 8, 64), (255, 255, 255), (510, 255, 255)]
@@ -134,7 +119,7 @@ fn what_is_written_comes_back() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused() {
+fn dft_encode_of_invalid_input_is_refused() {
     let refuse = |geometry, count, word: &str| {
         let error = sample(geometry, count, 1).encode().unwrap_err();
         assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains(word), "{error:?}");
@@ -160,7 +145,7 @@ fn what_cannot_be_written_is_refused() {
 }
 
 #[test]
-fn every_cut_gives_the_whole_groups_before_it() {
+fn dft_decode_of_a_cut_file_gives_the_complete_groups() {
     for dft in small_ones().into_iter().chain([sample(DETAILFLOW_16, 128, 1), sample(DETAILFLOW_16, 5, 2)]) {
         let bytes = dft.encode().unwrap();
         for cut in 0..bytes.len() {
@@ -177,7 +162,7 @@ fn every_cut_gives_the_whole_groups_before_it() {
 }
 
 #[test]
-fn every_changed_byte_gives_the_whole_groups_before_it() {
+fn dft_decode_with_a_changed_byte_gives_the_groups_before_it() {
     // Every flipped bit is among the changes.
     for dft in small_ones().into_iter().chain([sample(DETAILFLOW_16, 128, 1), sample(DETAILFLOW_16, 5, 2)]) {
         let mut bytes = dft.encode().unwrap();
@@ -192,7 +177,7 @@ fn every_changed_byte_gives_the_whole_groups_before_it() {
 }
 
 #[test]
-fn changes_of_large_ones_and_cuts_of_changed_ones() {
+fn dft_decode_of_large_changed_and_cut_files_gives_sound_groups() {
     let mut random = Random(5);
     for (tokens, group, causal, bits) in
         [(512, 8, 8, 13), (1024, 32, 64, 14), (65535, 255, 255, 20), (65535, 1, 65535, 1)]
@@ -213,7 +198,7 @@ fn changes_of_large_ones_and_cuts_of_changed_ones() {
 }
 
 #[test]
-fn groups_that_stand_elsewhere_are_refused() {
+fn dft_decode_refuses_moved_groups() {
     // Two sound groups that change places, and a group of another file: sound bytes in a wrong order.
     let dft = sample(DETAILFLOW_16, 128, 1);
     let bytes = dft.encode().unwrap();
@@ -230,7 +215,7 @@ fn groups_that_stand_elsewhere_are_refused() {
 }
 
 #[test]
-fn spare_bits_are_zero_even_where_the_check_is_right() {
+fn dft_decode_refuses_nonzero_spare_bits() {
     for dft in small_ones() {
         let bytes = dft.encode().unwrap();
         let mut start = HEADER;
@@ -251,7 +236,7 @@ fn spare_bits_are_zero_even_where_the_check_is_right() {
 }
 
 #[test]
-fn nothing_at_all_makes_it_crash() {
+fn dft_decode_survives_random_bytes() {
     let mut random = Random(7);
     let whole = sample(DETAILFLOW_16, 128, 1).encode().unwrap();
     for round in 0..200_000 {
@@ -282,7 +267,7 @@ fn nothing_at_all_makes_it_crash() {
 }
 
 #[test]
-fn headers_that_are_wrong_are_told_apart() {
+fn dft_header_errors_are_distinct() {
     let bytes = sample(DETAILFLOW_16, 16, 5).encode().unwrap();
     let edited = |edit: &dyn Fn(&mut Vec<u8>), mend: bool| {
         let mut bytes = bytes.clone();
@@ -311,7 +296,7 @@ fn headers_that_are_wrong_are_told_apart() {
 }
 
 #[test]
-fn files_and_bundles() {
+fn token_files_match_their_bundle() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = Bundle::open(common::small()).unwrap();
     let path = folder.path().join("picture.dft");
@@ -355,7 +340,7 @@ fn files_and_bundles() {
 }
 
 #[test]
-fn soundness_is_told_in_words() {
+fn dft_soundness_is_described_in_words() {
     let bytes = sample(DETAILFLOW_16, 128, 1).encode().unwrap();
     let says = |bytes: &[u8]| Dft::decode(bytes).unwrap().1.to_string();
     assert_eq!(says(&bytes), "sound, all 128 tokens are sound");
@@ -394,7 +379,7 @@ fn open(bytes: &[u8]) -> detailflow::Result<Pack<&[u8]>> {
 }
 
 #[test]
-fn a_pack_gives_back_what_was_put_in() {
+fn pack_round_trip_gives_the_same_entries() {
     let entries = three();
     let bytes = pack(&entries);
     let pack = open(&bytes).unwrap();
@@ -421,7 +406,7 @@ fn a_pack_gives_back_what_was_put_in() {
 }
 
 #[test]
-fn a_writer_refuses_and_goes_on() {
+fn pack_writer_refuses_an_entry_and_continues() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("all.dftpack");
     std::fs::write(&path, "what was there").unwrap();
@@ -452,7 +437,7 @@ fn a_writer_refuses_and_goes_on() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_an_error_and_stays_one() {
+fn pack_writer_on_a_full_disk_keeps_failing() {
     let mut writer = PackWriter::create("/dev/full").unwrap();
     let dft = sample(DETAILFLOW_16, 128, 1);
     let error = (0..1000).find_map(|_| writer.add(None, &dft).err()).unwrap();
@@ -465,7 +450,7 @@ fn a_full_disk_is_an_error_and_stays_one() {
 }
 
 #[test]
-fn packs_that_are_none() {
+fn pack_open_refuses_other_files() {
     let bytes = pack(&three());
     let refuse = |bytes: &[u8], word: &str| {
         let error = open(bytes).unwrap_err();
@@ -487,7 +472,7 @@ fn packs_that_are_none() {
 }
 
 #[test]
-fn no_changed_byte_of_a_pack_gives_a_wrong_entry() {
+fn pack_with_a_changed_byte_gives_no_wrong_entry() {
     let entries = three();
     let mut bytes = pack(&entries);
     for at in 0..bytes.len() {
@@ -538,7 +523,7 @@ fn no_changed_byte_of_a_pack_gives_a_wrong_entry() {
 }
 
 #[test]
-fn no_pack_of_nonsense_makes_it_crash() {
+fn pack_open_survives_random_bytes() {
     let entries: Vec<_> = (0..150).map(|number| (Some(format!("n{number}")), sample(SMALL, 6, number + 1))).collect();
     let named: Vec<_> = entries.iter().map(|(name, dft)| (name.as_deref(), dft.clone())).collect();
     let whole = pack(&named);
@@ -574,7 +559,7 @@ fn no_pack_of_nonsense_makes_it_crash() {
                     assert_eq!(
                         (entry.name, &entry.dft),
                         (entries[number as usize].0.clone(), &named[number as usize].1)
-                    )
+                    );
                 }
                 Err(error) => assert!(matches!(error, Error::Format { .. } | Error::Invalid(_)), "{error:?}"),
             }
@@ -592,7 +577,7 @@ fn salvaged(bytes: &[u8]) -> Vec<Found> {
 }
 
 #[test]
-fn what_is_left_of_a_cut_pack_is_salvaged() {
+fn salvage_of_a_cut_pack_finds_the_remaining_entries() {
     let entries = three();
     let bytes = pack(&entries);
     let whole = salvaged(&bytes);
@@ -641,7 +626,7 @@ fn what_is_left_of_a_cut_pack_is_salvaged() {
 }
 
 #[test]
-fn a_salvaged_pack_is_a_sound_one() {
+fn salvage_writes_a_sound_pack() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mended) = (folder.path().join("cut.dftpack"), folder.path().join("mended.dftpack"));
     let entries: Vec<_> = (0..100).map(|number| (Some(format!("n{number}")), sample(SMALL, 6, number + 1))).collect();
@@ -686,7 +671,7 @@ impl ReadAt for Counting<'_> {
 }
 
 #[test]
-fn a_million_are_sampled_without_reading_the_whole() {
+fn pack_of_a_million_reads_few_bytes_per_entry() {
     const MILLION: u32 = 1_000_000;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("million.dftpack");
@@ -744,10 +729,10 @@ fn a_million_are_sampled_without_reading_the_whole() {
 
 // --- The page ---
 
-/// The bytes of the code block that follows `title` in `onnx/README.md`: hex digits up to the first `|` of a line.
+/// The bytes of the code block that follows `title` in `onnx/TOKENS.md`: hex digits up to the first `|` of a line.
 fn example(title: &str) -> Vec<u8> {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/onnx/README.md")).unwrap();
-    let (_, rest) = page.split_once(title).unwrap_or_else(|| panic!("no \"{title}\" in onnx/README.md"));
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/onnx/TOKENS.md")).unwrap();
+    let (_, rest) = page.split_once(title).unwrap_or_else(|| panic!("no \"{title}\" in onnx/TOKENS.md"));
     let lines = rest.lines().skip_while(|line| !line.starts_with("    ")).take_while(|line| line.starts_with("    "));
     let words = lines.flat_map(|line| line.split('|').next().unwrap().split_whitespace());
     words.map(|word| u8::from_str_radix(word, 16).unwrap_or_else(|_| panic!("{word} is no byte"))).collect()
@@ -764,14 +749,14 @@ fn example_dft() -> Dft {
 }
 
 #[test]
-fn the_example_of_the_page_is_what_is_written() {
+fn documented_dft_example_equals_the_encoder_output() {
     let dft = example_dft();
-    assert_eq!(example("#### A `.dft`, byte by byte"), dft.encode().unwrap());
-    assert_eq!(example("#### A `.dftpack`, byte by byte"), pack(&[(Some("wand"), dft)]));
+    assert_eq!(example("### A `.dft`, byte by byte"), dft.encode().unwrap());
+    assert_eq!(example("### A `.dftpack`, byte by byte"), pack(&[(Some("wand"), dft)]));
 }
 
 #[test]
-fn json_stays_what_it_was() {
+fn json_token_files_keep_their_layout() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = Bundle::open(common::small()).unwrap();
     let path = folder.path().join("t.json");
@@ -793,7 +778,7 @@ fn json_stays_what_it_was() {
 // --- What was lost is drawn again ---
 
 #[test]
-fn a_repaired_file_is_what_it_was() {
+fn repair_restores_the_original_tokens() {
     for (precision, form) in
         [("fp32", "native"), ("fp32", "mha"), ("fp32", "plain"), ("int8", "native"), ("int8", "mha")]
     {
@@ -839,14 +824,9 @@ fn a_repaired_file_is_what_it_was() {
 #[cfg(feature = "cli")]
 mod command {
     use std::path::Path;
-    use std::process::{Command, Output};
 
+    use super::common::run_dflow as dflow;
     use super::*;
-
-    fn dflow(folder: &Path, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dflow"));
-        command.args(arguments).env("DETAILFLOW_BUNDLE", common::small()).current_dir(folder).output().unwrap()
-    }
 
     fn ok(folder: &Path, arguments: &[&str]) -> String {
         let output = dflow(folder, arguments);
@@ -873,7 +853,7 @@ mod command {
     }
 
     #[test]
-    fn every_kind_of_file_is_written_and_read() {
+    fn dflow_writes_and_reads_every_token_file_kind() {
         let folder = tempfile::tempdir().unwrap();
         let (folder, at) = (folder.path(), |name: &str| folder.path().join(name));
         for ending in ["json", "dft", "dftpack"] {
@@ -915,14 +895,14 @@ mod command {
         says(
             folder,
             2,
-            &["x.dft holds one picture", "there are 2"],
+            &["x.dft: a .dft file holds one picture", "not 2"],
             &["generate", "0", "--count", "2", "--tokens-out", "x.dft"],
         );
         assert!(!at("x.dft").exists() && !at("x.png").exists());
     }
 
     #[test]
-    fn damaged_files_show_their_sound_prefix_and_are_repaired() {
+    fn dflow_decodes_and_repairs_damaged_files() {
         let folder = tempfile::tempdir().unwrap();
         let (folder, at) = (folder.path(), |name: &str| folder.path().join(name));
         ok(folder, &["generate", "2", "--seed", "8", "-o", "a.png", "--tokens-out", "t.dft"]);
@@ -981,7 +961,7 @@ mod command {
     }
 
     #[test]
-    fn packs_are_made_listed_and_taken_apart() {
+    fn dflow_pack_creates_lists_and_extracts() {
         let folder = tempfile::tempdir().unwrap();
         let (folder, at) = (folder.path(), |name: &str| folder.path().join(name));
         std::fs::create_dir(at("in")).unwrap();
@@ -1023,7 +1003,7 @@ mod command {
 
         // What does not go in.
         std::fs::write(at("cut.dft"), &dft.encode().unwrap()[..40]).unwrap();
-        says(folder, 1, &["cut.dft", "repair or decode it first"], &["pack", "in/a.dft", "cut.dft", "-o", "x.dftpack"]);
+        says(folder, 1, &["cut.dft", "repair it with"], &["pack", "in/a.dft", "cut.dft", "-o", "x.dftpack"]);
         says(
             folder,
             1,
@@ -1038,7 +1018,7 @@ mod command {
     }
 
     #[test]
-    fn damaged_packs_give_what_is_sound() {
+    fn dflow_pack_salvages_damaged_packs() {
         let folder = tempfile::tempdir().unwrap();
         let (folder, at) = (folder.path(), |name: &str| folder.path().join(name));
         ok(folder, &["generate", "0", "--count", "3", "-o", "0.png", "--tokens-out", "p.dftpack"]);

@@ -1,5 +1,5 @@
-//! Work in the background: what is told, in which order, and that cancelling, dropping and callbacks are safe at every
-//! moment.
+//! The worker: which events are delivered, in which order, and that cancelling, dropping and callbacks are safe at any
+//! time.
 
 mod common;
 
@@ -97,13 +97,13 @@ fn check(event: &Event, whole: &[Vec<u32>]) {
 }
 
 #[test]
-fn they_go_between_threads() {
+fn worker_and_event_are_send_and_sync() {
     fn shared<T: Send + Sync>() {}
     shared::<(Worker, Event)>();
 }
 
 #[test]
-fn every_level_is_told_and_then_the_end() {
+fn worker_reports_every_level_then_done() {
     for (precision, form) in common::FORMS {
         let model = common::open(&common::small(), precision, form);
         let worker = worker(1);
@@ -132,7 +132,7 @@ fn every_level_is_told_and_then_the_end() {
 }
 
 #[test]
-fn many_jobs_of_several_models_are_drawn_as_alone() {
+fn jobs_of_several_models_equal_foreground_generations() {
     for (threads, batch) in [(3, 1), (1, 7), (3, 7), (2, usize::MAX)] {
         many_jobs(&together(threads, batch));
     }
@@ -166,13 +166,13 @@ fn many_jobs(worker: &Worker) {
 }
 
 #[test]
-fn what_cannot_be_drawn_is_refused_at_once() {
+fn submit_of_an_invalid_request_is_refused() {
     let model = model();
     let worker = worker(1);
     let mut uneven = request(&model, 1);
     uneven.set_image_prefix(1, &[1; 4]).unwrap();
     let refused = worker.submit(&uneven, SubmitOptions::default()).unwrap_err();
-    assert!(matches!(&refused, Error::Invalid(text) if text.contains("0 tokens and picture 1 with 4")), "{refused}");
+    assert!(matches!(&refused, Error::Invalid(text) if text.contains("0 tokens, image 1 with 4")), "{refused}");
     let mut long = request(&model, 1);
     long.set_prefix(&[1; 8]).unwrap().set_level(16).unwrap();
     assert!(matches!(worker.submit(&long, SubmitOptions::default()), Err(Error::Invalid(_))));
@@ -196,7 +196,7 @@ fn what_cannot_be_drawn_is_refused_at_once() {
 }
 
 #[test]
-fn a_bundle_that_cannot_draw_is_said_at_submit() {
+fn submit_with_a_decoder_only_bundle_is_refused() {
     let folder = common::copy(&common::small());
     common::edit_manifest(folder.path(), |m| {
         let m = m.as_object_mut().unwrap();
@@ -211,7 +211,7 @@ fn a_bundle_that_cannot_draw_is_said_at_submit() {
 }
 
 #[test]
-fn a_failure_is_told_with_its_reason_and_harms_nothing() {
+fn failed_job_reports_its_reason_and_others_finish() {
     let large = common::open(&common::data("tiny-16/bundle"), "fp32", "mha");
     let model = model();
     let worker = worker(1);
@@ -228,7 +228,7 @@ fn a_failure_is_told_with_its_reason_and_harms_nothing() {
 }
 
 #[test]
-fn a_prefix_is_not_told_of_and_a_generation_goes_on() {
+fn levels_of_the_prefix_are_not_reported() {
     let model = model();
     let worker = worker(1);
     let mut wanted = request(&model, 5);
@@ -299,7 +299,7 @@ fn held(threads: usize) -> Held {
 }
 
 #[test]
-fn what_waits_and_what_runs_is_cancelled_and_the_rest_goes_on() {
+fn cancel_ends_waiting_and_running_jobs_only() {
     let model = model();
     let Held { worker, reached, go, heard } = held(1);
     let wanted = request(&model, 9);
@@ -345,7 +345,7 @@ fn what_waits_and_what_runs_is_cancelled_and_the_rest_goes_on() {
 }
 
 #[test]
-fn cancelled_at_any_moment_what_was_drawn_is_there() {
+fn job_cancelled_at_any_moment_keeps_its_tokens() {
     // A job has eight pictures.
     for (form, batch) in [("mha", 1), ("mha", 16), ("native", 16)] {
         cancelled_at_any_moment(&common::open(&common::small(), "fp32", form), &together(2, batch));
@@ -382,7 +382,7 @@ fn cancelled_at_any_moment(model: &Model, worker: &Worker) {
 }
 
 #[test]
-fn a_callback_takes_what_waits_and_may_do_everything() {
+fn callback_takes_waiting_events_and_may_call_everything() {
     let model = model();
     let worker = Arc::new(worker(2));
     let wanted = request(&model, 13);
@@ -479,7 +479,7 @@ fn close_inside_its_own_callback_returns_at_once() {
 }
 
 #[test]
-fn a_callback_that_was_replaced_is_not_running_any_more() {
+fn replaced_callback_is_not_called_again() {
     let model = model();
     let worker = worker(2);
     let wanted = request(&model, 15);
@@ -506,7 +506,7 @@ fn a_callback_that_was_replaced_is_not_running_any_more() {
 }
 
 #[test]
-fn dropping_a_worker_ends_everything_and_the_callback_hears_of_it() {
+fn dropped_worker_ends_its_jobs_and_tells_the_callback() {
     let model = model();
     for round in 0..60 {
         let worker = together(1 + round % 3, BATCHES[round % 4 / 2]);
@@ -534,7 +534,7 @@ fn dropping_a_worker_ends_everything_and_the_callback_hears_of_it() {
 }
 
 #[test]
-fn a_worker_may_be_dropped_inside_its_callback() {
+fn worker_dropped_inside_its_callback_ends() {
     let model = model();
     let (say, said) = std::sync::mpsc::channel();
     let place: Arc<Mutex<Option<Worker>>> = Arc::new(Mutex::new(Some(worker(2))));
@@ -559,7 +559,7 @@ fn a_worker_may_be_dropped_inside_its_callback() {
 }
 
 #[test]
-fn jobs_pause_while_nobody_takes_events() {
+fn jobs_pause_while_events_are_unread() {
     for batch in BATCHES {
         pauses(Worker::new(&WorkerOptions::new().with_threads(2).with_batch(batch).with_event_bytes(1)).unwrap());
     }
@@ -591,7 +591,7 @@ fn pauses(worker: Worker) {
 }
 
 #[test]
-fn several_may_wait_and_each_event_goes_to_one() {
+fn concurrent_waiters_get_each_event_once() {
     let model = model();
     let worker = worker(2);
     let taken = Mutex::new(BTreeMap::<JobId, usize>::new());
@@ -616,7 +616,7 @@ fn several_may_wait_and_each_event_goes_to_one() {
 }
 
 #[test]
-fn events_outlive_everything() {
+fn events_outlive_worker_and_model() {
     let model = model();
     let wanted = request(&model, 19);
     let whole = whole(&wanted);
@@ -661,7 +661,7 @@ fn told(heard: &Mutex<Vec<Event>>) -> String {
 }
 
 #[test]
-fn jobs_join_at_the_next_step_and_leave_when_they_are_done() {
+fn jobs_join_a_batch_at_the_next_step_and_leave_when_done() {
     join_and_leave(&model(), false);
     // In a form that gains from it they are drawn together without being told.
     join_and_leave(&common::open(&common::small(), "fp32", "native"), true);
@@ -708,7 +708,7 @@ fn join_and_leave(model: &Model, gains: bool) {
 }
 
 #[test]
-fn what_is_drawn_together_is_what_each_draws_alone() {
+fn batched_jobs_equal_single_jobs() {
     for (precision, form) in common::FORMS {
         let model = common::open(&common::small(), precision, form);
         let jobs: Arc<Vec<Wanted>> = Arc::new((0..24).map(|at| Wanted::new(&model, at)).collect());
@@ -780,7 +780,7 @@ impl Wanted {
 }
 
 #[test]
-fn who_is_cancelled_leaves_and_the_others_go_on() {
+fn cancelled_job_leaves_its_batch_and_others_continue() {
     for form in ["mha", "native"] {
         leaves_alone(&common::open(&common::small(), "fp32", form));
     }
@@ -818,7 +818,7 @@ fn leaves_alone(model: &Model) {
 }
 
 #[test]
-fn without_memory_beside_others_a_job_waits_and_fails_only_alone() {
+fn job_without_memory_waits_and_fails_only_alone() {
     let large = common::open(&common::data("tiny-16/bundle"), "fp32", "mha");
     let at_level = |size| {
         let mut request = Request::new(&large);

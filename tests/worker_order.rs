@@ -1,9 +1,8 @@
-//! The orders in which the threads of a worker, those who submit, cancel and take, and the end can meet: the queue of
-//! `src/worker/queue.rs` as it is, with its lock and conditions replaced by instrumented ones. A wake-up that is lost, or
-//! a cancel, shows as a deadlock or a run without end.
+//! Interleavings of a worker's threads with submit, cancel, take and close: a model check of `src/worker/queue.rs`,
+//! whose lock and conditions are replaced by loom's. A lost wake-up or cancel shows as a deadlock or an endless run.
 
 #[path = "../src/worker/queue.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the worker uses the rest")]
 mod queue;
 
 /// What `src/support/sync.rs` is to the library. Time is up as soon as anyone asks.
@@ -233,7 +232,7 @@ fn ends(most: usize, kind: Kind) -> BTreeSet<Vec<Event>> {
 }
 
 #[test]
-fn a_cancel_ends_a_job_once_wherever_it_is() {
+fn cancel_ends_a_job_once_in_every_state() {
     let event = |what| Event { id: 1, what };
     let seen = ends(3, Kind::Short);
     let wanted = [vec![What::Cancelled], vec![What::Level, What::Done], vec![What::Level, What::Cancelled]];
@@ -244,7 +243,7 @@ fn a_cancel_ends_a_job_once_wherever_it_is() {
 
 #[test]
 #[should_panic(expected = "Model exceeded maximum number of branches")]
-fn a_job_that_does_not_say_how_it_is_stopped_is_found_out() {
+fn job_without_stop_signal_is_detected() {
     explore(3, || {
         let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let id = queue.submit("a", job(Kind::Endless)).unwrap();
@@ -258,7 +257,7 @@ fn a_job_that_does_not_say_how_it_is_stopped_is_found_out() {
 }
 
 #[test]
-fn closing_ends_every_job_and_every_thread() {
+fn close_ends_every_job_and_thread() {
     explore(2, || {
         let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let threads = [worker(&queue), worker(&queue)];
@@ -306,7 +305,7 @@ fn silent_close_lets_no_callback_begin_afterwards() {
 }
 
 #[test]
-fn whoever_waits_is_woken() {
+fn waiters_are_woken() {
     explore(2, || {
         let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let takers = [(); 2].map(|()| {
@@ -324,7 +323,7 @@ fn whoever_waits_is_woken() {
 }
 
 #[test]
-fn a_job_pauses_while_events_wait_and_goes_on_when_they_are_taken() {
+fn job_pauses_while_events_wait_and_resumes() {
     let paused = std::sync::Arc::new(Plain::new(false));
     let seen = paused.clone();
     explore(3, move || {
@@ -343,7 +342,7 @@ fn a_job_pauses_while_events_wait_and_goes_on_when_they_are_taken() {
 }
 
 #[test]
-fn a_cancel_wakes_a_job_that_pauses() {
+fn cancel_wakes_a_paused_job() {
     explore(3, || {
         let queue: Shared = Arc::new(Queue::new(1, ROOM));
         // The event of the first fills the queue, and nobody takes it.
@@ -361,7 +360,7 @@ fn a_cancel_wakes_a_job_that_pauses() {
 }
 
 #[test]
-fn what_is_settled_does_not_work_any_more() {
+fn settled_job_does_no_more_work() {
     explore(3, || {
         let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let mine = job(Kind::Endless);
@@ -391,7 +390,7 @@ fn noting(inside: &std::sync::Arc<Plain>) -> (queue::Callback<Event>, std::sync:
 }
 
 #[test]
-fn a_callback_hears_everything_before_the_end() {
+fn callback_gets_every_event_before_the_end() {
     explore(2, || {
         let queue: Shared = Arc::new(Queue::new(1, ROOM));
         let inside = std::sync::Arc::default();
@@ -409,7 +408,7 @@ fn a_callback_hears_everything_before_the_end() {
 }
 
 #[test]
-fn a_callback_that_was_replaced_does_not_run_any_more() {
+fn replaced_callback_does_not_run_again() {
     explore(3, || {
         let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let inside: std::sync::Arc<Plain> = std::sync::Arc::default();
@@ -453,7 +452,7 @@ fn batches(jobs: &'static [(&'static str, Option<u64>)]) -> Vec<Vec<u64>> {
 }
 
 #[test]
-fn batches_are_of_one_group_and_fit_and_nobody_is_passed_for_ever() {
+fn batches_hold_one_group_and_starve_no_job() {
     const ONE: Option<u64> = Some(1);
     // Two at a time; who is done makes room.
     assert_eq!(batches(&[("a", ONE), ("a", ONE), ("a", ONE)]), [vec![1, 2], vec![1, 2], vec![3], vec![3]]);
@@ -469,7 +468,7 @@ fn batches_are_of_one_group_and_fit_and_nobody_is_passed_for_ever() {
 }
 
 #[test]
-fn jobs_join_and_leave_and_a_cancel_is_only_of_its_own() {
+fn jobs_join_and_leave_and_cancel_affects_its_own_only() {
     let seen = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
     let all = seen.clone();
     explore(2, move || {
@@ -497,7 +496,7 @@ fn jobs_join_and_leave_and_a_cancel_is_only_of_its_own() {
 }
 
 #[test]
-fn a_group_is_drawn_by_one_thread_and_the_others_serve_others() {
+fn group_runs_on_one_thread_and_others_serve_other_groups() {
     explore(2, || {
         let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
         let threads = [worker(&queue), worker(&queue)];

@@ -1,6 +1,6 @@
 /*
- * What frame_loop.cpp needs of SDL2 and of the command line: a window with a wall of cells, and below it the times of
- * the last frames.
+ * The parts of frame_loop.cpp that are not about libdetailflow: the command line, and an SDL2 window with a wall of
+ * cells and a graph of frame times.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -15,29 +15,31 @@
 #include <cstring>
 #include <vector>
 
-// A frame at 60 Hz, and what the graph shows from its lower to its upper edge.
+// The length of a frame at 60 Hz, and the height of the graph.
 constexpr double FRAME_MS = 1000.0 / 60.0, GRAPH_MS = 20.0;
 
+// Milliseconds of a steady clock.
 inline double now_ms()
 {
     return static_cast<double>(SDL_GetPerformanceCounter()) * 1e3 / static_cast<double>(SDL_GetPerformanceFrequency());
 }
 
-inline void need_sdl(bool fine)
+// Ends the program when an SDL call failed.
+inline void need_sdl(bool succeeded)
 {
-    if (!fine) {
+    if (!succeeded) {
         std::fprintf(stderr, "SDL: %s\n", SDL_GetError());
         std::exit(1);
     }
 }
 
-// What the command line says.
+// The options of the command line.
 struct Settings {
     std::size_t frames = 0;
     std::uint64_t seed = 1;
     double budget_ms = 4;
     std::uint32_t threads = 1;
-    bool draws = true;
+    bool generates = true;
     const char *screenshot = nullptr, *stats = nullptr;
 
     Settings(int argc, char **argv)
@@ -45,8 +47,8 @@ struct Settings {
         for (int at = 1; at < argc; at++) {
             const char *const name = argv[at], *const value = at + 1 < argc ? argv[at + 1] : nullptr;
             const auto is = [&](const char *option) { return std::strcmp(name, option) == 0; };
-            if (is("--no-draw")) {
-                draws = false;
+            if (is("--no-generate")) {
+                generates = false;
                 continue;
             }
             if (value == nullptr) {
@@ -84,33 +86,33 @@ private:
     [[noreturn]] static void usage(const char *name)
     {
         std::fprintf(stderr,
-                     "%s: not understood\n"
-                     "--frames N         stop after so many frames; 0, the default, is when the window is closed\n"
-                     "--seed N           another wall\n"
-                     "--budget-ms F      for generating, in each frame: 4\n"
-                     "--threads N        for the model: 1\n"
-                     "--no-draw          frames without generating, to compare\n"
-                     "--screenshot FILE  writes the last frame\n"
-                     "--stats FILE       writes what the frames took, as JSON\n",
+                     "%s: unknown option, or its value is missing or invalid\n"
+                     "--frames N         end after N frames; 0 (the default): when the window is closed\n"
+                     "--seed N           seed of the first cell: 1\n"
+                     "--budget-ms F      milliseconds of each frame for generating: 4\n"
+                     "--threads N        threads of the model: 1\n"
+                     "--no-generate      generate nothing, to compare frame times\n"
+                     "--screenshot FILE  write the last frame to a picture file\n"
+                     "--stats FILE       write frame times as JSON\n",
                      name);
         std::exit(2);
     }
 };
 
-// How long the frames took.
+// The times of all frames.
 class FrameTimes {
 public:
     std::size_t size() const { return all_.size(); }
 
-    // A frame: generating (0 when there was nothing to generate), and all of it but the wait for the next.
+    // Adds a frame: the time spent generating (0 when nothing was generated), and all but the wait for the next frame.
     void add(double generating_ms, double all_ms)
     {
         generating_.push_back(generating_ms);
         all_.push_back(all_ms);
     }
 
-    // The last frames as columns, the newest at the right: generating, which should end at the yellow line (the
-    // budget), and on top of it the rest, which should end at the red one (a sixtieth of a second).
+    // Draws the last frames as columns, the newest on the right: generating in green, which should stay below the
+    // yellow line (the budget), and the rest on top of it, which should stay below the red line (1/60 s).
     void draw(SDL_Renderer *screen, const SDL_Rect &place, double budget_ms) const
     {
         const auto height = [&](double ms) { return static_cast<int>(std::min(ms / GRAPH_MS, 1.0) * place.h); };
@@ -129,7 +131,7 @@ public:
         fill(224, 92, 92, 0, place.w, height(FRAME_MS), height(FRAME_MS) + 2);
     }
 
-    // Fields of a JSON object: median, 99th percentile and worst, and how many frames took longer than they should.
+    // Writes fields of a JSON object: median, 99th percentile and worst, and the number of frames over the limit.
     void write(std::FILE *file, double budget_ms) const
     {
         std::vector<double> generating;
@@ -169,7 +171,7 @@ public:
     static constexpr int COLUMNS = 16, ROWS = 9, SIDE = 96, GAP = 6, GRAPH = 100;
     static constexpr int WIDTH = COLUMNS * (SIDE + GAP) + GAP, WALL = ROWS * (SIDE + GAP) + GAP, HEIGHT = WALL + GRAPH;
 
-    // `largest`: pixels a side of the largest picture that is put into a cell.
+    // `largest`: pixels per side of the largest picture that is put into a cell.
     explicit Wall(std::uint32_t largest)
     {
         need_sdl(SDL_Init(SDL_INIT_VIDEO) == 0);
@@ -191,7 +193,7 @@ public:
             SDL_RenderFillRect(screen_, &cells_.back());
         }
         SDL_SetRenderTarget(screen_, nullptr);
-        // From the middle.
+        // Order the cells from the middle outwards.
         const auto distance = [](const SDL_Rect &cell) {
             const int x = 2 * cell.x + SIDE - WIDTH, y = 2 * cell.y + SIDE - WALL;
             return x * x + y * y;
@@ -210,8 +212,8 @@ public:
 
     std::size_t cells() const { return cells_.size(); }
 
-    // Puts a picture of `size` pixels a side into a cell, the first in the middle of the wall: `fill` writes RGBA into the
-    // texture's memory, whose rows are so many bytes apart.
+    // Puts a picture of `size` pixels per side into a cell; cell 0 is in the middle. `fill` gets the memory of the
+    // texture and its stride in bytes, and writes RGBA8 pixels.
     template <class Fill>
     void put(std::size_t cell, std::uint32_t size, Fill fill)
     {
@@ -228,7 +230,7 @@ public:
         SDL_SetRenderTarget(screen_, nullptr);
     }
 
-    // Shows the frame that began then, and waits until the next should begin. False when the window was closed.
+    // Shows the frame that began at `begun`, and waits for the next one. Returns false when the window was closed.
     bool show(double begun, double generating_ms, double budget_ms)
     {
         bool open = true;
@@ -239,13 +241,13 @@ public:
         SDL_RenderPresent(screen_);
         const double now = now_ms();
         times.add(generating_ms, now - begun);
-        // A game leaves the wait to its display (SDL_RENDERER_PRESENTVSYNC).
+        // A game would let the display wait (SDL_RENDERER_PRESENTVSYNC).
         next_ = std::max(next_ + FRAME_MS, now);
         SDL_Delay(static_cast<Uint32>(next_ - now));
         return open;
     }
 
-    // What the window shows, as RGB.
+    // The content of the window, RGB8.
     std::vector<std::uint8_t> screenshot(double budget_ms)
     {
         std::vector<std::uint8_t> pixels(WIDTH * HEIGHT * 3);

@@ -1,11 +1,16 @@
-"""Make DetailFlow bundles: ONNX graphs, weights and a manifest, from a checkpoint in the published layout.
+"""Exporter, verifier, benchmarks and training for DetailFlow models.
 
-`python -m detailflow_onnx export` writes a bundle, `python -m detailflow_onnx verify` measures one. In the order in
-which data flows: `checkpoint` (with `pickled` and `weights`) reads a `Model`; `ar`, `decoder` and `encoder` build
-its graphs with `builder`, `siglip`, `quantize` and `store`; `bundle` writes the folder; `check` compares it with
-`reference`, and `judge` tells how near to it each variant is; `runner` runs a bundle, and `verify` compares what comes
-out with expected numbers. `baseline` is the model in PyTorch; `speed` and `compare` time it, plain ONNX Runtime and
-`dflow` in `turns`.
+The packages, lowest first. A package imports only packages above it in this list:
+
+- `errors`, `output`: the exception `Refused`; writing a folder atomically.
+- `numbers`: pure arithmetic on sizes, schedules, position tables, quantization and figures. NumPy only.
+- `labels`: class names.
+- `checkpoint`: reads a checkpoint in the published layout into a `Model`, without PyTorch.
+- `graphs`: builds the ONNX graphs `ar`, `decoder`, `encoder` and `draw` from a `Model`.
+- `bundle`: writes a bundle (graphs, weights, manifest), checks it, measures its quality, runs and verifies it.
+- `train`: trains models in PyTorch and writes checkpoints. It imports `checkpoint` and `numbers`, never `graphs`.
+- `bench`: times PyTorch (the modules of `train`), plain ONNX Runtime and `dflow`.
+- `cli`: the command line, `python -m detailflow_onnx`.
 """
 
 __version__ = "0.1.0"

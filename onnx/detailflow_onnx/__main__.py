@@ -1,7 +1,7 @@
-"""`python -m detailflow_onnx`."""
+"""Entry point of `python -m detailflow_onnx`."""
 
 import sys
 
-from .cli import main
+from detailflow_onnx.cli import main
 
 sys.exit(main())

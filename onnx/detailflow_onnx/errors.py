@@ -1,28 +1,32 @@
-"""The one exception of this package: a sentence for the person who called."""
+"""The exception for requests that cannot be fulfilled, and the reaction to SIGTERM."""
 
 import sys
 
 
 class Refused(Exception):
-    """What was asked cannot be done. The message is one sentence that names the subject."""
+    """The request cannot be fulfilled. The message is one sentence that names the subject."""
 
 
-def need(condition, sentence):
-    """Refuse with `sentence` unless `condition` holds."""
+def need(condition: object, sentence: str) -> None:
+    """Raise `Refused(sentence)` unless `condition` is true."""
     if not condition:
         raise Refused(sentence)
 
 
-_told = []
+_signals: list[bool] = []
 
 
-def stop(*_):
-    """For a signal: remember it, and leave. An exception that comes while Python finalises an object is swallowed, so the
-    writer asks again with `stop_if_told`."""
-    _told.append(True)
+def exit_on_signal(*_: object) -> None:
+    """Signal handler: exit with status 1.
+
+    Python swallows an exception raised while an object is finalized, so the signal is also recorded for
+    `exit_if_signalled`.
+    """
+    _signals.append(True)
     sys.exit(1)
 
 
-def stop_if_told():
-    if _told:
+def exit_if_signalled() -> None:
+    """Exit with status 1 if a signal arrived earlier."""
+    if _signals:
         sys.exit(1)

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::source::Source;
 use super::types::FileEntry;
 use crate::support::error::{Error, Result};
+use crate::support::hex::hex;
 
 /// Files up to this length are hashed whenever a bundle is opened; larger ones on request.
 const HASHED_AT_OPEN: u64 = 32 << 20;
@@ -75,7 +76,7 @@ pub(super) fn copy(
     check_length(source, entry, read)?;
     check_hash(source, entry, &found)?;
     file.sync_all().map_err(|error| Error::writing(&copy, error))?;
-    Ok(hex(copied))
+    Ok(hex(copied.finalize()))
 }
 
 /// Writes a file that must not exist yet.
@@ -112,9 +113,5 @@ fn sha256(source: &Source, name: &str, mut each: impl FnMut(&[u8]) -> Result<()>
         hash.update(block);
         each(block)
     })?;
-    Ok(hex(hash))
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex(hash.finalize()))
 }

@@ -101,7 +101,7 @@ fn dead<T: Object>() -> Failure {
 
 /// Tells the log of a handle that cannot be freed.
 pub(super) fn report_free<T: Object>(failure: &Failure) {
-    log::emit(log::Level::Error, || format!("free of a {}: {}", T::KIND, failure.message));
+    log::emit(log::Severity::Error, || format!("free of a {}: {}", T::KIND, failure.message));
 }
 
 /// A value that one thread at a time may change, or any number may read.

@@ -66,19 +66,19 @@ pub extern "C" fn detailflow_log_set_callback(
             return Ok(());
         };
         let most = match detailflow_severity::choose(severity, "severity")? {
-            DETAILFLOW_SEVERITY_ERROR => log::Level::Error,
-            DETAILFLOW_SEVERITY_WARNING => log::Level::Warning,
-            DETAILFLOW_SEVERITY_INFO => log::Level::Info,
-            DETAILFLOW_SEVERITY_DEBUG => log::Level::Debug,
+            DETAILFLOW_SEVERITY_ERROR => log::Severity::Error,
+            DETAILFLOW_SEVERITY_WARNING => log::Severity::Warning,
+            DETAILFLOW_SEVERITY_INFO => log::Severity::Info,
+            DETAILFLOW_SEVERITY_DEBUG => log::Severity::Debug,
         };
         let host = Host { callback, user };
         log::set(most, move |level, text| {
             let host = &host;
             let severity = match level {
-                log::Level::Error => DETAILFLOW_SEVERITY_ERROR,
-                log::Level::Warning => DETAILFLOW_SEVERITY_WARNING,
-                log::Level::Info => DETAILFLOW_SEVERITY_INFO,
-                log::Level::Debug => DETAILFLOW_SEVERITY_DEBUG,
+                log::Severity::Error => DETAILFLOW_SEVERITY_ERROR,
+                log::Severity::Warning => DETAILFLOW_SEVERITY_WARNING,
+                log::Severity::Info => DETAILFLOW_SEVERITY_INFO,
+                log::Severity::Debug => DETAILFLOW_SEVERITY_DEBUG,
             };
             let text = c_string(text);
             // SAFETY: the caller vouched for the callback.

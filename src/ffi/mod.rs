@@ -135,11 +135,15 @@
 //!   increases.
 //! - A program runs with every library whose detailflow_abi_version() is at least its DETAILFLOW_ABI_VERSION.
 
-#![allow(unsafe_code, non_camel_case_types)]
-// Members of the families have the names that the header gives them.
-#![allow(clippy::enum_variant_names)]
-// The contract is stated once, above: it is the head of the header.
-#![allow(clippy::too_many_arguments, clippy::must_use_candidate, clippy::missing_safety_doc)]
+#![allow(unsafe_code, reason = "the boundary to C")]
+#![allow(non_camel_case_types, missing_debug_implementations, reason = "types of C")]
+#![allow(clippy::enum_variant_names, reason = "constants have the names that the header gives them")]
+#![allow(
+    clippy::too_many_arguments,
+    clippy::must_use_candidate,
+    clippy::missing_safety_doc,
+    reason = "signatures of C; the contract is stated once, above, and is the head of the header"
+)]
 
 mod atlas;
 mod best_of;

@@ -4,7 +4,7 @@
 //!
 //! The generator of the header (tests/header.rs) replaces the types by the pointers, so that C sees plain pointers.
 
-use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -14,6 +14,7 @@ use super::handle::{Object, check, register, remove, report_free, retire};
 use super::plain::{self, Plain};
 use super::status::Failure;
 use crate::support::memory;
+use crate::support::platform;
 
 /// A handle that any number of threads may use at once: `const T *`.
 #[repr(transparent)]
@@ -371,14 +372,7 @@ impl<'a> Text<'a> {
         if bytes.is_empty() {
             return Err(Failure::invalid(format!("{name} is empty")));
         }
-        #[cfg(unix)]
-        let path = {
-            use std::os::unix::ffi::OsStrExt;
-            OsStr::from_bytes(bytes.to_bytes())
-        };
-        #[cfg(not(unix))]
-        let path = OsStr::new(bytes.to_str().map_err(|_| Failure::invalid(format!("{name} is not UTF-8")))?);
-        Ok(PathBuf::from(path))
+        platform::path_from_bytes(bytes).ok_or_else(|| Failure::invalid(format!("{name} is not UTF-8")))
     }
 
     /// A path, or `None` for NULL.

@@ -132,10 +132,14 @@ pub(super) unsafe fn write_all<T: Plain>(target: *mut T, capacity: usize, values
             values.len()
         )));
     }
-    // SAFETY: as the caller promises; where there is room for none there is no first.
-    let size = if capacity > 0 { unsafe { size_of_theirs(target) }? } else { 0 };
+    let size = match capacity {
+        0 => 0,
+        // SAFETY: as the caller promises; there is room for a first element.
+        _ => unsafe { size_of_theirs(target) }?,
+    };
     for (at, &value) in values.iter().enumerate() {
-        // SAFETY: at < capacity elements of this size each. Only the first has to say it.
+        // Only the first element has to tell its size.
+        // SAFETY: at < capacity elements of this size each.
         unsafe {
             let place = target.byte_add(at * size);
             place.cast::<u32>().write_unaligned(size as u32);

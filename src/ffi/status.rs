@@ -22,7 +22,7 @@ pub const DETAILFLOW_VERSION_NUMBER: u32 = 100;
 const fn number(text: &str) -> u32 {
     match u32::from_str_radix(text, 10) {
         Ok(number) => number,
-        Err(_) => panic!("a part of the version is not a number"),
+        Err(_) => panic!("a part of the version has a character other than a digit"),
     }
 }
 

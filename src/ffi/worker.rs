@@ -347,8 +347,9 @@ pub extern "C" fn detailflow_worker_submit_generation(
 ) -> detailflow_status {
     with(worker, |worker| {
         let options = submit_options(user, flags)?;
+        #[allow(clippy::result_large_err, reason = "the generation goes back into its handle")]
         let submit = |generation| {
-            worker.submit_or_return(generation, options).map_err(|(generation, error)| (generation, error.into()))
+            worker.submit_or_return(generation, options).map_err(|(generation, error)| (*generation, error.into()))
         };
         let id = give_generation(generation, submit)?;
         if let Some(place) = job.optional() {

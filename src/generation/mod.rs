@@ -12,8 +12,7 @@ pub(crate) mod request;
 pub(crate) mod rows;
 mod sample_step;
 mod snapshot;
-// Only a worker steps generations together.
-#[cfg_attr(not(feature = "worker"), allow(dead_code))]
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker steps generations together"))]
 mod together;
 
 use std::time::{Duration, Instant};
@@ -30,7 +29,7 @@ use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::{Guidance, Level, Schedule, Step};
 use crate::runtime::{Interrupt, KvCache};
-use crate::sample::{Samplers, SamplingCurves};
+use crate::sample::{SamplerPool, SamplingCurves};
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 use crate::support::sync::Arc;
@@ -121,7 +120,7 @@ struct State {
     cache: KvCache,
     /// The batch rows that a step feeds, and where each image's logits are.
     rows: BatchRows,
-    samplers: Samplers,
+    samplers: SamplerPool,
     /// `[image, N]`: the first `given` of each were given, those up to `fed` are given or sampled.
     tokens: Vec<u32>,
     /// Positions that the KV cache holds.
@@ -340,7 +339,7 @@ impl Generation {
         let state = State {
             cache,
             rows,
-            samplers: Samplers::default(),
+            samplers: SamplerPool::default(),
             tokens,
             fed: 0,
             log_probabilities,
@@ -377,7 +376,7 @@ impl Generation {
         let mut pending = Pending::of(spec, state, step)?;
         match spec.model.sampler().filter(|_| state.cache.logits_stay()) {
             Some(sampler) => pending.sample_on_device(|queries| {
-                let sampled = cancel.0.guard(|interrupt| state.cache.draw(sampler, step, queries, interrupt));
+                let sampled = cancel.0.guard(|interrupt| state.cache.sample(sampler, step, queries, interrupt));
                 sampled.ok_or(Error::Cancelled)?
             })?,
             None => pending.sample(state.cache.logits(ar, step)?, &mut state.samplers)?,
@@ -686,7 +685,7 @@ impl Generation {
         let state = State {
             cache: state.cache.fork(map, state.fed),
             rows,
-            samplers: Samplers::default(),
+            samplers: SamplerPool::default(),
             tokens,
             fed: state.fed,
             log_probabilities,

@@ -5,7 +5,7 @@ use ndarray::ArrayView2;
 use super::{Spec, State};
 use crate::plan::Step;
 use crate::runtime::SampledToken;
-use crate::sample::{SampleQuery, Samplers, Sampling, log_probability, uniform};
+use crate::sample::{SampleQuery, SamplerPool, Sampling, log_probability, uniform};
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
 
@@ -78,7 +78,7 @@ impl<'a> Pending<'a> {
     ///
     /// # Errors
     /// [`Error::Failed`] when a logit is NaN or infinite.
-    pub fn sample(&mut self, logits: &[f32], samplers: &mut Samplers) -> Result<()> {
+    pub fn sample(&mut self, logits: &[f32], samplers: &mut SamplerPool) -> Result<()> {
         let (noted, graph, codes) = (self.noted, self.graph, self.shape[2]);
         let logits = rows(logits, self.shape)?;
         let row = |at: usize| logits.row(at).to_slice().expect("a row of logits is contiguous");
@@ -88,7 +88,7 @@ impl<'a> Pending<'a> {
             if let Kind::Sampled { uncond, sampling, seed } = slot.kind {
                 let uncond = uncond.map(|(at, scale)| (row(at), scale));
                 let random = uniform(seed, slot.position as u64);
-                slot.token = sampler.draw(sampling, cond, uncond, random).ok_or_else(not_finite)?;
+                slot.token = sampler.sample(sampling, cond, uncond, random).ok_or_else(not_finite)?;
             }
             if noted {
                 slot.log_probability = log_probability(cond, slot.token).ok_or_else(not_finite)?;
@@ -113,7 +113,7 @@ impl<'a> Pending<'a> {
             Kind::Given => SampleQuery::given(slot.cond, slot.token),
             Kind::Sampled { uncond, sampling, seed } => {
                 let random = uniform(seed, slot.position as u64);
-                SampleQuery::drawn(sampling, self.shape[2], slot.cond, uncond, random)
+                SampleQuery::sampled(sampling, self.shape[2], slot.cond, uncond, random)
             }
         }));
         for (slot, sampled) in self.slots.iter_mut().zip(sampler(&queries)?) {

@@ -1,219 +1,261 @@
-//! Keys and values of one row of a batch, of all layers, in one piece of memory that grows with nothing: it is reserved
-//! whole and filled position by position.
+//! The KV cache of form `native`: keys and values of one sequence, of all layers, in one piece of memory, reserved as a whole
+//! and filled position by position.
+//!
+//! **Access.** Operators on several threads write and read that memory, so nothing touches it without the [`KvGuard`] of the
+//! table that the slot belongs to: the guard holds the table's lock, and attention and copies take it by `&mut`.
 
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::memory;
 use super::simd::LANES;
+use crate::plan::KvShape;
 use crate::support::sync::lock;
 
-/// The shape of what is kept for a row.
+/// The layout of a [`KvSlot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KvLayout {
     pub layers: usize,
-    /// Heads that have keys of their own.
-    pub heads: usize,
-    /// Width of a head.
-    pub width: usize,
+    /// Heads with keys and values of their own (`num_kv_heads`).
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// The most positions of a sequence.
     pub positions: usize,
 }
 
 impl KvLayout {
+    /// Positions of keys, and head dimensions of values, are padded to multiples of this.
+    pub const ALIGNMENT: usize = LANES;
+
     /// Positions, rounded up to whole vectors.
-    pub fn stride(&self) -> usize {
+    pub fn padded_positions(&self) -> usize {
         self.positions.next_multiple_of(LANES)
     }
 
-    /// Where number `d` of the key at `place` is kept, within the keys of a head.
-    pub fn key_at(&self, d: usize, place: usize) -> usize {
-        (place / LANES * self.width + d) * LANES + place % LANES
+    /// The index of dimension `d` of the key at `position`, within the keys of a head.
+    pub fn key_index(&self, d: usize, position: usize) -> usize {
+        (position / LANES * self.head_dim + d) * LANES + position % LANES
     }
 
-    /// A value's width in memory.
-    pub fn padded(&self) -> usize {
-        self.width.next_multiple_of(LANES)
+    /// The head dimension, rounded up to whole vectors: the stride of values.
+    pub fn padded_head_dim(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES)
     }
 
     fn keys_of_head(&self) -> usize {
-        self.width * self.stride()
+        self.head_dim * self.padded_positions()
     }
 
     fn values_of_head(&self) -> usize {
-        self.positions * self.padded()
+        self.positions * self.padded_head_dim()
     }
 
     fn layer(&self) -> usize {
-        self.heads * (self.keys_of_head() + self.values_of_head())
+        self.kv_heads * (self.keys_of_head() + self.values_of_head())
     }
 
-    /// Numbers of a row. None when they are more than can be addressed.
+    /// Elements of a slot. None when they are more than can be addressed.
     fn length(&self) -> Option<usize> {
-        let layer = (self.width.checked_mul(self.positions.checked_next_multiple_of(LANES)?)?)
-            .checked_add(self.positions.checked_mul(self.width.checked_next_multiple_of(LANES)?)?)?
-            .checked_mul(self.heads)?;
+        let layer = (self.head_dim.checked_mul(self.positions.checked_next_multiple_of(LANES)?)?)
+            .checked_add(self.positions.checked_mul(self.head_dim.checked_next_multiple_of(LANES)?)?)?
+            .checked_mul(self.kv_heads)?;
         layer.checked_mul(self.layers).filter(|length| length.checked_mul(size_of::<f32>()).is_some())
     }
 
-    /// Bytes of a row, saturating.
-    pub fn bytes(&self) -> u64 {
+    /// Bytes of a slot; `u64::MAX` when they are more than can be addressed.
+    fn bytes(&self) -> u64 {
         self.length().map_or(u64::MAX, |length| (length * size_of::<f32>()) as u64)
+    }
+}
+
+impl From<KvShape> for KvLayout {
+    fn from(shape: KvShape) -> Self {
+        let KvShape { layers, heads, positions, head_width, .. } = shape;
+        Self { layers, kv_heads: heads, head_dim: head_width, positions }
     }
 }
 
 impl std::fmt::Display for KvLayout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { layers, heads, width, positions } = self;
-        write!(f, "{layers} layers of {heads} heads of width {width} for {positions} tokens")
+        let Self { layers, kv_heads, head_dim, positions } = self;
+        write!(f, "{layers} layers, {kv_heads} KV heads of dimension {head_dim}, {positions} positions")
     }
 }
 
-/// What one row keeps: of every layer and head its keys, then its values. Keys are kept as columns, so that 16 positions are
-/// compared at once, in blocks of 16 positions `[positions / 16, width, 16]`, so that those that are looked at lie together;
-/// a value is a row.
+/// The KV cache of one sequence: of every layer and head its keys, then its values. Keys are stored as columns, in blocks of
+/// 16 positions `[positions / 16, head_dim, 16]`, so that a query is compared with 16 positions at once and the blocks that are
+/// read are contiguous; values are stored as rows, `[positions, padded head_dim]`.
+#[derive(Debug)]
 pub(crate) struct KvSlot {
-    layout: KvLayout,
     memory: NonNull<f32>,
-    /// Who takes the memory when it is not needed any more.
-    spares: Weak<Spares>,
+    layout: KvLayout,
+    /// Takes the memory back when the slot is dropped; identifies the table.
+    pool: Weak<SlotPool>,
 }
 
-// SAFETY: it owns its memory. Whoever reads or writes it holds the lock of the graph that it belongs to (see `head`).
+// SAFETY: a slot owns its memory.
 unsafe impl Send for KvSlot {}
-// SAFETY: as above.
+// SAFETY: the memory is only read or written by whoever holds the guard of the slot's table, or owns the slot (drop).
 unsafe impl Sync for KvSlot {}
 
-/// Memory of rows that are gone, for the next ones: what the system gives must be cleared page by page, which takes a
-/// small model as long as a step.
-struct Spares {
+/// Memory of dropped slots, for the next ones: new memory from the system is cleared page by page, which takes as long as a
+/// step of a small model.
+#[derive(Debug)]
+struct SlotPool {
     layout: KvLayout,
-    rows: Mutex<Vec<Spare>>,
+    spares: Mutex<Vec<SpareMemory>>,
 }
 
-struct Spare(NonNull<f32>);
+#[derive(Debug)]
+struct SpareMemory(NonNull<f32>);
 
-// SAFETY: nobody else refers to it.
-unsafe impl Send for Spare {}
+// SAFETY: nothing else refers to it.
+unsafe impl Send for SpareMemory {}
 
-/// So many bytes of spare rows are kept, until their graph is freed.
-const SPARE: usize = 64 << 20;
+/// At most this many bytes of spare memory are kept, until their table is dropped.
+const MOST_SPARE_BYTES: u64 = 64 << 20;
 
-impl Drop for Spares {
+impl Drop for SlotPool {
     fn drop(&mut self) {
-        let rows = std::mem::take(self.rows.get_mut().unwrap_or_else(PoisonError::into_inner));
-        rows.into_iter().for_each(|row| free(self.layout, row.0));
+        let spares = std::mem::take(self.spares.get_mut().unwrap_or_else(PoisonError::into_inner));
+        spares.into_iter().for_each(|spare| free(self.layout, spare.0));
     }
 }
 
 fn free(layout: KvLayout, memory: NonNull<f32>) {
-    let length = layout.length().expect("it was taken so");
-    // SAFETY: it was taken with this length, and nobody refers to it any more.
-    unsafe { memory::give_back(memory.cast(), length * size_of::<f32>()) }
+    let length = layout.length().expect("the length was checked when the slot was made");
+    // SAFETY: it was allocated with this length, and nothing refers to it any more.
+    unsafe { memory::free(memory.cast(), length * size_of::<f32>()) }
 }
 
 impl KvSlot {
-    /// Of no certain content: positions are written before they are read. None when the system gives no memory.
-    fn new(spares: &Arc<Spares>) -> Option<Self> {
-        let layout = spares.layout;
-        let spare = lock(&spares.rows).pop();
-        let memory = match spare {
-            Some(Spare(memory)) => memory,
-            None => memory::take(layout.length()? * size_of::<f32>())?.cast(),
-        };
-        Some(Self { layout, memory, spares: Arc::downgrade(spares) })
-    }
-
     pub fn layout(&self) -> KvLayout {
         self.layout
     }
 
-    /// Where the keys of a head begin, `[stride / 16, width, 16]`, and its values, `[positions, padded]`.
-    ///
-    /// Reading what nobody writes meanwhile, and writing what nobody else touches meanwhile, is sound.
+    /// The addresses of a head's keys, `[padded positions / 16, head_dim, 16]`, and of its values, `[positions, padded head_dim]`.
+    /// Only for whoever has the guard of the slot's table.
     pub(super) fn head(&self, layer: usize, head: usize) -> (*mut f32, *mut f32) {
         let l = &self.layout;
-        assert!(layer < l.layers && head < l.heads, "a head that is not there");
+        assert!(layer < l.layers && head < l.kv_heads, "KV slot: layer {layer}, head {head} of {l}");
         let keys = layer * l.layer() + head * (l.keys_of_head() + l.values_of_head());
         let values = keys + l.keys_of_head();
         // SAFETY: both lie within the memory, by the arithmetic of `length`.
         unsafe { (self.memory.as_ptr().add(keys), self.memory.as_ptr().add(values)) }
     }
-
-    /// Takes over the first `positions` positions of another row.
-    ///
-    /// # Safety
-    /// Nobody writes these positions of `origin`, or touches `self`, meanwhile.
-    pub unsafe fn copy_from(&self, origin: &Self, positions: usize) {
-        let l = self.layout;
-        assert!(l == origin.layout && positions <= l.positions, "a row of another shape");
-        for (layer, head) in (0..l.layers).flat_map(|layer| (0..l.heads).map(move |head| (layer, head))) {
-            let ((to, to_values), (from, from_values)) = (self.head(layer, head), origin.head(layer, head));
-            // SAFETY: within both rows, which are two; the rest is the caller's promise.
-            unsafe {
-                let whole = l.key_at(0, positions / LANES * LANES);
-                to.copy_from_nonoverlapping(from, whole);
-                for at in (0..l.width).map(|d| whole + d * LANES) {
-                    to.add(at).copy_from_nonoverlapping(from.add(at), positions % LANES);
-                }
-                to_values.copy_from_nonoverlapping(from_values, positions * l.padded());
-            }
-        }
-    }
 }
 
 impl Drop for KvSlot {
     fn drop(&mut self) {
-        if let Some(spares) = self.spares.upgrade() {
-            let mut rows = lock(&spares.rows);
-            if (rows.len() as u64 + 1) * self.layout.bytes() <= SPARE as u64 && rows.try_reserve(1).is_ok() {
-                return rows.push(Spare(self.memory));
+        if let Some(pool) = self.pool.upgrade() {
+            let mut spares = lock(&pool.spares);
+            if (spares.len() as u64 + 1) * self.layout.bytes() <= MOST_SPARE_BYTES && spares.try_reserve(1).is_ok() {
+                return spares.push(SpareMemory(self.memory));
             }
         }
         free(self.layout, self.memory);
     }
 }
 
-/// The rows of the call in progress, where the graph's operators find them. Set and emptied by whoever runs the graph,
-/// under the graph's lock.
-#[derive(Clone)]
+/// Makes the slots of one graph, and holds those of the run in progress, where the graph's operators find them. Whoever runs the
+/// graph sets them before and clears them after, under the session's lock. Clones are the same table.
+#[derive(Debug, Clone)]
 pub(crate) struct SlotTable {
-    rows: Arc<Mutex<Vec<Arc<KvSlot>>>>,
-    spares: Option<Arc<Spares>>,
+    slots: Arc<Mutex<Vec<Arc<KvSlot>>>>,
+    pool: Option<Arc<SlotPool>>,
+}
+
+/// Exclusive access to the memory of all slots of one table: while it lives, nobody else reads or writes them.
+///
+/// A run needs the guard inside its operators: whoever starts one must not hold it.
+#[derive(Debug)]
+pub(crate) struct KvGuard<'a> {
+    table: &'a SlotTable,
+    slots: MutexGuard<'a, Vec<Arc<KvSlot>>>,
 }
 
 impl SlotTable {
-    /// For rows of this shape; without one, for a graph that keeps nothing.
+    /// A table of slots of this layout; without one, for a graph that has no KV cache.
     pub fn new(layout: Option<KvLayout>) -> Self {
-        let spares = layout.map(|layout| Arc::new(Spares { layout, rows: Mutex::default() }));
-        Self { rows: Arc::default(), spares }
+        let pool = layout.map(|layout| Arc::new(SlotPool { layout, spares: Mutex::default() }));
+        Self { slots: Arc::default(), pool }
     }
 
     pub fn layout(&self) -> Option<KvLayout> {
-        self.spares.as_ref().map(|spares| spares.layout)
+        self.pool.as_ref().map(|pool| pool.layout)
     }
 
-    /// A row, of no certain content: positions are written before they are read. None when the system gives no memory.
-    pub fn row(&self) -> Option<KvSlot> {
-        KvSlot::new(self.spares.as_ref()?)
+    /// Waits until nobody else has access to the slots' memory.
+    pub fn lock(&self) -> KvGuard<'_> {
+        KvGuard { table: self, slots: lock(&self.slots) }
     }
 
-    /// These rows, in this order. No row may be there twice.
-    pub fn take(&self, rows: impl Iterator<Item = Arc<KvSlot>>) {
-        let mut seats = lock(&self.rows);
-        seats.clear();
-        seats.extend(rows);
-        let mut addresses: Vec<usize> = seats.iter().map(|row| Arc::as_ptr(row).addr()).collect();
+    /// A new slot of undefined content: positions are written before they are read. None when the system has no memory, or the
+    /// table no layout.
+    pub fn new_slot(&self) -> Option<KvSlot> {
+        let pool = self.pool.as_ref()?;
+        let layout = pool.layout;
+        let spare = lock(&pool.spares).pop();
+        let memory = match spare {
+            Some(SpareMemory(memory)) => memory,
+            None => memory::allocate(layout.length()?.checked_mul(size_of::<f32>())?)?.cast(),
+        };
+        Some(KvSlot { memory, layout, pool: Arc::downgrade(pool) })
+    }
+
+    fn owns(&self, slot: &KvSlot) -> bool {
+        self.pool.as_ref().is_some_and(|pool| Arc::as_ptr(pool) == slot.pool.as_ptr())
+    }
+}
+
+impl KvGuard<'_> {
+    /// The slots of the run in progress, in the order of its batch rows.
+    pub fn slots(&self) -> &[Arc<KvSlot>] {
+        &self.slots
+    }
+
+    /// Sets the slots of the next run, in the order of its batch rows.
+    ///
+    /// # Panics
+    /// When a slot belongs to another table or occurs twice: operators write slots from several threads.
+    pub fn set(&mut self, slots: impl Iterator<Item = Arc<KvSlot>>) {
+        self.slots.clear();
+        self.slots.extend(slots);
+        let mut addresses: Vec<usize> = self.slots.iter().map(|slot| Arc::as_ptr(slot).addr()).collect();
         addresses.sort_unstable();
-        // The operators write them from several threads.
-        assert!(addresses.windows(2).all(|pair| pair[0] != pair[1]), "a row is there twice");
+        let sound =
+            addresses.windows(2).all(|pair| pair[0] != pair[1]) && self.slots.iter().all(|slot| self.table.owns(slot));
+        if !sound {
+            self.slots.clear();
+            panic!("KV slots of a run: one occurs twice or belongs to another graph");
+        }
     }
 
-    pub fn empty(&self) {
-        lock(&self.rows).clear();
+    /// Forgets the slots of the run.
+    pub fn clear(&mut self) {
+        self.slots.clear();
     }
 
-    pub fn with<R>(&self, look: impl FnOnce(&[Arc<KvSlot>]) -> R) -> R {
-        look(&lock(&self.rows))
+    /// Copies the first `positions` positions of `source` to `target`.
+    ///
+    /// # Panics
+    /// When a slot belongs to another table, both are the same, or `positions` is more than they have.
+    pub fn copy(&mut self, target: &KvSlot, source: &KvSlot, positions: usize) {
+        let l = target.layout;
+        assert!(self.table.owns(target) && self.table.owns(source), "KV slots: copied between graphs");
+        assert!(target.memory != source.memory && positions <= l.positions, "KV slots: {positions} positions of {l}");
+        for (layer, head) in (0..l.layers).flat_map(|layer| (0..l.kv_heads).map(move |head| (layer, head))) {
+            let ((to, to_values), (from, from_values)) = (target.head(layer, head), source.head(layer, head));
+            // SAFETY: within both slots, which are two of one table and so of one layout; the guard keeps others away.
+            unsafe {
+                let whole = l.key_index(0, positions / LANES * LANES);
+                to.copy_from_nonoverlapping(from, whole);
+                for index in (0..l.head_dim).map(|d| whole + d * LANES) {
+                    to.add(index).copy_from_nonoverlapping(from.add(index), positions % LANES);
+                }
+                to_values.copy_from_nonoverlapping(from_values, positions * l.padded_head_dim());
+            }
+        }
     }
 }
 
@@ -222,57 +264,84 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_copied_up_to_a_position_and_no_further() {
-        let layout = KvLayout { layers: 2, heads: 3, width: 5, positions: 37 };
-        let number =
-            |layer: usize, head: usize, d: usize, place: usize| (((layer * 3 + head) * 5 + d) * 37 + place + 1) as f32;
+    fn copy_takes_positions_up_to_a_limit_and_no_further() {
+        let layout = KvLayout { layers: 2, kv_heads: 3, head_dim: 5, positions: 37 };
+        let number = |layer: usize, head: usize, d: usize, position: usize| {
+            (((layer * 3 + head) * 5 + d) * 37 + position + 1) as f32
+        };
         let all = || {
             let heads = (0..2).flat_map(|layer| (0..3).map(move |head| (layer, head)));
-            heads.flat_map(|(layer, head)| (0..5).flat_map(move |d| (0..37).map(move |place| (layer, head, d, place))))
+            heads.flat_map(|(layer, head)| {
+                (0..5).flat_map(move |d| (0..37).map(move |position| (layer, head, d, position)))
+            })
         };
         for copied in [4, 16, 20, 32, 37] {
-            let seats = SlotTable::new(Some(layout));
-            let (a, b) = (seats.row().unwrap(), seats.row().unwrap());
-            for (layer, head, d, place) in all() {
+            let table = SlotTable::new(Some(layout));
+            let (a, b) = (table.new_slot().unwrap(), table.new_slot().unwrap());
+            let mut guard = table.lock();
+            for (layer, head, d, position) in all() {
                 let (keys, values) = a.head(layer, head);
-                // SAFETY: within the head; nobody else is here.
+                // SAFETY: within the head; the guard is held.
                 unsafe {
-                    *keys.add(layout.key_at(d, place)) = number(layer, head, d, place);
-                    *values.add(place * layout.padded() + d) = -number(layer, head, d, place);
+                    *keys.add(layout.key_index(d, position)) = number(layer, head, d, position);
+                    *values.add(position * layout.padded_head_dim() + d) = -number(layer, head, d, position);
                 }
             }
-            // SAFETY: nobody else is here.
-            unsafe { b.copy_from(&a, copied) };
-            for (layer, head, d, place) in all() {
+            guard.copy(&b, &a, copied);
+            for (layer, head, d, position) in all() {
                 let (keys, values) = b.head(layer, head);
                 // SAFETY: as above.
-                let got = unsafe { (*keys.add(layout.key_at(d, place)), *values.add(place * layout.padded() + d)) };
-                let kept = if place < copied { number(layer, head, d, place) } else { 0.0 };
-                assert_eq!(got, (kept, -kept), "{copied} copied, place {place}");
+                let got = unsafe {
+                    (*keys.add(layout.key_index(d, position)), *values.add(position * layout.padded_head_dim() + d))
+                };
+                let expected = if position < copied { number(layer, head, d, position) } else { 0.0 };
+                assert_eq!(got, (expected, -expected), "{copied} copied, position {position}");
             }
         }
     }
 
     #[test]
-    fn memory_of_rows_that_are_gone_is_taken_again_up_to_a_limit() {
-        let layout = KvLayout { layers: 4, heads: 8, width: 64, positions: 1024 };
-        let seats = SlotTable::new(Some(layout));
-        let rows: Vec<KvSlot> = (0..6).map(|_| seats.row().unwrap()).collect();
-        let places: Vec<_> = rows.iter().map(|row| row.memory).collect();
-        drop(rows);
-        let kept = SPARE / layout.bytes() as usize;
-        assert_eq!((kept, lock(&seats.spares.as_ref().unwrap().rows).len()), (4, 4));
-        assert!(places.contains(&seats.row().unwrap().memory));
-        // The graph goes first.
-        let row = seats.row().unwrap();
-        drop(seats);
-        drop(row);
+    fn memory_of_dropped_slots_is_reused_up_to_a_limit() {
+        let layout = KvLayout { layers: 4, kv_heads: 8, head_dim: 64, positions: 1024 };
+        let table = SlotTable::new(Some(layout));
+        let slots: Vec<KvSlot> = (0..6).map(|_| table.new_slot().unwrap()).collect();
+        let addresses: Vec<_> = slots.iter().map(|slot| slot.memory).collect();
+        drop(slots);
+        let kept = MOST_SPARE_BYTES / layout.bytes();
+        assert_eq!((kept, lock(&table.pool.as_ref().unwrap().spares).len()), (4, 4));
+        assert!(addresses.contains(&table.new_slot().unwrap().memory));
+        // The table goes first.
+        let slot = table.new_slot().unwrap();
+        drop(table);
+        drop(slot);
     }
 
     #[test]
-    fn what_cannot_be_addressed_is_refused() {
-        let layout = KvLayout { layers: usize::MAX / 2, heads: 9, width: 64, positions: 128 };
-        assert!(SlotTable::new(Some(layout)).row().is_none());
+    fn slots_beyond_the_address_space_are_none() {
+        let layout = KvLayout { layers: usize::MAX / 2, kv_heads: 9, head_dim: 64, positions: 128 };
+        assert!(SlotTable::new(Some(layout)).new_slot().is_none());
         assert_eq!(layout.bytes(), u64::MAX);
+    }
+
+    #[test]
+    fn slot_bytes_are_those_of_the_plan() {
+        let shape = KvShape { layers: 2, heads: 3, positions: 37, head_width: 5, half: false, alignment: LANES };
+        assert_eq!(KvLayout::from(shape).bytes(), shape.bytes(1));
+    }
+
+    #[test]
+    fn guard_refuses_slots_of_another_table_and_slots_twice() {
+        let layout = KvLayout { layers: 1, kv_heads: 1, head_dim: 4, positions: 8 };
+        let (table, other) = (SlotTable::new(Some(layout)), SlotTable::new(Some(layout)));
+        let (own, foreign) = (Arc::new(table.new_slot().unwrap()), Arc::new(other.new_slot().unwrap()));
+        let panics = |body: &mut dyn FnMut()| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() && table.lock().slots().is_empty()
+        };
+        assert!(panics(&mut || table.lock().set([foreign.clone()].into_iter())));
+        assert!(panics(&mut || table.lock().set([own.clone(), own.clone()].into_iter())));
+        assert!(panics(&mut || table.lock().copy(&own, &foreign, 4)));
+        assert!(panics(&mut || table.lock().copy(&own, &own, 4)));
+        table.lock().set([own.clone()].into_iter());
+        assert_eq!(table.clone().lock().slots().len(), 1);
     }
 }

@@ -1,14 +1,13 @@
-//! Large pieces of memory from the system: zero, given page by page as they are touched, in large pages where there are any.
-//! (An allocator that is asked for whole pages fills them by hand; with small pages a row of a large model costs thousands
-//! of faults.)
+//! Large pieces of memory from the system: zero, committed page by page as they are touched, in huge pages where available.
+//! (General allocators clear them by hand; with small pages a slot of a large model costs thousands of page faults.)
 
 use std::ptr::NonNull;
 
-/// `bytes` of zeros (at least one page). None when the system gives none.
+/// Allocates `bytes` zeros (at least one page). None when the system has no memory.
 #[cfg(unix)]
-pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
+pub(super) fn allocate(bytes: usize) -> Option<NonNull<u8>> {
     let (read_write, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a mapping of its own, wherever the system likes.
+    // SAFETY: an anonymous mapping at an address that the system chooses.
     let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes.max(1), read_write, private, -1, 0) };
     if memory == libc::MAP_FAILED {
         return None;
@@ -21,12 +20,12 @@ pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
     NonNull::new(memory.cast())
 }
 
-/// Has the system put all pages of `bytes` in place that are mapped from a file. Pages that several threads come upon one by
-/// one, in the middle of a product, take ten times as long. Where the system cannot do it that is how they come.
-pub(crate) fn populate(bytes: &[i8]) {
+/// Prefaults the pages of `bytes` that are mapped from a file. Page faults of several threads in the middle of a GEMM take ten
+/// times as long. No effect where the system has no such call.
+pub(crate) fn prefault(bytes: &[i8]) {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: it tells a size.
+        // SAFETY: it returns a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096).max(1);
         let from = bytes.as_ptr().addr() / page * page;
         let length = bytes.as_ptr().addr() + bytes.len() - from;
@@ -38,12 +37,12 @@ pub(crate) fn populate(bytes: &[i8]) {
     let _ = bytes;
 }
 
-/// Gives back what [`take`] gave.
+/// Frees what [`allocate`] returned.
 ///
 /// # Safety
-/// It was taken with this length, and is not used any more.
+/// It was allocated with this length, and is not used any more.
 #[cfg(unix)]
-pub(super) unsafe fn give_back(memory: NonNull<u8>, bytes: usize) {
+pub(super) unsafe fn free(memory: NonNull<u8>, bytes: usize) {
     // SAFETY: the caller's promise.
     unsafe { libc::munmap(memory.as_ptr().cast(), bytes.max(1)) };
 }
@@ -53,19 +52,19 @@ fn layout(bytes: usize) -> Option<std::alloc::Layout> {
     std::alloc::Layout::from_size_align(bytes.max(1), 64).ok()
 }
 
-/// `bytes` of zeros (at least one). None when the system gives none.
+/// Allocates `bytes` zeros (at least one). None when the system has no memory.
 #[cfg(not(unix))]
-pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
+pub(super) fn allocate(bytes: usize) -> Option<NonNull<u8>> {
     // SAFETY: the size is not zero.
     NonNull::new(unsafe { std::alloc::alloc_zeroed(layout(bytes)?) })
 }
 
-/// Gives back what [`take`] gave.
+/// Frees what [`allocate`] returned.
 ///
 /// # Safety
-/// It was taken with this length, and is not used any more.
+/// It was allocated with this length, and is not used any more.
 #[cfg(not(unix))]
-pub(super) unsafe fn give_back(memory: NonNull<u8>, bytes: usize) {
+pub(super) unsafe fn free(memory: NonNull<u8>, bytes: usize) {
     // SAFETY: the caller's promise.
-    unsafe { std::alloc::dealloc(memory.as_ptr(), layout(bytes).expect("it was taken so")) }
+    unsafe { std::alloc::dealloc(memory.as_ptr(), layout(bytes).expect("it was allocated with this layout")) }
 }

@@ -1,14 +1,13 @@
-//! f32 arithmetic on lanes of 16, in one order on every processor.
+//! f32 arithmetic on 16 lanes, in one order with every instruction set.
 
-/// How many running values a sum or a maximum has.
+/// Partial results of a sum or a maximum.
 pub(super) const LANES: usize = 16;
 pub(super) type Lanes = [f32; LANES];
 
-/// Adding it leaves the nearest whole number (ties to even) in the low bits of the mantissa: 1.5 * 2^23.
+/// Adding it leaves the nearest integer (ties to even) in the low bits of the mantissa: 1.5 * 2^23.
 pub(super) const MAGIC: f32 = 12_582_912.0;
 
-/// e^x, within 2 units of the last place; 0 below -87.3, and never infinite: from 88.0 on it stays at e^88. Not a number
-/// stays so.
+/// e^x, within 2 ulp; 0 below -87.3, and never infinite: from 88.0 on it stays at e^88. NaN stays NaN.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -26,7 +25,7 @@ pub(super) fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 1.666_666_5e-1);
     p = p.mul_add(r, 0.5);
     let e = p.mul_add(r * r, r) + 1.0;
-    // The whole number lies in the low bits; as an exponent it is shifted into place.
+    // The integer is in the low bits; it is shifted into the exponent.
     let scale = f32::from_bits((whole.to_bits() << 23).wrapping_add(127 << 23));
     if x < -87.3 { 0.0 } else { e * scale }
 }
@@ -54,10 +53,9 @@ pub(super) fn largest(lanes: Lanes) -> f32 {
     top
 }
 
-/// Sums of the values, in 16 lanes. (No closure tells what is summed: it would not be compiled for the vectors of whoever
-/// calls this.)
+/// Sums of the values, by lane. (Not generic over a closure, which would not be compiled for the caller's vectors.)
 #[inline(always)]
-pub(super) fn sums_of(values: &[f32]) -> Lanes {
+pub(super) fn lane_sums(values: &[f32]) -> Lanes {
     let (whole, rest) = values.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for block in whole {
@@ -71,9 +69,9 @@ pub(super) fn sums_of(values: &[f32]) -> Lanes {
     sums
 }
 
-/// Sums of their squares.
+/// Sums of the values' squares, by lane.
 #[inline(always)]
-pub(super) fn sums_of_squares(values: &[f32]) -> Lanes {
+pub(super) fn lane_sums_of_squares(values: &[f32]) -> Lanes {
     let (whole, rest) = values.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for block in whole {
@@ -87,25 +85,25 @@ pub(super) fn sums_of_squares(values: &[f32]) -> Lanes {
     sums
 }
 
-/// The largest size among them; not a number when one of them is infinite or none.
+/// The largest magnitude of the values; NaN when one of them is NaN or infinite.
 #[inline(always)]
-pub(super) fn largest_size(values: &[f32]) -> f32 {
-    // Without its sign a number grows with its bits, and what is infinite or none is beyond them all.
+pub(super) fn max_magnitude(values: &[f32]) -> f32 {
+    // Without its sign a float grows with its bits, and infinity and NaN are beyond all finite ones.
     let mut top = 0;
     for x in values {
-        let size = x.to_bits() & !(1 << 31);
-        top = if size > top { size } else { top };
+        let magnitude = x.to_bits() & !(1 << 31);
+        top = if magnitude > top { magnitude } else { top };
     }
     let top = f32::from_bits(top);
     if top < f32::INFINITY { top } else { f32::NAN }
 }
 
-/// 1 / x for x of 1 and more, within 2 units of the last place; from 1e37 on it stays at 1e-37. Not a number stays so.
-/// (Divisions of long vectors take as long as all else.)
+/// 1 / x for x >= 1, within 2 ulp; from 1e37 on it stays at 1e-37. NaN stays NaN. (Vector divisions would take as long as
+/// everything else.)
 #[inline(always)]
 pub(super) fn reciprocal(x: f32) -> f32 {
     let x = if x > 1e37 { 1e37 } else { x };
-    // The exponent turned over, and the mantissa with it, is within an eighth; each step squares what is missing.
+    // Negating the bits of exponent and mantissa is within 1/8; each Newton step squares the error.
     let mut y = f32::from_bits(0x7ef3_11c7_u32.wrapping_sub(x.to_bits()));
     for _ in 0..3 {
         y = y.mul_add((-x).mul_add(y, 1.0), y);
@@ -118,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_is_exact_to_two_units() {
+    fn exp_is_within_two_ulp() {
         let mut x = -87.29_f32;
         while x < 88.0 {
             let (got, want) = (exp(x), f64::from(x).exp());
@@ -131,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn reciprocals_are_exact_to_two_units() {
+    fn reciprocal_is_within_two_ulp() {
         let mut x = 1.0_f32;
         while x < 1e37 {
             let (got, want) = (reciprocal(x), 1.0 / f64::from(x));
@@ -143,15 +141,15 @@ mod tests {
     }
 
     #[test]
-    fn sums_and_rests() {
+    fn sums_and_max_magnitude_include_partial_blocks() {
         let values: Vec<f32> = (0..37).map(|n| n as f32 - 9.0).collect();
-        assert_eq!(sum(sums_of(&values)), 333.0);
-        assert_eq!(sum(sums_of_squares(&values)), 7_215.0);
-        assert_eq!(largest_size(&values), 27.0);
-        assert_eq!(largest_size(&values[..12]), 9.0);
-        assert_eq!(largest_size(&[]), 0.0);
+        assert_eq!(sum(lane_sums(&values)), 333.0);
+        assert_eq!(sum(lane_sums_of_squares(&values)), 7_215.0);
+        assert_eq!(max_magnitude(&values), 27.0);
+        assert_eq!(max_magnitude(&values[..12]), 9.0);
+        assert_eq!(max_magnitude(&[]), 0.0);
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(largest_size(&[1.0, bad, 2.0]).is_nan());
+            assert!(max_magnitude(&[1.0, bad, 2.0]).is_nan());
         }
     }
 }

@@ -25,7 +25,7 @@ impl Model {
         let side = bundle.size as usize;
         let encoder = self.encoder()?;
         let planes = picture.planes(bundle.size, bundle.channels)?;
-        let ids = encoder.encode(&planes, [1, bundle.channels, side, side], |ids| ids.to_vec())?;
+        let ids = encoder.encode(&planes, [1, bundle.channels, side, side], <[i64]>::to_vec)?;
         // Graphs are untrusted input: a damaged one, or one of another model, must not reach token files.
         if ids.len() != bundle.tokens || ids.iter().any(|&id| !(0..bundle.codes as i64).contains(&id)) {
             return Err(self.wrong_output(encoder.name(), "ids that are not in the codebook"));
@@ -39,7 +39,8 @@ impl Model {
     /// [`Error::Invalid`] when the number of tokens is not that of a prefix (1 to c, or a multiple of g up to N), or a token
     /// is not in the codebook; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime.
     pub fn decode(&self, tokens: &[u32]) -> Result<Image> {
-        Ok(self.decode_batch(&[tokens])?.pop().expect("a batch of one sequence gives one picture"))
+        let image = self.decode_batch(&[tokens])?.pop();
+        image.ok_or_else(|| Error::Internal("a batch of one sequence gave no image".into()))
     }
 
     /// Decodes prefixes of one length, in order; each result is bit for bit that of [`decode`](Self::decode). Faster than

@@ -84,7 +84,7 @@ impl Model {
     /// [`Error::State`](crate::Error::State) when the process is ending.
     pub fn report(&self) -> Result<Report> {
         let inner = &*self.0;
-        let encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let encoder = lock(&inner.encoder).clone();
         let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder.as_deref()).map(Graph::report);
         Ok(Report {
             asked: inner.asked.clone(),
@@ -110,7 +110,7 @@ impl Model {
     /// Time spent inside ONNX Runtime so far, over all graphs and users.
     #[must_use]
     pub fn graph_time(&self) -> Duration {
-        let encoder = self.0.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let encoder = lock(&self.0.encoder);
         let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
         let ar = self.0.ar.as_ref().map_or(Duration::ZERO, Graph::spent);
         let sampler = self.0.sampler.as_ref().map_or(Duration::ZERO, DeviceSampler::spent);
@@ -139,7 +139,7 @@ impl Model {
     /// The encoder, compiled at the first call; [`Error::State`] when the bundle has none.
     pub(crate) fn encoder(&self) -> Result<Arc<Graph>> {
         let inner = &*self.0;
-        let mut encoder = inner.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut encoder = lock(&inner.encoder);
         if let Some(graph) = encoder.as_ref() {
             return Ok(graph.clone());
         }

@@ -173,8 +173,8 @@ impl Model {
                 if device == asked { options.device_options.clone() } else { DeviceOptions::default() };
             match Self::on(bundle.clone(), options, device, device_options, &refused, watch) {
                 Err(Error::Device(why)) if left > 0 => {
-                    let level = if *asked == Device::Auto { log::Level::Info } else { log::Level::Warning };
-                    log::emit(level, || format!("{why}; trying {}", candidates[candidates.len() - left]));
+                    let severity = if *asked == Device::Auto { log::Severity::Info } else { log::Severity::Warning };
+                    log::emit(severity, || format!("{why}; trying {}", candidates[candidates.len() - left]));
                     refused.push(why);
                 }
                 result => return result,
@@ -211,7 +211,7 @@ impl Model {
             stage(file)?;
             compile(&bundle, file, &options, form, keys, ports)
         };
-        let keys = Some(key_shape(&bundle, &variant).layout());
+        let keys = Some(KvLayout::from(key_shape(&bundle, &variant)));
         let ports = signature::ar_ports(&bundle, &variant);
         let ar = variant.ar.as_ref().map(|file| graph(file, keys, ports)).transpose()?;
         let decoder = graph(&variant.decoder, None, signature::decoder_ports(&bundle))?;
@@ -278,7 +278,7 @@ fn sampler(bundle: &Bundle, options: &GraphOptions) -> Option<DeviceSampler> {
     let path = bundle.path().join(bundle.draw.as_ref()?);
     let sampler = DeviceSampler::open(&path, options, bundle.codes);
     if let Err(why) = &sampler {
-        log::emit(log::Level::Warning, || format!("{why}; tokens are sampled on the CPU"));
+        log::emit(log::Severity::Warning, || format!("{why}; tokens are sampled on the CPU"));
     }
     sampler.ok()
 }

@@ -25,6 +25,7 @@ pub(crate) use downscale::Downscale;
 #[cfg(feature = "image-files")]
 pub use file::{FileFormat, encode, save};
 pub use format::PixelFormat;
+#[cfg(feature = "ffi")]
 pub(crate) use format::check_rows;
 pub use image::Image;
 pub use picture::Picture;

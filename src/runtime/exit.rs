@@ -1,7 +1,7 @@
-//! `exit()` with work in flight. It runs the destructors of ONNX Runtime's static objects while other threads may
-//! still be inside; a run then fails on types that are gone, or crashes. So when the process ends, this comes
-//! first: it turns away whoever wants in, interrupts what runs, and waits until nobody is inside. What is dropped
-//! afterwards is leaked, for there is nothing left to give it back to.
+//! `exit()` while work is in flight. It runs the destructors of ONNX Runtime's static objects while other threads may still
+//! be inside ONNX Runtime, which then fails or crashes. A handler that runs before these destructors refuses new calls,
+//! interrupts runs, and waits until no thread is inside. Objects of ONNX Runtime that are dropped afterwards are leaked,
+//! since nothing is left to free them.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -11,33 +11,37 @@ use std::time::{Duration, Instant};
 
 use ort::session::{NoSelectedOutputs, RunOptions};
 
-use super::sys;
 use crate::support::error::{Error, Result};
+use crate::support::platform;
+use crate::support::sync::lock;
 
-/// A step or a decode takes seconds at the most. Whoever is inside for longer waits for us: a callback of the
-/// host's that blocks, say. A process that is told to end has to end.
+/// Steps and decodes take seconds at most. A thread that is inside for longer may itself wait for the exit, in a host
+/// callback for example; the process must end nevertheless.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 static BEGUN: OnceLock<Instant> = OnceLock::new();
 static ENDING: AtomicBool = AtomicBool::new(false);
-/// Threads inside ONNX Runtime.
+/// Number of threads inside ONNX Runtime.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 /// Runs that can be interrupted.
 static RUNNING: Mutex<Vec<Arc<RunOptions<NoSelectedOutputs>>>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// How deep this thread is inside. It has no destructor, so it can still be read while the process ends.
+    /// Nesting depth of this thread. It has no destructor, so it can still be read while the process ends.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// While it lives, ONNX Runtime does too.
+/// ONNX Runtime is not torn down while this lives.
 pub(crate) struct Inside;
 
-/// Lets this thread in, unless the process is ending.
+/// Marks this thread as inside ONNX Runtime.
+///
+/// # Errors
+/// [`Error::State`] when the process is ending.
 pub(crate) fn enter() -> Result<Inside> {
     let depth = DEPTH.get();
     if depth == 0 {
-        // Announced before the look: either the handler sees us, or we see it.
+        // Counted before the check: either the handler sees this thread, or this thread sees that the process is ending.
         INSIDE.fetch_add(1, Ordering::SeqCst);
         if ENDING.load(Ordering::SeqCst) {
             INSIDE.fetch_sub(1, Ordering::SeqCst);
@@ -58,7 +62,7 @@ impl Drop for Inside {
     }
 }
 
-/// What a run that failed while the process ends failed of.
+/// The error of a failed run; while the process is ending, that is the reason.
 pub(super) fn reason(error: Error) -> Error {
     if ENDING.load(Ordering::SeqCst) { ending() } else { error }
 }
@@ -67,18 +71,18 @@ fn ending() -> Error {
     Error::State("the process is ending".into())
 }
 
-/// Sees to it that the handler comes before the destructors of all static objects that ONNX Runtime has made so
-/// far: handlers run in the opposite order of their registration. It makes them when it is loaded and when a graph
-/// is compiled (measured: none while one runs), so this is called after each.
+/// Registers the handler, so that it runs before the destructors of all static objects that ONNX Runtime has made so far:
+/// handlers run in reverse order of registration. ONNX Runtime makes such objects when it is loaded and when a graph is
+/// compiled, but not during a run (measured), so this is called after each.
 pub(super) fn arm() {
-    sys::at_exit(handler);
+    platform::at_exit(handler);
 }
 
 extern "C" fn handler() {
     ENDING.store(true, Ordering::SeqCst);
-    // A callback of the host's may have called exit() from inside.
+    // A callback of the host may have called exit() from inside.
     let own = usize::from(DEPTH.get() > 0);
-    // It is registered more than once; the first to run decides when patience ends.
+    // It is registered more than once; all registrations share one deadline.
     let begun = *BEGUN.get_or_init(Instant::now);
     while INSIDE.load(Ordering::SeqCst) > own && begun.elapsed() < LONGEST_WAIT {
         for options in running().iter() {
@@ -89,10 +93,10 @@ extern "C" fn handler() {
 }
 
 fn running() -> MutexGuard<'static, Vec<Arc<RunOptions<NoSelectedOutputs>>>> {
-    RUNNING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    lock(&RUNNING)
 }
 
-/// Names a run that the end of the process may interrupt, until it is dropped.
+/// A run that the handler may interrupt, until this is dropped.
 pub(super) struct Running(Arc<RunOptions<NoSelectedOutputs>>);
 
 impl Running {
@@ -105,16 +109,16 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut running = running();
-        if let Some(at) = running.iter().position(|options| Arc::ptr_eq(options, &self.0)) {
-            running.swap_remove(at);
+        if let Some(index) = running.iter().position(|options| Arc::ptr_eq(options, &self.0)) {
+            running.swap_remove(index);
         }
     }
 }
 
-/// Something of ONNX Runtime's: given back when it is dropped, leaked when the process is ending.
+/// An object of ONNX Runtime: freed when this is dropped, leaked when the process is ending.
 pub(super) struct RuntimeOwned<T>(Option<T>);
 
-const HELD: &str = "only drop takes it";
+const PRESENT: &str = "only drop takes the value";
 
 impl<T> RuntimeOwned<T> {
     pub fn new(value: T) -> Self {
@@ -125,13 +129,13 @@ impl<T> RuntimeOwned<T> {
 impl<T> Deref for RuntimeOwned<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        self.0.as_ref().expect(HELD)
+        self.0.as_ref().expect(PRESENT)
     }
 }
 
 impl<T> DerefMut for RuntimeOwned<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect(HELD)
+        self.0.as_mut().expect(PRESENT)
     }
 }
 

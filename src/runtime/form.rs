@@ -7,9 +7,8 @@ use crate::support::error::{Error, Result};
 
 /// Attention backend and KV layout of a variant.
 ///
-/// A bundle holds each precision in one or more forms. The form decides which operators compute attention, and where
-/// the KV cache is kept and how a step updates it. Forms of one precision compute the same function, up to
-/// float rounding.
+/// A bundle holds each precision in one or more forms. The form decides which operators compute attention, where the KV
+/// cache is kept, and how a step updates it. Forms of one precision compute the same function, up to float rounding.
 ///
 /// | form | attention | KV cache |
 /// |---|---|---|

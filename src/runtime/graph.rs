@@ -1,155 +1,75 @@
-//! One ONNX file, compiled, with the signature it must have.
+//! One ONNX file, compiled, with the signature that it must have.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use ort::session::{NoSelectedOutputs, RunOptions, Session};
-use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
+use ort::session::Session;
+use ort::value::{Tensor, TensorElementType, TensorRef};
 
-use super::device::report::{self, Assigned, GraphReport};
+use super::device::{self, Assigned, GraphReport};
 use super::exit::{self, RuntimeOwned};
-use super::row_copy::Mover;
-use super::{GraphOptions, failed, library, session};
+use super::failure::failed;
+use super::port::{Port, check};
+use super::row_copy::RowCopy;
+use super::session::{self, GraphOptions};
 use crate::kernels::kv::SlotTable;
-use crate::support::error::{Error, Result};
+use crate::support::error::Result;
+use crate::support::sync::{MutexGuard, lock};
 
-/// An axis of an input or output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dim {
-    /// A fixed length.
-    Is(usize),
-    /// Chosen at each run.
-    Free,
-    /// A length that only the graph knows.
-    Any,
-}
-
-/// What an input or output holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Element {
-    Int64,
-    Float32,
-    Float16,
-    Bool,
-}
-
-impl Element {
-    fn kind(self) -> TensorElementType {
-        match self {
-            Self::Int64 => TensorElementType::Int64,
-            Self::Float32 => TensorElementType::Float32,
-            Self::Float16 => TensorElementType::Float16,
-            Self::Bool => TensorElementType::Bool,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Int64 => "int64",
-            Self::Float32 => "float32",
-            Self::Float16 => "float16",
-            Self::Bool => "bool",
-        }
-    }
-}
-
-/// An input or output that a graph must have.
-#[derive(Debug, Clone)]
-pub(crate) struct Port {
-    pub name: String,
-    pub element: Element,
-    pub shape: Vec<Dim>,
-}
-
-impl Port {
-    pub fn ids(name: &str, shape: &[Dim]) -> Self {
-        Self { name: name.to_owned(), element: Element::Int64, shape: shape.to_vec() }
-    }
-
-    pub fn floats(name: impl Into<String>, shape: &[Dim]) -> Self {
-        Self { name: name.into(), element: Element::Float32, shape: shape.to_vec() }
-    }
-}
-
-/// A compiled graph. Shared between threads: one runs it at a time, because ONNX Runtime's `Run` is not safe to
-/// call twice at once.
+/// A compiled graph, shared between threads. One thread runs it at a time, because ONNX Runtime's `Run` must not be called
+/// twice at once.
 pub(crate) struct Graph {
     session: RuntimeOwned<Mutex<Session>>,
-    /// Where our own operators find the rows of a call; none where it has no such operators.
-    seats: Option<SlotTable>,
+    /// Tells our own operators the sequence slots of a run; `None` for a graph without such operators.
+    slots: Option<SlotTable>,
     path: PathBuf,
     name: String,
     options: GraphOptions,
-    /// What copies rows of keys and values within the memory of the device; compiled when it is first needed.
-    mover: Mutex<Option<Arc<Mover>>>,
-    /// Which provider has which nodes.
+    /// Copies rows of the KV cache within device memory; compiled when it is first needed.
+    row_copy: Mutex<Option<Arc<RowCopy>>>,
+    /// Nodes by provider.
     assigned: Vec<Assigned>,
-    /// Which memory keys and values are in, once there are some.
-    keys_in: OnceLock<String>,
-    /// Nanoseconds spent in runs, by whomever.
+    /// The memory that holds the KV caches, once there is one.
+    kv_memory: OnceLock<String>,
+    /// Nanoseconds spent in runs, over all users.
     spent: AtomicU64,
 }
 
-/// Stops a run from another thread; for one user of a graph, who gives it to each run.
-pub(crate) struct Interrupt(RuntimeOwned<Arc<RunOptions<NoSelectedOutputs>>>);
-
-impl Interrupt {
-    pub fn new() -> Result<Self> {
-        let _inside = exit::enter()?;
-        library::environment()?;
-        RunOptions::new()
-            .map(|options| Self(RuntimeOwned::new(Arc::new(options))))
-            .map_err(|error| failed("run options", error))
-    }
-
-    /// Ends the run in progress after its current operator. Stays set.
-    pub fn trigger(&self) {
-        // It only fails for a null pointer, which a live RunOptions does not have.
-        if let Ok(_inside) = exit::enter() {
-            let _ = self.0.terminate();
-        }
-    }
-
-    pub(super) fn options(&self) -> &Arc<RunOptions<NoSelectedOutputs>> {
-        &self.0
-    }
-}
-
 impl Graph {
-    /// Compiles `path` and checks that its inputs and outputs are these. With `seats` it may use our own operators, and
-    /// keeps keys of that shape.
+    /// Compiles `path` and checks its inputs and outputs. With `slots` the graph may use our own operators, which keep
+    /// keys and values in slots of that table.
     pub fn compile(
         path: &Path,
         options: &GraphOptions,
-        seats: Option<SlotTable>,
+        slots: Option<SlotTable>,
         inputs: &[Port],
         outputs: &[Port],
     ) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let _inside = exit::enter()?;
-        let (session, assigned) = session::compile(path, &name, options, seats.as_ref())?;
+        let (session, assigned) = session::compile(path, &name, options, slots.as_ref())?;
         check(&name, "input", session.inputs(), inputs)?;
         check(&name, "output", session.outputs(), outputs)?;
         Ok(Self {
             session: RuntimeOwned::new(Mutex::new(session)),
-            seats,
+            slots,
             path: path.to_owned(),
             name,
             options: options.clone(),
-            mover: Mutex::default(),
-            keys_in: OnceLock::new(),
+            row_copy: Mutex::default(),
+            kv_memory: OnceLock::new(),
             assigned,
             spent: AtomicU64::new(0),
         })
     }
 
-    /// Where it runs.
+    /// Which providers run it, and what memory it holds.
     pub fn report(&self) -> Result<GraphReport> {
         let _inside = exit::enter()?;
-        let keys_in = self.keys_in.get().cloned();
-        Ok(report::graph(&self.lock(), &self.path, &self.assigned, &self.options.device, keys_in))
+        let kv_memory = self.kv_memory.get().cloned();
+        Ok(device::report(&self.lock(), &self.path, &self.assigned, &self.options.device, kv_memory))
     }
 
     pub fn name(&self) -> &str {
@@ -161,7 +81,7 @@ impl Graph {
         Duration::from_nanos(self.spent.load(Ordering::Relaxed))
     }
 
-    /// Counts the time of a run; called with the lock held, so that waiting does not count.
+    /// Counts the time of a run. Called with the lock held, so that waiting for it does not count.
     pub(super) fn timed<R>(&self, run: impl FnOnce() -> R) -> R {
         let begun = Instant::now();
         let result = run();
@@ -169,40 +89,38 @@ impl Graph {
         result
     }
 
-    /// How it was compiled.
+    /// The options that it was compiled with.
     pub(super) fn options(&self) -> &GraphOptions {
         &self.options
     }
 
-    /// Says which memory keys and values are in.
-    pub(super) fn note_keys_in(&self, memory: &str) {
-        self.keys_in.get_or_init(|| memory.to_owned());
+    /// Records the memory that holds the KV caches.
+    pub(super) fn note_kv_memory(&self, memory: &str) {
+        self.kv_memory.get_or_init(|| memory.to_owned());
     }
 
-    /// What copies rows of `element` within the memory of its device.
-    pub(super) fn mover(&self, element: TensorElementType) -> Result<Arc<Mover>> {
-        let mut mover = self.mover.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(mover) = mover.as_ref() {
-            return Ok(mover.clone());
+    /// Copies rows of `element` within the memory of the graph's device.
+    pub(super) fn row_copy(&self, element: TensorElementType) -> Result<Arc<RowCopy>> {
+        let mut row_copy = lock(&self.row_copy);
+        if let Some(row_copy) = row_copy.as_ref() {
+            return Ok(row_copy.clone());
         }
-        let made = Arc::new(Mover::new(element, &self.options)?);
-        *mover = Some(made.clone());
+        let made = Arc::new(RowCopy::new(element, &self.options)?);
+        *row_copy = Some(made.clone());
         Ok(made)
     }
 
-    /// Where its operators find the rows of a call.
-    pub(super) fn seats(&self) -> &SlotTable {
-        self.seats.as_ref().expect("a graph that is fed rows was compiled with seats")
+    /// The table that tells its operators the sequence slots of a run.
+    pub(super) fn slots(&self) -> &SlotTable {
+        self.slots.as_ref().expect("a graph of form native is compiled with a slot table")
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
-        // A panic during a run leaves no state of ours behind.
-        self.session.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.session)
     }
 
-    /// Runs a decoder: ids `[batch, tokens]` at `size` pixels; `take` gets the pixels `[batch, channels, size,
-    /// size]`.
-    /// Also tells how long it waited for others who use the graph.
+    /// Runs a decoder: token ids `[batch, tokens]` to pixels `[batch, channels, size, size]`, which `take` gets. Also
+    /// returns the time spent waiting for other users of the graph.
     pub fn decode<R>(
         &self,
         ids: &[i64],
@@ -222,7 +140,7 @@ impl Graph {
         Ok((take(pixels), waited))
     }
 
-    /// Runs an encoder: pixels `[batch, channels, side, side]`; `take` gets the ids `[batch, tokens]`.
+    /// Runs an encoder: pixels `[batch, channels, side, side]` to token ids `[batch, tokens]`, which `take` gets.
     pub fn encode<R>(&self, pixels: &[f32], shape: [usize; 4], take: impl FnOnce(&[i64]) -> R) -> Result<R> {
         let _inside = exit::enter()?;
         let fail = |error| exit::reason(failed(&self.name, error));
@@ -232,46 +150,4 @@ impl Graph {
         let (_, ids) = outputs["ids"].try_extract_tensor::<i64>().map_err(fail)?;
         Ok(take(ids))
     }
-}
-
-/// Whether what a graph has is what it should have; the error names the first difference.
-fn check(graph: &str, kind: &str, found: &[Outlet], wanted: &[Port]) -> Result<()> {
-    let refuse = |reason: String| Err(Error::Failed { graph: graph.to_owned(), reason });
-    for port in wanted {
-        let Some(outlet) = found.iter().find(|outlet| outlet.name() == port.name) else {
-            return refuse(format!("the graph has no {kind} \"{}\"", port.name));
-        };
-        let wanted_type = port.element.kind();
-        let fits = match outlet.dtype() {
-            ValueType::Tensor { ty, shape, .. } => {
-                *ty == wanted_type
-                    && shape.len() == port.shape.len()
-                    // Free axes are -1; a graph that fixes an axis which we vary, or the other way round, does not
-                    // fit.
-                    && shape.iter().zip(&port.shape).all(|(&found, wanted)| match wanted {
-                        Dim::Is(length) => found == *length as i64,
-                        Dim::Free => found < 0,
-                        Dim::Any => true,
-                    })
-            }
-            _ => false,
-        };
-        if !fits {
-            let axes: Vec<String> = port
-                .shape
-                .iter()
-                .map(|dim| match dim {
-                    Dim::Is(length) => length.to_string(),
-                    Dim::Free => "free".to_owned(),
-                    Dim::Any => "any".to_owned(),
-                })
-                .collect();
-            let wanted = format!("{}[{}]", port.element.name(), axes.join(", "));
-            return refuse(format!("{kind} \"{}\" is {}, it should be {wanted}", port.name, outlet.dtype()));
-        }
-    }
-    if let Some(extra) = found.iter().find(|outlet| !wanted.iter().any(|port| port.name == outlet.name())) {
-        return refuse(format!("the graph has an {kind} \"{}\" that nothing is known of", extra.name()));
-    }
-    Ok(())
 }

@@ -1,8 +1,8 @@
-//! Find ONNX Runtime, make sure that it is what it should be, load it, make the one environment.
+//! Finds ONNX Runtime, checks and loads it, and makes the only environment.
 //!
-//! It is loaded once for the process and never unloaded: the environment is leaked on purpose, so that `exit()`
-//! with work in flight tears nothing down under it. `ort` panics when it is touched before a library is loaded, so
-//! everything in this crate that needs it goes through [`environment`].
+//! It is loaded once for the process and never unloaded: the environment is leaked on purpose, so that `exit()` with work
+//! in flight does not destroy it. `ort` panics when it is used before a library is loaded, so everything in this crate
+//! that needs it calls [`environment`] first.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -12,29 +12,23 @@ use ort::environment::Environment;
 use super::sys;
 use crate::support::error::{Error, Result};
 use crate::support::files::checkouts;
-use crate::support::log;
+use crate::support::sync::lock;
+use crate::support::{log, platform};
 
 /// The API that this build is written for: ONNX Runtime 1.24.
 const LEAST_MINOR: u32 = ort::MINOR_VERSION;
-const MEND: &str = r#"To mend it (in a checkout, `make` does):
+const REMEDY: &str = r#"To fix this (in a checkout, run `make`):
   python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
   export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#;
-
-#[cfg(target_os = "windows")]
-const FILE_NAMES: [&str; 1] = ["onnxruntime.dll"];
-#[cfg(target_os = "macos")]
-const FILE_NAMES: [&str; 1] = ["libonnxruntime.dylib"];
-#[cfg(not(any(target_os = "windows", target_os = "macos")))]
-const FILE_NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
 
 /// The ONNX Runtime that this process uses.
 #[derive(Debug, Clone)]
 pub struct Library {
-    /// The absolute path of its file.
+    /// Absolute path of the library file.
     pub path: PathBuf,
-    /// What it calls itself, such as `1.32.0`.
+    /// Its own version, such as `1.32.0`.
     pub version: String,
-    /// How it was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `checkout` or `system`.
+    /// How the file was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `checkout` or `system`.
     pub found_by: &'static str,
 }
 
@@ -43,23 +37,28 @@ struct Loaded {
     environment: Environment,
 }
 
-/// Held while loading, so that two threads do not load two libraries.
+/// Locked while loading, so that two threads do not load two libraries.
 static LOADING: Mutex<()> = Mutex::new(());
 static LOADED: OnceLock<Loaded> = OnceLock::new();
 
-/// Loads ONNX Runtime now, from `path` when one is given; otherwise as [`library`] does. Optional: opening a model
-/// does it.
+/// Loads ONNX Runtime now: from `path` if it is given, otherwise as [`library`] does. Optional: opening a model loads it
+/// too.
 ///
 /// # Errors
-/// [`Error::Runtime`] with every place that was tried and the way out; when the file is no library, no ONNX Runtime
-/// or too old; or when another file was loaded before: a process has one ONNX Runtime.
+/// [`Error::Runtime`]
+/// - when no library is found: the message lists every path that was tried, and a remedy;
+/// - when the file is not a library, not ONNX Runtime, or older than 1.24;
+/// - when another file was loaded before: a process has one ONNX Runtime.
 pub fn init(path: Option<&Path>) -> Result<&'static Library> {
     load(path).map(|loaded| &loaded.library)
 }
 
-/// The ONNX Runtime in use, loaded at the first call: the file `ORT_DYLIB_PATH` names; otherwise `libonnxruntime`
-/// in a folder `runtime/` beside or above our library or executable, in `target/runtime` of the checkout, or by the
-/// system's search.
+/// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime` in a
+/// folder `runtime/` beside or above our library or executable, in `target/runtime` of a checkout, or by the system's
+/// library search.
+///
+/// # Errors
+/// Those of [`init`].
 pub fn library() -> Result<&'static Library> {
     init(None)
 }
@@ -70,13 +69,13 @@ pub(super) fn environment() -> Result<&'static Environment> {
 
 fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     let _inside = super::exit::enter()?;
-    let _one_at_a_time = LOADING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one_at_a_time = lock(&LOADING);
     if let Some(loaded) = LOADED.get() {
         if let Some(path) = named
             && !same_file(path, &loaded.library.path)
         {
             return Err(Error::Runtime(format!(
-                "ONNX Runtime was loaded from {} before; this process cannot load {} as well",
+                "ONNX Runtime was loaded from {} before; a process has one ONNX Runtime, so {} cannot be loaded",
                 loaded.library.path.display(),
                 path.display()
             )));
@@ -84,8 +83,8 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
         return Ok(loaded);
     }
     let (path, found_by) = find(named)?;
-    // ONNX Runtime reads this when it is loaded; `with_telemetry(false)` below comes after it has already written
-    // files.
+    // ONNX Runtime reads the variable when it is loaded; by the time of `with_telemetry(false)` below it has already
+    // written files.
     sys::disable_telemetry();
     let version = sys::probe(&path, LEAST_MINOR)?;
     log::info(|| format!("ONNX Runtime {version} from {} ({found_by})", path.display()));
@@ -98,7 +97,7 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
         .with_logger(std::sync::Arc::new(forward))
         .build()
         .map_err(|error| refuse(&error))?;
-    // The logger must be given at the most talkative level; what a host wants to hear is decided per message.
+    // The environment logs warnings and above; the host's log level is applied to each message.
     environment.set_log_level(ort::logging::LogLevel::Warning);
     // A second handle that is never dropped: the environment outlives every static destructor.
     std::mem::forget(environment.clone());
@@ -106,13 +105,13 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     Ok(LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment }))
 }
 
-/// ONNX Runtime's messages, sent on to the host's callback.
+/// Forwards ONNX Runtime's messages to the host's log callback.
 fn forward(level: ort::logging::LogLevel, category: &str, _id: &str, _location: &str, message: &str) {
     use ort::logging::LogLevel;
     let level = match level {
-        LogLevel::Fatal | LogLevel::Error => log::Level::Error,
-        LogLevel::Warning => log::Level::Warning,
-        LogLevel::Info | LogLevel::Verbose => log::Level::Debug,
+        LogLevel::Fatal | LogLevel::Error => log::Severity::Error,
+        LogLevel::Warning => log::Severity::Warning,
+        LogLevel::Info | LogLevel::Verbose => log::Severity::Debug,
     };
     log::emit(level, || format!("ONNX Runtime: {category}: {message}"));
 }
@@ -132,12 +131,13 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty()) {
         return Ok((existing(Path::new(&path), "ORT_DYLIB_PATH")?, "ORT_DYLIB_PATH"));
     }
+    let names = platform::library_file_names("onnxruntime");
     let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
     for anchor in sys::anchors() {
         let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.join("../runtime"), "runtime folder")];
-        let places = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
-        for (folder, found_by) in places {
-            for name in FILE_NAMES {
+        let folders = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
+        for (folder, found_by) in folders {
+            for name in &names {
                 let candidate = folder.join(name);
                 if candidate.is_file() {
                     return Ok((absolute(&candidate)?, found_by));
@@ -149,16 +149,16 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
             }
         }
     }
-    for name in FILE_NAMES {
+    for name in &names {
         if let Some(path) = sys::find_by_system(name) {
             return Ok((path, "system"));
         }
-        tried.push(format!("{name} (the system's search)"));
+        tried.push(format!("{name} (the system's library search)"));
     }
-    Err(Error::Runtime(format!("ONNX Runtime was not found. Tried:\n  {}\n{MEND}", tried.join("\n  "))))
+    Err(Error::Runtime(format!("ONNX Runtime was not found. Tried:\n  {}\n{REMEDY}", tried.join("\n  "))))
 }
 
-/// A path that somebody named is used or is an error, never skipped.
+/// A path that the caller or the environment names is used or is an error, never skipped.
 fn existing(path: &Path, named_by: &str) -> Result<PathBuf> {
     if !path.is_file() {
         return Err(Error::Runtime(format!("ONNX Runtime: {named_by} names {}, which is not a file", path.display())));

@@ -1,82 +1,55 @@
-//! The only rooms that know ONNX Runtime: find and load it, name devices and list them, compile graphs, say where they
-//! run, keep keys and values.
+//! The only folder that knows ONNX Runtime (the crate `ort`): it finds and loads the library, names and lists devices,
+//! compiles graphs, runs them, and keeps the KV caches of generations. No type of `ort` leaves it.
 //!
-//! The way of a device: `device` is its name as text; `provider` finds what computes there, and says what is missing;
-//! `session` compiles a graph for it; `report` tells what really runs where; `listing` what there is at all.
+//! Each entry uses only entries named before it:
 //!
-//! What `ort` and ONNX Runtime do badly is dealt with here and nowhere else, and none of their types leave.
+//! - `version`, `form`, `failure`, `onnx_file`: small pure parts;
+//! - `sys`, `exit`: calls to the system; `exit()` while work is in flight;
+//! - `library`: finds ONNX Runtime, loads it and makes the environment;
+//! - `device`: devices and their execution providers; one row of facts for each;
+//! - `operators`: our own operators, for form `native`;
+//! - `session`: a graph becomes a session on a device;
+//! - `row_copy`: copies rows within device memory;
+//! - `interrupt`, `port`, `graph`: one compiled graph with its signature, and how a run of it is stopped;
+//! - `sampler`: samples tokens on the device; `together`: steps of several generations in one run;
+//! - `cache`: the KV cache of one generation, one file for each layout.
+//!
+//! Weaknesses of `ort` and ONNX Runtime are dealt with here and nowhere else: a panic when `ort` is used before the
+//! library is loaded, silent fallback to the CPU, options that are ignored.
 
 mod cache;
 mod device;
 mod exit;
+mod failure;
 mod form;
 mod graph;
-mod lent;
+mod interrupt;
 mod library;
-mod sampler;
-mod together;
-
+mod onnx_file;
 mod operators;
+mod port;
 mod row_copy;
-
-mod raw;
-
+mod sampler;
 mod session;
 mod sys;
+mod together;
+mod version;
 
 pub(crate) use cache::{KvCache, KvCacheOptions};
 pub use device::{AllocatorMemory, Assigned, GraphReport, Report};
 pub use device::{Device, DeviceKind, DeviceOptions};
 pub use device::{DeviceInfo, devices};
-pub(crate) use device::{candidates, has_memory};
+pub(crate) use device::{Suitability, candidates};
 #[cfg(feature = "worker")]
 pub(crate) use exit::enter;
 pub use form::Form;
-pub(crate) use graph::{Dim, Element, Graph, Interrupt, Port};
+pub(crate) use graph::Graph;
+pub(crate) use interrupt::Interrupt;
 pub use library::{Library, init, library};
+pub(crate) use port::{Dim, Element, Port};
 pub(crate) use sampler::{DeviceSampler, SampledToken};
 pub(crate) use session::GraphOptions;
 pub use session::Spinning;
 pub(crate) use sys::anchors;
 pub(crate) use together::JointStep;
-
-use crate::support::error::Error;
-
-/// An error of ONNX Runtime as one of ours. `what` says what was being done. Only to be called with errors that ort
-/// made itself, so the library is loaded.
-fn failed<R>(what: &str, error: ort::Error<R>) -> Error {
-    let text = error.message();
-    if text.contains("bad_alloc") || text.contains("ailed to allocate") {
-        return Error::OutOfMemory { what: what.to_owned(), bytes: requested_bytes(text) };
-    }
-    Error::Failed { graph: what.to_owned(), reason: text.to_owned() }
-}
-
-/// `major.minor` of a version, (0, 0) where it cannot be read.
-pub(crate) fn major_minor(version: &str) -> (u32, u32) {
-    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-/// The size in ONNX Runtime's "Failed to allocate memory for requested buffer of size N", 0 when it names none.
-fn requested_bytes(text: &str) -> u64 {
-    let digits = text.rsplit("of size").next().unwrap_or_default().trim_start();
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn versions() {
-        assert_eq!(super::major_minor("1.32.0"), (1, 32));
-        assert_eq!(super::major_minor("1.9"), (1, 9));
-        assert_eq!(super::major_minor("soup"), (0, 0));
-    }
-
-    #[test]
-    fn the_size_of_a_failed_allocation_is_read() {
-        assert_eq!(super::requested_bytes("x Failed to allocate memory for requested buffer of size 4096\n"), 4096);
-        assert_eq!(super::requested_bytes("std::bad_alloc"), 0);
-    }
-}
+pub(crate) use version::major_minor;

@@ -1,5 +1,5 @@
-//! Calls of a graph of form `native`: any tokens of any rows at once. What goes in and out is bound once for each number
-//! of tokens and kept, so that nothing is allocated from step to step.
+//! Runs of a graph of form `native`: any tokens of any sequences at once. Inputs and outputs are bound once for each number
+//! of tokens and kept, so that steps allocate nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,39 +9,43 @@ use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 
 use super::exit::{self, Running, RuntimeOwned};
-use super::{Graph, Interrupt, failed};
+use super::failure::failed;
+use super::graph::Graph;
+use super::interrupt::Interrupt;
 use crate::kernels::kv::KvSlot;
 use crate::support::error::{Error, Result};
 
-/// One prepared call.
-struct Call {
+/// Everything that goes in and out for one number of tokens.
+struct JointBinding {
     binding: IoBinding,
     ids: Tensor<i64>,
-    at: Tensor<i64>,
+    /// Sequence slot, position and visible length of each token.
+    places: Tensor<i64>,
     logits: Tensor<f32>,
 }
 
-/// Prepared calls, the one used last at the end.
+/// Steps of several sequences, of one or more generations, in one run.
 #[derive(Default)]
 pub(crate) struct JointStep {
-    kept: Vec<(usize, RuntimeOwned<Call>)>,
+    /// Bindings by number of tokens, the last used at the end.
+    bindings: Vec<(usize, RuntimeOwned<JointBinding>)>,
     waited: Duration,
 }
 
-/// A generation has two shapes; those that step together meet in some more.
-const KEPT: usize = 6;
+/// A generation has two numbers of tokens; several that step together have some more.
+const MOST_BINDINGS: usize = 6;
 
-/// Tokens of one row that are fed together: they stand side by side, and each sees all of them and all before.
+/// Adjacent tokens of one sequence. Each attends to all of them, and to all positions before.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
-    pub row: &'a Arc<KvSlot>,
+    pub slot: &'a Arc<KvSlot>,
     pub start: usize,
     pub ids: &'a [i64],
 }
 
 impl JointStep {
-    /// Feeds all runs, each of another row, and gives the logits `[tokens, codes]` in their order. When it fails (or is
-    /// interrupted) the step can be done again.
+    /// Runs the graph on all `runs`, each of another sequence, and returns the logits `[tokens, codes]` in their order.
+    /// After an error or interrupt the step can be repeated.
     pub fn run<'a>(
         &mut self,
         graph: &Graph,
@@ -56,7 +60,7 @@ impl JointStep {
         let waiting = Instant::now();
         let mut session = graph.lock();
         self.waited = waiting.elapsed();
-        let call = self.call(&session, tokens, codes).map_err(|error| match fail(error) {
+        let call = self.binding(&session, tokens, codes).map_err(|error| match fail(error) {
             Error::OutOfMemory { .. } => {
                 let bytes = (tokens * codes).saturating_mul(size_of::<f32>()) as u64;
                 Error::OutOfMemory { what: format!("the logits of {tokens} tokens"), bytes }
@@ -64,57 +68,58 @@ impl JointStep {
             other => other,
         })?;
         let mut token = 0;
-        let (ids, at) = (call.ids.extract_tensor_mut().1, call.at.extract_tensor_mut().1);
-        for (row, run) in runs.clone().enumerate() {
+        let ids = call.ids.extract_tensor_mut().1;
+        let places = call.places.extract_tensor_mut().1.as_chunks_mut::<3>().0;
+        for (slot, run) in runs.clone().enumerate() {
             ids[token..token + run.ids.len()].copy_from_slice(run.ids);
-            let seen = (run.start + run.ids.len()) as i64;
-            for place in (run.start..).take(run.ids.len()) {
-                at[3 * token..][..3].copy_from_slice(&[row as i64, place as i64, seen]);
+            let visible = (run.start + run.ids.len()) as i64;
+            for position in (run.start..).take(run.ids.len()) {
+                places[token] = [slot as i64, position as i64, visible];
                 token += 1;
             }
         }
-        graph.seats().take(runs.map(|run| run.row.clone()));
+        graph.slots().lock().set(runs.map(|run| run.slot.clone()));
         let ran = graph.timed(|| session.run_binding_with_options(&call.binding, interrupt.options()).map(drop));
-        graph.seats().empty();
+        graph.slots().lock().clear();
         ran.map_err(fail)?;
         drop(session);
         Ok(call.logits.extract_tensor().1)
     }
 
-    /// The logits of the last run, which fed so many tokens.
+    /// The logits of the last run, which had `tokens` tokens.
     pub fn logits(&self, tokens: usize) -> &[f32] {
-        let (count, call) = self.kept.last().expect("there was a run");
-        assert_eq!(*count, tokens, "the last run fed other tokens");
+        let (count, call) = self.bindings.last().expect("there was a run");
+        assert_eq!(*count, tokens, "the last run had another number of tokens");
         call.logits.extract_tensor().1
     }
 
-    /// How long the last run waited for others who use the graph.
+    /// Time that the last run spent waiting for other users of the graph.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    fn call(&mut self, session: &Session, tokens: usize, codes: usize) -> ort::Result<&mut Call> {
-        if let Some(at) = self.kept.iter().position(|(count, _)| *count == tokens) {
-            self.kept[at..].rotate_left(1);
+    fn binding(&mut self, session: &Session, tokens: usize, codes: usize) -> ort::Result<&mut JointBinding> {
+        if let Some(index) = self.bindings.iter().position(|(count, _)| *count == tokens) {
+            self.bindings[index..].rotate_left(1);
         } else {
-            if self.kept.len() == KEPT {
-                self.kept.remove(0);
+            if self.bindings.len() == MOST_BINDINGS {
+                self.bindings.remove(0);
             }
-            self.kept.push((tokens, RuntimeOwned::new(prepare(session, tokens, codes)?)));
+            self.bindings.push((tokens, RuntimeOwned::new(bind(session, tokens, codes)?)));
         }
-        let (_, call) = self.kept.last_mut().expect("it was put there");
+        let (_, call) = self.bindings.last_mut().expect("it was pushed above");
         Ok(call)
     }
 }
 
-fn prepare(session: &Session, tokens: usize, codes: usize) -> ort::Result<Call> {
+fn bind(session: &Session, tokens: usize, codes: usize) -> ort::Result<JointBinding> {
     let allocator = Allocator::default();
     let ids = Tensor::<i64>::new(&allocator, [tokens])?;
-    let at = Tensor::<i64>::new(&allocator, [tokens, 3])?;
+    let places = Tensor::<i64>::new(&allocator, [tokens, 3])?;
     let mut logits = Tensor::<f32>::new(&allocator, [tokens, codes])?;
     let mut binding = session.create_binding()?;
     binding.bind_input("ids", &ids)?;
-    binding.bind_input("at", &at)?;
+    binding.bind_input("at", &places)?;
     binding.bind_output("logits", &mut logits)?;
-    Ok(Call { binding, ids, at, logits })
+    Ok(JointBinding { binding, ids, places, logits })
 }

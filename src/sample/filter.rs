@@ -1,12 +1,12 @@
-//! Temperature, top-k and top-p: logits in, unnormalised probabilities out, zero for what is cut away.
+//! Temperature, top-k and top-p: logits in, unnormalized probabilities out, zero for excluded codes.
 
 use super::Sampling;
-use super::lanes::{BLOCK, EXACT, each_within, exact, exact_sum_from, exp, map_and_sum, sum_blocks, sum_from};
+use super::vector::{BLOCK, EXACT, each_within, exact, exact_sum_from, exp, map_and_sum, sum_blocks, sum_from};
 
-/// Below this a temperature would overflow its reciprocal; the authors clamp there too.
-pub(super) const LEAST_TEMPERATURE: f32 = 1e-5;
+/// Smaller temperatures are clamped to this, as in the authors' code: their reciprocal would overflow.
+pub(super) const MIN_TEMPERATURE: f32 = 1e-5;
 
-/// Unnormalised probabilities of all codes; keeps its memory from one to the next.
+/// Unnormalized probabilities of all codes; keeps its memory from one call to the next.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
     values: Vec<f32>,
@@ -17,18 +17,18 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Takes `exp((x - largest) * (1 / temperature))` of each logit; zero where top-k or top-p cut. `largest` is the
-    /// largest of them.
+    /// Computes `exp((x - largest) * (1 / temperature))` of each logit; zero where top-k or top-p exclude it. `largest` is the
+    /// largest logit.
     pub fn fill(&mut self, sampling: Sampling, logits: &[f32], largest: f32) {
-        let warmth = 1.0 / sampling.temperature.max(LEAST_TEMPERATURE);
+        let inverse_temperature = 1.0 / sampling.temperature.max(MIN_TEMPERATURE);
         self.values.resize(logits.len(), 0.0);
         self.blocks.clear();
         match self.kth(sampling.top_k, logits) {
             None => {
-                map_and_sum(logits, &mut self.values, &mut self.blocks, |x| exp((x - largest) * warmth));
+                map_and_sum(logits, &mut self.values, &mut self.blocks, |x| exp((x - largest) * inverse_temperature));
             }
             Some(kth) => map_and_sum(logits, &mut self.values, &mut self.blocks, |x| {
-                let weight = exp((x - largest) * warmth);
+                let weight = exp((x - largest) * inverse_temperature);
                 if x < kth { 0.0 } else { weight }
             }),
         }
@@ -41,31 +41,31 @@ impl Weights {
         &self.values
     }
 
-    /// The sum of all: of the blocks, one after the other.
+    /// The sum of all weights: the sums of the blocks, added in order.
     pub fn total(&self) -> f32 {
         self.blocks.iter().sum()
     }
 
-    /// The code at which the sum passes `random`, in [0, 1), of the total. First the block: the first up to whose end the
-    /// sum of blocks passes. Then the code in it: the first up to which its weights, added one after the other, pass what
-    /// the blocks before leave; should rounding let none, the last that has a weight.
+    /// The code at which the cumulative sum exceeds `random`, in [0, 1), times the total. First the block is found by the
+    /// cumulative sum of blocks, then the code in it by that of its weights; if rounding leaves none, the last code of the block
+    /// with a weight.
     pub fn pick(&self, random: f32) -> usize {
         let mark = random * self.total();
         let mut before = 0.0;
         let mut block = 0;
-        for (at, &sum) in self.blocks.iter().enumerate() {
+        for (index, &sum) in self.blocks.iter().enumerate() {
             if before + sum > mark {
-                block = at;
+                block = index;
                 break;
             }
             before += sum;
         }
         let rest = mark - before;
         let (mut sum, mut last) = (0.0, block * BLOCK);
-        for (at, &weight) in self.values.iter().enumerate().skip(block * BLOCK).take(BLOCK) {
+        for (index, &weight) in self.values.iter().enumerate().skip(block * BLOCK).take(BLOCK) {
             if weight > 0.0 {
                 sum += weight;
-                last = at;
+                last = index;
                 if sum > rest {
                     break;
                 }
@@ -74,7 +74,7 @@ impl Weights {
         last
     }
 
-    /// The k-th largest logit: what is smaller is cut. Ties with it stay. None when nothing is cut.
+    /// The k-th largest logit: smaller ones are excluded, ties with it are not. None when nothing is excluded.
     fn kth(&mut self, k: u32, logits: &[f32]) -> Option<f32> {
         let k = k as usize;
         if k == 0 || k >= logits.len() {
@@ -86,16 +86,16 @@ impl Weights {
         Some(*kth)
     }
 
-    /// Keeps the heaviest codes, as few as have more than `p` of the total together, and cuts the others. Of equal weights
-    /// the one with the lower index comes first.
+    /// Keeps the fewest codes whose weights together exceed `p` of the total, the largest first, and excludes the others. Of
+    /// equal weights the one with the lower index comes first.
     ///
-    /// Sums that decide are exact, of weights rounded to multiples of 2^-40: they do not depend on an order.
+    /// The deciding sums are exact, of weights rounded to multiples of 2^-40, so they do not depend on the order.
     fn top_p(&mut self, p: f32) {
         let total = self.total();
         let wanted = (f64::from(p) * f64::from(total) * EXACT) as u64;
-        // Narrow down between which weights the last that is kept is: a pass over all of them is cheap, ranking is not.
-        // All that is lighter than an equal share of what is cut is cut, as all of it together is less than that; half of
-        // it, as a total is rounded.
+        // Bisect for the weight of the last code that is kept: a pass over all weights is cheap, ranking is not. Weights below
+        // an equal share of the excluded probability are excluded, since together they are less than it; half the share, as
+        // the total is rounded.
         let (least, most) = ((0.5 * (1.0 - p) * total / self.values.len() as f32).to_bits(), 1.0f32.to_bits() + 1);
         let (mut from, mut to) = (least, most);
         for _ in 0..NARROWING {
@@ -103,7 +103,7 @@ impl Weights {
             if sum_from(&self.values, f32::from_bits(middle)) > p * total { from = middle } else { to = middle }
         }
         let last = self.last_kept(wanted, from, to).or_else(|| self.last_kept(wanted, least, most));
-        // With p so near 1 that rounding reaches it all stay.
+        // With p so near 1 that rounding reaches it, all codes are kept.
         let Some((border, at)) = last else { return };
         let (up_to, after) = self.values.split_at_mut(at + 1);
         up_to.iter_mut().for_each(|w| *w = if *w < border { 0.0 } else { *w });
@@ -112,8 +112,8 @@ impl Weights {
         sum_blocks(&self.values, &mut self.blocks);
     }
 
-    /// The weight and the index of the code at which the sum, heaviest first, passes what is wanted. None when its weight
-    /// is not from `from` up to below `to`, which are given as bits.
+    /// The weight and the index of the code at which the sum, largest weights first, exceeds `wanted`. None when its weight is
+    /// outside `from..to`, which are given as bits.
     fn last_kept(&mut self, wanted: u64, from: u32, to: u32) -> Option<(f32, usize)> {
         let (from, to) = (f32::from_bits(from), f32::from_bits(to));
         let mut sum: u64 = exact_sum_from(&self.values, to);
@@ -122,7 +122,7 @@ impl Weights {
         }
         self.ranks.clear();
         each_within(&self.values, from, to, |at, weight| self.ranks.push(rank(weight, at)));
-        // Halve those that it is among, instead of sorting them.
+        // Bisect by selection instead of sorting.
         let (mut first, mut end) = (0, self.ranks.len());
         while end - first > 1 {
             let half = (end - first) / 2;
@@ -140,10 +140,10 @@ impl Weights {
     }
 }
 
-/// How often the weights that top-p looks among are halved before they are ranked.
+/// Bisection steps of top-p before the remaining weights are ranked.
 const NARROWING: usize = 8;
 
-/// Larger for what is heavier, and for what comes first among equals. A weight is at least 0: its bits grow with it.
+/// Orders by weight, then by descending index. A weight is at least 0, so its bits are ordered as it is.
 fn rank(weight: f32, index: usize) -> u64 {
     u64::from(weight.to_bits()) << 32 | u64::from(!(index as u32))
 }
@@ -158,7 +158,7 @@ fn index(rank: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lanes::largest;
+    use super::super::vector::largest;
     use super::*;
 
     fn weights(sampling: Sampling, logits: &[f32]) -> Weights {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_those_of_f64() {
+    fn weights_are_near_those_in_f64() {
         for temperature in [0.1, 0.9, 1.0, 7.0] {
             let logits: Vec<f32> = flat(3000).iter().map(|p| p * 70.0).collect();
             let top = f64::from(largest(&logits).unwrap());
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn top_p_keeps_the_first_that_passes() {
+    fn top_p_keeps_the_fewest_that_exceed_it() {
         let p = |top_p| Sampling { top_p, ..PLAIN };
         assert_eq!(kept(p(0.45), &[0.1, 0.2, 0.41, 0.19, 0.1]), [1, 2]);
         assert_eq!(kept(p(0.05), &[0.1, 0.2, 0.4, 0.2, 0.1]), [2]);
@@ -239,7 +239,7 @@ mod tests {
                 let mut sum = 0.0;
                 let wanted = f64::from(top_p) * f64::from(all.total());
                 let mut expected = vec![0.0; logits.len()];
-                for &at in order.iter() {
+                for &at in &order {
                     expected[at] = all.values()[at];
                     sum += f64::from(all.values()[at]);
                     if sum > wanted {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_random_range_are_codes_that_can_be_drawn() {
+    fn pick_at_both_ends_of_the_random_range_has_a_weight() {
         let of = |values: &[f32]| {
             let mut weights = Weights { values: values.to_vec(), ..Weights::default() };
             sum_blocks(values, &mut weights.blocks);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_picked_is_what_a_running_sum_passes() {
+    fn pick_follows_the_cumulative_sum() {
         let logits: Vec<f32> = flat(5000).iter().map(|p| p * 5.0).collect();
         let weights = weights(PLAIN, &logits);
         let total: f64 = weights.values().iter().map(|&w| f64::from(w)).sum();

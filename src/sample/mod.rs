@@ -1,39 +1,40 @@
-//! From the logits of one position to a token id: guide, temperature, top-k, top-p, draw (DETAILFLOW paper section
+//! Sampling: from the logits of one position to a token id by guidance, temperature, top-k and top-p (DETAILFLOW paper section
 //! 3.4; the authors' `sample`).
 //!
-//! All in f32 and in one fixed order, with an `exp` of its own and random numbers from a counter, so that the same
-//! logits and seed give the same token on every platform, in every batch, on any number of threads.
+//! All arithmetic is f32 in one fixed order, with an `exp` of our own and counter-based random numbers, so that the same logits
+//! and seed give the same token on every platform, in every batch, on any number of threads.
 
-mod device;
 mod filter;
-mod lanes;
-mod many;
+mod parallel;
+mod query;
 mod random;
+mod vector;
 
-pub(crate) use device::SampleQuery;
 use filter::Weights;
-use lanes::{exp, largest, mix, position};
-pub(crate) use many::Samplers;
+pub(crate) use parallel::SamplerPool;
+pub(crate) use query::SampleQuery;
 pub(crate) use random::uniform;
+use vector::{exp, index_of, largest, mix};
 
 use crate::plan::Curve;
 use crate::support::error::{Error, Result};
 
-/// How a token is drawn from its distribution.
+/// How one token is sampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits: below 1 is safer, above 1 wilder. 0 takes the likeliest code always. Finite, at least 0.
+    /// Divides the logits: below 1 gives more likely codes, above 1 more diverse ones; 0 is greedy (the most likely code).
+    /// Finite, at least 0.
     pub temperature: f32,
-    /// Keep only codes at least as likely as the k-th; 0 is off.
+    /// Only codes at least as likely as the k-th most likely one are sampled; 0 is off.
     pub top_k: u32,
-    /// Keep the likeliest codes up to this much probability, at least one; 1 is off. Above 0, at most 1.
+    /// Only the most likely codes up to this cumulative probability are sampled, at least one; 1 is off. Above 0, at most 1.
     pub top_p: f32,
 }
 
 impl Sampling {
     pub(crate) fn check(&self) -> Result<(), String> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return Err(format!("temperature {} is not a number of at least 0", self.temperature));
+            return Err(format!("temperature {} is not finite and at least 0", self.temperature));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(format!("top-p {} is not above 0 and at most 1", self.top_p));
@@ -42,7 +43,7 @@ impl Sampling {
     }
 }
 
-/// How the tokens of a picture are drawn, one after the other.
+/// How the tokens of a picture are sampled: [`Sampling`] as a function of the token index.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingCurves {
     /// See [`Sampling::temperature`].
@@ -54,7 +55,8 @@ pub struct SamplingCurves {
 }
 
 impl SamplingCurves {
-    /// What holds at the token of index `token`, with a codebook of `codes` codes.
+    /// The settings for token index `token`, with a codebook of `codes` codes.
+    #[must_use]
     pub fn at(&self, token: usize, codes: usize) -> Sampling {
         let k = self.top_k.mapped(token, |k| if k == 0.0 { codes as f32 } else { k });
         let top_k = if k >= codes as f32 { 0 } else { k.round().max(1.0) as u32 };
@@ -62,8 +64,8 @@ impl SamplingCurves {
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.temperature.check(|t| t.is_finite() && t >= 0.0, "temperature", "a number of at least 0")?;
-        self.top_k.check(|k| k >= 0.0 && k <= u32::MAX as f32, "top-k", "a number of at least 0")?;
+        self.temperature.check(|t| t.is_finite() && t >= 0.0, "temperature", "finite and at least 0")?;
+        self.top_k.check(|k| k >= 0.0 && k <= u32::MAX as f32, "top-k", "at least 0")?;
         self.top_p.check(|p| p > 0.0 && p <= 1.0, "top-p", "above 0 and at most 1")
     }
 }
@@ -75,21 +77,22 @@ impl From<Sampling> for SamplingCurves {
     }
 }
 
-/// The distribution that a token is drawn from: softmax of `logits` after temperature, top-k and top-p.
+/// The distribution that a token is sampled from: the softmax of `logits` after temperature, top-k and top-p, one probability
+/// for each code.
 ///
 /// # Errors
-/// [`Error::Invalid`] when a setting is out of its range, there is no logit, or one is not a finite number.
+/// [`Error::Invalid`] when a setting is out of its range, or the logits are empty or contain NaN or infinite values.
 pub fn probabilities(sampling: Sampling, logits: &[f32]) -> Result<Vec<f32>> {
     sampling.check().map_err(Error::Invalid)?;
-    let not_numbers = || Error::Invalid("the logits are not all finite numbers".into());
-    let largest = largest(logits).ok_or_else(not_numbers)?;
+    let invalid = || Error::Invalid("the logits are empty or contain NaN or infinite values".into());
+    let largest = largest(logits).ok_or_else(invalid)?;
     let mut weights = Weights::default();
     weights.fill(sampling, logits, largest);
     let total = weights.total();
     Ok(weights.values().iter().map(|weight| weight / total).collect())
 }
 
-/// Draws tokens; keeps its working memory between calls.
+/// Samples tokens; keeps its working memory between calls.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     guided: Vec<f32>,
@@ -97,9 +100,9 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// Draws the token of one position. `uncond` is the unconditional row and the guidance scale, `random` a number
-    /// in [0, 1). None when a logit is not a number.
-    pub fn draw(
+    /// Samples the token of one position. `uncond` is the unconditional row and the guidance scale, `random` a number in
+    /// [0, 1). None when a logit is NaN or infinite.
+    pub fn sample(
         &mut self,
         sampling: Sampling,
         cond: &[f32],
@@ -115,18 +118,18 @@ impl Sampler {
             None => (cond, largest(cond)?),
         };
         if sampling.temperature == 0.0 {
-            return Some(position(logits, largest) as u32);
+            return Some(index_of(logits, largest) as u32);
         }
         self.weights.fill(sampling, logits, largest);
         Some(self.weights.pick(random) as u32)
     }
 }
 
-/// The logarithm of the softmax of `logits` at `token`: how likely the model holds it, before guidance, temperature and
-/// cuts. None when a logit is not a number.
+/// The natural logarithm of the softmax of `logits` at `token`, before guidance, temperature and filters. None when a logit is
+/// NaN or infinite.
 pub(crate) fn log_probability(logits: &[f32], token: u32) -> Option<f32> {
     let top = largest(logits)?;
-    let total = lanes::sum(logits, |x| exp(x - top));
+    let total = vector::sum(logits, |x| exp(x - top));
     Some((f64::from(logits[token as usize] - top) - libm::log(total)) as f32)
 }
 
@@ -136,7 +139,7 @@ mod tests {
 
     pub(super) const PLAIN: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
-    /// Logits as a model gives them: about normal, of a width of 2.
+    /// Logits like a model's: approximately normal, standard deviation 2.
     pub(super) fn logits(of: u32, codes: usize) -> Vec<f32> {
         let bits = |at: u32| (at.wrapping_mul(2_654_435_761) ^ of.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
         let one = |at: u32| (bits(at) >> 8) as f32 / (1 << 24) as f32 - 0.5;
@@ -144,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn drawn_frequencies_follow_the_softmax() {
+    fn sampled_frequencies_follow_the_softmax() {
         let logits: Vec<f32> = [1.0f32, 2.0, 4.0, 8.0, 1.0].iter().map(|x| x.ln()).collect();
         let mut sampler = Sampler::default();
         let mut counts = [0i32; 5];
         for position in 0..16_000 {
-            let at = sampler.draw(PLAIN, &logits, None, uniform(7, position)).unwrap();
+            let at = sampler.sample(PLAIN, &logits, None, uniform(7, position)).unwrap();
             counts[at as usize] += 1;
         }
         for (count, expected) in counts.iter().zip([1000, 2000, 4000, 8000, 1000]) {
@@ -158,34 +161,34 @@ mod tests {
     }
 
     #[test]
-    fn guidance_mixes_before_anything_else() {
+    fn guidance_is_applied_before_sampling() {
         let mut sampler = Sampler::default();
         let greedy = Sampling { temperature: 0.0, ..PLAIN };
         // cond prefers 0, uncond prefers it more: away from uncond lies 1.
         let (cond, uncond) = ([2.0, 1.5], [3.0, 0.0]);
-        assert_eq!(sampler.draw(greedy, &cond, None, 0.0), Some(0));
-        assert_eq!(sampler.draw(greedy, &cond, Some((&uncond, 2.0)), 0.0), Some(1));
+        assert_eq!(sampler.sample(greedy, &cond, None, 0.0), Some(0));
+        assert_eq!(sampler.sample(greedy, &cond, Some((&uncond, 2.0)), 0.0), Some(1));
     }
 
     #[test]
-    fn what_is_not_a_number_is_not_drawn_from() {
+    fn sample_with_a_nan_or_infinite_logit_is_none() {
         let mut sampler = Sampler::default();
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(sampler.draw(PLAIN, &[0.0, bad, 1.0], None, 0.5), None);
+            assert_eq!(sampler.sample(PLAIN, &[0.0, bad, 1.0], None, 0.5), None);
         }
     }
 
     #[test]
-    fn extremes_still_draw_the_likeliest() {
+    fn sample_with_extreme_logits_takes_the_most_likely() {
         // Differences that overflow when divided by the temperature are minus infinity, never not-a-number.
         let cold = Sampling { temperature: 1e-30, ..PLAIN };
         let logits = [-3e37, 1.0, 3e37, 2e37];
-        assert_eq!(Sampler::default().draw(cold, &logits, None, 0.999), Some(2));
-        assert_eq!(Sampler::default().draw(cold, &[0.0, 0.0, -1.0], None, 0.75), Some(1));
+        assert_eq!(Sampler::default().sample(cold, &logits, None, 0.999), Some(2));
+        assert_eq!(Sampler::default().sample(cold, &[0.0, 0.0, -1.0], None, 0.75), Some(1));
     }
 
     #[test]
-    fn log_probabilities_are_those_of_the_softmax() {
+    fn log_probability_is_that_of_the_softmax() {
         let logits: Vec<f32> = [1.0f32, 2.0, 4.0, 8.0, 1.0].iter().map(|x| x.ln() + 3.0).collect();
         for (token, part) in [1.0f32, 2.0, 4.0, 8.0, 1.0].iter().enumerate() {
             assert!((log_probability(&logits, token as u32).unwrap() - (part / 16.0).ln()).abs() < 1e-6);
@@ -194,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_the_likeliest_is_taken() {
+    fn greedy_sample_takes_the_first_of_equals() {
         let greedy = Sampling { temperature: 0.0, ..PLAIN };
-        assert_eq!(Sampler::default().draw(greedy, &[1.0, 3.0, 3.0], None, 0.9), Some(1));
-        assert_eq!(Sampler::default().draw(greedy, &[-1.0, -0.0, 0.0], None, 0.9), Some(1));
+        assert_eq!(Sampler::default().sample(greedy, &[1.0, 3.0, 3.0], None, 0.9), Some(1));
+        assert_eq!(Sampler::default().sample(greedy, &[-1.0, -0.0, 0.0], None, 0.9), Some(1));
     }
 
     #[test]
-    fn a_draw_does_not_depend_on_those_before() {
+    fn sample_does_not_depend_on_earlier_samples() {
         let settings = [
             PLAIN,
             Sampling { top_k: 30, ..PLAIN },
@@ -216,13 +219,13 @@ mod tests {
             let (cond, uncond) = (logits(of, codes), logits(of + 1000, codes));
             let uncond = (of % 3 == 0).then_some((&uncond[..], 1.7));
             let (sampling, random) = (settings[of as usize % 5], uniform(3, u64::from(of)));
-            let alone = Sampler::default().draw(sampling, &cond, uncond, random);
-            assert_eq!(used.draw(sampling, &cond, uncond, random), alone);
+            let alone = Sampler::default().sample(sampling, &cond, uncond, random);
+            assert_eq!(used.sample(sampling, &cond, uncond, random), alone);
         }
     }
 
     #[test]
-    fn probabilities_are_what_is_drawn_by() {
+    fn probabilities_equal_the_sampled_distribution() {
         let logits: Vec<f32> = (0..700u32).map(|at| (at * 37 % 101) as f32 / 20.0).collect();
         for sampling in [PLAIN, Sampling { temperature: 0.7, top_k: 300, top_p: 0.8 }] {
             let probabilities = probabilities(sampling, &logits).unwrap();
@@ -231,7 +234,7 @@ mod tests {
             for (at, &probability) in probabilities.iter().enumerate().filter(|(_, p)| **p > 0.0) {
                 // The middle of its share of the numbers is its own.
                 let random = sum + probability / 2.0;
-                assert_eq!(Sampler::default().draw(sampling, &logits, None, random), Some(at as u32));
+                assert_eq!(Sampler::default().sample(sampling, &logits, None, random), Some(at as u32));
                 sum += probability;
             }
         }
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn top_k_leads_to_off_in_a_line() {
+    fn top_k_curve_interpolates_to_off() {
         let mut curves = SamplingCurves::from(PLAIN);
         curves.top_k = "10@0,0@10".parse().unwrap();
         assert_eq!([0, 5, 10, 11].map(|token| curves.at(token, 110).top_k), [10, 60, 0, 0]);
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_out_of_range_are_named() {
+    fn settings_out_of_range_are_named_in_the_error() {
         for (sampling, word) in [
             (Sampling { temperature: f32::NAN, ..PLAIN }, "temperature"),
             (Sampling { temperature: -0.1, ..PLAIN }, "temperature"),
@@ -263,10 +266,10 @@ mod tests {
         }
     }
 
-    /// Prints what draws cost: `cargo test --release --lib -- --ignored --nocapture how_long`.
+    /// Prints the time of sampling: `cargo test --release --lib -- --ignored --nocapture sampling_time`.
     #[test]
-    #[ignore = "it measures"]
-    fn how_long_draws_take() {
+    #[ignore = "measures"]
+    fn sampling_time() {
         let (cond, uncond) = (logits(1, 8192), logits(2, 8192));
         let cases = [
             ("plain", PLAIN),
@@ -275,16 +278,16 @@ mod tests {
             ("top-p 0.95", Sampling { top_p: 0.95, ..PLAIN }),
             ("top-p 0.5", Sampling { top_p: 0.5, ..PLAIN }),
             ("cold, top-p 0.95", Sampling { temperature: 0.5, top_p: 0.95, ..PLAIN }),
-            ("likeliest", Sampling { temperature: 0.0, ..PLAIN }),
+            ("greedy", Sampling { temperature: 0.0, ..PLAIN }),
         ];
-        println!("ms for 128 tokens of 8192 codes, the least of 20 rounds: alone, with guidance");
+        println!("ms for 128 tokens of 8192 codes, least of 20 rounds: without and with guidance");
         let mut sampler = Sampler::default();
         for (name, sampling) in cases {
             let least = [None, Some((&uncond[..], 1.5))].map(|uncond| {
                 let round = || {
                     let begun = std::time::Instant::now();
                     for position in 0..128 {
-                        std::hint::black_box(sampler.draw(sampling, &cond, uncond, uniform(1, position)));
+                        std::hint::black_box(sampler.sample(sampling, &cond, uncond, uniform(1, position)));
                     }
                     begun.elapsed().as_secs_f64() * 1e3
                 };

@@ -1,5 +1,4 @@
-//! Random numbers by counter: the number for a position is a function of the seed and the position, whatever was
-//! drawn before it.
+//! Counter-based random numbers: a pure function of the seed and the token position, with no state.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -18,13 +17,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_never_change() {
-        // A change here changes every picture that anyone has the seed of.
-        let drawn: Vec<u32> = [(0, 0), (0, 1), (1, 0), (u64::MAX, 127)]
+    fn uniform_has_pinned_values() {
+        // A change here changes every picture of every published seed.
+        let numbers: Vec<u32> = [(0, 0), (0, 1), (1, 0), (u64::MAX, 127)]
             .iter()
             .map(|&(seed, position)| (uniform(seed, position) * 16_777_216.0) as u32)
             .collect();
-        assert_eq!(drawn, PINNED);
+        assert_eq!(numbers, PINNED);
     }
 
     // The first is the first word of ChaCha8's published key stream for an all-zero key, 3e 00 ef 2f, without its

@@ -1,28 +1,28 @@
-//! One error for the whole crate. It names what was wrong and where, in a sentence that can be shown to a person;
-//! the C layer turns the variant into a status code and passes the sentence on.
+//! The error type of the crate. Its text says what is wrong and where, in a sentence that can be shown to a user; the C layer
+//! maps the variant to a status code and passes the text on.
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong. Match on the variant to decide what to do; show the text to whoever can mend it.
+/// Every error of this crate. Match on the variant to decide what to do; show the text to whoever can fix the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A value from the caller is outside its range or does not fit the model.
+    /// A value from the caller is out of range or does not fit the model.
     #[error("{0}")]
     Invalid(String),
-    /// A file or folder that was named does not exist.
+    /// A named file or folder does not exist.
     #[error("{what} not found: {}", path.display())]
     NotFound {
-        /// What was looked for.
+        /// What it is: file, folder …
         what: &'static str,
-        /// Where.
+        /// Its path.
         path: PathBuf,
     },
-    /// No bundle was named and none was found; the text lists every place that was tried.
+    /// No bundle was named and none was found. The text lists every path that was tried.
     #[error("{0}")]
     NoBundle(String),
-    /// The bundle is damaged, contradicts itself, or is of a format that this version does not read.
+    /// The bundle is damaged, inconsistent, or of an unsupported format version.
     #[error("bundle {}: {reason}", path.display())]
     Bundle {
         /// The bundle's folder.
@@ -30,31 +30,31 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// ONNX Runtime is missing, is not what it should be, or is too old.
+    /// ONNX Runtime is missing, not a usable library, or too old.
     #[error("{0}")]
     Runtime(String),
-    /// The device that was asked for cannot be used.
+    /// The requested device cannot be used.
     #[error("{0}")]
     Device(String),
-    /// Memory for a request is not to be had. Nothing was changed; a smaller request works.
+    /// Memory could not be allocated. Nothing was changed; a smaller request may succeed.
     #[error("out of memory: {what} needs {bytes} bytes")]
     OutOfMemory {
         /// What the memory was for.
         what: String,
-        /// How much of it.
+        /// Its size.
         bytes: u64,
     },
-    /// The operating system refused to read or write.
+    /// The operating system failed to read or write a file.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// The operation: cannot read, cannot write …
         what: &'static str,
-        /// To which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A picture or token file does not hold what it should.
+    /// A picture or token file has invalid content.
     #[error("{}: {reason}", path.display())]
     Format {
         /// The file.
@@ -62,33 +62,33 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Bytes that should be a token file are none, or so damaged that no token in them can be trusted.
+    /// Bytes are not a token file, or damaged such that no token can be trusted.
     #[error("{0}")]
     Tokens(String),
-    /// The generation was cancelled. What was drawn before stays readable.
+    /// The operation was cancelled. Tokens sampled before stay readable.
     #[error("cancelled")]
     Cancelled,
-    /// The call does not fit the state of the object.
+    /// The call is not allowed in the object's present state.
     #[error("{0}")]
     State(String),
     /// ONNX Runtime failed while running a graph.
     #[error("{graph} failed: {reason}")]
     Failed {
-        /// Which graph.
+        /// The graph's file name.
         graph: String,
-        /// What ONNX Runtime said.
+        /// ONNX Runtime's message.
         reason: String,
     },
-    /// A fault of this library itself. Please report it.
+    /// A bug in this library. Please report it.
     #[error("fault in libdetailflow: {0}")]
     Internal(String),
 }
 
-/// A result of this crate.
+/// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// What a panic said.
+    /// [`Error::Internal`] with the message of a panic.
     pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         Self::Internal(text.unwrap_or("unknown").to_owned())
@@ -102,7 +102,7 @@ impl Error {
         Self::Format { path: path.to_owned(), reason: reason.into() }
     }
 
-    /// The system refused to read `path`; a missing file is [`Error::NotFound`].
+    /// A failure to read `path`; a missing file is [`Error::NotFound`].
     pub(crate) fn reading(path: &Path, source: std::io::Error) -> Self {
         if source.kind() == std::io::ErrorKind::NotFound {
             return Self::NotFound { what: "file", path: path.to_owned() };
@@ -110,7 +110,7 @@ impl Error {
         Self::Io { what: "cannot read", path: path.to_owned(), source }
     }
 
-    /// The system refused to write `path`.
+    /// A failure to write `path`.
     pub(crate) fn writing(path: &Path, source: std::io::Error) -> Self {
         Self::Io { what: "cannot write", path: path.to_owned(), source }
     }

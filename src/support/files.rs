@@ -1,4 +1,4 @@
-//! Files and folders that appear whole or not at all.
+//! Files and folders that are replaced atomically.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,22 +6,26 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::error::{Error, Result};
+use crate::support::platform::is_device_path;
 
-/// Writes a whole file or leaves what was there: nobody meets half of it.
+/// Writes a file atomically: on failure the old content stays, and no reader sees a part of the new.
+///
+/// # Errors
+/// [`Error::Invalid`] when `path` has no file name; [`Error::Io`] or [`Error::NotFound`] when it cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = NewFile::create(path)?;
     file.write(bytes)?;
     file.finish()
 }
 
-/// A file on its way: written into a neighbour of its place, and renamed when it is finished. Until then, and when it
-/// is dropped, what was there is left. A link to a file stays a link. What is no file (a pipe, /dev/stdout) is written
-/// as it is.
+/// A file being written: a temporary file beside the target, renamed by [`finish`](Self::finish). Until then, and when it is
+/// dropped unfinished, the old file stays. A symbolic link to a file stays a link. A target that is not a regular file (a pipe,
+/// /dev/stdout) is written directly.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     path: PathBuf,
     file: File,
-    /// The neighbour, and the place that it is for; none once it is there.
+    /// The temporary file and the target; none when written directly or finished.
     part: Option<(PathBuf, PathBuf)>,
 }
 
@@ -29,30 +33,35 @@ impl NewFile {
     pub fn create(path: &Path) -> Result<Self> {
         let fail = |error| Error::writing(path, error);
         if path.file_name().is_none() {
-            return Err(Error::Invalid(format!("{} names no file", path.display())));
+            return Err(Error::Invalid(format!("{} has no file name", path.display())));
         }
-        let Some(place) = place(path) else {
+        let Some(target) = target(path) else {
             return Ok(Self { path: path.to_owned(), file: File::create(path).map_err(fail)?, part: None });
         };
-        // Two processes, or two threads of one, may write the same file: the last one wins, neither meets the other's
-        // half.
+        // Two processes or threads may write the same target: each has a temporary file of its own, and the last one wins.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let part = place.with_file_name(format!(".{}.{number}.part", std::process::id()));
-        // Whatever stands there is not ours to overwrite, and no link is followed.
+        let part = target.with_file_name(format!(".{}.{number}.part", std::process::id()));
+        // An existing file of that name is not overwritten, and no link is followed.
         let file = File::create_new(&part).map_err(fail)?;
-        Ok(Self { path: path.to_owned(), file, part: Some((part, place)) })
+        Ok(Self { path: path.to_owned(), file, part: Some((part, target)) })
     }
 
-    /// The next bytes.
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|error| Error::writing(&self.path, error))
     }
 
-    /// Puts it in its place.
+    /// Replaces the target.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the old file stays.
     pub fn finish(mut self) -> Result<()> {
-        let Some((part, place)) = &self.part else { return Ok(()) };
-        let moved = self.file.sync_all().and_then(|()| std::fs::rename(part, place));
+        let Some((part, target)) = &self.part else { return Ok(()) };
+        let moved = self.file.sync_all().and_then(|()| std::fs::rename(part, target));
         moved.map_err(|error| Error::writing(&self.path, error))?;
         self.part = None;
         Ok(())
@@ -67,43 +76,46 @@ impl Drop for NewFile {
     }
 }
 
-/// A folder on its way: filled beside its place, and renamed when it is finished; a folder that is there already makes
-/// way. Until then, and when it is dropped, what was there is left.
+/// A folder being filled: a temporary folder beside the target, renamed by [`finish`](Self::finish), which replaces an existing
+/// one. Until then, and when it is dropped unfinished, the old folder stays.
 #[derive(Debug)]
 pub(crate) struct NewFolder {
-    place: PathBuf,
+    target: PathBuf,
     part: PathBuf,
     finished: bool,
 }
 
 impl NewFolder {
-    pub fn create(place: &Path) -> Result<Self> {
-        if place.file_name().is_none() {
-            return Err(Error::Invalid(format!("{} names no folder", place.display())));
+    pub fn create(target: &Path) -> Result<Self> {
+        if target.file_name().is_none() {
+            return Err(Error::Invalid(format!("{} has no folder name", target.display())));
         }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let part = place.with_file_name(format!(".{}.{number}.folder", std::process::id()));
-        std::fs::create_dir(&part).map_err(|error| Error::writing(place, error))?;
-        Ok(Self { place: place.to_owned(), part, finished: false })
+        let part = target.with_file_name(format!(".{}.{number}.folder", std::process::id()));
+        std::fs::create_dir(&part).map_err(|error| Error::writing(target, error))?;
+        Ok(Self { target: target.to_owned(), part, finished: false })
     }
 
-    /// Where to write until it is finished.
+    /// The temporary folder.
     pub fn path(&self) -> &Path {
         &self.part
     }
 
-    /// Puts it in its place.
+    /// Replaces the target.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the old folder stays.
     pub fn finish(mut self) -> Result<()> {
-        let fail = |error| Error::writing(&self.place, error);
-        if std::fs::symlink_metadata(&self.place).is_err() {
-            std::fs::rename(&self.part, &self.place).map_err(fail)?;
+        let fail = |error| Error::writing(&self.target, error);
+        if std::fs::symlink_metadata(&self.target).is_err() {
+            std::fs::rename(&self.part, &self.target).map_err(fail)?;
         } else {
-            // The old one is kept aside until the new one stands.
+            // The old folder is renamed and only removed once the new one is in place.
             let old = self.part.with_extension("old");
-            std::fs::rename(&self.place, &old).map_err(fail)?;
-            if let Err(error) = std::fs::rename(&self.part, &self.place) {
-                let _ = std::fs::rename(&old, &self.place);
+            std::fs::rename(&self.target, &old).map_err(fail)?;
+            if let Err(error) = std::fs::rename(&self.part, &self.target) {
+                let _ = std::fs::rename(&old, &self.target);
                 return Err(fail(error));
             }
             let _ = std::fs::remove_dir_all(&old);
@@ -121,22 +133,21 @@ impl Drop for NewFolder {
     }
 }
 
-/// The file to replace, or none when `path` is to be written through.
-fn place(path: &Path) -> Option<PathBuf> {
-    let system = |path: &Path| path.starts_with("/dev") || path.starts_with("/proc");
+/// The file to replace; none when `path` must be written directly.
+fn target(path: &Path) -> Option<PathBuf> {
     match std::fs::symlink_metadata(path) {
-        // Nothing there yet, or no way to tell: creating it will say what is wrong.
+        // It does not exist, or cannot be examined: creating it reports what is wrong.
         Err(_) => Some(path.to_owned()),
-        Ok(_) if system(path) => None,
+        Ok(_) if is_device_path(path) => None,
         Ok(metadata) if metadata.is_file() => Some(path.to_owned()),
-        Ok(metadata) if metadata.is_symlink() && !system(&std::fs::read_link(path).ok()?) => {
-            path.canonicalize().ok().filter(|real| real.is_file() && !system(real))
+        Ok(metadata) if metadata.is_symlink() && !is_device_path(&std::fs::read_link(path).ok()?) => {
+            path.canonicalize().ok().filter(|real| real.is_file() && !is_device_path(real))
         }
         Ok(_) => None,
     }
 }
 
-/// The checkouts that `folder` may be a build folder of: target/release, target/release/deps and
+/// Checkouts of this project that `folder` may be a build folder of: target/release, target/release/deps and
 /// target/TRIPLE/release are two or three folders below one.
 pub(crate) fn checkouts(folder: &Path) -> impl Iterator<Item = &Path> {
     folder.ancestors().skip(1).take(4).filter(|above| above.join("Cargo.toml").is_file())
@@ -147,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writers_of_one_file_do_not_meet() {
+    fn write_file_by_several_threads_is_atomic() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::thread::scope(|scope| {
@@ -158,12 +169,12 @@ mod tests {
         });
         let text = std::fs::read(&path).unwrap();
         assert!(text.len() == 5000 && text.iter().all(|&letter| letter == text[0]));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[cfg(unix)]
     #[test]
-    fn links_stay_links() {
+    fn write_file_keeps_symbolic_links() {
         let folder = tempfile::tempdir().unwrap();
         let (real, link) = (folder.path().join("real"), folder.path().join("link"));
         std::fs::write(&real, "old").unwrap();
@@ -178,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_as_long_as_may_be() {
+    fn write_file_with_the_longest_name_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         write_file(&folder.path().join("n".repeat(250)), b"text").unwrap();
     }
 
     #[test]
-    fn a_file_that_is_not_finished_leaves_what_was_there() {
+    fn new_file_dropped_unfinished_keeps_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "old").unwrap();
@@ -193,7 +204,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         drop(file);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
         let mut file = NewFile::create(&path).unwrap();
         file.write(b"ne").unwrap();
         file.write(b"w").unwrap();
@@ -203,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_leaves_what_was_there() {
+    fn write_file_that_fails_keeps_the_target() {
         let folder = tempfile::tempdir().unwrap();
         let taken = folder.path().join("taken");
         std::fs::create_dir(&taken).unwrap();

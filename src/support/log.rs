@@ -1,45 +1,59 @@
-//! Messages for whoever embeds the library: one callback for the process, none unless it is set. Nothing is ever
-//! printed.
+//! Log messages: one callback per process, none unless it is set. The library never prints.
 
-use std::sync::RwLock;
+use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
-/// How much a message matters, most important first.
+/// How severe a message is, most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something failed.
+pub enum Severity {
+    /// An operation failed.
     Error,
-    /// Something works, though not as it should.
+    /// An operation succeeded, but not as it should have.
     Warning,
-    /// What is being done.
+    /// Progress and decisions, such as which library was loaded.
     Info,
-    /// What ONNX Runtime says of its own work.
+    /// ONNX Runtime's informational messages.
     Debug,
 }
 
-type Callback = Box<dyn Fn(Level, &str) + Send + Sync>;
-
-static CALLBACK: RwLock<Option<(Level, Callback)>> = RwLock::new(None);
-
-/// Sends messages up to `level` to `callback`, which may be called from any thread and must not panic, and must not
-/// call `set` or `clear`. Replaces an earlier one; returns when that one is not running any more.
-pub fn set(level: Level, callback: impl Fn(Level, &str) + Send + Sync + 'static) {
-    *CALLBACK.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((level, Box::new(callback)));
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        })
+    }
 }
 
-/// Stops messages. Returns when no callback is running any more.
+type Callback = Box<dyn Fn(Severity, &str) + Send + Sync>;
+
+static CALLBACK: RwLock<Option<(Severity, Callback)>> = RwLock::new(None);
+
+/// Sends messages of at least `severity` (`Severity::Info` includes warnings and errors) to `callback`, replacing an earlier
+/// one. Returns when the earlier callback is not running any more.
+///
+/// The callback may be called from any thread, by several at once. It must not panic, and must not call [`set`] or [`clear`].
+pub fn set(severity: Severity, callback: impl Fn(Severity, &str) + Send + Sync + 'static) {
+    *CALLBACK.write().unwrap_or_else(PoisonError::into_inner) = Some((severity, Box::new(callback)));
+}
+
+/// Removes the callback. Returns when it is not running any more.
 pub fn clear() {
-    *CALLBACK.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+    *CALLBACK.write().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-pub(crate) fn emit(level: Level, text: impl FnOnce() -> String) {
-    let callback = CALLBACK.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+/// Sends a message, whose text is made only when somebody listens.
+pub(crate) fn emit(severity: Severity, text: impl FnOnce() -> String) {
+    let callback = CALLBACK.read().unwrap_or_else(PoisonError::into_inner);
     if let Some((least, callback)) = callback.as_ref()
-        && level <= *least
+        && severity <= *least
     {
-        callback(level, &text());
+        callback(severity, &text());
     }
 }
 
 pub(crate) fn info(text: impl FnOnce() -> String) {
-    emit(Level::Info, text);
+    emit(Severity::Info, text);
 }

@@ -1,4 +1,4 @@
-//! What threads meet at, by one name, so that a test can put an instrumented copy in its place.
+//! Synchronization primitives under one name, so that a test can substitute instrumented ones (loom).
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -6,13 +6,13 @@ pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-/// What a panic under a lock leaves behind is whole: nothing is locked while something of others runs.
+/// Locks, ignoring poisoning: no lock is held while user callbacks run, so a panic cannot leave the data inconsistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sleeps until it is notified, or the deadline has passed; also wakes for nothing. The second is whether there is time
-/// left.
+/// Waits until notified or until the deadline; wakes spuriously, too. Returns the guard and whether time is left.
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker waits"))]
 pub(crate) fn wait<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,

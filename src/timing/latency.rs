@@ -1,8 +1,10 @@
 //! Latency model: how long a step or a decode of a shape takes, measured as they run and predicted before the next one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
+
+use crate::support::sync::lock;
 
 /// Runs of a shape that count: the last ones. Odd, so that the median is one of them.
 const WINDOW: usize = 31;
@@ -100,7 +102,7 @@ impl LatencyModel {
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<Shape, Runs>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

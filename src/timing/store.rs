@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::latency::{Shape, Table};
 use crate::support::error::{Error, Result};
 use crate::support::files::write_file;
+use crate::support::hex::hex;
 use crate::support::log;
 
 const FORMAT: u32 = 1;
@@ -55,7 +56,7 @@ pub(crate) fn path(key: &str) -> Option<PathBuf> {
 pub(crate) fn load(key: &str, shape: impl Fn(Measured) -> Option<Shape>) -> Option<Table> {
     let path = path(key)?;
     // Reading a pipe would wait for its other end.
-    if std::fs::metadata(&path).ok().filter(|file| file.is_file())?.len() > MAX_FILE_BYTES {
+    if std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?.len() > MAX_FILE_BYTES {
         return None;
     }
     let file: File = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
@@ -93,7 +94,7 @@ pub(crate) fn save(path: &Path, key: &str, table: &Table) -> Result<()> {
 
 /// The first 8 bytes of the SHA-256 of `bytes`, in hexadecimals.
 pub(crate) fn short_hash(bytes: impl AsRef<[u8]>) -> String {
-    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes)[..8])
 }
 
 fn entry(shape: Shape, time: Duration) -> Entry {

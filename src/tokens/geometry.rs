@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::support::error::{Error, Result};
+use crate::support::hex::hex;
 
 /// The limits of a `.dft` header. A bundle may exceed them; then its tokens cannot be stored in a token file.
 pub(super) const MOST_TOKENS: usize = u16::MAX as usize;
@@ -17,7 +18,7 @@ pub struct TokenizerId(pub [u8; 8]);
 
 impl fmt::Display for TokenizerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(self.0))
     }
 }
 

@@ -263,9 +263,9 @@ impl Worker {
         &self,
         generation: Generation,
         options: SubmitOptions,
-    ) -> std::result::Result<JobId, (Generation, Error)> {
+    ) -> std::result::Result<JobId, (Box<Generation>, Error)> {
         self.enqueue(Subject::Generation(Box::new(generation)), options).map_err(|(subject, error)| match subject {
-            Subject::Generation(generation) => (*generation, error),
+            Subject::Generation(generation) => (generation, error),
             Subject::Request(_) => unreachable!("a generation was submitted"),
         })
     }
@@ -343,7 +343,7 @@ impl Worker {
             IN_CALLBACK.set(false);
             if let Err(panic) = called {
                 let text = Error::from_panic(&*panic);
-                log::emit(log::Level::Error, || format!("the callback of a worker: {text}"));
+                log::emit(log::Severity::Error, || format!("the callback of a worker: {text}"));
             }
         };
         self.shared.queue.set_callback(Some(std::sync::Arc::new(guarded)), !self.is_own_thread());
@@ -422,6 +422,7 @@ fn steps_at_once(model: &Model) -> bool {
 
 /// Cancels the jobs of a model on all workers and waits until they have stopped. On threads of workers it does not wait,
 /// because two that wait for each other would deadlock.
+#[cfg(feature = "ffi")]
 pub(crate) fn cancel_model(model: &Model) {
     let workers: Vec<Arc<Shared>> = lock(&WORKERS).clone();
     for worker in &workers {

@@ -230,7 +230,7 @@ impl<T: Task> Queue<T> {
     // --- For everyone else ---
 
     /// Appends a task and returns its ID; `None` if the queue is closed.
-    #[cfg_attr(not(test), allow(dead_code))] // The worker takes the task back; the tests of the queue do not.
+    #[allow(dead_code, reason = "the worker takes the task back; the tests of the queue do not")]
     pub fn submit(&self, group: T::Group, task: T) -> Option<u64> {
         self.try_submit(group, task).ok()
     }
@@ -305,6 +305,7 @@ impl<T: Task> Queue<T> {
     }
 
     /// Waits until no selected task that was cancelled is running any more.
+    #[cfg_attr(not(feature = "ffi"), allow(dead_code, reason = "only the C API waits, when it frees a model"))]
     pub fn settle(&self, which: impl Fn(&T::Group) -> bool) {
         let mut state = lock(&self.state);
         while state.running.iter().any(|running| running.cancelled && which(&running.group)) {

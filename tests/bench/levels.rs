@@ -75,8 +75,8 @@ fn draw_level(request: &Request) -> Result<Duration> {
 fn levels(model: &Model, repeat: usize) -> Result<()> {
     // What the user has calibrated stays as it is.
     let cache = std::env::temp_dir().join(format!("detailflow-bench-{}", std::process::id()));
-    // SAFETY of the bench: it has one thread here.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "the library reads the folder from the environment")]
+    // SAFETY: the process has one thread at this point.
     unsafe {
         std::env::set_var("XDG_CACHE_HOME", &cache);
     }

@@ -1,10 +1,12 @@
-//! What several tests need: where things are, and a copy of the small bundle to damage.
+//! Helpers of several tests: paths, models of the small bundle, requests and their tokens, the `dflow` command, pseudo-random
+//! numbers, and copies of a bundle that a test may damage.
 
-#![allow(dead_code)] // Each test uses a part of it.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use detailflow::{Model, ModelOptions};
+use detailflow::{Generation, Guidance, ImageRequest, Model, ModelOptions, Request, Sampling};
 use sha2::Digest;
 
 /// A file or folder below `tests/data`.
@@ -23,7 +25,7 @@ pub fn small() -> PathBuf {
     data("small")
 }
 
-/// The precisions and forms of the small bundle that everything must hold for.
+/// The precisions and forms of the small bundle: a test of the numbers runs in each of them.
 pub const FORMS: [(&str, &str); 8] = [
     ("fp32", "native"),
     ("fp32", "mha"),
@@ -35,9 +37,82 @@ pub const FORMS: [(&str, &str); 8] = [
     ("int8", "fixed"),
 ];
 
-/// The small bundle in each of them.
+/// The small bundle in each of [`FORMS`].
 pub fn models() -> impl Iterator<Item = Model> {
     FORMS.into_iter().map(|(precision, form)| open(&small(), precision, form))
+}
+
+/// Samples from all codes at temperature 1.
+pub const WILD: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 };
+
+/// A request for these classes and seeds, at guidance 2 and [`WILD`].
+pub fn request(model: &Model, images: &[(u32, u64)]) -> Request {
+    let mut request = Request::new(model);
+    request.set_guidance(Guidance::constant(2.0)).unwrap();
+    request.set_sampling(WILD).unwrap();
+    request.set_count(images.len() as u32).unwrap();
+    for (index, &(class, seed)) in images.iter().enumerate() {
+        request.set_image(index, ImageRequest { class, seed }).unwrap();
+    }
+    request
+}
+
+/// The generation of a request, after its last step.
+pub fn finished(request: &Request) -> Generation {
+    let mut generation = Generation::new(request).unwrap();
+    generation.finish().unwrap();
+    generation
+}
+
+/// The tokens of each image of a generation.
+pub fn all_tokens(generation: &Generation) -> Vec<Vec<u32>> {
+    (0..generation.images().len()).map(|index| generation.tokens(index).unwrap().to_vec()).collect()
+}
+
+/// The tokens that a request samples.
+pub fn sample(request: &Request) -> Vec<Vec<u32>> {
+    all_tokens(&finished(request))
+}
+
+/// The path of the `dflow` command of this build. Tests that call it need the feature `cli`.
+pub fn dflow_path() -> &'static str {
+    let path: Option<&str> = option_env!("CARGO_BIN_EXE_dflow");
+    path.expect("tests of `dflow` need the feature `cli`")
+}
+
+/// The `dflow` command in `folder`, with the small bundle unless an argument names another.
+pub fn dflow(folder: &Path) -> Command {
+    let mut command = Command::new(dflow_path());
+    command.env("DETAILFLOW_BUNDLE", small()).current_dir(folder);
+    command
+}
+
+/// Runs `dflow ARGUMENTS` in `folder`.
+pub fn run_dflow(folder: &Path, arguments: &[&str]) -> Output {
+    dflow(folder).args(arguments).output().unwrap()
+}
+
+/// Pseudo-random numbers, the same in every run (SplitMix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+
+    /// One of `0..end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
+
+/// Random tokens of a complete image.
+pub fn random_tokens(model: &Model, seed: u64) -> Vec<u32> {
+    let (bundle, mut random) = (model.bundle(), Random(seed));
+    (0..bundle.tokens()).map(|_| random.below(bundle.codes()) as u32).collect()
 }
 
 /// A copy of a bundle that a test may damage.
@@ -58,20 +133,20 @@ pub fn edit_manifest(bundle: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
     std::fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
 }
 
-/// Makes the embedding of a class of the copied small bundle no number, in fp32.
+/// Replaces the fp32 embedding of a class in a copy of the small bundle by NaN.
 pub fn spoil_class(bundle: &Path, class: u64) {
     let manifest = std::fs::read(bundle.join("detailflow.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     spoil_embedding(bundle, manifest["ids"]["class"].as_u64().unwrap() + class);
 }
 
-/// The same of a row of the table: tokens come first.
+/// Replaces one row of the fp32 embedding table by NaN. The rows of tokens come first, then those of classes.
 pub fn spoil_embedding(bundle: &Path, row: u64) {
     let graph = std::fs::read(bundle.join("ar.fp32.fixed.onnx")).unwrap();
     let find = |word: &[u8], from: usize| {
         from + graph[from..].windows(word.len()).position(|found| found == word).expect("the graph has it") + word.len()
     };
-    // "offset", the number of a field, a length, and decimal digits.
+    // In the protobuf: "offset", a field tag, a length, decimal digits.
     let at = find(b"offset", find(b"ar.embeddings", find(b"ar.embeddings", 0))) + 2;
     let digits: String = graph[at..].iter().take_while(|c| c.is_ascii_digit()).map(|&c| c as char).collect();
     let manifest: serde_json::Value =

@@ -1,13 +1,14 @@
-//! What the tests of C and C++ programs need: compile them as strictly as a compiler can be told, run them plain, under
-//! the sanitizers or under valgrind, within a limit.
+//! Helpers of the tests that run C and C++ programs: build the C libraries, compile with strict warnings, run plain, under
+//! the sanitizers or under valgrind, with a time limit.
 //!
-//! They test with the bundle `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names.
+//! The bundle is `tests/data/small`, or the one that `DETAILFLOW_TEST_BUNDLE` names.
 
-#![allow(dead_code)] // Each test uses a part of it.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -17,12 +18,28 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folder of the libraries that were built together with this test: its own. `target/release` itself holds what
-/// the last `cargo build` left there, which may be older.
+/// The folder of the C libraries, built by cargo from the present sources before the first test that asks for it: with the
+/// profile and into the target folder of the test itself.
 pub fn libraries() -> PathBuf {
-    let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(build_libraries).clone()
+}
+
+/// Cargo holds a lock on the target folder, so several test programs may ask at the same time.
+fn build_libraries() -> PathBuf {
+    // TARGET/PROFILE/deps/TEST
+    let test = std::env::current_exe().unwrap();
+    let folder = test.ancestors().nth(2).unwrap().to_owned();
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.args(["rustc", "--quiet", "--locked", "--lib", "--crate-type", "cdylib,staticlib"]);
+    if !folder.ends_with("debug") {
+        command.arg("--profile").arg(folder.file_name().unwrap());
+    }
+    command.arg("--target-dir").arg(folder.parent().unwrap()).current_dir(root());
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", text(&output));
     for name in ["libdetailflow.so", "libdetailflow.a"] {
-        assert!(folder.join(name).is_file(), "{} was not built together with this test", folder.join(name).display());
+        assert!(folder.join(name).is_file(), "{command:?} made no {}", folder.join(name).display());
     }
     folder
 }
@@ -42,23 +59,33 @@ pub fn runtime() -> PathBuf {
     path.canonicalize().unwrap()
 }
 
-/// What is missing here, and so not tested: in one line at the end of `make test`. Never where CI installs it.
+/// Skips a test since something is not installed. Where everything should be there (`DETAILFLOW_EVERYTHING`, set by the
+/// second part of `.ci/run`) that is a failure.
 pub fn skip(test: &str, why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{test}: {why}");
+    assert!(std::env::var_os("DETAILFLOW_EVERYTHING").is_none(), "{test} must not be skipped: {why}");
+    note_skipped(test, why);
+}
+
+/// Adds a line to those that `make` prints at its end.
+pub fn note_skipped(test: &str, why: &str) {
     let folder = root().join("target/skipped");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(test), format!("SKIPPED {test}: {why}\n")).unwrap();
 }
 
-/// Whether a program that is not ours is here.
+/// Whether a program that is not ours is installed.
 pub fn has(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-/// A program that is not ours, by the name of the Debian package that has it.
-pub fn needed(program: &str, package: &str) -> Command {
-    assert!(has(program), "{program} is missing: install the package {package} (apt-get install {package})");
-    Command::new(program)
+/// Whether a program is installed that the running test cannot do without; else the test is skipped.
+pub fn has_or_skip(program: &str, package: &str) -> bool {
+    let found = has(program);
+    if !found {
+        let name = std::thread::current().name().unwrap_or(program).replace("::", "_");
+        skip(&name, &format!("{program} is not installed (apt-get install {package})"));
+    }
+    found
 }
 
 /// How a program is compiled and run.
@@ -69,16 +96,16 @@ pub enum Mode {
     Cpp,
     Sanitized,
     Valgrind,
-    /// What threads hold when the process ends is no leak.
+    /// Memory that threads hold when the process ends is not a leak.
     ValgrindWithoutLeaks,
 }
 
 pub const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-g"];
 
-/// What a C++ program has to live without, and one warning more: as engines compile.
+/// As engines compile C++: without exceptions and RTTI, and with one more warning.
 pub const STRICT_CPP: [&str; 3] = ["-Wconversion", "-fno-exceptions", "-fno-rtti"];
 
-/// The language is told by the ending: c, or cpp.
+/// Compiles and links a program with the shared library. The file's extension, c or cpp, chooses the language.
 pub fn compile(source: &Path, program: &Path, mode: Mode) {
     let is_cpp = source.extension().is_some_and(|ending| ending == "cpp");
     let mut command = if is_cpp || mode == Mode::Cpp {
@@ -101,19 +128,25 @@ pub fn compile(source: &Path, program: &Path, mode: Mode) {
         .arg(libraries())
         .args(["-ldetailflow", "-lm", "-lpthread", "-o"])
         .arg(program);
-    let output = command.output().unwrap_or_else(|error| panic!("{:?} is needed: {error}", command.get_program()));
-    assert!(output.status.success(), "{command:?}\n{}", text(&output));
+    succeeds(&mut command);
 }
 
-/// All that a program said.
+/// Runs a command that must succeed, such as a compiler; returns its output.
+pub fn succeeds(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", text(&output));
+    output
+}
+
+/// Standard output and standard error of a program.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Runs to the end or to the limit, which is a failure.
+/// Runs a program to its end; fails when it takes longer than `limit`.
 pub fn run(mut command: Command, limit: Duration) -> Output {
     let begun = Instant::now();
-    // Through files: a pipe that nobody reads stops a program that says much.
+    // Through files: a full pipe would stop the program.
     let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     let mut child = command
         .stdin(Stdio::null())
@@ -168,7 +201,7 @@ impl Program {
         let path = self.folder.path().join(&self.name);
         let mut command = match self.mode {
             Mode::Valgrind | Mode::ValgrindWithoutLeaks => {
-                let mut command = needed("valgrind", "valgrind");
+                let mut command = Command::new("valgrind");
                 command
                     .args(["-q", "--error-exitcode=99"])
                     .arg(if self.mode == Mode::Valgrind { "--leak-check=full" } else { "--leak-check=no" })
@@ -192,18 +225,18 @@ impl Program {
             .env("LD_LIBRARY_PATH", libraries())
             .env("ORT_DYLIB_PATH", runtime())
             .env_remove("DETAILFLOW_BUNDLE")
-            // What this user has measured is not for tests.
+            // Tests do not read the calibrations of this user.
             .env("XDG_CACHE_HOME", self.cache())
             .current_dir(self.folder.path());
         command
     }
 
-    /// Where it looks for calibrations; not there until somebody makes it.
+    /// The cache folder, where it looks for calibrations; does not exist at first.
     pub fn cache(&self) -> PathBuf {
         self.folder.path().join("cache")
     }
 
-    /// Runs it with the bundle and more arguments; it must end with 0.
+    /// Runs it with the bundle and more arguments, for at most `limit` seconds; it must exit with 0.
     pub fn passes(&self, arguments: &[&str], limit: u64) {
         self.passes_with(&bundle(), arguments, limit);
     }
@@ -216,7 +249,7 @@ impl Program {
     }
 }
 
-/// The functions of ours that a text calls or declares.
+/// The functions of the C API that a text calls or declares.
 pub fn functions_of(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| word.starts_with("detailflow_") && text.contains(&format!("{word}(")))

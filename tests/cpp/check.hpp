@@ -1,5 +1,5 @@
 /*
- * What the C++ test programs need beside tests/c/check.h: values of results, and errors that are wanted.
+ * Helpers of the C++ test programs, on top of tests/c/check.h: values of results, and expected errors.
  */
 #ifndef CHECK_HPP
 #define CHECK_HPP
@@ -7,10 +7,10 @@
 #include <check.h>
 #include <detailflow.hpp>
 
-/* The value of a result, which has to be there. */
+/* The value of a result; a failed check when there is none. */
 #define GOOD(call) check_good(__FILE__, __LINE__, #call, call)
 
-/* A result without a value, of this status, whose sentence holds this text ("" is any). */
+/* A result without a value, with this status and a message that contains this text ("" is any). */
 #define BAD(call, status, text) check_bad(__FILE__, __LINE__, #call, (call), status, text)
 
 template <class T>

@@ -14,18 +14,20 @@
 
 using namespace detailflow;
 
-/* What an owner can be is told by its type. */
+/* Owners can be moved and not copied, and are as large as a pointer. */
 template <class T>
 constexpr bool is_owner =
     !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> && std::is_nothrow_move_constructible_v<T> &&
     std::is_nothrow_move_assignable_v<T> && std::is_nothrow_default_constructible_v<T> && sizeof(T) == sizeof(void *);
 static_assert(is_owner<RuntimeOptions> && is_owner<ModelOptions> && is_owner<Model> && is_owner<Request>);
 static_assert(is_owner<Generation> && is_owner<Cancel> && is_owner<Pack> && is_owner<PackWriter>);
+static_assert(is_owner<BestOfOptions> && is_owner<WorkerOptions> && is_owner<Worker> && is_owner<Event>);
+static_assert(is_owner<DeviceList>);
 static_assert(!std::is_convertible_v<detailflow_model *, Model>, "a handle is not taken over by accident");
 static_assert(!std::is_copy_constructible_v<Result<Model>> && std::is_copy_constructible_v<Result<int>>);
 static_assert(std::is_nothrow_move_constructible_v<Result<Model>>);
 
-/* Spans are made of what outlives them, and const stays const. */
+/* Spans are made from memory that outlives them, and const stays const. */
 using Numbers = std::vector<std::uint32_t>;
 static_assert(std::is_constructible_v<Span<const std::uint32_t>, Numbers> &&
               std::is_constructible_v<Span<const std::uint32_t>, const Numbers &> &&
@@ -55,7 +57,7 @@ static bool aborts(F call)
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
-static void results()
+static void results_hold_value_or_error()
 {
     const Error error{Status::not_found, "it is not there"};
     Result<int> four = 4, none = error;
@@ -81,7 +83,7 @@ static void results()
     const std::string moved = std::move(text).value();
     CHECK(moved.size() == 55 && text.ok());
 
-    /* What is not there is never read. */
+    /* A missing value is never read. */
     CHECK(aborts([&] { CHECK(Result<int>(error).value() == 0); }));
     CHECK(aborts([&] { CHECK(*Result<int>(error) == 0); }));
     CHECK(aborts([&] { CHECK(Result<int>(1).error().message.empty()); }));
@@ -92,7 +94,7 @@ static void results()
     CHECK(strcmp(status_name(static_cast<Status>(4711)), "DETAILFLOW_STATUS_UNKNOWN") == 0);
 }
 
-static void spans()
+static void spans_refer_to_arrays()
 {
     std::uint32_t raw[3] = {1, 2, 3};
     std::array<std::uint32_t, 2> array = {4, 5};
@@ -110,7 +112,7 @@ static void spans()
     CHECK(read.data() == raw && of_const.size() == 4 && !of_const.empty());
 }
 
-/* All owners of one chain, each of which can be gone. */
+/* All owners of one chain, each of which may be empty. */
 struct Chain {
     ModelOptions options;
     Model model;
@@ -132,11 +134,11 @@ static Chain make(const char *bundle)
     all.generation = GOOD(Generation::make(all.request));
     CHECK(GOOD(all.generation.step()).token_count > 0);
     all.fork = GOOD(all.generation.fork(seeds));
-    all.cancel = GOOD(all.generation.cancel_handle());
+    all.cancel = GOOD(all.generation.get_cancel());
     return all;
 }
 
-/* Whatever is still there can be used, and what is not says so. */
+/* Owners that are left can be used; calls of empty ones are refused. */
 static void use(Chain &all)
 {
     const Status empty = Status::invalid_argument;
@@ -146,9 +148,9 @@ static void use(Chain &all)
         BAD(all.options.set_threads(1), empty, "NULL");
     }
     if (all.model) {
-        CHECK(GOOD(all.model.info()).image_size > 0);
+        CHECK(GOOD(all.model.get_info()).image_size > 0);
     } else {
-        BAD(all.model.info(), empty, "NULL");
+        BAD(all.model.get_info(), empty, "NULL");
     }
     if (all.request) {
         GOOD(all.request.set_seed(9));
@@ -156,9 +158,9 @@ static void use(Chain &all)
         BAD(all.request.set_seed(9), empty, "NULL");
     }
     if (all.generation) {
-        CHECK(!GOOD(all.generation.tokens(0)).empty());
+        CHECK(!GOOD(all.generation.get_tokens(0)).empty());
     } else {
-        BAD(all.generation.tokens(0), empty, "NULL");
+        BAD(all.generation.get_tokens(0), empty, "NULL");
     }
     if (all.fork) {
         CHECK(GOOD(all.fork.step()).steps_done > 0);
@@ -186,11 +188,11 @@ static void drop(Chain &all, int which)
     }
 }
 
-static void orders(const char *bundle)
+static void owners_are_destroyed_in_every_order(const char *bundle)
 {
     std::array<int, Chain::size> order = {0, 1, 2, 3, 4, 5};
     int turn = 0;
-    /* One model for each order would take long; every eleventh still has each handle in each place. */
+    /* A model for each order would take long. Every eleventh order still has each handle in each position. */
     std::array<std::array<bool, Chain::size>, Chain::size> seen = {};
     do {
         if (turn++ % 11 != 0) {
@@ -208,20 +210,20 @@ static void orders(const char *bundle)
     }
 }
 
-static void moves(const char *bundle)
+static void owners_move_and_hand_over(const char *bundle)
 {
     Chain all = make(bundle);
     detailflow_generation *const handle = all.generation.get();
     CHECK(handle != nullptr && std::as_const(all.generation).get() == handle);
 
-    /* Onto another, which is freed; back; and onto itself, by a way that no compiler warns of. */
+    /* Onto another, which is freed; back; and onto itself, by a way that no compiler warns about. */
     Generation other = std::move(all.generation);
     CHECK(other.get() == handle && !all.generation && all.generation.get() == nullptr);
     all.fork = std::move(other);
     CHECK(all.fork.get() == handle && !other);
     Generation *const same = &all.fork;
     all.fork = std::move(*same);
-    CHECK(all.fork.get() == handle && GOOD(all.fork.progress()).token_count > 0);
+    CHECK(all.fork.get() == handle && GOOD(all.fork.get_progress()).token_count > 0);
     std::swap(all.fork, all.generation);
     CHECK(all.generation.get() == handle && !all.fork);
 
@@ -235,31 +237,31 @@ static void moves(const char *bundle)
     Result<Generation> result = Generation::make(all.request);
     CHECK(result.ok() && GOOD(result->step()).steps_done == 1);
     const Generation taken = std::move(result).value();
-    CHECK(taken && taken.message().empty());
+    CHECK(taken && taken.get_message().empty());
 
     /* To the C API and back. */
     detailflow_generation *const released = all.generation.release();
     CHECK(released == handle && !all.generation);
     OK(detailflow_generation_step(released, nullptr));
     all.generation = Generation(released);
-    CHECK(GOOD(all.generation.progress()).steps_done == 2);
+    CHECK(GOOD(all.generation.get_progress()).steps_done == 2);
 
-    /* Empty owners: every call says so, and none crashes. */
+    /* Calls of empty owners are refused, and none crashes. */
     const Model no_model;
     const Request no_request;
     BAD(Request::make(no_model), Status::invalid_argument, "NULL");
     BAD(Generation::make(no_request), Status::invalid_argument, "NULL");
-    BAD(no_model.class_name(0), Status::invalid_argument, "NULL");
-    CHECK(no_model.message().empty() && no_request.message().empty() && Generation().message().empty());
-    CHECK(Pack().message().empty() && PackWriter().message().empty());
+    BAD(no_model.get_class_name(0), Status::invalid_argument, "NULL");
+    CHECK(no_model.get_message().empty() && no_request.get_message().empty() && Generation().get_message().empty());
+    CHECK(Pack().get_message().empty() && PackWriter().get_message().empty());
 }
 
 int main(int argc, char **argv)
 {
     const char *const bundle = check_bundle(argc, argv);
-    results();
-    spans();
-    moves(bundle);
-    orders(bundle);
+    results_hold_value_or_error();
+    spans_refer_to_arrays();
+    owners_move_and_hand_over(bundle);
+    owners_are_destroyed_in_every_order(bundle);
     return 0;
 }

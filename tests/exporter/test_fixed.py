@@ -1,14 +1,14 @@
-"""Form `fixed`: what `plain` gives, from keys and values that are written where they stand; nothing in it looks at a shape."""
+"""Form `fixed`: the same results as `plain`, from a KV cache written in place and without shape computations."""
 
-from types import SimpleNamespace
-
-import layout
 import numpy as np
-import onnx
 import pytest
-from conftest import DATA, open_model, read_manifest, write_bundle
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.numbers import schedule
+from detailflow_onnx.numbers.sizes import TokenSequence
+from helpers import layout
+from helpers.bundles import DATA, open_model, read_manifest, write_bundle
 
-from detailflow_onnx import runner, schedule
+import onnx
 
 # What a device may be told once and for all: no shape is taken, and none is computed.
 DYNAMIC = {"Shape", "Size", "Range", "Expand", "ConstantOfShape", "NonZero", "Slice", "Tile", "Concat", "Loop", "If"}
@@ -16,16 +16,20 @@ DYNAMIC = {"Shape", "Size", "Range", "Expand", "ConstantOfShape", "NonZero", "Sl
 
 def variant(folder, precision, form):
     content = read_manifest(folder)
-    return runner.Bundle(folder, content, next(v for v in content["variants"] if (v["precision"], v["form"]) == (precision, form)))
+    return runner.Bundle(
+        folder, content, next(v for v in content["variants"] if (v["precision"], v["form"]) == (precision, form))
+    )
 
 
 def drawn(bundle, rows, seed=3):
     rng, classes = np.random.default_rng(seed), len(bundle.content["classes"])
-    return [*range(rows - 1), -1] if classes >= rows - 1 else [0] * rows, rng.integers(0, bundle.codes, (rows, bundle.count))
+    return [*range(rows - 1), -1] if classes >= rows - 1 else [0] * rows, rng.integers(
+        0, bundle.codes, (rows, bundle.sequence.count)
+    )
 
 
 @pytest.mark.parametrize("name", ["tiny-16/bundle", "tiny-32/bundle", "small"])
-def test_it_gives_what_plain_gives(name):
+def test_fixed_matches_plain(name):
     fixed, plain = (variant(DATA / name, "fp32", form) for form in ("fixed", "plain"))
     for rows in (1, 3):
         classes, tokens = drawn(fixed, rows)
@@ -35,7 +39,7 @@ def test_it_gives_what_plain_gives(name):
 
 
 @pytest.mark.parametrize("more", [{}, {"ar": (32, 2, 4, 2, 48)}, {"ar": (32, 1, 4, 1, 48)}])
-def test_grouped_keys(more, tmp_path):
+def test_fixed_with_grouped_keys_matches_plain(more, tmp_path):
     n = layout.numbers(**more)
     write_bundle(open_model(layout.write(tmp_path / "model", n), n), tmp_path / "out", ["fp32", "fp16", "int4"])
     for precision, bound in (("fp32", 1e-5), ("fp16", 0.05), ("int4", 1e-4)):
@@ -44,13 +48,16 @@ def test_grouped_keys(more, tmp_path):
         assert np.abs(plain.logits(classes, tokens) - fixed.logits(classes, tokens)).max() < bound, precision
 
 
-def test_int8_is_nearer_than_products_of_integers(small, tmp_path):
+def test_fixed_int8_is_closer_than_integer_matmuls(small, tmp_path):
     n, folder = small
     write_bundle(open_model(folder, n), tmp_path / "out", ["fp32", "int8"])
     truth = variant(tmp_path / "out", "fp32", "plain")
     classes, tokens = drawn(truth, 3)
     want = truth.logits(classes, tokens)
-    off = {form: np.sqrt(((variant(tmp_path / "out", "int8", form).logits(classes, tokens) - want) ** 2).mean()) for form in ("plain", "fixed")}
+    off = {
+        form: np.sqrt(((variant(tmp_path / "out", "int8", form).logits(classes, tokens) - want) ** 2).mean())
+        for form in ("plain", "fixed")
+    }
     assert off["fixed"] < off["plain"]
     for graph in ("ar", "decoder", "encoder"):
         nodes = onnx.load(tmp_path / "out" / f"{graph}.int8.fixed.onnx", load_external_data=False).graph.node
@@ -58,7 +65,7 @@ def test_int8_is_nearer_than_products_of_integers(small, tmp_path):
         assert not kinds & {"MatMulInteger", "Round"} and not {node.domain for node in nodes} - {""}
 
 
-def test_rows_stand_where_they_like(tmp_path, small):
+def test_fixed_rows_can_be_at_different_positions(tmp_path, small):
     """Two pictures at different places in one call, a row of the memory for each place of each head."""
     n, folder = small
     write_bundle(open_model(folder, n), tmp_path / "out", ["fp32"])
@@ -66,18 +73,24 @@ def test_rows_stand_where_they_like(tmp_path, small):
     ar = bundle.content["ar"]
     classes, tokens = drawn(bundle, 2)
     want = bundle.logits(classes, tokens)
-    memory = {f"past_{kind}_{i}": np.zeros((2 * ar["kv_heads"] * bundle.count, ar["head_width"]), np.float32) for i in range(ar["layers"]) for kind in ("key", "value")}
+    memory = {
+        f"past_{kind}_{i}": np.zeros((2 * ar["kv_heads"] * bundle.sequence.count, ar["head_width"]), np.float32)
+        for i in range(ar["layers"])
+        for kind in ("key", "value")
+    }
 
     def step(rows, places, ids):
         heads = (np.array(rows)[:, None] * ar["kv_heads"] + np.arange(ar["kv_heads"]))[..., None]
-        slots = (heads * bundle.count + np.array(places)[:, None, None]).reshape(-1, 1)
+        slots = (heads * bundle.sequence.count + np.array(places)[:, None, None]).reshape(-1, 1)
         places = np.array(places)[:, None]
-        logits, *present = bundle.graph("ar").run(None, {"ids": np.array(ids)[:, None], "places": places, "slots": slots} | memory)
+        logits, *present = bundle.graph("ar").run(
+            None, {"ids": np.array(ids)[:, None], "places": places, "slots": slots} | memory
+        )
         names = [o.name.replace("present", "past") for o in bundle.graph("ar").get_outputs()][1:]
         memory.update(zip(names, present))
         return logits[:, 0]
 
-    first = bundle.rows(classes)
+    first = bundle.class_ids(classes)
     got = step([0, 1], [0, 0], first)
     assert np.abs(got - want[:, 0]).max() < 1e-5
     got = step([0, 1], [1, 0], [tokens[0, 0], first[1]])
@@ -86,8 +99,10 @@ def test_rows_stand_where_they_like(tmp_path, small):
     assert np.abs(got[0] - want[0, 2]).max() < 1e-5 and np.abs(got[1] - want[1, 1]).max() < 1e-5
 
 
-@pytest.mark.parametrize("name, precision", [("small", "fp32"), ("small", "int8"), ("precisions", "fp16"), ("precisions", "int4")])
-def test_nothing_looks_at_a_shape(name, precision):
+@pytest.mark.parametrize(
+    "name, precision", [("small", "fp32"), ("small", "int8"), ("precisions", "fp16"), ("precisions", "int4")]
+)
+def test_fixed_graph_computes_no_shapes(name, precision):
     graph = onnx.load(DATA / name / f"ar.{precision}.fixed.onnx", load_external_data=False).graph
     constant = {t.name for t in graph.initializer}
     for node in graph.node:  # of constants alone ONNX Runtime computes them when it loads the graph
@@ -103,20 +118,20 @@ def test_nothing_looks_at_a_shape(name, precision):
     assert sum(node.op_type == "ScatterND" for node in graph.node) == 4
 
 
-def test_it_writes_in_place():
+def test_fixed_cache_is_written_in_place():
     bundle = variant(DATA / "small", "fp32", "fixed")
     state = bundle.start(2)
-    state.feed(bundle.rows([0, 1])[:, None])
-    memory = [array for array in state.held if isinstance(array, np.ndarray)]
+    state.run(bundle.class_ids([0, 1])[:, None])
+    memory = state.buffers
     places = {value.data_ptr() for value in state.binding.get_outputs()[:-1]}
     assert places == {array.ctypes.data for array in memory}
     written = [np.flatnonzero(np.abs(array).sum(-1)) for array in memory]
-    rows = np.arange(2 * bundle.content["ar"]["kv_heads"]) * bundle.count
+    rows = np.arange(2 * bundle.content["ar"]["kv_heads"]) * bundle.sequence.count
     # The class token's keys vanish by its rotation: of the keys nothing is seen, of the values one place a head.
     assert any(len(where) for where in written) and all(set(where) <= set(rows) for where in written)
 
 
-def test_who_sees_whom():
-    numbers = SimpleNamespace(count=32, group=4, causal=8)
-    last = schedule.last_place(numbers)
-    assert (schedule.seen(numbers) == (np.arange(numbers.count)[None] <= last[:, None])).all()
+def test_last_visible_agrees_with_visible():
+    numbers = TokenSequence(count=32, group=4, causal=8)
+    last = schedule.last_visible(numbers)
+    assert (schedule.visible(numbers) == (np.arange(numbers.count)[None] <= last[:, None])).all()

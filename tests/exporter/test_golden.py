@@ -1,19 +1,32 @@
-"""The authors' numbers: a published checkpoint, exported, gives their logits, tokens, codes and pixels."""
+"""The authors' numbers: an exported published checkpoint gives their logits, tokens, codes and pixels."""
 
 import json
 
 import numpy as np
 import pytest
-from conftest import DATA, assert_same_bundle, read_manifest
-
-from detailflow_onnx import ladder, resize, runner, weights
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.checkpoint import weights
+from detailflow_onnx.numbers import ladder, resize
+from helpers.bundles import DATA, assert_same_bundle, read_manifest
 
 
 @pytest.mark.parametrize("name", ["tiny-16", "tiny-32"])
-def test_export_and_verify(name, tmp_path, run):
+def test_export_of_a_published_checkpoint_is_verified(name, tmp_path, run):
     home = DATA / name / "checkpoint"
     out = tmp_path / "bundle"
-    status, text, error = run("export", "--tokenizer", home / "tokenizer", "--ar", home / "ar", "--name", name, "--license", "CC0-1.0", "--out", out)
+    status, text, error = run(
+        "export",
+        "--tokenizer",
+        home / "tokenizer",
+        "--ar",
+        home / "ar",
+        "--name",
+        name,
+        "--license",
+        "CC0-1.0",
+        "--out",
+        out,
+    )
     assert status == 0, error
     variants = [v for v in read_manifest(out)["variants"] if runner.runs_here(v)]
     forms = [v["form"] for v in variants]
@@ -21,7 +34,9 @@ def test_export_and_verify(name, tmp_path, run):
     status, text, error = run("verify", out, "--expected", DATA / name / "expected.npz", "--json")
     assert status == 0, error
     figures = json.loads(text)["figures"]
-    assert {(row["form"], row["figure"]) for row in figures} >= {(f, k) for f in forms for k in ("logits", "greedy", "indices", "latents", "pixels")}
+    assert {(row["form"], row["figure"]) for row in figures} >= {
+        (f, k) for f in forms for k in ("logits", "greedy", "indices", "latents", "pixels")
+    }
     assert_same_bundle(out, DATA / name / "bundle")
 
 
@@ -31,7 +46,7 @@ def test_committed_bundle_is_verified(run):
     assert "logits" in text and "FAILED" not in text
 
 
-def test_a_wrong_number_is_seen(tmp_path, run):
+def test_verify_with_a_wrong_number_fails(tmp_path, run):
     with np.load(DATA / "tiny-16" / "expected.npz") as file:
         expected = {key: file[key] for key in file.files if not key.startswith("greedy")}
     expected["ar_logits_cond"][0, 77, 3] += 0.01
@@ -42,19 +57,31 @@ def test_a_wrong_number_is_seen(tmp_path, run):
 
 @pytest.mark.parametrize(
     "count, causal, size, power, sizes",
-    [(128, 8, 256, 1.5, {8: 32, 16: 48, 24: 80, 48: 128, 64: 176, 104: 240, 112: 256, 128: 256}), (256, 16, 256, 1.5, {8: 16, 16: 32, 32: 48, 128: 176})],
+    [
+        (128, 8, 256, 1.5, {8: 32, 16: 48, 24: 80, 48: 128, 64: 176, 104: 240, 112: 256, 128: 256}),
+        (256, 16, 256, 1.5, {8: 16, 16: 32, 32: 48, 128: 176}),
+    ],
 )
-def test_ladder_of_the_published_models(count, causal, size, power, sizes):
-    rows = {row["tokens"]: row for row in ladder.table(size=size, patch=16, count=count, group=8, causal=causal, power=power)}
+def test_ladder_of_published_models_is_right(count, causal, size, power, sizes):
+    rows = {
+        row["tokens"]: row
+        for row in ladder.table(size=size, patch=16, count=count, group=8, causal=causal, power=power)
+    }
     assert list(rows)[:causal] == list(range(1, causal + 1)) and list(rows)[-1] == count
-    assert {t: rows[t]["size"] for t in sizes} == sizes and rows[count]["resolution"] == size and rows[1]["resolution"] == 1
+    assert (
+        {t: rows[t]["size"] for t in sizes} == sizes
+        and rows[count]["resolution"] == size
+        and rows[1]["resolution"] == 1
+    )
 
 
-def test_one_token_is_the_whole_ladder():
-    assert ladder.table(size=16, patch=8, count=1, group=1, causal=1, power=2.0) == [{"tokens": 1, "resolution": 16, "size": 16}]
+def test_ladder_of_one_token_has_the_full_size():
+    assert ladder.table(size=16, patch=8, count=1, group=1, causal=1, power=2.0) == [
+        {"tokens": 1, "resolution": 16, "size": 16}
+    ]
 
 
-def test_positions_are_resized_as_torch_does():
+def test_resize_of_positions_matches_torch():
     with np.load(DATA / "torch" / "expected.npz") as file:
         cases = [key for key in file.files if key.startswith("table.")]
         assert cases
@@ -63,7 +90,7 @@ def test_positions_are_resized_as_torch_does():
             assert np.abs(resize.positions(file[key], int(key.split(".")[2])) - want).max() < 1e-6, key
 
 
-def test_a_file_that_torch_wrote():
+def test_weights_written_by_torch_are_read():
     path = DATA / "torch" / "checkpoint.pt"
     tensors = weights.open_file(path, "model")
     with np.load(DATA / "torch" / "expected.npz") as file:

@@ -1,4 +1,4 @@
-"""A `.pt` is a download from a stranger: what carries code or lies about its tensors is refused, and nothing runs."""
+"""`.pt` files are untrusted input: code and inconsistent tensors are refused, and nothing is executed."""
 
 import argparse
 import os
@@ -7,14 +7,13 @@ import struct
 import zipfile
 from collections import OrderedDict
 
-import layout
 import numpy as np
 import pytest
-
-from detailflow_onnx import pickled
+from detailflow_onnx.checkpoint import torch_file
 from detailflow_onnx.errors import Refused
+from helpers import layout
 
-STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQ"  # storage 0, 6 elements
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQ"
 
 
 def write(path, data, storages=(bytes(24),), **more):
@@ -25,19 +24,36 @@ def write(path, data, storages=(bytes(24),), **more):
 def tensor(offset, size, stride):
     """A pickle of {"t": tensor} over storage 0."""
     arguments = STORAGE + pickle.dumps(offset, 2)[2:-1] + pickle.dumps(size, 2)[2:-1] + pickle.dumps(stride, 2)[2:-1]
-    return b"\x80\x02}X\x01\x00\x00\x00tctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"\x89ccollections\nOrderedDict\n)RtRs."
+    return (
+        b"\x80\x02}X\x01\x00\x00\x00tctorch._utils\n_rebuild_tensor_v2\n("
+        + arguments
+        + b"\x89ccollections\nOrderedDict\n)RtRs."
+    )
 
 
-def test_the_bare_tensor_is_read(tmp_path):
-    place = pickled.load(write(tmp_path / "a.pt", tensor(0, (2, 3), (3, 1))))["t"]
+def test_torch_file_with_one_tensor_is_read(tmp_path):
+    place = torch_file.load(write(tmp_path / "a.pt", tensor(0, (2, 3), (3, 1))))["t"]
     assert place.shape == (2, 3) and place.dtype == "F32" and place.span == 24
 
 
-def test_plain_things_are_read(tmp_path):
-    state = {"a": [1, 2.5, "x", None, True], "b": (1, (2,)), "c": OrderedDict(k=1), "d": {1, 2}, "e": argparse.Namespace(x=1, y={"z": b"\x00\xff"}), 3: frozenset({4})}
+def test_torch_file_with_plain_objects_is_read(tmp_path):
+    state = {
+        "a": [1, 2.5, "x", None, True],
+        "b": (1, (2,)),
+        "c": OrderedDict(k=1),
+        "d": {1, 2},
+        "e": argparse.Namespace(x=1, y={"z": b"\x00\xff"}),
+        3: frozenset({4}),
+    }
     for protocol in (2, 3, 4, 5):
-        out = pickled.load(write(tmp_path / f"{protocol}.pt", pickle.dumps(state, protocol)))
-        assert out["a"] == state["a"] and out["b"] == state["b"] and dict(out["c"]) == {"k": 1} and out["d"] == {1, 2} and out[3] == {4}
+        out = torch_file.load(write(tmp_path / f"{protocol}.pt", pickle.dumps(state, protocol)))
+        assert (
+            out["a"] == state["a"]
+            and out["b"] == state["b"]
+            and dict(out["c"]) == {"k": 1}
+            and out["d"] == {1, 2}
+            and out[3] == {4}
+        )
         assert out["e"].values == {"x": 1, "y": {"z": b"\x00\xff"}}
 
 
@@ -71,17 +87,17 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("case", ATTACKS)
-def test_no_code_runs(case, tmp_path):
+def test_torch_file_with_code_is_refused(case, tmp_path):
     mark = tmp_path / "ran"
     path = write(tmp_path / "a.pt", ATTACKS[case](mark))
     with pytest.raises(Refused, match="not allowed|no checkpoint needs|damaged"):
-        pickled.load(path)
+        torch_file.load(path)
     assert not mark.exists()
 
 
-def test_the_refused_name_is_told_in_full(tmp_path):
+def test_torch_file_refusal_names_the_function(tmp_path):
     with pytest.raises(Refused, match=r"a\.pt: the pickle asks for (posix|nt)\.system, which is not allowed"):
-        pickled.load(write(tmp_path / "a.pt", ATTACKS["os.system"](tmp_path / "ran")))
+        torch_file.load(write(tmp_path / "a.pt", ATTACKS["os.system"](tmp_path / "ran")))
 
 
 BUILDS = {
@@ -96,67 +112,86 @@ BUILDS = {
 
 
 @pytest.mark.parametrize("case", BUILDS)
-def test_setting_state_changes_nothing(case, tmp_path):
-    before = {name: repr(value) for name, value in pickled.KNOWN.items()}
+def test_torch_file_setting_state_is_refused(case, tmp_path):
+    before = {name: repr(value) for name, value in torch_file.KNOWN.items()}
     with pytest.raises(Refused):
-        pickled.load(write(tmp_path / "a.pt", b"\x80\x02" + BUILDS[case]))
-    assert {name: repr(value) for name, value in pickled.KNOWN.items()} == before
-    assert pickled.load(write(tmp_path / "b.pt", tensor(0, (6,), (1,))))["t"].span == 24
+        torch_file.load(write(tmp_path / "a.pt", b"\x80\x02" + BUILDS[case]))
+    assert {name: repr(value) for name, value in torch_file.KNOWN.items()} == before
+    assert torch_file.load(write(tmp_path / "b.pt", tensor(0, (6,), (1,))))["t"].span == 24
 
 
-def test_a_namespace_keeps_its_state_to_itself(tmp_path):
+def test_torch_file_namespace_state_has_no_effect(tmp_path):
     data = b"\x80\x02cargparse\nNamespace\n)\x81}(X\x09\x00\x00\x00__class__K\x01X\x0c\x00\x00\x00__setstate__K\x02ub."
-    out = pickled.load(write(tmp_path / "a.pt", data))
-    assert type(out) is pickled._Namespace and out.values == {"__class__": 1, "__setstate__": 2}
+    out = torch_file.load(write(tmp_path / "a.pt", data))
+    assert type(out) is torch_file._Namespace and out.values == {"__class__": 1, "__setstate__": 2}
 
 
 @pytest.mark.parametrize(
     "offset, size, stride",
     [
-        (0, (7,), (1,)), (1, (6,), (1,)), (0, (2, 3), (4, 1)), (0, (2,), (6,)), (-1, (2,), (1,)), (0, (-2,), (1,)), (0, (2,), (-1,)), (7, (), ()),
-        (0, (1 << 40,), (0,)), (0, (3, 1 << 62, 1 << 62), (0, 0, 0)), (0, (2, 3), (1,)), (0, (1,) * 9, (1,) * 9), (True, (2,), (1,)), (0, (2.0,), (1,)), (1 << 70, (1,), (1,)),
+        (0, (7,), (1,)),
+        (1, (6,), (1,)),
+        (0, (2, 3), (4, 1)),
+        (0, (2,), (6,)),
+        (-1, (2,), (1,)),
+        (0, (-2,), (1,)),
+        (0, (2,), (-1,)),
+        (7, (), ()),
+        (0, (1 << 40,), (0,)),
+        (0, (3, 1 << 62, 1 << 62), (0, 0, 0)),
+        (0, (2, 3), (1,)),
+        (0, (1,) * 9, (1,) * 9),
+        (True, (2,), (1,)),
+        (0, (2.0,), (1,)),
+        (1 << 70, (1,), (1,)),
     ],
-)  # fmt: skip
-def test_tensors_stay_in_their_storage(tmp_path, offset, size, stride):
+)
+def test_torch_file_tensor_beyond_its_storage_is_refused(tmp_path, offset, size, stride):
     with pytest.raises(Refused, match="shape"):
-        pickled.load(write(tmp_path / "a.pt", tensor(offset, size, stride)))
+        torch_file.load(write(tmp_path / "a.pt", tensor(offset, size, stride)))
 
 
 FILES = {
-    "legacy": (lambda p: p.write_bytes(pickled.LEGACY_MAGIC + b"rest"), "old format"),
+    "legacy": (lambda p: p.write_bytes(torch_file.LEGACY_MAGIC + b"rest"), "old format"),
     "text": (lambda p: p.write_text("hello"), "not a PyTorch checkpoint"),
     "empty": (lambda p: p.write_bytes(b""), "not a PyTorch checkpoint"),
-    "cut short": (lambda p: p.write_bytes(write(p, tensor(0, (6,), (1,))).read_bytes()[:-40]), "cut short"),
+    "cut short": (lambda p: p.write_bytes(write(p, tensor(0, (6,), (1,))).read_bytes()[:-40]), "truncated"),
     "a zip of something else": (lambda p: zipfile.ZipFile(p, "w").close(), "holds no data.pkl"),
     "TorchScript": (lambda p: write(p, tensor(0, (6,), (1,)), extra=[("constants.pkl", b"x")]), "TorchScript"),
     "compressed": (lambda p: write(p, tensor(0, (6,), (1,)), compression=zipfile.ZIP_DEFLATED), "is compressed"),
     "missing storage": (lambda p: write(p, tensor(0, (6,), (1,)), storages=()), "storage '0' is missing"),
-    "short storage": (lambda p: write(p, tensor(0, (6,), (1,)), storages=(bytes(20),)), "should hold 24 bytes and holds 20"),
+    "short storage": (
+        lambda p: write(p, tensor(0, (6,), (1,)), storages=(bytes(20),)),
+        "must hold 24 bytes but holds 20",
+    ),
     "cut pickle": (lambda p: write(p, tensor(0, (6,), (1,))[:-9]), "damaged"),
     "memo bomb": (lambda p: write(p, b"\x80\x02}r\xff\xff\xff\x7f."), "memo number"),
-    "unknown storage": (lambda p: write(p, tensor(0, (6,), (1,)).replace(b"FloatStorage", b"QuiltStorage")), "torch.QuiltStorage"),
+    "unknown storage": (
+        lambda p: write(p, tensor(0, (6,), (1,)).replace(b"FloatStorage", b"QuiltStorage")),
+        "torch.QuiltStorage",
+    ),
     "no such file": (lambda p: None, "No such file"),
 }
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_other_files(case, tmp_path):
+def test_torch_file_of_another_kind_is_refused(case, tmp_path):
     make, sentence = FILES[case]
     make(tmp_path / "a.pt")
     with pytest.raises(Refused, match=sentence):
-        pickled.load(tmp_path / "a.pt")
+        torch_file.load(tmp_path / "a.pt")
 
 
-def test_big_endian(tmp_path):
+def test_torch_file_in_big_endian_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("x/data.pkl", tensor(0, (6,), (1,)))
         archive.writestr("x/byteorder", b"big")
         archive.writestr("x/data/0", bytes(24))
-    with pytest.raises(Refused, match="byteorder is 'big'"):
-        pickled.load(tmp_path / "a.pt")
+    with pytest.raises(Refused, match="byteorder of the file is 'big'"):
+        torch_file.load(tmp_path / "a.pt")
 
 
-def test_every_cut_and_many_flips_are_refusals_or_readings(tmp_path):
+def test_torch_file_truncated_or_damaged_is_read_or_refused(tmp_path):
     """No damage gets past the reader as another exception."""
     good = write(tmp_path / "good.pt", tensor(0, (2, 3), (3, 1))).read_bytes()
     rng = np.random.default_rng(0)
@@ -169,17 +204,23 @@ def test_every_cut_and_many_flips_are_refusals_or_readings(tmp_path):
     for data in cases:
         path.write_bytes(data)
         try:
-            pickled.load(path)
+            torch_file.load(path)
         except Refused as error:
             assert str(error).startswith(str(path))
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"hello", struct.pack("<Q", 1 << 60) + b"{}", struct.pack("<Q", 2) + b"{}x", struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}   '],
+    [
+        b"",
+        b"hello",
+        struct.pack("<Q", 1 << 60) + b"{}",
+        struct.pack("<Q", 2) + b"{}x",
+        struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}   ',
+    ],
 )
-def test_damaged_safetensors(tmp_path, data):
-    from detailflow_onnx import weights
+def test_safetensors_file_that_is_damaged_is_refused(tmp_path, data):
+    from detailflow_onnx.checkpoint import weights
 
     (tmp_path / "a.safetensors").write_bytes(data)
     with pytest.raises(Refused, match="not a safetensors file or is damaged"):

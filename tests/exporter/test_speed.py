@@ -1,15 +1,15 @@
-"""What the commands that measure speed say fits together. No test asks how long anything takes."""
+"""The results of the benchmark commands are consistent. No test depends on how long anything takes."""
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import DATA, read_manifest
+from detailflow_onnx.bench import compare, rounds
+from detailflow_onnx.bundle import runner
+from detailflow_onnx.errors import Refused
+from helpers import requirements
+from helpers.bundles import DATA, DFLOW, NO_DFLOW, read_manifest
 
-from detailflow_onnx import compare, runner, turns
-
-DFLOW = Path(__file__).resolve().parents[2] / "target" / "release" / "dflow"
 SMALL = DATA / "small"
 
 
@@ -18,13 +18,29 @@ def runs(form):
 
 
 @pytest.mark.parametrize("form", ["mha", "plain"])
-def test_plain_runtime(run, form):
+def test_runtime_results_are_consistent(run, form):
     if not runs(form):
-        pytest.skip(f"ONNX Runtime {runner.ort.__version__} is too old for {form}")
-    status, text, error = run("runtime", SMALL, "--form", form, "--batch", "1,3", "--precision", "fp32,int8", "--repeat", "2", "--threads", "1", "--json")
+        requirements.skip(f"A newer ONNX Runtime than {runner.RUNTIME} is not installed (form {form} needs it)")
+    status, text, error = run(
+        "runtime",
+        SMALL,
+        "--form",
+        form,
+        "--batch",
+        "1,3",
+        "--precision",
+        "fp32,int8",
+        "--repeat",
+        "2",
+        "--threads",
+        "1",
+        "--json",
+    )
     assert status == 0, error
     results = json.loads(text)["results"]
-    assert [(r["batch"], r["precision"], r["form"]) for r in results] == [(b, p, form) for b in (1, 3) for p in ("fp32", "int8")]
+    assert [(r["batch"], r["precision"], r["form"]) for r in results] == [
+        (b, p, form) for b in (1, 3) for p in ("fp32", "int8")
+    ]
     for entry in results:
         assert entry["images_per_second"] == pytest.approx(1000 / entry["ms_per_image"])
         assert sum(entry["rounds_ms"]) / 2 / entry["batch"] == pytest.approx(entry["ms_per_image"])
@@ -33,14 +49,33 @@ def test_plain_runtime(run, form):
     assert status == 0 and f"onnxruntime cpu int8 {form}" in text, error
 
 
-@pytest.mark.skipif(not DFLOW.is_file() or not runs("mha"), reason="no target/release/dflow (cargo build --release --features cli), or ONNX Runtime older than 1.31")
-def test_compare(run):
-    command = ["compare", SMALL, "--dflow", DFLOW, "--no-baseline", "--runtime", "--batch", "1,2", "--repeat", "2", "--threads", "1"]
+def test_compare_results_are_consistent(run):
+    if not DFLOW.is_file():
+        requirements.skip(NO_DFLOW)
+    if not runs("mha"):
+        requirements.skip("ONNX Runtime 1.31 is not installed (form mha needs it)")
+    command = [
+        "compare",
+        SMALL,
+        "--dflow",
+        DFLOW,
+        "--no-baseline",
+        "--runtime",
+        "--batch",
+        "1,2",
+        "--repeat",
+        "2",
+        "--threads",
+        "1",
+    ]
     status, text, error = run(*command, "--json")
     assert status == 0, error
     said = json.loads(text)
     # The form of dflow's own choice, and the one that plain ONNX Runtime runs.
-    names = [f"dflow cpu {p} {f}" for p in ("int8", "fp32") for f in ("native", "mha")] + ["onnxruntime cpu int8 mha", "onnxruntime cpu fp32 mha"]
+    names = [f"dflow cpu {p} {f}" for p in ("int8", "fp32") for f in ("native", "mha")] + [
+        "onnxruntime cpu int8 mha",
+        "onnxruntime cpu fp32 mha",
+    ]
     assert [(r["batch"], r["name"]) for r in said["results"]] == [(b, n) for b in (1, 2) for n in names]
     assert len(said["ratios"]) == 2 * 4 * 2 and said["rounds"] == 2 and said["threads"] == 1
     for row in said["ratios"]:
@@ -54,7 +89,7 @@ def test_compare(run):
     assert status == 1 and "fp7" in error
 
 
-def test_refusals(run):
+def test_bench_with_invalid_arguments_is_refused(run):
     for arguments, status, word in [
         (["runtime", DATA], 1, "not a bundle"),
         (["runtime", SMALL, "--precision", "fp7"], 1, "fp7"),
@@ -84,24 +119,34 @@ def test_ratios_are_of_the_same_round():
     assert not compare.same_graphs(ours, entry("d", False, "torch", [], precision="int8"))
 
 
-def test_turns_are_taken_round_by_round():
+def test_measure_interleaves_the_rounds():
     order = []
 
     def timed(name):
-        return {"batch": 2, "name": name}, lambda: order.append(name) or {"ms": 8.0 if name == "a" else 4.0, "steps_ms": [1.0, 2.0]}
+        return {
+            "batch": 2,
+            "name": name,
+        }, lambda: order.append(name) or {"ms": 8.0 if name == "a" else 4.0, "steps_ms": [1.0, 2.0]}
 
-    a, b = turns.measure([timed("a"), timed("b")], repeat=2, warmup=1)
+    a, b = rounds.measure([timed("a"), timed("b")], repeat=2, warmup=1)
     assert order == ["a", "b"] * 3
-    assert (a["ms_per_image"], a["images_per_second"], a["rounds_ms"], a["steps_ms"]) == (4.0, 250.0, [8.0, 8.0], [1.0, 2.0])
+    assert (a["ms_per_image"], a["images_per_second"], a["rounds_ms"], a["steps_ms"]) == (
+        4.0,
+        250.0,
+        [8.0, 8.0],
+        [1.0, 2.0],
+    )
     assert b["ms_per_image"] == 2.0
 
 
-def test_a_process_that_ends_is_refused_and_not_waited_for():
-    code = "import json, sys; print(json.dumps({'timed': [{'batch': 1}]}), flush=True); sys.stdin.readline(); sys.exit(3)"
-    served = turns.Served([sys.executable, "-c", code], "it")
+def test_served_process_that_ends_is_refused():
+    code = (
+        "import json, sys; print(json.dumps({'timed': [{'batch': 1}]}), flush=True); sys.stdin.readline(); sys.exit(3)"
+    )
+    served = rounds.Served([sys.executable, "-c", code], "it")
     assert served.timed == [{"batch": 1}] and served.common == {}
-    with pytest.raises(turns.Refused, match="status 3"):
-        served.draw(0)
+    with pytest.raises(Refused, match="status 3"):
+        served.run(0)
     served.close()
-    with pytest.raises(turns.Refused, match="status 0"):
-        turns.Served([sys.executable, "-c", ""], "it")
+    with pytest.raises(Refused, match="status 0"):
+        rounds.Served([sys.executable, "-c", ""], "it")

@@ -1,21 +1,20 @@
-"""A tokenizer begins with a SigLIP2 backbone: a small made-up one, in the names and shapes of Hugging Face."""
+"""A tokenizer is initialized from a SigLIP2 backbone: a small random one in the names and shapes of Hugging Face."""
 
 import dataclasses
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="PyTorch is not installed (pip install './onnx[train]'): training was not tested")
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
-from torch.nn import functional  # noqa: E402
-
-from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import backbone, recipe, run  # noqa: E402
-from detailflow_onnx.train.stage_tokenizer import TokenizerStage  # noqa: E402
-from detailflow_onnx.train.tokenizer import Tokenizer, patches  # noqa: E402
+import torch
+from detailflow_onnx.errors import Refused
+from detailflow_onnx.train import recipe
+from detailflow_onnx.train.models import backbone
+from detailflow_onnx.train.models.tokenizer import Tokenizer, patches
+from detailflow_onnx.train.process import Process
+from detailflow_onnx.train.stages.tokenizer import TokenizerStage
+from safetensors.torch import save_file
+from torch.nn import functional
 
 WIDTH, HIDDEN, PATCH, LAYERS, GRID = 12, 20, 4, 3, 5
 MODEL = """
@@ -37,23 +36,37 @@ def made(convolution):
     """{name: tensor} of a backbone with a text half and a head beside the vision model."""
     random = torch.Generator().manual_seed(4)
     shapes = {
-        "embeddings.patch_embedding.weight": (WIDTH, 3, PATCH, PATCH) if convolution else (WIDTH, PATCH * PATCH * 3), "embeddings.patch_embedding.bias": (WIDTH,),
-        "embeddings.position_embedding.weight": (GRID**2, WIDTH), "post_layernorm.weight": (WIDTH,), "post_layernorm.bias": (WIDTH,), "head.probe": (1, 1, WIDTH),
-    }  # fmt: skip
+        "embeddings.patch_embedding.weight": (WIDTH, 3, PATCH, PATCH) if convolution else (WIDTH, PATCH * PATCH * 3),
+        "embeddings.patch_embedding.bias": (WIDTH,),
+        "embeddings.position_embedding.weight": (GRID**2, WIDTH),
+        "post_layernorm.weight": (WIDTH,),
+        "post_layernorm.bias": (WIDTH,),
+        "head.probe": (1, 1, WIDTH),
+    }
     for i in range(LAYERS):
-        parts = {"layer_norm1": (WIDTH,), "layer_norm2": (WIDTH,), "mlp.fc1": (HIDDEN, WIDTH), "mlp.fc2": (WIDTH, HIDDEN)}
+        parts = {
+            "layer_norm1": (WIDTH,),
+            "layer_norm2": (WIDTH,),
+            "mlp.fc1": (HIDDEN, WIDTH),
+            "mlp.fc2": (WIDTH, HIDDEN),
+        }
         parts |= {f"self_attn.{n}_proj": (WIDTH, WIDTH) for n in "qkv"} | {"self_attn.out_proj": (WIDTH, WIDTH)}
         for part, shape in parts.items():
             shapes |= {f"encoder.layers.{i}.{part}.weight": shape, f"encoder.layers.{i}.{part}.bias": shape[:1]}
     out = {"vision_model." + name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
-    return out | {"text_model.embeddings.token_embedding.weight": torch.randn(4, WIDTH, generator=random), "logit_scale": torch.ones(1)}
+    return out | {
+        "text_model.embeddings.token_embedding.weight": torch.randn(4, WIDTH, generator=random),
+        "logit_scale": torch.ones(1),
+    }
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder as it is downloaded."""
     save_file(made(True), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip2", "vision_config": {"num_attention_heads": 3, "hidden_size": WIDTH}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "siglip2", "vision_config": {"num_attention_heads": 3, "hidden_size": WIDTH}})
+    )
     return tmp_path
 
 
@@ -65,7 +78,7 @@ def read(tmp_path, path, channels=3, decoder=WIDTH):
 
 def tokenizer(tmp_path, path, **how):
     module = Tokenizer(read(tmp_path, path, **how).numbers)
-    backbone.begin(module, path)
+    backbone.load_backbone(module, path)
     return module
 
 
@@ -84,31 +97,47 @@ def check_layers(visual, depth, source):
     assert len(visual.encoder.layers) == depth
 
 
-def test_layers_patches_and_positions_are_the_backbones(tmp_path, folder):
+def test_backbone_layers_patches_and_positions_are_copied(tmp_path, folder):
     source, module = made(True), tokenizer(tmp_path, folder)
     check_layers(module.encoder.visual_model, 2, source)
     check_layers(module.decoder.visual_model, 1, source)
     images = torch.rand(2, 3, 16, 16) * 2 - 1
-    want = functional.conv2d(images, source["vision_model.embeddings.patch_embedding.weight"], source["vision_model.embeddings.patch_embedding.bias"], stride=PATCH)
+    want = functional.conv2d(
+        images,
+        source["vision_model.embeddings.patch_embedding.weight"],
+        source["vision_model.embeddings.patch_embedding.bias"],
+        stride=PATCH,
+    )
     got = module.encoder.visual_model.embeddings.patch_embedding(patches(images, PATCH))
     assert torch.allclose(got, want.flatten(2).transpose(1, 2), atol=1e-5)
     table = source["vision_model.embeddings.position_embedding.weight"].T.reshape(1, WIDTH, GRID, GRID)
     for half, side in ((module.encoder, 4), (module.decoder, 2)):
-        want = functional.interpolate(table, size=(side, side), mode="bilinear", antialias=True, align_corners=False).flatten(2)[0].T
+        want = (
+            functional.interpolate(table, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+            .flatten(2)[0]
+            .T
+        )
         assert torch.allclose(half.visual_model.embeddings.position_embedding.weight, want, atol=1e-5)
 
 
-def test_the_rest_stays_as_drawn(tmp_path, folder):
+def test_backbone_other_tensors_keep_their_random_values(tmp_path, folder):
     plain, module = as_before(tmp_path, folder)
     source = made(True)
     after = module.state_dict()
     same = [name for name, value in plain.state_dict().items() if torch.equal(value, after[name])]
-    assert {name.split(".")[0] for name in same} == {"encoder", "decoder", "quantize", "quant_conv", "post_quant_conv", "refine_conv"}
+    assert {name.split(".")[0] for name in same} == {
+        "encoder",
+        "decoder",
+        "quantize",
+        "quant_conv",
+        "post_quant_conv",
+        "refine_conv",
+    }
     assert not any("visual_model" in name for name in same)
     assert "encoder.latent_tokens" in same and "decoder.to_pixel.model.weight" in same and source
 
 
-def test_a_decoder_of_another_width_stays_as_drawn(tmp_path, folder):
+def test_backbone_decoder_of_another_width_keeps_its_random_values(tmp_path, folder):
     plain, module = as_before(tmp_path, folder, decoder=24)
     after = module.state_dict()
     decoder = [name for name in after if name.startswith("decoder.")]
@@ -116,7 +145,7 @@ def test_a_decoder_of_another_width_stays_as_drawn(tmp_path, folder):
     check_layers(module.encoder.visual_model, 2, made(True))
 
 
-def test_alpha_begins_at_zero(tmp_path, folder):
+def test_backbone_with_four_channels_starts_alpha_weights_at_zero(tmp_path, folder):
     module = tokenizer(tmp_path, folder, channels=4)
     rgb = tokenizer(tmp_path, folder)
     images = torch.rand(1, 4, 16, 16) * 2 - 1
@@ -126,19 +155,26 @@ def test_alpha_begins_at_zero(tmp_path, folder):
 
 
 @pytest.mark.parametrize("around", [None, "model", "state_dict"])
-def test_a_pt_file_whose_patches_are_a_product(tmp_path, around):
+def test_backbone_torch_file_with_flat_patches_is_read(tmp_path, around):
     """As SigLIP2-NaFlex has them: row, column, channel already; names with and without `vision_model.`."""
     state = made(False)
     if around == "model":
-        state = {name.removeprefix("vision_model."): value for name, value in state.items() if name.startswith("vision_model.")}
+        state = {
+            name.removeprefix("vision_model."): value
+            for name, value in state.items()
+            if name.startswith("vision_model.")
+        }
     path = tmp_path / "backbone.pt"
     torch.save({around: state} if around else state, path)
     module = tokenizer(tmp_path, path)
     check_layers(module.encoder.visual_model, 2, made(False))
-    assert torch.equal(module.encoder.visual_model.embeddings.patch_embedding.weight, made(False)["vision_model.embeddings.patch_embedding.weight"])
+    assert torch.equal(
+        module.encoder.visual_model.embeddings.patch_embedding.weight,
+        made(False)["vision_model.embeddings.patch_embedding.weight"],
+    )
 
 
-def test_half_precision_is_read(tmp_path):
+def test_backbone_in_half_precision_is_read(tmp_path):
     path = tmp_path / "half.safetensors"
     save_file({name: value.bfloat16() for name, value in made(True).items()}, path)
     module = tokenizer(tmp_path, path)
@@ -155,38 +191,41 @@ class Held:
         return 2
 
 
-def test_a_training_stage_begins_with_it(tmp_path, folder):
-    stage = TokenizerStage(read(tmp_path, folder), SimpleNamespace(train=Held(), held_out=Held(), classes=["one"]), run.Place("cpu"))
+def test_tokenizer_stage_with_backbone_starts_from_it(tmp_path, folder):
+    stage = TokenizerStage(
+        read(tmp_path, folder), SimpleNamespace(train=Held(), held_out=Held(), classes=["one"]), Process("cpu")
+    )
     check_layers(stage.module.encoder.visual_model, 2, made(True))
     figures = stage.losses(0, torch.rand(2, 3, 16, 16) * 2 - 1)
-    assert torch.isfinite(figures["loss"]) and stage.module.encoder.visual_model.encoder.layers[0].mlp.fc1.weight.grad.abs().sum() > 0
+    assert (
+        torch.isfinite(figures["loss"])
+        and stage.module.encoder.visual_model.encoder.layers[0].mlp.fc1.weight.grad.abs().sum() > 0
+    )
 
 
-def changed(module, side, **sizes):
+def changed(numbers, side, **sizes):
     """The same numbers with a side of other sizes."""
-    numbers = SimpleNamespace(**vars(module))
-    setattr(numbers, side, dataclasses.replace(getattr(numbers, side), **sizes))
-    return numbers
+    return dataclasses.replace(numbers, **{side: dataclasses.replace(getattr(numbers, side), **sizes)})
 
 
 @pytest.mark.parametrize(
     "side, sizes, said",
     [
-        ("encoder", {"width": 24}, "it is 12 wide, and tokenizer.model.encoder.width is 24"),
-        ("encoder", {"depth": 4}, "it has 3 layers, and tokenizer.model.encoder.depth is 4"),
-        ("encoder", {"hidden": 32}, "its feed-forward part is 20 wide, and tokenizer.model.encoder.hidden is 32"),
-        ("encoder", {"heads": 6}, "its config.json says 3 heads, and tokenizer.model.encoder.heads is 6"),
+        ("encoder", {"width": 24}, "its width is 12, but tokenizer.model.encoder.width is 24"),
+        ("encoder", {"depth": 4}, "it has 3 layers, but tokenizer.model.encoder.depth is 4"),
+        ("encoder", {"hidden": 32}, "its MLP width is 20, but tokenizer.model.encoder.hidden is 32"),
+        ("encoder", {"heads": 6}, "its config.json says 3 heads, but tokenizer.model.encoder.heads is 6"),
         ("encoder", {"patch": 8}, "patches of 8 pixels"),
-        ("decoder", {"depth": 5}, "it has 3 layers, and tokenizer.model.decoder.depth is 5"),
+        ("decoder", {"depth": 5}, "it has 3 layers, but tokenizer.model.decoder.depth is 5"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, folder, side, sizes, said):
+def test_backbone_of_other_sizes_is_refused(tmp_path, folder, side, sizes, said):
     numbers = changed(read(tmp_path, folder).numbers, side, **sizes)
     with pytest.raises(Refused, match=said):
-        backbone.begin(Tokenizer(numbers), folder)
+        backbone.load_backbone(Tokenizer(numbers), folder)
 
 
-def test_what_is_no_backbone_is_refused(tmp_path, folder):
+def test_backbone_file_that_is_damaged_or_missing_is_refused(tmp_path, folder):
     with pytest.raises(Refused, match="no such file or folder"):
         tokenizer(tmp_path, tmp_path / "nothing.safetensors")
     empty = tmp_path / "empty"
@@ -194,7 +233,7 @@ def test_what_is_no_backbone_is_refused(tmp_path, folder):
     with pytest.raises(Refused, match="none of model.safetensors"):
         tokenizer(tmp_path, empty)
     (empty / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(Refused, match="in several pieces"):
+    with pytest.raises(Refused, match="in several files"):
         tokenizer(tmp_path, empty)
     other = tmp_path / "text.txt"
     other.write_text("not tensors")
@@ -207,7 +246,7 @@ def test_what_is_no_backbone_is_refused(tmp_path, folder):
     uneven = made(True)
     uneven["vision_model.embeddings.position_embedding.weight"] = torch.zeros(7, WIDTH)
     save_file(uneven, tmp_path / "uneven.safetensors")
-    with pytest.raises(Refused, match="has 7 rows, which is no square"):
+    with pytest.raises(Refused, match="has 7 rows; a square is needed"):
         tokenizer(tmp_path, tmp_path / "uneven.safetensors")
     (folder / "config.json").write_text("[1]")
     with pytest.raises(Refused, match="not a JSON object"):

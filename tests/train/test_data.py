@@ -1,24 +1,16 @@
-"""Pictures in: the split, what is read and how, batches that are a function of the step, and the sprite set from a small source."""
+"""The held-out split, reading pictures, batches as a function of the step, and the sprite set from a small source."""
 
-import importlib.util
 import io
 import json
-import sys
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-if importlib.util.find_spec("torch") is None or importlib.util.find_spec("PIL") is None:
-    pytest.skip("the training tests need torch and pillow: pip install ./onnx[train]", allow_module_level=True)
-
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "onnx"))
-from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import feed, folder, sprites  # noqa: E402
+import torch
+from detailflow_onnx.errors import Refused
+from detailflow_onnx.train.data import augment, batches, folder
+from detailflow_onnx.train.data.sprites import build, compose, tables
+from PIL import Image
 
 SIDE = 8
 
@@ -53,38 +45,54 @@ def open_it(path, **options):
     return folder.open_folder(path, **{"size": SIDE, "channels": 4, **options})
 
 
-def test_split(three, tmp_path):
+def test_folder_held_out_part_follows_from_names(three, tmp_path):
     data = open_it(three)
     assert data.classes == ["ant", "bee", "cow"] and not data.bad
-    assert [int((data.held_out.labels == c).sum()) for c in range(3)] == [2, 1, 0]  # 5 % of 40; one of six; none of four
-    assert sorted(data.train.paths + data.held_out.paths) == sorted(p.relative_to(three).as_posix() for p in three.rglob("*.png"))
+    assert [int((data.held_out.labels == c).sum()) for c in range(3)] == [
+        2,
+        1,
+        0,
+    ]  # 5 % of 40; one of six; none of four
+    assert sorted(data.train.paths + data.held_out.paths) == sorted(
+        p.relative_to(three).as_posix() for p in three.rglob("*.png")
+    )
     assert all(data.classes[label] == path.split("/")[0] for path, label in zip(data.train.paths, data.train.labels))
     # The names alone decide: other pictures, written in another order at another place.
     again = tmp_path / "again"
-    for path in reversed(sorted(three.rglob("*.png"))):
+    for path in sorted(three.rglob("*.png"), reverse=True):
         save(again / path.relative_to(three), picture(5))
     assert open_it(again).held_out.paths == data.held_out.paths
     assert data.held_out.paths == ["ant/031.png", "ant/036.png", "bee/001.png"]  # least SHA-256, on every machine
     assert not open_it(three, held_out=0).held_out.paths
 
 
-def test_labels_give_the_order(three):
+def test_folder_labels_file_orders_the_classes(three):
     (three / "labels.txt").write_text("cow\nant\n\nbee\n")
     data = open_it(three)
-    assert data.classes == ["cow", "ant", "bee"] and set(data.train.labels[[p.startswith("ant") for p in data.train.paths]]) == {1}
-    for text, sentence in (("cow\nant\n", "does not name bee"), ("cow\nant\nbee\nelk\n", "names elk"), ("cow\ncow\n", "twice")):
+    assert data.classes == ["cow", "ant", "bee"] and set(
+        data.train.labels[[p.startswith("ant") for p in data.train.paths]]
+    ) == {1}
+    for text, sentence in (
+        ("cow\nant\n", "does not name bee"),
+        ("cow\nant\nbee\nelk\n", "names elk"),
+        ("cow\ncow\n", "twice"),
+    ):
         (three / "labels.txt").write_text(text)
         with pytest.raises(Refused, match=sentence):
             open_it(three)
 
 
 @pytest.mark.parametrize("other", ["val", "validation", "test"])
-def test_train_and_val(tmp_path, other):
+def test_folder_with_train_and_val_uses_val_as_held_out(tmp_path, other):
     fill(tmp_path / "train", {"ant": 30, "bee": 2})
     fill(tmp_path / other, {"bee": 3})
     data = open_it(tmp_path)
     assert data.classes == ["ant", "bee"] and len(data.train) == 32
-    assert data.held_out.paths == [f"{other}/bee/00{k}.png" for k in range(3)] and data.held_out.labels.tolist() == [1, 1, 1]
+    assert data.held_out.paths == [f"{other}/bee/00{k}.png" for k in range(3)] and data.held_out.labels.tolist() == [
+        1,
+        1,
+        1,
+    ]
     fill(tmp_path / other, {"elk": 1})
     with pytest.raises(Refused, match="elk is a class that"):
         open_it(tmp_path)
@@ -105,15 +113,20 @@ def spoil(root):
     return {"ant/cut.png", "ant/empty.png", "bee/notes.txt", "bee/vast.png", "bee/none.png", "cow/gone.png"}
 
 
-def test_bad_files_are_listed(three):
+def test_folder_lists_unreadable_files(three):
     bad = spoil(three)
     data = open_it(three)
     assert {path for path, _ in data.bad} == bad and len(data.bad) == len(bad)
     assert all(reason for _, reason in data.bad) and not bad & set(data.train.paths + data.held_out.paths)
-    assert len(data.train) + len(data.held_out) == 50 and data.train.read(range(len(data.train))).shape == (len(data.train), 4, SIDE, SIDE)
+    assert len(data.train) + len(data.held_out) == 50 and data.train.read(range(len(data.train))).shape == (
+        len(data.train),
+        4,
+        SIDE,
+        SIDE,
+    )
 
 
-def test_large_sets_are_read_as_they_are_asked_for(three):
+def test_folder_beyond_its_memory_reads_lazily(three):
     spoil(three)
     small, large = open_it(three), open_it(three, memory=0)
     assert large.train.lazy and not small.train.lazy
@@ -124,16 +137,18 @@ def test_large_sets_are_read_as_they_are_asked_for(three):
     cut = large.train.paths.index("ant/cut.png")
     once, twice = large.train.read([cut, 0]), large.train.read([cut])
     assert torch.equal(once[:1], twice) and [p for p, _ in large.bad].count("ant/cut.png") == 1
-    assert any(torch.equal(twice[0], large.train.read([k])[0]) for k in np.flatnonzero(large.train.labels == 0) if k != cut)
+    assert any(
+        torch.equal(twice[0], large.train.read([k])[0]) for k in np.flatnonzero(large.train.labels == 0) if k != cut
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_no_batch(three, workers):
+def test_batches_do_not_depend_on_workers(three, workers):
     spoil(three)
-    options = dict(batch=8, seed=3, start=2, flips=True, hue=0.5, balance=0.5)
+    options = {"batch": 8, "seed": 3, "start": 2, "flips": True, "hue": 0.5, "balance": 0.5}
     plain, ahead = open_it(three, memory=0), open_it(three, memory=0)
-    one = feed.feed(plain.train, **options)
-    two = feed.feed(ahead.train, workers=workers, **options)
+    one = batches.batches(plain.train, **options)
+    two = batches.batches(ahead.train, workers=workers, **options)
     for _ in range(8):
         (i, x, c), (j, y, d) = next(one), next(two)
         assert i == j and torch.equal(x, y) and torch.equal(c, d)
@@ -146,16 +161,19 @@ def test_workers_change_no_batch(three, workers):
         (lambda root: None, "is not a folder"),
         (lambda root: root.mkdir(), "has no class folders"),
         (lambda root: (root / "ant").mkdir(parents=True), "holds no files"),
-        (lambda root: ((root / "ant").mkdir(parents=True), (root / "ant/a.png").write_bytes(b"x")), "no readable picture.*ant: ant/a.png is not a picture"),
+        (
+            lambda root: ((root / "ant").mkdir(parents=True), (root / "ant/a.png").write_bytes(b"x")),
+            "no readable picture.*ant: ant/a.png is not a picture",
+        ),
     ],
 )
-def test_refused(tmp_path, make, sentence):
+def test_folder_without_usable_pictures_is_refused(tmp_path, make, sentence):
     make(tmp_path / "set")
     with pytest.raises(Refused, match=sentence):
         open_it(tmp_path / "set")
 
 
-def test_modes_give_the_same_picture(tmp_path):
+def test_read_of_any_image_mode_gives_the_same_picture(tmp_path):
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
     colour = np.dstack([grey, grey[::-1], grey.T])
     root = tmp_path / "ant"
@@ -172,7 +190,10 @@ def test_modes_give_the_same_picture(tmp_path):
     Image.fromarray(np.dstack([grey, np.full_like(grey, 255)]), "LA").save(root / "g-grey-alpha.png")
     pixels = open_it(tmp_path, held_out=0)
     assert not pixels.bad
-    got = {path[4]: image for path, image in zip(pixels.train.paths, pixels.train.read(range(7)).numpy().transpose(0, 2, 3, 1))}
+    got = {
+        path[4]: image
+        for path, image in zip(pixels.train.paths, pixels.train.read(range(7)).numpy().transpose(0, 2, 3, 1))
+    }
     assert all((image[..., 3] == 255).all() for image in got.values())
     for name in "abg":
         assert (got[name][..., :3] == grey[..., None]).all(), name
@@ -180,7 +201,7 @@ def test_modes_give_the_same_picture(tmp_path):
         assert (got[name][..., :3] == colour).all(), name
 
 
-def test_alpha_has_no_colour_to_bleed(tmp_path):
+def test_read_ignores_the_colour_of_transparent_pixels(tmp_path):
     """Half a picture is white and opaque, half red and transparent: no red comes through, at any size."""
     pixels = np.zeros((32, 64, 4), np.uint8)
     pixels[...] = (255, 0, 0, 0)
@@ -190,13 +211,13 @@ def test_alpha_has_no_colour_to_bleed(tmp_path):
         image = open_it(tmp_path, size=size).train.read([0])[0]
         painted = image[3] > 0
         assert painted.any() and (image[:3, painted] == 255).all() and (image[:3, ~painted] == 0).all()
-        x = feed.prepare(image[None], flips=False, hue=0, generator=None)[0]
+        x = augment.prepare(image[None], flips=False, hue=0, generator=None)[0]
         assert (x[:3] == x[3:]).all() and x.min() == -1 and x.max() == 1
         rgb = open_it(tmp_path, size=size, channels=3).train.read([0])[0]
         assert torch.equal(rgb, image[3:].expand(3, -1, -1))
 
 
-def test_colour_weighs_as_much_as_it_covers(tmp_path):
+def test_read_weights_colours_by_alpha(tmp_path):
     """Half a picture is a quarter opaque and red, half opaque and blue: as one pixel it is blue rather than red."""
     pixels = np.zeros((32, 32, 4), np.uint8)
     pixels[:, :16], pixels[:, 16:] = (255, 0, 0, 64), (0, 0, 255, 255)
@@ -206,7 +227,7 @@ def test_colour_weighs_as_much_as_it_covers(tmp_path):
     assert all(abs(g - w) <= 1 for g, w in zip(got, want)), got
 
 
-def test_other_sizes_keep_their_shape(tmp_path):
+def test_read_of_other_sizes_keeps_the_aspect_ratio(tmp_path):
     """The shorter side becomes the size, the middle of the longer one stays."""
     pixels = np.zeros((16, 48, 3), np.uint8)
     pixels[:, 16:32] = (np.arange(16) * 16)[:, None]
@@ -215,45 +236,51 @@ def test_other_sizes_keep_their_shape(tmp_path):
     image = open_it(tmp_path, size=16).train.read([0])[0]
     assert torch.equal(image[:3], torch.from_numpy(pixels[:, 16:32].transpose(2, 0, 1).copy()))
     half = open_it(tmp_path, size=8).train.read([0])[0, :3].float()
-    assert (half[:, :, 1:-1].std(0) < 1).all() and abs(half[:, :, 2:-2].mean() - 120) < 2  # grey from side to side: no red, no blue
+    assert (half[:, :, 1:-1].std(0) < 1).all() and abs(
+        half[:, :, 2:-2].mean() - 120
+    ) < 2  # grey from side to side: no red, no blue
 
 
-def test_prepare():
+def test_prepare_premultiplies_flips_and_rotates_hue():
     pictures = torch.from_numpy(np.stack([picture(k).transpose(2, 0, 1) for k in range(64)]))
     pictures[:, 3, :, 6:] = 128
-    plain = feed.prepare(pictures, flips=True, hue=1.0, generator=None)
+    plain = augment.prepare(pictures, flips=True, hue=1.0, generator=None)
     want = pictures.double() / 255
     want[:, :3] *= want[:, 3:]
     assert plain.dtype == torch.float32 and (plain - (want * 2 - 1)).abs().max() < 1e-6
 
-    flipped = feed.prepare(pictures, flips=True, hue=0, generator=torch.Generator().manual_seed(1))
+    flipped = augment.prepare(pictures, flips=True, hue=0, generator=torch.Generator().manual_seed(1))
     same = [(flipped[k] == plain[k]).all().item() for k in range(64)]
-    assert 16 < sum(same) < 48 and all(torch.equal(flipped[k], plain[k] if same[k] else plain[k].flip(2)) for k in range(64))
+    assert 16 < sum(same) < 48 and all(
+        torch.equal(flipped[k], plain[k] if same[k] else plain[k].flip(2)) for k in range(64)
+    )
 
-    turned = feed.prepare(pictures, flips=False, hue=0.5, generator=torch.Generator().manual_seed(1))
+    turned = augment.prepare(pictures, flips=False, hue=0.5, generator=torch.Generator().manual_seed(1))
     moved = [(turned[k] != plain[k]).any().item() for k in range(64)]
     assert 16 < sum(moved) < 48 and torch.equal(turned[:, 3], plain[:, 3]) and turned.min() >= -1 and turned.max() <= 1
     assert (turned[:, :3] <= turned[:, 3:]).all()  # premultiplied colour never exceeds alpha
 
 
-def test_a_turn_of_hue():
-    muted = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) * 0.2 + 0.4  # no turn has to be cut
+def test_rotate_hue_keeps_luma_and_greys():
+    muted = (
+        torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) * 0.2 + 0.4
+    )  # no turn has to be cut
     luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     for angle in (0.5, 2.0, 4.0):
-        out = feed.turned(muted, torch.full((4,), angle))
+        out = augment.rotate_hue(muted, torch.full((4,), angle))
         assert ((out - muted) * luma).sum(1).abs().max() < 1e-5 and (out - muted).abs().max() > 0.02
-        back = feed.turned(out, torch.full((4,), -angle))
+        back = augment.rotate_hue(out, torch.full((4,), -angle))
         assert (back - muted).abs().max() < 1e-5
     grey = torch.linspace(0, 1, 64).reshape(1, 1, SIDE, SIDE).repeat(1, 3, 1, 1)
-    assert (feed.turned(grey, torch.tensor([1.0])) - grey).abs().max() < 1e-5
+    assert (augment.rotate_hue(grey, torch.tensor([1.0])) - grey).abs().max() < 1e-5
 
 
 def take(pictures, count, **options):
-    steps = feed.feed(pictures, **{"batch": 12, "seed": 7, "flips": True, "hue": 0.5, "balance": 0.3, **options})
+    steps = batches.batches(pictures, **{"batch": 12, "seed": 7, "flips": True, "hue": 0.5, "balance": 0.3, **options})
     return [next(steps) for _ in range(count)]
 
 
-def test_a_batch_depends_on_its_step_alone(three):
+def test_batches_depend_on_seed_step_and_rank_only(three):
     pictures = open_it(three).train
     whole = take(pictures, 12)
     assert [step for step, _, _ in whole] == list(range(12))
@@ -266,33 +293,41 @@ def test_a_batch_depends_on_its_step_alone(three):
         assert not any(torch.equal(a[1], b[1]) for a, b in zip(whole, other))
 
 
-def test_an_epoch_has_every_file_once(three):
+def test_batches_of_an_epoch_have_every_file_once(three):
     pictures = open_it(three).train
     for world in (1, 2):
         seen = []
         for rank in range(world):
-            batches = feed.Batches(pictures, batch=3, seed=1, rank=rank, world=world, flips=False, hue=0, balance=0.0)
+            source = batches.Batches(pictures, batch=3, seed=1, rank=rank, world=world, flips=False, hue=0, balance=0.0)
             steps = range(len(pictures) // (3 * world) + 1)
-            seen += [(batches.world * step * 3 + rank * 3 + i, index) for step in steps for i, index in enumerate(batches.indices(step))]
+            seen += [
+                (source.world * step * 3 + rank * 3 + i, index)
+                for step in steps
+                for i, index in enumerate(source.indices(step))
+            ]
         first = [index for place, index in sorted(seen)][: len(pictures)]
         assert sorted(first) == list(range(len(pictures))) and first != sorted(first)
 
 
 @pytest.mark.parametrize("balance, share", [(0.0, 38 / 47), (0.5, (38 / 47 + 1 / 3) / 2), (1.0, 1 / 3)])
-def test_balance(three, balance, share):
+def test_batches_follow_the_balance(three, balance, share):
     pictures = open_it(three).train
     labels = torch.cat([c for _, _, c in take(pictures, 80, balance=balance, hue=0, flips=False)])
     assert abs((labels == 0).float().mean().item() - share) < 0.02
-    batches = feed.Batches(pictures, batch=12, seed=7, rank=0, world=1, flips=False, hue=0, balance=balance)
-    indices = np.concatenate([batches.indices(step) for step in range(80)])
+    source = batches.Batches(pictures, batch=12, seed=7, rank=0, world=1, flips=False, hue=0, balance=balance)
+    indices = np.concatenate([source.indices(step) for step in range(80)])
     assert len(set(indices)) == len(pictures)  # nothing is left out, however it is balanced
 
 
-@pytest.mark.parametrize("wrong", [{"batch": 0}, {"balance": 1.5}, {"hue": -0.1}, {"rank": 2, "world": 2}, {"start": -1}])
-def test_feed_refuses(three, wrong):
+@pytest.mark.parametrize(
+    "wrong", [{"batch": 0}, {"balance": 1.5}, {"hue": -0.1}, {"rank": 2, "world": 2}, {"start": -1}]
+)
+def test_batches_with_invalid_options_are_refused(three, wrong):
     pictures = open_it(three).train
     with pytest.raises(Refused):
-        feed.feed(pictures, **{"batch": 2, "seed": 1, "flips": False, "hue": 0, "balance": 0, **wrong})  # before a batch is asked for
+        batches.batches(
+            pictures, **{"batch": 2, "seed": 1, "flips": False, "hue": 0, "balance": 0, **wrong}
+        )  # before a batch is asked for
 
 
 def tile(seed, box=(4, 4, 28, 28), size=(32, 32)):
@@ -303,18 +338,46 @@ def tile(seed, box=(4, 4, 28, 28), size=(32, 32)):
 
 
 FIRST = {
-    "weapon": "item/weapon/axe", "armour": "item/armour/plate", "potion": "item/potion/red", "ring": "item/ring/ruby", "amulet": "item/amulet/eye",
-    "wand": "item/staff/oak", "book": "item/scroll/old", "treasure": "item/gold/25", "animal": "mon/animals/bat", "undead": "mon/undead/lich",
-    "demon": "mon/demons/imp", "humanoid": "mon/gnoll", "dragon": "mon/dragons/wyvern", "golem": "mon/statues/statue_base", "plant": "dngn/trees/tree1",
-    "floor": "dngn/floor/sand", "wall": "dngn/wall/brick", "water": "dngn/water/deep_water", "structure": "dngn/altars/zin", "spell": "gui/spells/fire/ball",
-}  # fmt: skip
-PARTS = ("base/human_f", "base/human_m", "base/shadow", "base/naga_f", "legs/blue", "body/robe", "body/coat", "head/hat", "hair/long", "hand1/axe", "hand2/shield")
+    "weapon": "item/weapon/axe",
+    "armour": "item/armour/plate",
+    "potion": "item/potion/red",
+    "ring": "item/ring/ruby",
+    "amulet": "item/amulet/eye",
+    "wand": "item/staff/oak",
+    "book": "item/scroll/old",
+    "treasure": "item/gold/25",
+    "animal": "mon/animals/bat",
+    "undead": "mon/undead/lich",
+    "demon": "mon/demons/imp",
+    "humanoid": "mon/gnoll",
+    "dragon": "mon/dragons/wyvern",
+    "golem": "mon/statues/statue_base",
+    "plant": "dngn/trees/tree1",
+    "floor": "dngn/floor/sand",
+    "wall": "dngn/wall/brick",
+    "water": "dngn/water/deep_water",
+    "structure": "dngn/altars/zin",
+    "spell": "gui/spells/fire/ball",
+}
+PARTS = (
+    "base/human_f",
+    "base/human_m",
+    "base/shadow",
+    "base/naga_f",
+    "legs/blue",
+    "body/robe",
+    "body/coat",
+    "head/hat",
+    "hair/long",
+    "hand1/axe",
+    "hand2/shield",
+)
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """A tile set of one tile or two of each class, and what has to be left out."""
-    monkeypatch.setattr(sprites, "ADVENTURERS", 12)
+    monkeypatch.setattr(compose, "ADVENTURERS", 12)
     root = tmp_path / "crawl" / "rltiles"
     for k, (name, path) in enumerate(FIRST.items()):
         save(root / f"{path}.png", tile(k, (0, 0, 32, 32) if name in ("floor", "wall", "water") else (4, 4, 28, 28)))
@@ -323,7 +386,7 @@ def source(tmp_path, monkeypatch):
     return root
 
 
-def test_sprites(source, tmp_path):
+def test_sprites_build_chooses_composes_and_reports(source, tmp_path):
     save(source / "item/ring/i-fire.png", tile(100))  # large enough, and yet an icon
     save(source / "item/potion/speck.png", tile(101, (0, 0, 12, 14)))  # 168 of 1024
     save(source / "item/weapon/brands/fire.png", tile(102))
@@ -336,61 +399,94 @@ def test_sprites(source, tmp_path):
     (source / "mon/animals/broken.png").write_bytes(b"no picture")
     (source / "item/book/._old.png").write_bytes(b"what a Mac leaves")
     out = tmp_path / "set"
-    summary = sprites.build(source.parent, out)
-    assert (out / "labels.txt").read_text().split() == list(sprites.CLASSES) and len(sprites.CLASSES) == 21
-    assert json.loads((out / "data.json").read_text()) == summary and summary["license"] == "CC0-1.0" and summary["seed"] == 0
-    counts = {name: len(list((out / name).iterdir())) for name in sprites.CLASSES}
-    assert counts == summary["counts"] == {**dict.fromkeys(sprites.CLASSES, 1), "adventurer": 12, "animal": 2, "dragon": 2, "golem": 2, "ring": 1 + 54}
+    summary = build.build(source.parent, out)
+    assert (out / "labels.txt").read_text().split() == list(tables.CLASSES) and len(tables.CLASSES) == 21
+    assert (
+        json.loads((out / "data.json").read_text()) == summary
+        and summary["license"] == "CC0-1.0"
+        and summary["seed"] == 0
+    )
+    counts = {name: len(list((out / name).iterdir())) for name in tables.CLASSES}
+    assert (
+        counts
+        == summary["counts"]
+        == {**dict.fromkeys(tables.CLASSES, 1), "adventurer": 12, "animal": 2, "dragon": 2, "golem": 2, "ring": 1 + 54}
+    )
     left_out = dict(summary["left_out"])
     assert set(left_out) == {
-        "item/ring/i-fire.png", "item/potion/speck.png", "dngn/floor/edge.png", "mon/demons/tall.png", "mon/statues/overlay_axe.png", "book/item-scroll-old.png",
-    }  # fmt: skip
-    assert "the same pixels as book/item-book-again.png" in left_out["book/item-scroll-old.png"] and "32x48" in left_out["mon/demons/tall.png"]
-    assert summary["bad"] == [["mon/animals/broken.png", "is not a picture that can be read"]]
+        "item/ring/i-fire.png",
+        "item/potion/speck.png",
+        "dngn/floor/edge.png",
+        "mon/demons/tall.png",
+        "mon/statues/overlay_axe.png",
+        "book/item-scroll-old.png",
+    }
+    assert (
+        "the same pixels as book/item-book-again.png" in left_out["book/item-scroll-old.png"]
+        and "32x48" in left_out["mon/demons/tall.png"]
+    )
+    assert summary["bad"] == [["mon/animals/broken.png", "is not a picture in a known format"]]
     small = np.array(Image.open(out / "animal/mon-animals-small.png"))
-    assert small.shape == (32, 32, 4) and (small[6:26, 1:31] == picture(105, (20, 30), alpha=False)).all() and not small[:6].any() and not small[:, 31:].any()
+    assert (
+        small.shape == (32, 32, 4)
+        and (small[6:26, 1:31] == picture(105, (20, 30), alpha=False)).all()
+        and not small[:6].any()
+        and not small[:, 31:].any()
+    )
     statue, axe = tile(list(FIRST).index("golem")), tile(107, (10, 10, 14, 14))
-    assert (np.array(Image.open(out / "golem/mon-statues-statue_base+overlay_axe.png")) == np.where(axe[..., 3:] > 0, axe, statue)).all()
+    assert (
+        np.array(Image.open(out / "golem/mon-statues-statue_base+overlay_axe.png"))
+        == np.where(axe[..., 3:] > 0, axe, statue)
+    ).all()
     data = folder.open_folder(out, size=32, channels=4)
-    assert data.classes == list(sprites.CLASSES) and not data.bad
+    assert data.classes == list(tables.CLASSES) and not data.bad
 
 
-def test_adventurers_are_composed_of_parts(source, tmp_path):
-    sprites.build(source, tmp_path / "set")
+def test_sprites_adventurers_consist_of_parts(source, tmp_path):
+    build.build(source, tmp_path / "set")
     bases = [tile(50 + k, (k, 4, k + 9, 30)) for k in (0, 1)]
     dolls = [np.array(Image.open(p)) for p in sorted((tmp_path / "set/adventurer").iterdir())]
     for doll in dolls:
         left = doll[4:30]
-        assert (left[:, 0] == bases[0][4:30, 0]).all() or (left[:, 1] == bases[1][4:30, 1]).all()  # a human; no shadow, no naga
+        assert (left[:, 0] == bases[0][4:30, 0]).all() or (
+            left[:, 1] == bases[1][4:30, 1]
+        ).all()  # a human; no shadow, no naga
     assert len({doll.tobytes() for doll in dolls}) == 12
 
 
-def test_the_same_source_gives_the_same_pictures(source, tmp_path):
-    first = sprites.build(source, tmp_path / "a", seed=3)
+def test_sprites_of_the_same_source_are_equal(source, tmp_path):
+    first = build.build(source, tmp_path / "a", seed=3)
     archive = tmp_path / "tiles.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        for path in reversed(sorted(source.rglob("*.png"))):
+        for path in sorted(source.rglob("*.png"), reverse=True):
             tar.add(path, "releases/old/" + path.relative_to(source).as_posix())
         sly = tarfile.TarInfo("../../evil.png")
         sly.size = 4
         tar.addfile(sly, io.BytesIO(b"evil"))
-    assert sprites.build(archive, tmp_path / "b", seed=3) == first
+    assert build.build(archive, tmp_path / "b", seed=3) == first
     names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
     assert names == sorted(p.relative_to(tmp_path / "b") for p in (tmp_path / "b").rglob("*.*"))
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
-    sprites.build(source, tmp_path / "c", seed=4)
-    assert any((tmp_path / "a" / n).read_bytes() != (tmp_path / "c" / n).read_bytes() for n in names if n.parts[0] == "adventurer")
+    build.build(source, tmp_path / "c", seed=4)
+    assert any(
+        (tmp_path / "a" / n).read_bytes() != (tmp_path / "c" / n).read_bytes()
+        for n in names
+        if n.parts[0] == "adventurer"
+    )
 
 
-def test_sprites_refuse(source, tmp_path):
+def test_sprites_source_that_is_invalid_is_refused(source, tmp_path):
     for make, sentence in (
-        (lambda: tmp_path / "nowhere", "is not there"),
-        (lambda: (source / "item"), "holds no folder with item, mon, dngn and player"),
-        (lambda: (tmp_path / "x.tar.gz").write_bytes(b"no archive") and tmp_path / "x.tar.gz", "cannot be read as a folder or a tar archive"),
+        (lambda: tmp_path / "nowhere", "does not exist"),
+        (lambda: source / "item", "holds no folder with item, mon, dngn and player"),
+        (
+            lambda: (tmp_path / "x.tar.gz").write_bytes(b"no archive") and tmp_path / "x.tar.gz",
+            "cannot be read as a folder or a tar archive",
+        ),
     ):
         with pytest.raises(Refused, match=sentence):
-            sprites.build(make(), tmp_path / "set")
+            build.build(make(), tmp_path / "set")
     (source / "mon/dragons/wyvern.png").unlink()
     with pytest.raises(Refused, match="no tiles of the class dragon"):
-        sprites.build(source, tmp_path / "set")
+        build.build(source, tmp_path / "set")
     assert not (tmp_path / "set").exists()

@@ -1,23 +1,26 @@
-"""The classifier, and an evaluation from end to end, on a tiny random model and made-up pictures."""
+"""The classifier, and a complete evaluation of a tiny random model on generated pictures."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from detailflow_onnx import cli
+from detailflow_onnx.errors import Refused
+from detailflow_onnx.numbers import ladder
+from detailflow_onnx.train import sheets
+from detailflow_onnx.train.data.folder import open_folder
+from detailflow_onnx.train.evaluation import classifier, generation, metrics, reconstruction
+from detailflow_onnx.train.evaluation import run as evaluate
+from detailflow_onnx.train.models.tokenizer import open_tokenizer
+from detailflow_onnx.train.models.transformer import open_transformer
+from helpers import layout
+from PIL import Image
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch")
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent.parent / "onnx"), str(HERE.parent / "exporter")]
 
-import layout  # noqa: E402
-from PIL import Image  # noqa: E402
+def levels_of(numbers):
+    return ladder.levels(ladder.table_of(numbers), numbers.causal)
 
-from detailflow_onnx import cli  # noqa: E402
-from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import classifier, evaluate, metrics, sheets  # noqa: E402
-from detailflow_onnx.train.folder import open_folder  # noqa: E402
 
 NAMES = ["disc", "frame", "stripe", "void"]
 SETTINGS = {"steps": 40, "batch": 16, "width": 4, "features": 8}
@@ -27,7 +30,12 @@ def draw(kind, rng, size=32):
     """A straight RGBA picture of one of four shapes."""
     y, x = np.mgrid[:size, :size] - size / 2 + 0.5
     x, y, r = x - rng.integers(-4, 5), y - rng.integers(-4, 5), rng.integers(6, 11)
-    inside = {"disc": x**2 + y**2 < r**2, "frame": np.abs(np.maximum(abs(x), abs(y)) - r) < 2, "stripe": abs(y) < 3, "void": (abs(x) < 2) & (abs(y) < 2)}[kind]
+    inside = {
+        "disc": x**2 + y**2 < r**2,
+        "frame": np.abs(np.maximum(abs(x), abs(y)) - r) < 2,
+        "stripe": abs(y) < 3,
+        "void": (abs(x) < 2) & (abs(y) < 2),
+    }[kind]
     out = np.zeros((size, size, 4), np.uint8)
     out[inside] = [*rng.integers(60, 256, 3), 255]
     return out
@@ -57,19 +65,28 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def measured(data, model, tmp_path_factory):
-    """(what `run` returns, the folder it wrote) of a model beside one with other weights and its classes in another order."""
+    """(result of `run`, its folder) of a model and one with other weights and another order of classes."""
     other = checkpoint(tmp_path_factory.mktemp("other"), seed=2)
     (other / "labels.txt").write_text("".join(f"{name}\n" for name in reversed(NAMES)))
     out = tmp_path_factory.mktemp("out") / "report"
     content = evaluate.run(
-        model / "tokenizer", model / "ar", data, out, samples=3, guidance=1.5, temperature=1.0, seed=7, siblings=[(other / "tokenizer", other / "ar")],
-        settings=SETTINGS, say=lambda line: None,
-    )  # fmt: skip
+        model / "tokenizer",
+        model / "ar",
+        data,
+        out,
+        samples=3,
+        guidance=1.5,
+        temperature=1.0,
+        seed=7,
+        against=[(other / "tokenizer", other / "ar")],
+        settings=SETTINGS,
+        say=lambda line: None,
+    )
     return content, out
 
 
 # ---------------------------------------------------------------- the classifier
-def test_the_classifier_learns_is_repeatable_and_is_kept(data, tmp_path):
+def test_classifier_learns_is_deterministic_and_is_reused(data, tmp_path):
     folder = open_folder(data, size=32, channels=4)
     told = []
     first, about = classifier.classifier(folder, 4, tmp_path / "a", settings=SETTINGS | {"steps": 120}, say=told.append)
@@ -86,7 +103,7 @@ def test_the_classifier_learns_is_repeatable_and_is_kept(data, tmp_path):
     assert not first.training and len(list((tmp_path / "a").iterdir())) == 1
 
 
-def test_another_file_or_setting_is_another_classifier(data, tmp_path):
+def test_classifier_identity_depends_on_files_and_settings(data, tmp_path):
     folder = open_folder(data, size=32, channels=4)
     base = classifier._identity(folder, SETTINGS)
     assert base == classifier._identity(open_folder(data, size=32, channels=4), SETTINGS)
@@ -95,46 +112,52 @@ def test_another_file_or_setting_is_another_classifier(data, tmp_path):
     assert base != classifier._identity(folder, SETTINGS)
 
 
-def test_features_have_mean_0_and_deviation_1_and_any_size_goes_in(data, tmp_path):
+def test_classifier_features_are_normalized_for_any_picture_size(data, tmp_path):
     folder = open_folder(data, size=32, channels=4)
     eye, _ = classifier.classifier(folder, 4, tmp_path, settings=SETTINGS)
     features = eye.look(classifier.prepared(folder.train, np.arange(len(folder.train))))[0]
-    assert features.mean(0) == pytest.approx(np.zeros(8), abs=1e-3) and features.std(0) == pytest.approx(np.ones(8), abs=0.02)
+    assert features.mean(0) == pytest.approx(np.zeros(8), abs=1e-3) and features.std(0) == pytest.approx(
+        np.ones(8), abs=0.02
+    )
     for size in (8, 20, 96):
         features, seen = eye.look(torch.rand(3, 4, size, size))
         assert features.shape == (3, 8) and seen.sum(1) == pytest.approx(np.ones(3), abs=1e-5)
 
 
-def test_softened_pictures_stay_pictures():
+def test_degrade_keeps_shape_and_range():
     x = torch.rand(16, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    a, b, c = (classifier.soften(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert a.shape == x.shape and 0 <= a.min() and a.max() <= 1
+    a, b, c = (classifier.degrade(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert a.shape == x.shape and a.min() >= 0 and a.max() <= 1
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
 # ---------------------------------------------------------------- parts
-def test_reconstruction_figures_are_those_of_the_decoded_pictures(data, model):
-    tok = evaluate.open_tokenizer(model / "tokenizer")
+def test_reconstruction_figures_match_the_decoded_pictures(data, model):
+    tok = open_tokenizer(model / "tokenizer")
     images = classifier.prepared(open_folder(data, size=32, channels=4).held_out, np.arange(4))
-    r = evaluate.reconstruction(tok, images, 0)
+    r = reconstruction.reconstruction(tok, images, 0)
     assert [row["tokens"] for row in r["prefixes"]] == [1, 2, 3, 4, 8, 12, 16]
-    assert [(row["size"], row["tokens"]) for row in r["levels"]] == list(evaluate.levels_of(tok.numbers).items()) and r["levels"][-1]["tokens"] == 16
+    assert [(row["size"], row["tokens"]) for row in r["levels"]] == list(levels_of(tok.numbers).items()) and r[
+        "levels"
+    ][-1]["tokens"] == 16
     ids = tok.encode(2 * images - 1)[1]
     got = ((tok.decode(ids[:, :4], r["prefixes"][3]["size"]) + 1) / 2).clamp(0, 1)
     got = torch.nn.functional.interpolate(got, (32, 32), mode="bilinear", antialias=True)
-    assert r["prefixes"][3]["psnr"] == pytest.approx(-10 * np.log10(((got - images).double() ** 2).mean((1, 2, 3)).numpy()).mean(), abs=1e-6)
+    assert r["prefixes"][3]["psnr"] == pytest.approx(
+        -10 * np.log10(((got - images).double() ** 2).mean((1, 2, 3)).numpy()).mean(), abs=1e-6
+    )
     assert r["psnr"] == r["levels"][-1]["psnr"] == pytest.approx(r["prefixes"][-1]["psnr"])
     assert r["levels"][0]["shuffled_psnr"] != r["levels"][0]["psnr"]
     assert r["codes"]["distinct"] == len(ids.unique()) and len(r["codes"]["by_position"]) == 16
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_sheet_of_levels_has_two_pictures_in_a_row(model, count):
-    tok = evaluate.open_tokenizer(model / "tokenizer")
+def test_sheet_of_levels_has_two_pictures_per_row(model, count):
+    tok = open_tokenizer(model / "tokenizer")
     images = torch.ones(count, 4, 32, 32)
     images[:, :3] = torch.linspace(-0.9, 0.9, count)[:, None, None, None]
     sheet = sheets.levels(tok, images)
-    tile, across, lines, pixels = 64, 1 + len(evaluate.levels_of(tok.numbers)), -(-count // 2), np.asarray(sheet)
+    tile, across, lines, pixels = 64, 1 + len(levels_of(tok.numbers)), -(-count // 2), np.asarray(sheet)
     wide, top = (sheet.width - sheets.GAP) // (2 * across), sheet.height - lines * (tile + sheets.GAP)
     for i, value in enumerate(sheets.to_bytes(images)[:, 0, 0, 0]):
         x, y = sheets.GAP + i // lines * across * wide + wide // 2, top + i % lines * (tile + sheets.GAP) + tile // 2
@@ -144,18 +167,18 @@ def test_a_sheet_of_levels_has_two_pictures_in_a_row(model, count):
 
 
 @pytest.mark.parametrize("kind", ["near", "any"])
-def test_noise_replaces_one_group_alone(model, kind):
-    tok = evaluate.open_tokenizer(model / "tokenizer")
+def test_replaced_changes_one_group_only(model, kind):
+    tok = open_tokenizer(model / "tokenizer")
     ids = torch.randint(24, (64, 16), generator=torch.Generator().manual_seed(0))
-    noisy = evaluate.replaced(tok, ids, 4, 8, kind, torch.Generator().manual_seed(1))
+    noisy = reconstruction.replaced(tok, ids, 4, 8, kind, torch.Generator().manual_seed(1))
     assert torch.equal(noisy[:, :4], ids[:, :4]) and torch.equal(noisy[:, 8:], ids[:, 8:])
     same = (noisy[:, 4:8] == ids[:, 4:8]).float().mean()
     assert same == 0 if kind == "near" else same < 0.15
     assert noisy.min() >= 0 and noisy.max() < 24
 
 
-def test_correction_sees_a_tokenizer_that_repairs():
-    """A stand-in whose later tokens can make up for any earlier one: the sum of the codes is the picture's brightness."""
+def test_correction_of_a_corrective_tokenizer_gains():
+    """A fake whose later tokens can correct any earlier one: the brightness is the sum of the codes."""
 
     class Sums:
         class numbers:
@@ -189,7 +212,7 @@ def test_correction_sees_a_tokenizer_that_repairs():
             return out
 
     images = (torch.arange(8, 24) / 32.0)[:, None, None, None].expand(-1, 3, 8, 8)
-    c = evaluate.correction(Sums(), images, 0)
+    c = reconstruction.correction(Sums(), images, 0)
     assert c["clean"] == pytest.approx(100) and c["trained"]
     for kind in ("near", "any"):
         groups = c["noise"][kind]["groups"]
@@ -197,18 +220,18 @@ def test_correction_sees_a_tokenizer_that_repairs():
         assert c["noise"][kind]["noisy"] < 50 < groups[0]["repaired"] and c["noise"][kind]["gain"] > 10
 
 
-def test_samples_come_of_consecutive_seeds(model):
-    ar = evaluate.open_transformer(model / "ar")
+def test_generate_uses_consecutive_seeds(model):
+    ar = open_transformer(model / "ar")
     sampling = {"guidance": 1.5, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "gradual": False}
-    ids, classes = evaluate.draw(ar, 3, sampling, 7)
+    ids, classes = generation.generate(ar, 3, sampling, 7)
     assert classes.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3] and ids.shape == (12, 16)
-    later, _ = evaluate.draw(ar, 2, sampling, 8)
+    later, _ = generation.generate(ar, 2, sampling, 8)
     assert torch.equal(ids.view(4, 3, 16)[:, 1:], later.view(4, 2, 16))
-    assert not torch.equal(ids, evaluate.draw(ar, 3, sampling, 17)[0])
+    assert not torch.equal(ids, generation.generate(ar, 3, sampling, 17)[0])
 
 
 # ---------------------------------------------------------------- from end to end
-def test_run_writes_a_report_of_both_models(measured, data):
+def test_evaluation_of_two_models_writes_a_report(measured, data):
     content, out = measured
     assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(content))
     assert content["data"]["training"] == 84 and content["data"]["held_out"] == 4
@@ -229,38 +252,52 @@ def test_run_writes_a_report_of_both_models(measured, data):
         assert words in text, words
 
 
-def test_run_is_repeatable_and_finds_the_classifier_again(measured, data, model):
+def test_evaluation_is_deterministic_and_reuses_the_classifier(measured, data, model):
     content, out = measured
     told = []
     again = evaluate.run(
-        model / "tokenizer", model / "ar", data, out.parent / "again", samples=3, guidance=1.5, temperature=1.0, seed=7, settings=SETTINGS, keep=out, say=told.append
+        model / "tokenizer",
+        model / "ar",
+        data,
+        out.parent / "again",
+        samples=3,
+        guidance=1.5,
+        temperature=1.0,
+        seed=7,
+        settings=SETTINGS,
+        keep=out,
+        say=told.append,
     )
     assert again["models"][0]["generation"] == content["models"][0]["generation"]
     assert not [line for line in told if "classifier" in line]
     assert not list((out.parent / "again").glob("classifier*"))
 
 
-def test_names_of_a_labels_file_are_found_among_the_data(measured, data, model):
+def test_evaluation_labels_file_maps_classes_to_the_data(measured, data, model):
     """The other model's first class is the data's last."""
-    pair = evaluate.Measured(model / "tokenizer", model / "ar").meet(NAMES)
+    pair = evaluate.Measured(model / "tokenizer", model / "ar").match_classes(NAMES)
     assert pair.to_data.tolist() == [0, 1, 2, 3]
     labels = data.parent / "names.txt"
     labels.write_text("void\nstripe\nframe\ndisc\n")
-    assert evaluate.Measured(model / "tokenizer", model / "ar", labels_file=labels).meet(NAMES).to_data.tolist() == [3, 2, 1, 0]
+    assert evaluate.Measured(model / "tokenizer", model / "ar", labels_file=labels).match_classes(
+        NAMES
+    ).to_data.tolist() == [3, 2, 1, 0]
     labels.write_text("void\nstripe\nframe\ntroll\n")
     with pytest.raises(Refused, match="troll"):
-        evaluate.Measured(model / "tokenizer", model / "ar", labels_file=labels).meet(NAMES)
+        evaluate.Measured(model / "tokenizer", model / "ar", labels_file=labels).match_classes(NAMES)
     with pytest.raises(Refused, match="4 classes, and the data has 3"):
-        evaluate.Measured(model / "tokenizer", model / "ar").meet(NAMES[:3])
+        evaluate.Measured(model / "tokenizer", model / "ar").match_classes(NAMES[:3])
 
 
-def test_what_cannot_be_measured_is_refused(data, model, tmp_path):
+def test_evaluation_of_mismatched_models_is_refused(data, model, tmp_path):
     other = checkpoint(tmp_path / "other", count=8)
     with pytest.raises(Refused, match="its tokens"):
         evaluate.run(model / "tokenizer", other / "ar", data, tmp_path / "out")
     small = checkpoint(tmp_path / "small", channels=3)
     with pytest.raises(Refused, match="3 channels"):
-        evaluate.run(model / "tokenizer", model / "ar", data, tmp_path / "out", siblings=[(small / "tokenizer", small / "ar")])
+        evaluate.run(
+            model / "tokenizer", model / "ar", data, tmp_path / "out", against=[(small / "tokenizer", small / "ar")]
+        )
     one = tmp_path / "one"
     (one / "disc").mkdir(parents=True)
     Image.fromarray(draw("disc", np.random.default_rng(0))).save(one / "disc" / "a.png")
@@ -269,9 +306,20 @@ def test_what_cannot_be_measured_is_refused(data, model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_line(data, model, tmp_path, capsys):
+def test_evaluation_command_line_checks_its_options(data, model, tmp_path, capsys):
     parser = cli.parser()
-    needed = ["train", "evaluate", "--tokenizer", str(model / "tokenizer"), "--ar", str(model / "ar"), "--data", str(data), "--out", str(tmp_path / "out")]
+    needed = [
+        "train",
+        "evaluate",
+        "--tokenizer",
+        str(model / "tokenizer"),
+        "--ar",
+        str(model / "ar"),
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     options = parser.parse_args([*needed, "--samples", "1", "--top-k", "3", "--against", "a", "b"])
     assert options.against == [["a", "b"]] and options.top_k == 3 and options.guidance == 1.5
     for wrong in (["--samples", "0"], ["--top-p", "0"], ["--temperature", "-1"], ["--guidance", "much"]):

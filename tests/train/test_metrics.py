@@ -1,16 +1,13 @@
-"""The arithmetic of an evaluation, on cases whose answers are known."""
+"""The arithmetic of the evaluation, on cases whose results are known."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch", reason="training needs PyTorch")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "onnx"))
-
-from detailflow_onnx.train import evaluate, metrics, report, sheets  # noqa: E402
+import torch
+from detailflow_onnx.train import sheets
+from detailflow_onnx.train.data import augment
+from detailflow_onnx.train.evaluation import generation, metrics, report
 
 
 def pictures(n, channels=4, size=16, seed=0):
@@ -22,7 +19,7 @@ def pictures(n, channels=4, size=16, seed=0):
 
 
 # ---------------------------------------------------------------- a picture beside a picture
-def test_psnr_is_of_each_picture_and_has_an_end():
+def test_psnr_is_per_picture_and_bounded():
     want = torch.zeros(3, 4, 8, 8)
     got = want.clone()
     got[1] += 0.1
@@ -37,7 +34,7 @@ def test_ssim_of_flat_pictures_is_the_luminance_term(size):
     assert metrics.ssim(a, b) == pytest.approx((2 * 0.4 + 1e-4) / (0.25 + 0.64 + 1e-4), abs=1e-6)
 
 
-def test_ssim_is_that_of_the_windows_one_by_one():
+def test_ssim_matches_a_window_by_window_computation():
     a, b = (pictures(1, 1, 12, seed).double() for seed in (1, 2))
     line = np.exp(-((np.arange(7) - 3) ** 2) / 4.5)
     w = np.outer(line, line) / line.sum() ** 2
@@ -51,7 +48,7 @@ def test_ssim_is_that_of_the_windows_one_by_one():
     assert metrics.ssim(a, b) == pytest.approx(np.mean(found))
 
 
-def test_code_use():
+def test_code_use_counts_and_perplexity_are_right():
     assert metrics.code_use([[5, 5], [5, 5]]) == {"distinct": 1, "perplexity": 1.0}
     even = metrics.code_use(np.arange(12).reshape(3, 4))
     assert even["distinct"] == 12 and even["perplexity"] == pytest.approx(12)
@@ -59,7 +56,7 @@ def test_code_use():
 
 
 # ---------------------------------------------------------------- a set beside a set
-def test_frechet_distance_of_known_normal_distributions():
+def test_frechet_of_known_normal_distributions_is_exact():
     mean, a, b = np.array([1.0, -2.0, 0.0]), np.diag([1.0, 4.0, 9.0]), np.diag([4.0, 4.0, 1.0])
     assert metrics.frechet_of(mean, a, mean, a) == pytest.approx(0, abs=1e-9)
     assert metrics.frechet_of(mean, a, mean + 2, a) == pytest.approx(12)
@@ -68,7 +65,7 @@ def test_frechet_distance_of_known_normal_distributions():
     assert metrics.frechet_of(mean, turn @ a @ turn.T, mean, turn @ b @ turn.T) == pytest.approx(5)
 
 
-def test_frechet_distance_of_samples_and_of_a_set_without_spread():
+def test_frechet_of_samples_and_of_constant_sets_is_right():
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal((20000, 4)), rng.standard_normal((20000, 4)) * 2 + 1
     assert metrics.frechet(a, b) == pytest.approx(8, rel=0.05)
@@ -76,7 +73,7 @@ def test_frechet_distance_of_samples_and_of_a_set_without_spread():
     assert metrics.frechet(np.zeros((5, 4)), np.ones((5, 4))) == pytest.approx(4)
 
 
-def test_weights_stand_for_repeated_rows_in_the_mean():
+def test_frechet_with_weights_matches_a_balanced_set():
     rng = np.random.default_rng(2)
     few, many = rng.standard_normal((500, 3)) + 3, rng.standard_normal((4500, 3))
     rows, labels = np.concatenate([few, many]), np.repeat([0, 1], [500, 4500])
@@ -86,7 +83,7 @@ def test_weights_stand_for_repeated_rows_in_the_mean():
     assert metrics.frechet(rows, even, weights) < 0.1 < metrics.frechet(rows, even)
 
 
-def test_kernel_distance_of_one_distribution_is_about_zero_and_of_two_is_not():
+def test_kernel_distance_separates_distributions():
     rng = np.random.default_rng(3)
     a, b, other = (rng.standard_normal((600, 8)) + shift for shift in (0, 0, 0.7))
     same, apart = metrics.kernel_distance(a, b), metrics.kernel_distance(a, other)
@@ -95,13 +92,13 @@ def test_kernel_distance_of_one_distribution_is_about_zero_and_of_two_is_not():
     assert metrics.kernel_distance(a, other) == apart
 
 
-def test_kernel_distance_leaves_out_a_row_beside_itself():
+def test_kernel_distance_omits_pairs_of_a_row_with_itself():
     a, b = np.array([[1.0], [3.0]]), np.array([[2.0], [0.0]])
     want = 4**3 + 1**3 - 2 * (3**3 + 1 + 7**3 + 1) / 4
     assert metrics.kernel_distance(a, b, subsets=3)["mean"] == pytest.approx(want)
 
 
-def test_precision_and_recall():
+def test_precision_recall_of_known_sets_are_right():
     rng = np.random.default_rng(4)
     real = rng.standard_normal((200, 2))
     assert metrics.precision_recall(real, real) == pytest.approx((1, 1))
@@ -115,51 +112,54 @@ def test_precision_and_recall():
 
 # ---------------------------------------------------------------- near-copies
 @pytest.mark.parametrize("channels", [3, 4])
-def test_a_copy_is_found_under_flip_and_hue(channels):
+def test_nearest_finds_copies_under_flip_and_hue(channels):
     files = pictures(20, 3) * 0.3 + 0.35  # pale, so that no colour is cut when it turns
     if channels == 4:
         alpha = pictures(20, 3, seed=1)[:, :1]
         files = torch.cat([files * alpha, alpha], 1)
-    copies = evaluate.turned(files[3:7], torch.full((4,), -2 * math.pi * 5 / 12)).flip(-1)
+    copies = augment.rotate_hue_premultiplied(files[3:7], torch.full((4,), -2 * math.pi * 5 / 12)).flip(-1)
     rows, own = metrics.as_rows(files), np.full(20, 0.02)
-    found = metrics.nearest(copies, rows, own, evaluate.variants(), metrics.as_rows, chunk=3)
+    found = metrics.nearest(copies, rows, own, generation.variants(), metrics.as_rows, chunk=3)
     assert found.file.tolist() == found.copied.tolist() == [3, 4, 5, 6]
     assert (found.distance < 0.002).all() and (found.ratio < 0.1).all()
     plain = metrics.nearest(copies, rows, own, [lambda x: x], metrics.as_rows)
     assert (plain.distance > 0.02).all()
 
 
-def test_the_ratio_is_to_the_own_distance_of_each_file():
+def test_nearest_ratio_divides_by_the_own_distance():
     files = np.array([[0.0], [1.0]])
     found = metrics.nearest(torch.tensor([[0.4]]), files, np.array([0.1, 2.0]), [lambda x: x], lambda x: x.numpy())
     assert found.distance[0] == pytest.approx(0.4) and found.file[0] == 0
     assert found.ratio[0] == pytest.approx(0.3) and found.copied[0] == 1
 
 
-def test_known_copies_widen_the_threshold():
-    class Known:
-        own = {"pixels": np.array([0.1, 0.2])}
+def test_near_copies_threshold_follows_known_copies():
+    own = {"pixels": np.array([0.1, 0.2])}
 
     def of(*ratios):
-        return {"pixels": metrics.Nearest(np.array(ratios) / 10, np.zeros(len(ratios), int), np.array(ratios), np.zeros(len(ratios), int))}
+        return {
+            "pixels": metrics.Nearest(
+                np.array(ratios) / 10, np.zeros(len(ratios), int), np.array(ratios), np.zeros(len(ratios), int)
+            )
+        }
 
-    out = evaluate.near_copies(Known, {"samples": of(0.5, 1.2, 1.4, 3.0)}, of(*np.linspace(0.5, 1.5, 101)))["pixels"]
+    out = generation.near_copies(own, {"samples": of(0.5, 1.2, 1.4, 3.0)}, of(*np.linspace(0.5, 1.5, 101)))["pixels"]
     assert out["wide"] == pytest.approx(1.45) and out["known_copies_found"] == pytest.approx(51 / 101)
     assert out["groups"]["samples"]["share"] == 0.25 and out["groups"]["samples"]["share_wide"] == 0.75
 
 
-def test_a_turn_of_hue_keeps_alpha_and_greys():
+def test_rotate_hue_keeps_alpha_and_greys():
     x = pictures(5)
     grey = torch.cat([x[:, :1].expand(-1, 3, -1, -1).clamp(max=1) * x[:, 3:], x[:, 3:]], 1)
     angle = torch.linspace(0.3, 6, 5)
-    assert torch.allclose(evaluate.turned(grey, angle), grey, atol=1e-5)
-    turned = evaluate.turned(x, angle)
+    assert torch.allclose(augment.rotate_hue_premultiplied(grey, angle), grey, atol=1e-5)
+    turned = augment.rotate_hue_premultiplied(x, angle)
     assert torch.equal(turned[:, 3:], x[:, 3:]) and (turned[:, :3] <= x[:, 3:] + 1e-5).all()
     assert not torch.allclose(turned, x, atol=0.05)
 
 
 # ---------------------------------------------------------------- sheets and tables
-def test_a_sheet_shows_each_picture_in_its_place():
+def test_sheet_shows_each_picture_at_its_position():
     images = np.zeros((5, 4, 4, 4), np.uint8)
     images[..., 3] = 255
     images[:, :, :, 0] = (np.arange(5) * 50)[:, None, None]
@@ -171,33 +171,58 @@ def test_a_sheet_shows_each_picture_in_its_place():
     assert all(len(np.unique(c.reshape(-1, 3), axis=0)) == 1 for c in cells)
 
 
-def test_names_make_room_for_themselves():
+def test_sheet_with_names_is_larger():
     images = np.full((4, 8, 8, 3), 200, np.uint8)
-    plain, named = sheets.grid(images, 2), sheets.grid(images, 2, rows=["potion", "ring"], heads=["file", "a long heading"])
+    plain, named = (
+        sheets.grid(images, 2),
+        sheets.grid(images, 2, rows=["potion", "ring"], heads=["file", "a long heading"]),
+    )
     assert named.width > plain.width and named.height > plain.height
     assert (np.asarray(named) > 210).any() and not (np.asarray(plain) > 210).any()
 
 
-def test_bytes_are_cut_off_not_rounded():
+def test_to_bytes_truncates():
     x = torch.tensor([-2.0, -1.0, -0.999, 0.0, 0.999, 1.0, 2.0]).view(7, 1, 1, 1).expand(-1, 3, -1, -1)
     assert sheets.to_bytes(x)[:, 0, 0, 0].tolist() == [0, 0, 0, 128, 255, 255, 255]
     straight = np.array([[[[255, 100, 0, 128]]]], np.uint8)
     assert sheets.premultiplied(straight).tolist() == [[[[128, 50, 0, 128]]]]
-    assert sheets.enlarged(np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1), 4)[0, :, :, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+    assert sheets.enlarged(np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1), 4)[0, :, :, 0].tolist() == [
+        [0, 0, 1, 1],
+        [0, 0, 1, 1],
+        [2, 2, 3, 3],
+        [2, 2, 3, 3],
+    ]
 
 
-def test_the_better_model_is_marked():
+def test_report_marks_the_better_model():
     def model(psnr, frechet, size=16):
         level = {"size": 8, "psnr": psnr - 3}
-        split = {"psnr": psnr, "ssim": 0.5, "codes": {"perplexity": 10.0}, "levels": [level, {"size": size, "psnr": psnr}]}
+        split = {
+            "psnr": psnr,
+            "ssim": 0.5,
+            "codes": {"perplexity": 10.0},
+            "levels": [level, {"size": size, "psnr": psnr}],
+        }
         sets = {"frechet": frechet, "kernel": {"mean": 0.1}, "precision": 0.5, "recall": None}
         copies = {space: {"groups": {"samples": {"share": 0.0}}} for space in ("pixels", "features")}
-        figures = {"held_out": sets, "training": sets, "classes": {"accuracy": 0.5, "top_3": 0.9}, "near_copies": copies}
-        return {"reconstruction": {"held_out": split, "training": split}, "generation": figures, "correction": {"noise": {}}}
+        figures = {
+            "held_out": sets,
+            "training": sets,
+            "classes": {"accuracy": 0.5, "top_3": 0.9},
+            "near_copies": copies,
+        }
+        return {
+            "reconstruction": {"held_out": split, "training": split},
+            "generation": figures,
+            "correction": {"noise": {}},
+        }
 
     rows = {row["figure"]: row for row in report.compare([model(20.0, 5.0), model(21.0, 7.0, size=32)])}
     assert rows["PSNR of held-out files, dB"]["best"] == 1
     assert rows["Fréchet distance to training files"]["best"] == 0
     assert rows["SSIM of held-out files"]["best"] is None  # a tie
-    assert rows["recall (training)"]["best"] is None and rows["gain of self-correction, near codes, dB"]["values"] == [None, None]
+    assert rows["recall (training)"]["best"] is None and rows["gain of self-correction, near codes, dB"]["values"] == [
+        None,
+        None,
+    ]
     assert all(row["best"] is None for row in report.compare([model(20.0, 5.0)]))

@@ -1,5 +1,6 @@
-"""`sprites-smoke`: the three stages on pictures made here, killed and gone on with, exported, and drawn by the library."""
+"""The three stages on generated pictures: killed and resumed, exported, and run by the library."""
 
+import itertools
 import json
 import os
 import shutil
@@ -7,32 +8,33 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from detailflow_onnx.errors import Refused
+from detailflow_onnx.train import losses, optimise, recipe
+from detailflow_onnx.train.data.folder import open_folder
+from detailflow_onnx.train.models.tokenizer import Tokenizer, open_tokenizer
+from detailflow_onnx.train.process import Process
+from detailflow_onnx.train.stages.codes import CodeSet
+from detailflow_onnx.train.stages.correction import perturbed, units
+from detailflow_onnx.train.stages.tokenizer import TokenizerStage
+from helpers import requirements
+from helpers.bundles import DFLOW, NO_DFLOW, ROOT
 from PIL import Image
 
-pytest.importorskip("torch", reason="PyTorch is not installed (pip install './onnx[train]'): training was not tested")
-import torch  # noqa: E402
-
-from detailflow_onnx.errors import Refused  # noqa: E402
-from detailflow_onnx.train import losses, optimise, recipe, run  # noqa: E402
-from detailflow_onnx.train.folder import open_folder  # noqa: E402
-from detailflow_onnx.train.stage_codes import CodeSet  # noqa: E402
-from detailflow_onnx.train.stage_tokenizer import TokenizerStage, disturbed, units  # noqa: E402
-from detailflow_onnx.train.tokenizer import Tokenizer, open_tokenizer  # noqa: E402
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 CLASSES = ("disc", "frame", "stripe")
 RECIPE = """
 data: {size: 16, channels: 4, balance: 0.5, hue: 0.2}
 tokenizer:
   model:
     {count: 8, group: 2, causal: 2, codes: 32, code_width: 4,
-     encoder: {width: 32, depth: 2, heads: 2, hidden: 64, patch: 4}, decoder: {width: 32, depth: 2, heads: 2, hidden: 64, patch: 4}}
+     encoder: {width: 32, depth: 2, heads: 2, hidden: 64, patch: 4},
+     decoder: {width: 32, depth: 2, heads: 2, hidden: 64, patch: 4}}
   train:
-    {steps: 240, batch: 16, accumulate: 2, optimizer: muon, lr: 0.003, matrix_lr: 0.01, warmup: 5, ema: 0.95, l1: 0.2, edges: 0.1, continuous: 30, revive: 10,
+    {steps: 240, batch: 16, accumulate: 2, optimizer: muon, lr: 0.003, matrix_lr: 0.01, warmup: 5, ema: 0.95,
+     l1: 0.2, edges: 0.1, continuous: 30, revive: 10,
      truncate: 0.4, correct: 0.4, near: 8, gan: 0.05, gan_start: 140, log: 10, save: 80, sheet: 80}
 codes: {variants: 3, batch: 32}
 ar:
@@ -68,7 +70,23 @@ def work(tmp_path_factory):
 
 def command(work, stage, out, *more):
     data = () if stage == "ar" else ("--data", work / "data")
-    return [sys.executable, "-m", "detailflow_onnx", "train", stage, "--config", work / "smoke.yaml", *data, "--out", out, "--device", "cpu", "--threads", "1", *more]
+    return [
+        sys.executable,
+        "-m",
+        "detailflow_onnx",
+        "train",
+        stage,
+        "--config",
+        work / "smoke.yaml",
+        *data,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        *more,
+    ]
 
 
 def call(arguments, **more):
@@ -115,69 +133,93 @@ def fell(lines, key):
     return first, last
 
 
-def test_losses_fall(trained):
+def test_training_reduces_the_losses(trained):
     first, last = fell(figures(trained / "tokenizer"), "l2")
     assert last < 0.5 * first, (first, last)
     first, last = fell(figures(trained / "ar"), "loss")
     assert last < 0.85 * first, (first, last)
 
 
-def test_what_a_run_leaves(trained):
+def test_training_leaves_checkpoint_sheets_and_log(trained):
     for part, last in (("tokenizer", 240), ("ar", 120)):
         assert [p.name for p in (trained / part / "checkpoints").iterdir()] == [f"{last:07d}.pt"]
         assert (trained / part / "recipe.yaml").read_text() == RECIPE
         sheets = sorted((trained / part / "sheets").iterdir())
         assert sheets and all(Image.open(p).size[0] > 16 for p in sheets)
-    assert sum("held_out_psnr" in line for line in figures(trained / "tokenizer")) == 3 and sum("held_out_loss" in line for line in figures(trained / "ar")) == 3
+    assert (
+        sum("held_out_psnr" in line for line in figures(trained / "tokenizer")) == 3
+        and sum("held_out_loss" in line for line in figures(trained / "ar")) == 3
+    )
     named = {key for line in figures(trained / "tokenizer") for key in line}
-    assert named >= {"psnr", "l2", "l1", "edges", "codebook", "commitment", "short_l2", "repair_l2", "critic", "adversarial", "gradient"}
+    assert named >= {
+        "psnr",
+        "l2",
+        "l1",
+        "edges",
+        "codebook",
+        "commitment",
+        "short_l2",
+        "repair_l2",
+        "critic",
+        "adversarial",
+        "gradient",
+    }
 
 
 @pytest.mark.parametrize("stage, lines", [("tokenizer", 12), ("tokenizer", 23), ("ar", 12)])
-def test_killed_and_gone_on_with_gives_the_same_losses(work, trained, stage, lines):
+def test_training_killed_and_resumed_gives_the_same_bits(work, trained, stage, lines):
     out = work / f"killed-{stage}-{lines}"  # of the tokenizer: before the discriminator, and with it
     out.mkdir()
     if stage == "ar":
         for part in ("tokenizer", "codes"):
             (out / part).symlink_to(trained / part)
     killed(command(work, stage, out), out / stage, lines)
-    assert "going on at step" in done(command(work, stage, out)).stderr
+    assert "resuming at step" in done(command(work, stage, out)).stderr
     assert figures(out / stage) == figures(trained / stage)
-    one, other = (torch.load(next((home / stage / "checkpoints").iterdir()), weights_only=True)["model"] for home in (out, trained))
+    one, other = (
+        torch.load(next((home / stage / "checkpoints").iterdir()), weights_only=True)["model"]
+        for home in (out, trained)
+    )
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_asked_to_stop_it_finishes_the_step_and_saves(work, tmp_path):
+def test_training_interrupted_finishes_the_step_and_saves(work, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "onnx"), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([str(a) for a in command(work, "tokenizer", tmp_path)], env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [str(a) for a in command(work, "tokenizer", tmp_path)], env=environment, stderr=subprocess.PIPE, text=True
+    )
     while not (tmp_path / "tokenizer" / "log.jsonl").exists() or not (tmp_path / "tokenizer" / "log.jsonl").read_text():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1]
-    assert process.returncode == 1 and "goes on from there" in said and "Traceback" not in said
+    assert process.returncode == 1 and "the same command resumes it" in said and "Traceback" not in said
     step = torch.load(tmp_path / "tokenizer" / "resume.pt", weights_only=True)["step"]
     assert f"stopped at step {step}" in said and 10 <= step < 240
 
 
-def test_codes_are_what_the_tokenizer_says(work, trained):
+def test_codes_match_the_tokenizer(work, trained):
     codes, tokenizer = CodeSet(trained / "codes"), open_tokenizer(trained / "tokenizer")
     folder = open_folder(work / "data", size=16, channels=4)
     assert len(codes) == 3 * len(folder.train) and codes.classes == sorted(CLASSES)
-    from detailflow_onnx.train.feed import prepare
+    from detailflow_onnx.train.data.augment import prepare
 
     images = prepare(folder.train.read(np.arange(len(folder.train))), flips=False, hue=0.0, generator=None)
     first_time = codes.clean[: len(folder.train)].astype(np.int64)
-    assert (tokenizer.encode(images)[1].numpy() == first_time).mean() > 0.999  # a batch of another size may round another way
+    assert (
+        tokenizer.encode(images)[1].numpy() == first_time
+    ).mean() > 0.999  # a batch of another size may round another way
     before = np.arange(8) < np.asarray(codes.first)[:, None]
     changed = codes.clean != codes.input
     assert (changed & before).any(1).mean() > 0.9, "a disturbed prefix differs from the clean one"
     for i in range(len(codes)):
         hit = np.flatnonzero(changed[i] & before[i])
-        assert len(hit) == 0 or hit[0] >= codes.first[i] - (1 if codes.first[i] <= 2 else 2), "one token or one group is disturbed"
+        assert len(hit) == 0 or hit[0] >= codes.first[i] - (1 if codes.first[i] <= 2 else 2), (
+            "one token or one group is disturbed"
+        )
 
 
-def test_codes_go_on_where_they_stopped(work, trained, tmp_path):
+def test_codes_resume_after_an_interruption(work, trained, tmp_path):
     (tmp_path / "tokenizer").symlink_to(trained / "tokenizer")
     done(command(work, "codes", tmp_path))
     note = json.loads((tmp_path / "codes" / "codes.json").read_text())
@@ -192,15 +234,47 @@ def test_codes_go_on_where_they_stopped(work, trained, tmp_path):
     assert np.array_equal(np.load(tmp_path / "codes" / "clean.npy"), clean)
 
 
-def test_the_library_draws_with_it(work, trained):
-    dflow, bundle = ROOT / "target" / "release" / "dflow", work / "bundle"
-    done([sys.executable, "-m", "detailflow_onnx", "export", "--tokenizer", trained / "tokenizer", "--ar", trained / "ar", "--precision", "fp32,int8",
-          "--name", "smoke", "--license", "CC0-1.0", "--out", bundle])  # fmt: skip
-    if not dflow.exists():
-        pytest.skip(f"{dflow.relative_to(ROOT)} is not built: the library did not draw with a model trained here")
+def test_library_generates_with_the_trained_model(work, trained):
+    bundle = work / "bundle"
+    done(
+        [
+            sys.executable,
+            "-m",
+            "detailflow_onnx",
+            "export",
+            "--tokenizer",
+            trained / "tokenizer",
+            "--ar",
+            trained / "ar",
+            "--precision",
+            "fp32,int8",
+            "--name",
+            "smoke",
+            "--license",
+            "CC0-1.0",
+            "--out",
+            bundle,
+        ]
+    )
+    if not DFLOW.is_file():
+        requirements.skip(NO_DFLOW)
     drawn = {}
     for kind in CLASSES:
-        ended = call([dflow, "generate", kind, "--bundle", bundle, "--seed", "1", "--temperature", "0", "-o", work / f"{kind}.png"])
+        ended = call(
+            [
+                DFLOW,
+                "generate",
+                kind,
+                "--bundle",
+                bundle,
+                "--seed",
+                "1",
+                "--temperature",
+                "0",
+                "-o",
+                work / f"{kind}.png",
+            ]
+        )
         assert ended.returncode == 0, ended.stderr
         drawn[kind] = np.asarray(Image.open(work / f"{kind}.png"), np.float32)
         assert drawn[kind].shape == (16, 16, 4) and drawn[kind][..., 3].std() > 5, "something on nothing"
@@ -209,13 +283,15 @@ def test_the_library_draws_with_it(work, trained):
     assert hollow["frame"] < hollow["disc"], hollow
 
 
-def test_another_models_run_is_not_gone_on_with(work, trained, tmp_path):
+def test_training_of_another_model_is_not_resumed(work, trained, tmp_path):
     (tmp_path / "other.yaml").write_text(RECIPE.replace("codes: 32", "codes: 64"))
-    ended = call([*command(work, "tokenizer", trained)[:6], tmp_path / "other.yaml", *command(work, "tokenizer", trained)[7:]])
+    ended = call(
+        [*command(work, "tokenizer", trained)[:6], tmp_path / "other.yaml", *command(work, "tokenizer", trained)[7:]]
+    )
     assert ended.returncode == 1 and "another model" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_stages_out_of_order_say_so(work, tmp_path):
+def test_stages_out_of_order_are_refused(work, tmp_path):
     ended = call(command(work, "ar", tmp_path))
     assert ended.returncode == 1 and "run `train codes` first" in ended.stderr and "Traceback" not in ended.stderr
     ended = call(command(work, "codes", tmp_path))
@@ -223,29 +299,38 @@ def test_stages_out_of_order_say_so(work, tmp_path):
 
 
 # ---------------------------------------------------------------- parts
-@pytest.mark.parametrize("line, sentence", [
-    ("data: {sise: 16}", "data.sise is unknown"), ("data: {size: big}", "data.size is 'big'"), ("data: {channels: 5}", "3 .RGB. or 4"),
-    ("tokenizer: {model: {count: 6, group: 4, causal: 4}}", "multiples of group"), ("tokenizer: {train: {perceptual: 1}}", "needs perceptual_model"),
-    ("tokenizer: {train: {optimizer: sgd}}", "adamw and muon"), ("ar: {train: {ema: 1.5}}", "below 1"), ("- 1", "no mapping"), ("a: [", "not YAML"),
-])  # fmt: skip
-def test_a_wrong_recipe_is_refused(tmp_path, line, sentence):
+@pytest.mark.parametrize(
+    "line, sentence",
+    [
+        ("data: {sise: 16}", "data.sise is unknown"),
+        ("data: {size: big}", "data.size is 'big'"),
+        ("data: {channels: 5}", "3 .RGB. or 4"),
+        ("tokenizer: {model: {count: 6, group: 4, causal: 4}}", "multiples of group"),
+        ("tokenizer: {train: {perceptual: 1}}", "needs perceptual_model"),
+        ("tokenizer: {train: {optimizer: sgd}}", "adamw and muon"),
+        ("ar: {train: {ema: 1.5}}", "below 1"),
+        ("- 1", "not a mapping"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_recipe_with_an_error_is_refused(tmp_path, line, sentence):
     (tmp_path / "r.yaml").write_text(line)
     with pytest.raises(Refused, match=sentence):
         recipe.read(tmp_path / "r.yaml")
 
 
-def test_recipes_that_come_along_are_sound():
+def test_recipes_in_the_package_are_valid():
     assert "sprites" in recipe.shipped()
     for name in recipe.shipped():
         assert recipe.read(name).name == name
 
 
-def test_a_disturbance_is_one_unit_of_near_codes(work):
+def test_perturbed_replaces_one_unit_by_near_codes(work):
     numbers = recipe.read(work / "smoke.yaml").numbers
     tokenizer = Tokenizer(numbers)
     ids = torch.randint(32, (units(numbers) * 10, 8))
     unit = torch.arange(len(ids)) % units(numbers)
-    noisy, first = disturbed(tokenizer, ids, 5, unit)
+    noisy, first = perturbed(tokenizer, ids, 5, unit)
     book = tokenizer.quantize.rows()
     for row, (a, b) in enumerate(zip(ids, noisy)):
         u = int(unit[row])
@@ -256,14 +341,14 @@ def test_a_disturbance_is_one_unit_of_near_codes(work):
             assert nearer <= 5
 
 
-def test_truncated_pictures_are_compared_with_degraded_ones():
+def test_degraded_removes_fine_detail():
     image = torch.zeros(1, 1, 16, 16)
     image[..., ::2] = 1
     assert losses.degraded(image, 2, 4).shape[-1] == 4 and abs(float(losses.degraded(image, 2, 4).mean()) - 0.5) < 0.05
     assert float(losses.degraded(image, 2, 16).std()) < 0.1 < float(image.std())
 
 
-def test_augmented_pictures_carry_gradients_and_keep_their_size():
+def test_augmented_keeps_gradients_and_size():
     x = torch.rand(6, 4, 16, 16, requires_grad=True)
     y = losses.augmented(x, 16)
     y.sum().backward()
@@ -275,37 +360,53 @@ class Stand(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(8, 12, 3, 2, 1))
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(8, 12, 3, 2, 1)
+        )
 
     def forward(self, x):
         return self.layers(x).mean((2, 3))
 
 
-def test_perceptual_and_alignment_losses_train(work, monkeypatch):
+def test_perceptual_and_alignment_losses_have_gradients(work, monkeypatch):
     import dataclasses
 
     monkeypatch.setattr(losses, "pretrained", lambda name: Stand().eval().requires_grad_(False))
     read = recipe.read(work / "smoke.yaml")
-    train = dataclasses.replace(read.tokenizer.train, perceptual=1.0, perceptual_model="x", align=1.0, align_model="x", continuous=0)
+    train = dataclasses.replace(
+        read.tokenizer.train, perceptual=1.0, perceptual_model="x", align=1.0, align_model="x", continuous=0
+    )
     read = dataclasses.replace(read, tokenizer=dataclasses.replace(read.tokenizer, train=train))
-    stage = TokenizerStage(read, open_folder(work / "data", size=16, channels=4), run.Place("cpu"))
+    stage = TokenizerStage(read, open_folder(work / "data", size=16, channels=4), Process("cpu"))
     _, images = next(stage.batches(0))
     got = stage.losses(0, images)
     assert float(got["perceptual"]) > 0 and 0 < float(got["align"]) < 2
-    assert stage.module.global_token_proj[0].weight.grad.abs().sum() > 0 and stage.module.encoder.latent_tokens.grad.abs().sum() > 0
+    assert (
+        stage.module.global_token_proj[0].weight.grad.abs().sum() > 0
+        and stage.module.encoder.latent_tokens.grad.abs().sum() > 0
+    )
     same = losses.Perceptual("x")
     assert float(same(images, images)) == 0
 
 
-def test_the_rate_rises_and_falls():
+def test_rate_rises_then_falls():
     settings = recipe.Optimising(steps=100, warmup=10, final=0.1)
     rates = [optimise.rate(step, settings) for step in range(101)]
-    assert rates[0] == 0.1 and rates[9] == 1 and max(rates) == 1 and abs(rates[100] - 0.1) < 1e-9 and all(a >= b for a, b in zip(rates[10:], rates[11:]))
+    assert (
+        rates[0] == 0.1
+        and rates[9] == 1
+        and max(rates) == 1
+        and abs(rates[100] - 0.1) < 1e-9
+        and all(a >= b for a, b in itertools.pairwise(rates))
+    )
 
 
-def test_new_rates_hold_when_a_run_goes_on():
+def test_resume_keeps_new_rates():
     module = torch.nn.Linear(2, 2)
-    old, new = (optimise.optimisers(module, recipe.Optimising(lr=lr, weight_decay=decay)) for lr, decay in ((1e-3, 0.1), (1e-5, 0.2)))
+    old, new = (
+        optimise.optimisers(module, recipe.Optimising(lr=lr, weight_decay=decay))
+        for lr, decay in ((1e-3, 0.1), (1e-5, 0.2))
+    )
     module(torch.ones(1, 2)).sum().backward()
     old[0].step()
     optimise.resume(new, [o.state_dict() for o in old])
@@ -313,13 +414,17 @@ def test_new_rates_hold_when_a_run_goes_on():
     assert (group["full"], group["weight_decay"]) == (1e-5, 0.2) and new[0].state[module.weight]["step"] == 1
 
 
-def test_a_loss_that_is_no_number_keeps_the_checkpoint(work, tmp_path):
+def test_training_with_a_nan_loss_keeps_the_checkpoint(work, tmp_path):
     (tmp_path / "wild.yaml").write_text(RECIPE.replace("lr: 0.003", "lr: 1.0e+9").replace("save: 80", "save: 1"))
     arguments = command(work, "tokenizer", tmp_path)
     arguments[arguments.index(work / "smoke.yaml")] = tmp_path / "wild.yaml"
     ended = call(arguments)
-    assert ended.returncode == 1 and "not a number" in ended.stderr and "Traceback" not in ended.stderr
-    kept = torch.load(tmp_path / "tokenizer" / "resume.pt", weights_only=True) if (tmp_path / "tokenizer" / "resume.pt").exists() else None
+    assert ended.returncode == 1 and "NaN or infinite" in ended.stderr and "Traceback" not in ended.stderr
+    kept = (
+        torch.load(tmp_path / "tokenizer" / "resume.pt", weights_only=True)
+        if (tmp_path / "tokenizer" / "resume.pt").exists()
+        else None
+    )
     assert kept is None or all(value.isfinite().all() for value in kept["model"].values())
 
 
@@ -334,7 +439,7 @@ def test_codes_of_another_tokenizer_are_refused(work, trained, tmp_path):
     assert ended.returncode == 1 and "run `train codes` again" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_averages_follow_and_come_back():
+def test_average_follows_the_weights_and_restores_them():
     module = torch.nn.Linear(2, 2)
     average = optimise.Average(module, 0.9)
     with torch.no_grad():
@@ -351,19 +456,25 @@ def test_averages_follow_and_come_back():
     assert torch.equal(module.weight, raw)
 
 
-def test_two_processes_train_as_one(work, tmp_path):
+def test_training_in_two_processes_keeps_them_equal(work, tmp_path):
     """They begin alike, average their gradients and so stay alike; the first of them writes."""
     script = tmp_path / "both.py"
     script.write_text(
-        "import sys, torch\nfrom torch import distributed\nfrom detailflow_onnx import cli\nfrom detailflow_onnx.train import run\n"
-        "train = run.train\n"
+        "import sys, torch\nfrom torch import distributed\n"
+        "from detailflow_onnx import cli\nfrom detailflow_onnx.train import loop\n"
+        "train = loop.train\n"
         "def watched(stage, *rest):\n    reached = train(stage, *rest)\n"
         "    flat = torch.cat([p.detach().flatten() for p in stage.module.parameters()])\n"
         "    parts = [torch.empty_like(flat) for _ in range(2)]\n    distributed.all_gather(parts, flat)\n"
         "    assert torch.equal(*parts), 'the processes drifted apart'\n    return reached\n"
-        "run.train = watched\nsys.exit(cli.main(sys.argv[1:]))\n"
+        "loop.train = watched\nsys.exit(cli.main(sys.argv[1:]))\n"
     )
-    (tmp_path / "short.yaml").write_text(RECIPE.replace("steps: 240", "steps: 30").replace("gan_start: 140", "gan_start: 20").replace("continuous: 30", "continuous: 10").replace("sheet: 80", "sheet: 0"))
+    (tmp_path / "short.yaml").write_text(
+        RECIPE.replace("steps: 240", "steps: 30")
+        .replace("gan_start: 140", "gan_start: 20")
+        .replace("continuous: 30", "continuous: 10")
+        .replace("sheet: 80", "sheet: 0")
+    )
     more = command(work, "tokenizer", tmp_path)[3:]
     more[more.index(work / "smoke.yaml")] = tmp_path / "short.yaml"
     done([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, *more])

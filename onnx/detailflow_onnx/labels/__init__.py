@@ -1,34 +1,35 @@
-"""Class names: the published models' ImageNet names, a file of the caller's, or "class 0", "class 1", ..."""
+"""Class names: those of a file, ImageNet's for 1000 classes, or "class 0", "class 1", ..."""
 
 from importlib import resources
 from pathlib import Path
 
-from ..errors import Refused, need
+from detailflow_onnx.errors import Refused, need
 
 
-def _lines(text, origin, count):
+def _names(text: str, origin: str, count: int | None) -> tuple[str, ...]:
     names = tuple(line.strip() for line in text.splitlines())
     while names and not names[-1]:
         names = names[:-1]
-    need(count in (None, len(names)), f"{origin}: {len(names)} labels, and the model has {count} classes")
-    seen = {}
+    need(count in (None, len(names)), f"{origin}: {len(names)} labels, but the model has {count} classes")
+    lines: dict[str, int] = {}
     for line, name in enumerate(names, 1):
         need(name, f"{origin}: line {line} is empty")
-        need(name not in seen, f"{origin}: the label {name!r} is there twice, in lines {seen.get(name)} and {line}")
-        seen[name] = line
+        need(name not in lines, f"{origin}: the label {name!r} occurs twice, in lines {lines.get(name)} and {line}")
+        lines[name] = line
     return names
 
 
-def class_names(path, count):
-    """`count` unique names, from the file `path` (one a line) where given. With a count of None, as many as the file has."""
+def class_names(path: str | Path | None, count: int | None) -> tuple[str, ...]:
+    """`count` unique names, from the file `path` (one per line) if given. `count` None accepts any number of names."""
     if path:
         try:
-            return _lines(Path(path).read_text(encoding="utf-8"), path, count)
+            return _names(Path(path).read_text(encoding="utf-8"), str(path), count)
         except (OSError, UnicodeDecodeError) as error:
             raise Refused(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
     if count is None:
         return ()
-    need(count >= 1, f"num_classes is {count}; a model needs a class")
+    need(count >= 1, f"num_classes is {count}; at least 1 is needed")
     if count == 1000:
-        return _lines(resources.files(__package__).joinpath("imagenet.txt").read_text(encoding="utf-8"), "imagenet.txt", count)
+        text = resources.files(__package__).joinpath("imagenet.txt").read_text(encoding="utf-8")
+        return _names(text, "imagenet.txt", count)
     return tuple(f"class {i}" for i in range(count))

@@ -1,14 +1,13 @@
-"""Data to checkpoint: DetailFlow's three stages in PyTorch (arXiv 2505.21473, section 3), in the published layout.
+"""From pictures to a checkpoint: the three training stages of DetailFlow in PyTorch (arXiv 2505.21473, section 3).
 
-Beside the exporter, and known to it only through the checkpoints that it writes: `tokenizer` and `transformer` are the two
-models, `recipe` reads a YAML configuration, `folder` and `feed` give pictures, `run` is the one training loop with its
-checkpoints, `stage_tokenizer`, `stage_codes` and `stage_ar` are what is trained in it, `evaluate` measures the result.
-Needs the extra `train`: pip install './onnx[train]'.
+`recipe` reads a YAML configuration; `data` reads pictures; `models` are the tokenizer and the autoregressive model;
+`loop` is the training loop, with `process`, `log`, `losses` and `optimise`; `stages` are what it trains; `evaluation`
+measures the result; `sheets` draws pictures of many pictures. Needs the extra `train`: pip install './onnx[train]'.
 """
 
-from ..errors import Refused
+from detailflow_onnx.errors import Refused
 
 try:
-    import torch  # noqa: F401
+    import torch  # noqa: F401  (only to say that it is missing)
 except ImportError as error:
     raise Refused(f"training needs PyTorch: pip install './onnx[train]' ({error})") from None

@@ -1,32 +1,37 @@
-"""A recipe: the YAML file that says what data, what model, and how each stage is trained.
+"""A recipe: the YAML file that describes the data, the models, and how each stage is trained.
 
-Sections `data`, `tokenizer` (with `model` and `train`), `codes`, `ar` (likewise). What is not written takes its default; a key
-that is not known is refused, with those that are.
+Sections `data`, `tokenizer` (with `model` and `train`), `codes`, `ar` (likewise). Missing keys have their default;
+unknown keys are refused. The names of the fields below are the keys of the file.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
-from ..errors import Refused, need
-from ..model import Ar, Side
+from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.numbers.sizes import Ar, Side, TokenizerSizes
 
 
 @dataclass(frozen=True)
 class Data:
+    """Section `data`."""
+
     size: int = 256  # pixels a side
     channels: int = 3  # 3: RGB; 4: RGBA, premultiplied
-    held_out: float = 0.05  # share of each class that is never trained on, where the folder has no split of its own
-    balance: float = 0.0  # 0: pictures as they lie; 1: every class equally often
-    flips: bool = True  # left to right
-    hue: float = 0.0  # probability that the colours of a picture are turned
+    held_out: float = 0.05  # share of each class that is held out, if the folder has no val/
+    balance: float = 0.0  # 0: pictures in file order; 1: every class equally often
+    flips: bool = True  # mirror half of the pictures left to right
+    hue: float = 0.0  # probability that the hue of a picture is rotated
     workers: int = 0  # processes that read pictures ahead
 
 
 @dataclass(frozen=True)
 class SideSize:
+    """Sizes of the encoder or the decoder."""
+
     width: int = 768
     depth: int = 12
     heads: int = 12
@@ -36,6 +41,8 @@ class SideSize:
 
 @dataclass(frozen=True)
 class TokenizerModel:
+    """Section `tokenizer.model`."""
+
     count: int = 128  # tokens, N
     group: int = 8  # g
     causal: int = 8  # c
@@ -45,34 +52,36 @@ class TokenizerModel:
     power: float = 1.5  # of the ladder
     encoder: SideSize = SideSize()
     decoder: SideSize = SideSize()
-    backbone: str = ""  # folder or file of SigLIP2 weights to begin the encoder and the decoder with
+    backbone: str = ""  # folder or file of SigLIP2 weights to start from
 
 
 @dataclass(frozen=True)
 class ArModel:
+    """Section `ar.model`."""
+
     width: int = 1024
     depth: int = 24
     heads: int = 16
     kv_heads: int = 0  # 0: as many as heads
-    hidden: int = 0  # 0: two thirds of 4 widths, rounded up to 64
+    hidden: int = 0  # 0: 8/3 of the width, rounded up to a multiple of 64
     rope_base: float = 10000.0
 
 
 @dataclass(frozen=True)
 class Optimising:
-    """What both trained stages share."""
+    """The keys that `tokenizer.train` and `ar.train` share."""
 
     steps: int = 100000
-    batch: int = 256  # pictures a step, over all processes
-    accumulate: int = 1  # parts that a process takes its share of a batch in, one after the other: less memory, as much work
-    optimizer: str = "adamw"  # muon: that for the matrices of the layers, AdamW for the rest
+    batch: int = 256  # pictures per step, over all processes
+    accumulate: int = 1  # parts of a process's share of a batch, computed one after the other to save memory
+    optimizer: str = "adamw"  # muon: Muon for the matrices of the layers, AdamW for the rest
     lr: float = 1e-4
-    matrix_lr: float = 1e-3  # of muon
-    betas: tuple = (0.9, 0.95)
+    matrix_lr: float = 1e-3  # learning rate of Muon
+    betas: tuple[float, ...] = (0.9, 0.95)
     weight_decay: float = 0.05
     warmup: int = 1000  # steps of rising learning rate
-    final: float = 0.0  # share of the learning rate that the cosine ends at
-    clip: float = 1.0  # norm of the gradient; 0: off
+    final: float = 0.0  # share of the learning rate at the end of the cosine
+    clip: float = 1.0  # largest gradient norm; 0: off
     ema: float = 0.9999  # 0: off
     precision: str = "fp32"  # bf16: autocast
     seed: int = 0
@@ -83,42 +92,48 @@ class Optimising:
 
 @dataclass(frozen=True)
 class TokenizerTrain(Optimising):
+    """Section `tokenizer.train`."""
+
     l2: float = 1.0
-    log_l2: float = 0.0  # the logarithm of each picture's L2: what the mean PSNR is made of; plain pictures count as much as busy ones
+    log_l2: float = 0.0  # log of each picture's L2, as in the mean PSNR: simple pictures count as much as detailed ones
     l1: float = 0.0
-    edges: float = 0.0  # L1 between differences of neighbouring pixels
+    edges: float = 0.0  # L1 of differences of neighbouring pixels
     perceptual: float = 0.0
-    perceptual_model: str = ""  # a timm or torchvision model's name, or that and =FILE of its weights
+    perceptual_model: str = ""  # name of a timm or torchvision model, or NAME=FILE with its weights
     gan: float = 0.0
     gan_start: int = 20000
     gan_lr: float = 1e-4
-    gan_augment: bool = True  # colour, translation and cutout of what the discriminator sees
+    gan_augment: bool = True  # augment the discriminator's input: colour, translation, cutout
     codebook: float = 1.0
     commitment: float = 0.25
-    align: float = 0.0  # of the first token with pooled features
-    align_model: str = ""  # as perceptual_model
-    truncate: float = 0.2  # share of the pictures that are also shown by few tokens, degraded to what those buy
-    correct: float = 0.2  # share of the pictures whose tokens are disturbed and repaired
-    near: int = 50  # a disturbed token is one of so many of its nearest codes
-    continuous: int = 0  # steps before quantising; then the codebook begins at the k-means of the latents
-    revive: int = 0  # steps between revivals of codes that nothing used since the last; 0: never
-    revive_until: float = 0.7  # share of the steps after which codes are left alone
+    align: float = 0.0  # alignment of the first token with pooled features
+    align_model: str = ""  # like perceptual_model
+    truncate: float = 0.2  # share of the pictures also decoded from a prefix and compared at its resolution
+    correct: float = 0.2  # share of the pictures trained with self-correction
+    near: int = 50  # self-correction replaces a token by one of this many nearest codes
+    continuous: int = 0  # steps before quantization starts; the codebook is then the k-means of the latents
+    revive: int = 0  # steps between revivals of codes unused since the last one; 0: never
+    revive_until: float = 0.7  # share of the steps after which no code is revived
 
 
 @dataclass(frozen=True)
 class Codes:
-    variants: int = 10  # times that each picture is encoded, augmented each time anew (the first time as it is)
+    """Section `codes`."""
+
+    variants: int = 10  # times each picture is encoded: once unchanged, then augmented
     batch: int = 256
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class ArTrain(Optimising):
+    """Section `ar.train`."""
+
     class_dropout: float = 0.1
-    noisy: float = 0.3  # share of the sequences that are disturbed, with the repaired ones as targets
-    dropout: float = 0.1  # of what a layer adds
+    noisy: float = 0.3  # share of the sequences with a noisy prefix and its correction as target
+    dropout: float = 0.1  # of the output of attention and MLP
     token_dropout: float = 0.1  # of embeddings
-    smoothing: float = 0.0  # of labels
+    smoothing: float = 0.0  # label smoothing
     balance: float = 0.0
     guidance: float = 1.5  # of the sheets
     temperature: float = 1.0
@@ -127,139 +142,188 @@ class ArTrain(Optimising):
 
 @dataclass(frozen=True)
 class TokenizerPart:
+    """Section `tokenizer`."""
+
     model: TokenizerModel = TokenizerModel()
     train: TokenizerTrain = TokenizerTrain()
 
 
 @dataclass(frozen=True)
 class ArPart:
+    """Section `ar`."""
+
     model: ArModel = ArModel()
     train: ArTrain = ArTrain()
 
 
 @dataclass(frozen=True)
 class Recipe:
+    """A complete recipe."""
+
     name: str = ""
     data: Data = Data()
     tokenizer: TokenizerPart = TokenizerPart()
     codes: Codes = Codes()
     ar: ArPart = ArPart()
-    text: str = field(default="", compare=False)  # the file, kept beside what it made
+    text: str = field(default="", compare=False)  # the content of the file, copied beside the checkpoints
 
     @property
-    def numbers(self):
-        """What the tokenizer's module is built from; the names are those of `detailflow_onnx.model.Model`."""
+    def numbers(self) -> TokenizerSizes:
+        """The sizes of the tokenizer."""
         model, data = self.tokenizer.model, self.data
 
-        def side(prefix, size):
-            return Side(prefix, size.width, size.depth, size.heads, size.hidden, size.patch, data.size // size.patch, 1e-6)
+        def side(prefix: str, size: SideSize) -> Side:
+            grid = data.size // size.patch
+            return Side(prefix, size.width, size.depth, size.heads, size.hidden, size.patch, grid, 1e-6)
 
-        return SimpleNamespace(
-            size=data.size, channels=data.channels, count=model.count, group=model.group, causal=model.causal, codes=model.codes,
-            code_width=model.code_width, l2_norm=model.l2_norm, power=model.power, encoder=side("encoder", model.encoder), decoder=side("decoder", model.decoder),
-        )  # fmt: skip
+        return TokenizerSizes(
+            size=data.size,
+            channels=data.channels,
+            count=model.count,
+            group=model.group,
+            causal=model.causal,
+            codes=model.codes,
+            code_width=model.code_width,
+            l2_norm=model.l2_norm,
+            power=model.power,
+            encoder=side("encoder", model.encoder),
+            decoder=side("decoder", model.decoder),
+        )
 
     @property
-    def ar_sizes(self):
+    def ar_sizes(self) -> Ar:
+        """The sizes of the AR model."""
         ar = self.ar.model
         hidden = ar.hidden or -(-(8 * ar.width // 3) // 64) * 64
         return Ar(ar.width, ar.depth, ar.heads, ar.kv_heads or ar.heads, hidden, ar.rope_base, 1e-5)
 
 
-def shipped():
-    """Names of the recipes that come with the package."""
-    return sorted(item.name[:-5] for item in resources.files(__package__).joinpath("configs").iterdir() if item.name.endswith(".yaml"))
+def shipped() -> list[str]:
+    """Names of the recipes in the package."""
+    files = resources.files(__package__).joinpath("configs").iterdir()
+    return sorted(item.name[:-5] for item in files if item.name.endswith(".yaml"))
 
 
-def _value(kind, value, origin, key):
+def _numbers(value: Any, origin: str, key: str) -> tuple[float, ...]:
+    valid = isinstance(value, list) and all(isinstance(v, (int, float)) for v in value)
+    need(valid, f"{origin}: {key} is {value!r}; a list of numbers is needed")
+    return tuple(map(float, value))
+
+
+def _value(kind: Any, value: Any, origin: str, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _section(kind, value, origin, key + ".")
-    if kind is tuple:
-        need(isinstance(value, list) and all(isinstance(v, (int, float)) for v in value), f"{origin}: {key} is {value!r}, and a list of numbers is needed")
-        return tuple(map(float, value))
+    if kind == tuple[float, ...]:
+        return _numbers(value, origin, key)
     if kind is float and isinstance(value, str):
         try:
-            value = float(value)  # YAML takes 1e-4 for a word
+            value = float(value)  # YAML reads 1e-4 as a string
         except ValueError:
             pass
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    need(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)), f"{origin}: {key} is {value!r}, and {kind.__name__} is needed")
-    need(kind not in (int, float) or value >= 0, f"{origin}: {key} is {value}, and it cannot be below 0")
+    valid = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    need(valid, f"{origin}: {key} is {value!r}; {kind.__name__} is needed")
+    need(kind not in (int, float) or value >= 0, f"{origin}: {key} is {value}; it must not be negative")
     return value
 
 
-def _section(kind, values, origin, prefix=""):
+def _section(kind: Any, values: Any, origin: str, prefix: str = "") -> Any:
     values = {} if values is None else values
-    need(isinstance(values, dict), f"{origin}: {prefix[:-1] or 'the file'} is no mapping")
+    need(isinstance(values, dict), f"{origin}: {prefix[:-1] or 'the file'} is not a mapping")
     known = {f.name: f.type for f in dataclasses.fields(kind) if f.name != "text"}
     for key in values:
-        need(key in known, f"{origin}: the key {prefix}{key} is unknown; there are {', '.join(known)}")
+        need(key in known, f"{origin}: the key {prefix}{key} is unknown; allowed are {', '.join(known)}")
     return kind(**{key: _value(known[key], value, origin, prefix + str(key)) for key, value in values.items()})
 
 
-def _check(recipe, origin):
-    def holds(condition, sentence):
+Check = Callable[[object, str], None]
+
+SHARES = {
+    "tokenizer": ("truncate", "correct", "revive_until", "final"),
+    "ar": ("class_dropout", "noisy", "dropout", "token_dropout", "smoothing", "balance", "final", "top_p"),
+}
+
+
+def _check_models(recipe: Recipe, check: Check) -> None:
+    data, model, ar = recipe.data, recipe.tokenizer.model, recipe.ar.model
+    check(data.channels in (3, 4), f"data.channels is {data.channels}; 3 (RGB) or 4 (RGBA) is needed")
+    for share in ("held_out", "balance", "hue"):
+        check(getattr(data, share) <= 1, f"data.{share} is {getattr(data, share)}; a share of at most 1 is needed")
+    n, g, c = model.count, model.group, model.causal
+    check(min(n, g, c) >= 1, "tokenizer.model: count, group and causal must be at least 1")
+    multiples = n % g == 0 and c % g == 0 and c <= n
+    check(
+        multiples, f"tokenizer.model: count {n} and causal {c} must be multiples of group {g}, and causal at most count"
+    )
+    positive = model.codes >= 2 and model.power > 0 and model.code_width >= 1
+    check(positive, "tokenizer.model: codes must be at least 2, code_width and power positive")
+    for name, side in (("encoder", model.encoder), ("decoder", model.decoder)):
+        section = f"tokenizer.model.{name}"
+        check(min(dataclasses.astuple(side)) >= 1, f"{section}: every size must be at least 1")
+        check(data.size % side.patch == 0, f"{section}.patch {side.patch} does not divide data.size {data.size}")
+        check(side.width % side.heads == 0, f"{section}.heads {side.heads} does not divide the width {side.width}")
+    steps = c + (n - c) // g
+    check(steps > 1, "tokenizer.model: a picture of one step has no later tokens to correct; more tokens are needed")
+    encoder, decoder = model.encoder, model.decoder
+    published = (encoder.width, encoder.heads, decoder.width, decoder.heads) == (1152, 16, 768, 12)
+    heads = f"the encoder has {encoder.heads} heads and the decoder {decoder.heads}"
+    advice = "a checkpoint stores one number for both (except widths 1152 and 768 with 16 and 12 heads)"
+    check(encoder.heads == decoder.heads or published, f"tokenizer.model: {heads}; {advice}")
+    check(min(ar.width, ar.depth, ar.heads) >= 1, "ar.model: every size must be at least 1")
+    head_dim = ar.width % ar.heads == 0 and ar.width // ar.heads % 4 == 0
+    check(head_dim, f"ar.model: width {ar.width} / heads {ar.heads} must be a multiple of 4")
+    grouped = ar.heads % (ar.kv_heads or ar.heads) == 0
+    check(grouped, f"ar.model: kv_heads {ar.kv_heads} does not divide heads {ar.heads}")
+
+
+def _check_training(part: str, train: Optimising, check: Check) -> None:
+    check(train.optimizer in ("adamw", "muon"), f"{part}.optimizer is {train.optimizer!r}; allowed are adamw and muon")
+    check(train.precision in ("fp32", "bf16"), f"{part}.precision is {train.precision!r}; allowed are fp32 and bf16")
+    counts = min(train.steps, train.batch, train.log, train.save, train.accumulate)
+    check(counts >= 1, f"{part}: steps, batch, log, save and accumulate must be at least 1")
+    check(train.ema < 1 and len(train.betas) == 2, f"{part}: ema must be below 1, and betas two numbers")
+    check(all(0 <= beta < 1 for beta in train.betas), f"{part}.betas {list(train.betas)} must be from 0 to below 1")
+    check(train.lr > 0 and train.matrix_lr > 0, f"{part}: lr and matrix_lr must be above 0")
+    for name in SHARES[part.split(".")[0]]:
+        check(getattr(train, name) <= 1, f"{part}.{name} is {getattr(train, name)}; a share of at most 1 is needed")
+
+
+def _check(recipe: Recipe, origin: str) -> Recipe:
+    def check(condition: object, sentence: str) -> None:
         need(condition, f"{origin}: {sentence}")
 
-    data, model, ar = recipe.data, recipe.tokenizer.model, recipe.ar.model
-    holds(data.channels in (3, 4), f"data.channels is {data.channels}; 3 (RGB) or 4 (RGBA) is needed")
-    for share in ("held_out", "balance", "hue"):
-        holds(getattr(data, share) <= 1, f"data.{share} is {getattr(data, share)}, and it is a share: at most 1")
-    holds(min(model.count, model.group, model.causal) >= 1, "tokenizer.model.count, group and causal must be at least 1")
-    holds(model.count % model.group == 0 and model.causal % model.group == 0 and model.causal <= model.count,
-          f"tokenizer.model: count {model.count} and causal {model.causal} must be multiples of group {model.group}, causal the smaller")  # fmt: skip
-    holds(model.codes >= 2 and model.power > 0 and model.code_width >= 1, "tokenizer.model: codes (2 or more), code_width and power must be positive")
-    for name, side in (("encoder", model.encoder), ("decoder", model.decoder)):
-        holds(min(dataclasses.astuple(side)) >= 1, f"tokenizer.model.{name}: every size must be at least 1")
-        holds(data.size % side.patch == 0, f"tokenizer.model.{name}.patch {side.patch} does not divide data.size {data.size}")
-        holds(side.width % side.heads == 0, f"tokenizer.model.{name}: {side.heads} heads do not divide the width {side.width}")
-    holds(min(ar.width, ar.depth, ar.heads) >= 1, "ar.model: every size must be at least 1")
-    holds(ar.width % ar.heads == 0 and ar.width // ar.heads % 4 == 0, f"ar.model: width {ar.width} over {ar.heads} heads must be a multiple of 4")
-    holds(ar.heads % (ar.kv_heads or ar.heads) == 0, f"ar.model: kv_heads {ar.kv_heads} do not divide the {ar.heads} heads")
-    for part, train in (("tokenizer", recipe.tokenizer.train), ("ar", recipe.ar.train)):
-        holds(train.optimizer in ("adamw", "muon"), f"{part}.train.optimizer is {train.optimizer!r}; there are adamw and muon")
-        holds(train.precision in ("fp32", "bf16"), f"{part}.train.precision is {train.precision!r}; there are fp32 and bf16")
-        holds(train.steps >= 1 and train.batch >= 1 and train.log >= 1 and train.save >= 1, f"{part}.train: steps, batch, log and save must be at least 1")
-        holds(train.ema < 1 and len(train.betas) == 2, f"{part}.train: ema must be below 1, and betas two numbers")
-    train = recipe.tokenizer.train
-    for part, settings in (("tokenizer.train", recipe.tokenizer.train), ("ar.train", recipe.ar.train), ("codes", recipe.codes)):
-        holds(settings.seed < 1 << 31, f"{part}.seed {settings.seed} is too large; below 2^31")
-    for part, settings in (("tokenizer.train", recipe.tokenizer.train), ("ar.train", recipe.ar.train)):
-        holds(settings.lr > 0 and settings.matrix_lr > 0, f"{part}: lr and matrix_lr must be above 0")
-        holds(all(0 <= beta < 1 for beta in settings.betas), f"{part}.betas {list(settings.betas)} must lie from 0 to below 1")
-    holds(train.near >= 1, "tokenizer.train.near must be at least 1")
-    holds(model.causal + (model.count - model.causal) // model.group > 1, "tokenizer.model: a picture of one step has nothing that could repair it; more tokens are needed")
-    holds(train.l2 + train.log_l2 + train.l1 > 0, "tokenizer.train: one of l2, log_l2 and l1 must be above 0")
-    for loss, what in (("perceptual", "perceptual_model"), ("align", "align_model")):
-        holds(not getattr(train, loss) or getattr(train, what), f"tokenizer.train.{loss} needs {what}: a model of timm or torchvision")
-    shares = {"tokenizer.train": (recipe.tokenizer.train, ("truncate", "correct", "revive_until", "final")), "ar.train": (
-        recipe.ar.train, ("class_dropout", "noisy", "dropout", "token_dropout", "smoothing", "balance", "final", "top_p"))}  # fmt: skip
-    for part, (train, names) in shares.items():
-        for name in names:
-            holds(getattr(train, name) <= 1, f"{part}.{name} is {getattr(train, name)}, and it is a share: at most 1")
-        holds(train.accumulate >= 1, f"{part}.accumulate must be at least 1")
-    sides = model.encoder, model.decoder
-    published = (model.encoder.width, model.encoder.heads, model.decoder.width, model.decoder.heads) == (1152, 16, 768, 12)
-    holds(sides[0].heads == sides[1].heads or published,
-          f"tokenizer.model: the encoder has {sides[0].heads} heads and the decoder {sides[1].heads}; a checkpoint says one number for both (widths 1152 and 768 with 16 and 12 heads apart)")  # fmt: skip
-    holds(recipe.codes.variants >= 1 and recipe.codes.batch >= 1, "codes: variants and batch must be at least 1")
+    train, codes = recipe.tokenizer.train, recipe.codes
+    _check_models(recipe, check)
+    _check_training("tokenizer.train", train, check)
+    _check_training("ar.train", recipe.ar.train, check)
+    seeds = {"tokenizer.train": train.seed, "ar.train": recipe.ar.train.seed, "codes": codes.seed}
+    for part, seed in seeds.items():
+        check(seed < 1 << 31, f"{part}.seed is {seed}; it must be below 2^31")
+    check(train.near >= 1, "tokenizer.train.near must be at least 1")
+    check(train.l2 + train.log_l2 + train.l1 > 0, "tokenizer.train: one of l2, log_l2 and l1 must be above 0")
+    for loss, model in (("perceptual", "perceptual_model"), ("align", "align_model")):
+        missing = getattr(train, loss) and not getattr(train, model)
+        check(not missing, f"tokenizer.train.{loss} needs {model}: a model of timm or torchvision")
+    check(codes.variants >= 1 and codes.batch >= 1, "codes: variants and batch must be at least 1")
     return recipe
 
 
-def read(name):
-    """The recipe in the file `name`, or the shipped one of that name."""
+def read(name: Path | str) -> Recipe:
+    """The recipe in the file `name`, or the recipe of that name in the package."""
     import yaml
 
-    path = Path(name)
+    path: Any = Path(name)
     if not path.is_file() and str(name) in shipped():
         path = resources.files(__package__).joinpath("configs", f"{name}.yaml")
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{name}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}; the recipes that come along are {', '.join(shipped())}") from None
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise Refused(f"{name}: {reason}; the recipes in the package are {', '.join(shipped())}") from None
     except yaml.YAMLError as error:
         raise Refused(f"{name}: not YAML ({str(error).splitlines()[0]})") from None
-    recipe = _section(Recipe, values, str(name))
-    return _check(dataclasses.replace(recipe, name=recipe.name or path.name.removesuffix(".yaml"), text=text), str(name))
+    recipe: Recipe = _section(Recipe, values, str(name))
+    named = dataclasses.replace(recipe, name=recipe.name or path.name.removesuffix(".yaml"), text=text)
+    return _check(named, str(name))

@@ -1,4 +1,4 @@
-//! `dflow atlas`: many pictures in one, for engines, and where each lies.
+//! `dflow atlas`: many pictures in one picture file, with the position of each, for engines.
 
 use std::path::PathBuf;
 
@@ -6,39 +6,39 @@ use clap::Args;
 use detailflow::{Canvas, Error, PixelFormat, Request, Sprite, pixels, tasks, write_file};
 use serde_json::json;
 
-use crate::draw::progress_bar;
+use crate::batches::progress_bar;
 use crate::output::check_folder;
 use crate::source::Source;
 use crate::{Failure, ModelArgs, say};
 
-/// Sprites that are decoded between two looks at the bar.
+/// Sprites decoded per update of the progress bar.
 const PART: usize = 64;
 
 #[derive(Args)]
 pub struct AtlasArgs {
-    /// Token files: .dft, .dftpack or JSON, told apart by what is in them; each picture becomes a sprite
+    /// Token files: .dft, .dftpack or JSON, detected by content; each picture becomes a sprite
     #[arg(required = true, value_name = "TOKENS")]
     tokens: Vec<PathBuf>,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// Sprites in a row, where all are of one size; without it the atlas is about square
+    /// Sprites per row when all have one size [default: about as many as make the atlas square]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     columns: Option<u32>,
-    /// Make each pixel a square of F pixels a side, 1 to 64
+    /// Integer scale factor, 1 to 64: each pixel becomes a square of F x F pixels
     #[arg(long, value_name = "F", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     scale: u32,
-    /// The level of this many pixels; without it all tokens that there are
+    /// Level to decode, in pixels per side [default: all tokens of each picture]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
-    /// Clear pixels between any two sprites
+    /// Transparent pixels between sprites, 0 to 65536
     #[arg(long, value_name = "PX", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=65_536))]
     padding: u32,
-    /// The picture file; with alpha where its kind has it
+    /// Picture file; with alpha if the format supports it
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Write where each sprite lies to this file as JSON
+    /// Also write the position of each sprite to this JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
@@ -47,7 +47,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     if let Some(path) = &args.json {
         check_folder(path)?;
         if *path == args.output {
-            let text = format!("{} cannot be both the picture and the places", path.display());
+            let text = format!("{}: one file cannot hold both the picture and the sprite positions", path.display());
             return Err(Failure::Usage(Error::Invalid(text)));
         }
     }
@@ -64,7 +64,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
         }
     }
     if images.is_empty() {
-        return Err(Error::Invalid("the token files hold no picture".into()).into());
+        return Err(Error::Invalid("the token files contain no picture".into()).into());
     }
     let sprite = |tokens| Sprite { level_size: args.level, factor: args.scale, ..Sprite::new(tokens) };
     let mut sprites: Vec<Sprite> = images.iter().map(|(.., image)| sprite(&image.tokens)).collect();
@@ -80,7 +80,11 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     let square = (1..=count).find(|&n| n.saturating_mul(n) >= count).unwrap_or(count);
     let columns = args.columns.unwrap_or(square).min(count);
     let widest = sides.iter().copied().max().unwrap_or(1);
-    let too_large = || Failure::Usage(Error::Invalid(format!("an atlas of {columns} columns is too large")));
+    let too_large = || {
+        Failure::Usage(Error::Invalid(format!(
+            "an atlas of {columns} columns is too large: its sides must fit in 32 bits and its bytes in memory"
+        )))
+    };
     let pitch = widest.checked_add(args.padding).ok_or_else(too_large)?;
     let width = columns.checked_mul(pitch).ok_or_else(too_large)? - args.padding;
     let height = tasks::lay_out_atlas(&model, &mut sprites, width, args.padding)?;
@@ -113,7 +117,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Clear pixels.
+/// A buffer of transparent pixels.
 fn clear(bytes: usize) -> Result<Vec<u8>, Failure> {
     let mut picture = Vec::new();
     let what = |_| Error::OutOfMemory { what: "an atlas".to_owned(), bytes: bytes as u64 };

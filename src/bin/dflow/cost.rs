@@ -1,4 +1,4 @@
-//! `dflow cost` and `dflow calibrate`: what a request takes, before it is made.
+//! `dflow cost` and `dflow calibrate`: the cost of a request before it runs.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use clap::Args;
 use detailflow::{Cost, Error, Request, tasks};
 use serde_json::json;
 
-use crate::draw::{BATCH, progress_bar};
+use crate::batches::{BATCH, progress_bar};
 use crate::settings::SettingsArgs;
 use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct CostArgs {
-    #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn cost(args: &CostArgs) -> Result<(), Failure> {
@@ -51,24 +51,24 @@ pub fn cost(args: &CostArgs) -> Result<(), Failure> {
     }
     match cost.multiply_adds {
         Some(work) => say!("multiply-adds    {:.3} G", work as f64 / 1e9),
-        None => say!("multiply-adds    unknown: the bundle does not say how large its networks are"),
+        None => say!("multiply-adds    unknown: the bundle does not record the sizes of its networks"),
     }
-    say!("keys and values  {:.1} MB", cost.key_bytes as f64 / 1e6);
+    say!("KV cache         {:.1} MB", cost.key_bytes as f64 / 1e6);
     say!("pictures         {:.3} MB", cost.output_bytes as f64 / 1e6);
     for level in &cost.levels {
         let time = ms(level.time).map_or("unknown".to_owned(), |ms| format!("{ms:.1} ms"));
         say!("level {:>4} px    {:>3} steps, {:>3} tokens   {time}", level.level.size, level.steps, level.level.tokens);
     }
     if cost.time().is_none() {
-        say!("times            unknown: `dflow calibrate` measures them once");
+        say!("times            unknown: run `dflow calibrate` once on this machine");
     }
     Ok(())
 }
 
-/// What so many pictures cost, drawn batch by batch as `generate` does.
+/// The cost of `count` pictures, generated in the same batches as `dflow generate`.
 fn cost_of(request: &mut Request, count: u32) -> Result<Cost, Error> {
     let (full, rest) = (count / BATCH as u32, count % BATCH as u32);
-    let mut whole: Option<Cost> = None;
+    let mut sum: Option<Cost> = None;
     for (times, size) in [(full, BATCH as u32), (u32::from(rest > 0), rest)].into_iter().filter(|batch| batch.0 > 0) {
         let mut batch = tasks::cost(request.set_count(size)?)?;
         batch.steps.iter_mut().for_each(|step| step.count *= times as usize);
@@ -78,32 +78,32 @@ fn cost_of(request: &mut Request, count: u32) -> Result<Cost, Error> {
             level.steps *= times as usize;
             level.time = level.time.map(|time| time.saturating_mul(times));
         }
-        whole = Some(match whole {
+        sum = Some(match sum {
             None => batch,
-            Some(mut whole) => {
-                whole.steps.append(&mut batch.steps);
-                whole.multiply_adds = whole.multiply_adds.zip(batch.multiply_adds).map(|(a, b)| a.saturating_add(b));
-                whole.key_bytes = whole.key_bytes.max(batch.key_bytes);
-                whole.output_bytes = whole.output_bytes.saturating_add(batch.output_bytes);
-                for (all, level) in whole.levels.iter_mut().zip(batch.levels) {
+            Some(mut sum) => {
+                sum.steps.append(&mut batch.steps);
+                sum.multiply_adds = sum.multiply_adds.zip(batch.multiply_adds).map(|(a, b)| a.saturating_add(b));
+                sum.key_bytes = sum.key_bytes.max(batch.key_bytes);
+                sum.output_bytes = sum.output_bytes.saturating_add(batch.output_bytes);
+                for (all, level) in sum.levels.iter_mut().zip(batch.levels) {
                     all.steps += level.steps;
                     all.time = all.time.zip(level.time).map(|(a, b)| a.saturating_add(b));
                 }
-                whole
+                sum
             }
         });
     }
-    // A count of 0 is refused where it is set.
-    whole.map_or_else(|| tasks::cost(request.set_count(0)?), Ok)
+    // `set_count` refuses a count of 0.
+    sum.map_or_else(|| tasks::cost(request.set_count(0)?), Ok)
 }
 
 #[derive(Args)]
 pub struct CalibrateArgs {
-    #[command(flatten)]
-    model: ModelArgs,
-    /// Sizes of batch to measure
+    /// Batch sizes to measure
     #[arg(long, value_name = "K,K", value_delimiter = ',', default_value = "1,4,16")]
     batch: Vec<u32>,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {

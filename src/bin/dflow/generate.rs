@@ -1,46 +1,47 @@
-//! `dflow generate`: draw pictures of a class, or of all.
+//! `dflow generate`: generate pictures of one class, or of every class.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use detailflow::{Error, ImageRequest, Model, Picture, Request, Round, Scorer};
 
-use crate::draw::{Choice, Drawing, OutputArgs};
+use crate::batches::{Batches, OutputArgs, Selection};
 use crate::settings::SettingsArgs;
 use crate::{Failure, ModelArgs};
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// A class's name or index; `all` is every class
+    /// Class name or index; `all` is every class
     class: String,
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-    #[command(flatten)]
     output: OutputArgs,
-    /// Of the pictures of each class go on with the best J only, from the level of --at on
+    /// Generate --count candidates of each class up to the level of --at and continue only the best J of them
     #[arg(long, value_name = "J", requires = "at")]
     best: Option<usize>,
-    /// The level in pixels at which --best judges
+    /// Level at which --best selects, in pixels per side
     #[arg(long, value_name = "PX", requires = "best")]
     at: Option<u32>,
-    /// By what --best judges
-    #[arg(long, value_enum, default_value_t = Judge::LogProbability, requires = "best")]
-    by: Judge,
-    /// The picture that --by likeness compares with
+    /// Score that --best selects by
+    #[arg(long, value_enum, default_value_t = ScoreBy::LogProbability, requires = "best")]
+    by: ScoreBy,
+    /// Picture that --by likeness compares with
     #[arg(long, value_name = "IMAGE", required_if_eq("by", "likeness"))]
     like: Option<PathBuf>,
-    /// Draw all up to the level of this many pixels once for each class, and only the rest by each seed
+    /// Share one start among all pictures of a class: generate up to this level (pixels per side) with the first seed, and
+    /// only the rest with each seed
     #[arg(long, value_name = "PX", conflicts_with = "best")]
     share: Option<u32>,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Judge {
-    /// How typical the model finds it of its class
+enum ScoreBy {
+    /// Mean log-probability of the tokens: how typical the picture is of its class
     LogProbability,
-    /// How much it looks like --like
+    /// Similarity to the picture of --like
     Likeness,
 }
 
@@ -58,22 +59,22 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     if let Some(size) = args.share {
         check_level(&request, size)?;
     }
-    let mut drawing = Drawing::plan(&args.output, &mut request, &wanted)?;
+    let mut batches = Batches::plan(&args.output, &mut request, &wanted)?;
     match args.share {
         Some(size) => {
             for of_class in wanted.chunks(args.settings.count as usize) {
-                drawing.draw_forks(&mut request, of_class, size)?;
+                batches.generate_forks(&mut request, of_class, size)?;
             }
         }
-        None => drawing.draw(&mut request, &wanted)?,
+        None => batches.generate(&mut request, &wanted)?,
     }
-    drawing.end()
+    batches.end()
 }
 
-/// A level that is not there, or not on the way, is said before the work.
+/// Checks before any work that the level exists and is not finer than the target.
 fn check_level(request: &Request, size: u32) -> Result<(), Failure> {
     if request.clone().set_level(size).map_err(Failure::Usage)?.target() > request.target() {
-        let text = format!("the {size} px level lies beyond the level asked for");
+        let text = format!("the {size} px level is finer than the level to stop at");
         return Err(Failure::Usage(Error::Invalid(text)));
     }
     Ok(())
@@ -82,31 +83,31 @@ fn check_level(request: &Request, size: u32) -> Result<(), Failure> {
 fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Round) -> Result<(), Failure> {
     let count = args.settings.count as usize;
     if round.keep == 0 || round.keep >= count {
-        let text = format!("--best {} of {count} candidates; --count says how many there are", round.keep);
+        let text = format!("--best {}: must be at least 1 and less than --count, which is {count}", round.keep);
         return Err(Failure::Usage(Error::Invalid(text)));
     }
     check_level(request, round.level_size)?;
-    // It lives as long as the command.
+    // Used until the process ends.
     let like: Option<&'static Picture> = match &args.like {
         Some(path) => Some(Box::leak(Box::new(Picture::open(path)?))),
         None => None,
     };
-    let scorer = || like.filter(|_| args.by == Judge::Likeness).map_or(Scorer::LogProbability, Scorer::Likeness);
-    let choice = Choice { rounds: vec![round], scorer: &scorer };
-    // Which seeds stay is not known yet; that as many pictures fit their names is.
+    let scorer = || like.filter(|_| args.by == ScoreBy::Likeness).map_or(Scorer::LogProbability, Scorer::Likeness);
+    let selection = Selection { rounds: vec![round], scorer: &scorer };
+    // The seeds that are selected are not known yet, but the number of files is: plan with the first seeds.
     let kept: Vec<ImageRequest> = classes
         .iter()
         .flat_map(|&class| args.settings.seeds().take(round.keep).map(move |seed| ImageRequest { class, seed }))
         .collect();
-    let mut drawing = Drawing::plan(&args.output, request, &kept)?;
+    let mut batches = Batches::plan(&args.output, request, &kept)?;
     for &class in classes {
         let candidates: Vec<ImageRequest> = args.settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
-        drawing.draw_best(request, &candidates, &choice)?;
+        batches.generate_best(request, &candidates, &selection)?;
     }
-    drawing.end()
+    batches.end()
 }
 
-/// The class of that name, or all of them.
+/// The class `name`, or every class for `all`.
 pub fn classes(name: &str, model: &Model) -> Result<Vec<u32>, Failure> {
     let bundle = model.bundle();
     if name == "all" && !bundle.classes().iter().any(|class| class == "all") {

@@ -1,4 +1,4 @@
-//! `dflow info`: what a bundle is.
+//! `dflow info`: what a bundle contains.
 
 use clap::Args;
 use detailflow::Bundle;
@@ -10,7 +10,7 @@ use crate::{BundleArgs, Failure, say};
 pub struct InfoArgs {
     #[command(flatten)]
     bundle: BundleArgs,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -76,7 +76,7 @@ fn print(bundle: &Bundle) {
     say!("licence    {}", bundle.license());
     say!("picture    {0} x {0} {colours}", bundle.size());
     say!(
-        "tokens     {} of {} bits ({code_bytes} bytes), {} one by one, then {} at once: {steps} steps",
+        "tokens     {} of {} bits ({code_bytes} bytes), {} sampled one by one, then groups of {}: {steps} steps",
         bundle.tokens(),
         bundle.bits(),
         bundle.causal(),
@@ -103,7 +103,7 @@ fn print(bundle: &Bundle) {
     let classes = bundle.classes();
     let shown = classes.len().min(32);
     let more = if classes.len() > shown {
-        format!(", ... {} more: --json lists them", classes.len() - shown)
+        format!(", ... and {} more (--json lists all)", classes.len() - shown)
     } else {
         String::new()
     };
@@ -112,12 +112,12 @@ fn print(bundle: &Bundle) {
     }
 }
 
-/// What it can do, in words.
+/// What the bundle's graphs can do, in words.
 pub fn abilities(bundle: &Bundle) -> &'static str {
     match (bundle.can_generate(), bundle.can_encode()) {
-        (true, true) => "draw, decode, encode",
-        (true, false) => "draw, decode; it has no encoder",
-        (false, true) => "decode, encode; it cannot draw",
-        (false, false) => "decode; it holds the decoder alone",
+        (true, true) => "generate, decode, encode",
+        (true, false) => "generate, decode (no encoder)",
+        (false, true) => "decode, encode (no autoregressive model)",
+        (false, false) => "decode (decoder only)",
     }
 }

@@ -1,10 +1,14 @@
-//! `dflow`: DetailFlow from the command line. It uses the library's public API only, and so proves it complete.
+//! `dflow`: DetailFlow on the command line, one file per sub-command. It uses only the public Rust API of the library, which
+//! shows that this API is complete.
+//!
+//! Results go to stdout, everything else to stderr. Exit status: 0 success; 1 the operation failed; 2 wrong usage; 130
+//! interrupted by Control-C (pictures finished so far are saved).
 
 mod atlas;
+mod batches;
 mod bench;
-mod check;
 mod cost;
-mod draw;
+mod doctor;
 mod generate;
 mod info;
 mod interrupt;
@@ -29,11 +33,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand};
 use detailflow::{Bundle, Device, Error, Model, ModelOptions, Spinning};
 
+/// Shown at the end of `dflow --help`.
+const EXIT_STATUS: &str = "Exit status: 0 success; 1 the operation failed; 2 wrong usage; 130 interrupted by Control-C \
+                           (pictures finished so far are saved)";
+
 #[derive(Parser)]
 #[command(
     name = "dflow",
     version,
-    about = "Draw, encode and decode pictures with DetailFlow models",
+    about = "Generate, encode and decode pictures with DetailFlow models",
+    after_help = EXIT_STATUS,
     max_term_width = 100
 )]
 struct Cli {
@@ -43,53 +52,53 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// What a bundle is: sizes, classes, levels, variants
+    /// Show what a bundle contains: sizes, levels, classes, variants
     Info(info::InfoArgs),
-    /// Draw pictures of a class, or of all
+    /// Generate pictures of one class, or of every class
     Generate(generate::GenerateArgs),
-    /// Keep the coarse tokens of a picture and draw variations, or go on to a finer level
+    /// Keep the coarse tokens of a picture and generate variations, or continue to a finer level
     Vary(vary::VaryArgs),
-    /// Draw in the background, and write the picture anew at each level
+    /// Generate in the background and rewrite the picture file at each level
     Watch(watch::WatchArgs),
-    /// Draw the detail of a picture file anew
+    /// Keep the coarse structure of a picture file and generate new detail
     Redetail(vary::RedetailArgs),
-    /// Turn a picture file into tokens
+    /// Encode a picture file into tokens
     Encode(tokens::EncodeArgs),
-    /// Turn tokens into pictures
+    /// Decode tokens into pictures
     Decode(tokens::DecodeArgs),
-    /// Draw again what a damaged .dft lost
+    /// Regenerate the tokens that a damaged .dft file lost
     Repair(tokens::RepairArgs),
-    /// Put many token files into one
+    /// Combine token files into one .dftpack
     Pack(pack::PackArgs),
-    /// Take token files out of a pack, or list it
+    /// Extract or list the entries of a .dftpack
     Unpack(pack::UnpackArgs),
-    /// One picture at many sizes, each decoded at the nearest level
+    /// Write a picture at every mip size, each decoded at the nearest level
     Mips(mips::MipsArgs),
-    /// Many pictures in one, and where each lies
+    /// Decode many pictures into one atlas, with the position of each
     Atlas(atlas::AtlasArgs),
-    /// How likely the tokens of a file are for a class, or for each
+    /// Show how likely the tokens of a file are for one class, or for every class
     Score(score::ScoreArgs),
-    /// What a request takes: steps, work, memory, time
+    /// Show what a request costs: steps, multiply-adds, memory, time
     Cost(cost::CostArgs),
-    /// Measure this machine once, so that times are known before the first step
+    /// Measure the step latencies of this machine once and save them, for predicted times
     Calibrate(cost::CalibrateArgs),
-    /// How fast pictures are drawn here: each precision, form, batch; steps, levels, memory
+    /// Measure generation speed by precision, attention form and batch: steps, levels, memory
     Bench(bench::BenchArgs),
-    /// One configuration of bench, in a process of its own
+    /// One configuration of `bench`, in a process of its own
     #[command(hide = true)]
     BenchOne(bench::OneArgs),
-    /// Cut a bundle down to its decoder, for whoever ships tokens
+    /// Reduce a bundle to its decoder, for programs that ship tokens
     Strip(strip::StripArgs),
-    /// Check a bundle: lengths, hashes, signatures, one run of each graph
+    /// Check a bundle: file lengths, hashes, graph signatures, one run of each graph, accuracy
     Verify(verify::VerifyArgs),
-    /// Which ONNX Runtime, from where, which devices; and what is missing
-    Doctor(check::DoctorArgs),
+    /// Show the ONNX Runtime in use, the devices, and what is missing
+    Doctor(doctor::DoctorArgs),
 }
 
-/// Which bundle.
+/// Selects the bundle.
 #[derive(Args)]
 struct BundleArgs {
-    /// Folder of the bundle; without it DETAILFLOW_BUNDLE, or the one that came with dflow
+    /// Folder of the bundle [default: the environment variable DETAILFLOW_BUNDLE, else the bundle installed with dflow]
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
 }
@@ -107,17 +116,20 @@ impl BundleArgs {
     }
 }
 
-/// Where graphs run.
+/// The help of `--device`: a constant, because rustdoc would take the brackets in a doc comment for links.
+const DEVICE_HELP: &str = "Device that runs the graphs: cpu, auto, cuda[:i], tensorrt[:i], directml[:i], coreml, webgpu, \
+                           openvino[:CPU|GPU|NPU], migraphx[:i] or plugin:PATH[:device]; `dflow doctor` lists the devices \
+                           of this machine";
+
+/// Selects the device that runs the graphs.
 #[derive(Args)]
 struct DeviceArgs {
-    /// Where it runs: cpu, auto, cuda[:i], tensorrt[:i], directml[:i], coreml, webgpu, openvino[:CPU|GPU|NPU], migraphx[:i]
-    /// or plugin:PATH[:device]; `dflow doctor` lists those that are here
-    #[arg(long, value_name = "D", default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help = DEVICE_HELP)]
     device: String,
-    /// What the device's provider is told, in its own words; once for each option
+    /// Option of the device's execution provider, in the provider's own names; may be repeated
     #[arg(long = "device-option", value_name = "KEY=VALUE")]
     options: Vec<String>,
-    /// Take the CPU when the device cannot be had
+    /// Use the CPU if the device is not available (without this flag that is an error)
     #[arg(long)]
     allow_fallback: bool,
 }
@@ -129,7 +141,7 @@ impl DeviceArgs {
         for option in &self.options {
             let (key, value) = option.split_once('=').ok_or_else(|| {
                 Failure::Usage(Error::Invalid(format!(
-                    "--device-option {option}: it is KEY=VALUE, such as precision=bf16"
+                    "--device-option {option}: must be KEY=VALUE, such as precision=bf16"
                 )))
             })?;
             options.device_options.set(key, value).map_err(Failure::Usage)?;
@@ -141,29 +153,30 @@ impl DeviceArgs {
 /// `--spinning`.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum SpinningArg {
-    /// While a graph runs
+    /// Only while a graph runs
     Runs,
-    /// Not at all
+    /// Never; waiting threads sleep
     Never,
 }
 
-/// Which model, and how it runs.
+/// Selects the model and how it runs.
 #[derive(Args)]
 struct ModelArgs {
     #[command(flatten)]
     bundle: BundleArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Threads; 0 is one for each core
-    #[arg(long, value_name = "T", default_value_t = 0)]
+    /// Number of threads, 0 to 1024; 0 is one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// When threads that wait keep a processor busy looking for work; without it as the library does
+    /// When waiting threads spin, that is, keep a core busy polling for work [default: as the library does]
     #[arg(long, value_name = "WHEN")]
     spinning: Option<SpinningArg>,
-    /// Precision of the bundle: fp32, fp16, int8, int4; without it the first that the bundle lists for the device
+    /// Precision: fp32, fp16, int8 or int4 [default: the first that the bundle lists for the device]
     #[arg(long, value_name = "P")]
     precision: Option<String>,
-    /// Attention form of the bundle: native, mha, plain or fixed; without it the first that the bundle lists
+    /// Attention form (backend and KV layout): native, mha, plain or fixed [default: the first that the bundle lists for
+    /// the device]
     #[arg(long, value_name = "FORM", hide = true)]
     form: Option<String>,
 }
@@ -183,22 +196,22 @@ impl ModelArgs {
         let model = Model::open(self.bundle.path()?, &options)?;
         if options.device != *model.device() && options.device != Device::Auto {
             for why in &model.report()?.refused {
-                eprintln!("dflow: {why}; on {} instead", model.device());
+                eprintln!("dflow: {why}; using {} instead", model.device());
             }
         }
         Ok(model)
     }
 }
 
-/// Why it ends with 1 or 2.
+/// Why a command does not end with 0.
 enum Failure {
-    /// The command line asks for something that is not there or makes no sense: 2.
+    /// The command line is wrong or names something that does not exist: 2.
     Usage(Error),
-    /// It could not be done: 1.
+    /// The operation failed: 1.
     Failed(Error),
-    /// It was said already: 1.
-    Told,
-    /// Control-C: 130, as shells have it.
+    /// The operation failed and the error has been printed: 1.
+    Reported,
+    /// Control-C: 130, the shells' convention.
     Cancelled(String),
 }
 
@@ -232,10 +245,10 @@ fn main() -> ExitCode {
         Command::BenchOne(args) => bench::serve(&args),
         Command::Strip(args) => strip::run(&args),
         Command::Verify(args) => verify::verify(&args),
-        Command::Doctor(args) => check::doctor(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
     };
     match result {
-        Ok(()) if UNTOLD.load(Ordering::Relaxed) => ExitCode::FAILURE,
+        Ok(()) if OUTPUT_FAILED.load(Ordering::Relaxed) => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(error)) => {
             eprintln!("dflow: {error}");
@@ -245,7 +258,7 @@ fn main() -> ExitCode {
             eprintln!("dflow: {error}");
             ExitCode::FAILURE
         }
-        Err(Failure::Told) => ExitCode::FAILURE,
+        Err(Failure::Reported) => ExitCode::FAILURE,
         Err(Failure::Cancelled(text)) => {
             eprintln!("dflow: {text}");
             ExitCode::from(130)
@@ -253,22 +266,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// Set when the result could not be told.
-static UNTOLD: AtomicBool = AtomicBool::new(false);
+/// Set when a line of the result could not be written.
+static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Prints a line of the command's result. A reader that has gone away has seen enough, and the work goes on; that
-/// the result cannot be told for another reason is a failure.
-fn tell(line: std::fmt::Arguments<'_>) {
+/// Prints a line of the command's result. A closed pipe is not an error, and the work continues; any other write error makes
+/// the command fail.
+fn print_line(line: std::fmt::Arguments<'_>) {
     match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe && !UNTOLD.swap(true, Ordering::Relaxed) => {
+        Err(error)
+            if error.kind() != std::io::ErrorKind::BrokenPipe && !OUTPUT_FAILED.swap(true, Ordering::Relaxed) =>
+        {
             eprintln!("dflow: cannot write the result: {error}");
         }
         _ => {}
     }
 }
 
-/// [`tell`], as `println!`.
+/// `println!` by [`print_line`].
 #[macro_export]
 macro_rules! say {
-    ($($arg:tt)*) => { $crate::tell(format_args!($($arg)*)) };
+    ($($arg:tt)*) => { $crate::print_line(format_args!($($arg)*)) };
 }

@@ -1,4 +1,4 @@
-//! `dflow mips`: one picture at many sizes, from its tokens.
+//! `dflow mips`: one picture at every mip size, from its tokens.
 
 use std::path::PathBuf;
 
@@ -11,44 +11,45 @@ use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct MipsArgs {
-    /// The token file: .dft, .dftpack or JSON, told apart by what is in it
+    /// Token file: .dft, .dftpack or JSON, detected by content
     tokens: PathBuf,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// What the mips are made from
+    /// Source of each mip
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = From::Levels)]
     from: From,
-    /// Begin with the level of this many pixels; without it with all tokens that there are
+    /// Level of the largest mip, in pixels per side [default: all tokens of each picture]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
-    /// The picture files, with {size} in their name; when there are several pictures also {class}, {seed} or {index}
+    /// Picture files; the name must contain {size}, and for several pictures also {class}, {seed} or {index}
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum From {
-    /// Each is decoded at the nearest level that is as large, and downscaled from there
+    /// Decode each mip at the smallest level that is at least as large, and downscale from there
     Levels,
-    /// All are downscaled from the largest
+    /// Downscale all mips from the largest
     Finest,
 }
 
 pub fn run(args: &MipsArgs) -> Result<(), Failure> {
     let Some(pattern) = args.output.to_str().filter(|name| name.contains(SIZE)) else {
-        let text = format!("{} names one file for every size; add {SIZE}", args.output.display());
+        let text =
+            format!("{}: every size would be written to one file; add {SIZE} to the name", args.output.display());
         return Err(Failure::Usage(Error::Invalid(text)));
     };
     let source = Source::open(&args.tokens)?;
     let place = args.tokens.display();
     if source.len() == 0 {
-        return Err(Error::Invalid(format!("{place} holds no picture")).into());
+        return Err(Error::Invalid(format!("{place} contains no picture")).into());
     }
     let model = args.model.open()?;
     if let Some(size) = args.level {
         Request::new(&model).set_level(size).map_err(Failure::Usage)?;
     }
-    // Everything that can be wrong is told before the first file is written.
+    // Reports every error of the input before the first file is written.
     let named = |number: u32, error| match error {
         Error::Invalid(text) => Error::Invalid(format!("{place}: picture {number}: {text}")),
         other => other,

@@ -1,4 +1,4 @@
-//! Where pictures go: one file, one contact sheet, or a file each.
+//! Output files: one picture, one contact sheet, or one file per picture or level.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::sheet::{self, Label};
 
 const FIELDS: [&str; 3] = ["{class}", "{seed}", "{index}"];
 const LEVEL: &str = "{level}";
-/// Of mips.
+/// Used by `mips`.
 pub const SIZE: &str = "{size}";
 
-/// What was planned before the work began, so that a mistake shows at once and not after it.
+/// The output files, planned and checked before the work begins.
 pub struct Output {
     labels: Vec<Label>,
-    /// The path, when it has places to be filled.
+    /// The path, if it contains fields.
     pattern: Option<String>,
     target: Target,
     added: usize,
@@ -25,17 +25,17 @@ pub struct Output {
 }
 
 enum Target {
-    /// A file each, written as they come.
+    /// One file per picture, written as soon as it is added.
     Each(Vec<PathBuf>),
-    /// A file for each level of each, written as they are reached: by picture, then by level.
+    /// One file per picture and level, written as levels are reached; ordered by picture, then by level.
     Levels(Vec<u32>, Vec<PathBuf>),
-    /// One sheet of all, written at the end.
+    /// One contact sheet of all pictures, written at the end.
     Sheet(PathBuf, Vec<Image>),
 }
 
 impl Output {
-    /// Pictures with these labels, to `path` (or to a name of our own); `levels` are the sizes that each may be shown at
-    /// on its way.
+    /// Plans pictures with these labels, to `path` or a default name; `levels` are the sizes in pixels that `{level}` expands
+    /// to, empty where the command has no levels.
     pub fn plan(path: Option<&Path>, labels: Vec<Label>, levels: &[u32]) -> Result<Self, Failure> {
         let default = if labels.len() == 1 { "{class}-{seed}.png" } else { "sheet.png" };
         let path = path.unwrap_or(Path::new(default));
@@ -44,7 +44,8 @@ impl Output {
             Some(pattern) => {
                 let by_level = pattern.contains(LEVEL);
                 if by_level && levels.is_empty() {
-                    let text = format!("{pattern}: {LEVEL} is for pictures that are drawn");
+                    let text =
+                        format!("{pattern}: the field {LEVEL} is allowed only in commands that generate pictures");
                     return Err(Failure::Usage(Error::Invalid(text)));
                 }
                 let sizes = if by_level { levels } else { &[0] };
@@ -70,7 +71,7 @@ impl Output {
         }
     }
 
-    /// The picture `index` turns out to be another of its class than was planned: one of several seeds, say.
+    /// Replaces the planned label of picture `index`, for example by the seed that was selected.
     pub fn relabel(&mut self, index: usize, label: Label) {
         if let Some(pattern) = &self.pattern {
             let names = |size: u32| fill(pattern, index, &label, (LEVEL, size));
@@ -86,7 +87,7 @@ impl Output {
         self.labels[index] = label;
     }
 
-    /// The next picture.
+    /// Adds the next picture.
     pub fn add(&mut self, image: Image) -> Result<(), Failure> {
         match &mut self.target {
             Target::Each(paths) => {
@@ -100,12 +101,12 @@ impl Output {
         Ok(())
     }
 
-    /// Whether each level is wanted.
+    /// Whether the output has one file per level.
     pub fn by_level(&self) -> bool {
         matches!(self.target, Target::Levels(..))
     }
 
-    /// The picture `index` at the level of `size` pixels.
+    /// Adds picture `index` at the level of `size` pixels.
     pub fn add_level(&mut self, index: usize, size: u32, image: Image) -> Result<(), Failure> {
         if let Target::Levels(sizes, paths) = &self.target
             && let Some(at) = sizes.iter().position(|&other| other == size)
@@ -117,7 +118,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes what is left and tells which files there are.
+    /// Writes what is not written yet and returns the paths of all files written since the last call.
     pub fn finish(&mut self) -> Result<Vec<PathBuf>, Failure> {
         if let Target::Sheet(path, images) = &self.target
             && !images.is_empty()
@@ -129,7 +130,7 @@ impl Output {
     }
 }
 
-/// A file for each picture, by the places in `pattern`: index, label, and its size for `sized`.
+/// One path per picture by the fields in `pattern`: index, label, and the size for the field `sized`.
 pub fn plan_each<'a>(
     pattern: &str,
     sized: &'static str,
@@ -139,20 +140,22 @@ pub fn plan_each<'a>(
     let mut seen = HashSet::new();
     if let Some(twice) = paths.iter().find(|path| !seen.insert(*path)) {
         let twice = twice.display();
-        let text = format!("{pattern} names {twice} for more than one picture; add {{class}}, {{seed}} or {{index}}");
+        let text = format!(
+            "{pattern}: more than one picture would be written to {twice}; add {{class}}, {{seed}} or {{index}}"
+        );
         return Err(Failure::Usage(Error::Invalid(text)));
     }
     paths.iter().try_for_each(|path| check_file(path))?;
     Ok(paths)
 }
 
-/// Whether a picture can go into this file, as far as its name says.
+/// Checks that the extension is a picture format and that the folder exists.
 fn check_file(path: &Path) -> Result<(), Failure> {
     FileFormat::from_path(path).map_err(Failure::Usage)?;
     check_folder(path)
 }
 
-/// A file into a folder that is not there fails: better before the work than after it.
+/// Checks that the folder of `path` exists, before any work is done.
 pub fn check_folder(path: &Path) -> Result<(), Failure> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
@@ -162,7 +165,7 @@ pub fn check_folder(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// A name that is a file's: a class named "lamp/torch" must not name a folder.
+/// `name` without characters that file names cannot have: a class named "lamp/torch" must not name a folder.
 pub fn safe(name: &str) -> String {
     name.replace(|c: char| c.is_control() || "/\\:*?\"<>|".contains(c), "_")
 }
@@ -175,7 +178,7 @@ fn fill(pattern: &str, index: usize, (class, seed): &Label, (sized, size): (&'st
         index.to_string(),
         size.to_string(),
     ];
-    // From left to right, so that what was filled in is not filled in again.
+    // From left to right, so that inserted text is not expanded again.
     let mut name = String::new();
     let mut rest = pattern;
     while let Some((at, field)) = (0..fields.len()).filter_map(|field| Some((rest.find(fields[field])?, field))).min() {
@@ -191,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_filled_in() {
+    fn pattern_fields_are_expanded_once() {
         let label = (Some("lamp/torch".to_owned()), Some(7));
         assert_eq!(
             fill("out/{class}_{seed}_{index}.png", 3, &label, (LEVEL, 0)),
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn two_pictures_never_get_one_name() {
+    fn output_plan_refuses_one_path_for_two_pictures() {
         let labels = vec![(Some("a".to_owned()), Some(1)), (Some("a".to_owned()), Some(2))];
         assert!(matches!(Output::plan(Some(Path::new("{class}.png")), labels.clone(), &[]), Err(Failure::Usage(_))));
         assert!(Output::plan(Some(Path::new("{class}{seed}.png")), labels, &[]).is_ok());

@@ -1,4 +1,4 @@
-//! `dflow pack` and `dflow unpack`: many token files in one, and out again.
+//! `dflow pack` and `dflow unpack`: combine token files into a pack, and extract or list its entries.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use detailflow::tokens::{Dft, Found, Pack, PackWriter, Salvage, Soundness};
 use detailflow::{Bundle, Error};
 
 use crate::output::{check_folder, safe};
-use crate::source::{Sequence, Source, Tokens, called};
+use crate::source::{Sequence, Source, Tokens, entry_name};
 use crate::{BundleArgs, Failure, say};
 
 #[derive(Args)]
 pub struct PackArgs {
-    /// Token files: .dft, .dftpack, JSON. An entry is called as its file without the ending; those of a pack keep their
-    /// names, those of a JSON file of several are called after class and seed
+    /// Token files: .dft, .dftpack, JSON. An entry is named after its file without the extension; entries of a pack keep
+    /// their names, those of a JSON file with several pictures are named class-seed
     #[arg(required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
     bundle: BundleArgs,
-    /// Call entries after the whole path as it is given: sprites/wand instead of wand
+    /// Name entries after the whole path as given: sprites/wand instead of wand
     #[arg(long)]
     paths: bool,
-    /// The pack to write
+    /// Pack to write
     #[arg(short, long, value_name = "FILE.dftpack")]
     output: PathBuf,
 }
@@ -30,7 +30,7 @@ pub struct PackArgs {
 pub fn pack(args: &PackArgs) -> Result<(), Failure> {
     check_folder(&args.output)?;
     let mut pack = PackWriter::create(&args.output)?;
-    // JSON says less than a pack holds: the bundle says the rest.
+    // A JSON file has less information than a pack entry; the bundle supplies the rest.
     let mut bundle = None;
     for path in &args.files {
         let refuse = |error: Error| match error {
@@ -47,11 +47,11 @@ pub fn pack(args: &PackArgs) -> Result<(), Failure> {
         for number in 0..source.len() {
             let sequence = source.get(number)?;
             if let Some(damage) = sequence.damage() {
-                return Err(refuse(Error::Tokens(format!("{damage}; repair or decode it first"))).into());
+                return Err(refuse(Error::Tokens(format!("{damage}; repair it with `dflow repair` first"))).into());
             }
             let name = match (&source, &sequence.tokens) {
                 (Source::Pack(_), _) => sequence.name.clone(),
-                (_, Tokens::Image(image)) if source.len() > 1 => called(image),
+                (_, Tokens::Image(image)) if source.len() > 1 => entry_name(image),
                 _ => own.clone(),
             };
             let dft = dft_of(&source, sequence, bundle.as_ref()).map_err(refuse)?;
@@ -72,11 +72,11 @@ fn dft_of(source: &Source, sequence: Sequence, bundle: Option<&Bundle>) -> Resul
             }
             bundle.dft_from_image(&image)
         }
-        (Tokens::Image(_), None) => Err(Error::Invalid("JSON needs a bundle".into())),
+        (Tokens::Image(_), None) => Err(Error::Invalid("a JSON token file needs a bundle".into())),
     }
 }
 
-/// What the entry of a file is called: its name, or its path, without the ending. None when that is no text.
+/// The entry name of a file: its name, or its whole path, without the extension. None if that is not UTF-8.
 fn own_name(path: &Path, whole: bool) -> Option<String> {
     let path = path.with_extension("");
     if whole { path.to_str().map(str::to_owned) } else { path.file_name()?.to_str().map(str::to_owned) }
@@ -84,23 +84,23 @@ fn own_name(path: &Path, whole: bool) -> Option<String> {
 
 #[derive(Args)]
 pub struct UnpackArgs {
-    /// The pack
+    /// Pack to read
     pack: PathBuf,
-    /// The folder to write to, made when it is not there; without it one called as the pack without its ending. Of a
-    /// damaged entry its sound tokens are written, and the exit status is 1
+    /// Folder to write to, created if missing [default: the pack's path without its extension]. Of a damaged entry the
+    /// sound prefix is written, and the exit status is 1
     #[arg(short, long, value_name = "DIR", conflicts_with = "list")]
     output: Option<PathBuf>,
-    /// Write nothing; a line for each entry, with tabs between: number, name, sound tokens/tokens of a whole picture,
-    /// index of the class, seed, tokenizer; - where there is none
+    /// Write nothing; print one tab-separated line per entry: number, name, sound tokens/tokens of a whole picture, class
+    /// index, seed, tokenizer ID; - where a value is absent
     #[arg(long)]
     list: bool,
-    /// Read a pack that was cut or damaged from front to end, and take what is sound
+    /// Scan a truncated or damaged pack from front to end and recover the sound entries
     #[arg(long)]
     salvage: bool,
 }
 
-/// An entry, however it was found.
-struct Taken {
+/// An entry, read by number or found by scanning.
+struct Extracted {
     number: Option<u32>,
     name: Option<String>,
     dft: Dft,
@@ -114,14 +114,17 @@ pub fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
         (None, _) => {
             let folder = args.pack.with_extension("");
             if folder == args.pack {
-                let text = format!("{} has no ending to leave out: name a folder with -o", folder.display());
+                let text = format!(
+                    "{}: without an extension the output folder cannot be derived from it; name a folder with -o",
+                    folder.display()
+                );
                 return Err(Failure::Usage(Error::Invalid(text)));
             }
             Some(Folder::new(folder))
         }
     };
     let mut damaged = false;
-    let mut take = |taken: Result<Taken, Error>| -> Result<(), Failure> {
+    let mut take = |taken: Result<Extracted, Error>| -> Result<(), Failure> {
         match taken {
             Ok(taken) => {
                 if !taken.soundness.is_sound() {
@@ -134,7 +137,7 @@ pub fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
                     None => list(&taken),
                 }
             }
-            // One that is lost does not cost the others.
+            // A lost entry does not affect the others.
             Err(error @ Error::Format { .. }) => {
                 eprintln!("dflow: {error}");
                 damaged = true;
@@ -145,13 +148,13 @@ pub fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
     };
     if args.salvage {
         for found in Salvage::open(&args.pack)? {
-            take(found.map(|Found { number, name, dft, soundness, .. }| Taken { number, name, dft, soundness }))?;
+            take(found.map(|Found { number, name, dft, soundness, .. }| Extracted { number, name, dft, soundness }))?;
         }
     } else {
         let pack = Pack::open(&args.pack)?;
         for number in 0..pack.len() {
             let entry = pack.get(number);
-            take(entry.map(|entry| Taken {
+            take(entry.map(|entry| Extracted {
                 number: Some(number),
                 name: entry.name,
                 dft: entry.dft,
@@ -159,10 +162,10 @@ pub fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
             }))?;
         }
     }
-    if damaged { Err(Failure::Told) } else { Ok(()) }
+    if damaged { Err(Failure::Reported) } else { Ok(()) }
 }
 
-fn list(taken: &Taken) {
+fn list(taken: &Extracted) {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     say!(
         "{}\t{}\t{}/{}\t{}\t{}\t{}",
@@ -176,7 +179,7 @@ fn list(taken: &Taken) {
     );
 }
 
-/// Where entries go: files called after them.
+/// The output folder: one .dft file per entry, named after it.
 struct Folder {
     path: PathBuf,
     used: HashSet<String>,
@@ -188,17 +191,16 @@ impl Folder {
         Self { path, used: HashSet::new(), written: 0 }
     }
 
-    fn save(&mut self, taken: &Taken) -> Result<(), Failure> {
+    fn save(&mut self, taken: &Extracted) -> Result<(), Failure> {
         if self.written == 0 {
             std::fs::create_dir_all(&self.path).map_err(|source| Error::Io {
-                what: "cannot make the folder",
+                what: "cannot create the folder",
                 path: self.path.clone(),
                 source,
             })?;
         }
         let number = taken.number.map_or_else(|| format!("lost-{}", self.written), |number| number.to_string());
-        // What two names come to, on a system that takes A for a, must not be one file; nor can a name be longer than
-        // a file's.
+        // Two names must not become one file, also on file systems that ignore case; file names have a largest length.
         let mut name = taken.name.as_deref().map(safe).filter(|name| name.len() <= 200).unwrap_or(number.clone());
         while !self.used.insert(name.to_lowercase()) {
             name = format!("{name}.{number}");

@@ -1,4 +1,4 @@
-//! `dflow score`: how likely the tokens of a file are for a class, or for each.
+//! `dflow score`: how likely the tokens of a file are for one class, or for every class.
 
 use std::path::PathBuf;
 
@@ -12,15 +12,15 @@ use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct ScoreArgs {
-    /// The token file: .dft, .dftpack or JSON
+    /// Token file: .dft, .dftpack or JSON
     tokens: PathBuf,
-    /// The class to score for, `all` is every class; without it the one that the file names
+    /// Class to score for, by name or index; `all` is every class [default: the class that the file names]
     #[arg(long, value_name = "C")]
     class: Option<String>,
-    /// As JSON, with the log-probability of each token
+    /// Print JSON, with the log-probability of each token
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
 
@@ -34,11 +34,11 @@ pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
     for index in 0..source.len() {
         let image = source.sound(index, &args.tokens, bundle)?;
         let name = args.class.as_ref().or(image.class.as_ref()).ok_or_else(|| {
-            Failure::Usage(Error::Invalid(format!("{place}: picture {index} names no class; say --class")))
+            Failure::Usage(Error::Invalid(format!("{place}: picture {index} names no class; use --class")))
         })?;
         let classes = classes(name, &model)?;
         let mut ranked = Vec::new();
-        // A few at a time: memory stays bounded however many classes there are.
+        // In chunks, to bound memory for any number of classes.
         for some in classes.chunks(16) {
             let pictures: Vec<(u32, &[u32])> = some.iter().map(|&class| (class, &image.tokens[..])).collect();
             for (&class, scores) in some.iter().zip(tasks::score_all(&model, &pictures)?) {

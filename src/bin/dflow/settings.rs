@@ -1,25 +1,25 @@
-//! How pictures are drawn: the options that generate, vary, redetail and cost share, and repair in part.
+//! Sampling options shared by generate, vary, redetail, watch, cost and (in part) repair.
 
 use clap::Args;
 use detailflow::{Curve, Guidance, Request};
 
 #[derive(Args)]
 pub struct SettingsArgs {
-    /// Seed of the first picture; the next takes the next
+    /// Seed of the first picture; each further picture uses the next seed
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
-    /// Pictures of each class
+    /// Pictures of each class, 1 to 1000000
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: u32,
     #[command(flatten)]
     sampling: SamplingArgs,
-    /// Stop at the level of this many pixels; without it the whole picture
+    /// Level to stop at, in pixels per side [default: the full size]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
 }
 
 impl SettingsArgs {
-    /// Everything but seed and count.
+    /// Applies everything except seed and count.
     pub fn apply(&self, request: &mut Request) -> detailflow::Result<()> {
         self.sampling.apply(request)?;
         if let Some(level) = self.level {
@@ -28,29 +28,31 @@ impl SettingsArgs {
         Ok(())
     }
 
-    /// The seeds of `count` pictures.
+    /// The seeds of the `count` pictures.
     pub fn seeds(&self) -> impl Iterator<Item = u64> + Clone + use<> {
         let first = self.seed;
         (0..u64::from(self.count)).map(move |k| first.wrapping_add(k))
     }
 }
 
-/// How boldly pictures are drawn.
+/// How tokens are sampled.
 #[derive(Args)]
 pub struct SamplingArgs {
-    /// Guidance scale, 1 is off: a number, or a curve over the tokens such as 1.0@8,3.0@64; without it the model's own
+    /// Guidance scale, 0 to 1000, 1 is off: a number, or a curve of VALUE@TOKEN points such as 1.0@8,3.0@64 [default: the
+    /// bundle's]
     #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
     guidance: Option<Curve>,
-    /// Let guidance fall over the groups
+    /// Decrease guidance linearly over the groups
     #[arg(long)]
     gradual: bool,
-    /// Temperature, 0 is greedy: a number or a curve; without it the model's own
+    /// Temperature, 0 is greedy: a number or a curve [default: the bundle's]
     #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
     temperature: Option<Curve>,
-    /// Draw from the K likeliest codes, 0 is off: a number or a curve; without it the model's own
+    /// Sample from the K most likely codes, 0 is off: a number or a curve [default: the bundle's]
     #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
     top_k: Option<Curve>,
-    /// Draw from the likeliest codes up to this probability, 1 is off: a number or a curve; without it the model's own
+    /// Sample from the most likely codes up to this total probability, 1 is off: a number or a curve [default: the
+    /// bundle's]
     #[arg(long, value_name = "CURVE", allow_hyphen_values = true)]
     top_p: Option<Curve>,
 }

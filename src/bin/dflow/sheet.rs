@@ -1,4 +1,4 @@
-//! Contact sheets: many pictures in one file, small ones enlarged by whole factors, classes named.
+//! Contact sheets: many pictures in one file, small ones enlarged by integer factors, with class names.
 
 use std::path::Path;
 
@@ -7,19 +7,19 @@ use font8x8::UnicodeFonts;
 
 use crate::Failure;
 
-/// Pictures smaller than this are enlarged, each pixel to a square.
+/// Pictures smaller than this many pixels are enlarged by an integer factor.
 const LEAST_CELL: usize = 64;
 const GAP: usize = 4;
-/// Height of a line of text: 8 pixels and a little air.
+/// Height of a line of text: 8 pixels and spacing.
 const LINE: usize = 12;
-/// Width of a letter.
+/// Width of a letter in pixels.
 const LETTER: usize = 8;
-/// Pictures in a row at most.
+/// Largest number of pictures in a row.
 const WIDEST: usize = 16;
 const BACKGROUND: [u8; 3] = [34, 34, 40];
 const INK: [u8; 3] = [200, 200, 208];
 
-/// Class and seed of a picture, where it has them.
+/// Class and seed of a picture; None if unknown.
 pub type Label = (Option<String>, Option<u64>);
 
 struct Canvas {
@@ -45,7 +45,7 @@ impl Canvas {
         }
     }
 
-    /// Text that is cut where the sheet ends; letters beyond Latin are shown as `?`.
+    /// Draws text, clipped at the sheet's edge; letters outside Latin are shown as `?`.
     fn text(&mut self, x: usize, y: usize, text: &str) {
         for (at, letter) in text.chars().enumerate() {
             let glyph =
@@ -58,7 +58,7 @@ impl Canvas {
         }
     }
 
-    /// A picture, each pixel a square of `factor`, over the background.
+    /// Blends a picture over the background, each pixel enlarged to a square of `factor` pixels.
     fn picture(&mut self, x: usize, y: usize, image: &Image, factor: usize) -> Result<(), Failure> {
         let size = image.size() as usize;
         let pixels = image.to_vec(PixelFormat::Rgba8)?;
@@ -76,14 +76,14 @@ impl Canvas {
     }
 }
 
-/// Writes a sheet of `images`, which `labels` names. Several classes: the pictures of each under its name, in two
-/// or more columns of classes when each has few.
+/// Writes a contact sheet of `images` with `labels`. With several classes each has its name above its pictures, and classes
+/// with few pictures stand side by side.
 pub fn save(path: &Path, images: &[Image], labels: &[Label]) -> Result<(), Failure> {
     let size = images.iter().map(|image| image.size() as usize).max().unwrap_or(1);
     let factor = LEAST_CELL.div_ceil(size).max(1);
     let cell = size * factor + GAP;
 
-    // Runs of one class lie together.
+    // Consecutive pictures of one class form a block.
     let mut blocks: Vec<std::ops::Range<usize>> = Vec::new();
     for at in 0..images.len() {
         match blocks.last_mut() {
@@ -93,7 +93,7 @@ pub fn save(path: &Path, images: &[Image], labels: &[Label]) -> Result<(), Failu
     }
     let titled = blocks.len() > 1;
     let longest = blocks.iter().map(ExactSizeIterator::len).max().unwrap_or(1);
-    // A square when there is one class; a row each when there are several, cut where it grows too wide.
+    // One class: a square. Several: one row each, wrapped at the largest width.
     let columns = if titled { longest.min(WIDEST) } else { (1..WIDEST).find(|n| n * n >= longest).unwrap_or(WIDEST) };
     let beside = if titled { (WIDEST / columns).clamp(1, 3).min(blocks.len()) } else { 1 };
     let block_height = |images: usize| images.div_ceil(columns) * cell + if titled { LINE } else { 0 };
@@ -121,7 +121,8 @@ pub fn save(path: &Path, images: &[Image], labels: &[Label]) -> Result<(), Failu
     }
     let (Ok(width), Ok(height)) = (u32::try_from(canvas.width), u32::try_from(canvas.height)) else {
         return Err(Failure::Failed(Error::Invalid(
-            "a sheet of so many pictures is too large; use {index} in the file's name".into(),
+            "the contact sheet is too large for a picture file; write one file per picture with {index} in the name"
+                .into(),
         )));
     };
     Ok(pixels::save(path, width, height, PixelFormat::Rgb8, &canvas.pixels, canvas.width * 3)?)

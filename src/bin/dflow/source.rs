@@ -1,4 +1,4 @@
-//! Token files of every kind, on their way in and out.
+//! Reading and writing token files of every kind: .dft, .dftpack, JSON.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use detailflow::{Bundle, Error};
 
 use crate::Failure;
 
-/// What holds tokens.
+/// An open token file.
 pub enum Source {
     Json(TokenFile),
     Dft(Dft, Soundness),
     Pack(Pack),
 }
 
-/// One sequence of it.
+/// One token sequence of a file.
 pub struct Sequence {
-    /// Its name, in a pack.
+    /// The entry's name, in a pack.
     pub name: Option<String>,
     pub tokens: Tokens,
 }
@@ -44,7 +44,7 @@ impl Source {
         }
     }
 
-    /// One of them, read when it is asked for.
+    /// Reads the sequence `number`.
     pub fn get(&self, number: u32) -> Result<Sequence, Error> {
         match self {
             Self::Json(file) => {
@@ -59,11 +59,11 @@ impl Source {
         }
     }
 
-    /// One of them as a picture of `bundle`, for what works on sound tokens only; `place` is what it was opened from.
+    /// The sequence `number` as a picture of `bundle`, for commands that need undamaged tokens; `place` is the file's path.
     pub fn sound(&self, number: u32, place: &Path, bundle: &Bundle) -> Result<TokenImage, Error> {
         let place = place.display();
         if number >= self.len() {
-            let text = format!("{place} holds {} pictures; there is no picture {number}", self.len());
+            let text = format!("{place} has no picture {number}: it holds {} pictures, numbered from 0", self.len());
             return Err(Error::Invalid(text));
         }
         let sequence = self.get(number)?;
@@ -74,7 +74,7 @@ impl Source {
         }
     }
 
-    /// Whether the tokens of `sequence`, one of it, are `bundle`'s.
+    /// Checks that `sequence`, one of this file, belongs to `bundle`'s tokenizer.
     pub fn check_bundle(&self, sequence: &Sequence, bundle: &Bundle) -> Result<(), Error> {
         match (self, &sequence.tokens) {
             (Self::Json(file), _) => bundle.check_token_file(file),
@@ -85,7 +85,7 @@ impl Source {
 }
 
 impl Sequence {
-    /// What is wrong with it, in words.
+    /// A description of the damage, if there is any.
     pub fn damage(&self) -> Option<String> {
         match &self.tokens {
             Tokens::Dft(_, soundness) if !soundness.is_sound() => Some(soundness.to_string()),
@@ -93,7 +93,7 @@ impl Sequence {
         }
     }
 
-    /// As a picture of `bundle`'s, whose classes have names.
+    /// The sequence as a picture of `bundle`, with the class by name.
     pub fn image(self, bundle: &Bundle) -> TokenImage {
         match self.tokens {
             Tokens::Image(image) => image,
@@ -108,34 +108,37 @@ impl Sequence {
     }
 }
 
-/// Whether `count` pictures of `bundle` can go into the token file `path`: better before the work than after it.
+/// Checks that `count` pictures of `bundle` fit into the token file `path`, before any work is done.
 pub fn check_target(path: &Path, bundle: &Bundle, count: usize) -> Result<(), Failure> {
     let kind = TokenFileKind::from_path(path);
     if kind == TokenFileKind::Json {
         return Ok(());
     }
     if kind == TokenFileKind::Dft && count != 1 {
-        let text = format!("{} holds one picture, and there are {count}: name it .dftpack or .json", path.display());
+        let text = format!(
+            "{}: a .dft file holds one picture, not {count}; use the extension .dftpack or .json",
+            path.display()
+        );
         return Err(Failure::Usage(Error::Invalid(text)));
     }
-    // Whether the numbers of this bundle have room in a header.
+    // Checks that the bundle's numbers fit into a .dft header.
     let last = (bundle.classes().len() as u32).checked_sub(1);
     bundle.dft(last, None, vec![0])?;
     Ok(())
 }
 
-/// Writes pictures of `bundle` to `path`, whose ending says what kind of file it is. In a pack they are called `name`,
-/// or after their class and seed.
+/// Writes pictures of `bundle` to `path`; the extension selects the kind of file. Entries of a pack are named `name`, or
+/// by class and seed.
 pub fn save(path: &Path, bundle: &Bundle, images: Vec<TokenImage>, name: Option<&str>) -> Result<(), Error> {
     match TokenFileKind::from_path(path) {
         TokenFileKind::Dft => match &images[..] {
             [image] => bundle.dft_from_image(image)?.save(path),
-            _ => Err(Error::Invalid(format!("{} holds one picture", path.display()))),
+            _ => Err(Error::Invalid(format!("{}: a .dft file holds one picture", path.display()))),
         },
         TokenFileKind::Pack => {
             let mut pack = PackWriter::create(path)?;
             for image in &images {
-                let name = name.map(str::to_owned).or_else(|| called(image));
+                let name = name.map(str::to_owned).or_else(|| entry_name(image));
                 pack.add(name.as_deref(), &bundle.dft_from_image(image)?)?;
             }
             pack.finish()
@@ -144,8 +147,8 @@ pub fn save(path: &Path, bundle: &Bundle, images: Vec<TokenImage>, name: Option<
     }
 }
 
-/// What a picture is called in a pack: `potion-7`.
-pub fn called(image: &TokenImage) -> Option<String> {
+/// The name of a picture in a pack, by class and seed: `potion-7`.
+pub fn entry_name(image: &TokenImage) -> Option<String> {
     let class = image.class.as_deref()?.replace(char::is_control, "_");
     Some(format!("{class}-{}", image.seed?)).filter(|name| name.len() <= 255)
 }

@@ -1,21 +1,21 @@
-//! `dflow strip`: a bundle that holds the decoder alone, from a whole one.
+//! `dflow strip`: a decode-only bundle from a full one.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use detailflow::{Bundle, Error};
 
-use crate::draw::progress_bar;
+use crate::batches::progress_bar;
 use crate::{Failure, interrupt, say};
 
 #[derive(Args)]
 pub struct StripArgs {
-    /// The bundle's folder
+    /// Folder of the bundle
     bundle: PathBuf,
-    /// The folder to write; an older bundle there is replaced
+    /// Folder to write; a bundle there is replaced
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Keep this precision, such as int8; without it all
+    /// Copy only this precision, such as int8 [default: all]
     #[arg(long, value_name = "P")]
     precision: Option<String>,
 }
@@ -23,7 +23,7 @@ pub struct StripArgs {
 pub fn run(args: &StripArgs) -> Result<(), Failure> {
     let bundle = Bundle::open(&args.bundle)?;
     let bar = progress_bar(0);
-    let stopped = interrupt::asked();
+    let stopped = interrupt::pressed();
     let stripped = bundle.strip(&args.output, args.precision.as_deref(), |done, total| {
         bar.set_length(total);
         bar.set_position(done);
@@ -31,7 +31,7 @@ pub fn run(args: &StripArgs) -> Result<(), Failure> {
     });
     bar.finish_and_clear();
     let stripped = stripped.map_err(|error| match error {
-        Error::Cancelled => Failure::Cancelled(format!("cancelled; {} is as it was", args.output.display())),
+        Error::Cancelled => Failure::Cancelled(format!("cancelled; {} is unchanged", args.output.display())),
         error => error.into(),
     })?;
     let megabytes = |bundle: &Bundle| bundle.files().iter().map(|file| file.length).sum::<u64>() as f64 / 1e6;

@@ -1,4 +1,4 @@
-//! `dflow encode`, `dflow decode` and `dflow repair`: pictures to token files and back, and what was lost on the way.
+//! `dflow encode`, `dflow decode` and `dflow repair`: picture files to token files and back, and damaged .dft files.
 
 use std::path::{Path, PathBuf};
 
@@ -13,18 +13,18 @@ use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct EncodeArgs {
-    /// The picture file, of any size and mode: cropped to the square in its middle and resized
+    /// Picture file, of any size and colour mode; cropped to the centre square and resized
     image: PathBuf,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// The token file to write: .dft, .dftpack, or any other ending for JSON
-    #[arg(short, long, value_name = "TOKENS")]
+    /// Token file to write: .dft, .dftpack, or any other extension for JSON
+    #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn encode(args: &EncodeArgs) -> Result<(), Failure> {
     check_folder(&args.output)?;
-    not_both(&args.output, &args.image, "the picture")?;
+    not_both(&args.output, &args.image)?;
     let picture = Picture::open(&args.image)?;
     let model = args.model.open()?;
     check_target(&args.output, model.bundle(), 1)?;
@@ -37,24 +37,24 @@ pub fn encode(args: &EncodeArgs) -> Result<(), Failure> {
 
 #[derive(Args)]
 pub struct DecodeArgs {
-    /// The token file: .dft, .dftpack or JSON, told apart by what is in it. Of a damaged .dft the picture is that of
-    /// its sound tokens; what is wrong is said, and the exit status is 1
+    /// Token file: .dft, .dftpack or JSON, detected by content. A damaged .dft is decoded as far as its tokens are sound;
+    /// the damage is reported, and the exit status is 1
     tokens: PathBuf,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// Of a .dftpack, only the entry of this name or number
+    /// Decode only this entry of a .dftpack, by name or number
     #[arg(long, value_name = "ENTRY")]
     entry: Option<String>,
-    /// The level of this many pixels; without it all tokens that there are
+    /// Level to decode, in pixels per side [default: all tokens of each picture]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
-    /// Decode although the tokens belong to another tokenizer
+    /// Decode even if the tokens belong to another tokenizer
     #[arg(long)]
     force: bool,
-    /// The picture file. For several pictures one contact sheet, or one file each when it contains {class}, {seed}
-    /// or {index}
+    /// Picture file. Several pictures become one contact sheet, or one file each if the name contains {class}, {seed} or
+    /// {index}
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
@@ -65,13 +65,13 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         None => (0..source.len()).collect(),
     };
     if wanted.is_empty() {
-        return Err(Error::Invalid(format!("{place} holds no picture")).into());
+        return Err(Error::Invalid(format!("{place} contains no picture")).into());
     }
     pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
     let model = args.model.open()?;
     let bundle = model.bundle();
 
-    // Once for what they are, and once more for their tokens: a pack may hold more than memory does.
+    // Two passes, metadata first and tokens second: a pack may be larger than memory.
     let (mut numbers, mut labels, mut damaged) = (Vec::new(), Vec::new(), false);
     for number in wanted {
         let sequence = match source.get(number) {
@@ -86,7 +86,7 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         if !args.force {
             source
                 .check_bundle(&sequence, bundle)
-                .map_err(|error| Error::Invalid(format!("{place}: {error}; --force decodes them all the same")))?;
+                .map_err(|error| Error::Invalid(format!("{place}: {error}; --force decodes them anyway")))?;
         }
         if let Some(damage) = sequence.damage() {
             match &source {
@@ -96,14 +96,14 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
             damaged = true;
         }
         let image = sequence.image(bundle);
-        // A damaged file without a sound token; JSON without one is told by the decoder.
+        // Skips damaged files without a sound token; for JSON without tokens the decoder reports the error.
         if !image.tokens.is_empty() || matches!(source, Source::Json(_)) {
             numbers.push(number);
             labels.push((image.class, image.seed));
         }
     }
     if numbers.is_empty() {
-        return Err(Failure::Told);
+        return Err(Failure::Reported);
     }
     let mut output = Output::plan(Some(&args.output), labels, &[])?;
     if let Some(size) = args.level {
@@ -123,10 +123,10 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     for path in output.finish()? {
         say!("{}", path.display());
     }
-    if damaged { Err(Failure::Told) } else { Ok(()) }
+    if damaged { Err(Failure::Reported) } else { Ok(()) }
 }
 
-/// The number of the entry that is called so, or has this number.
+/// The number of the entry with this name or number.
 fn entry_of(source: &Source, entry: &str, path: &Path) -> Result<u32, Failure> {
     let named = match source {
         Source::Pack(pack) => pack.find(entry)?,
@@ -135,7 +135,7 @@ fn entry_of(source: &Source, entry: &str, path: &Path) -> Result<u32, Failure> {
     let number = named.or_else(|| entry.parse().ok().filter(|&number| number < source.len()));
     number.ok_or_else(|| {
         Failure::Usage(Error::Invalid(format!(
-            "{} has no entry \"{entry}\": neither a name, nor a number below {}",
+            "{} has no entry \"{entry}\": it is neither the name of an entry nor a number below {}",
             path.display(),
             source.len()
         )))
@@ -144,25 +144,25 @@ fn entry_of(source: &Source, entry: &str, path: &Path) -> Result<u32, Failure> {
 
 #[derive(Args)]
 pub struct RepairArgs {
-    /// The .dft file that was cut or damaged
+    /// Truncated or damaged .dft file
     tokens: PathBuf,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// The seed to draw from; without it the file's own. With its own, and the settings it was drawn with, the picture
-    /// becomes what it was
+    /// Seed to sample with [default: the file's]. With the file's seed and the settings of the original generation the
+    /// lost tokens are restored exactly
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// The class to draw, by name or index; without it the file's own
+    /// Class to generate, by name or index [default: the file's]
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    #[command(flatten)]
-    sampling: SamplingArgs,
-    /// Draw on to the level of this many pixels; without it as many tokens as the file had
+    /// Level to continue to, in pixels per side [default: as many tokens as the file had]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
-    /// The token file to write: .dft, .dftpack, or any other ending for JSON
-    #[arg(short, long, value_name = "TOKENS")]
+    /// Token file to write: .dft, .dftpack, or any other extension for JSON
+    #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Sampling options")]
+    sampling: SamplingArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
@@ -184,7 +184,7 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
         None => soundness.promised,
     };
     if dft.class.is_none() && soundness.sound < count {
-        let text = format!("{place} does not say what class it is: --class does");
+        let text = format!("{place} has no class; name one with --class");
         return Err(Failure::Usage(Error::Invalid(text)));
     }
     let whole = detailflow::tasks::repair(&request, &dft, count)?;
@@ -196,10 +196,13 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One file cannot be read and written at once.
-fn not_both(output: &Path, input: &Path, what: &str) -> Result<(), Failure> {
+/// Checks that input and output are not the same file.
+fn not_both(output: &Path, input: &Path) -> Result<(), Failure> {
     if output != input {
         return Ok(());
     }
-    Err(Failure::Usage(Error::Invalid(format!("{} cannot be both {what} and the tokens", input.display()))))
+    Err(Failure::Usage(Error::Invalid(format!(
+        "{}: one file cannot hold both the picture and the tokens",
+        input.display()
+    ))))
 }

@@ -1,34 +1,34 @@
-//! `dflow vary` and `dflow redetail`: keep the coarse tokens of a picture, draw the rest anew.
+//! `dflow vary` and `dflow redetail`: keep the coarse tokens of a picture and generate the rest.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use detailflow::{Error, ImageRequest, Picture, Request};
 
-use crate::draw::{Drawing, OutputArgs};
+use crate::batches::{Batches, OutputArgs};
 use crate::settings::SettingsArgs;
 use crate::source::Source;
 use crate::{Failure, ModelArgs};
 
 #[derive(Args)]
 pub struct VaryArgs {
-    /// The token file: .dft, .dftpack or JSON
+    /// Token file: .dft, .dftpack or JSON
     tokens: PathBuf,
-    /// Which picture of the file, from 0
+    /// Index of the picture in the file, from 0
     #[arg(long, value_name = "I", default_value_t = 0)]
     picture: u32,
-    /// The class of what is drawn; without it the one that the file names
+    /// Class to generate, by name or index [default: the class that the file names]
     #[arg(long, value_name = "C")]
     class: Option<String>,
-    /// Keep the tokens of the level of this many pixels; without it all, and draw what comes after them
+    /// Level whose tokens are kept, in pixels per side [default: keep all tokens of the file and continue after them]
     #[arg(long, value_name = "PX")]
     keep: Option<u32>,
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-    #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
@@ -41,29 +41,29 @@ pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
         .class
         .as_ref()
         .or(image.class.as_ref())
-        .ok_or_else(|| Failure::Usage(Error::Invalid(format!("{place} names no class; say --class"))))?;
+        .ok_or_else(|| Failure::Usage(Error::Invalid(format!("{place} names no class; use --class"))))?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     request.set_prefix_level(&image.tokens, args.keep.unwrap_or(0)).map_err(Failure::Usage)?;
-    draw(&args.settings, &args.output, &mut request, class)
+    generate(&args.settings, &args.output, &mut request, class)
 }
 
 #[derive(Args)]
 pub struct RedetailArgs {
-    /// The picture file, of any size and mode: cropped to the square in its middle and resized
+    /// Picture file, of any size and colour mode; cropped to the centre square and resized
     image: PathBuf,
-    /// The class of what is drawn
+    /// Class to generate, by name or index
     #[arg(long, value_name = "C")]
     class: String,
-    /// Keep what one sees of the picture at the level of this many pixels
+    /// Level of the picture that is kept, in pixels per side; finer detail is generated
     #[arg(long, value_name = "PX")]
     keep: u32,
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-    #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
@@ -75,13 +75,13 @@ pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
     request.clone().set_level(args.keep).map_err(Failure::Usage)?;
     model.bundle().class(&args.class).map_err(Failure::Usage)?;
     request.set_prefix_picture(&picture, args.keep)?;
-    draw(&args.settings, &args.output, &mut request, &args.class)
+    generate(&args.settings, &args.output, &mut request, &args.class)
 }
 
-fn draw(settings: &SettingsArgs, output: &OutputArgs, request: &mut Request, class: &str) -> Result<(), Failure> {
+fn generate(settings: &SettingsArgs, output: &OutputArgs, request: &mut Request, class: &str) -> Result<(), Failure> {
     let class = request.model().bundle().class(class).map_err(Failure::Usage)?;
     let wanted: Vec<ImageRequest> = settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
-    let mut drawing = Drawing::plan(output, request, &wanted)?;
-    drawing.draw(request, &wanted)?;
-    drawing.end()
+    let mut batches = Batches::plan(output, request, &wanted)?;
+    batches.generate(request, &wanted)?;
+    batches.end()
 }

@@ -1,4 +1,4 @@
-//! `dflow watch`: draw in the background, and show the picture at each level as it is reached.
+//! `dflow watch`: generate in the background and write the picture at each level.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::{Failure, ModelArgs, interrupt, say};
 
 #[derive(Args)]
 pub struct WatchArgs {
-    /// A class's name or index
+    /// Class name or index
     class: String,
-    #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-    /// The picture file, written anew at each level; for several pictures a contact sheet. A viewer that follows the
-    /// file shows it sharpen
+    /// Picture file, rewritten at each level; several pictures become a contact sheet. A viewer that reloads the file shows
+    /// the picture sharpen
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Generation options")]
+    settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Model and device options")]
+    model: ModelArgs,
 }
 
 pub fn run(args: &WatchArgs) -> Result<(), Failure> {
@@ -36,25 +36,27 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     }
     let name = &model.bundle().classes()[class as usize];
     let labels: Vec<_> = args.settings.seeds().map(|seed| (Some(name.clone()), Some(seed))).collect();
-    // A file that cannot be written is said before the work.
+    // Reports a file that cannot be written before any work is done.
     Output::plan(Some(&args.output), labels.clone(), &[])?;
 
     let worker = Worker::new(&WorkerOptions::default())?;
-    let asked = interrupt::asked();
+    let pressed = interrupt::pressed();
     worker.submit(&request, SubmitOptions::new().with_decode(true))?;
     loop {
-        if asked() {
+        if pressed() {
             worker.cancel_all();
         }
         let Some(event) = worker.wait(Duration::from_millis(50)) else { continue };
         match event.kind() {
             EventKind::Failed(error) => {
                 eprintln!("dflow: {error}");
-                return Err(Failure::Told);
+                return Err(Failure::Reported);
             }
             EventKind::Cancelled => {
-                let what = event.level().map_or("no level".to_owned(), |level| format!("the {} px level", level.size));
-                return Err(Failure::Cancelled(format!("cancelled: {what} is kept")));
+                let what = event.level().map_or("no level was finished".to_owned(), |level| {
+                    format!("the {} px level is saved", level.size)
+                });
+                return Err(Failure::Cancelled(format!("cancelled: {what}")));
             }
             EventKind::Level => {
                 let mut output = Output::plan(Some(&args.output), labels.clone(), &[])?;

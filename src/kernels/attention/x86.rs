@@ -1,82 +1,91 @@
-//! [`Outer`] with the vectors of x86-64. Written by hand: compilers keep the sums of loops over arrays in memory.
+//! The matrix product of attention with the vectors of x86-64, by intrinsics: compilers keep the sums of loops over arrays in
+//! memory.
 
-#![allow(clippy::needless_range_loop)] // The indices are those of registers, for which the arrays stand.
+#![allow(clippy::needless_range_loop, reason = "the arrays stand for registers; the indices name them")]
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::super::simd::LANES;
-use super::{Ahead, Outer};
+use super::matmul::{MatMul, Prefetch};
 
-/// Rows that go past vectors together, at most: their sums fill 24 of 32 long registers, or 12 of 16 shorter ones.
+/// The most rows of a block: their sums fill 24 of 32 registers of 512 bits, or 12 of 16 of 256 bits.
 const HEIGHT: usize = 6;
 
-/// What is fetched meanwhile, and how much of it at each step.
-struct Fetch {
-    ahead: Ahead,
+/// What is left to prefetch, and how many lines of it at each step.
+struct PrefetchState {
+    left: Prefetch,
     each: usize,
 }
 
-/// Defines a version: `$vector` holds a part of 16 numbers, of which there are `$parts`; `$together` lots of 16 are taken
-/// at once, as long as there are so many.
-macro_rules! outer {
+/// Defines a version: 16 numbers are `$parts` registers `$vector`; `$together` vectors of 16 are computed at once, as long as
+/// there are so many.
+macro_rules! matmul {
     (
-        $name:ident, $block:ident, $features:literal, $parts:literal x $vector:ty, $together:literal,
+        $name:ident, $inner:ident, $block:ident, $features:literal, $parts:literal x $vector:ty, $together:literal,
         $zero:ident, $load:ident, $store:ident, $spread:ident, $multiply:ident
     ) => {
-        /// # Safety
-        /// The processor has these features.
+        pub(in crate::kernels) fn $name(product: MatMul<'_>) {
+            // SAFETY: `isa` selects this function only where the CPU has these features.
+            unsafe { $inner(product) }
+        }
+
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn $name(job: Outer<'_>) {
-            let passes = job.rows.div_ceil(HEIGHT);
-            let lots = job.vectors.div_ceil($together);
-            let mut fetch =
-                Fetch { ahead: job.ahead, each: job.ahead.lines.div_ceil((passes * lots * job.depth).max(1)) };
+        fn $inner(product: MatMul<'_>) {
+            let passes = product.rows.div_ceil(HEIGHT);
+            let groups = product.vectors.div_ceil($together);
+            let each = product.prefetch.lines.div_ceil((passes * groups * product.depth).max(1));
+            let mut prefetch = PrefetchState { left: product.prefetch, each };
             for pass in 0..passes {
-                let (row, end) = (pass * job.rows / passes, (pass + 1) * job.rows / passes);
-                let mut lot = 0;
-                while lot < job.vectors {
-                    let width = if job.vectors - lot >= $together { $together } else { 1 };
-                    // SAFETY: within the job's rows and vectors.
-                    #[allow(unreachable_patterns)] // One lot at once is all that some take.
+                let (row, end) = (pass * product.rows / passes, (pass + 1) * product.rows / passes);
+                let mut vector = 0;
+                while vector < product.vectors {
+                    let width = if product.vectors - vector >= $together { $together } else { 1 };
+                    #[allow(unreachable_patterns, reason = "some versions take one vector at once")]
+                    // SAFETY: within the product's rows and vectors.
                     unsafe {
                         match (end - row, width) {
-                            (1, $together) => $block::<1, $together>(job, row, lot, &mut fetch),
-                            (2, $together) => $block::<2, $together>(job, row, lot, &mut fetch),
-                            (3, $together) => $block::<3, $together>(job, row, lot, &mut fetch),
-                            (4, $together) => $block::<4, $together>(job, row, lot, &mut fetch),
-                            (5, $together) => $block::<5, $together>(job, row, lot, &mut fetch),
-                            (_, $together) => $block::<HEIGHT, $together>(job, row, lot, &mut fetch),
-                            (1, _) => $block::<1, 1>(job, row, lot, &mut fetch),
-                            (2, _) => $block::<2, 1>(job, row, lot, &mut fetch),
-                            (3, _) => $block::<3, 1>(job, row, lot, &mut fetch),
-                            (4, _) => $block::<4, 1>(job, row, lot, &mut fetch),
-                            (5, _) => $block::<5, 1>(job, row, lot, &mut fetch),
-                            _ => $block::<HEIGHT, 1>(job, row, lot, &mut fetch),
+                            (1, $together) => $block::<1, $together>(product, row, vector, &mut prefetch),
+                            (2, $together) => $block::<2, $together>(product, row, vector, &mut prefetch),
+                            (3, $together) => $block::<3, $together>(product, row, vector, &mut prefetch),
+                            (4, $together) => $block::<4, $together>(product, row, vector, &mut prefetch),
+                            (5, $together) => $block::<5, $together>(product, row, vector, &mut prefetch),
+                            (_, $together) => $block::<HEIGHT, $together>(product, row, vector, &mut prefetch),
+                            (1, _) => $block::<1, 1>(product, row, vector, &mut prefetch),
+                            (2, _) => $block::<2, 1>(product, row, vector, &mut prefetch),
+                            (3, _) => $block::<3, 1>(product, row, vector, &mut prefetch),
+                            (4, _) => $block::<4, 1>(product, row, vector, &mut prefetch),
+                            (5, _) => $block::<5, 1>(product, row, vector, &mut prefetch),
+                            _ => $block::<HEIGHT, 1>(product, row, vector, &mut prefetch),
                         }
                     }
-                    lot += width;
+                    vector += width;
                 }
             }
         }
 
         /// # Safety
-        /// `R` rows from `row` and `V` lots of 16 from `lot` are there.
+        /// `R` rows from `row` and `V` vectors of 16 from `vector` exist.
         #[target_feature(enable = $features)]
-        unsafe fn $block<const R: usize, const V: usize>(job: Outer<'_>, row: usize, lot: usize, fetch: &mut Fetch) {
+        unsafe fn $block<const R: usize, const V: usize>(
+            product: MatMul<'_>,
+            row: usize,
+            vector: usize,
+            prefetch: &mut PrefetchState,
+        ) {
             const WIDTH: usize = LANES / $parts;
             let mut sums: [[[$vector; $parts]; V]; R] = [[[$zero(); $parts]; V]; R];
-            // What the loop adds to addresses is worked out before, or wraps: it shall have no checks in it.
-            let below: [usize; R] = from_fn(|r| (row + r) * job.a_stride);
-            let right: [usize; V] = from_fn(|v| v * job.b_lot);
-            let (mut a, mut b) = (job.a, job.b.wrapping_add(lot * job.b_lot));
+            // Address offsets are computed before the loop, or wrap, so that the loop has no overflow checks.
+            let below: [usize; R] = from_fn(|r| (row + r) * product.a_stride);
+            let right: [usize; V] = from_fn(|v| v * product.b_vector_stride);
+            let (mut a, mut b) = (product.a, product.b.wrapping_add(vector * product.b_vector_stride));
             // SAFETY: the caller's promise.
             unsafe {
-                let Fetch { mut ahead, each } = *fetch;
-                for _ in 0..job.depth {
-                    for _ in 0..each.min(ahead.lines) {
-                        _mm_prefetch::<_MM_HINT_T1>(ahead.from.cast());
-                        ahead = Ahead { from: ahead.from.wrapping_add(LANES), lines: ahead.lines.wrapping_sub(1) };
+                let PrefetchState { mut left, each } = *prefetch;
+                for _ in 0..product.depth {
+                    for _ in 0..each.min(left.lines) {
+                        _mm_prefetch::<_MM_HINT_T1>(left.from.cast());
+                        left = Prefetch { from: left.from.wrapping_add(LANES), lines: left.lines.wrapping_sub(1) };
                     }
                     let mut lines = [[$zero(); $parts]; V];
                     for v in 0..V {
@@ -92,12 +101,12 @@ macro_rules! outer {
                             }
                         }
                     }
-                    (a, b) = (a.wrapping_add(1), b.wrapping_add(job.b_stride));
+                    (a, b) = (a.wrapping_add(1), b.wrapping_add(product.b_row_stride));
                 }
-                fetch.ahead = ahead;
+                prefetch.left = left;
                 for r in 0..R {
                     for v in 0..V {
-                        let out = job.out.add((row + r) * job.out_stride + (lot + v) * LANES);
+                        let out = product.out.add((row + r) * product.out_stride + (vector + v) * LANES);
                         for part in 0..$parts {
                             $store(out.add(part * WIDTH), sums[r][v][part]);
                         }
@@ -109,12 +118,12 @@ macro_rules! outer {
 }
 
 #[rustfmt::skip]
-outer!(
-    outer512, block512, "avx512f", 1 x __m512, 4,
+matmul!(
+    matmul512, inner512, block512, "avx512f", 1 x __m512, 4,
     _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
 );
 #[rustfmt::skip]
-outer!(
-    outer256, block256, "avx2,fma", 2 x __m256, 1,
+matmul!(
+    matmul256, inner256, block256, "avx2,fma", 2 x __m256, 1,
     _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps
 );

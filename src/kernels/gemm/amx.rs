@@ -1,49 +1,49 @@
-//! Products with the tiles of x86-64 (AMX): 16 rows times 16 columns, 64 deep, in one instruction. The compiler has no
-//! stable names for them, so they are written out.
+//! GEMM with the tiles of x86-64 AMX: 16 rows times 16 columns, 64 deep, in one instruction. The compiler has no stable
+//! intrinsics for them, so this is inline assembly.
 
 use std::arch::asm;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::{PANEL, Packed, Rows, TILE, Take, portable};
+use super::operands::{Epilogue, PANEL, PackedWeights, QuantizedRows, TILE};
+use super::portable;
+use crate::support::platform::enable_amx;
+use crate::support::sync::lock;
 
-/// With fewer rows than this vectors are as fast: reading the weights is what takes the time.
-pub(super) const WORTH: usize = 17;
-
-/// Whether the processor has tiles, the system lets this process use them, and they compute what plain code does: the
-/// instructions below are written by hand, and a processor that disagrees is used without them.
-pub(super) fn is_here() -> bool {
-    cfg!(target_os = "linux") && has_tiles() && may_use_tiles() && agrees()
+/// Whether the CPU has tiles, the system lets this process use them, and they compute the same as plain code: the assembly
+/// below is written by hand, and a CPU or emulator that disagrees is used without it.
+pub(in crate::kernels) fn is_usable() -> bool {
+    has_tiles() && enable_amx() && agrees()
 }
 
-/// One product with every kind of block: two tiles of rows and one, two panels and one.
+/// Compares one GEMM that uses every kind of block: two tiles of rows and one, two panels and one.
 fn agrees() -> bool {
     const ROWS: usize = 3 * TILE - 1;
     const DEPTH: usize = 128;
     const PANELS: usize = 3;
-    let whole = |n: usize| ((n as u32).wrapping_mul(2_654_435_761) >> 24) as i8;
-    let weights: Vec<i8> = (0..DEPTH * PANELS * PANEL).map(whole).collect();
-    let bytes: Vec<i8> = (0..3 * TILE * DEPTH).map(|n| whole(n + 77)).collect();
-    let Some(packed) = Packed::new(&weights, DEPTH, PANELS * PANEL) else { return false };
-    let rows = Rows { bytes: &bytes, count: ROWS, offsets: &[] };
-    let [tiles, plain] = [Noted::default(), Noted::default()];
+    let int8 = |n: usize| ((n as u32).wrapping_mul(2_654_435_761) >> 24) as i8;
+    let weights: Vec<i8> = (0..DEPTH * PANELS * PANEL).map(int8).collect();
+    let bytes: Vec<i8> = (0..3 * TILE * DEPTH).map(|n| int8(n + 77)).collect();
+    let Some(packed) = PackedWeights::new(&weights, DEPTH, PANELS * PANEL) else { return false };
+    let rows = QuantizedRows { bytes: &bytes, count: ROWS, compensation: &[] };
+    let [tiles, plain] = [Recorded::default(), Recorded::default()];
     run(rows, packed, 0..PANELS, &tiles);
     portable::run(rows, packed, 0..PANELS, &plain);
-    let noted = |noted: Noted| {
-        let mut all = noted.0.into_inner().unwrap_or_default();
+    let sorted = |recorded: Recorded| {
+        let mut all = recorded.0.into_inner().unwrap_or_default();
         all.sort_unstable();
         all
     };
-    noted(tiles) == noted(plain)
+    sorted(tiles) == sorted(plain)
 }
 
-/// Keeps what it is given: panel, row, sums.
+/// Records what it is given: panel, row, sums.
 #[derive(Default)]
-struct Noted(Mutex<Vec<(usize, usize, [i32; PANEL])>>);
+struct Recorded(Mutex<Vec<(usize, usize, [i32; PANEL])>>);
 
-impl Take for Noted {
-    fn take(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
-        crate::support::sync::lock(&self.0).extend((row..).zip(sums).map(|(row, sums)| (panel, row, *sums)));
+impl Epilogue for Recorded {
+    fn apply(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+        lock(&self.0).extend((row..).zip(sums).map(|(row, sums)| (panel, row, *sums)));
     }
 }
 
@@ -52,20 +52,6 @@ fn has_tiles() -> bool {
     const INT8: u32 = 1 << 25;
     let most = std::arch::x86_64::__cpuid(0).eax;
     most >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
-}
-
-/// Linux gives the tiles' large state to whoever asks.
-#[cfg(target_os = "linux")]
-fn may_use_tiles() -> bool {
-    const ARCH_REQ_XCOMP_PERM: i32 = 0x1023;
-    const XFEATURE_XTILEDATA: u64 = 18;
-    // SAFETY: it changes what this process may use, and nothing else; an older kernel says that it does not know it.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn may_use_tiles() -> bool {
-    false
 }
 
 /// Palette 1, all eight tiles of 16 rows of 64 bytes.
@@ -89,15 +75,20 @@ const CONFIG: Config = {
     Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
 };
 
-/// Sums of 16 rows and a panel.
+/// The sums of 16 rows and a panel.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 struct Sums([[i32; PANEL]; TILE]);
 
-pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, take: &impl Take) {
+pub(in crate::kernels) fn run(
+    rows: QuantizedRows<'_>,
+    weights: PackedWeights<'_>,
+    panels: Range<usize>,
+    epilogue: &impl Epilogue,
+) {
     let depth = weights.depth;
-    // SAFETY: the processor has tiles; the configuration is a valid one. Nobody else on this thread uses tiles before
-    // they are released below (`take` is ours), and ONNX Runtime's own kernels load theirs before each use.
+    // SAFETY: the CPU has tiles; the configuration is a valid one. Nothing else on this thread uses tiles before they are
+    // released below (the epilogues are ours), and ONNX Runtime's own kernels load their configuration before each use.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) };
     let mut panel = panels.start;
     while panel < panels.end {
@@ -108,7 +99,7 @@ pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, tak
             let tall = row + TILE < rows.count;
             let a = rows.bytes[row * depth..].as_ptr();
             let mut sums = [[Sums([[0; PANEL]; TILE]); 2]; 2];
-            // SAFETY: there is room for whole tiles of rows, and panels are `depth` times 16 bytes.
+            // SAFETY: rows have capacity for a multiple of 16, and panels are `depth` times 16 bytes.
             unsafe {
                 match (tall, wide) {
                     (true, true) => block::<true, true>(a, b, depth, &mut sums),
@@ -120,21 +111,21 @@ pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, tak
             for (t, sums) in sums.iter().enumerate().take(1 + usize::from(tall)) {
                 let first = row + t * TILE;
                 for (p, sums) in sums.iter().enumerate().take(1 + usize::from(wide)) {
-                    take.take(first, panel + p, &sums.0[..TILE.min(rows.count - first)]);
+                    epilogue.apply(first, panel + p, &sums.0[..TILE.min(rows.count - first)]);
                 }
             }
             row += if tall { 2 * TILE } else { TILE };
         }
         panel += 1 + usize::from(wide);
     }
-    // SAFETY: as above. The state is large; the system need not save it any more.
+    // SAFETY: as above. The state is large; the system need not save it any longer.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
 /// One or two tiles of rows times one or two panels.
 ///
 /// # Safety
-/// They are there, `depth` (a multiple of 64) deep, and the tiles are configured.
+/// The rows and panels exist, `depth` (a multiple of 64) deep, and the tiles are configured.
 unsafe fn block<const TALL: bool, const WIDE: bool>(
     a: *const i8,
     b: *const i8,
@@ -147,7 +138,7 @@ unsafe fn block<const TALL: bool, const WIDE: bool>(
     // A step takes 64 bytes of each row and one tile of each panel.
     macro_rules! run {
         ($zero:literal, $step:literal, $store:literal) => {
-            // SAFETY: reads within rows and panels, writes the sums; tmm0 to tmm7 are no registers of the compiler's.
+            // SAFETY: reads within rows and panels, writes the sums; the compiler does not use tmm0 to tmm7.
             unsafe {
                 asm!(
                     $zero,

@@ -1,148 +1,35 @@
-//! Products of 8-bit rows with 8-bit weights, summed exactly in 32 bits.
-//!
-//! **Weights are packed** by the exporter for every processor alike: columns in panels of 16, and within a panel four
-//! neighbouring numbers of each column together: `[columns / 16, depth / 4, 16, 4]`, with the depth filled up to a
-//! multiple of 64 and the columns to one of 16 by zeros. A vector of 64 bytes is then four steps of 16 columns, and 16
-//! of them are a tile. They are read where the file is mapped; nothing is copied.
+//! GEMM of 8-bit rows with 8-bit weights, summed exactly in 32 bits. One file for each architecture; [`operands`] has the types
+//! that they share.
 
 #[cfg(target_arch = "x86_64")]
-mod amx;
-mod portable;
+pub(super) mod amx;
+pub(super) mod operands;
+pub(super) mod portable;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub(super) mod x86;
 
-use super::Pool;
-
-/// Columns of a panel.
-pub(super) const PANEL: usize = 16;
-/// The depth is a multiple of this.
-pub(super) const DEPTH: usize = 64;
-
-/// What this processor multiplies with. All give the same numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Isa {
-    /// Tiles (x86-64 AMX) for many rows, as `Vnni512` for few.
-    Amx,
-    /// 512-bit vectors with sums of four products (x86-64 AVX-512 VNNI).
-    Vnni512,
-    /// 256-bit vectors with sums of four products (x86-64 AVX-VNNI).
-    Vnni256,
-    /// 256-bit vectors (x86-64 AVX2).
-    Avx2,
-    /// Plain code for every processor; slow.
-    Portable,
-}
-
-impl Isa {
-    /// The best that this processor has.
-    pub fn here() -> Self {
-        static HERE: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
-        *HERE.get_or_init(|| *Self::all_here().first().expect("there is always the portable one"))
-    }
-
-    /// Whether `rows` rows are multiplied raised: as unsigned numbers, 128 above what they are ([`Rows::offsets`]).
-    pub(super) fn raises(self, rows: usize) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Amx => rows < amx::WORTH,
-            _ if rows == 0 => false,
-            Self::Vnni512 | Self::Vnni256 => true,
-            _ => false,
-        }
-    }
-
-    /// All that this processor has, the best first.
-    pub fn all_here() -> Vec<Self> {
-        let mut all = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            let wide = avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vnni");
-            if wide && amx::is_here() {
-                all.push(Self::Amx);
-            }
-            if wide {
-                all.push(Self::Vnni512);
-            }
-            if avx2 && is_x86_feature_detected!("avxvnni") {
-                all.push(Self::Vnni256);
-            }
-            if avx2 {
-                all.push(Self::Avx2);
-            }
-        }
-        all.push(Self::Portable);
-        all
-    }
-}
-
-/// Packed weights, `depth` deep.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Packed<'a> {
-    bytes: &'a [i8],
-    depth: usize,
-    panels: usize,
-}
-
-impl<'a> Packed<'a> {
-    /// None when the lengths do not fit.
-    pub fn new(bytes: &'a [i8], depth: usize, columns: usize) -> Option<Self> {
-        let depth = depth.checked_next_multiple_of(DEPTH)?;
-        let panels = columns.div_ceil(PANEL);
-        let length = depth.checked_mul(panels)?.checked_mul(PANEL)?;
-        (length == bytes.len() && length > 0).then_some(Self { bytes, depth, panels })
-    }
-
-    pub fn depth(&self) -> usize {
-        self.depth
-    }
-
-    /// Columns, those that fill the last panel up among them.
-    pub(super) fn columns(&self) -> usize {
-        self.panels * PANEL
-    }
-
-    /// Panels `from` and those after it.
-    fn panel(&self, from: usize) -> *const i8 {
-        assert!(from < self.panels, "a panel that is not there");
-        self.bytes[from * self.depth * PANEL..].as_ptr()
-    }
-}
-
-/// Rows of whole numbers, `depth` apart; room for a multiple of 16 of them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub bytes: &'a [i8],
-    pub count: usize,
-    /// What the sums of each column begin with where rows are raised ([`Isa::raises`]): it takes off what raising adds.
-    pub offsets: &'a [i32],
-}
-
-/// Rows of a tile, and of how many there is always room for.
-pub(super) const TILE: usize = 16;
-
-/// Takes the sums of some rows and one panel.
-pub(super) trait Take: Sync {
-    /// `sums` are those of the rows from `row` on. To be inlined, so that it is compiled for the kernel's vectors.
-    fn take(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]);
-}
+use super::isa::Isa;
+use super::pool::Pool;
+use operands::{Epilogue, PANEL, PackedWeights, QuantizedRows, TILE};
 
 /// Multiplies all rows with all panels.
-pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed<'_>, take: &impl Take) {
-    let Packed { depth, panels, .. } = weights;
-    assert!(rows.bytes.len() >= rows.count.next_multiple_of(TILE) * depth, "too few rows");
+pub(super) fn gemm(
+    isa: Isa,
+    pool: &dyn Pool,
+    rows: QuantizedRows<'_>,
+    weights: PackedWeights<'_>,
+    epilogue: &impl Epilogue,
+) {
+    let PackedWeights { depth, panels, .. } = weights;
+    assert!(rows.bytes.len() >= rows.count.next_multiple_of(TILE) * depth, "gemm: too few rows");
     if rows.count == 0 {
         return;
     }
-    assert!(!isa.raises(rows.count) || rows.offsets.len() == panels * PANEL, "raised rows without offsets");
-    // Panels go by groups that a kernel takes at once; every piece has as many groups as the others, or one less. There are
-    // a few for each thread, so that a slow one is helped, and they are numbered such that threads which take turns go
-    // through neighbouring ones.
+    let unsigned = isa.unsigned_rows(rows.count);
+    assert!(!unsigned || rows.compensation.len() == panels * PANEL, "gemm: unsigned rows without compensation");
+    // Panels are split into groups that a kernel takes at once; every piece has as many groups as the others, or one less.
+    // There are a few for each thread, so that a slow one is helped, and they are numbered such that threads which take turns
+    // go through neighbouring ones.
     let threads = pool.threads();
     let groups = panels.div_ceil(GROUP);
     let each = PIECES.min(groups.div_ceil(threads));
@@ -151,23 +38,12 @@ pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed
         let piece = number % threads * each + number / threads;
         let from = piece * groups / pieces * GROUP;
         let end = panels.min((piece + 1) * groups / pieces * GROUP);
-        if from == end {
-            return;
-        }
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Amx if rows.count >= amx::WORTH => amx::run(rows, weights, from..end, take),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Amx | Isa::Vnni512 => x86::run_vnni512(rows, weights, from..end, take),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Vnni256 => x86::run_vnni256(rows, weights, from..end, take),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::run_avx2(rows, weights, from..end, take),
-            _ => portable::run(rows, weights, from..end, take),
+        if from < end {
+            isa.multiply_panels(rows, weights, from..end, epilogue);
         }
     };
     // Reading a weight takes about as long as multiplying it with ten rows.
-    if pieces == 1 || threads == 1 || (10 + rows.count) * depth * panels * PANEL < ALONE {
+    if pieces == 1 || threads == 1 || (10 + rows.count) * depth * panels * PANEL < SINGLE_THREAD_BELOW {
         (0..pieces).for_each(run);
     } else {
         pool.each(pieces, &run);
@@ -176,14 +52,15 @@ pub(super) fn product(isa: Isa, pool: &dyn Pool, rows: Rows<'_>, weights: Packed
 
 /// Pieces for each thread.
 const PIECES: usize = 4;
-/// Kernels take so many panels at once, or a part of that.
+/// The most panels that a kernel takes at once.
 const GROUP: usize = 4;
-/// Less work than this (in tenths of a weight read) is not worth waking a second thread: about 15 us.
-const ALONE: usize = 2_000_000;
+/// Less work than this (in tenths of a weight read, about 15 us) is not worth waking a second thread.
+const SINGLE_THREAD_BELOW: usize = 2_000_000;
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::Alone;
+    use super::super::pool::SingleThread;
+    use super::operands::DEPTH;
     use super::*;
     use std::sync::Mutex;
 
@@ -199,18 +76,18 @@ pub(super) mod tests {
         packed
     }
 
-    pub fn whole(n: usize) -> i8 {
+    pub fn int8(n: usize) -> i8 {
         let byte = ((n as u32 + 1).wrapping_mul(2_654_435_761) >> 24) as i8;
         byte.max(-127)
     }
 
-    struct Note<'a> {
+    struct Record<'a> {
         columns: usize,
         got: &'a Mutex<Vec<i32>>,
     }
 
-    impl Take for Note<'_> {
-        fn take(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+    impl Epilogue for Record<'_> {
+        fn apply(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
             for (r, sums) in sums.iter().enumerate() {
                 for (n, &sum) in (panel * PANEL..self.columns).zip(sums) {
                     self.got.lock().unwrap()[(row + r) * self.columns + n] = sum;
@@ -220,7 +97,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_processor_sums_exactly() {
+    fn gemm_is_exact_with_every_instruction_set() {
         for (count, depth, columns) in [
             (1usize, 64usize, 16usize),
             (2, 70, 40),
@@ -235,25 +112,31 @@ pub(super) mod tests {
         .chain((1..40).map(|count| (count, 64, 16 * 5)))
         {
             let deep = depth.next_multiple_of(DEPTH);
-            let weights: Vec<i8> = (0..depth * columns).map(whole).collect();
+            let weights: Vec<i8> = (0..depth * columns).map(int8).collect();
             let packed = pack(&weights, depth, columns);
             let mut rows = vec![0; count.next_multiple_of(TILE) * deep];
             for (r, row) in rows.chunks_exact_mut(deep).take(count).enumerate() {
-                (0..depth).for_each(|k| row[k] = whole(k + 1000 * (r + 1)));
+                (0..depth).for_each(|k| row[k] = int8(k + 1000 * (r + 1)));
             }
             // The extremes, where sums of pairs are largest.
             rows[..depth].fill(127);
-            let packed = Packed::new(&packed, depth, columns).unwrap();
-            let offsets: Vec<i32> = (0..packed.columns())
+            let packed = PackedWeights::new(&packed, depth, columns).unwrap();
+            let compensation: Vec<i32> = (0..packed.columns())
                 .map(|n| {
                     -128 * (0..depth).filter(|_| n < columns).map(|k| i32::from(weights[k * columns + n])).sum::<i32>()
                 })
                 .collect();
-            let raised: Vec<i8> = rows.iter().map(|x| x ^ i8::MIN).collect();
-            for isa in Isa::all_here() {
+            let unsigned: Vec<i8> = rows.iter().map(|x| x ^ i8::MIN).collect();
+            for isa in Isa::supported().iter().copied() {
                 let got = Mutex::new(vec![i32::MIN; count * columns]);
-                let bytes = if isa.raises(count) { &raised } else { &rows };
-                product(isa, &Alone, Rows { bytes, count, offsets: &offsets }, packed, &Note { columns, got: &got });
+                let bytes = if isa.unsigned_rows(count) { &unsigned } else { &rows };
+                gemm(
+                    isa,
+                    &SingleThread,
+                    QuantizedRows { bytes, count, compensation: &compensation },
+                    packed,
+                    &Record { columns, got: &got },
+                );
                 for r in 0..count {
                     for n in 0..columns {
                         let want: i32 = (0..depth)
@@ -270,42 +153,34 @@ pub(super) mod tests {
         }
     }
 
-    #[test]
-    fn weights_of_another_length_are_refused() {
-        assert!(Packed::new(&[0; 64 * 32], 60, 17).is_some());
-        assert!(Packed::new(&[0; 64 * 32], 65, 17).is_none());
-        assert!(Packed::new(&[], 0, 0).is_none());
-        assert!(Packed::new(&[0; 64], usize::MAX, usize::MAX).is_none());
-    }
+    struct Discard;
 
-    struct Drop;
-
-    impl Take for Drop {
+    impl Epilogue for Discard {
         #[inline(always)]
-        fn take(&self, _: usize, _: usize, sums: &[[i32; PANEL]]) {
+        fn apply(&self, _: usize, _: usize, sums: &[[i32; PANEL]]) {
             std::hint::black_box(sums);
         }
     }
 
-    /// Prints what products take on one thread: `cargo test --release --lib -- --ignored --nocapture how_long_products`.
+    /// Prints the throughput on one thread: `cargo test --release --lib -- --ignored --nocapture gemm_throughput`.
     #[test]
-    #[ignore = "it measures"]
-    fn how_long_products_take() {
-        println!("G multiply-adds a second, the best of 5 rounds");
+    #[ignore = "measures"]
+    fn gemm_throughput() {
+        println!("10^9 multiply-adds per second, best of 5 rounds");
         for (depth, columns) in [(256usize, 768), (768, 2304), (1024, 5632), (2816, 1024)] {
             let packed = vec![3i8; depth.next_multiple_of(DEPTH) * columns];
-            let packed = Packed::new(&packed, depth, columns).unwrap();
-            let offsets = vec![0; packed.columns()];
-            for isa in Isa::all_here().into_iter().filter(|isa| *isa != Isa::Portable) {
+            let packed = PackedWeights::new(&packed, depth, columns).unwrap();
+            let compensation = vec![0; packed.columns()];
+            for isa in Isa::supported().iter().copied().filter(|isa| *isa != Isa::Portable) {
                 print!("{depth:>5} x {columns:<5} {isa:<8?}");
                 for count in [1, 2, 4, 8, 16, 32, 64, 256, 384] {
                     let rows = vec![5i8; usize::next_multiple_of(count, TILE) * packed.depth];
-                    let rows = Rows { bytes: &rows, count, offsets: &offsets };
+                    let rows = QuantizedRows { bytes: &rows, count, compensation: &compensation };
                     let work = (count * depth * columns) as f64;
                     let rounds = (1e9 / work).ceil() as usize;
                     let round = || {
                         let begun = std::time::Instant::now();
-                        (0..rounds).for_each(|_| product(isa, &Alone, rows, packed, &Drop));
+                        (0..rounds).for_each(|_| gemm(isa, &SingleThread, rows, packed, &Discard));
                         work * rounds as f64 / 1e9 / begun.elapsed().as_secs_f64()
                     };
                     print!(" {count:>4}: {:>4.0}", std::iter::repeat_with(round).take(5).fold(0.0, f64::max));

@@ -1,13 +1,18 @@
-//! Products in plain code.
+//! GEMM in plain Rust.
 
 use std::ops::Range;
 
-use super::{PANEL, Packed, Rows, Take};
+use super::operands::{Epilogue, PANEL, PackedWeights, QuantizedRows};
 
-pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, take: &impl Take) {
+pub(in crate::kernels) fn run(
+    rows: QuantizedRows<'_>,
+    weights: PackedWeights<'_>,
+    panels: Range<usize>,
+    epilogue: &impl Epilogue,
+) {
     for panel in panels {
         let packed = &weights.bytes[panel * weights.depth * PANEL..][..weights.depth * PANEL];
-        for (at, row) in rows.bytes.chunks_exact(weights.depth).take(rows.count).enumerate() {
+        for (index, row) in rows.bytes.chunks_exact(weights.depth).take(rows.count).enumerate() {
             let mut sums = [0i32; PANEL];
             for (four, packed) in row.as_chunks::<4>().0.iter().zip(packed.as_chunks::<{ 4 * PANEL }>().0) {
                 for (sum, column) in sums.iter_mut().zip(packed.as_chunks::<4>().0) {
@@ -16,7 +21,7 @@ pub(super) fn run(rows: Rows<'_>, weights: Packed<'_>, panels: Range<usize>, tak
                     }
                 }
             }
-            take.take(at, panel, &[sums]);
+            epilogue.apply(index, panel, &[sums]);
         }
     }
 }

@@ -1,100 +1,109 @@
-//! Form `fixed`: keys and values in the memory of the device, which a step writes in place. Only ids and places go there from
-//! step to step, and logits come back; or they stay, and tokens come back.
+//! Form `fixed`: the KV cache in device memory, which a step writes in place. Each step sends only ids and positions to the
+//! device; the logits come back, or stay there and sampled tokens come back.
 //!
-//! A tensor has a row for each place of each head of each row of the batch. What a step does not see counts nothing, but must
-//! be numbers: so new memory is cleared, and of an origin only what stood before the fork is taken.
+//! A tensor is `[rows * heads * positions, head_dim]`. Attention weighs invisible positions by zero, so they must hold
+//! finite numbers: new memory is cleared, and a fork copies only positions before the fork.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use half::f16;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
-use super::{Frame, Need, Origin, PREPARED, Store, Waiting};
+use super::frame::{Frame, Need, PREPARED, RowMap, Waiting};
 use crate::plan::{KvShape, Step};
+use crate::runtime::device::{Device, allocator};
 use crate::runtime::exit::{self, RuntimeOwned};
-use crate::runtime::row_copy::{Mover, allocator};
-use crate::runtime::{Graph, GraphOptions, Interrupt, failed};
+use crate::runtime::failure::failed;
+use crate::runtime::graph::Graph;
+use crate::runtime::interrupt::Interrupt;
+use crate::runtime::row_copy::RowCopy;
 use crate::support::error::Result;
+use crate::support::sync::lock;
 
-/// One prepared call: everything that goes in and out for one query length.
-struct Call {
+/// Everything that goes in and out for one query length.
+struct FixedBinding {
     query: usize,
     ids: Tensor<i64>,
-    places: Tensor<i64>,
+    /// Position of each id.
+    positions: Tensor<i64>,
+    /// Row of the cache tensors for each head of each id.
     slots: Tensor<i64>,
-    /// In the processor's memory, or where they are drawn from.
     logits: Logits,
-    /// The last: it keeps the session alive, whose memory the logits may be in.
+    /// Declared last: it keeps the session alive, whose memory the logits may be in.
     binding: IoBinding,
 }
 
 enum Logits {
-    Here(Tensor<f32>),
-    There(DynTensor),
+    /// In CPU memory.
+    Host(Tensor<f32>),
+    /// In device memory, where tokens are sampled from them.
+    Device(DynTensor),
 }
 
-/// The keys and values of all layers, keys first. What allocated them lives as long.
-pub(super) struct Kept {
+/// The cache's tensors, with the session that allocated them.
+pub(super) struct DeviceTensors {
+    /// The keys of all layers, then the values of all layers.
     tensors: Vec<DynTensor>,
-    /// Places below this one were written.
+    /// Positions below this one were written.
     written: usize,
     _session: IoBinding,
 }
 
 /// Shared by a generation and its forks.
-pub(super) type Buffers = Arc<RuntimeOwned<Mutex<Kept>>>;
+pub(super) type FixedBuffers = Arc<RuntimeOwned<Mutex<DeviceTensors>>>;
 
-pub(super) struct Fixed {
-    buffers: Buffers,
-    calls: RuntimeOwned<Vec<Call>>,
+pub(super) struct FixedCache {
+    buffers: FixedBuffers,
+    bindings: RuntimeOwned<Vec<FixedBinding>>,
 }
 
-impl Fixed {
-    /// Memory of its own, with a copy of the origin's rows; or the origin's, where nobody else refers to it.
-    pub fn new(graph: &Graph, frame: &Frame, origin: &mut Origin, need: &Need, waiting: &mut Waiting) -> Result<Self> {
-        let identity = origin.is_identity(frame.rows);
-        let sole = match &mut origin.store {
-            // Its origin is gone and nobody else refers to it: what it left is taken over, unless it went on behind the fork.
-            // What it has there may be no number, and attention weighs all places, if only with nothing.
-            Store::Fixed(buffers)
-                if identity && Arc::strong_count(buffers) == 1 && lock(buffers).written <= origin.positions =>
-            {
-                Some(buffers.clone())
-            }
-            _ => None,
-        };
+impl FixedCache {
+    /// Takes over the origin's memory if nothing else refers to it and the rows are the same; else allocates memory and
+    /// copies the origin's rows.
+    pub fn new(
+        graph: &Graph,
+        frame: &Frame,
+        origin: Option<&FixedBuffers>,
+        rows: &RowMap,
+        need: &Need,
+        waiting: &mut Waiting,
+    ) -> Result<Self> {
+        // Not if the origin continued behind the fork: what it wrote there may be NaN, which a weight of zero does not hide.
+        let sole = origin.filter(|buffers| {
+            rows.is_identity(frame.rows) && Arc::strong_count(buffers) == 1 && lock(buffers).written <= rows.positions
+        });
         let fail = |error| need.failed(error);
         let element = element(frame.shape);
-        let mover = graph.mover(element)?;
+        let row_copy = graph.row_copy(element)?;
         let session = waiting.lock(graph);
         let buffers = match sole {
-            Some(buffers) => buffers,
+            Some(buffers) => buffers.clone(),
             None => {
-                let device = allocator(&session, graph.options());
-                graph.note_keys_in(device.memory_info().allocation_device().as_str());
-                let kept = [places(frame.shape) * frame.rows, frame.shape.head_width];
-                let tensors = (0..2 * frame.shape.layers).map(|_| DynTensor::new(&device, element, kept));
+                let allocator = allocator(&session, &graph.options().device);
+                graph.note_kv_memory(allocator.memory_info().allocation_device().as_str());
+                let dims = [tensor_rows(frame.shape) * frame.rows, frame.shape.head_width];
+                let tensors = (0..2 * frame.shape.layers).map(|_| DynTensor::new(&allocator, element, dims));
                 let mut tensors = tensors.collect::<ort::Result<Vec<_>>>().map_err(fail)?;
-                fill(&mover, frame, origin, &mut tensors).map_err(fail)?;
+                fill(&row_copy, frame, origin, rows, &mut tensors).map_err(fail)?;
                 let _session = session.create_binding().map_err(fail)?;
-                let written = origin.positions;
-                Arc::new(RuntimeOwned::new(Mutex::new(Kept { tensors, written, _session })))
+                let written = rows.positions;
+                Arc::new(RuntimeOwned::new(Mutex::new(DeviceTensors { tensors, written, _session })))
             }
         };
-        let mut kept = lock(&buffers);
-        let prepare = |query: &usize| prepare(&session, graph.options(), frame, &mut kept.tensors, *query);
-        let calls = frame.queries.iter().map(prepare).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
-        drop(kept);
-        Ok(Self { buffers, calls: RuntimeOwned::new(calls) })
+        let mut cache = lock(&buffers);
+        let bind = |query: &usize| bind(&session, &graph.options().device, frame, &mut cache.tensors, *query);
+        let bindings = frame.queries.iter().map(bind).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
+        drop(cache);
+        Ok(Self { buffers, bindings: RuntimeOwned::new(bindings) })
     }
 
-    /// Prepares for steps of another query length.
+    /// Prepares steps of another query length.
     pub fn prepare(&mut self, graph: &Graph, frame: &Frame, query: usize, waiting: &mut Waiting) -> Result<()> {
         let session = waiting.lock(graph);
-        let call = prepare(&session, graph.options(), frame, &mut lock(&self.buffers).tensors, query);
-        self.calls.push(call.map_err(|error| exit::reason(failed("logits", error)))?);
+        let binding = bind(&session, &graph.options().device, frame, &mut lock(&self.buffers).tensors, query);
+        self.bindings.push(binding.map_err(|error| exit::reason(failed("logits", error)))?);
         Ok(())
     }
 
@@ -108,30 +117,30 @@ impl Fixed {
         waiting: &mut Waiting,
     ) -> Result<()> {
         let mut session = waiting.lock(graph);
-        let call = self.calls.iter_mut().find(|call| call.query == step.query).expect(PREPARED);
+        let call = self.bindings.iter_mut().find(|call| call.query == step.query).expect(PREPARED);
         call.ids.extract_tensor_mut().1.copy_from_slice(ids);
-        let fed = step.start..step.start + step.query;
+        let stepped = step.start..step.start + step.query;
         {
-            let mut kept = lock(&self.buffers);
-            kept.written = kept.written.max(fed.end);
+            let mut cache = lock(&self.buffers);
+            cache.written = cache.written.max(stepped.end);
         }
-        for places in call.places.extract_tensor_mut().1.chunks_exact_mut(step.query) {
-            places.iter_mut().zip(fed.clone()).for_each(|(to, place)| *to = place as i64);
+        for row in call.positions.extract_tensor_mut().1.chunks_exact_mut(step.query) {
+            row.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = position as i64);
         }
         for (head, slots) in call.slots.extract_tensor_mut().1.chunks_exact_mut(step.query).enumerate() {
             let first = head * frame.shape.positions;
-            slots.iter_mut().zip(fed.clone()).for_each(|(to, place)| *to = (first + place) as i64);
+            slots.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = (first + position) as i64);
         }
         let mut run = || {
-            // What stands in another memory is copied when it is bound.
+            // Binding copies an input to the device.
             call.binding.bind_input("ids", &call.ids)?;
-            call.binding.bind_input("places", &call.places)?;
+            call.binding.bind_input("places", &call.positions)?;
             call.binding.bind_input("slots", &call.slots)?;
             session.run_binding_with_options(&call.binding, interrupt.options()).map(drop)
         };
         let result = graph.timed(&mut run);
         if result.is_err() {
-            // What was begun before must not write after this, into memory that may be another's by then.
+            // Work that was begun must not write later, into memory that may be freed by then.
             let _ = call.binding.synchronize_outputs();
         }
         result.map_err(|error| exit::reason(failed(graph.name(), error)))
@@ -139,35 +148,31 @@ impl Fixed {
 
     pub fn logits(&self, step: Step) -> &[f32] {
         match self.logits_of(step) {
-            Logits::Here(logits) => logits.extract_tensor().1,
-            Logits::There(_) => unreachable!("logits that stay are not asked for"),
+            Logits::Host(logits) => logits.extract_tensor().1,
+            Logits::Device(_) => unreachable!("logits that stay on the device are not read"),
         }
     }
 
-    /// The logits where they are.
-    pub fn logits_there(&self, step: Step) -> &DynTensor {
+    /// The logits in device memory.
+    pub fn device_logits(&self, step: Step) -> &DynTensor {
         match self.logits_of(step) {
-            Logits::There(logits) => logits,
-            Logits::Here(_) => unreachable!("logits that come down are drawn from here"),
+            Logits::Device(logits) => logits,
+            Logits::Host(_) => unreachable!("logits in CPU memory are sampled on the CPU"),
         }
     }
 
     fn logits_of(&self, step: Step) -> &Logits {
-        &self.calls.iter().find(|call| call.query == step.query).expect(PREPARED).logits
+        &self.bindings.iter().find(|call| call.query == step.query).expect(PREPARED).logits
     }
 
-    /// What a fork refers to.
-    pub fn store(&self) -> Store {
-        Store::Fixed(self.buffers.clone())
+    /// The memory that a fork refers to.
+    pub fn buffers(&self) -> FixedBuffers {
+        self.buffers.clone()
     }
 }
 
-fn lock(buffers: &Buffers) -> MutexGuard<'_, Kept> {
-    buffers.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Rows of a tensor for each row of the batch.
-fn places(shape: KvShape) -> usize {
+/// Rows of a cache tensor for each batch row.
+fn tensor_rows(shape: KvShape) -> usize {
     shape.heads * shape.positions
 }
 
@@ -175,22 +180,28 @@ fn element(shape: KvShape) -> TensorElementType {
     if shape.half { TensorElementType::Float16 } else { TensorElementType::Float32 }
 }
 
-/// Copies what the origin has into new tensors, and clears the rest.
-fn fill(mover: &Mover, frame: &Frame, origin: &Origin, to: &mut [DynTensor]) -> ort::Result<()> {
+/// Copies the origin's rows into new tensors, or clears them.
+fn fill(
+    row_copy: &RowCopy,
+    frame: &Frame,
+    origin: Option<&FixedBuffers>,
+    rows: &RowMap,
+    to: &mut [DynTensor],
+) -> ort::Result<()> {
     let shape = frame.shape;
-    match &origin.store {
-        Store::Fixed(source) if origin.positions > 0 => {
-            let mut map = Vec::with_capacity(places(shape) * frame.rows);
-            for &row in &origin.map {
+    match origin {
+        Some(source) if rows.positions > 0 => {
+            let mut map = Vec::with_capacity(tensor_rows(shape) * frame.rows);
+            for &row in &rows.rows {
                 for head in 0..shape.heads {
                     let first = ((row * shape.heads + head) * shape.positions) as i64;
-                    // Behind the fork the origin goes on: what it has there is not ours, and may be no number. Any place
-                    // that was seen will do.
-                    let place = |place| if place < origin.positions { first + place as i64 } else { first };
-                    map.extend((0..shape.positions).map(place));
+                    // The origin continues behind the fork, and what it writes there may be NaN. Any position before the
+                    // fork will do instead.
+                    let inherited = |position| if position < rows.positions { first + position as i64 } else { first };
+                    map.extend((0..shape.positions).map(inherited));
                 }
             }
-            mover.copy(&lock(source).tensors, map, to)
+            row_copy.copy(&lock(source).tensors, map, to)
         }
         _ => {
             let width = shape.head_width;
@@ -199,38 +210,38 @@ fn fill(mover: &Mover, frame: &Frame, origin: &Origin, to: &mut [DynTensor]) -> 
             } else {
                 Tensor::from_array(([1, width], vec![0f32; width]))?.upcast()
             };
-            mover.copy(&[zeros], vec![0; places(shape) * frame.rows], to)
+            row_copy.copy(&[zeros], vec![0; tensor_rows(shape) * frame.rows], to)
         }
     }
 }
 
-/// Binds everything for one query length but what is fed. The keys and values are bound as input and as output: that is what
-/// makes them be written in place.
-fn prepare(
+/// Binds everything for one query length but ids and positions. Each tensor of the cache is bound as input and as output:
+/// this makes the graph write it in place.
+fn bind(
     session: &Session,
-    options: &GraphOptions,
+    device: &Device,
     frame: &Frame,
-    keys_and_values: &mut [DynTensor],
+    cache: &mut [DynTensor],
     query: usize,
-) -> ort::Result<Call> {
+) -> ort::Result<FixedBinding> {
     let host = Allocator::default();
     let ids = Tensor::<i64>::new(&host, [frame.rows, query])?;
-    let places = Tensor::<i64>::new(&host, [frame.rows, query])?;
+    let positions = Tensor::<i64>::new(&host, [frame.rows, query])?;
     let slots = Tensor::<i64>::new(&host, [frame.rows * frame.shape.heads * query, 1])?;
     let shape = [frame.rows, query, frame.codes];
     let mut binding = session.create_binding()?;
     let logits = if frame.logits_stay {
-        let mut logits = DynTensor::new(&allocator(session, options), TensorElementType::Float32, shape)?;
+        let mut logits = DynTensor::new(&allocator(session, device), TensorElementType::Float32, shape)?;
         binding.bind_output("logits", &mut logits)?;
-        Logits::There(logits)
+        Logits::Device(logits)
     } else {
         let mut logits = Tensor::new(&host, shape)?;
         binding.bind_output("logits", &mut logits)?;
-        Logits::Here(logits)
+        Logits::Host(logits)
     };
-    for ([past, present], tensor) in frame.names.iter().zip(keys_and_values) {
+    for ([past, present], tensor) in frame.names.iter().zip(cache) {
         binding.bind_output(present, &mut *tensor)?;
         binding.bind_input(past, tensor)?;
     }
-    Ok(Call { query, ids, places, slots, logits, binding })
+    Ok(FixedBinding { query, ids, positions, slots, logits, binding })
 }

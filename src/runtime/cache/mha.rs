@@ -1,19 +1,22 @@
-//! Form `mha`: keys and values in tensors of the processor's memory, which a step writes in place.
+//! Form `mha`: the KV cache in CPU tensors `[rows, heads, positions, head_dim]`, which a step writes in place.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 
-use super::{Frame, Need, Origin, PREPARED, Store, Waiting, copy_rows};
+use super::frame::{Frame, Need, PREPARED, RowMap, Waiting, copy_positions};
 use crate::plan::Step;
 use crate::runtime::exit::{self, RuntimeOwned};
-use crate::runtime::{Graph, Interrupt, failed};
+use crate::runtime::failure::failed;
+use crate::runtime::graph::Graph;
+use crate::runtime::interrupt::Interrupt;
 use crate::support::error::Result;
+use crate::support::sync::lock;
 
-/// One prepared call: everything that goes in and out for one query length.
-struct Call {
+/// Everything that goes in and out for one query length.
+struct MhaBinding {
     query: usize,
     binding: IoBinding,
     ids: Tensor<i64>,
@@ -21,58 +24,62 @@ struct Call {
     logits: Tensor<f32>,
 }
 
-/// The keys and values of all layers, keys first, of as many rows as they say: shared by a generation and its forks.
-pub(super) type Buffers = Arc<RuntimeOwned<Mutex<Vec<Tensor<f32>>>>>;
+/// The keys of all layers, then the values of all layers; shared by a generation and its forks.
+pub(super) type MhaBuffers = Arc<RuntimeOwned<Mutex<Vec<Tensor<f32>>>>>;
 
-pub(super) struct InPlace {
-    buffers: Buffers,
-    calls: RuntimeOwned<Vec<Call>>,
+pub(super) struct MhaCache {
+    buffers: MhaBuffers,
+    bindings: RuntimeOwned<Vec<MhaBinding>>,
 }
 
-impl InPlace {
-    /// Memory of its own, with a copy of the origin's rows; or the origin's, where nobody else refers to it.
-    pub fn new(graph: &Graph, frame: &Frame, origin: &mut Origin, need: &Need, waiting: &mut Waiting) -> Result<Self> {
-        let (shape, positions) = (frame.shape, origin.positions);
-        let identity = origin.is_identity(frame.rows);
-        let sole = match &mut origin.store {
-            // Its origin is gone and nobody else refers to it: what it left is taken over.
-            Store::InPlace(buffers) if identity && Arc::strong_count(buffers) == 1 => Some(buffers.clone()),
-            _ => None,
-        };
+impl MhaCache {
+    /// Takes over the origin's memory if nothing else refers to it and the rows are the same; else allocates memory and
+    /// copies the origin's rows.
+    pub fn new(
+        graph: &Graph,
+        frame: &Frame,
+        origin: Option<&MhaBuffers>,
+        rows: &RowMap,
+        need: &Need,
+        waiting: &mut Waiting,
+    ) -> Result<Self> {
+        let shape = frame.shape;
+        let sole = origin.filter(|buffers| rows.is_identity(frame.rows) && Arc::strong_count(buffers) == 1);
         let allocator = Allocator::default();
         let buffers = match sole {
-            Some(buffers) => buffers,
+            Some(buffers) => buffers.clone(),
             None => {
-                let kept = [frame.rows, shape.heads, shape.positions, shape.head_width];
-                let tensors = (0..2 * shape.layers).map(|_| Tensor::new(&allocator, kept));
+                let dims = [frame.rows, shape.heads, shape.positions, shape.head_width];
+                let tensors = (0..2 * shape.layers).map(|_| Tensor::new(&allocator, dims));
                 let tensors = tensors.collect::<ort::Result<_>>().map_err(|error| need.failed(error))?;
                 Arc::new(RuntimeOwned::new(Mutex::new(tensors)))
             }
         };
         let session = waiting.lock(graph);
-        if let Store::InPlace(source) = &origin.store
+        if let Some(source) = origin
             && !Arc::ptr_eq(source, &buffers)
-            && positions > 0
+            && rows.positions > 0
         {
             let (source, mut target) = (lock(source), lock(&buffers));
             for (from, to) in source.iter().zip(target.iter_mut()) {
-                let lengths = [shape.positions, shape.positions, positions].map(|count| count * shape.head_width);
-                copy_rows(from.extract_tensor().1, to.extract_tensor_mut().1, shape.heads, lengths, &origin.map);
+                let from = from.extract_array().into_dimensionality().expect("it was made with four axes");
+                let to = to.extract_array_mut().into_dimensionality().expect("it was made with four axes");
+                copy_positions(from, to, rows.positions, &rows.rows);
             }
         }
         let mut tensors = lock(&buffers);
-        let prepare = |query: &usize| prepare(&session, frame, &mut tensors, *query);
-        let calls = frame.queries.iter().map(prepare).collect::<ort::Result<Vec<_>>>();
-        let calls = calls.map_err(|error| need.failed(error))?;
+        let bind = |query: &usize| bind(&session, frame, &mut tensors, *query);
+        let bindings = frame.queries.iter().map(bind).collect::<ort::Result<Vec<_>>>();
+        let bindings = bindings.map_err(|error| need.failed(error))?;
         drop(tensors);
-        Ok(Self { buffers, calls: RuntimeOwned::new(calls) })
+        Ok(Self { buffers, bindings: RuntimeOwned::new(bindings) })
     }
 
-    /// Prepares for steps of another query length.
+    /// Prepares steps of another query length.
     pub fn prepare(&mut self, graph: &Graph, frame: &Frame, query: usize, waiting: &mut Waiting) -> Result<()> {
         let session = waiting.lock(graph);
-        let call = prepare(&session, frame, &mut lock(&self.buffers), query);
-        self.calls.push(call.map_err(|error| exit::reason(failed("logits", error)))?);
+        let binding = bind(&session, frame, &mut lock(&self.buffers), query);
+        self.bindings.push(binding.map_err(|error| exit::reason(failed("logits", error)))?);
         Ok(())
     }
 
@@ -85,7 +92,7 @@ impl InPlace {
         waiting: &mut Waiting,
     ) -> Result<()> {
         let mut session = waiting.lock(graph);
-        let call = self.calls.iter_mut().find(|call| call.query == step.query).expect(PREPARED);
+        let call = self.bindings.iter_mut().find(|call| call.query == step.query).expect(PREPARED);
         call.ids.extract_tensor_mut().1.copy_from_slice(ids);
         call.start.extract_tensor_mut().1[0] = step.start as i64;
         graph
@@ -94,22 +101,18 @@ impl InPlace {
     }
 
     pub fn logits(&self, step: Step) -> &[f32] {
-        self.calls.iter().find(|call| call.query == step.query).expect(PREPARED).logits.extract_tensor().1
+        self.bindings.iter().find(|call| call.query == step.query).expect(PREPARED).logits.extract_tensor().1
     }
 
-    /// What a fork refers to.
-    pub fn store(&self) -> Store {
-        Store::InPlace(self.buffers.clone())
+    /// The memory that a fork refers to.
+    pub fn buffers(&self) -> MhaBuffers {
+        self.buffers.clone()
     }
 }
 
-fn lock(buffers: &Buffers) -> MutexGuard<'_, Vec<Tensor<f32>>> {
-    buffers.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Binds everything for one query length. The keys and values are bound as input and as output: that is what makes
-/// them grow in place.
-fn prepare(session: &Session, frame: &Frame, keys_and_values: &mut [Tensor<f32>], query: usize) -> ort::Result<Call> {
+/// Binds inputs and outputs for one query length. Each tensor of the cache is bound as input and as output: this makes the
+/// graph write it in place.
+fn bind(session: &Session, frame: &Frame, cache: &mut [Tensor<f32>], query: usize) -> ort::Result<MhaBinding> {
     let allocator = Allocator::default();
     let ids = Tensor::<i64>::new(&allocator, [frame.rows, query])?;
     let start = Tensor::<i64>::new(&allocator, [1usize])?;
@@ -118,9 +121,9 @@ fn prepare(session: &Session, frame: &Frame, keys_and_values: &mut [Tensor<f32>]
     binding.bind_input("ids", &ids)?;
     binding.bind_input("start", &start)?;
     binding.bind_output("logits", &mut logits)?;
-    for ([past, present], tensor) in frame.names.iter().zip(keys_and_values) {
+    for ([past, present], tensor) in frame.names.iter().zip(cache) {
         binding.bind_output(present, &mut *tensor)?;
         binding.bind_input(past, tensor)?;
     }
-    Ok(Call { query, binding, ids, start, logits })
+    Ok(MhaBinding { query, binding, ids, start, logits })
 }

@@ -1,349 +1,285 @@
-//! Keys and values of one generation, kept where the graph runs, and the prepared calls that grow them: a file for each of
-//! the ways in which forms keep them.
+//! The KV cache of one generation, kept where the graph runs, and the prepared calls that grow it. One file for each
+//! layout, named like the form that uses it:
 //!
-//! `in_place` (form `mha`) and `fixed` write them in place: every past is bound to the same memory as its present, inputs and
-//! outputs are bound once for each query length (1 and g), and nothing is allocated between steps. Form `mha` does so in the
-//! processor's memory and never reads positions from `start + query` on; `fixed` does so in the device's. `growing` (form
-//! `plain`) hands longer tensors from step to step. `rows` (form `native`) has a piece of memory for each row; a step takes any
-//! rows, so that several generations can step in one call.
+//! - `native`: one sequence slot of CPU memory for each row, written in place by our own operators. A step takes any rows,
+//!   so that several generations can step in one run.
+//! - `mha`: CPU tensors for the whole batch, input and output of the graph at once, so that a step writes them in place.
+//!   Positions from `start + query` on are never read.
+//! - `plain`: a step takes tensors and gives longer ones.
+//! - `fixed`: as `mha`, in device memory.
 //!
-//! **Forks.** What stands at a position is never written again. So a fork first only refers to the memory of its
-//! origin, which goes on writing behind the fork's last position, and takes memory of its own, with a copy of its rows,
-//! when it first steps. The copy is made under the graph's lock: nobody writes then.
+//! `mha` and `fixed` bind inputs and outputs once for each query length (1 and g); between steps nothing is allocated.
+//!
+//! **Forks.** A position is never written twice. So a fork at first only refers to the memory of its origin, which
+//! continues to write behind the fork's last position. The fork gets memory of its own, with a copy of its rows, when it
+//! first steps. The copy is made under the graph's lock, while nothing writes.
 
 mod fixed;
+mod frame;
 mod mha;
 mod native;
 mod plain;
 
-use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use ort::session::Session;
-
-use super::device::provider;
-use super::exit::{self, Running, RuntimeOwned};
+use super::exit::{self, Running};
+use super::form::Form;
+use super::graph::Graph;
+use super::interrupt::Interrupt;
+use super::library;
+use super::sampler::{DeviceSampler, SampledToken};
 use super::together::Run;
-use super::{DeviceSampler, Form, Graph, Interrupt, SampledToken, failed, library};
 use crate::kernels::kv::KvSlot;
 use crate::plan::{KvShape, Step};
 use crate::sample::SampleQuery;
 use crate::support::error::{Error, Result};
 use crate::support::memory;
 
-enum Kept {
-    /// Nothing of its own yet.
-    Referred(Origin),
-    InPlace(mha::InPlace),
-    Growing(plain::Growing),
-    Rows(native::Rows),
-    Fixed(fixed::Fixed),
+use frame::{Frame, Need, PREPARED, RowMap, Waiting};
+
+/// The cache's memory, in the layout of its form.
+enum Layout {
+    /// None of its own yet.
+    Forked(Origin),
+    Native(native::NativeCache),
+    Mha(mha::MhaCache),
+    Plain(plain::PlainCache),
+    Fixed(fixed::FixedCache),
 }
 
-/// Where a fork's keys and values are until it has its own.
+/// Where the keys and values of a fork are until it has its own.
 struct Origin {
-    store: Store,
-    /// How many rows the store has.
-    rows: usize,
-    /// Which of them become the fork's rows.
-    map: Vec<usize>,
-    positions: usize,
+    memory: SharedMemory,
+    rows: RowMap,
 }
 
-impl Origin {
-    /// Whether its rows become `rows` rows as they are.
-    fn is_identity(&self, rows: usize) -> bool {
-        self.rows == rows && self.map.iter().enumerate().all(|(at, &row)| at == row)
-    }
-}
-
+/// Memory that forks refer to.
 #[derive(Clone)]
-enum Store {
-    InPlace(mha::Buffers),
-    Growing(plain::Values),
-    Rows(Vec<Arc<KvSlot>>),
-    Fixed(fixed::Buffers),
+enum SharedMemory {
+    /// A cache that starts from nothing.
+    Empty,
+    Native(Vec<Arc<KvSlot>>),
+    Mha(mha::MhaBuffers),
+    Plain(plain::PlainValues),
+    Fixed(fixed::FixedBuffers),
 }
 
-/// What is to be kept.
+/// What a KV cache is made for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KvCacheOptions {
     pub form: Form,
-    /// With the kept heads of the form.
+    /// Shape of the cache for one batch row, with the heads that the form keeps.
     pub shape: KvShape,
-    /// Logits of a token.
+    /// Number of logits of a token.
     pub codes: usize,
-    /// Whether logits stay where the graph runs, to be drawn from there ([`KvCache::draw`]); only with form `fixed`.
+    /// Whether logits stay on the device, to be sampled there by [`KvCache::sample`]. Only with form `fixed`.
     pub logits_stay: bool,
 }
 
-/// What is kept, in numbers and names.
-#[derive(Clone)]
-struct Frame {
-    /// Of each layer's keys, then of each layer's values: what goes in and what comes out.
-    names: Arc<[[String; 2]]>,
-    shape: KvShape,
-    form: Form,
-    rows: usize,
-    codes: usize,
-    logits_stay: bool,
-    /// Whether it is kept in the processor's memory.
-    on_host: bool,
-    /// Query lengths that are prepared for.
-    queries: Vec<usize>,
-}
-
-impl Frame {
-    /// Bytes that it will take in the end, and while it grows.
-    fn needed(&self) -> u64 {
-        let logits = self
-            .queries
-            .iter()
-            .map(|query| (self.rows as u64).saturating_mul((query * self.codes * size_of::<f32>()) as u64))
-            .fold(0, u64::saturating_add);
-        let bytes = self.shape.bytes(self.rows).saturating_add(logits);
-        // Form `plain` holds the keys before and after a step at once, and asks for them as it goes.
-        if self.form == Form::Plain { bytes.saturating_mul(2) } else { bytes }
-    }
-}
-
-/// Memory that is about to be asked for.
-struct Need {
-    what: String,
-    bytes: u64,
-}
-
-impl Need {
-    /// What is told when it is not to be had.
-    fn too_much(&self) -> Error {
-        Error::OutOfMemory { what: self.what.clone(), bytes: self.bytes }
-    }
-
-    fn failed(&self, error: ort::Error) -> Error {
-        match exit::reason(failed("keys and values", error)) {
-            Error::OutOfMemory { .. } => self.too_much(),
-            other => other,
-        }
-    }
-}
-
-/// How long a step waited for others who use the graph.
-#[derive(Default)]
-struct Waiting(Duration);
-
-impl Waiting {
-    fn lock<'g>(&mut self, graph: &'g Graph) -> MutexGuard<'g, Session> {
-        let begun = Instant::now();
-        let session = graph.lock();
-        self.add(begun.elapsed());
-        session
-    }
-
-    fn add(&mut self, waited: Duration) {
-        self.0 += waited;
-    }
-}
-
 pub(crate) struct KvCache {
-    kept: Kept,
+    layout: Layout,
     frame: Frame,
     waiting: Waiting,
 }
 
 impl KvCache {
-    /// Memory for `rows` rows. `queries` are the query lengths to come.
+    /// An empty cache for `rows` batch rows. `queries` are the query lengths of the steps to come.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] when it is more than the machine has, or than it will give. Nothing is kept then.
-    pub fn new(graph: &Graph, keeping: KvCacheOptions, rows: usize, queries: &[usize]) -> Result<Self> {
-        let KvCacheOptions { form, shape, codes, logits_stay } = keeping;
+    /// [`Error::OutOfMemory`] when the memory is more than the machine has, or cannot be allocated. Nothing is kept then.
+    pub fn new(graph: &Graph, options: KvCacheOptions, rows: usize, queries: &[usize]) -> Result<Self> {
+        let KvCacheOptions { form, shape, codes, logits_stay } = options;
         let names: Vec<[String; 2]> = ["key", "value"]
             .iter()
             .flat_map(|kind| {
                 (0..shape.layers).map(move |layer| [format!("past_{kind}_{layer}"), format!("present_{kind}_{layer}")])
             })
             .collect();
-        let nothing = Origin {
-            store: Store::Growing(plain::Values::new(RuntimeOwned::new(Vec::new()))),
-            rows: 0,
-            map: Vec::new(),
-            positions: 0,
-        };
-        let on_host = form != Form::Fixed || provider::memory(&graph.options().device).is_none();
+        let on_host = form != Form::Fixed || graph.options().device.memory().is_none();
         let queries = queries.to_vec();
         let frame = Frame { names: names.into(), shape, form, rows, codes, logits_stay, on_host, queries };
-        let mut cache = Self { kept: Kept::Referred(nothing), frame, waiting: Waiting::default() };
+        let nothing =
+            Origin { memory: SharedMemory::Empty, rows: RowMap { origin_rows: 0, rows: Vec::new(), positions: 0 } };
+        let mut cache = Self { layout: Layout::Forked(nothing), frame, waiting: Waiting::default() };
         cache.own(graph)?;
         Ok(cache)
     }
 
-    /// A cache whose row i goes on from row `map[i]` of this one, which has stepped to `positions`. It takes no memory
-    /// until its first step; see [`bytes`](Self::bytes).
+    /// A cache whose row i continues from row `map[i]` of this one at `positions`, which this one has reached. It takes no
+    /// memory until its first step; see [`bytes`](Self::bytes).
     pub fn fork(&self, mut map: Vec<usize>, positions: usize) -> Self {
         let frame = Frame { rows: map.len(), ..self.frame.clone() };
-        let (store, rows) = match &self.kept {
-            Kept::Referred(origin) => {
-                map.iter_mut().for_each(|row| *row = origin.map[*row]);
-                (origin.store.clone(), origin.rows)
+        let (memory, origin_rows) = match &self.layout {
+            Layout::Forked(origin) => {
+                map.iter_mut().for_each(|row| *row = origin.rows.rows[*row]);
+                (origin.memory.clone(), origin.rows.origin_rows)
             }
-            Kept::InPlace(kept) => (kept.store(), self.frame.rows),
-            Kept::Growing(kept) => (kept.store(positions), self.frame.rows),
-            Kept::Rows(kept) => (kept.store(), self.frame.rows),
-            Kept::Fixed(kept) => (kept.store(), self.frame.rows),
+            Layout::Native(cache) => (SharedMemory::Native(cache.slots().to_vec()), self.frame.rows),
+            Layout::Mha(cache) => (SharedMemory::Mha(cache.buffers()), self.frame.rows),
+            Layout::Plain(cache) => (SharedMemory::Plain(cache.values_at(positions)), self.frame.rows),
+            Layout::Fixed(cache) => (SharedMemory::Fixed(cache.buffers()), self.frame.rows),
         };
-        Self { kept: Kept::Referred(Origin { store, rows, map, positions }), frame, waiting: Waiting::default() }
+        let rows = RowMap { origin_rows, rows: map, positions };
+        Self { layout: Layout::Forked(Origin { memory, rows }), frame, waiting: Waiting::default() }
     }
 
-    /// How many rows it feeds at a step.
+    /// Number of batch rows.
     pub fn rows(&self) -> usize {
         self.frame.rows
     }
 
-    /// Bytes of keys and values: its own, and those of its origin that it still refers to.
+    /// Bytes of keys and values: of its own memory, and of its origin's that it still refers to.
     pub fn bytes(&self) -> (u64, u64) {
         let Frame { shape, form, rows, .. } = self.frame;
-        match &self.kept {
-            Kept::Referred(origin) => {
-                let grown = KvShape { positions: origin.positions, ..shape };
-                (0, if form == Form::Plain { grown } else { shape }.bytes(origin.rows))
+        match &self.layout {
+            Layout::Forked(Origin { rows, .. }) => {
+                let grown = KvShape { positions: rows.positions, ..shape };
+                (0, if form == Form::Plain { grown } else { shape }.bytes(rows.origin_rows))
             }
-            Kept::InPlace(_) | Kept::Rows(_) | Kept::Fixed(_) => (shape.bytes(rows), 0),
-            Kept::Growing(kept) => (kept.bytes(&self.frame), 0),
+            Layout::Native(_) | Layout::Mha(_) | Layout::Fixed(_) => (shape.bytes(rows), 0),
+            Layout::Plain(cache) => (cache.bytes(&self.frame), 0),
         }
     }
 
-    /// Whether `rows` rows would fit, before anything is asked for. Of a device's memory nobody tells before.
+    /// Whether a cache of `rows` rows would fit, before anything is allocated. The free memory of a device is not known.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when it does not fit.
     pub fn check(&self, rows: usize) -> Result<()> {
         if !self.frame.on_host {
             return Ok(());
         }
         let bytes = self.frame.needed() / (self.frame.rows.max(1) as u64);
-        memory::check(&format!("keys and values of {rows} rows"), bytes.saturating_mul(rows as u64))
+        memory::check(&kv_cache_of(rows), bytes.saturating_mul(rows as u64))
     }
 
-    /// How long the last step waited for others who use the graph.
+    /// Time that the last step spent waiting for other users of the graph.
     pub fn waited(&self) -> Duration {
-        self.waiting.0
+        self.waiting.time()
     }
 
-    /// Whether the next step has to take memory first.
+    /// Whether it still refers to its origin, so that the next step allocates memory first.
     pub fn refers(&self) -> bool {
-        matches!(self.kept, Kept::Referred(_))
+        matches!(self.layout, Layout::Forked(_))
     }
 
-    /// Sees to it that the rows have memory of their own, for a call of several generations (form `native`).
+    /// Gives the rows memory of their own, for a step with other generations (form `native`).
     pub fn own_rows(&mut self, graph: &Graph) -> Result<()> {
         self.own(graph)
     }
 
-    /// Sees to it that a step of `query` positions is prepared for.
-    fn prepared(&mut self, graph: &Graph, query: usize) -> Result<()> {
+    /// Prepares a step of `query` positions.
+    fn prepare(&mut self, graph: &Graph, query: usize) -> Result<()> {
         self.own(graph)?;
         if !self.frame.queries.contains(&query) {
-            match &mut self.kept {
-                Kept::InPlace(kept) => kept.prepare(graph, &self.frame, query, &mut self.waiting)?,
-                Kept::Fixed(kept) => kept.prepare(graph, &self.frame, query, &mut self.waiting)?,
-                Kept::Referred(_) | Kept::Growing(_) | Kept::Rows(_) => {}
+            match &mut self.layout {
+                Layout::Mha(cache) => cache.prepare(graph, &self.frame, query, &mut self.waiting)?,
+                Layout::Fixed(cache) => cache.prepare(graph, &self.frame, query, &mut self.waiting)?,
+                Layout::Forked(_) | Layout::Plain(_) | Layout::Native(_) => {}
             }
             self.frame.queries.push(query);
         }
         Ok(())
     }
 
-    /// Takes memory of its own, and copies into it what it referred to. When it fails all is as before.
+    /// Takes memory of its own, and copies its origin's rows there. On failure nothing changes.
     fn own(&mut self, graph: &Graph) -> Result<()> {
         let (frame, waiting) = (&self.frame, &mut self.waiting);
-        let Kept::Referred(origin) = &mut self.kept else { return Ok(()) };
-        let need = Need { what: format!("keys and values of {} rows", frame.rows), bytes: frame.needed() };
+        let Layout::Forked(Origin { memory: shared, rows }) = &mut self.layout else { return Ok(()) };
+        let need = Need { what: kv_cache_of(frame.rows), bytes: frame.needed() };
         if frame.on_host {
             memory::check(&need.what, need.bytes)?;
         }
         let _inside = exit::enter()?;
         library::environment()?;
-        self.kept = match frame.form {
-            Form::Native => Kept::Rows(native::Rows::new(graph, frame, origin, &need, waiting)?),
-            Form::Mha => Kept::InPlace(mha::InPlace::new(graph, frame, origin, &need, waiting)?),
-            Form::Plain => Kept::Growing(plain::Growing::new(frame, origin, &need)?),
-            Form::Fixed => Kept::Fixed(fixed::Fixed::new(graph, frame, origin, &need, waiting)?),
+        self.layout = match frame.form {
+            Form::Native => {
+                let origin: &[Arc<KvSlot>] = if let SharedMemory::Native(slots) = shared { slots } else { &[] };
+                Layout::Native(native::NativeCache::new(graph, frame, origin, rows, &need, waiting)?)
+            }
+            Form::Mha => {
+                let origin = if let SharedMemory::Mha(buffers) = shared { Some(&*buffers) } else { None };
+                Layout::Mha(mha::MhaCache::new(graph, frame, origin, rows, &need, waiting)?)
+            }
+            Form::Plain => {
+                let origin = if let SharedMemory::Plain(values) = shared { Some(&*values) } else { None };
+                Layout::Plain(plain::PlainCache::new(frame, origin, rows, &need)?)
+            }
+            Form::Fixed => {
+                let origin = if let SharedMemory::Fixed(buffers) = shared { Some(&*buffers) } else { None };
+                Layout::Fixed(fixed::FixedCache::new(graph, frame, origin, rows, &need, waiting)?)
+            }
         };
         Ok(())
     }
 
-    /// Feeds `ids` `[rows, query]` at the step's position. When it fails (or is interrupted) the step can be done again.
+    /// Runs the graph on `ids` `[rows, query]` at the step's position. After an error or interrupt the step can be
+    /// repeated.
     pub fn step(&mut self, graph: &Graph, step: Step, ids: &[i64], interrupt: &Interrupt) -> Result<()> {
-        // ONNX Runtime would write beyond the keys without a word.
+        // ONNX Runtime would write beyond the end of the cache without an error.
         assert!(
             step.start + step.query <= self.frame.shape.positions && ids.len() == self.frame.rows * step.query,
-            "a step outside the keys and values"
+            "a step beyond the end of the KV cache"
         );
         let _inside = exit::enter()?;
         let _running = Running::new(interrupt.options());
         self.waiting = Waiting::default();
-        self.prepared(graph, step.query)?;
+        self.prepare(graph, step.query)?;
         let (frame, waiting) = (&self.frame, &mut self.waiting);
-        match &mut self.kept {
-            Kept::InPlace(kept) => kept.step(graph, step, ids, interrupt, waiting),
-            Kept::Growing(kept) => kept.step(graph, frame, step, ids, interrupt, waiting),
-            Kept::Rows(kept) => kept.step(graph, frame, step, ids, interrupt, waiting),
-            Kept::Fixed(kept) => kept.step(graph, frame, step, ids, interrupt, waiting),
-            Kept::Referred(_) => unreachable!("{PREPARED}"),
+        match &mut self.layout {
+            Layout::Native(cache) => cache.step(graph, frame, step, ids, interrupt, waiting),
+            Layout::Mha(cache) => cache.step(graph, step, ids, interrupt, waiting),
+            Layout::Plain(cache) => cache.step(graph, frame, step, ids, interrupt, waiting),
+            Layout::Fixed(cache) => cache.step(graph, frame, step, ids, interrupt, waiting),
+            Layout::Forked(_) => unreachable!("{PREPARED}"),
         }
     }
 
-    /// What a step feeds, row by row, for a call of several generations: `ids` `[rows, query]`. Nothing before
-    /// [`own_rows`](Self::own_rows).
+    /// The rows of a step with other generations: `ids` are `[rows, query]`. Empty before [`own_rows`](Self::own_rows).
     pub fn runs<'a>(&'a self, step: Step, ids: &'a [i64]) -> impl Iterator<Item = Run<'a>> + Clone {
-        let rows: &[Arc<KvSlot>] = if let Kept::Rows(kept) = &self.kept { kept.rows() } else { &[] };
-        let each = rows.iter().zip(ids.chunks_exact(step.query));
-        each.map(move |(row, ids)| Run { row, start: step.start, ids })
+        let slots: &[Arc<KvSlot>] = if let Layout::Native(cache) = &self.layout { cache.slots() } else { &[] };
+        let each = slots.iter().zip(ids.chunks_exact(step.query));
+        each.map(move |(slot, ids)| Run { slot, start: step.start, ids })
     }
 
-    /// Whether the logits stay where the graph runs.
+    /// Whether the logits stay on the device.
     pub fn logits_stay(&self) -> bool {
         self.frame.logits_stay
     }
 
-    /// Draws tokens from the logits of the last step, which was this one, where they are.
-    pub fn draw(
+    /// Samples tokens on the device, from the logits of the last step, which was this one.
+    pub fn sample(
         &self,
-        drawer: &DeviceSampler,
+        sampler: &DeviceSampler,
         step: Step,
-        asked: &[SampleQuery],
+        queries: &[SampleQuery],
         interrupt: &Interrupt,
     ) -> Result<Vec<SampledToken>> {
-        match &self.kept {
-            Kept::Fixed(kept) => drawer.draw(kept.logits_there(step), asked, interrupt),
-            _ => unreachable!("the logits of other forms come down"),
+        match &self.layout {
+            Layout::Fixed(cache) => sampler.sample(cache.device_logits(step), queries, interrupt),
+            _ => unreachable!("logits of other forms do not stay on the device"),
         }
     }
 
-    /// The logits `[rows, query, codes]` of the last step, which was this one. Not where they stay.
+    /// The logits `[rows, query, codes]` of the last step, which was this one. Not for logits that stay on the device.
     pub fn logits(&self, graph: &Graph, step: Step) -> Result<&[f32]> {
         let length = self.frame.rows * step.query * self.frame.codes;
-        let values = match &self.kept {
-            Kept::InPlace(kept) => kept.logits(step),
-            Kept::Growing(kept) => kept.logits(graph)?,
-            Kept::Rows(kept) => kept.logits(&self.frame, step),
-            Kept::Fixed(kept) => kept.logits(step),
-            Kept::Referred(_) => unreachable!("there was a step"),
+        let values = match &self.layout {
+            Layout::Native(cache) => cache.logits(&self.frame, step),
+            Layout::Mha(cache) => cache.logits(step),
+            Layout::Plain(cache) => cache.logits(graph)?,
+            Layout::Fixed(cache) => cache.logits(step),
+            Layout::Forked(_) => unreachable!("there was a step"),
         };
         if values.len() == length {
             return Ok(values);
         }
-        let reason = format!("it gave {} logits where {length} should be", values.len());
+        let reason = format!("the output \"logits\" has {} values; expected {length}", values.len());
         Err(Error::Failed { graph: graph.name().to_owned(), reason })
     }
 }
 
-const PREPARED: &str = "what a step needs is prepared before it runs";
-
-/// Copies rows of `heads` heads: row i of `target` is row `map[i]` of `source`. `lengths` are the numbers of a head in
-/// the source, in the target, and how many of them are copied.
-fn copy_rows<T: Copy>(source: &[T], target: &mut [T], heads: usize, lengths: [usize; 3], map: &[usize]) {
-    let [from, to, copied] = lengths;
-    for (row, &origin) in target.chunks_exact_mut(heads * to).zip(map) {
-        for (head, target) in row.chunks_exact_mut(to).enumerate() {
-            target[..copied].copy_from_slice(&source[(origin * heads + head) * from..][..copied]);
-        }
-    }
+fn kv_cache_of(rows: usize) -> String {
+    format!("the KV cache of {rows} rows")
 }

@@ -1,28 +1,36 @@
-//! Form `native`: a piece of our own memory for each row, which the graph's operators write in place. A step takes any rows,
-//! so that several generations can step in one call ([`JointStep`]).
+//! Form `native`: one sequence slot of our own memory for each row, which the graph's operators write in place. A step takes
+//! any rows, so that several generations can step in one run ([`JointStep`]).
 
 use std::sync::Arc;
 
-use super::{Frame, Need, Origin, Store, Waiting};
+use super::frame::{Frame, Need, RowMap, Waiting};
 use crate::kernels::kv::{KvSlot, SlotTable};
 use crate::plan::Step;
+use crate::runtime::graph::Graph;
+use crate::runtime::interrupt::Interrupt;
 use crate::runtime::together::{JointStep, Run};
-use crate::runtime::{Graph, Interrupt, sys};
 use crate::support::error::Result;
 use crate::support::memory;
 
-pub(super) struct Rows {
-    rows: Vec<Arc<KvSlot>>,
-    calls: JointStep,
+pub(super) struct NativeCache {
+    slots: Vec<Arc<KvSlot>>,
+    joint: JointStep,
 }
 
-impl Rows {
-    /// What nobody else refers to is taken over; the rest is copied.
-    pub fn new(graph: &Graph, frame: &Frame, origin: &Origin, need: &Need, waiting: &mut Waiting) -> Result<Self> {
-        // Nobody writes while the rows are copied.
+impl NativeCache {
+    /// Takes over the origin's slots that nothing else refers to, and copies the others.
+    pub fn new(
+        graph: &Graph,
+        frame: &Frame,
+        origin: &[Arc<KvSlot>],
+        rows: &RowMap,
+        need: &Need,
+        waiting: &mut Waiting,
+    ) -> Result<Self> {
+        // While the graph is locked, nothing writes into the slots that are copied.
         let _session = waiting.lock(graph);
-        let rows = rows_of(origin, graph.seats(), frame.rows).map_err(|()| need.too_much())?;
-        Ok(Self { rows, calls: JointStep::default() })
+        let slots = take_or_copy(origin, rows, graph.slots(), frame.rows).map_err(|()| need.out_of_memory())?;
+        Ok(Self { slots, joint: JointStep::default() })
     }
 
     pub fn step(
@@ -34,46 +42,45 @@ impl Rows {
         interrupt: &Interrupt,
         waiting: &mut Waiting,
     ) -> Result<()> {
-        let runs = self.rows.iter().zip(ids.chunks_exact(step.query));
-        let runs = runs.map(|(row, ids)| Run { row, start: step.start, ids });
-        self.calls.run(graph, frame.codes, runs, interrupt)?;
-        waiting.add(self.calls.waited());
+        let runs = self.slots.iter().zip(ids.chunks_exact(step.query));
+        let runs = runs.map(|(slot, ids)| Run { slot, start: step.start, ids });
+        self.joint.run(graph, frame.codes, runs, interrupt)?;
+        waiting.add(self.joint.waited());
         Ok(())
     }
 
     pub fn logits(&self, frame: &Frame, step: Step) -> &[f32] {
-        self.calls.logits(frame.rows * step.query)
+        self.joint.logits(frame.rows * step.query)
     }
 
-    pub fn rows(&self) -> &[Arc<KvSlot>] {
-        &self.rows
-    }
-
-    /// What a fork refers to.
-    pub fn store(&self) -> Store {
-        Store::Rows(self.rows.clone())
+    pub fn slots(&self) -> &[Arc<KvSlot>] {
+        &self.slots
     }
 }
 
-/// Memory for `count` rows that go on from an origin, or from nothing. The caller holds the graph's lock. When there is no
-/// memory all is as before.
-fn rows_of(origin: &Origin, seats: &SlotTable, count: usize) -> std::result::Result<Vec<Arc<KvSlot>>, ()> {
-    let from: &[Arc<KvSlot>] = if let Store::Rows(rows) = &origin.store { rows } else { &[] };
-    let mut rows: Vec<Arc<KvSlot>> = memory::reserve("rows", count).map_err(drop)?;
-    let mut taken = memory::filled("rows", from.len(), false).map_err(drop)?;
-    for at in 0..count {
-        let source = origin.map.get(at).and_then(|&row| Some((row, from.get(row)?)));
-        rows.push(match source {
-            Some((row, keys)) if Arc::strong_count(keys) == 1 && !std::mem::replace(&mut taken[row], true) => {
-                keys.clone()
+/// Slots for `count` rows that continue from an origin, or from nothing. The caller holds the graph's lock. An error means
+/// that no memory is left; nothing changes then.
+fn take_or_copy(
+    origin: &[Arc<KvSlot>],
+    rows: &RowMap,
+    table: &SlotTable,
+    count: usize,
+) -> std::result::Result<Vec<Arc<KvSlot>>, ()> {
+    let mut slots: Vec<Arc<KvSlot>> = memory::reserve("rows", count).map_err(drop)?;
+    let mut taken = memory::filled("rows", origin.len(), false).map_err(drop)?;
+    for row in 0..count {
+        let source = rows.rows.get(row).and_then(|&row| Some((row, origin.get(row)?)));
+        slots.push(match source {
+            Some((row, slot)) if Arc::strong_count(slot) == 1 && !std::mem::replace(&mut taken[row], true) => {
+                slot.clone()
             }
-            Some((_, origin_keys)) => {
-                let keys = seats.row().ok_or(())?;
-                sys::copy_keys(&keys, origin_keys, origin.positions);
-                Arc::new(keys)
+            Some((_, from)) => {
+                let slot = table.new_slot().ok_or(())?;
+                table.lock().copy(&slot, from, rows.positions);
+                Arc::new(slot)
             }
-            None => Arc::new(seats.row().ok_or(())?),
+            None => Arc::new(table.new_slot().ok_or(())?),
         });
     }
-    Ok(rows)
+    Ok(slots)
 }

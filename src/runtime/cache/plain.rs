@@ -1,4 +1,4 @@
-//! Form `plain`: longer keys and values from step to step, which the graph gives and takes.
+//! Form `plain`: a step takes the KV cache in tensors `[rows, heads, positions, head_dim]` and gives longer ones.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,34 +8,36 @@ use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
-use super::{Frame, Need, Origin, Store, Waiting, copy_rows};
+use super::frame::{Frame, Need, RowMap, Waiting, copy_positions};
 use crate::plan::{KvShape, Step};
 use crate::runtime::exit::{self, RuntimeOwned};
-use crate::runtime::{Graph, Interrupt, failed};
+use crate::runtime::failure::failed;
+use crate::runtime::graph::Graph;
+use crate::runtime::interrupt::Interrupt;
 use crate::support::error::Result;
 
-/// Nothing writes into them, so they are shared.
-pub(super) type Values = Arc<RuntimeOwned<Vec<DynValue>>>;
+/// The keys of all layers, then the values of all layers. They are never written, so they are shared.
+pub(super) type PlainValues = Arc<RuntimeOwned<Vec<DynValue>>>;
 
-pub(super) struct Growing {
-    /// The keys and values of the positions before this one. None at 0: the form takes empty tensors.
-    now: (usize, Values),
-    /// What the last step grew, and the position after it. It is taken over when the next step begins there: a step
-    /// that is done again must find the keys as they were.
-    grown: Option<(usize, Values)>,
+pub(super) struct PlainCache {
+    /// The number of positions, and their keys and values. At 0 the tensors are empty.
+    now: (usize, PlainValues),
+    /// The output of the last step, and the number of positions after it. It becomes `now` when the next step begins
+    /// there: a step that is repeated must find the cache as it was.
+    grown: Option<(usize, PlainValues)>,
     logits: Option<RuntimeOwned<DynValue>>,
 }
 
-impl Growing {
-    /// With the origin's values where the rows are the same, else with a copy of them.
-    pub fn new(frame: &Frame, origin: &Origin, need: &Need) -> Result<Self> {
-        let positions = origin.positions;
-        let values = match &origin.store {
-            Store::Growing(values) if positions > 0 && origin.is_identity(frame.rows) => values.clone(),
-            store => {
-                let values: &[DynValue] = if let Store::Growing(values) = store { values } else { &[] };
+impl PlainCache {
+    /// Shares the origin's tensors if the rows are the same, else copies the rows.
+    pub fn new(frame: &Frame, origin: Option<&PlainValues>, rows: &RowMap, need: &Need) -> Result<Self> {
+        let positions = rows.positions;
+        let values = match origin {
+            Some(values) if positions > 0 && rows.is_identity(frame.rows) => values.clone(),
+            _ => {
+                let values: &[DynValue] = origin.map_or(&[], |values| values);
                 let copy = if frame.shape.half { copied::<f16> } else { copied::<f32> };
-                let copy = copy(frame.shape, frame.rows, positions, values, &origin.map);
+                let copy = copy(frame.shape, frame.rows, rows, values);
                 Arc::new(RuntimeOwned::new(copy.map_err(|error| need.failed(error))?))
             }
         };
@@ -72,46 +74,46 @@ impl Growing {
         Ok(())
     }
 
-    /// Those of the last step.
+    /// The logits of the last step.
     pub fn logits(&self, graph: &Graph) -> Result<&[f32]> {
         let logits = self.logits.as_ref().expect("there was a step");
         let values = logits.try_extract_tensor::<f32>();
         Ok(values.map_err(|error| exit::reason(failed(graph.name(), error)))?.1)
     }
 
-    /// Bytes of what it holds.
+    /// Bytes of the tensors that it holds.
     pub fn bytes(&self, frame: &Frame) -> u64 {
         let of = |positions| KvShape { positions, ..frame.shape }.bytes(frame.rows);
         of(self.now.0) + self.grown.as_ref().map_or(0, |(position, _)| of(*position))
     }
 
-    /// What a fork at `positions` refers to.
-    pub fn store(&self, positions: usize) -> Store {
-        let values = match &self.grown {
-            Some((position, values)) if *position == positions => values,
-            _ => &self.now.1,
-        };
-        Store::Growing(values.clone())
+    /// The memory that a fork at `positions` refers to.
+    pub fn values_at(&self, positions: usize) -> PlainValues {
+        match &self.grown {
+            Some((position, values)) if *position == positions => values.clone(),
+            _ => self.now.1.clone(),
+        }
     }
 }
 
-/// Rows of what was kept: row i is row `map[i]` of `values`.
+/// New tensors for `count` rows, with the rows of the origin's `values`.
 fn copied<T: PrimitiveTensorElementType + Debug + Copy + 'static>(
     shape: KvShape,
-    rows: usize,
-    positions: usize,
+    count: usize,
+    rows: &RowMap,
     values: &[DynValue],
-    map: &[usize],
 ) -> ort::Result<Vec<DynValue>> {
     let allocator = Allocator::default();
-    let kept = [rows, shape.heads, positions, shape.head_width];
-    let tensors = (0..2 * shape.layers).map(|_| Tensor::<T>::new(&allocator, kept));
+    let dims = [count, shape.heads, rows.positions, shape.head_width];
+    let tensors = (0..2 * shape.layers).map(|_| Tensor::<T>::new(&allocator, dims));
     let mut tensors = tensors.collect::<ort::Result<Vec<_>>>()?;
-    if positions > 0 {
+    if rows.positions > 0 {
         for (from, to) in values.iter().zip(tensors.iter_mut()) {
-            let from = from.try_extract_tensor::<T>()?.1;
-            copy_rows(from, to.extract_tensor_mut().1, shape.heads, [positions * shape.head_width; 3], map);
+            let from = from.try_extract_array::<T>()?.into_dimensionality();
+            let from = from.map_err(|error| ort::Error::new(error.to_string()))?;
+            let to = to.extract_array_mut().into_dimensionality().expect("it was made with four axes");
+            copy_positions(from, to, rows.positions, &rows.rows);
         }
     }
-    Ok(tensors.into_iter().map(|tensor| tensor.into_dyn()).collect())
+    Ok(tensors.into_iter().map(ort::value::Value::into_dyn).collect())
 }

@@ -1,59 +1,62 @@
-//! The devices of this machine, as far as ONNX Runtime and its providers tell.
+//! The devices of this machine, as far as ONNX Runtime and its execution providers list them.
 
-use super::provider::{self, Listed};
-use super::{Device, DeviceKind};
-use crate::runtime::{exit, library, raw};
+use super::facts::{FACTS, OPENVINO_PROVIDER};
+use super::name::{Device, DeviceKind};
+use super::openvino;
+use super::plugin::DeviceListLock;
+use super::raw;
+use crate::runtime::{exit, library};
 use crate::support::error::{Error, Result};
 
 /// A device of this machine.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeviceInfo {
-    /// The text that selects it, such as `openvino:CPU`; none when no provider that is here can use it.
+    /// The device, whose text selects it (`openvino:CPU`). `None` when no available provider can use it.
     pub device: Option<Device>,
-    /// What sort of processor it is; where the provider is there and lists no device, what it is made for.
+    /// Kind of processor. For a provider that does not list its devices: the kind that it is made for.
     pub kind: DeviceKind,
-    /// Who made the processor; empty where it is not known.
+    /// Vendor of the hardware; empty when unknown.
     pub vendor: String,
-    /// What it is called; empty where it is not known.
+    /// Name of the hardware; empty when unknown.
     pub name: String,
-    /// ONNX Runtime's name of the provider; empty when there is none.
+    /// ONNX Runtime's name of the execution provider; empty when there is none.
     pub provider: String,
-    /// The PCI number of the vendor, 0 where it is not known.
+    /// PCI number of the vendor, 0 when unknown.
     pub vendor_id: u32,
-    /// The vendor's number of this model, 0 where it is not known. Not a number of the card.
+    /// The vendor's number of this model of processor, 0 when unknown. It is not the index of a GPU.
     pub device_id: u32,
-    /// Everything that system and provider tell: LUID, UUID, PCI address, drivers … under their own names.
+    /// What the system and the provider tell, under their own names: LUID, UUID, PCI address, driver version …
     pub metadata: Vec<(String, String)>,
 }
 
-/// The devices that can be selected here, and those that cannot because no provider is there. Loads ONNX Runtime, and
-/// OpenVINO's provider library where it is found. That a device is listed does not say that it works: opening a model
-/// there does.
+/// Lists the devices of this machine: those that can be selected, and those that no available provider can use. Loads
+/// ONNX Runtime, and OpenVINO's provider library if it is found. A listed device may still fail: opening a model checks
+/// that it works.
 ///
 /// # Errors
-/// [`Error::Runtime`] when there is no ONNX Runtime; [`Error::Device`] when it cannot tell.
+/// [`Error::Runtime`] when ONNX Runtime cannot be loaded; [`Error::Device`] when it fails to list devices.
 pub fn devices() -> Result<Vec<DeviceInfo>> {
     let _inside = exit::enter()?;
     let environment = library::environment()?;
     let fail = |error: ort::Error| Error::Device(format!("the devices cannot be listed: {}", error.message()));
-    provider::load_openvino(environment);
-    let listed = Listed::new();
+    openvino::load(environment);
+    let listed = DeviceListLock::new();
     let offers = raw::offers(environment).map_err(fail)?;
     let built_in = raw::available_providers().map_err(fail)?;
     let mut all = Vec::new();
-    for (at, offer) in offers.iter().enumerate() {
-        let earlier = offers[..at].iter().filter(|earlier| earlier.provider == offer.provider).count() as u32;
-        let Some(device) = selects(at, offer, earlier, &listed) else { continue };
+    for (number, offer) in offers.iter().enumerate() {
+        let earlier = offers[..number].iter().filter(|earlier| earlier.provider == offer.provider).count() as u32;
+        let Some(device) = selected_by(number, offer, earlier, &listed) else { continue };
         all.push(describe(Some(device), offer.provider.clone(), &offer.hardware, &offer.metadata));
     }
-    // Providers of the older kind do not list their devices.
-    for device in older() {
-        let provider = provider::providers(&device)[0];
+    // Some providers that are built in do not list their devices.
+    for (facts, kind) in FACTS.iter().filter_map(|facts| Some((facts, facts.unlisted_kind?))) {
+        let Some(&provider) = facts.providers.first() else { continue };
         if built_in.iter().any(|name| name == provider) && !offers.iter().any(|offer| offer.provider == provider) {
             all.push(DeviceInfo {
-                device: Some(device),
-                kind: DeviceKind::Gpu,
+                device: Some(facts.device(0)),
+                kind,
                 vendor: String::new(),
                 name: String::new(),
                 provider: provider.to_owned(),
@@ -63,7 +66,7 @@ pub fn devices() -> Result<Vec<DeviceInfo>> {
             });
         }
     }
-    // What the machine has and nothing here uses. Where ONNX Runtime cannot tell there is nothing to add.
+    // Hardware that no provider uses. Where ONNX Runtime cannot list hardware, there is nothing to add.
     let used = |found: &raw::Hardware| offers.iter().any(|offer| offer.hardware == *found);
     for found in raw::hardware(environment).unwrap_or_default().iter().filter(|found| !used(found)) {
         all.push(describe(None, String::new(), found, &Vec::new()));
@@ -71,50 +74,37 @@ pub fn devices() -> Result<Vec<DeviceInfo>> {
     Ok(all)
 }
 
-fn older() -> [Device; 6] {
-    [
-        Device::Cuda { index: 0 },
-        Device::TensorRt { index: 0 },
-        Device::MiGraphX { index: 0 },
-        Device::DirectMl { index: 0 },
-        Device::CoreMl,
-        Device::WebGpu,
-    ]
-}
-
-/// The device that selects an offer, the one after `earlier` others of its provider; none for those that stand for
-/// several.
-fn selects(at: usize, offer: &raw::Offer, earlier: u32, listed: &Listed) -> Option<Device> {
-    let index = earlier;
-    match (offer.provider.as_str(), listed.plugin_of(at)) {
-        ("CPUExecutionProvider", None) => Some(Device::Cpu),
-        ("CUDAExecutionProvider", None) => Some(Device::Cuda { index }),
-        ("TensorrtExecutionProvider", None) => Some(Device::TensorRt { index }),
-        ("DmlExecutionProvider", None) => Some(Device::DirectMl { index }),
-        ("MIGraphXExecutionProvider", None) => Some(Device::MiGraphX { index }),
-        ("CoreMLExecutionProvider", None) => (index == 0).then_some(Device::CoreMl),
-        ("WebGpuExecutionProvider", None) => (index == 0).then_some(Device::WebGpu),
-        (provider::OPENVINO, _) => Some(Device::OpenVino { kind: offer.hardware.kind }),
-        // Compositions of OpenVINO's devices.
-        (name, _) if name.starts_with(provider::OPENVINO) => None,
-        (_, Some((path, own))) => Some(Device::Plugin { path: path.to_owned(), device: Some(own.to_string()) }),
-        (_, None) => None,
+/// The device that selects offer `number`, which comes after `earlier` others of its provider; `None` when the offer is
+/// not a single device, or has no text that selects it.
+fn selected_by(number: usize, offer: &raw::Offer, earlier: u32, listed: &DeviceListLock) -> Option<Device> {
+    if offer.provider == OPENVINO_PROVIDER {
+        return Some(Device::OpenVino { kind: offer.hardware.kind });
     }
+    // Compositions of OpenVINO's devices.
+    if offer.provider.starts_with(OPENVINO_PROVIDER) {
+        return None;
+    }
+    if let Some((path, own)) = listed.plugin_of(number) {
+        return Some(Device::Plugin { path: path.to_owned(), device: Some(own.to_string()) });
+    }
+    let facts = FACTS.iter().find(|facts| facts.providers.first() == Some(&offer.provider.as_str()))?;
+    (earlier == 0 || !facts.single).then(|| facts.device(earlier))
 }
 
 fn describe(device: Option<Device>, provider: String, hardware: &raw::Hardware, more: &raw::Pairs) -> DeviceInfo {
     let metadata: raw::Pairs = hardware.metadata.iter().chain(more).cloned().collect();
-    // Each provider has its own word.
+    // Providers use different keys for the name.
     let name = ["FULL_DEVICE_NAME", "Description", "name", "device_name", "model"]
         .iter()
         .find_map(|key| metadata.iter().find(|(known, value)| known == key && !value.is_empty()))
         .map(|(_, value)| value.clone());
-    let processor = || if hardware.kind == DeviceKind::Cpu { crate::timing::cpu_name() } else { String::new() };
+    let cpu_name =
+        || if hardware.kind == DeviceKind::Cpu { crate::support::platform::cpu_model_name() } else { String::new() };
     DeviceInfo {
         device,
         kind: hardware.kind,
         vendor: hardware.vendor.clone(),
-        name: name.unwrap_or_else(processor),
+        name: name.unwrap_or_else(cpu_name),
         provider,
         vendor_id: hardware.vendor_id,
         device_id: hardware.device_id,

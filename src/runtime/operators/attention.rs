@@ -1,17 +1,16 @@
-//! The operators `Attention`, over kept keys, and `FullAttention`, of the places of pictures among themselves.
+//! The operators `Attention`, over the KV cache, and `PlacesAttention`, full (bidirectional) attention within each picture.
 
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::super::lent::{Call, Constant};
-use super::super::sys;
-use super::{SessionPool, guarded, refuse, size};
+use super::io::{Constant, OperatorCall, refuse, size};
+use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
-use crate::kernels::attention::{Attention, FullAttention, Token};
+use crate::kernels::attention::{Attention, FullAttention, QueryToken};
 use crate::kernels::kv::{KvLayout, SlotTable};
 
 pub(super) struct AttentionOperator {
-    pub seats: SlotTable,
+    pub slots: SlotTable,
     pub threads: usize,
 }
 
@@ -39,22 +38,23 @@ impl Operator for AttentionOperator {
     fn create_kernel<'a>(&self, context: &KernelContext<'a>) -> ort::Result<AttentionKernel<'a>> {
         let keys = KvLayout {
             layers: size(context, "layers")?,
-            heads: size(context, "kv_heads")?,
-            width: size(context, "head_width")?,
+            kv_heads: size(context, "kv_heads")?,
+            head_dim: size(context, "head_width")?,
             positions: size(context, "positions")?,
         };
-        if self.seats.layout() != Some(keys) {
-            let wanted = self.seats.layout().map_or("nothing".to_owned(), |wanted| wanted.to_string());
-            return Err(refuse(format!("the graph keeps keys of {keys}, it should be {wanted}")));
+        if self.slots.layout() != Some(keys) {
+            let wanted = self.slots.layout().map_or("none".to_owned(), |wanted| wanted.to_string());
+            return Err(refuse(format!("Attention: the graph has a KV cache of {keys}; expected {wanted}")));
         }
         let layer: i64 = context.get("layer").unwrap_or(-1);
         Ok(AttentionKernel {
-            layer: usize::try_from(layer).map_err(|_| refuse("the attribute layer is not a number of at least 0"))?,
+            layer: usize::try_from(layer)
+                .map_err(|_| refuse("attribute \"layer\" must be an integer of at least 0"))?,
             heads: size(context, "heads")?,
             keys,
             cos: Constant::new(context, 2, "cos")?,
             sin: Constant::new(context, 3, "sin")?,
-            seats: self.seats.clone(),
+            slots: self.slots.clone(),
             threads: self.threads,
             tokens: Vec::new(),
         })
@@ -67,9 +67,9 @@ pub(super) struct AttentionKernel<'a> {
     keys: KvLayout,
     cos: Constant<'a, f32>,
     sin: Constant<'a, f32>,
-    seats: SlotTable,
+    slots: SlotTable,
     threads: usize,
-    tokens: Vec<Token>,
+    tokens: Vec<QueryToken>,
 }
 
 impl Kernel for AttentionKernel<'_> {
@@ -80,24 +80,24 @@ impl Kernel for AttentionKernel<'_> {
 
 impl AttentionKernel<'_> {
     fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let call = Call::new(context);
+        let call = OperatorCall::new(context);
         let (qkv, at) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         self.tokens.clear();
         for at in at.as_chunks::<3>().0 {
-            let [row, place, seen] = at.map(|x| usize::try_from(x).unwrap_or(usize::MAX));
-            self.tokens.push(Token { row, place, seen });
+            let [row, position, visible] = at.map(|x| usize::try_from(x).unwrap_or(usize::MAX));
+            self.tokens.push(QueryToken { row, position, visible });
         }
-        let width = self.heads * self.keys.width;
+        let width = self.heads * self.keys.head_dim;
         let out = call.output([self.tokens.len(), width])?;
         let attention = Attention {
             layer: self.layer,
             heads: self.heads,
-            keys: self.keys,
+            layout: self.keys,
             cos: self.cos.get(),
             sin: self.sin.get(),
         };
         let pool = SessionPool { context, threads: self.threads };
-        self.seats.with(|rows| sys::attend(&attention, &pool, qkv, &self.tokens, rows, out)).map_err(refuse)
+        attention.run(Isa::best(), &pool, qkv, &self.tokens, &mut self.slots.lock(), out).map_err(refuse)
     }
 }
 
@@ -147,21 +147,24 @@ impl Kernel for PlacesAttentionKernel<'_> {
 
 impl PlacesAttentionKernel<'_> {
     fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let call = Call::new(context);
+        let call = OperatorCall::new(context);
         let (qkv, pictures) = (call.input::<f32>(0)?, call.input::<i64>(1)?);
         let wide = self.heads.saturating_mul(self.width);
         let rows = qkv.len() / wide.saturating_mul(3).max(1);
-        let &[pictures] = pictures else { return Err(refuse("attention: the number of pictures is not one number")) };
+        let &[pictures] = pictures else {
+            return Err(refuse("PlacesAttention: the input \"pictures\" must hold one integer"));
+        };
         let pictures = usize::try_from(pictures).ok().filter(|&pictures| pictures > 0 && rows.is_multiple_of(pictures));
-        let pictures = pictures.ok_or_else(|| refuse(format!("attention: {rows} places are not of whole pictures")))?;
+        let pictures = pictures
+            .ok_or_else(|| refuse(format!("PlacesAttention: {rows} positions cannot be divided among the pictures")))?;
         let layer = FullAttention {
             heads: self.heads,
-            width: self.width,
-            places: rows / pictures,
-            seen: self.seen.as_ref().map(Constant::get),
+            head_dim: self.width,
+            positions: rows / pictures,
+            visible: self.seen.as_ref().map(Constant::get),
         };
         let out = call.output([rows, wide])?;
         let pool = SessionPool { context, threads: self.threads };
-        layer.run(Isa::here(), &pool, qkv, out).map_err(refuse)
+        layer.run(Isa::best(), &pool, qkv, out).map_err(refuse)
     }
 }

@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::super::lent::{Call, Constant};
-use super::{SessionPool, guarded, refuse, size};
+use super::io::{Constant, OperatorCall, refuse, size};
+use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
-use crate::kernels::linear::{Before, Linear, Offsets, Packed, Work};
-use crate::kernels::memory::populate;
+use crate::kernels::linear::{Compensation, Linear, PackedWeights, Prologue, Workspace};
+use crate::kernels::memory::prefault;
 use crate::support::sync::lock;
 
 pub(super) struct LinearOperator {
     pub threads: usize,
-    /// Of all layers of the graph, which run one after the other: so it stays in the caches.
-    pub work: Arc<Mutex<Work>>,
+    /// Shared by all layers of the graph, which run one after the other, so that it stays in the CPU caches.
+    pub work: Arc<Mutex<Workspace>>,
 }
 
 impl Operator for LinearOperator {
@@ -51,7 +51,7 @@ impl Operator for LinearOperator {
             "layer_norm" => Kind::LayerNorm,
             "swiglu" => Kind::SwiGlu,
             "gelu" => Kind::Gelu,
-            other => return Err(refuse(format!("the attribute before is \"{other}\""))),
+            other => return Err(refuse(format!("Linear: attribute \"before\" is unknown: \"{other}\""))),
         };
         let weights = Constant::<i8>::new(context, 1, "weights")?;
         let scales = Constant::new(context, 2, "scales")?;
@@ -61,13 +61,13 @@ impl Operator for LinearOperator {
         let (inputs, outputs) = (size(context, "in_width")?, size(context, "out_width")?);
         let epsilon = context.get("epsilon").unwrap_or_default();
         let part = |part: &Option<Constant<'a, f32>>| part.as_ref().map_or(&[][..], Constant::get);
-        let layer = Packed::new(weights.get(), inputs, outputs).map(|weights| Linear {
-            before: match kind {
-                Kind::Plain => Before::Plain,
-                Kind::RmsNorm => Before::RmsNorm { gain: part(&gain), epsilon },
-                Kind::LayerNorm => Before::LayerNorm { gain: part(&gain), shift: part(&shift), epsilon },
-                Kind::SwiGlu => Before::SwiGlu,
-                Kind::Gelu => Before::Gelu,
+        let layer = PackedWeights::new(weights.get(), inputs, outputs).map(|weights| Linear {
+            prologue: match kind {
+                Kind::Plain => Prologue::Plain,
+                Kind::RmsNorm => Prologue::RmsNorm { gain: part(&gain), epsilon },
+                Kind::LayerNorm => Prologue::LayerNorm { gain: part(&gain), shift: part(&shift), epsilon },
+                Kind::SwiGlu => Prologue::SwiGlu,
+                Kind::Gelu => Prologue::Gelu,
             },
             inputs,
             outputs,
@@ -77,9 +77,9 @@ impl Operator for LinearOperator {
         });
         let layer = layer.filter(Linear::check);
         let layer = layer.ok_or_else(|| refuse(format!("the constants of a layer {inputs} x {outputs} do not fit")))?;
-        populate(weights.get());
+        prefault(weights.get());
         let constants = (weights, [Some(scales), gain, shift, bias]);
-        let (threads, work, offsets) = (self.threads, self.work.clone(), Offsets::default());
+        let (threads, work, offsets) = (self.threads, self.work.clone(), Compensation::default());
         Ok(LinearKernel { layer, added: flag("has_added"), threads, work, offsets, _constants: constants })
     }
 }
@@ -97,9 +97,9 @@ pub(super) struct LinearKernel<'a> {
     layer: Linear<'a>,
     added: bool,
     threads: usize,
-    work: Arc<Mutex<Work>>,
-    offsets: Offsets,
-    /// What the layer refers to.
+    work: Arc<Mutex<Workspace>>,
+    offsets: Compensation,
+    /// The layer borrows from these.
     _constants: (Constant<'a, i8>, [Option<Constant<'a, f32>>; 4]),
 }
 
@@ -112,20 +112,20 @@ impl Kernel for LinearKernel<'_> {
 impl LinearKernel<'_> {
     fn run(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let layer = self.layer;
-        let call = Call::new(context);
+        let call = OperatorCall::new(context);
         let x = call.input::<f32>(0)?;
-        let wide = layer.before.takes(layer.inputs);
+        let wide = layer.prologue.input_width(layer.inputs);
         if !x.len().is_multiple_of(wide) {
             return Err(refuse(format!("a layer of {wide} inputs is given {} numbers", x.len())));
         }
         let rows = x.len() / wide;
         let added = if self.added { Some(call.input::<f32>(6)?) } else { None };
         if added.is_some_and(|added| added.len() != rows * layer.outputs) {
-            return Err(refuse("what is added to a layer has another shape"));
+            return Err(refuse("Linear: the input \"added\" has another shape than the output"));
         }
         let out = call.output([rows, layer.outputs])?;
         let pool = SessionPool { context, threads: self.threads };
         let memory = (&mut *lock(&self.work), &mut self.offsets);
-        layer.run(Isa::here(), &pool, memory, x, added, out).map_err(refuse)
+        layer.run(Isa::best(), &pool, memory, x, added, out).map_err(refuse)
     }
 }

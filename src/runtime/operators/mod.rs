@@ -1,83 +1,32 @@
-//! Our own operators, domain `detailflow`, for the CPU: `Linear`, `Attention` and `FullAttention` (`onnx/README.md` says
-//! what they compute).
-//! This is the boundary: what a graph says is checked here, once, when it is compiled; the arithmetic is
-//! [`kernels`](crate::kernels).
+//! Our own operators for the CPU, domain `detailflow`: `Linear`, `Attention` and `PlacesAttention`. The format of bundles
+//! (under `onnx/`) says what they compute.
+//! This is the boundary of the arithmetic in [`kernels`](crate::kernels): attributes and constants of a graph are checked
+//! here, once, when it is compiled.
 //!
-//! A graph comes from a stranger. An operator whose constants do not fit each other does not compile; inputs that do not
-//! fit at a run are an error of that run.
+//! Graphs are untrusted input. An operator whose constants do not fit together does not compile; inputs of wrong shape are
+//! an error of that run.
 
 mod attention;
+mod io;
 mod linear;
+mod pool;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use ort::operator::{ComputeContext, KernelContext, OperatorDomain};
+use ort::operator::OperatorDomain;
+
+use crate::kernels::kv::SlotTable;
 
 use attention::{AttentionOperator, PlacesAttentionOperator};
 use linear::LinearOperator;
 
-use crate::kernels::Pool;
-use crate::kernels::kv::SlotTable;
-use crate::support::error::Error;
-use crate::support::sync::lock;
-
 const DOMAIN: &str = "detailflow";
 
-/// The operators for one graph. `seats` is where its attention finds the rows of a call; `threads` as the session has.
-pub(super) fn domain(seats: SlotTable, threads: usize) -> ort::Result<Arc<OperatorDomain>> {
+/// The operators for one graph. Its attention finds the sequence slots of a run in `slots`. `threads` is the number that
+/// the session has.
+pub(super) fn domain(slots: SlotTable, threads: usize) -> ort::Result<Arc<OperatorDomain>> {
     let linear = LinearOperator { threads, work: Arc::default() };
-    let attention = AttentionOperator { seats, threads };
+    let attention = AttentionOperator { slots, threads };
     let places = PlacesAttentionOperator { threads };
     OperatorDomain::new(DOMAIN)?.add(linear)?.add(attention)?.add(places).map(Arc::new)
-}
-
-/// The threads of the session that runs the operator.
-struct SessionPool<'a> {
-    context: &'a ComputeContext,
-    threads: usize,
-}
-
-impl Pool for SessionPool<'_> {
-    fn each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        if self.threads == 1 {
-            return (0..count).for_each(task);
-        }
-        // A panic must not leave a task: ONNX Runtime's threads cannot unwind. It goes on from here.
-        let panicked = Mutex::new(None);
-        let guarded = |number: usize| {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(number))) {
-                lock(&panicked).get_or_insert(panic);
-            }
-        };
-        // Each task is handed out by itself, to whoever is free.
-        if self.context.par_for(count, count, guarded).is_err() {
-            // It fails before any task has begun, if at all.
-            (0..count).for_each(guarded);
-        }
-        if let Some(panic) = panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            resume_unwind(panic);
-        }
-    }
-
-    fn threads(&self) -> usize {
-        self.threads
-    }
-}
-
-/// What an operator does in a call. A bug of ours must not take the host down: a panic is an error of the run.
-fn guarded(body: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(refuse(Error::from_panic(&*panic))))
-}
-
-fn refuse(what: impl std::fmt::Display) -> ort::Error {
-    ort::Error::new(what.to_string())
-}
-
-fn size(context: &KernelContext<'_>, name: &str) -> ort::Result<usize> {
-    let value: Option<i64> = context.get(name);
-    value
-        .and_then(|value| usize::try_from(value).ok())
-        .filter(|&value| value > 0)
-        .ok_or_else(|| refuse(format!("the attribute {name} is not a positive number")))
 }

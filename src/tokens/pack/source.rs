@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 
+use crate::support::platform;
+
 /// A source of bytes with random access: a file, memory, an entry of an archive. Reads take an offset and share no
 /// position, so any number of threads may read at once.
 pub trait ReadAt {
@@ -28,25 +30,8 @@ impl ReadAt for File {
         Err(Error::new(ErrorKind::InvalidInput, "not a regular file"))
     }
 
-    #[cfg(unix)]
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
-    }
-
-    #[cfg(windows)]
-    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<()> {
-        while !buffer.is_empty() {
-            match std::os::windows::fs::FileExt::seek_read(self, buffer, offset) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    buffer = &mut buffer[count..];
-                    offset = offset.saturating_add(count as u64);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        platform::read_exact_at(self, buffer, offset)
     }
 }
 

@@ -1,32 +1,32 @@
-//! The memory floor: a step has to read every weight that it multiplies with, and the keys and values that it looks at,
-//! once. How long that takes on this machine is what no step can beat.
+//! The memory floor: a step must read its weights and the visible part of the KV cache at least once. The time this takes
+//! at the machine's read bandwidth is a lower bound for the step.
 
 use std::time::Instant;
 
-/// One block of memory: 64 bytes, a line of the cache.
+/// A cache line: 64 bytes.
 type Line = [u64; 8];
 
-/// More tells no more: no cache holds it.
+/// Largest block to read: no cache holds more.
 const LARGEST: u64 = 512 << 20;
-/// Less is over before threads have begun.
+/// Smallest block to read: less ends before all threads have started.
 const SMALLEST: u64 = 4 << 20;
-/// Places that a thread reads at once.
+/// Streams that a thread reads concurrently.
 const STREAMS: usize = 4;
-/// Lines that it reads at each.
+/// Cache lines per stream.
 const STREAM: usize = 256;
-/// The best of so many passes counts.
+/// Number of passes; the fastest counts.
 const PASSES: usize = 5;
 
-/// Whether the device reads the memory that is measured here.
+/// Whether the device reads from the memory measured here.
 pub fn is_bound(device: &str) -> bool {
     let device = device.to_ascii_lowercase();
     device == "cpu" || device.ends_with(":cpu")
 }
 
-/// How fast `threads` threads (0: one for each core) read a block of `bytes` again and again, in 10^9 bytes a second. What
-/// fits into a cache is read from there, as a step's weights are. None when there is no memory for it.
+/// Bandwidth in GB/s (10^9 bytes per second) at which `threads` threads (0: one per core) repeatedly read a block of `bytes`.
+/// A block that fits into a cache is read from there, as a step's weights are. None if the block cannot be allocated.
 pub fn read_gb_per_s(bytes: u64, threads: usize) -> Option<f64> {
-    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if threads == 0 { cores() } else { threads };
     let lines = (bytes.clamp(SMALLEST, LARGEST) as usize) / size_of::<Line>();
     let mut memory: Vec<Line> = Vec::new();
@@ -35,7 +35,7 @@ pub fn read_gb_per_s(bytes: u64, threads: usize) -> Option<f64> {
     let part = lines.div_ceil(threads);
     let mut best = f64::INFINITY;
     for _ in 0..PASSES {
-        // The threads' own beginning is left out: each tells when it read first and last.
+        // Each thread reports its first and last read, so that thread start-up does not count.
         let times: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
             let readers: Vec<_> = memory.chunks(part).map(|part| scope.spawn(move || read(part))).collect();
             readers.into_iter().filter_map(|reader| reader.join().ok()).collect()
@@ -47,16 +47,16 @@ pub fn read_gb_per_s(bytes: u64, threads: usize) -> Option<f64> {
     (best > 0.0).then(|| (lines * size_of::<Line>()) as f64 / best / 1e9)
 }
 
-/// Reads every line, and tells from when to when.
+/// Reads every line and returns the begin and end times.
 fn read(lines: &[Line]) -> (Instant, Instant) {
     let begun = Instant::now();
-    // Several places at once, as panels of weights are read: the processor fetches ahead in each, and one alone does not ask
-    // for all that memory can give.
+    // Several streams, as panels of weights are read: the CPU prefetches each stream, and one stream alone does not reach full
+    // bandwidth.
     let mut sums = [0u64; STREAMS];
     for block in lines.chunks_exact(STREAMS * STREAM) {
         let streams: [&[Line]; STREAMS] = std::array::from_fn(|stream| &block[stream * STREAM..][..STREAM]);
         for at in 0..STREAM {
-            // One word fetches the line that it lies in.
+            // Reading one word fetches its whole cache line.
             for (sum, stream) in sums.iter_mut().zip(&streams) {
                 *sum = sum.wrapping_add(stream[at][0]);
             }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_read_at_some_pace() {
+    fn read_bandwidth_is_positive_and_bounds_cpu_devices_only() {
         assert!(read_gb_per_s(1, 3).unwrap() > 0.0);
         assert!(is_bound("cpu") && is_bound("openvino:CPU") && !is_bound("cuda:0"));
     }

@@ -1,63 +1,66 @@
-//! `dflow bench`: how fast pictures are drawn here. Each configuration has a process of its own, so that none has the
-//! memory of another; those of one batch size take turns, so that a machine whose pace changes changes it for all.
+//! `dflow bench`: generation speed on this machine.
+//!
+//! Each configuration runs in a process of its own, so that memory is measured separately. Those of one batch size are timed
+//! round by round in turn, so that a change of the machine's speed affects all of them.
 
 mod floor;
+mod process;
 mod report;
 mod round;
-mod turns;
+mod summary;
 
 use clap::Args;
 use detailflow::{Bundle, Error};
 
-use crate::draw::progress_bar;
+use crate::batches::progress_bar;
 use crate::{BundleArgs, Failure};
+use process::Process;
 pub use round::{OneArgs, serve};
-use turns::Process;
 
 #[derive(Args)]
 pub struct BenchArgs {
     #[command(flatten)]
     bundle: BundleArgs,
-    /// Where graphs run. This and the next three may be lists: all combinations take turns
-    #[arg(long, value_name = "D", value_delimiter = ',', default_value = "cpu")]
+    /// Device that runs the graphs. --device, --precision, --form and --threads take comma-separated lists; every combination
+    /// is measured
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "cpu")]
     device: Vec<String>,
-    /// What each device's provider is told, in its own words; once for each option
+    /// Option of the device's execution provider, in the provider's own names; may be repeated
     #[arg(long = "device-option", value_name = "KEY=VALUE")]
     device_options: Vec<String>,
-    /// Precision, such as int8,fp32; without it the first that the bundle lists
+    /// Precision, such as int8,fp32 [default: the first that the bundle lists for the device]
     #[arg(long, value_name = "P", value_delimiter = ',')]
     precision: Vec<String>,
-    /// Attention form, such as mha,plain; without it the first that the bundle lists
+    /// Attention form (backend and KV layout), such as native,mha [default: the first that the bundle lists for the device]
     #[arg(long, value_name = "FORM", value_delimiter = ',')]
     form: Vec<String>,
-    /// Threads; 0 is one for each core
-    #[arg(long, value_name = "T", value_delimiter = ',', default_value = "0", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    /// Number of threads, 0 to 1024; 0 is one per core
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0", value_parser = clap::value_parser!(u32).range(0..=1024))]
     threads: Vec<u32>,
-    /// Pictures drawn together, such as 1,4,16; each number has a table of its own
+    /// Pictures generated together (batch size), such as 1,4,16; one table per batch size
     #[arg(long, value_name = "K", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     batch: Vec<u32>,
-    /// Stop at the level of this many pixels; without it the whole picture
+    /// Level to stop at, in pixels per side [default: the full size]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
-    /// Guidance scale; 1 is off and feeds half the rows
+    /// Guidance scale; 1 is off and halves the batch rows
     #[arg(long, value_name = "F", default_value_t = 1.5, allow_hyphen_values = true)]
     guidance: f32,
-    /// Rounds that do not count, before the others
+    /// Warm-up rounds, which are not measured
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warmup: u32,
-    /// Rounds that count
+    /// Measured rounds
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// How many processes of one variant are opened (or as many as there are rounds), so that the time of opening has a
-/// spread.
+/// Number of processes opened per variant (at most one per round), to measure the spread of the opening time.
 const OPENINGS: usize = 3;
 
-/// What is timed: one line of the table.
+/// What is timed: one line of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Configuration {
     device: String,
@@ -68,7 +71,7 @@ struct Configuration {
 }
 
 impl Configuration {
-    /// As it was asked for, for errors.
+    /// As the command line asked for it; used in errors.
     fn name(&self) -> String {
         let words = [Some(&self.device), self.precision.as_ref(), self.form.as_ref()];
         let words: Vec<&str> = words.into_iter().flatten().map(String::as_str).collect();
@@ -76,10 +79,10 @@ impl Configuration {
     }
 }
 
-/// One configuration, measured.
+/// The measurements of one configuration.
 struct Measured {
     opened: round::Opened,
-    /// Of all processes of its variant.
+    /// Opening times of all processes of the variant, in milliseconds.
     open_ms: Vec<f64>,
     threads: u32,
     batch: u32,
@@ -87,7 +90,7 @@ struct Measured {
 }
 
 impl BenchArgs {
-    /// The variants of one batch size, in the order in which they take turns: the first is what ratios are of.
+    /// The configurations of one batch size, in the order of their turns; ratios are relative to the first.
     fn configurations(&self, batch: u32) -> Vec<Configuration> {
         let or_none = |list: &[String]| match list {
             [] => vec![None],
@@ -110,7 +113,7 @@ impl BenchArgs {
         all
     }
 
-    /// What can be seen to be wrong before a graph is compiled.
+    /// Checks what can be checked before a graph is compiled.
     fn check(&self, bundle: &Bundle) -> Result<(), Failure> {
         bundle.check_can_generate()?;
         let ladder = bundle.ladder();
@@ -155,8 +158,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let mut tables: Vec<Vec<Measured>> = Vec::new();
     for &batch in &batches {
         let configurations = args.configurations(batch);
-        // Two things change between the processes of a variant: the batch, which opening does not look at, and whether
-        // its files have been read before.
+        // The processes of a variant differ only in the batch size, which does not affect opening, and in whether the files
+        // are in the page cache already.
         let openings = if tables.is_empty() { 1 + more_openings } else { 1 };
         let mut processes = Vec::new();
         for opening in 1..=openings {
@@ -171,7 +174,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         }
         for _ in 0..args.warmup {
             for process in &mut processes {
-                process.draw()?;
+                process.warm_up()?;
                 bar.inc(1);
             }
         }
@@ -197,5 +200,5 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
-    report::tell(args, &bundle, &tables)
+    report::print(args, &bundle, &tables)
 }

@@ -1,202 +1,14 @@
-//! What was measured, as tables for people or as JSON.
+//! The output of `dflow bench`: tables, or JSON.
 
 use detailflow::Bundle;
 use serde_json::{Value, json};
 
-use super::round::{Round, StepShape};
+use super::summary::{Line, Spread};
 use super::{BenchArgs, Measured};
 use crate::{Failure, say};
 
-/// The middle of what was measured, and how far it went to either side.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
-impl Spread {
-    /// None of nothing.
-    fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut sorted: Vec<f64> = values.into_iter().collect();
-        sorted.sort_by(f64::total_cmp);
-        let (&min, &max) = (sorted.first()?, sorted.last()?);
-        let half = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 };
-        Some(Self { median, min, max })
-    }
-
-    fn json(self) -> Value {
-        json!({"median": self.median, "min": self.min, "max": self.max})
-    }
-}
-
-/// Steps of one shape, over all rounds.
-struct Steps {
-    shape: StepShape,
-    count: usize,
-    ms: Spread,
-    /// Mean over those of this shape.
-    bytes: Option<f64>,
-    /// The time that reading so much takes.
-    floor_ms: Option<f64>,
-    floor_share: Option<f64>,
-}
-
-/// One level, over all rounds.
-struct Level {
-    size: u32,
-    tokens: usize,
-    steps: usize,
-    ms: Spread,
-    /// Of the last level's time in the same round.
-    share: f64,
-}
-
-/// One line of the table.
-struct Line<'a> {
-    measured: &'a Measured,
-    ms_per_image: Spread,
-    first_level_ms: Spread,
-    /// Of the whole picture's time, in the same round.
-    first_level_share: f64,
-    outside_share: f64,
-    outside_ms: f64,
-    decode_ms: f64,
-    open_ms: Spread,
-    peak_rss_mb: Option<f64>,
-    read_gb_per_s: Option<f64>,
-    /// Bytes and share of the floor over all steps.
-    bytes: Option<f64>,
-    floor_share: Option<f64>,
-    /// Time of a round by that of the first line in the same round.
-    ratio: Spread,
-    steps: Vec<Steps>,
-    levels: Vec<Level>,
-}
-
-impl<'a> Line<'a> {
-    /// None of no rounds.
-    fn of(measured: &'a Measured, first: &Measured) -> Option<Self> {
-        let Measured { opened, open_ms, batch, rounds, .. } = measured;
-        let over = |value: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(value));
-        let known = |value: &dyn Fn(&Round) -> Option<f64>| {
-            Spread::of(rounds.iter().filter_map(value)).map(|spread| spread.median)
-        };
-        let bytes: Option<f64> = opened.steps.iter().map(|step| step.bytes.map(|bytes| bytes as f64)).sum();
-        let floor_share = bytes.and_then(|bytes| {
-            known(&|round| round.read_gb_per_s.map(|pace| bytes / (pace * 1e6) / round.steps_ms.iter().sum::<f64>()))
-        });
-        let ratios = rounds.iter().zip(&first.rounds).map(|(round, first)| round.ms / first.ms);
-        Some(Self {
-            measured,
-            ms_per_image: over(&|round| round.ms / f64::from(*batch))?,
-            first_level_ms: over(&|round| round.levels.first().map_or(0.0, |level| level.ms))?,
-            first_level_share: over(&|round| round.levels.first().map_or(0.0, |level| level.ms) / round.ms)?.median,
-            outside_share: over(&|round| 1.0 - round.graphs_ms / round.ms)?.median,
-            outside_ms: over(&|round| round.ms - round.graphs_ms)?.median,
-            decode_ms: over(&|round| round.decode_ms)?.median,
-            open_ms: Spread::of(open_ms.iter().copied())?,
-            peak_rss_mb: rounds.first()?.peak_rss_mb,
-            read_gb_per_s: known(&|round| round.read_gb_per_s),
-            bytes,
-            floor_share,
-            ratio: Spread::of(ratios)?,
-            steps: steps(measured),
-            levels: levels(rounds),
-        })
-    }
-
-    fn name(&self) -> String {
-        let opened = &self.measured.opened;
-        format!("{} {} {}", opened.device, opened.precision, opened.form)
-    }
-
-    fn threads(&self) -> String {
-        match self.measured.threads {
-            0 => "all".into(),
-            threads => threads.to_string(),
-        }
-    }
-
-    fn json(&self, args: &BenchArgs, size: u32) -> Value {
-        let Measured { opened, batch, threads, rounds, .. } = self.measured;
-        let steps = self.steps.iter().map(|steps| {
-            json!({
-                "rows": steps.shape.rows, "query": steps.shape.query, "count": steps.count,
-                "ms": steps.ms.median, "min_ms": steps.ms.min, "max_ms": steps.ms.max,
-                "bytes_read": steps.bytes, "floor_ms": steps.floor_ms, "floor_share": steps.floor_share,
-            })
-        });
-        let levels = self.levels.iter().map(|level| {
-            json!({
-                "size": level.size, "tokens": level.tokens, "steps": level.steps,
-                "ms": level.ms.median, "min_ms": level.ms.min, "max_ms": level.ms.max, "share": level.share,
-            })
-        });
-        json!({
-            "device": opened.device, "precision": opened.precision, "form": opened.form, "threads": threads,
-            "batch": batch, "guidance": args.guidance, "level": size,
-            "ms_per_image": self.ms_per_image.median,
-            "min_ms_per_image": self.ms_per_image.min, "max_ms_per_image": self.ms_per_image.max,
-            "images_per_second": 1e3 / self.ms_per_image.median,
-            "rounds_ms": rounds.iter().map(|round| round.ms).collect::<Vec<_>>(),
-            "first_level_ms": self.first_level_ms.median, "first_level_share": self.first_level_share,
-            "outside_graphs_share": self.outside_share, "outside_graphs_ms": self.outside_ms,
-            "decode_ms": self.decode_ms,
-            "open_ms": self.open_ms.median, "min_open_ms": self.open_ms.min, "max_open_ms": self.open_ms.max,
-            "peak_rss_mb": self.peak_rss_mb,
-            "bytes_read": self.bytes, "read_gb_per_s": self.read_gb_per_s, "floor_share": self.floor_share,
-            "ratio": self.ratio.json(),
-            "steps": steps.collect::<Vec<_>>(), "levels": levels.collect::<Vec<_>>(),
-        })
-    }
-}
-
-/// The steps by shape, in the order in which shapes begin.
-fn steps(measured: &Measured) -> Vec<Steps> {
-    let Measured { opened, rounds, .. } = measured;
-    let same = |a: &StepShape, b: &StepShape| (a.rows, a.query) == (b.rows, b.query);
-    let mut found: Vec<Steps> = Vec::new();
-    for shape in &opened.steps {
-        if found.iter().any(|known| same(&known.shape, shape)) {
-            continue;
-        }
-        let places: Vec<usize> = (0..opened.steps.len()).filter(|&at| same(&opened.steps[at], shape)).collect();
-        let count = places.len();
-        let of_round = |round: &Round| Spread::of(places.iter().filter_map(|&at| round.steps_ms.get(at).copied()));
-        let all = rounds.iter().flat_map(|round| places.iter().filter_map(|&at| round.steps_ms.get(at).copied()));
-        let Some(ms) = Spread::of(all) else { continue };
-        let bytes: Option<f64> = places.iter().map(|&at| opened.steps[at].bytes.map(|bytes| bytes as f64)).sum();
-        let bytes = bytes.map(|bytes| bytes / count as f64);
-        let floor = |round: &Round| Some(bytes? / (round.read_gb_per_s? * 1e6));
-        let share = |round: &Round| Some(floor(round)? / of_round(round)?.median);
-        let middle = |values: Vec<f64>| Spread::of(values).map(|spread| spread.median);
-        found.push(Steps {
-            shape: *shape,
-            count,
-            ms,
-            bytes,
-            floor_ms: middle(rounds.iter().filter_map(floor).collect()),
-            floor_share: middle(rounds.iter().filter_map(share).collect()),
-        });
-    }
-    found
-}
-
-fn levels(rounds: &[Round]) -> Vec<Level> {
-    let first = rounds.first().map_or(&[][..], |round| &round.levels);
-    let level = |(at, level): (usize, &super::round::LevelTime)| {
-        let ms = Spread::of(rounds.iter().filter_map(|round| Some(round.levels.get(at)?.ms)))?;
-        let share = |round: &Round| Some(round.levels.get(at)?.ms / round.levels.last()?.ms);
-        let share = Spread::of(rounds.iter().filter_map(share))?.median;
-        Some(Level { size: level.size, tokens: level.tokens, steps: level.steps, ms, share })
-    };
-    first.iter().enumerate().filter_map(level).collect()
-}
-
-/// Tells all. `tables` has the configurations of each batch size, in the order in which they took turns.
-pub fn tell(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Result<(), Failure> {
+/// Prints everything. `tables` has the configurations of each batch size, in the order of their turns.
+pub fn print(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Result<(), Failure> {
     let size = args.level.unwrap_or(bundle.size());
     let runtime = detailflow::library()?;
     let tables: Vec<Vec<Line<'_>>> = tables
@@ -209,14 +21,14 @@ pub fn tell(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Resu
             "{:#}",
             json!({
                 "version": detailflow::VERSION, "runtime": runtime.version, "bundle": bundle.name(),
-                "cores": std::thread::available_parallelism().map_or(0, |cores| cores.get()),
+                "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
                 "warmup": args.warmup, "repeat": args.repeat, "results": results,
             })
         );
         return Ok(());
     }
     say!(
-        "{}: {size} px, guidance {}, ONNX Runtime {}; {} rounds after {} to warm up; medians, in brackets the least and most",
+        "{}: {size} px, guidance {}, ONNX Runtime {}; {} rounds after {} warm-up rounds; medians, in brackets minimum and maximum",
         bundle.name(),
         args.guidance,
         runtime.version,
@@ -224,21 +36,21 @@ pub fn tell(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Resu
         args.warmup
     );
     for table in &tables {
-        tell_table(table);
+        print_table(table);
     }
-    let paces: Vec<String> =
+    let bandwidths: Vec<String> =
         tables.iter().flatten().filter_map(|line| Some(format!("{:.1}", line.read_gb_per_s?))).collect();
-    if !paces.is_empty() {
+    if !bandwidths.is_empty() {
         say!(
-            "\nfloor: the time to read, once a step, the weights that the step multiplies with and the keys and values that it\n\
-             looks at; at the pace of as many threads that read a block as large over and over ({} GB/s)",
-            paces.join(", ")
+            "\nfloor: time to read the weights and the visible KV cache of a step once, at the bandwidth that the same number of\n\
+             threads reach when they repeatedly read a block of that size ({} GB/s)",
+            bandwidths.join(", ")
         );
     }
     Ok(())
 }
 
-fn tell_table(table: &[Line<'_>]) {
+fn print_table(table: &[Line<'_>]) {
     let Some(first) = table.first() else { return };
     let width = table.iter().map(|line| line.name().len()).max().unwrap_or(0);
     say!("\nbatch {}", first.measured.batch);
@@ -246,14 +58,14 @@ fn tell_table(table: &[Line<'_>]) {
         "{:<width$} {:>7} {:>32} {:>9} {:>16} {:>8} {:>22} {:>8} {:>7}  {}",
         "",
         "threads",
-        "ms a picture",
-        "a second",
+        "ms per picture",
+        "per second",
         "first level ms",
         "outside",
         "open ms",
         "peak MB",
         "floor",
-        "by the first"
+        "vs. first"
     );
     for line in table {
         let part = |share: f64| format!("{:.1} %", 100.0 * share);
@@ -277,7 +89,7 @@ fn tell_table(table: &[Line<'_>]) {
         "steps",
         "rows x query",
         "count",
-        "ms a step",
+        "ms per step",
         "MB read",
         "floor ms",
         "floor"
@@ -297,7 +109,7 @@ fn tell_table(table: &[Line<'_>]) {
             );
         }
     }
-    say!("{:<width$} {:>12} {:>6} {:>6} {:>28} {:>7}", "levels", "px", "tokens", "steps", "ms for the batch", "share");
+    say!("{:<width$} {:>12} {:>6} {:>6} {:>28} {:>7}", "levels", "px", "tokens", "steps", "ms per batch", "share");
     for line in table {
         for level in &line.levels {
             say!(
@@ -313,21 +125,8 @@ fn tell_table(table: &[Line<'_>]) {
     }
 }
 
-/// As `12.34 [12.01 .. 13.00]`.
+/// `12.34 [12.01 .. 13.00]`
 fn range(spread: Spread, digits: usize) -> String {
     let Spread { median, min, max } = spread;
     format!("{median:.digits$} [{min:.digits$} .. {max:.digits$}]")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_middle_of_an_even_number_is_between_two() {
-        let spread = Spread::of([4.0, 1.0, 3.0, 2.0]).unwrap();
-        assert_eq!(spread, Spread { median: 2.5, min: 1.0, max: 4.0 });
-        assert_eq!(Spread::of([7.0]).unwrap().median, 7.0);
-        assert_eq!(Spread::of([]), None);
-    }
 }

@@ -1,4 +1,5 @@
-//! One configuration in a process of its own: it opens the model, says so, and does a round for each line that comes.
+//! `dflow bench-one`: one configuration in a process of its own. It opens the model, reports that, and runs a round for each
+//! line read from stdin.
 
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
@@ -19,28 +20,28 @@ pub struct OneArgs {
     batch: u32,
     #[arg(long, allow_hyphen_values = true)]
     guidance: f32,
-    /// 0 is the finest
+    /// Level to stop at, in pixels per side; 0 is the full size
     #[arg(long)]
     level: u32,
 }
 
-/// What such a process says, a line each.
+/// Messages of the process, one JSON line each.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
     Opened(Opened),
-    SampledToken,
+    WarmedUp,
     Round(Round),
     Failed { text: String, usage: bool },
 }
 
-/// What was opened.
+/// The opened model.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Opened {
     pub device: String,
     pub precision: String,
     pub form: String,
-    /// From the folder to compiled graphs, ONNX Runtime's own loading with it.
+    /// Time to open the model, loading ONNX Runtime included.
     pub open_ms: f64,
     /// The steps of a picture, in order.
     pub steps: Vec<StepShape>,
@@ -50,26 +51,26 @@ pub struct Opened {
 pub struct StepShape {
     pub rows: usize,
     pub query: usize,
-    /// Of the weights that it multiplies with, and of the keys and values that it looks at. None when the bundle does not
-    /// tell how large its network is.
+    /// Bytes of the weights and of the visible KV cache. None if the bundle does not record the sizes of its networks.
     pub bytes: Option<u64>,
 }
 
-/// One batch of pictures, drawn twice: as a whole, and once more with a picture at each level.
+/// One batch of pictures, generated twice: to the end, and once more with a decode at each level.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Round {
     /// From the request to the pixels of all pictures.
     pub ms: f64,
-    /// Of it, within ONNX Runtime.
+    /// Part of it spent in ONNX Runtime.
     pub graphs_ms: f64,
-    /// Of it, the decoder and what makes pixels of its output.
+    /// Part of it spent in the decoder and the pixel conversion.
     pub decode_ms: f64,
-    /// Of it, each step.
+    /// Part of it spent in each step.
     pub steps_ms: Vec<f64>,
     pub levels: Vec<LevelTime>,
-    /// The most memory that this process had, when the whole was drawn. None where the system does not tell.
+    /// Peak resident memory of the process after the first generation, in 10^6 bytes. None where the operating system does not
+    /// report it.
     pub peak_rss_mb: Option<f64>,
-    /// How fast as many threads read memory, a block as large as what a step reads. None where that is no bound.
+    /// Read bandwidth with the same number of threads and a block the size of a step's reads. None where it is no lower bound.
     pub read_gb_per_s: Option<f64>,
 }
 
@@ -78,29 +79,29 @@ pub struct LevelTime {
     pub size: u32,
     pub tokens: usize,
     pub steps: usize,
-    /// From the request to the pixels of this level of all pictures, without the time that coarser levels took to decode.
+    /// From the request to this level's pixels of all pictures, without the decoding of coarser levels.
     pub ms: f64,
 }
 
-/// `dflow bench-one`: for `dflow bench`, not for people.
+/// `dflow bench-one`, started by `dflow bench`.
 pub fn serve(args: &OneArgs) -> std::result::Result<(), Failure> {
     if let Err(failure) = answer(args) {
         let (text, usage) = match failure {
             Failure::Usage(error) => (error.to_string(), true),
-            // The batch asks for it.
+            // Caused by the batch size.
             Failure::Failed(error @ Error::OutOfMemory { .. }) => {
-                (format!("{error}; a smaller --batch takes less"), true)
+                (format!("{error}; a smaller --batch needs less"), true)
             }
             Failure::Failed(error) => (error.to_string(), false),
             other => return Err(other),
         };
-        say(&Message::Failed { text, usage });
+        send(&Message::Failed { text, usage });
     }
     Ok(())
 }
 
-/// Nobody to tell is no failure: whoever asked is gone, and the next line will not come.
-fn say(message: &Message) {
+/// A closed pipe is not an error: the parent process has ended, and no further line will come.
+fn send(message: &Message) {
     let text = serde_json::to_string(message).expect("numbers and strings always serialise");
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
@@ -111,10 +112,10 @@ fn answer(args: &OneArgs) -> std::result::Result<(), Failure> {
     let model = args.model.open()?;
     let open_ms = ms(begun.elapsed());
     let mut request = Request::new(&model);
-    ask(&mut request, args).map_err(Failure::Usage)?;
+    configure(&mut request, args).map_err(Failure::Usage)?;
     let steps = shapes(&request)?;
     let largest = steps.iter().filter_map(|step| step.bytes).max();
-    say(&Message::Opened(Opened {
+    send(&Message::Opened(Opened {
         device: model.device().to_string(),
         precision: model.variant().precision.clone(),
         form: model.variant().form.clone(),
@@ -123,18 +124,18 @@ fn answer(args: &OneArgs) -> std::result::Result<(), Failure> {
     }));
     for line in std::io::stdin().lock().lines() {
         match line.as_deref() {
-            Ok("draw") => {
-                draw(&request)?;
-                say(&Message::SampledToken);
+            Ok("warm-up") => {
+                generate(&request)?;
+                send(&Message::WarmedUp);
             }
             Ok("round") => {
-                let mut round = draw(&request)?;
-                // Before the rest of the round takes more.
+                let mut round = generate(&request)?;
+                // Before the rest of the round allocates more.
                 round.peak_rss_mb = peak_rss_mb();
-                round.levels = watch(&request)?;
+                round.levels = time_levels(&request)?;
                 let bytes = largest.filter(|_| floor::is_bound(&model.device().to_string()));
                 round.read_gb_per_s = bytes.and_then(|bytes| floor::read_gb_per_s(bytes, model.threads()));
-                say(&Message::Round(round));
+                send(&Message::Round(round));
             }
             _ => break,
         }
@@ -142,23 +143,23 @@ fn answer(args: &OneArgs) -> std::result::Result<(), Failure> {
     Ok(())
 }
 
-fn ask(request: &mut Request, args: &OneArgs) -> Result<()> {
+fn configure(request: &mut Request, args: &OneArgs) -> Result<()> {
     request.set_guidance(Guidance::constant(args.guidance))?.set_level(args.level)?.set_count(args.batch)?;
-    // All codes are there to be drawn: what the bundle's makers cut off costs another time with each of them.
+    // No top-k or top-p: the cost of sampling must not depend on the bundle's defaults.
     request.set_sampling(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 })?;
     Ok(())
 }
 
-/// The steps of a request and what each has to read.
+/// The steps of a request and the bytes that each reads.
 fn shapes(request: &Request) -> Result<Vec<StepShape>> {
     let model = request.model();
     let (bundle, cost) = (model.bundle(), tasks::cost(request)?);
-    // Form `fixed` looks at all places at each step, and its weights of 8 bits became floats when it was opened.
+    // Form `fixed` attends over all positions at each step and converts 8-bit weights to floats when it is opened.
     let fixed = model.variant().form == "fixed";
     let bits = model.variant().weight_bits().map(|bits| if fixed && bits == 8 { 32 } else { bits });
     let weights = bundle.step_weights().zip(bits).map(|(count, bits)| count * u64::from(bits) / 8);
     let position = cost.key_bytes / bundle.tokens() as u64;
-    // Guidance is the same for all of them, so steps of one query length have the same rows.
+    // Guidance is constant, so all steps of one query length have the same number of rows.
     let rows = |step: Step| cost.steps.iter().find(|cost| cost.query == step.query).map_or(0, |cost| cost.rows);
     let shape = |step: Step| StepShape {
         rows: rows(step),
@@ -169,8 +170,8 @@ fn shapes(request: &Request) -> Result<Vec<StepShape>> {
     Ok(model.schedule(request.target()).steps().map(shape).collect())
 }
 
-/// Draws the whole batch, from the request to the pixels.
-fn draw(request: &Request) -> Result<Round> {
+/// Generates and decodes the whole batch.
+fn generate(request: &Request) -> Result<Round> {
     let model = request.model();
     let within = model.graph_time();
     let begun = Instant::now();
@@ -198,8 +199,8 @@ fn draw(request: &Request) -> Result<Round> {
     })
 }
 
-/// Draws the batch once more, with the pictures of each level as soon as its tokens are there.
-fn watch(request: &Request) -> Result<Vec<LevelTime>> {
+/// Generates the batch once more and decodes each level as soon as it is finished.
+fn time_levels(request: &Request) -> Result<Vec<LevelTime>> {
     let model = request.model();
     let mut levels = Vec::new();
     let begun = Instant::now();
@@ -221,7 +222,7 @@ fn watch(request: &Request) -> Result<Vec<LevelTime>> {
     }
 }
 
-/// The pixels of all pictures, as bytes.
+/// Decodes all pictures to RGBA8.
 fn pixels(model: &Model, generation: &Generation, tokens: usize) -> Result<()> {
     let all: Vec<&[u32]> =
         (0..generation.images().len()).map(|image| Ok(&generation.tokens(image)?[..tokens])).collect::<Result<_>>()?;
@@ -235,7 +236,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The most memory that this process has had so far, in 10^6 bytes.
+/// Peak resident memory of this process so far, in 10^6 bytes.
 fn peak_rss_mb() -> Option<f64> {
     let status =
         if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/self/status").ok()? } else { return None };

@@ -1,0 +1,105 @@
+"""Compare a bundle with expected numbers: every variant, every graph, each figure with its tolerance."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detailflow_onnx.bundle.reader import check_files, read_manifest
+from detailflow_onnx.bundle.runner import Bundle, runs_here, to_floats
+from detailflow_onnx.bundle.signatures import check_signatures
+from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.numbers.figures import Bounds, kl_of, psnr, within
+
+# By precision. Figures without a bound are reported only. README.md says where the int8 bounds come from.
+TOLERANCES: dict[str, Bounds] = {
+    "fp32": {
+        "logits": ("most", 1e-3),
+        "greedy": ("least", 1.0),
+        "indices": ("least", 1.0),
+        "latents": ("most", 1e-3),
+        "pixels": ("most", 1e-3),
+    },
+    "fp16": {"kl": ("most", 1e-3), "indices": ("least", 0.97), "psnr": ("least", 50.0)},
+    "int8": {"kl": ("most", 0.02), "indices": ("least", 0.9), "psnr": ("least", 32.0)},
+    "int4": {"kl": ("most", 0.2), "indices": ("least", 0.9), "psnr": ("least", 32.0)},
+}
+
+Arrays = dict[str, np.ndarray]
+
+
+def _ar_figures(bundle: Bundle, expected: Arrays) -> dict[str, float]:
+    if "ar" not in bundle.variant:
+        return {}
+    out: dict[str, float] = {}
+    if {"ar_tokens", "ar_classes", "ar_logits_cond"} <= set(expected):
+        tokens, classes, want = expected["ar_tokens"], expected["ar_classes"], expected["ar_logits_cond"]
+        if "ar_logits_uncond" in expected:
+            want = np.concatenate([want, expected["ar_logits_uncond"]])
+        both = [*classes, *[-1] * (len(want) - len(classes))]
+        got = bundle.logits(both, np.tile(tokens, (len(want) // len(classes), 1)))
+        out |= {"logits": float(np.abs(got - want).max()), "kl": float(kl_of(want, got).mean())}
+    same, total = 0, 0
+    for key in (k for k in expected if k.startswith("greedy") and k.endswith("_tokens")):
+        case = key[: -len("tokens")]
+        scale, gradual = float(expected[case + "cfg_scale"]), bool(expected[case + "gradual"])
+        got = bundle.greedy(list(expected[case + "classes"]), scale, gradual)
+        same, total = same + int((got == expected[key]).sum()), total + got.size
+    return out | ({"greedy": same / total} if total else {})
+
+
+def _tokenizer_figures(bundle: Bundle, expected: Arrays) -> dict[str, float]:
+    out: dict[str, float] = {}
+    if "tok_images" in expected and "encoder" in bundle.variant:
+        latents, ids = bundle.encode(to_floats(expected["tok_images"]))
+        if "tok_latents" in expected:
+            out["latents"] = float(np.abs(latents - expected["tok_latents"]).max())
+        if "tok_indices" in expected:
+            out["indices"] = float((ids == expected["tok_indices"]).mean())
+    for key in (k for k in expected if k.startswith("dec") and k.endswith("_pixels")):
+        want, count = expected[key], int(key[3 : -len("_pixels")])
+        got = bundle.decode(expected["tok_indices"][:, :count], want.shape[-1])
+        out["pixels"] = max(out.get("pixels", 0.0), float(np.abs(got - want).max()))
+        out["psnr"] = min(out.get("psnr", np.inf), psnr(want, got))
+        if key.replace("_pixels", "_u8") in expected:
+            image = np.clip(127.5 * got + 128, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+            same = float((image == expected[key.replace("_pixels", "_u8")]).mean())
+            out["bytes"] = min(out.get("bytes", 1.0), same)
+    return out
+
+
+def figures(bundle: Bundle, expected: Arrays) -> dict[str, float]:
+    """The errors and agreements of one variant that `expected` allows to compute."""
+    try:
+        out = _ar_figures(bundle, expected) | _tokenizer_figures(bundle, expected)
+    except (KeyError, ValueError, IndexError) as error:
+        text = f"{type(error).__name__}: {error}"
+        raise Refused(f"the expected numbers do not fit {bundle.folder} ({text})") from None
+    except Exception as error:  # the exceptions of ONNX Runtime have no common base class
+        text = str(error).splitlines()[0]
+        raise Refused(f"{bundle.folder}: the expected numbers do not run ({text})") from None
+    known = "ar_logits_cond, greedy0_tokens, tok_images, dec8_pixels, ..."
+    need(out, f"the expected file holds no known arrays ({known})")
+    return out
+
+
+def verify(folder: Path, expected_path: Path) -> list[dict[str, Any]]:
+    """Rows {precision, form, figure, value, tolerance, ok}."""
+    content = read_manifest(folder)
+    check_files(folder, content)
+    try:
+        with np.load(expected_path) as file:
+            expected = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        raise Refused(f"{expected_path}: not an .npz file ({error})") from None
+    rows, usable = [], list(filter(runs_here, content["variants"]))
+    need(usable, f"{folder}: every variant needs a newer ONNX Runtime than the one installed")
+    for variant in usable:
+        bundle, precision = Bundle(folder, content, variant), variant["precision"]
+        check_signatures(bundle)
+        bounds = TOLERANCES.get(precision, {})
+        for name, value in figures(bundle, expected).items():
+            row = {"precision": precision, "form": variant["form"], "figure": name, "value": value}
+            tolerance = bounds[name][1] if name in bounds else None
+            rows.append(row | {"tolerance": tolerance, "ok": within(bounds, name, value)})
+    return rows

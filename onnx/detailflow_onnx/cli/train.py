@@ -1,0 +1,190 @@
+"""The command `train`: data, the three stages and the evaluation. PyTorch is imported when one of them runs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detailflow_onnx.cli.arguments import Commands, number
+from detailflow_onnx.errors import need
+
+if TYPE_CHECKING:  # these import PyTorch
+    from detailflow_onnx.train.data.folder import Folder
+    from detailflow_onnx.train.loop import Stage
+    from detailflow_onnx.train.process import Process
+    from detailflow_onnx.train.recipe import Optimising, Recipe
+
+STAGES = {
+    "tokenizer": "stage 1: train the tokenizer",
+    "codes": "stage 2: encode the pictures with the tokenizer in OUT/tokenizer",
+    "ar": "stage 3: train the autoregressive model on OUT/codes",
+}
+RECIPES = "small, sprites, detailflow-16, detailflow-32, detailflow-64"
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the command."""
+    help_ = "train a model: data, tokenizer, codes, ar, evaluate (pip install './onnx[train]')"
+    steps = commands.add_parser("train", help=help_).add_subparsers(dest="stage", required=True)
+    _add_data(steps)
+    for stage, text in STAGES.items():
+        _add_stage(steps.add_parser(stage, help=text), stage)
+    _add_evaluate(steps)
+
+
+def _add_data(steps: Commands) -> None:
+    p = steps.add_parser("data", help="build a set of pictures")
+    p.set_defaults(run=run_data)
+    p.add_argument("set", choices=["sprites"], help="sprites: 32-pixel tiles of Dungeon Crawl Stone Soup, CC0")
+    source = "the tiles: releases/Nov-2015 of crawl/tiles, as a folder or a .tar.gz"
+    p.add_argument("--source", required=True, metavar="DIR", help=source)
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
+    p.add_argument(
+        "--seed", type=number(int, 0), default=0, metavar="S", help="of randomly composed pictures (default 0)"
+    )
+
+
+def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
+    p.set_defaults(run=run_stage)
+    p.add_argument("--config", required=True, metavar="FILE", help=f"a recipe: a file, or one of {RECIPES}")
+    data = "a folder of class folders, or of train/ and val/ with class folders"
+    p.add_argument("--data", required=stage != "ar", metavar="DIR", help=data)
+    out = "folder of the stages' folders; an unfinished stage in it is resumed"
+    p.add_argument("--out", required=True, metavar="DIR", help=out)
+    p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default the best available)")
+    p.add_argument(
+        "--threads", type=number(int, 1), default=None, metavar="T", help="CPU threads (default one per core)"
+    )
+    p.add_argument("--steps", type=number(int, 1), default=None, metavar="N", help="replaces the steps of the recipe")
+
+
+def _add_evaluate(steps: Commands) -> None:
+    p = steps.add_parser("evaluate", help="measure a trained model on held-out pictures and write a report")
+    p.set_defaults(run=run_evaluate)
+    p.add_argument("--tokenizer", required=True, metavar="DIR", help="tokenizer checkpoint")
+    p.add_argument("--ar", required=True, metavar="DIR", help="autoregressive checkpoint")
+    data = "the pictures it was trained on; the held-out part is measured"
+    p.add_argument("--data", required=True, metavar="DIR", help=data)
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for report.md, report.json and sheets")
+    p.add_argument("--samples", type=number(int, 1), default=50, metavar="K", help="samples of each class (default 50)")
+    p.add_argument("--guidance", type=number(float, 0), default=1.5, metavar="F", help="guidance scale (default 1.5)")
+    p.add_argument("--gradual", action="store_true", help="lower the guidance scale over the steps")
+    p.add_argument("--temperature", type=number(float, 0), default=1.0, metavar="F", help="default 1; 0 is greedy")
+    p.add_argument("--top-k", type=number(int, 0), default=0, metavar="K", help="default 0: off")
+    p.add_argument("--top-p", type=number(float, 0, 1, above=True), default=1.0, metavar="P", help="default 1: off")
+    p.add_argument("--seed", type=number(int, 0), default=0, metavar="S", help="of the first samples (default 0)")
+    names = "class names of the model, one per line (default: labels.txt beside it, else those of the data)"
+    p.add_argument("--labels", metavar="FILE", help=names)
+    keep = "folder of the classifier, which is reused for the same data (default: --out)"
+    p.add_argument("--classifier", metavar="DIR", help=keep)
+    against = "another pair of checkpoints to measure; may be repeated"
+    pair = ("TOKENIZER", "AR")
+    p.add_argument("--against", nargs=2, action="append", default=[], metavar=pair, help=against)
+
+
+def run_data(options: argparse.Namespace) -> int:
+    """The command `train data`."""
+    from detailflow_onnx.train.data.sprites.build import build
+
+    summary = build(Path(options.source), Path(options.out), seed=options.seed)
+    counts = summary["counts"]
+    print(f"{options.out}: {sum(counts.values())} pictures of {len(counts)} classes")
+    return 0
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """The command `train evaluate`."""
+    from detailflow_onnx.train.evaluation import report
+    from detailflow_onnx.train.evaluation.run import run
+
+    content = run(
+        options.tokenizer,
+        options.ar,
+        options.data,
+        options.out,
+        samples=options.samples,
+        guidance=options.guidance,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        gradual=options.gradual,
+        seed=options.seed,
+        against=options.against,
+        labels_file=options.labels,
+        keep=options.classifier,
+    )
+    print(report.summary(content))
+    print(Path(options.out) / "report.md")
+    return 0
+
+
+def run_stage(options: argparse.Namespace) -> int:
+    """The commands `train tokenizer`, `train codes` and `train ar`."""
+    from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
+
+    import torch  # isort: skip
+
+    from detailflow_onnx.train import loop, recipe
+    from detailflow_onnx.train.process import Process
+
+    chosen = recipe.read(options.config)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    out = Path(options.out)
+    if options.stage == "codes":
+        need(options.steps is None, "train codes has no --steps: it encodes every picture codes.variants times")
+        from detailflow_onnx.train.stages.codes import write
+
+        write(chosen, _folder(options, chosen), out / "tokenizer", out / "codes", Process(options.device))
+        return 0
+    chosen = _with_steps(chosen, options.stage, options.steps)
+    settings: Optimising = getattr(chosen, options.stage).train
+    process = Process(options.device)
+    stage = _stage(options, chosen, process)
+    home = out / options.stage
+    reached = loop.train(stage, settings, home, process, chosen)
+    finished = reached >= settings.steps
+    stopped = f"{home}: stopped at step {reached}; the same command resumes it"
+    if finished and process.first:
+        print(f"{home}: done")
+    elif process.first and process.world > 1:
+        print(stopped, file=sys.stderr)
+    process.leave(0 if finished else 1)
+    need(finished, stopped)
+    return 0
+
+
+def _with_steps(recipe: Recipe, stage: str, steps: int | None) -> Recipe:
+    """The recipe with another number of steps of one stage."""
+    if not steps:
+        return recipe
+    part = getattr(recipe, stage)
+    part = dataclasses.replace(part, train=dataclasses.replace(part.train, steps=steps))
+    return dataclasses.replace(recipe, **{stage: part})
+
+
+def _stage(options: argparse.Namespace, recipe: Recipe, process: Process) -> Stage:
+    if options.stage == "tokenizer":
+        from detailflow_onnx.train.stages.tokenizer import TokenizerStage
+
+        return TokenizerStage(recipe, _folder(options, recipe), process)
+    from detailflow_onnx.train.stages.ar import ArStage
+
+    out = Path(options.out)
+    return ArStage(recipe, out / "codes", process, out / "tokenizer")
+
+
+def _folder(options: argparse.Namespace, recipe: Recipe) -> Folder:
+    from detailflow_onnx.train.data.folder import open_folder
+
+    data = recipe.data
+    folder = open_folder(options.data, size=data.size, channels=data.channels, held_out=data.held_out)
+    for path, reason in folder.bad:
+        print(f"{path}: left out: {reason}", file=sys.stderr)
+    need(len(folder.train), f"{options.data}: no pictures to train on")
+    counts = f"{len(folder.train)} pictures of {len(folder.classes)} classes, {len(folder.held_out)} held out"
+    print(f"{options.data}: {counts}", file=sys.stderr)
+    return folder

@@ -1,0 +1,187 @@
+"""A folder of pictures with one folder per class, of which a part is held out from training.
+
+Two layouts: class folders directly inside (`FOLDER/potion/a.png`), or `train/` and `val/` (also `validation`, `valid`,
+`test`) with class folders in each, as ImageNet is stored. Classes are sorted by name, unless `labels.txt` in the folder
+lists them, one per line. In the first layout the held-out part follows from class and file names alone: it is the same
+on another machine and in a copy of the folder.
+"""
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.train.data.image import open_image, read, reason_of, without_warnings
+
+HELD_OUT = ("val", "validation", "valid", "test")
+MEMORY = 1 << 30  # bytes; sets of up to this size are decoded into memory
+THREADS = 8  # that open files at once
+
+Files = list[tuple[str, int]]  # (path relative to the folder, label)
+Unreadable = list[tuple[str, str]]  # (path, reason)
+
+
+def open_folder(
+    path: Path | str, *, size: int, channels: int, held_out: float = 0.05, memory: int = MEMORY
+) -> "Folder":
+    """The pictures of `path`, as size x size pixels with 3 (RGB) or 4 channels (straight RGBA).
+
+    `held_out` (0 <= held_out < 1) is the share of each class that is held out; with `train/` and `val/` inside, it is
+    `val/` instead. Sets of more than `memory` bytes are read as needed, and only their headers are checked here.
+    """
+    path = Path(path)
+    need(size >= 1, f"size is {size}; at least 1 pixel is needed")
+    need(channels in (3, 4), f"channels is {channels}; 3 (RGB) or 4 (RGBA) is needed")
+    need(0 <= held_out < 1, f"held_out is {held_out}; a share from 0 to below 1 is needed")
+    need(path.is_dir(), f"{path} is not a folder")
+    split = (path / name for name in HELD_OUT if (path / "train").is_dir() and (path / name).is_dir())
+    other = next(split, None)
+    train_root = path / "train" if other else path
+    classes = _classes(train_root, path / "labels.txt")
+    train: Files = []
+    held: Files = []
+    for label, name in enumerate(classes):
+        files = _files(train_root / name)
+        need(files, f"{train_root / name} holds no files: remove the folder, or put pictures in it")
+        chosen = set() if other else held_out_files(name, files, held_out)
+        for file in files:
+            relative = f"{name}/{file}"
+            (held if relative in chosen else train).append((f"train/{relative}" if other else relative, label))
+    if other:
+        labels = {name: label for label, name in enumerate(classes)}
+        for name in _folders(other):
+            need(name in labels, f"{other / name} is a class that {train_root} does not have")
+            held += [(f"{other.name}/{name}/{file}", labels[name]) for file in _files(other / name)]
+    return Folder(path, classes, train, held, size, channels, memory)
+
+
+def held_out_files(name: str, files: list[str], share: float) -> set[str]:
+    """The held-out paths (`name/file`) of a class: those with the least SHA-256, at least one of five or more files.
+
+    Unreadable files count as files, so that the choice does not depend on them.
+    """
+    paths = sorted((f"{name}/{file}" for file in files), key=_hash)
+    count = int(share * len(paths) + 0.5)
+    if share > 0 and len(paths) >= 5:
+        count = max(count, 1)
+    return set(paths[: min(count, len(paths) - 1)])
+
+
+def _hash(path: str) -> bytes:
+    return hashlib.sha256(unicodedata.normalize("NFC", path).encode("utf-8", "surrogateescape")).digest()
+
+
+def _folders(path: Path) -> list[str]:
+    return sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _classes(root: Path, labels: Path) -> list[str]:
+    found = _folders(root)
+    need(
+        found, f"{root} has no class folders: put the pictures of each class in its own folder, as {root}/flower/*.png"
+    )
+    if not labels.is_file():
+        return found
+    try:
+        text = labels.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise Refused(f"{labels} is not UTF-8 text") from None
+    wanted = [line.strip() for line in text.splitlines() if line.strip()]
+    need(len(set(wanted)) == len(wanted), f"{labels} names a class twice")
+    missing, unknown = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    need(not missing, f"{labels} names {', '.join(missing[:3])}, but {root} has no such folder")
+    need(not unknown, f"{labels} does not name {', '.join(unknown[:3])}, but {root} has such a folder")
+    return wanted
+
+
+def _files(folder: Path) -> list[str]:
+    """All files below `folder`, relative to it, sorted. Hidden files and folders are skipped."""
+    found, seen = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith("."))
+        if real in seen:
+            continue
+        seen.add(real)
+        found += [Path(here, n).relative_to(folder).as_posix() for n in names if not n.startswith(".")]
+    return sorted(found)
+
+
+class Folder:
+    """`classes` (names in order), `train` and `held_out` (Pictures), `bad` (unreadable files: [(path, reason)])."""
+
+    def __init__(
+        self, path: Path, classes: list[str], train: Files, held_out: Files, size: int, channels: int, memory: int
+    ) -> None:
+        self.path, self.classes, self.size, self.channels = path, classes, size, channels
+        self.bad: Unreadable = []
+        lazy = (len(train) + len(held_out)) * size * size * channels > memory
+        self.train = Pictures(path, train, size, channels, lazy, self.bad)
+        self.held_out = Pictures(path, held_out, size, channels, lazy, self.bad)
+        counts = np.bincount(self.train.labels, minlength=len(classes))
+        empty = [name for name, count in zip(classes, counts) if not count]
+        first = f": {self.bad[0][0]} {self.bad[0][1]}" if self.bad else ""
+        need(not empty, f"{path} has no readable picture to train on in the class {', '.join(empty[:3])}{first}")
+
+
+class Pictures:
+    """Pictures and their classes. `paths`: relative to the folder; `labels`: int64 [n]."""
+
+    def __init__(self, root: Path, files: Files, size: int, channels: int, lazy: bool, bad: Unreadable) -> None:
+        self.root, self.size, self.channels, self.lazy = Path(root), size, channels, lazy
+        self.bad = bad  # shared with the folder; files that turn out to be unreadable later are added
+        with without_warnings(), ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+            found = list(pool.map(self._try, (relative for relative, _ in files)))
+        bad += [(relative, error) for (relative, _), (_, error) in zip(files, found) if error]
+        good = [(*file, pixels) for file, (pixels, error) in zip(files, found) if not error]
+        self.paths = [relative for relative, _, _ in good]
+        self.labels = np.array([label for _, label, _ in good], np.int64)
+        self._pixels: torch.Tensor | None = None
+        if not lazy:
+            decoded = [pixels for _, _, pixels in good if pixels is not None]
+            empty = np.zeros((0, channels, size, size), np.uint8)
+            self._pixels = torch.from_numpy(np.stack(decoded) if decoded else empty)
+
+    def _try(self, relative: str) -> tuple[np.ndarray | None, str | None]:
+        """(pixels unless lazy, the reason if the file cannot be read)."""
+        try:
+            if self.lazy:
+                open_image(self.root / relative).close()
+                return None, None
+            return read(self.root / relative, self.size, self.channels), None
+        except Exception as error:  # Pillow does not document what a broken file raises
+            return None, reason_of(error)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
+        """uint8 [n, channels, size, size], straight RGBA or RGB."""
+        at = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
+        if self._pixels is not None:
+            return self._pixels[at]
+        if not len(at):
+            return torch.zeros((0, self.channels, self.size, self.size), dtype=torch.uint8)
+        with without_warnings():
+            return torch.stack([torch.from_numpy(self._read_one(int(i))) for i in at])
+
+    def _read_one(self, index: int) -> np.ndarray:
+        """One picture. If its file became unreadable, the next of its class, so that every reader gets the same."""
+        same = np.flatnonzero(self.labels == self.labels[index])
+        for i in np.roll(same, -int(np.searchsorted(same, index))):
+            try:
+                return read(self.root / self.paths[i], self.size, self.channels)
+            except Exception as error:  # Pillow does not document what a broken file raises
+                self.note([(self.paths[i], reason_of(error))])
+        raise Refused(f"{self.root}: no picture of the class of {self.paths[index]} can be read any more")
+
+    def note(self, broken: Unreadable) -> None:
+        """Add unreadable files to `bad`, each path once."""
+        known = {path for path, _ in self.bad}
+        self.bad += [(path, reason) for path, reason in broken if path not in known]

@@ -1,0 +1,125 @@
+"""Choose the tiles of each class and write the sprite set."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from detailflow_onnx import output
+from detailflow_onnx.errors import need
+from detailflow_onnx.train.data.sprites import compose
+from detailflow_onnx.train.data.sprites.compose import Picture, file_name
+from detailflow_onnx.train.data.sprites.tables import CLASSES, ELSEWHERE, FOLDERS, LEFT_OUT, SMALL
+from detailflow_onnx.train.data.sprites.tiles import SIDE, Tiles, matches, open_tiles
+
+LICENSE = "CC0-1.0"
+# Tiles that the CC0 release does not have: a source with them has all tiles of the game.
+UNCLEAR = ("item/ring/agate", "item/ring/copper", "item/ring/pearl", "player/body/ringmail")
+MIXED_LICENSE = "unclear in part: see github.com/crawl/tiles for the tiles that are CC0-1.0"
+LEAST = 1 / 6  # painted share of a tile; icons drawn over items paint less
+FILLED = 0.98  # painted share of a ground tile
+
+Omitted = list[list[str]]  # [[path, reason]]
+
+
+def build(source: Path | str, out: Path | str, *, seed: int = 0) -> dict[str, Any]:
+    """Write the set to the folder `out`: OUT/CLASS/*.png (32x32, straight RGBA), OUT/labels.txt and OUT/data.json.
+
+    `source` is a folder or a tar archive. Returns the content of data.json: the count of every class, and what was left
+    out and why.
+    """
+    out = Path(out).absolute()
+    tiles = open_tiles(source)
+    pictures, left_out = _choose(tiles)
+    bad = [[name, reason] for name, reason in tiles.bad]
+    composed = {}
+    for kind, made in (
+        ("layers", compose.layers(tiles)),
+        ("rings", compose.rings(tiles)),
+        ("adventurers", compose.adventurers(tiles, seed)),
+    ):
+        composed[kind] = len(made)
+        pictures += made
+    pictures, duplicates = _unique(pictures)
+    counts = {c: sum(1 for kind, _, _ in pictures if kind == c) for c in CLASSES}
+    for c in CLASSES:
+        need(counts[c], f"{source} has no tiles of the class {c}: is it the tile set of Dungeon Crawl Stone Soup?")
+    summary = {
+        "source": {"name": "Dungeon Crawl Stone Soup tiles", "sha256": tiles.digest()},
+        "license": MIXED_LICENSE if tiles.match(UNCLEAR) else LICENSE,
+        "seed": seed,
+        "size": SIDE,
+        "counts": counts,
+        "composed": composed,
+        "pictures": len(pictures),
+        "bad": bad,
+        "left_out": left_out + duplicates,
+    }
+    with output.replacing(out) as work:
+        for kind, name, pixels in pictures:
+            folder = work / kind
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{name}.png")
+        (work / "labels.txt").write_text("\n".join(CLASSES) + "\n")
+        (work / "data.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _choose(tiles: Tiles) -> tuple[list[Picture], Omitted]:
+    """The tiles that are used as they are, and those left out."""
+    moved = {name: c for c, patterns in ELSEWHERE.items() for name in tiles.match(patterns)}
+    wanted = {name: c for c in CLASSES for folder in FOLDERS.get(c, ()) for name in tiles.folders.get(folder, ())}
+    wanted.update(moved)
+    chosen: list[Picture] = []
+    left_out = []
+    for name in sorted(wanted):
+        pixels = tiles.pixels(name)
+        if pixels is None:
+            continue
+        listed = (why for patterns, why in LEFT_OUT if any(matches(name, p) for p in patterns))
+        reason = next(listed, None)
+        if reason is None:
+            pixels, reason = _centred(pixels)
+        if reason is None:
+            reason = _reason_to_omit(name, wanted[name], pixels)
+        if reason is None:
+            chosen.append((wanted[name], file_name(name), pixels))
+        else:
+            left_out.append([name + ".png", reason])
+    return chosen, left_out
+
+
+def _reason_to_omit(name: str, kind: str, pixels: np.ndarray) -> str | None:
+    share = float((pixels[..., 3] > 0).mean())
+    if share < LEAST and not any(matches(name, p) for p in SMALL):
+        return f"paints {share:.0%} of the tile"
+    if kind in ("floor", "wall", "water") and share < FILLED and "clear" not in name:
+        return "ground that does not fill the tile"
+    return None
+
+
+def _centred(pixels: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """(the tile centred in 32x32 pixels, None), or (pixels, the reason) if it is larger."""
+    h, w = pixels.shape[:2]
+    if max(h, w) > SIDE:
+        return pixels, f"is {w}x{h}, larger than a tile"
+    tile = np.zeros((SIDE, SIDE, 4), np.uint8)
+    top, left = (SIDE - h) // 2, (SIDE - w) // 2
+    tile[top : top + h, left : left + w] = pixels
+    return tile, None
+
+
+def _unique(pictures: list[Picture]) -> tuple[list[Picture], Omitted]:
+    """The pictures without later ones of the same pixels."""
+    known: dict[bytes, str] = {}
+    kept, duplicates = [], []
+    for kind, name, pixels in pictures:
+        path = f"{kind}/{name}.png"
+        first = known.setdefault(pixels.tobytes(), path)
+        if first == path:
+            kept.append((kind, name, pixels))
+        else:
+            duplicates.append([path, f"the same pixels as {first}"])
+    return kept, duplicates

@@ -1,0 +1,239 @@
+"""The training loop. Each step is a pure function of (state, seed, step), so a killed run can resume bit for bit.
+
+The folder of a run is a checkpoint in the published layout (config.json, config.yaml, checkpoints/NNNNNNN.pt, only the
+newest) with `resume.pt` (raw weights, optimizers, averages), `log.jsonl`, `recipe.yaml`, sheets/ and the files of
+TensorBoard.
+"""
+
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from PIL import Image
+from torch import nn
+
+from detailflow_onnx.errors import need
+from detailflow_onnx.train import optimise
+from detailflow_onnx.train.log import Log
+from detailflow_onnx.train.process import Process, StopRequest, seed_all
+from detailflow_onnx.train.recipe import Optimising, Recipe
+
+T = TypeVar("T")
+Tensors = dict[str, torch.Tensor]
+
+
+class Stage(Protocol):
+    """What the loop trains. `measure` and `sheet` run with the averaged weights in place, if there are any."""
+
+    classes: list[str]
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that is trained."""
+
+    def config(self) -> dict[str, Any]:
+        """config.json of the published layout."""
+
+    def config_yaml(self) -> dict[str, Any]:
+        """config.yaml of the published layout."""
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a run resumes."""
+
+    def published(self, raw: Tensors, averaged: Tensors) -> dict[str, Any]:
+        """The content of a published checkpoint."""
+
+    def batches(self, start: int) -> Iterator[tuple[int, Any]]:
+        """(step, batch) from step `start` on."""
+
+    def split(self, batch: Any, parts: int) -> Sequence[Any]:
+        """A batch in parts, for gradient accumulation."""
+
+    def size(self, batch: Any) -> int:
+        """Pictures or sequences in a batch."""
+
+    def losses(self, step: int, batch: Any) -> dict[str, torch.Tensor]:
+        """Run forward and backward; return figures."""
+
+    def after(self, step: int) -> None:
+        """Called after the optimizers' step."""
+
+    def renewed(self) -> Iterable[tuple[str, Any]]:
+        """(parameter, rows) that were replaced, not trained, since the last call."""
+
+    def measure(self) -> dict[str, float]:
+        """Figures of held-out data."""
+
+    def sheet(self) -> Image.Image:
+        """A sheet of pictures."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State beside the module."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`."""
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write a file atomically."""
+    part = path.with_name(path.name + ".part")
+    torch.save(state, part)
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _write_published(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Write the checkpoint of a run, then delete the older one."""
+    home = folder / "checkpoints"
+    home.mkdir(exist_ok=True)
+    path = home / f"{step:07d}.pt"
+    write(path, state)
+    for old in home.glob("*.pt"):
+        if old != path:
+            old.unlink()
+
+
+def _yaml_value(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _write_description(out: Path, stage: Stage, recipe: Recipe) -> None:
+    (out / "recipe.yaml").write_text(recipe.text)
+    (out / "labels.txt").write_text("".join(f"{name}\n" for name in stage.classes), encoding="utf-8")
+    (out / "config.json").write_text(json.dumps(stage.config(), indent=1) + "\n")
+    lines = [f"{key}: {_yaml_value(value)}\n" for key, value in stage.config_yaml().items()]
+    (out / "config.yaml").write_text("".join(lines))
+
+
+class _Run:
+    """Weights, optimizers, averages and log of a run."""
+
+    def __init__(self, stage: Stage, settings: Optimising, out: Path, process: Process) -> None:
+        self.stage, self.settings, self.out, self.process = stage, settings, out, process
+        self.optimisers = optimise.optimisers(stage.module, settings)
+        self.average = optimise.Average(stage.module, settings.ema) if settings.ema else None
+        self.step = 0
+        sums, counts = self._resume()
+        self.log = Log(out, settings.steps, self.step, process.first)
+        self.log.sums, self.log.counts = dict(sums), dict(counts)
+
+    def _resume(self) -> tuple[dict[str, float], dict[str, int]]:
+        """Restore the state in `out`, if any; returns the sums of the log."""
+        path, stage = self.out / "resume.pt", self.stage
+        if not path.exists():
+            return {}, {}
+        state = torch.load(path, map_location=self.process.device, weights_only=True)
+        was, now = state["recipe"], stage.identity()
+        changed = [f"{key} {was.get(key)!r}, now {value!r}" for key, value in now.items() if was.get(key) != value]
+        advice = f"choose another --out, or resume with the recipe in {self.out / 'recipe.yaml'}"
+        need(not changed, f"{self.out}: it holds a run of another model ({'; '.join(changed[:3])}); {advice}")
+        stage.module.load_state_dict(state["model"])
+        stage.load_state_dict(state["stage"])
+        optimise.resume(self.optimisers, state["optimisers"])
+        if self.average:
+            self.average.load_state_dict(state["average"] or dict(stage.module.named_parameters()))
+        self.step = state["step"]
+        if self.process.first:
+            print(f"{self.out}: resuming at step {self.step}", file=sys.stderr)
+        sums, counts = state["log"]
+        return sums, counts
+
+    def save(self, step: int) -> None:
+        """Write the published checkpoint and `resume.pt`."""
+        if not self.process.first:
+            return
+        raw = {name: value.detach().cpu() for name, value in self.stage.module.state_dict().items()}
+        averaged = raw
+        if self.average:
+            averaged = raw | {name: value.cpu() for name, value in self.average.state_dict().items()}
+        # The published one first: a resumed run writes it again.
+        _write_published(self.out, step, self.stage.published(raw, averaged) | {"steps": step})
+        write(
+            self.out / "resume.pt",
+            {
+                "step": step,
+                "log": (self.log.sums, self.log.counts),
+                "recipe": self.stage.identity(),
+                "model": raw,
+                "stage": self.stage.state_dict(),
+                "optimisers": [o.state_dict() for o in self.optimisers],
+                "average": self.average.state_dict() if self.average else None,
+            },
+        )
+
+    @torch.no_grad()
+    def with_averages(self, call: Callable[[], T]) -> T:
+        """`call()` with the averaged weights in place and the module in evaluation mode."""
+        module = self.stage.module
+        with self.average.used(module) if self.average else contextlib.nullcontext():
+            module.eval()
+            result = call()
+            module.train()
+        return result
+
+    def train_step(self, step: int, batch: Any) -> None:
+        """One step of the optimizers."""
+        stage, settings = self.stage, self.settings
+        seed_all(settings.seed, step, self.process.rank)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        figures: dict[str, float] = {}
+        parts = stage.split(batch, settings.accumulate)
+        for part in parts:
+            with self.process.autocast(settings.precision):
+                for name, value in stage.losses(step, part).items():
+                    figures[name] = figures.get(name, 0.0) + float(value) / len(parts)
+        advice = "lower lr or clip, and resume from the last checkpoint"
+        finite = all(map(math.isfinite, figures.values()))
+        need(finite, f"{self.out}: a loss is NaN or infinite at step {step}; {advice}")
+        parameters, share = list(stage.module.parameters()), optimise.rate(step, settings)
+        figures["gradient"] = optimise.apply(self.optimisers, parameters, share, settings.clip, len(parts))
+        stage.after(step)
+        if self.average:
+            self.average.update(stage.module, step)
+        for name, rows in stage.renewed():
+            if self.average:
+                self.average.renew(stage.module, name, rows)
+        self.log.add(figures, stage.size(batch) * self.process.world)
+
+
+def train(stage: Stage, settings: Optimising, out: Path | str, process: Process, recipe: Recipe) -> int:
+    """Train `stage` to its end or until a stop request, from where `out` left off. Returns the step reached."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    stage.module.to(process.device)
+    run = _Run(stage, settings, out, process)
+    if process.first:
+        _write_description(out, stage, recipe)
+    step, log = run.step, run.log
+    stage.module.train()
+    with StopRequest() as request:
+        for current, batch in stage.batches(step):
+            if current >= settings.steps:
+                break
+            run.train_step(current, batch)
+            step = current + 1
+            if step % settings.log == 0 or step == settings.steps:
+                log.line(step)
+            stopping = request.agreed(process)
+            if step % settings.save == 0 or step == settings.steps:
+                if process.first:
+                    # Before saving, so that the log is complete up to each checkpoint.
+                    log.measured(step, run.with_averages(stage.measure))
+                run.save(step)
+            elif stopping:
+                run.save(step)
+            if process.first and settings.sheet and (step % settings.sheet == 0 or step == settings.steps):
+                log.sheet(out, step, run.with_averages(stage.sheet))
+            if stopping:
+                break
+    return step

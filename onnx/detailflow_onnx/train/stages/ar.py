@@ -1,0 +1,209 @@
+"""Stage 3: the autoregressive model over the codes (section 3.3 of the paper).
+
+Cross-entropy at every position. A share of the sequences has a noisy prefix and its correction as target; the class of
+a share is dropped, for guidance.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from detailflow_onnx.checkpoint.identity import tokenizer_id
+from detailflow_onnx.errors import need
+from detailflow_onnx.numbers.sizes import ArSizes
+from detailflow_onnx.train import sheets
+from detailflow_onnx.train.models.tokenizer import open_tokenizer
+from detailflow_onnx.train.models.transformer import Transformer
+from detailflow_onnx.train.process import Process, seed_all
+from detailflow_onnx.train.recipe import Recipe
+from detailflow_onnx.train.stages.codes import CodeSet
+
+SHEET_CACHE = 2_000_000_000  # bytes; largest KV cache of a sheet
+SHEET_COLUMNS, SHEET_CLASSES = 8, 32
+
+Tensors = Sequence[torch.Tensor]  # clean tokens, input tokens, start of the correction, labels
+
+
+class ArStage:
+    """Stage 3 for the training loop."""
+
+    def __init__(self, recipe: Recipe, codes: Path, process: Process, tokenizer: Path) -> None:
+        self.recipe, self.settings, self.process, self.tokenizer_home = recipe, recipe.ar.train, process, tokenizer
+        self.codes = CodeSet(codes)
+        model, head = recipe.tokenizer.model, self.codes.head
+        ours, theirs = tokenizer_id(open_tokenizer(tokenizer).numbers), head["tokenizer"]
+        advice = "run `train codes` again"
+        need(ours == theirs, f"{codes}: made by the tokenizer {theirs}, but {tokenizer} is now {ours}; {advice}")
+        for name in ("count", "group", "causal", "codes"):
+            have, want = head[name], getattr(model, name)
+            need(have == want, f"{codes}: made with {name} {have}, but the recipe has {want}")
+        self.classes = self.codes.classes
+        self.numbers = ArSizes(
+            count=model.count,
+            group=model.group,
+            causal=model.causal,
+            codes=model.codes,
+            classes=len(self.classes),
+            ar=recipe.ar_sizes,
+        )
+        seed_all(self.settings.seed, -1)
+        dropout, token_dropout = self.settings.dropout, self.settings.token_dropout
+        self.module = Transformer(self.numbers, dropout=dropout, token_dropout=token_dropout)
+        labels = np.asarray(self.codes.labels)
+        self.by_class = [np.flatnonzero(labels == c) for c in range(self.numbers.classes)]
+
+    # ------------------------------------------------ what the loop calls
+    def identity(self) -> dict[str, Any]:
+        """The model, and the tokenizer whose codes it learns."""
+        codes, optimizer = self.codes.head["tokenizer"], self.settings.optimizer
+        return dataclasses.asdict(self.recipe.ar.model) | {
+            "classes": self.classes,
+            "codes": codes,
+            "optimizer": optimizer,
+        }
+
+    def batches(self, start: int) -> Iterator[tuple[int, Tensors]]:
+        """(step, rows of the codes); the rows follow from (seed, step, rank)."""
+        batch, step = -(-self.settings.batch // self.process.world), start
+        parts = self.codes.clean, self.codes.input, self.codes.first, self.codes.labels
+        while True:
+            key = hashlib.sha256(f"{self.settings.seed} {step} {self.process.rank}".encode()).digest()
+            random = np.random.Generator(np.random.PCG64(int.from_bytes(key[:8], "little")))
+            rows = random.integers(len(self.codes), size=batch)
+            balanced = random.random(batch) < self.settings.balance
+            for i in np.flatnonzero(balanced):
+                of = self.by_class[random.integers(len(self.by_class))]
+                rows[i] = of[random.integers(len(of))] if len(of) else rows[i]
+            rows.sort()
+            arrays = (np.asarray(part[rows], np.int64) for part in parts)
+            yield step, [torch.from_numpy(array).to(self.process.device) for array in arrays]
+            step += 1
+
+    @staticmethod
+    def size(batch: Tensors) -> int:
+        """Sequences in a batch."""
+        return len(batch[0])
+
+    @staticmethod
+    def split(batch: Tensors, parts: int) -> Sequence[Tensors]:
+        """A batch in parts."""
+        return list(zip(*(part.chunk(parts) for part in batch)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """There is no state beside the module."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`."""
+
+    def published(self, raw: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]:
+        """Raw and averaged weights."""
+        return {"model": raw, "ema": averaged}
+
+    def config(self) -> dict[str, Any]:
+        """config.json of the published layout."""
+        n, ar, settings = self.numbers, self.numbers.ar, self.settings
+        return {
+            "dim": ar.width,
+            "n_layer": ar.depth,
+            "n_head": ar.heads,
+            "n_kv_head": None if ar.kv_heads == ar.heads else ar.kv_heads,
+            "multiple_of": 64,
+            "rope_base": ar.rope_base,
+            "norm_eps": ar.eps,
+            "token_dropout_p": settings.token_dropout,
+            "resid_dropout_p": settings.dropout,
+            "ffn_dropout_p": settings.dropout,
+            "num_classes": n.classes,
+            "class_dropout_prob": settings.class_dropout,
+            "model_type": "c2i",
+            "vocab_size": n.codes,
+            "cls_token_num": 1,
+            "block_size": n.count,
+            "group_size": n.group,
+            "causal_num": None if n.causal == n.group else n.causal,
+        }
+
+    def config_yaml(self) -> dict[str, Any]:
+        """config.yaml of the published layout."""
+        return {
+            "gpt_model": f"GPT-{self.recipe.name}",
+            "gpt_type": "c2i",
+            "num_classes": self.numbers.classes,
+            "cls_token_num": 1,
+            "ema": self.settings.ema > 0,
+        }
+
+    def after(self, step: int) -> None:
+        """Nothing follows a step."""
+
+    @staticmethod
+    def renewed() -> tuple[()]:
+        """No rows are replaced."""
+        return ()
+
+    # ------------------------------------------------ a step
+    def losses(self, step: int, batch: Tensors) -> dict[str, torch.Tensor]:
+        """Forward and backward."""
+        clean, noisy, first, labels = batch
+        settings, n = self.settings, self.numbers
+        position = torch.arange(n.count, device=clean.device)
+        use = torch.rand(len(clean), 1, device=clean.device) < settings.noisy
+        tokens = torch.where(use, noisy, clean)
+        wanted = torch.where(use & (position >= first[:, None]), noisy, clean)
+        dropped = torch.rand(len(labels), device=clean.device) < settings.class_dropout
+        labels = torch.where(dropped, n.classes, labels)
+        logits = self.module(labels, tokens).float()
+        each = functional.cross_entropy(
+            logits.flatten(0, 1), wanted.flatten(), reduction="none", label_smoothing=settings.smoothing
+        ).view(wanted.shape)
+        loss = each.mean()
+        loss.backward()
+        with torch.no_grad():
+            parallel = each[:, n.causal :].mean() if n.count > n.causal else loss.detach()
+            right = (logits.argmax(-1) == wanted).float().mean()
+            causal = each[:, : n.causal].mean()
+            return {"loss": loss.detach(), "causal": causal, "parallel": parallel, "right": right}
+
+    # ------------------------------------------------ what a person looks at
+    def measure(self) -> dict[str, float]:
+        """The loss on the tokens of held-out pictures; it rises when the model overfits."""
+        arrays = [part[:512].astype(np.int64) for part in self.codes.held_out]
+        if not len(arrays[0]):
+            return {}
+        ids, labels = (torch.from_numpy(part).to(self.process.device) for part in arrays)
+        total: Any = 0.0
+        for some, classes in zip(ids.split(64), labels.split(64)):
+            logits = self.module(classes, some).float()
+            total = total + functional.cross_entropy(logits.flatten(0, 1), some.flatten()) * len(some)
+        return {"held_out_loss": float(total / len(ids))}
+
+    def sheet(self) -> Image.Image:
+        """Eight pictures of up to 32 classes, a row per class, always of the same seeds.
+
+        Fewer classes if their KV cache would exceed SHEET_CACHE.
+        """
+        settings, ar, size, device = self.settings, self.numbers.ar, self.recipe.data.size, self.process.device
+        # Keys and values, conditional and unconditional, 4 bytes each.
+        cache = 2 * 2 * 4 * ar.depth * self.numbers.count * ar.kv_heads * ar.head_dim
+        most = min(SHEET_CLASSES, max(1, SHEET_CACHE // (SHEET_COLUMNS * cache)))
+        classes = self.classes[:most]
+        chosen = torch.arange(len(classes), device=device).repeat_interleave(SHEET_COLUMNS)
+        tokens = self.module.generate(
+            chosen,
+            guidance=settings.guidance,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            seed=0,
+        )
+        tokenizer = open_tokenizer(self.tokenizer_home).to(device)
+        images = [sheets.to_bytes(tokenizer.decode(part, size)) for part in tokens.split(16)]
+        scale = sheets.scale_of(size)
+        return sheets.grid(np.concatenate(images), SHEET_COLUMNS, scale, rows=list(classes))

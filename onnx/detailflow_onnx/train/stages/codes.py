@@ -1,0 +1,179 @@
+"""Stage 2: the tokens of the training pictures.
+
+Each picture is encoded `variants` times, augmented differently, and each time once more after a noisy prefix. The next
+stage reads what is written and needs no pictures.
+
+OUT/codes holds .npy files of unsigned integers: `clean` [M, N], the tokens; `input` [M, N], the noisy prefix and the
+encoder's correction of it; `first` [M], the position at which the correction starts; `labels` [M]; `held_out`
+[K, N + 1], tokens and label of held-out pictures; and `codes.json`. The target of an input is `clean` before `first`
+and `input` from there on.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+
+from detailflow_onnx.checkpoint.identity import tokenizer_id
+from detailflow_onnx.errors import Refused, exit_if_signalled, need
+from detailflow_onnx.numbers.sizes import TokenizerSizes
+from detailflow_onnx.train.data.augment import prepare
+from detailflow_onnx.train.data.folder import Folder, Pictures
+from detailflow_onnx.train.models.tokenizer import OpenedTokenizer, Tokenizer, open_tokenizer
+from detailflow_onnx.train.process import Process, seed_all
+from detailflow_onnx.train.recipe import Recipe
+from detailflow_onnx.train.stages.correction import perturbed, units
+
+NAMES = ("clean", "input", "first", "labels")
+HELD_OUT = 2000  # pictures at most
+SECONDS = 10  # between notes of the progress
+
+Arrays = dict[str, np.ndarray]
+Head = dict[str, Any]  # what the codes follow from
+
+
+def _open_arrays(out: Path, rows: int, numbers: TokenizerSizes, mode: Any) -> Arrays:
+    kind = np.uint16 if numbers.codes <= 1 << 16 else np.uint32
+    matrix, vector = (rows, numbers.count), (rows,)
+    shapes: dict[str, tuple[int, ...]] = {"clean": matrix, "input": matrix, "first": vector, "labels": vector}
+    return {
+        name: open_memmap(out / f"{name}.npy", mode, np.dtype(kind if len(shape) == 2 else np.uint32), shape)
+        for name, shape in shapes.items()
+    }
+
+
+def _rows_done(note: Path, head: Head) -> int:
+    """How many rows exist of the same tokenizer and recipe."""
+    try:
+        before = json.loads(note.read_text())
+        done = int(before.pop("done"))
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError, KeyError):
+        before, done = None, 0
+    if before != head:
+        print(f"{note.parent}: of another tokenizer or recipe, or damaged; written again", file=sys.stderr)
+        return 0
+    return done
+
+
+def _head(recipe: Recipe, folder: Folder, tokenizer: OpenedTokenizer) -> Head:
+    numbers, settings = tokenizer.numbers, recipe.codes
+    return {
+        "tokenizer": tokenizer_id(numbers),
+        "pictures": len(folder.train),
+        "variants": settings.variants,
+        "seed": settings.seed,
+        "flips": recipe.data.flips,
+        "hue": recipe.data.hue,
+        "near": recipe.tokenizer.train.near,
+        "classes": list(folder.classes),
+        "count": numbers.count,
+        "group": numbers.group,
+        "causal": numbers.causal,
+        "codes": numbers.codes,
+        "rows": len(folder.train) * settings.variants,
+    }
+
+
+def _encode_rows(
+    recipe: Recipe, pictures: Pictures, tokenizer: Tokenizer, process: Process, rows: np.ndarray
+) -> Arrays:
+    """The rows of one batch, a function of the seed and the first row."""
+    settings, data, done = recipe.codes, recipe.data, int(rows[0])
+    seed_all(settings.seed, done)
+    variant, index = rows // len(pictures), rows % len(pictures)
+    pixels = pictures.read(index)
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + done)
+    images = prepare(pixels, flips=data.flips, hue=data.hue, generator=generator)
+    unchanged = torch.from_numpy(variant == 0)
+    images[unchanged] = prepare(pixels[unchanged], flips=False, hue=0.0, generator=None)
+    images = images.to(process.device)
+    with torch.no_grad():
+        _, ids = tokenizer.encode(images)
+        unit = torch.randint(units(tokenizer.numbers), (len(ids),)).to(process.device)
+        noisy, first = perturbed(tokenizer, ids, recipe.tokenizer.train.near, unit)
+        corrected = tokenizer.correct(images, noisy, first)
+    out = {"clean": ids, "input": corrected, "first": first}
+    return {name: value.cpu().numpy() for name, value in out.items()} | {"labels": pictures.labels[index]}
+
+
+def write(recipe: Recipe, folder: Folder, home: Path, out: Path, process: Process) -> None:
+    """Encode the training pictures with the tokenizer in `home`, from where `out` left off."""
+    need(process.world == 1, "train codes runs in one process")
+    tokenizer = open_tokenizer(home).to(process.device)
+    numbers, data = tokenizer.numbers, recipe.data
+    out.mkdir(parents=True, exist_ok=True)
+    head = _head(recipe, folder, tokenizer)
+    total = head["rows"]
+    have, want = (numbers.size, numbers.channels), (data.size, data.channels)
+    text = "the tokenizer has {} px and {} channels, but the recipe {} px and {} channels"
+    need(have == want, f"{home}: {text.format(*have, *want)}")
+    note = out / "codes.json"
+    done, arrays = _rows_done(note, head), None
+    if done:
+        try:
+            arrays = _open_arrays(out, total, numbers, "r+")
+        except (OSError, ValueError):
+            done = 0
+    if arrays is None:
+        note.unlink(missing_ok=True)  # before the arrays, whose rows it counts
+        arrays = _open_arrays(out, total, numbers, "w+")
+    begun, noted, started = done, time.monotonic(), time.monotonic()
+    while done < total:
+        exit_if_signalled()
+        rows = np.arange(done, min(done + recipe.codes.batch, total))
+        for name, values in _encode_rows(recipe, folder.train, tokenizer, process, rows).items():
+            arrays[name][rows] = values
+        done = int(rows[-1]) + 1
+        if done == total or time.monotonic() > noted + SECONDS:
+            for array in arrays.values():
+                if isinstance(array, np.memmap):
+                    array.flush()
+            part, noted = note.with_name("codes.json.part"), time.monotonic()
+            part.write_text(json.dumps(head | {"done": done}) + "\n")
+            os.replace(part, note)
+            speed = (done - begun) / (time.monotonic() - started)
+            left = f"{speed:.0f} pictures/s  {(total - done) / speed / 60:.0f} min left"
+            print(f"{done}/{total}  {left}", file=sys.stderr, flush=True)
+    _write_held_out(recipe, tokenizer, folder.held_out, out, process)
+
+
+def _write_held_out(recipe: Recipe, tokenizer: Tokenizer, pictures: Pictures, out: Path, process: Process) -> None:
+    """Tokens and labels of held-out pictures, unaugmented: the next stage is measured on them and not trained."""
+    at = np.arange(len(pictures))[:: max(1, -(-len(pictures) // HELD_OUT))]
+    ids = [np.zeros((0, tokenizer.numbers.count), np.int64)]
+    for i in range(0, len(at), recipe.codes.batch):
+        pixels = pictures.read(at[i : i + recipe.codes.batch])
+        images = prepare(pixels, flips=False, hue=0.0, generator=None)
+        ids.append(tokenizer.encode(images.to(process.device))[1].cpu().numpy())
+    labels = np.asarray(pictures.labels)[at, None]
+    np.save(out / "held_out.npy", np.concatenate([np.concatenate(ids), labels], 1).astype(np.uint32))
+
+
+class CodeSet:
+    """The codes that `write` wrote."""
+
+    def __init__(self, folder: Path | str) -> None:
+        folder = Path(folder)
+        try:
+            self.head: Head = json.loads((folder / "codes.json").read_text())
+            values = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in NAMES}
+            complete = self.head["done"] == self.head["rows"]
+            held = np.load(folder / "held_out.npy") if complete else np.zeros((0, 1), np.uint32)
+        except (OSError, ValueError) as error:
+            raise Refused(f"{folder}: no codes found ({error}); run `train codes` first") from None
+        rows = f"only {self.head['done']} of {self.head['rows']} rows exist"
+        need(complete, f"{folder}: {rows}; run `train codes` again to complete them")
+        self.clean, self.input, self.first, self.labels = (values[name] for name in NAMES)
+        self.held_out: tuple[np.ndarray, np.ndarray] = (held[:, :-1], held[:, -1])
+        self.classes: list[str] = self.head["classes"]
+
+    def __len__(self) -> int:
+        return len(self.labels)

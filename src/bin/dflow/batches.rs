@@ -1,0 +1,298 @@
+//! The loop shared by generate, vary and redetail: generate batch by batch and write each picture.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use detailflow::tokens::{TokenFileKind, TokenImage};
+use detailflow::{BestOf, Error, Generation, Image, ImageRequest, Model, Progress, Request, Round, Scorer};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::{Output, check_folder};
+use crate::source::{check_target, save};
+use crate::{Failure, interrupt, say};
+
+/// Pictures generated together: enough to use the cores, few enough to bound memory for any count.
+pub const BATCH: usize = 16;
+
+#[derive(Args)]
+pub struct OutputArgs {
+    /// Picture file [default: {class}-{seed}.png, or sheet.png for several pictures]. Several pictures become one contact
+    /// sheet, or one file each if the name contains {class}, {seed} or {index}; {level} writes one file per level
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Also write the tokens to this file: .dft (one picture), .dftpack (entries named class-seed), or any other extension
+    /// for JSON
+    #[arg(long, value_name = "FILE")]
+    tokens_out: Option<PathBuf>,
+    /// Print the mean log-probability of each picture's tokens
+    #[arg(long)]
+    log_probabilities: bool,
+    /// Generate in time slices of this many milliseconds, as a game does within its frames, and print how long they took
+    #[arg(long, value_name = "MS")]
+    slice: Option<f64>,
+}
+
+/// How the best candidates are selected.
+pub struct Selection<'a> {
+    pub rounds: Vec<Round>,
+    pub scorer: &'a dyn Fn() -> Scorer<'static>,
+}
+
+/// One run of a command: its batches and their output.
+pub struct Batches<'a> {
+    args: &'a OutputArgs,
+    model: Model,
+    output: Output,
+    slice: Option<Duration>,
+    slices: Vec<(Duration, Duration)>,
+    bar: ProgressBar,
+    tokens: Vec<TokenImage>,
+    lines: Vec<String>,
+    finished: usize,
+    total: usize,
+}
+
+impl<'a> Batches<'a> {
+    /// Plans `pictures` and checks everything that can be checked before any work.
+    pub fn plan(args: &'a OutputArgs, request: &mut Request, pictures: &[ImageRequest]) -> Result<Self, Failure> {
+        let model = request.model().clone();
+        let bundle = model.bundle();
+        let slice = match args.slice {
+            Some(ms) if !(ms > 0.0 && ms < 1e9) => {
+                return Err(Failure::Usage(Error::Invalid(format!(
+                    "--slice {ms}: must be more than 0 and less than 1e9 milliseconds"
+                ))));
+            }
+            slice => slice.map(|ms| Duration::from_secs_f64(ms / 1e3)),
+        };
+        let labels =
+            pictures.iter().map(|image| (Some(bundle.classes()[image.class as usize].clone()), Some(image.seed)));
+        let levels = bundle.ladder().levels().iter().filter(|level| level.tokens <= request.target());
+        let output =
+            Output::plan(args.output.as_deref(), labels.collect(), &levels.map(|l| l.size).collect::<Vec<_>>())?;
+        if let Some(path) = &args.tokens_out {
+            check_folder(path)?;
+            check_target(path, bundle, pictures.len())?;
+            if output.paths().contains(path) {
+                let text = format!("{}: one file cannot hold both the picture and the tokens", path.display());
+                return Err(Failure::Usage(Error::Invalid(text)));
+            }
+        }
+        request.set_log_probabilities(args.log_probabilities);
+        let steps = model.schedule(request.target()).steps().count();
+        let bar = progress_bar((pictures.len().div_ceil(BATCH) * steps + pictures.len()) as u64);
+        let (slices, tokens, lines) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { args, model, output, slice, slices, bar, tokens, lines, finished: 0, total: pictures.len() })
+    }
+
+    /// Generates pictures that share nothing but the prefix of `request`.
+    pub fn generate(&mut self, request: &mut Request, pictures: &[ImageRequest]) -> Result<(), Failure> {
+        for batch in pictures.chunks(BATCH) {
+            request.set_count(batch.len() as u32)?;
+            for (at, image) in batch.iter().enumerate() {
+                request.set_image(at, *image)?;
+            }
+            self.finish(Generation::new(request)?)?;
+        }
+        Ok(())
+    }
+
+    /// Generates pictures of one class that share all tokens up to the level of `size` pixels, sampled with the first seed.
+    pub fn generate_forks(
+        &mut self,
+        request: &mut Request,
+        pictures: &[ImageRequest],
+        size: u32,
+    ) -> Result<(), Failure> {
+        let Some(&first) = pictures.first() else { return Ok(()) };
+        let mut trunk = request.clone();
+        trunk.set_count(1)?.set_image(0, first)?.set_level(size)?;
+        let mut trunk = Generation::new(&trunk)?;
+        interrupt::cancels(trunk.cancel_handle());
+        if let Err(error) = trunk.finish() {
+            return self.stop(error);
+        }
+        let target = self.model.bundle().ladder().prefix(request.target()).map_or(0, |prefix| prefix.size);
+        trunk.set_level(target)?;
+        for image in pictures {
+            self.finish(trunk.fork(&[image.seed])?)?;
+        }
+        Ok(())
+    }
+
+    /// Generates candidates and continues the best.
+    pub fn generate_best(
+        &mut self,
+        request: &mut Request,
+        candidates: &[ImageRequest],
+        selection: &Selection<'_>,
+    ) -> Result<(), Failure> {
+        request.set_count(candidates.len() as u32)?;
+        for (at, image) in candidates.iter().enumerate() {
+            request.set_image(at, *image)?;
+        }
+        let mut best = BestOf::new(request, &selection.rounds, (selection.scorer)())?;
+        interrupt::cancels(best.cancel_handle());
+        loop {
+            match best.step() {
+                Ok(progress) if progress.steps_left == 0 => break,
+                Ok(_) => self.bar.inc(1),
+                Err(error) => return self.stop(error),
+            }
+        }
+        for (at, (image, score)) in candidates.iter().zip(best.scores()).enumerate() {
+            let class = &self.model.bundle().classes()[image.class as usize];
+            let kept = if best.survivors().contains(&at) { "  kept" } else { "" };
+            let score = score.map_or("none".to_owned(), |score| format!("{score:.4}"));
+            self.lines.push(format!("{class} {}: score {score}{kept}", image.seed));
+        }
+        self.lines.push(format!("work: {} steps of one picture", best.generation().work()));
+        for (at, image) in best.generation().images().iter().enumerate() {
+            let class = self.model.bundle().classes()[image.class as usize].clone();
+            self.output.relabel(self.finished + at, (Some(class), Some(image.seed)));
+        }
+        self.finish(best.into_generation())
+    }
+
+    /// Runs the rest of a generation and writes its pictures; those of a cancelled one at the finest finished level.
+    fn finish(&mut self, mut generation: Generation) -> Result<(), Failure> {
+        interrupt::cancels(generation.cancel_handle());
+        let model = self.model.clone();
+        let mut written = 0;
+        loop {
+            let progress = match self.advance(&mut generation) {
+                Ok(progress) => progress,
+                Err(Error::Cancelled) => return self.save_cancelled(&generation),
+                Err(error) => return Err(error.into()),
+            };
+            self.bar.inc(1);
+            // All new levels: a slice or a prefix may have passed several.
+            let reached = progress.level.filter(|_| self.output.by_level()).map_or(0, |level| level.tokens);
+            let levels = model.bundle().ladder().levels().iter();
+            for level in levels.filter(|level| written < level.tokens && level.tokens <= reached) {
+                for (at, image) in decoded(&generation, level.tokens)?.into_iter().enumerate() {
+                    self.output.add_level(self.finished + at, level.size, image)?;
+                }
+            }
+            written = written.max(reached);
+            if progress.steps_left == 0 {
+                break;
+            }
+        }
+        let classes = self.model.bundle().classes();
+        if !self.output.by_level() {
+            for image in decoded(&generation, generation.progress().tokens)? {
+                self.output.add(image)?;
+            }
+        }
+        for (at, image) in generation.images().iter().enumerate() {
+            let class = &classes[image.class as usize];
+            if self.args.log_probabilities {
+                let mean = generation.mean_log_probability(at)?;
+                self.lines.push(format!("{class} {}: mean log-probability {mean:.4}", image.seed));
+            }
+            let tokens = generation.tokens(at)?.to_vec();
+            self.tokens.push(TokenImage { class: Some(class.clone()), seed: Some(image.seed), tokens });
+            self.bar.inc(1);
+        }
+        self.finished += generation.images().len();
+        Ok(())
+    }
+
+    fn advance(&mut self, generation: &mut Generation) -> Result<Progress, Error> {
+        let Some(budget) = self.slice else { return generation.step() };
+        let begun = Instant::now();
+        let step = generation.progress().next_step.unwrap_or(Duration::ZERO);
+        let progress = generation.advance(budget)?;
+        self.slices.push((begun.elapsed(), step));
+        Ok(progress)
+    }
+
+    /// Saves each picture of a cancelled generation at the finest finished level.
+    fn save_cancelled(&mut self, generation: &Generation) -> Result<(), Failure> {
+        let level = generation.progress().level;
+        if let Some(level) = level.filter(|_| !self.output.by_level()) {
+            for image in decoded(generation, level.tokens)? {
+                self.output.add(image)?;
+            }
+        }
+        let (finished, total) = (self.finished, self.total);
+        let rest = match level {
+            Some(level) => format!("{} stopped at {} px", generation.images().len(), level.size),
+            None => "the next had not finished a level".to_owned(),
+        };
+        self.write()?;
+        Err(Failure::Cancelled(format!("cancelled: {finished} of {total} pictures are done, {rest}")))
+    }
+
+    /// Saves the finished pictures when the cancelled ones have no level to show.
+    fn stop(&mut self, error: Error) -> Result<(), Failure> {
+        if !matches!(error, Error::Cancelled) {
+            return Err(error.into());
+        }
+        let (finished, total) = (self.finished, self.total);
+        self.write()?;
+        Err(Failure::Cancelled(format!("cancelled: {finished} of {total} pictures are done")))
+    }
+
+    /// Writes what is not written yet and prints the collected lines.
+    pub fn end(mut self) -> Result<(), Failure> {
+        self.write()?;
+        for line in &self.lines {
+            say!("{line}");
+        }
+        if let Some(budget) = self.slice {
+            say!("{}", slices(&mut self.slices, budget));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        self.bar.finish_and_clear();
+        let mut written = self.output.finish()?;
+        // A .dft file is not written without a picture.
+        let no_picture =
+            |path: &PathBuf| TokenFileKind::from_path(path) == TokenFileKind::Dft && self.tokens.is_empty();
+        if let Some(path) = self.args.tokens_out.as_ref().filter(|path| !no_picture(path)) {
+            save(path, self.model.bundle(), std::mem::take(&mut self.tokens), None)?;
+            written.push(path.clone());
+        }
+        for path in written {
+            say!("{}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// Decodes the first `count` tokens of every picture in one batch.
+fn decoded(generation: &Generation, count: usize) -> Result<Vec<Image>, Error> {
+    let each: Result<Vec<&[u32]>, Error> =
+        (0..generation.images().len()).map(|at| Ok(&generation.tokens(at)?[..count])).collect();
+    generation.model().decode_batch(&each?)
+}
+
+/// A summary of slice durations; each slice is paired with the step latency predicted before it.
+fn slices(slices: &mut [(Duration, Duration)], budget: Duration) -> String {
+    let over = slices.iter().filter(|(took, step)| *took > budget.max(*step) + *step).count();
+    slices.sort_unstable();
+    let ms = |part: f64| {
+        let at = ((slices.len().max(1) - 1) as f64 * part) as usize;
+        slices.get(at).map_or(0.0, |(took, _)| took.as_secs_f64() * 1e3)
+    };
+    format!(
+        "{} slices of {} ms: p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms; {over} exceeded the budget by more than one step",
+        slices.len(),
+        budget.as_secs_f64() * 1e3,
+        ms(0.5),
+        ms(0.99),
+        ms(1.0)
+    )
+}
+
+/// A progress bar on a terminal, nothing in a pipe.
+pub fn progress_bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {percent}%  {elapsed} (left {eta})")
+        .expect("the template is a constant");
+    ProgressBar::new(length).with_style(style)
+}

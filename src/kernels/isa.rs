@@ -1,0 +1,222 @@
+//! The instruction sets of CPUs: one row for each, with how it is detected and which kernels it runs. All give the same
+//! numbers.
+//!
+//! Adding one takes a GEMM driver in `gemm/`, a matrix product in `attention/`, and a row in the table below.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use super::attention::matmul::MatMul;
+use super::gemm::operands::{Epilogue, PackedWeights, QuantizedRows};
+use super::{attention, gemm};
+
+/// What [`multiversion`] compiles f32 code for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vectors {
+    /// What the target has by default: SSE2 on x86-64, NEON with fused multiply-adds on AArch64.
+    Baseline,
+    /// 256 bits with fused multiply-adds: AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    X86Bits256,
+    /// 512 bits: AVX-512 F, BW, VL and DQ.
+    #[cfg(target_arch = "x86_64")]
+    X86Bits512,
+}
+
+/// Defines [`Isa`] from the table. In `gemm`, drivers are listed by the number of rows up to which they are used; `unsigned`
+/// says that the driver reads rows with an offset of 128 (see [`QuantizedRows`]).
+macro_rules! instruction_sets {
+    ($(
+        $(#[doc = $doc:literal])+
+        #[cfg($condition:meta)]
+        $name:ident {
+            detected: $detected:expr,
+            vectors: $vectors:ident,
+            gemm: [$($rows:pat => $driver:path, unsigned: $unsigned:literal;)+],
+            attention: $matmul:path,
+        }
+    )+) => {
+        /// An instruction set of a CPU, with the kernels that use it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Isa {
+            $(
+                $(#[doc = $doc])+
+                #[cfg($condition)]
+                $name,
+            )+
+        }
+
+        impl Isa {
+            /// All that this CPU supports, the best first. The last is always `Portable`.
+            fn detect() -> Vec<Self> {
+                let mut all = Vec::new();
+                $(
+                    #[cfg($condition)]
+                    {
+                        if $detected {
+                            all.push(Self::$name);
+                        }
+                    }
+                )+
+                all
+            }
+
+            /// What f32 code is compiled for.
+            pub(super) fn vectors(self) -> Vectors {
+                match self {
+                    $(#[cfg($condition)] Self::$name => Vectors::$vectors,)+
+                }
+            }
+
+            /// Whether the GEMM of this many rows reads them as unsigned numbers, with an offset of 128.
+            pub(super) fn unsigned_rows(self, rows: usize) -> bool {
+                rows > 0 && match self {
+                    $(#[cfg($condition)] Self::$name => match rows { $($rows => $unsigned,)+ },)+
+                }
+            }
+
+            /// Multiplies all rows with some panels of the weights.
+            #[inline]
+            pub(super) fn multiply_panels(
+                self,
+                rows: QuantizedRows<'_>,
+                weights: PackedWeights<'_>,
+                panels: Range<usize>,
+                epilogue: &impl Epilogue,
+            ) {
+                match self {
+                    $(
+                        #[cfg($condition)]
+                        Self::$name => match rows.count { $($rows => $driver(rows, weights, panels, epilogue),)+ },
+                    )+
+                }
+            }
+
+            /// Computes a matrix product of attention.
+            #[inline]
+            pub(super) fn multiply(self, product: MatMul<'_>) {
+                match self {
+                    $(#[cfg($condition)] Self::$name => $matmul(product),)+
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_vnni512() -> bool {
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vnni")
+}
+
+// The best first.
+instruction_sets! {
+    /// x86-64 AMX: tiles for many rows. Up to 16 rows `Vnni512` is as fast, since reading the weights takes the time.
+    #[cfg(target_arch = "x86_64")]
+    Amx {
+        detected: has_vnni512() && gemm::amx::is_usable(),
+        vectors: X86Bits512,
+        gemm: [
+            0..=16 => gemm::x86::vnni512, unsigned: true;
+            17.. => gemm::amx::run, unsigned: false;
+        ],
+        attention: attention::x86::matmul512,
+    }
+    /// x86-64 AVX-512 VNNI: 512-bit vectors that sum four products at once.
+    #[cfg(target_arch = "x86_64")]
+    Vnni512 {
+        detected: has_vnni512(),
+        vectors: X86Bits512,
+        gemm: [_ => gemm::x86::vnni512, unsigned: true;],
+        attention: attention::x86::matmul512,
+    }
+    /// x86-64 AVX-VNNI: 256-bit vectors that sum four products at once.
+    #[cfg(target_arch = "x86_64")]
+    Vnni256 {
+        detected: has_avx2() && is_x86_feature_detected!("avxvnni"),
+        vectors: X86Bits256,
+        gemm: [_ => gemm::x86::vnni256, unsigned: true;],
+        attention: attention::x86::matmul256,
+    }
+    /// x86-64 AVX2: 256-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx2 {
+        detected: has_avx2(),
+        vectors: X86Bits256,
+        gemm: [_ => gemm::x86::avx2, unsigned: false;],
+        attention: attention::x86::matmul256,
+    }
+    /// Plain Rust for every CPU; slow.
+    #[cfg(all())]
+    Portable {
+        detected: true,
+        vectors: Baseline,
+        gemm: [_ => gemm::portable::run, unsigned: false;],
+        attention: attention::portable::matmul,
+    }
+}
+
+impl Isa {
+    /// The best that this CPU supports.
+    pub fn best() -> Self {
+        Self::supported()[0]
+    }
+
+    /// All that this CPU supports, the best first.
+    pub fn supported() -> &'static [Self] {
+        static SUPPORTED: OnceLock<Vec<Isa>> = OnceLock::new();
+        SUPPORTED.get_or_init(Self::detect)
+    }
+}
+
+/// Defines `$name`, which runs the generic `$body` compiled for the widest vectors that the CPU has. The source is the same for
+/// all of them, and so are the results.
+macro_rules! multiversion {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident($isa:ident, $($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:path) => {
+        $(#[$doc])*
+        $visibility fn $name($isa: $crate::kernels::Isa, $($argument: $kind),*) $(-> $result)? {
+            use $crate::kernels::isa::Vectors;
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+            fn bits512($($argument: $kind),*) $(-> $result)? {
+                $body($($argument),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn bits256($($argument: $kind),*) $(-> $result)? {
+                $body($($argument),*)
+            }
+            match $isa.vectors() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: an instruction set with these vectors is only used where its features were detected.
+                Vectors::X86Bits512 => unsafe { bits512($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                Vectors::X86Bits256 => unsafe { bits256($($argument),*) },
+                Vectors::Baseline => $body($($argument),*),
+            }
+        }
+    };
+}
+pub(super) use multiversion;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn supported_instruction_sets_end_with_portable() {
+        assert_eq!(Isa::supported().last(), Some(&Isa::Portable));
+        assert_eq!(Isa::supported().iter().filter(|isa| **isa == Isa::best()).count(), 1);
+        assert!(Isa::supported().iter().all(|isa| !isa.unsigned_rows(0)));
+    }
+}

@@ -1,0 +1,106 @@
+//! Which provider took which nodes of a graph, and whether the device got any that matter.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ort::session::Session;
+
+use super::facts::CPU_PROVIDER;
+use super::memory;
+use super::name::Device;
+use super::raw;
+use super::report::{Assigned, GraphReport};
+use crate::runtime::onnx_file;
+
+/// The nodes of a session by provider, those of the CPU last.
+pub(in crate::runtime) fn assigned(session: &Session) -> ort::Result<Vec<Assigned>> {
+    let mut providers: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    for (provider, types) in raw::assignment(session)? {
+        let operators = providers.entry(provider).or_default();
+        types.into_iter().for_each(|kind| *operators.entry(kind).or_default() += 1);
+    }
+    let mut all: Vec<Assigned> = providers
+        .into_iter()
+        .map(|(provider, operators)| {
+            let mut operators: Vec<_> = operators.into_iter().collect();
+            operators.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            Assigned { provider, nodes: operators.iter().map(|(_, count)| count).sum(), operators }
+        })
+        .collect();
+    all.sort_by_key(|assigned| (assigned.provider == CPU_PROVIDER, std::cmp::Reverse(assigned.nodes)));
+    Ok(all)
+}
+
+/// The matrix multiplications, which do the work of a graph. Optimizers replace one of them by another; their number stays.
+const MATMULS: [&str; 8] = [
+    "MatMul",
+    "Gemm",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "MatMulNBits",
+    "FusedMatMul",
+    "FusedGemm",
+];
+
+fn matmuls<'a>(assigned: impl IntoIterator<Item = &'a Assigned>) -> usize {
+    let operators = assigned.into_iter().flat_map(|assigned| &assigned.operators);
+    operators.filter(|(kind, _)| MATMULS.contains(&kind.as_str())).map(|(_, count)| count).sum()
+}
+
+/// Matrix multiplications in the file; 0 when it cannot be read, in which case it did not compile either.
+fn matmuls_in_file(path: &Path) -> usize {
+    let count = |bytes: Vec<u8>| onnx_file::operators(&bytes).iter().filter(|kind| MATMULS.contains(kind)).count();
+    std::fs::read(path).map_or(0, count)
+}
+
+/// Whether the device got none of the matrix multiplications. Nodes that a provider takes in a second pass are not always
+/// recorded, so those of the CPU are counted: all that the file has run there.
+pub(in crate::runtime) fn all_on_cpu(path: &Path, assigned: &[Assigned]) -> bool {
+    let (cpu, others): (Vec<_>, Vec<_>) = assigned.iter().partition(|assigned| assigned.provider == CPU_PROVIDER);
+    matmuls(others) == 0 && matmuls(cpu) >= matmuls_in_file(path)
+}
+
+/// The report of one graph.
+pub(in crate::runtime) fn report(
+    session: &Session,
+    path: &Path,
+    assigned: &[Assigned],
+    device: &Device,
+    kv_memory: Option<String>,
+) -> GraphReport {
+    let own = || assigned.iter().map(|assigned| assigned.provider.as_str()).find(|provider| *provider != CPU_PROVIDER);
+    let provider = device.facts().providers.first().copied().or_else(own);
+    // Matrix multiplications that no provider is recorded for run on the device's own.
+    let incomplete = *device != Device::Cpu && matmuls(assigned) < matmuls_in_file(path);
+    GraphReport {
+        graph: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        providers: assigned.to_vec(),
+        rest: provider.filter(|_| incomplete).map(str::to_owned),
+        memory: memory::allocated(session, device),
+        kv_memory,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assigned(provider: &str, operators: &[(&str, usize)]) -> Assigned {
+        let operators: Vec<_> = operators.iter().map(|&(kind, count)| (kind.to_owned(), count)).collect();
+        Assigned { provider: provider.into(), nodes: operators.iter().map(|(_, count)| count).sum(), operators }
+    }
+
+    #[test]
+    fn graph_without_matmuls_on_the_device_counts_as_all_on_cpu() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small/ar.fp32.plain.onnx");
+        assert_eq!(matmuls_in_file(&path), 13);
+        assert_eq!(matmuls_in_file(Path::new("/nonexistent")), 0);
+        let all = [assigned("XProvider", &[("Add", 1)]), assigned(CPU_PROVIDER, &[("MatMul", 13), ("Add", 3)])];
+        assert!(all_on_cpu(&path, &all));
+        let one = [assigned("XProvider", &[("MatMul", 1)]), assigned(CPU_PROVIDER, &[("MatMul", 12)])];
+        assert!(!all_on_cpu(&path, &one));
+        // The thirteenth is not recorded, but it is not on the CPU either.
+        assert!(!all_on_cpu(&path, &[assigned(CPU_PROVIDER, &[("MatMul", 12)])]));
+    }
+}

@@ -1,0 +1,29 @@
+//! Errors of ONNX Runtime as errors of this crate.
+
+use crate::support::error::Error;
+
+/// Converts an error of ONNX Runtime. `what` names the graph, or what was being done. Only for errors that `ort` made, so
+/// that the library is loaded.
+pub(super) fn failed<R>(what: &str, error: ort::Error<R>) -> Error {
+    let text = error.message();
+    if text.contains("bad_alloc") || text.contains("ailed to allocate") {
+        return Error::OutOfMemory { what: what.to_owned(), bytes: requested_bytes(text) };
+    }
+    Error::Failed { graph: what.to_owned(), reason: text.to_owned() }
+}
+
+/// The size in ONNX Runtime's "Failed to allocate memory for requested buffer of size N"; 0 when it names none.
+fn requested_bytes(text: &str) -> u64 {
+    let digits = text.rsplit("of size").next().unwrap_or_default().trim_start();
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn failed_allocation_gives_the_requested_size() {
+        assert_eq!(super::requested_bytes("x Failed to allocate memory for requested buffer of size 4096\n"), 4096);
+        assert_eq!(super::requested_bytes("std::bad_alloc"), 0);
+    }
+}

@@ -1,0 +1,49 @@
+//! Threads of an operator, and its panics.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use ort::operator::ComputeContext;
+
+use super::io::refuse;
+use crate::kernels::Pool;
+use crate::support::error::Error;
+use crate::support::sync::lock;
+
+/// The thread pool of the session that runs the operator.
+pub(super) struct SessionPool<'a> {
+    pub context: &'a ComputeContext,
+    pub threads: usize,
+}
+
+impl Pool for SessionPool<'_> {
+    fn each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        if self.threads == 1 {
+            return (0..count).for_each(task);
+        }
+        // A panic must not leave a task, because ONNX Runtime's threads cannot unwind. It is resumed below.
+        let panicked = Mutex::new(None);
+        let guarded = |number: usize| {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(number))) {
+                lock(&panicked).get_or_insert(panic);
+            }
+        };
+        // As many blocks as tasks: each free thread takes one task at a time.
+        if self.context.par_for(count, count, guarded).is_err() {
+            // It can only fail before a task has begun.
+            (0..count).for_each(guarded);
+        }
+        if let Some(panic) = panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(panic);
+        }
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
+    }
+}
+
+/// Runs the body of an operator. A panic becomes an error of the run, so that it does not take the host down.
+pub(super) fn guarded(body: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(refuse(Error::from_panic(&*panic))))
+}

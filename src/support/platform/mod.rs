@@ -1,0 +1,143 @@
+//! Everything that differs between operating systems. One file per family: `unix`, `linux` (what Linux adds to Unix),
+//! `windows` and `other`; this file selects and documents the functions. The page handling of the kernels' own memory is
+//! the only exception and lives in `kernels::memory`.
+//!
+//! Where a system cannot answer, a function returns `None` or an empty value; nothing here fails.
+
+#![allow(unsafe_code, reason = "calls of the operating system")]
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(not(any(unix, windows)))]
+mod other;
+
+#[cfg(not(any(unix, windows)))]
+use other as family;
+#[cfg(unix)]
+use unix as family;
+#[cfg(windows)]
+use windows as family;
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The file that this code was loaded from: our shared library, or the executable that it is linked into.
+pub(crate) fn own_file() -> Option<PathBuf> {
+    family::own_file()
+}
+
+/// Has the process call `handler` when it ends by `exit()` or by returning from `main`. Handlers run in the reverse order of
+/// their registration. No effect where the system has no such list.
+pub(crate) fn at_exit(handler: extern "C" fn()) {
+    family::at_exit(handler);
+}
+
+/// The path that a C string names: any bytes on Unix, UTF-8 elsewhere. `None` when it is not UTF-8 there.
+pub(crate) fn path_from_bytes(bytes: &CStr) -> Option<PathBuf> {
+    family::path_from_bytes(bytes.to_bytes())
+}
+
+/// Whether `path` belongs to the system's file systems of devices and processes (`/dev`, `/proc`): such a file is written
+/// through, never replaced.
+pub(crate) fn is_device_path(path: &Path) -> bool {
+    family::is_device_path(path)
+}
+
+/// Fills `buffer` from `offset` on, whatever the file's position.
+///
+/// # Errors
+/// [`io::ErrorKind::UnexpectedEof`] when the file ends before; otherwise the system's.
+pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    family::read_exact_at(file, buffer, offset)
+}
+
+/// Sets a variable in the environment of this process.
+///
+/// # Safety
+/// No other thread reads or writes the environment meanwhile, except through Rust's `std::env`.
+pub(crate) unsafe fn set_environment_variable(name: &str, value: &str) {
+    // SAFETY: the caller's promise.
+    unsafe { std::env::set_var(name, value) };
+}
+
+/// Bytes of memory that can be had without swapping: what the kernel counts as available, or less where a control group
+/// limits this process.
+pub(crate) fn available_memory() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return linux::available_memory();
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// The CPU's model name; empty where the system does not tell.
+pub(crate) fn cpu_model_name() -> String {
+    #[cfg(target_os = "linux")]
+    return linux::cpu_model_name();
+    #[cfg(not(target_os = "linux"))]
+    String::new()
+}
+
+/// Loads the library `name` by the system's own search and returns the absolute path of the file found. The library stays
+/// loaded.
+pub(crate) fn find_library(name: &str) -> Option<PathBuf> {
+    #[cfg(target_os = "linux")]
+    return linux::find_library(name);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = name;
+        None
+    }
+}
+
+/// The names that the system gives the file of the shared library `name`, most likely first.
+pub(crate) fn library_file_names(name: &str) -> Vec<String> {
+    if cfg!(windows) {
+        vec![format!("{name}.dll")]
+    } else if cfg!(target_vendor = "apple") {
+        vec![format!("lib{name}.dylib")]
+    } else {
+        vec![format!("lib{name}.so"), format!("lib{name}.so.1")]
+    }
+}
+
+/// Asks the system to let this process use AMX tiles, whose state is large. False where it does not know them.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn enable_amx() -> bool {
+    #[cfg(target_os = "linux")]
+    return linux::enable_amx();
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_file_is_found_on_unix() {
+        assert_eq!(own_file().is_some_and(|file| file.exists()), cfg!(unix));
+    }
+
+    #[test]
+    fn path_from_bytes_keeps_the_name() {
+        assert_eq!(path_from_bytes(c"a/b.dft").unwrap(), Path::new("a/b.dft"));
+    }
+
+    #[test]
+    fn device_paths_are_told_from_files() {
+        assert_eq!(is_device_path(Path::new("/dev/stdout")), cfg!(unix));
+        assert!(!is_device_path(Path::new("/devices/file")) && !is_device_path(Path::new("dev")));
+    }
+
+    #[test]
+    fn find_library_without_such_a_library_is_none() {
+        assert_eq!(find_library("libdetailflow-does-not-exist.so"), None);
+    }
+}

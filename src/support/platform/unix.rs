@@ -1,0 +1,38 @@
+//! Unix: Linux, macOS, the BSDs, Android.
+
+use std::ffi::{CStr, OsStr, c_void};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+pub(super) fn own_file() -> Option<PathBuf> {
+    // SAFETY: an all-zero Dl_info is valid, dladdr fills it or returns 0, and the name it gives lives as long as
+    // the library, which is longer than this call.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        let here: fn() -> Option<PathBuf> = own_file;
+        if libc::dladdr(here as *const c_void, &mut info) == 0 || info.dli_fname.is_null() {
+            return None;
+        }
+        path_from_bytes(CStr::from_ptr(info.dli_fname).to_bytes())
+    }
+}
+
+pub(super) fn at_exit(handler: extern "C" fn()) {
+    // SAFETY: the handler is code of this library, which is never unloaded.
+    let _ = unsafe { libc::atexit(handler) };
+}
+
+pub(super) fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
+    Some(PathBuf::from(OsStr::from_bytes(bytes)))
+}
+
+pub(super) fn is_device_path(path: &Path) -> bool {
+    path.starts_with("/dev") || path.starts_with("/proc")
+}
+
+pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(buffer, offset)
+}

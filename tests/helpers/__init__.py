@@ -1,0 +1,1 @@
+"""Helpers that the tests of the Python package and tests/data/make.py share."""
