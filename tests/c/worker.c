@@ -199,8 +199,8 @@ static void worker_refuses_wrong_arguments(const detailflow_model *model)
     OK(detailflow_worker_options_new(&options, NULL));
     FAILS(detailflow_worker_options_set_threads(options, 0), bad, "0 threads");
     FAILS(detailflow_worker_options_set_threads(options, 65), bad, "65 threads");
-    FAILS(detailflow_worker_options_set_event_bytes(options, 0), bad, "at least 1 byte");
-    FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1 byte");
+    FAILS(detailflow_worker_options_set_event_bytes(options, 0), bad, "at least 1");
+    FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1");
     OK(detailflow_worker_options_set_batch_size(options, 0));
     OK(detailflow_worker_options_set_batch_size(options, UINT32_MAX));
     OK(detailflow_worker_options_set_batch_bytes(options, UINT64_MAX));
@@ -213,7 +213,7 @@ static void worker_refuses_wrong_arguments(const detailflow_model *model)
     OK(detailflow_worker_new(NULL, &worker, NULL));
     CHECK(MESSAGE(detailflow_worker_get_message, worker, NULL, 0) == 0);
     FAILS(detailflow_worker_submit(worker, NULL, 0, 0, &job), bad, "request is NULL");
-    FAILS(detailflow_worker_submit(worker, request, 0, 4, &job), bad, "flags 4");
+    FAILS(detailflow_worker_submit(worker, request, 0, 4, &job), bad, "flags is 0x4");
     FAILS(detailflow_worker_submit_generation(worker, NULL, 0, 0, &job), bad, "generation is NULL");
     OK(detailflow_generation_new(request, &generation));
     FAILS(detailflow_worker_submit_generation(worker, generation, 0, 0x80000000u, &job), bad, "flags");
@@ -391,10 +391,8 @@ static void busy_generation_is_not_submitted(const detailflow_model *model)
         CHECK(pthread_create(&thread, NULL, step_once, &stepping) == 0);
         check_wait(&stepping.begun);
         while (status != DETAILFLOW_STATUS_BUSY && !check_get(&stepping.done)) {
-            detailflow_progress progress;
-            progress.struct_size = sizeof progress;
             check_sleep(0.001); /* Whoever looks all the time keeps the other out. */
-            status = detailflow_generation_get_progress(stepping.generation, &progress);
+            status = detailflow_generation_set_level_size(stepping.generation, 0);
         }
         if (status == DETAILFLOW_STATUS_BUSY) {
             /* The other thread is inside, or was, and touches it no more. */
