@@ -9,7 +9,7 @@ use crate::bundle::Bundle;
 use crate::support::memory::reserve;
 use crate::tasks::{self, Sprite};
 
-/// The tokens of a picture and its position in an atlas. In an array every one has its struct_size set.
+/// The tokens of an image and its position in an atlas. In an array, set struct_size in every element.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct detailflow_sprite {
@@ -23,7 +23,7 @@ pub struct detailflow_sprite {
     pub level_size: u32,
     /// Each pixel becomes a square of so many pixels per side, 1 to 64; 0 is 1.
     pub factor: u32,
-    /// 0.
+    /// Reserved; must be 0.
     pub reserved: u32,
     /// A prefix (1 to c tokens, or a multiple of g up to N); with a level, at least its tokens.
     pub tokens: *const u32,

@@ -19,7 +19,7 @@ use crate::tasks::{BestOf, Candidate, Round, Scorer};
 pub struct detailflow_candidate {
     /// sizeof(detailflow_candidate).
     pub struct_size: u32,
-    /// Which picture of the request it is.
+    /// Which image of the request it is.
     pub image_index: u32,
     /// Its class.
     pub class_index: u32,
@@ -44,7 +44,7 @@ pub struct detailflow_candidate {
 pub type detailflow_score_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, candidate: *const detailflow_candidate) -> f32>;
 
-/// How the best candidates are chosen. Not const: one thread at a time.
+/// How the best candidates are chosen. Not thread-safe: concurrent calls return BUSY.
 #[derive(Debug)]
 pub struct detailflow_best_of_options(Guarded<Options>);
 
@@ -141,7 +141,7 @@ pub extern "C" fn detailflow_best_of_options_set_scorer_log_probability(
     })
 }
 
-/// Scores by the likeness to a picture at the level: minus the mean squared difference of the premultiplied channels, 0
+/// Scores by the likeness to an image at the level: minus the mean squared difference of the premultiplied channels, 0
 /// to 1.
 ///
 /// @param picture Of any size and format; copied.
@@ -190,18 +190,18 @@ pub extern "C" fn detailflow_best_of_options_free(options: Owned<detailflow_best
     options.free(|_| {});
 }
 
-/// Generates the pictures of a request as candidates, in one call: at the level of each round they are scored, and the
+/// Generates the images of a request as candidates, in one call: at the level of each round they are scored, and the
 /// best go on; those that are left reach the request's level.
 ///
 /// @param request Not changed.
 /// @param options With at least one round.
-/// @param generation Receives a generation of the pictures that are left, the best first. Free it with
+/// @param generation Receives a generation of the images that are left, the best first. Free it with
 /// detailflow_generation_free.
-/// @param survivors Receives which pictures of the request they are: see "Arrays" above. May be NULL with
+/// @param survivors Receives which images of the request they are: see "Arrays" above. May be NULL with
 /// `survivor_capacity` 0.
 /// @param survivor_capacity Indices that fit at `survivors`: at least the retained_count of the last round.
 /// @param survivor_count Receives their number; may be NULL.
-/// @param scores Receives the last score of each picture of the request. May be NULL with `score_capacity` 0.
+/// @param scores Receives the last score of each image of the request. May be NULL with `score_capacity` 0.
 /// @param score_capacity Scores that fit at `scores`: at least the image_count of the request.
 /// @return INVALID_ARGUMENT when the rounds do not fit the request, or a score is NaN; those of detailflow_generate.
 #[unsafe(no_mangle)]

@@ -8,8 +8,7 @@ use super::status::{Failure, detailflow_status};
 use crate::generation::Cancel;
 use crate::model::OpenCancel;
 
-/// Stops a generation, or the opening of a model. Const: any thread may use it at any time, also after the generation
-/// was freed.
+/// Stops a generation, or the opening of a model. Thread-safe; may be used after the generation was freed.
 #[derive(Debug)]
 pub struct detailflow_cancel(Stops);
 
@@ -39,7 +38,7 @@ impl detailflow_cancel {
     }
 }
 
-/// Creates a cancel handle for detailflow_model_options_set_cancel. That of a generation is made by
+/// Creates a cancel handle for detailflow_model_options_set_cancel. For a generation, use
 /// detailflow_generation_get_cancel.
 ///
 /// @param cancel Receives the handle. Free it with detailflow_cancel_free.
@@ -57,7 +56,7 @@ pub extern "C" fn detailflow_cancel_new(
 
 /// Stops the work, from any thread, any number of times. It cannot be undone.
 ///
-/// A generation stops within one step, also inside a running graph: that step and every later one returns CANCELLED;
+/// A generation stops within one step, also inside a running graph: that step and every later one both return CANCELLED;
 /// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs.
 ///
 /// @param error May be NULL.

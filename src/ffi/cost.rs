@@ -18,12 +18,12 @@ pub struct detailflow_cost {
     /// Multiply-add operations of all steps and of decoding the last level; 0 when the bundle does not give the sizes of
     /// its networks.
     pub multiply_adds: u64,
-    /// Largest size of the KV cache, in bytes. Where the number of batch rows changes (pictures that share a prefix
+    /// Largest size of the KV cache, in bytes. Where the number of batch rows changes (images that share a prefix
     /// diverge, guidance ends), the old one exists beside it for a moment; with attention form "plain" at every step.
     pub kv_cache_bytes: u64,
-    /// Bytes of the pictures of the last level, one byte per channel and pixel.
+    /// Bytes of the images of the last level, one byte per channel and pixel.
     pub output_bytes: u64,
-    /// Nanoseconds until the pictures of the last level are decoded; 0 when nothing was measured on this machine yet.
+    /// Nanoseconds until the images of the last level are decoded; 0 when nothing was measured on this machine yet.
     pub time_ns: u64,
 }
 
@@ -33,7 +33,7 @@ pub struct detailflow_cost {
 pub struct detailflow_step_cost {
     /// sizeof(detailflow_step_cost).
     pub struct_size: u32,
-    /// Rows of the batch: one for each picture, two with guidance, fewer while pictures share a prefix.
+    /// Rows of the batch: one for each image, two with guidance, fewer while images share a prefix.
     pub batch_rows: u32,
     /// Positions per row: 1 in the causal part, g after it.
     pub query_length: u32,
@@ -55,7 +55,7 @@ pub struct detailflow_level_cost {
     pub token_count: u32,
     /// Steps from the start.
     pub step_count: u32,
-    /// Nanoseconds from the start until its pictures are decoded; 0 when nothing was measured on this machine yet.
+    /// Nanoseconds from the start until its images are decoded; 0 when nothing was measured on this machine yet.
     pub time_ns: u64,
 }
 
@@ -106,7 +106,7 @@ pub extern "C" fn detailflow_request_get_cost(
 
 /// Gets the steps of a request by shape, in the order in which they begin.
 ///
-/// @param costs Receives the steps: see "Arrays" above. The struct_size of the first element is set.
+/// @param costs Receives the steps: see "Arrays" above. Set struct_size in element 0: see "Structs".
 /// @param capacity Elements that fit at `costs`.
 /// @param count Receives the number of elements.
 #[unsafe(no_mangle)]
@@ -130,7 +130,7 @@ pub extern "C" fn detailflow_request_get_step_costs(
 
 /// Gets the levels that a request passes, coarse to fine; the last is the one at which it ends.
 ///
-/// @param costs Receives the levels: see "Arrays" above. The struct_size of the first element is set.
+/// @param costs Receives the levels: see "Arrays" above. Set struct_size in element 0: see "Structs".
 /// @param capacity Elements that fit at `costs`.
 /// @param count Receives the number of elements.
 #[unsafe(no_mangle)]

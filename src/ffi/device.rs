@@ -25,7 +25,7 @@ pub enum detailflow_device_kind {
 
 family!(detailflow_device_kind: DETAILFLOW_DEVICE_KIND_CPU, DETAILFLOW_DEVICE_KIND_GPU, DETAILFLOW_DEVICE_KIND_NPU);
 
-/// The devices of this machine at the time the list was made. Const: any number of threads may read it.
+/// The devices of this machine at the time the list was made. Thread-safe.
 #[derive(Debug)]
 pub struct detailflow_device_list(Vec<Entry>);
 
@@ -80,7 +80,7 @@ pub struct detailflow_device_info {
     pub device_id: u32,
     /// Number of pairs that detailflow_device_list_get_metadata gives.
     pub metadata_count: u32,
-    /// 0.
+    /// Reserved; 0.
     pub reserved: u32,
     /// What detailflow_model_options_set_device takes; NULL when no execution provider that is here can use the device.
     pub device: *const c_char,
@@ -172,8 +172,8 @@ pub extern "C" fn detailflow_device_list_get_info(
     })
 }
 
-/// Gets one pair of what system and execution provider report about a device under their own names: LUID, UUID, PCI
-/// address, driver version.
+/// Gets one key/value pair of device metadata, as reported by the operating system or the execution provider: LUID, UUID,
+/// PCI address, driver version.
 ///
 /// @param device_index 0 to count - 1.
 /// @param metadata_index 0 to detailflow_device_info.metadata_count - 1.

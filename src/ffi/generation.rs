@@ -13,8 +13,8 @@ use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
 use crate::generation::{Cancel, Generation, Progress, Reader, Snapshot};
 
-/// A request being generated, or finished. Functions that take it as non-const are for one thread at a time; those that
-/// take it as const may be called by any thread at any time, and read the state after the last finished step.
+/// A request being generated, or finished. Functions that take it as const are thread-safe and read the state after the
+/// last finished step. The others are not thread-safe: concurrent calls return BUSY.
 #[derive(Debug)]
 pub struct detailflow_generation {
     generation: Guarded<Generation>,
@@ -47,19 +47,19 @@ pub struct detailflow_progress {
     pub steps_done: u32,
     /// Steps left; 0 when it is finished.
     pub steps_left: u32,
-    /// Tokens of each picture so far.
+    /// Tokens of each image so far.
     pub token_count: u32,
-    /// Pixels per side of the picture that the tokens so far decode to; 0 before the first step.
+    /// Pixels per side of the image that the tokens so far decode to; 0 before the first step.
     pub prefix_size: u32,
     /// Pixels per side of the finest level that is complete; 0 before the first.
     pub level_size: u32,
-    /// Number of pictures.
+    /// Number of images.
     pub image_count: u32,
     /// Tokens of the finest level that is complete; 0 before the first.
     pub level_token_count: u32,
     /// Predicted nanoseconds of the next step; 0 when there is none or nothing was measured yet.
     pub next_step_ns: u64,
-    /// Predicted nanoseconds to decode one picture at the finest level that is complete; 0 when there is none or nothing
+    /// Predicted nanoseconds to decode one image at the finest level that is complete; 0 when there is none or nothing
     /// was measured yet.
     pub next_decode_ns: u64,
 }
@@ -109,13 +109,13 @@ pub extern "C" fn detailflow_generate(
 
 /// Creates a generation: reserves the memory that its steps need, and generates nothing yet.
 ///
-/// More memory is reserved later where the number of batch rows changes: when pictures that share a prefix diverge, when
+/// More memory is reserved later where the number of batch rows changes: when images that share a prefix diverge, when
 /// guidance ends before the last token, and at every step with attention form "plain".
 ///
 /// @param request Not changed; may be changed or freed afterwards.
 /// @param generation Receives the handle. Free it with detailflow_generation_free.
 /// @return OUT_OF_MEMORY when the batch is too large; WRONG_STATE when the model cannot generate
-/// (detailflow_model_info.can_generate); INVALID_ARGUMENT when pictures begin with different numbers of tokens.
+/// (detailflow_model_info.can_generate); INVALID_ARGUMENT when images begin with different numbers of tokens.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_generation_new(
     request: Shared<'_, detailflow_request>,
@@ -144,7 +144,7 @@ pub extern "C" fn detailflow_generation_get_message(
     get_message(generation, buffer, capacity, length)
 }
 
-/// Does one step: generates one token of each picture in the causal part, g tokens after it. Does nothing when finished.
+/// Does one step: generates one token of each image in the causal part, g tokens after it. Does nothing when finished.
 ///
 /// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
 /// @return CANCELLED once cancelled; FAILED or OUT_OF_MEMORY from ONNX Runtime, after which the step can be tried again.
@@ -213,7 +213,7 @@ pub extern "C" fn detailflow_generation_get_progress(
     read(generation, |now| progress.structure()?.write(detailflow_progress::new(now.images().len(), now.progress())))
 }
 
-/// Gets the tokens of one picture so far. Callable while another thread steps.
+/// Gets the tokens of one image so far. Callable while another thread steps.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
@@ -230,7 +230,7 @@ pub extern "C" fn detailflow_generation_get_tokens(
     read(generation, |now| tokens.put(&now.tokens(image_index as usize)?, capacity, count, ["tokens", "count"]))
 }
 
-/// Decodes all tokens of one picture so far. Callable while another thread steps: decodes on the calling thread, and
+/// Decodes all tokens of one image so far. Callable while another thread steps: decodes on the calling thread, and
 /// waits at most for other decodes.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -253,7 +253,7 @@ pub extern "C" fn detailflow_generation_decode(
     })
 }
 
-/// Decodes the finest complete level of one picture, whatever tokens there are beyond it. Callable while another thread
+/// Decodes the finest complete level of one image, whatever tokens there are beyond it. Callable while another thread
 /// steps, as detailflow_generation_decode.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -273,7 +273,7 @@ pub extern "C" fn detailflow_generation_decode_level(
     })
 }
 
-/// Decodes all tokens of one picture so far, and writes it to a picture file. Callable while another thread steps. The
+/// Decodes all tokens of one image so far, and writes it to a picture file. Callable while another thread steps. The
 /// file appears complete or not at all.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -291,7 +291,7 @@ pub extern "C" fn detailflow_generation_save(
     })
 }
 
-/// Gets class and seed of one picture. Callable while another thread steps.
+/// Gets class and seed of one image. Callable while another thread steps.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param class_index Receives the class; may be NULL.
@@ -316,7 +316,7 @@ pub extern "C" fn detailflow_generation_get_image_source(
     })
 }
 
-/// Gets the natural logarithms of the probabilities of the tokens of one picture that were generated so far: what
+/// Gets the natural logarithms of the probabilities of the tokens of one image that were generated so far: what
 /// detailflow_model_score gives for the same tokens. Callable while another thread steps.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -355,8 +355,8 @@ pub extern "C" fn detailflow_generation_get_mean_log_probability(
     })
 }
 
-/// Gets the work done: each step counts once for every picture that it computed, and once for all pictures that share a
-/// prefix. Guidance does not count twice. Callable while another thread steps.
+/// Gets the work done: the number of (step, distinct sequence) pairs. Images that share a prefix count as one sequence;
+/// guidance does not double it. For comparing the cost of requests. Callable while another thread steps.
 ///
 /// @param work Receives the number.
 #[unsafe(no_mangle)]
@@ -407,13 +407,13 @@ pub extern "C" fn detailflow_generation_get_cancel(
     })
 }
 
-/// Creates a generation that stands where this one does and continues with other seeds. With the same seeds it generates
+/// Creates a generation with the same tokens so far, which continues with other seeds. With the same seeds it generates
 /// the same tokens.
 ///
 /// The fork uses the KV cache of this generation until its first step, and no memory of its own for one. It counts its
 /// own steps and work from 0, has its own cancel handle, and is not cancelled.
 ///
-/// @param seeds One for each picture.
+/// @param seeds One for each image.
 /// @param seed_count image_count.
 /// @param fork Receives the handle. Free it with detailflow_generation_free, before or after this one.
 #[unsafe(no_mangle)]
@@ -431,10 +431,10 @@ pub extern "C" fn detailflow_generation_fork(
     })
 }
 
-/// Continues with some of the pictures only. The others are dropped, with their share of the work and, from the next step
-/// on, of the memory.
+/// Continues with some of the images only. The others are dropped: they no longer count in later work, and their memory
+/// is released at the next step.
 ///
-/// @param image_indices The pictures that stay, each at most once; in this order they are numbered from 0.
+/// @param image_indices The images that stay, each at most once; in this order they are numbered from 0.
 /// @param count How many, at least 1.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_generation_retain_images(
@@ -449,7 +449,7 @@ pub extern "C" fn detailflow_generation_retain_images(
 }
 
 /// Changes the level at which the generation ends: to a finer one, also when it is finished, or to a coarser one that
-/// was not passed yet.
+/// takes at least as many tokens as there are already.
 ///
 /// @param level_size Pixels per side; 0 is the finest.
 #[unsafe(no_mangle)]
@@ -461,7 +461,7 @@ pub extern "C" fn detailflow_generation_set_level_size(
 }
 
 fn begin(request: &detailflow_request) -> Result<Generation, Failure> {
-    // It copies what it needs, so that the request is free while the pictures are generated.
+    // It copies what it needs, so that the request is free while the images are generated.
     request.0.read(|request| Ok(Generation::new(request)?))
 }
 

@@ -15,7 +15,7 @@ use crate::pixels::{Canvas, FileFormat, Image, Picture, PixelFormat, check_rows,
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum detailflow_format {
-    /// Three bytes R, G, B. The picture of an RGBA model is composed over black.
+    /// Three bytes R, G, B. The image of an RGBA model is composed over black.
     DETAILFLOW_FORMAT_RGB8 = 1,
     /// Four bytes R, G, B, A with straight (not premultiplied) alpha; alpha is 255 for RGB models.
     DETAILFLOW_FORMAT_RGBA8 = 2,

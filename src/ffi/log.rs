@@ -45,7 +45,8 @@ unsafe impl Send for Host {}
 // SAFETY: as above.
 unsafe impl Sync for Host {}
 
-/// Sets the log callback of the process. Without one nothing is ever printed.
+/// Sets the log callback of the process. Without one, messages are dropped: the library prints nothing but the place of an
+/// internal fault (INTERNAL), which goes to stderr.
 ///
 /// When this returns, the previous callback is not running any more.
 ///

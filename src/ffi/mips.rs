@@ -1,4 +1,4 @@
-//! Pictures of several sizes from the same tokens.
+//! Images of several sizes from the same tokens.
 
 use super::call::call;
 use super::error::detailflow_error;
@@ -19,7 +19,7 @@ pub enum detailflow_mips_source {
     /// Each mip is decoded at the nearest level that is at least as large, and downscaled from there to its size. A level
     /// is decoded once for all mips that come from it.
     DETAILFLOW_MIPS_SOURCE_LEVELS = 1,
-    /// All mips are downscaled from the picture of all given tokens, which is decoded once.
+    /// All mips are downscaled from the image of all given tokens, which is decoded once.
     DETAILFLOW_MIPS_SOURCE_FINEST = 2,
 }
 
@@ -51,7 +51,7 @@ pub extern "C" fn detailflow_mips_list_sizes(
     })
 }
 
-/// Decodes tokens into pictures of several sizes.
+/// Decodes tokens into images of several sizes.
 ///
 /// A mip whose size is decoded is bit for bit what detailflow_model_decode gives. The others are downscaled: each pixel
 /// is the mean of the area that it covers, in linear light and weighted by alpha. All arguments are checked before the

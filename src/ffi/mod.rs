@@ -1,16 +1,25 @@
 //! libdetailflow: DetailFlow image generation behind a stable C API.
 //!
-//! DetailFlow generates a picture as a sequence of tokens, coarse to fine. The first few tokens already decode to a small
-//! picture; further tokens add resolution and detail. Words used below:
+//! DetailFlow generates an image as a sequence of tokens, coarse to fine. The first few tokens already decode to a small
+//! image; further tokens add resolution and detail. Words used below:
 //!
-//! - model: an open *bundle*, a folder with ONNX graphs and a manifest.
-//! - token: an index into the model's codebook. N tokens are a full picture.
-//! - causal part: the first c tokens, generated one by one. After it one step generates a *group* of g tokens.
-//! - prefix: the first tokens of a picture, 1 to c, or a multiple of g up to N. Every prefix decodes.
-//! - level: one of the sizes of the model's *ladder*, named by its pixels per side (level_size), with the number of tokens
-//!   that it takes.
+//! - image: one result of a request, or pixels in memory. A picture file is a PNG, JPEG, WebP, ... file.
+//! - bundle: a folder with one model: manifest, graphs, weights. A model is an open bundle.
+//! - variant: one precision and one form of a bundle.
+//! - form: attention backend and KV-cache layout.
+//! - token: an entry of the codebook, chosen at one position. A full image has N tokens. `code` in manifests and statistics
+//!   means the entry.
+//! - causal part: the first c tokens, sampled one by one.
+//! - group: g tokens that one step samples together, after the causal part.
+//! - step: one run of the autoregressive graph. A full image takes c + (N - c) / g steps; the shipped model, with N = 32,
+//!   c = 4 and g = 4, takes 4 + 28/4 = 11.
+//! - prefix: the first t tokens, t in 1..c or a multiple of g up to N; decodes to a complete image of ladder(t) pixels per
+//!   side.
+//! - ladder: the table from prefix length to decoded size.
+//! - level: one of the ladder's sizes, with the largest number of tokens that decodes to it (at least c). level_size is its
+//!   pixels per side. The finest level is the full image.
 //!
-//! In short: open a model, make a request, generate, save the picture.
+//! In short: open a model, make a request, generate, save the image.
 //!
 //! ```c
 //!     detailflow_model *model = NULL;
@@ -46,16 +55,17 @@
 //! - Functions that can fail return a detailflow_status: 0 (DETAILFLOW_STATUS_OK) or a positive code. The code is for the
 //!   program, the message for a person. Comments name statuses without DETAILFLOW_STATUS_; INVALID_ARGUMENT, OUT_OF_MEMORY
 //!   and INTERNAL are possible everywhere.
-//! - The message is kept three ways. detailflow_last_message gives that of the last failed call of the same thread.
-//! - When the first parameter is a handle that must not be NULL and has a `_get_message` function, that function gives the
-//!   message of the last failed call with the handle, from any thread.
-//! - Every other function that returns a status takes a detailflow_error, which may be NULL, as its last parameter, and
-//!   fills it.
-//! - A failed call changes nothing, and leaves outputs (except the detailflow_error) as they were.
-//! - No call exits, aborts, prints, or lets an exception or panic through. A fault of the library itself is INTERNAL; Rust
-//!   then writes where it happened to stderr.
-//! - Memory whose size depends on a request or a file is allocated fallibly: OUT_OF_MEMORY, and the next call works. Only
-//!   small fixed allocations may abort.
+//! - The message of a failed call can be read in these places:
+//!   - thread: detailflow_last_message gives that of the last failed call of the calling thread, whatever the function.
+//!   - handle: when the first parameter is a handle that must not be NULL and has a `_get_message` function, that function
+//!     gives the message of the last failed call with the handle, from any thread.
+//!   - detailflow_error: every other function that returns a status takes one, which may be NULL, as its last parameter,
+//!     and fills it.
+//! - A failed call leaves its outputs (except the detailflow_error) as they were. advance and finish keep the steps done
+//!   before the failure; other exceptions are stated at their functions.
+//! - No call exits or throws, and none prints, with two exceptions: an internal fault (INTERNAL) prints its place to
+//!   stderr; if a small allocation of fixed size fails, the process aborts.
+//! - Memory whose size depends on a request or a file is allocated fallibly: OUT_OF_MEMORY, and the next call works.
 //!
 //! # Pointers
 //!
@@ -88,10 +98,10 @@
 //! # Threads
 //!
 //! - A function that takes a handle as const may be called by any number of threads at once.
-//! - A function that takes a handle as non-const is for one thread at a time: a second thread gets BUSY, also one that
-//!   takes the handle as const. Handles may move between threads.
-//! - Functions that read a generation (const) may be called while another thread steps it. They see the state after the
-//!   last finished step, and never return BUSY (the exception to the rule above). Decoding waits at most for other decodes.
+//! - While a non-const call runs on a handle, every other call on it returns BUSY; a non-const call also returns BUSY while
+//!   a const call runs. Exceptions: `_get_message`, and const functions of a generation always work.
+//! - Const functions of a generation read the state after the last finished step. Decoding waits at most for other decodes.
+//! - Handles may move between threads.
 //! - Generations of one model run side by side and take turns step by step.
 //! - A detailflow_cancel may be triggered by any thread at any time.
 //! - Freeing a handle while another thread is inside a call with it is an error of the caller. One exception: freeing a
@@ -112,9 +122,11 @@
 //! - Plain structs begin with struct_size: set it to sizeof the struct, for inputs and outputs.
 //! - A size smaller than that of the first version is INVALID_ARGUMENT. A larger one (newer header) is accepted when the
 //!   extra bytes of inputs are zero. Outputs are filled as far as both sides know the struct.
-//! - In an array of structs the first one's struct_size is also the distance of the elements. All elements of an input
-//!   array have the same.
-//! - Fields named reserved must be 0.
+//! - Arrays of structs: struct_size of element 0 is the array stride. Input arrays: set it in every element, to the same
+//!   size. Output arrays: set it in element 0.
+//! - Arrays whose elements are both read and written (detailflow_model_lay_out_atlas, detailflow_model_decode_mips) count as
+//!   input arrays.
+//! - Fields named reserved must be 0 in inputs; in outputs they are 0.
 //!
 //! # Process
 //!

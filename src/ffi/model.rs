@@ -16,7 +16,7 @@ use crate::pixels::Picture;
 use crate::tasks;
 use crate::worker::cancel_model;
 
-/// A model that is open. Const: any number of threads may use it at once; it runs one graph at a time.
+/// A model that is open. Thread-safe; it runs one graph at a time.
 #[derive(Debug)]
 pub struct detailflow_model {
     pub(super) model: Model,
@@ -67,11 +67,11 @@ impl Texts {
 pub struct detailflow_model_info {
     /// sizeof(detailflow_model_info).
     pub struct_size: u32,
-    /// Pixels per side of the full picture, which is the finest level.
+    /// Pixels per side of the full image, which is the finest level.
     pub image_size: u32,
     /// 3 is RGB, 4 is RGBA.
     pub channels: u32,
-    /// Tokens of the full picture (N).
+    /// Tokens of the full image (N).
     pub token_count: u32,
     /// Tokens that one step generates after the causal part (g).
     pub group_size: u32,
@@ -85,7 +85,7 @@ pub struct detailflow_model_info {
     pub class_count: u32,
     /// Number of levels.
     pub level_count: u32,
-    /// Default guidance scale, 1 is off. This and the next four are how the model's authors sample.
+    /// Default guidance scale, 1 is off. This and the next four are the defaults stored in the bundle.
     pub guidance: f32,
     /// Default temperature, 0 is greedy.
     pub temperature: f32,
@@ -97,9 +97,9 @@ pub struct detailflow_model_info {
     pub gradual_guidance: u32,
     /// 1 when the model can generate; 0 when its bundle holds no autoregressive graph. Decoding works in either case.
     pub can_generate: u32,
-    /// 1 when the model can encode pictures; 0 when its bundle holds no encoder.
+    /// 1 when the model can encode images; 0 when its bundle holds no encoder.
     pub can_encode: u32,
-    /// 0.
+    /// Reserved; 0.
     pub reserved: u32,
     /// Name of the model.
     pub name: *const c_char,
@@ -133,9 +133,9 @@ pub struct detailflow_level {
     pub struct_size: u32,
     /// Pixels per side.
     pub level_size: u32,
-    /// Number of tokens. The same picture with less detail is its first token_count tokens.
+    /// The largest prefix that decodes to level_size. The first token_count tokens of any image decode to this level.
     pub token_count: u32,
-    /// 0.
+    /// Reserved; 0.
     pub reserved: u32,
 }
 
@@ -301,7 +301,7 @@ pub extern "C" fn detailflow_model_find_class(
 
 /// Gets a level by its index.
 ///
-/// @param level_index 0 (the coarsest) to level_count - 1 (the full picture).
+/// @param level_index 0 (the coarsest) to level_count - 1 (the full image).
 /// @param level Filled; its struct_size is set.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_get_level(
@@ -345,7 +345,7 @@ fn write_level(target: Out<'_, detailflow_level>, level: &crate::plan::Level) ->
     })
 }
 
-/// Gets the size of the picture that a prefix decodes to.
+/// Gets the size of the image that a prefix decodes to.
 ///
 /// @param token_count A prefix: 1 to c, or a multiple of g up to N.
 /// @param prefix_size Receives the pixels per side.
@@ -366,10 +366,13 @@ pub extern "C" fn detailflow_model_get_prefix_size(
     })
 }
 
-/// Encodes a picture into tokens. Compiles the encoder at the first call.
+/// Encodes an image into tokens. Compiles the encoder at the first call.
 ///
-/// @param picture Of any size and format. It is cropped to the square in its middle and resized, unless it has the
-/// model's size.
+/// The largest square in the middle is taken. Colours are multiplied by alpha. A square of another size than image_size is
+/// resized with a Catmull-Rom filter, antialiased when it shrinks. Models of 3 channels get the image composed over black.
+///
+/// @param picture Of any size and format, with straight alpha. Floats are clamped to 0 to 1; NaN and infinite are
+/// INVALID_ARGUMENT.
 /// @param tokens Receives N tokens, coarse to fine: see "Arrays" above.
 /// @param capacity Tokens that fit at `tokens`.
 /// @param count Receives the number of tokens.
@@ -407,7 +410,7 @@ pub extern "C" fn detailflow_model_encode_file(
 
 /// As detailflow_model_encode, from the bytes of a picture file of any size.
 ///
-/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA cannot be told by its content.
+/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA has no signature, so it is not recognized from memory.
 /// @param size Bytes at `data`.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_encode_data(
@@ -426,7 +429,7 @@ pub extern "C" fn detailflow_model_encode_data(
 
 /// Decodes tokens into pixels.
 ///
-/// @param tokens The first tokens of a picture.
+/// @param tokens The first tokens of an image.
 /// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
 /// that level; those beyond are ignored.
 /// @param level_size The level to decode, pixels per side; 0 decodes all tokens, at the size that
@@ -498,7 +501,7 @@ pub extern "C" fn detailflow_model_score(
 /// written to the user's cache directory, where every process finds it that opens the same bundle with the same
 /// precision, form, device, threads and versions of this library and of ONNX Runtime.
 ///
-/// Takes as long as about ten pictures of each batch size.
+/// Takes as long as about ten images of each batch size.
 ///
 /// @param batch_sizes Batch sizes to measure, each 1 to 4096, with and without guidance.
 /// @param batch_size_count How many, 1 to 4096.
@@ -519,7 +522,7 @@ pub extern "C" fn detailflow_model_calibrate(
     })
 }
 
-/// Predicts how long it takes to decode one picture.
+/// Predicts how long it takes to decode one image.
 ///
 /// @param token_count A prefix: 1 to c, or a multiple of g up to N.
 /// @param time_ns Receives nanoseconds; 0 when nothing was measured on this machine yet.
@@ -539,12 +542,12 @@ pub extern "C" fn detailflow_model_predict_decode(
     })
 }
 
-/// Generates one picture in one call, from nothing to pixels.
+/// Generates one image in one call, from nothing to pixels.
 ///
 /// @param model NULL takes the default bundle (see detailflow_model_open) with default options; it is opened at the
 /// first such call and stays open until the process ends.
 /// @param class_name The name of a class, or its index in decimal.
-/// @param seed The same seed gives the same picture.
+/// @param seed The same seed gives the same image.
 /// @param image Receives the pixels. Its width and height choose the level; the message of a failure lists the levels.
 /// @param error May be NULL.
 /// @return Those of detailflow_model_open and detailflow_generate.
@@ -565,7 +568,7 @@ pub extern "C" fn detailflow_generate_image(
     })
 }
 
-/// Tokens of the caller's, 1 to as many as a picture of `bundle` has.
+/// Tokens of the caller's, 1 to as many as an image of `bundle` has.
 pub(super) fn get_tokens(tokens: In<'_, u32>, count: usize, bundle: &Bundle) -> Result<Vec<u32>, Failure> {
     if count == 0 || count > bundle.tokens() {
         return Err(Failure::invalid(format!(

@@ -13,7 +13,7 @@ use super::status::{c_string, detailflow_status};
 use crate::model::{ModelOptions, OpenCancel, OpenProgress};
 use crate::runtime::Spinning;
 
-/// Where to find ONNX Runtime. Not const: one thread at a time.
+/// Where to find ONNX Runtime. Not thread-safe: concurrent calls return BUSY.
 #[derive(Debug)]
 pub struct detailflow_runtime_options(Guarded<Option<PathBuf>>);
 
@@ -114,7 +114,7 @@ pub enum detailflow_spinning {
 family!(detailflow_spinning:
     DETAILFLOW_SPINNING_DEFAULT, DETAILFLOW_SPINNING_NEVER, DETAILFLOW_SPINNING_RUNS);
 
-/// How a model is opened. Not const: one thread at a time.
+/// How a model is opened. Not thread-safe: concurrent calls return BUSY.
 #[derive(Debug)]
 pub struct detailflow_model_options(pub(super) Guarded<OpenOptions>);
 
@@ -172,7 +172,8 @@ impl Guard for detailflow_model_options {
     }
 }
 
-/// Creates default options: CPU, one thread per core, the first precision and attention form that the bundle lists.
+/// Creates default options: CPU, the number of threads that ONNX Runtime chooses, the default precision and attention form
+/// of the device (detailflow_model_options_set_precision, detailflow_model_options_set_form).
 ///
 /// @param options Receives the handle. Free it with detailflow_model_options_free.
 /// @param error May be NULL.
@@ -191,7 +192,9 @@ pub extern "C" fn detailflow_model_options_new(
 
 /// Sets the device that runs the graphs.
 ///
-/// - "cpu" (the default), "auto" (the best device that works here),
+/// - "cpu" (the default),
+/// - "auto": the first that works, in the order cuda, migraphx, directml, coreml, openvino:GPU (where ONNX Runtime lists an
+///   Intel GPU), webgpu (where it lists a GPU), cpu,
 /// - "cuda[:i]", "tensorrt[:i]", "directml[:i]", "migraphx[:i]" (i is the number of the card),
 /// - "coreml", "webgpu", "openvino[:CPU|GPU|NPU]",
 /// - "plugin:PATH[:device]" (an ONNX Runtime execution provider library).
@@ -210,7 +213,7 @@ pub extern "C" fn detailflow_model_options_set_device(
 }
 
 /// Sets an option of the device's execution provider, such as "precision" to "bf16" for openvino. Replaces an earlier
-/// value of the same key. The execution provider checks keys and values in detailflow_model_open, as far as it does.
+/// value of the same key. Checked by detailflow_model_open; some providers ignore unknown keys (OpenVINO refuses them).
 ///
 /// @param key The provider's own name of the option.
 /// @param value Its value.
@@ -259,7 +262,9 @@ pub extern "C" fn detailflow_model_options_set_spinning(
 /// Inside the frames of a game 1 (the calling thread) gives the steadiest times: threads that slept since the last frame
 /// may wake milliseconds late. For a large model, or without frames, more are faster.
 ///
-/// @param threads 0 to 1024; 0 (the default) is one per core.
+/// Each graph of the model (autoregressive, decoder, encoder) has a thread pool of its own.
+///
+/// @param threads 0 to 1024, the calling thread included. 0 (the default): ONNX Runtime chooses, one per physical core.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_options_set_threads(
     options: Exclusive<'_, detailflow_model_options>,
@@ -275,8 +280,9 @@ pub extern "C" fn detailflow_model_options_set_threads(
 
 /// Sets the precision of the weights.
 ///
-/// @param precision Such as "fp32", "fp16", "int8", "int4". NULL (the default) takes the first that the bundle lists for
-/// the device. Whether the bundle has it is found out by detailflow_model_open.
+/// @param precision Such as "fp32", "fp16", "int8", "int4". NULL (the default): on the CPU the first that the
+/// bundle lists; on other devices fp16, then fp32, then the others (onnx/BUNDLE.md, Variants). Whether the bundle has it
+/// is found out by detailflow_model_open.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_options_set_precision(
     options: Exclusive<'_, detailflow_model_options>,
@@ -292,7 +298,8 @@ pub extern "C" fn detailflow_model_options_set_precision(
 ///
 /// @param form "native" (operators of this library, CPU), "mha" (MultiHeadAttention of ONNX Runtime), "plain" (standard
 /// operators; copies the KV cache at every step) or "fixed" (standard operators on a KV cache of fixed size). NULL (the
-/// default) takes the first that the bundle lists for the device.
+/// default): on the CPU the first that the bundle lists and this CPU runs well; on other devices "fixed" where it is
+/// chosen automatically (cuda, webgpu), then the first that the bundle lists (onnx/BUNDLE.md, Variants).
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_options_set_form(
     options: Exclusive<'_, detailflow_model_options>,

@@ -10,8 +10,7 @@ use super::status::{DETAILFLOW_STATUS_NOT_FOUND, DETAILFLOW_STATUS_WRONG_STATE, 
 use super::tokens::detailflow_dft_info;
 use crate::tokens::{Pack, PackWriter};
 
-/// An open pack of token files (.dftpack). Const: any number of threads may read it at once. Its entries are not kept in
-/// memory.
+/// An open pack of token files (.dftpack). Thread-safe. Its entries are not kept in memory.
 #[derive(Debug)]
 pub struct detailflow_pack {
     pack: Pack,
@@ -193,7 +192,7 @@ pub extern "C" fn detailflow_pack_salvage(
     })
 }
 
-/// A pack being written. Not const: one thread at a time.
+/// A pack being written. Not thread-safe: concurrent calls return BUSY.
 #[derive(Debug)]
 pub struct detailflow_pack_writer(Guarded<Option<PackWriter>>);
 

@@ -11,8 +11,8 @@ use super::status::{Failure, detailflow_status};
 use crate::generation::request::{ImageRequest, Request};
 use crate::plan::{Curve, Guidance};
 
-/// What to generate: how many pictures, of which classes, from which seeds, how sampled. Every setter checks its
-/// arguments at once. Not const: one thread at a time.
+/// What to generate: how many images, of which classes, from which seeds, how sampled. Every setter checks its
+/// arguments at once. Not thread-safe: concurrent calls return BUSY.
 #[derive(Debug)]
 pub struct detailflow_request(pub(super) Guarded<Request>);
 
@@ -31,7 +31,7 @@ impl Guard for detailflow_request {
     }
 }
 
-/// Creates a request for one picture of class 0 with seed 0 at the finest level, with the model's default sampling.
+/// Creates a request for one image of class 0 with seed 0 at the finest level, with the model's default sampling.
 ///
 /// @param request Receives the handle. Free it with detailflow_request_free.
 #[unsafe(no_mangle)]
@@ -63,7 +63,7 @@ pub extern "C" fn detailflow_request_get_message(
     get_message(request, buffer, capacity, length)
 }
 
-/// Sets the number of pictures, which are generated together. Added pictures take the class of the first one and the
+/// Sets the number of images, which are generated together. Added images take the class of the first one and the
 /// seeds that follow its seed. Memory is reserved when the generation is created.
 ///
 /// @param image_count 1 to 1048576.
@@ -75,7 +75,7 @@ pub extern "C" fn detailflow_request_set_image_count(
     change(request, |request| Ok(request.set_count(image_count).map(drop)?))
 }
 
-/// Sets the class of every picture.
+/// Sets the class of every image.
 ///
 /// @param class_index 0 to class_count - 1.
 #[unsafe(no_mangle)]
@@ -86,7 +86,7 @@ pub extern "C" fn detailflow_request_set_class(
     change(request, |request| Ok(request.set_class(class_index).map(drop)?))
 }
 
-/// Sets the seed S of the first picture; the others take S + 1, S + 2, ... The same model, class, seed and settings give
+/// Sets the seed S of the first image; the others take S + 1, S + 2, ... The same model, class, seed and settings give
 /// the same tokens, whatever else is in the batch.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_request_set_seed(
@@ -99,7 +99,7 @@ pub extern "C" fn detailflow_request_set_seed(
     })
 }
 
-/// Sets class and seed of one picture.
+/// Sets class and seed of one image.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param class_index 0 to class_count - 1.
@@ -116,9 +116,10 @@ pub extern "C" fn detailflow_request_set_image_source(
     })
 }
 
-/// Sets the classifier-free guidance scale.
+/// Sets the classifier-free guidance scale: logits = unconditional + (conditional - unconditional) * scale.
 ///
-/// @param scale 0 to 1000. 1 is off and takes half the time; above 1 pictures follow the class more strongly.
+/// @param scale 0 to 1000. 1 is off: half the batch rows. Above 1 images follow the class more strongly; 0 ignores the
+/// class.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_request_set_guidance(
     request: Exclusive<'_, detailflow_request>,
@@ -130,7 +131,9 @@ pub extern "C" fn detailflow_request_set_guidance(
     })
 }
 
-/// Sets whether guidance falls linearly over the groups.
+/// Sets whether guidance falls linearly over the groups: a token of the causal part has the scale that was set, a later
+/// token t has scale * (G - i + 1) / (G + 1), with G = N / g groups in all and i = t / g rounded down, the group of t.
+/// Where guidance is off it stays off.
 ///
 /// @param gradual 1: it falls. 0: it is constant.
 #[unsafe(no_mangle)]
@@ -179,7 +182,7 @@ pub extern "C" fn detailflow_request_set_top_p(
 }
 
 /// Sets guidance as a curve over the tokens: linear between two points, constant before the first and after the last.
-/// From where it stays at 1 to the end, the unconditional half is not computed.
+/// Once the curve is 1 for all remaining tokens, unconditional rows are no longer computed.
 ///
 /// @param token_indices The token of each point, rising; 0 is the first token, and the first token after a level of 8
 /// tokens is 8.
@@ -210,8 +213,8 @@ pub extern "C" fn detailflow_request_set_temperature_curve(
     change(request, |request| Ok(request.set_temperature(curve(token_indices, values, point_count)?).map(drop)?))
 }
 
-/// Sets top-k as a curve over the tokens, rounded at each: see detailflow_request_set_guidance_curve. A value of 0, which
-/// is off, counts as the whole codebook where a line leads to it.
+/// Sets top-k as a curve over the tokens, rounded at each: see detailflow_request_set_guidance_curve. When
+/// interpolating, 0 (off) counts as codebook_size.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_request_set_top_k_curve(
     request: Exclusive<'_, detailflow_request>,
@@ -247,9 +250,9 @@ pub extern "C" fn detailflow_request_set_log_probabilities(
     })
 }
 
-/// Sets the tokens that every picture begins with; the rest is generated after them. With other seeds this gives
-/// variations of one composition; with the tokens of a level, a finer level of the same picture. The prefix is processed
-/// once for all pictures of one class.
+/// Sets the tokens that every image begins with; the rest is generated after them. With other seeds this gives
+/// variations of one composition. If the tokens end at a level, generation continues from that level. The prefix is
+/// processed once for all images of one class.
 ///
 /// @param tokens The tokens, copied.
 /// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
@@ -268,7 +271,7 @@ pub extern "C" fn detailflow_request_set_prefix(
     })
 }
 
-/// As detailflow_request_set_prefix with level_size 0, for one picture. When the generation is created, all pictures of
+/// As detailflow_request_set_prefix with level_size 0, for one image. When the generation is created, all images of
 /// the request must begin with the same number of tokens.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -285,7 +288,7 @@ pub extern "C" fn detailflow_request_set_image_prefix(
     })
 }
 
-/// Encodes a picture, and sets its tokens as the prefix of every picture: see detailflow_request_set_prefix.
+/// Encodes an image, and sets its tokens as the prefix of every image: see detailflow_request_set_prefix.
 ///
 /// @param picture Of any size and format.
 /// @param level_size Takes the tokens of this level, pixels per side; 0 takes all, and then nothing is generated.
@@ -318,7 +321,7 @@ fn curve(token_indices: In<'_, u32>, values: In<'_, f32>, count: usize) -> Resul
     Ok(Curve::new(&points)?)
 }
 
-/// A copy of a request, so that it is free while the pictures are generated; in memory that may be refused.
+/// A copy of a request, so that it is free while the images are generated; in memory that may be refused.
 pub(super) fn copy_of(request: &detailflow_request) -> Result<Request, Failure> {
     request.0.read(|request| Ok(request.try_clone()?))
 }

@@ -13,7 +13,7 @@ use super::status::detailflow_status;
 use crate::tasks;
 use crate::tokens::{Damage, Dft, Geometry, Soundness, TokenFileKind, kind};
 
-/// The class of a picture that has none, because it was encoded.
+/// The class of an image that has none, because it was encoded.
 pub const DETAILFLOW_NO_CLASS: u32 = u32::MAX;
 
 /// What is wrong with a token file.
@@ -62,7 +62,7 @@ pub struct detailflow_dft_info {
     pub intact_count: u32,
     /// Tokens that it was written with.
     pub written_count: u32,
-    /// Tokens of the full picture of its model (N).
+    /// Tokens of the full image of its model (N).
     pub token_count: u32,
     /// Tokens of a group (g).
     pub group_size: u32,
@@ -213,7 +213,7 @@ pub extern "C" fn detailflow_dft_check(
 /// settings the result is what the file was. To step or cancel, or for another seed: detailflow_request_set_prefix and
 /// detailflow_generation_new.
 ///
-/// @param request Says how to sample, and gives class and seed (of its first picture) where the file has none.
+/// @param request Says how to sample, and gives class and seed (of its first image) where the file has none.
 /// @param data The file.
 /// @param size Bytes at `data`.
 /// @param token_count Tokens of the result, a prefix; 0 is as many as it was written with.

@@ -1,4 +1,4 @@
-//! Variations of a picture, and its detail generated again.
+//! Variations of an image, and its detail generated again.
 
 use super::generation::{detailflow_generation, make};
 use super::image::detailflow_image;
@@ -8,11 +8,11 @@ use super::status::detailflow_status;
 use crate::pixels::Picture;
 use crate::tasks;
 
-/// Generates variations in one call: every picture of the request begins with the same tokens, and the rest is generated
+/// Generates variations in one call: every image of the request begins with the same tokens, and the rest is generated
 /// from its own seed. To step or cancel, use detailflow_request_set_prefix and detailflow_generation_new.
 ///
 /// @param request Not changed. Its own prefix is not used.
-/// @param tokens The tokens of a picture. For a finer level of the same picture give those of the coarser level.
+/// @param tokens The tokens of an image. For a finer level of the same image give those of the coarser level.
 /// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
 /// that level.
 /// @param level_size Takes the tokens of this level, pixels per side; 0 takes all.
@@ -33,7 +33,7 @@ pub extern "C" fn detailflow_vary(
     })
 }
 
-/// Encodes a picture and generates its detail again, in one call, for the classes and seeds of the request.
+/// Encodes an image and generates its detail again, in one call, for the classes and seeds of the request.
 ///
 /// @param request Not changed. Its own prefix is not used.
 /// @param picture Of any size and format.

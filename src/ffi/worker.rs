@@ -20,7 +20,7 @@ use crate::worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOption
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum detailflow_submit_flag {
-    /// The worker decodes the pictures of each event on its own thread. Otherwise detailflow_event_decode_level does, on
+    /// The worker decodes the images of each event on its own thread. Otherwise detailflow_event_decode_level does, on
     /// the thread that calls it.
     DETAILFLOW_SUBMIT_FLAG_DECODE = 1,
     /// No events for levels, only the last event of the job.
@@ -47,7 +47,7 @@ family!(detailflow_event_kind:
     DETAILFLOW_EVENT_KIND_LEVEL, DETAILFLOW_EVENT_KIND_DONE, DETAILFLOW_EVENT_KIND_CANCELLED,
     DETAILFLOW_EVENT_KIND_FAILED);
 
-/// How a worker works. Not const: one thread at a time.
+/// How a worker works. Not thread-safe: concurrent calls return BUSY.
 #[derive(Debug)]
 pub struct detailflow_worker_options(Guarded<WorkerOptions>);
 
@@ -66,8 +66,7 @@ impl Guard for detailflow_worker_options {
     }
 }
 
-/// Generates in the background, on its own threads. Const: any number of threads may submit, poll, wait and cancel at
-/// once; when several wait, each event goes to one of them.
+/// Generates in the background, on its own threads. Thread-safe. When several threads wait, each event goes to one of them.
 #[derive(Debug)]
 pub struct detailflow_worker {
     worker: Worker,
@@ -82,8 +81,8 @@ impl Object for detailflow_worker {
     }
 }
 
-/// Something that happened to a job, with its tokens at that moment. Const: any number of threads may read it. It belongs
-/// to whoever took it, also after the worker was freed.
+/// Something that happened to a job, with its tokens at that moment. Thread-safe. It belongs to whoever took it, also after
+/// the worker was freed.
 #[derive(Debug)]
 pub struct detailflow_event {
     event: Event,
@@ -111,9 +110,9 @@ pub struct detailflow_event_info {
     /// DETAILFLOW_STATUS_OK; DETAILFLOW_STATUS_CANCELLED when the job was cancelled; when it failed, what a generating
     /// call would have returned. The message is detailflow_event_get_job_message.
     pub status: detailflow_status,
-    /// Number of pictures of the job.
+    /// Number of images of the job.
     pub image_count: u32,
-    /// Tokens of each picture. 0 when the job had not started; after a failure possibly those of an earlier event.
+    /// Tokens of each image. 0 when the job had not started; after a failure possibly those of an earlier event.
     pub token_count: u32,
     /// Pixels per side of the finest level that was complete; 0 before the first.
     pub level_size: u32,
@@ -123,7 +122,7 @@ pub struct detailflow_event_info {
     pub steps_done: u32,
     /// Steps that were left; 0 when the job is finished or had not started.
     pub steps_left: u32,
-    /// 1 when the pictures of that level are decoded already.
+    /// 1 when the images of that level are decoded already.
     pub decoded: u32,
 }
 
@@ -185,7 +184,7 @@ pub extern "C" fn detailflow_worker_options_set_threads(
     change(options, |options| set(options, options.clone().with_threads(threads as usize)))
 }
 
-/// Sets the largest number of pictures that are generated together, of any number of jobs of one model. A larger job is a
+/// Sets the largest number of images that are generated together, of any number of jobs of one model. A larger job is a
 /// batch of its own. Waiting jobs join between two steps, in their order; each gets the tokens that it would get alone.
 ///
 /// @param batch_size 1: jobs run alone, one after the other. 0 (the default): 64 with an attention form that can step
@@ -264,8 +263,9 @@ pub extern "C" fn detailflow_worker_new(
 }
 
 /// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
-/// before this returns, and the worker is no live handle for it any more; without a callback, unread events are dropped.
-/// Inside the worker's own callback it does not wait, and the callback is not called again. NULL does nothing.
+/// before this returns. Inside that callback the worker handle is already invalid. Without a callback, unread events are
+/// dropped. Called inside the worker's own callback, this does not wait, and the callback is not called again. NULL does
+/// nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_worker_free(worker: Owned<detailflow_worker>) {
     worker.free(|_| {});
@@ -477,7 +477,7 @@ pub extern "C" fn detailflow_event_get_info(
     })
 }
 
-/// Gets the tokens that one picture had.
+/// Gets the tokens that one image had.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
@@ -496,7 +496,7 @@ pub extern "C" fn detailflow_event_get_tokens(
     call(error, || tokens.put(event.get()?.event.tokens(image_index as usize)?, capacity, count, ["tokens", "count"]))
 }
 
-/// Decodes the finest level of one picture that was complete: on the calling thread, unless detailflow_event_info.decoded
+/// Decodes the finest level of one image that was complete: on the calling thread, unless detailflow_event_info.decoded
 /// is 1.
 ///
 /// @param image_index 0 to image_count - 1.

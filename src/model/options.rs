@@ -31,14 +31,16 @@ pub struct ModelOptions {
     pub allow_fallback: bool,
     /// Whether idle threads spin. Default: while a graph runs.
     pub spinning: Spinning,
-    /// Threads within an operator: 1 to 1024, or 0 (the default) for one per core.
+    /// Threads within an operator: 1 to 1024, or 0 (the default), with which ONNX Runtime takes one per
+    /// physical core. The calling thread is one of them; each graph of the model has a pool of its own.
     ///
     /// In a game loop, one thread (the caller's) keeps frame times steady: others that slept since the last frame may wake
     /// milliseconds late. More threads are faster for large models and outside a game loop.
     pub threads: usize,
-    /// None takes the first precision that the bundle lists for the device.
+    /// None: on the CPU the first that the bundle lists; on other devices fp16, then fp32, then the others.
     pub precision: Option<Precision>,
-    /// None takes the first form that the bundle lists for the device.
+    /// None: on the CPU the first that the bundle lists and the CPU runs well; on other devices
+    /// [`Fixed`](Form::Fixed) where it is chosen automatically (CUDA, WebGPU), then the first that the bundle lists.
     pub form: Option<Form>,
 }
 

@@ -166,17 +166,18 @@ struct ModelArgs {
     bundle: BundleArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Number of threads, 0 to 1024; 0 is one per core
+    /// Number of threads, 0 to 1024; 0 is one per physical core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     /// When waiting threads spin, that is, keep a core busy polling for work [default: as the library does]
     #[arg(long, value_name = "WHEN")]
     spinning: Option<SpinningArg>,
-    /// Precision: fp32, fp16, int8 or int4 [default: the first that the bundle lists for the device]
+    /// Precision: fp32, fp16, int8 or int4 [default: on the CPU the first that the bundle lists; on other devices fp16, then
+    /// fp32, then the others]
     #[arg(long, value_name = "P")]
     precision: Option<String>,
-    /// Attention form (backend and KV layout): native, mha, plain or fixed [default: the first that the bundle lists for
-    /// the device]
+    /// Attention form (backend and KV layout): native, mha, plain or fixed [default: the first that suits the
+    /// device, onnx/BUNDLE.md]
     #[arg(long, value_name = "FORM", hide = true)]
     form: Option<String>,
 }
