@@ -3,7 +3,7 @@
  *
  * libdetailflow for C++17: the C API of detailflow.h with owners, results and spans. Header-only.
  *
- * In short: open a model, make a request, generate, save the picture.
+ * In short: open a model, make a request, generate, save the image.
  *
  *     using namespace detailflow;
  *     Result<Model> model = Model::open();
@@ -532,11 +532,11 @@ inline Result<void> runtime_init(const RuntimeOptions &options)
     return detail::done([&](detailflow_error *error) { return detailflow_runtime_init(options.get(), error); });
 }
 
-// --- Pictures ---
+// --- Images ---
 
 /// Pixel formats: detailflow_format.
 enum class Format : std::uint32_t {
-    /// Three bytes R, G, B. The picture of an RGBA model is composed over black.
+    /// Three bytes R, G, B. The image of an RGBA model is composed over black.
     rgb8 = DETAILFLOW_FORMAT_RGB8,
     /// Four bytes R, G, B, A with straight alpha; alpha is 255 for RGB models.
     rgba8 = DETAILFLOW_FORMAT_RGBA8,
@@ -666,11 +666,11 @@ enum class MipsSource : std::uint32_t {
     default_ = DETAILFLOW_MIPS_SOURCE_DEFAULT,
     /// Each mip is decoded at the nearest level that is at least as large, and downscaled from there to its size.
     levels = DETAILFLOW_MIPS_SOURCE_LEVELS,
-    /// All mips are downscaled from the picture of all given tokens.
+    /// All mips are downscaled from the image of all given tokens.
     finest = DETAILFLOW_MIPS_SOURCE_FINEST,
 };
 
-/// The tokens of a picture and its position in an atlas. Refers to the tokens.
+/// The tokens of an image and its position in an atlas. Refers to the tokens.
 struct Sprite : detailflow_sprite {
     /// A sprite of a prefix.
     ///
@@ -904,7 +904,7 @@ public:
                 [&](std::uint32_t *index) { return detailflow_model_find_class(get(), text, index); });
         });
     }
-    /// Gets a level by its index, 0 (the coarsest) to level_count - 1 (the full picture).
+    /// Gets a level by its index, 0 (the coarsest) to level_count - 1 (the full image).
     Result<Level> get_level(std::uint32_t level_index) const
     {
         return detail::fill<Level>([&](Level *level) { return detailflow_model_get_level(get(), level_index, level); });
@@ -914,14 +914,14 @@ public:
     {
         return detail::fill<Level>([&](Level *level) { return detailflow_model_find_level(get(), level_size, level); });
     }
-    /// Gets the pixels per side of the picture that a prefix decodes to.
+    /// Gets the pixels per side of the image that a prefix decodes to.
     Result<std::uint32_t> get_prefix_size(std::size_t token_count) const
     {
         return detail::value<std::uint32_t>(
             [&](std::uint32_t *size) { return detailflow_model_get_prefix_size(get(), token_count, size); });
     }
 
-    /// Encodes a picture of any size and format into `tokens`. Returns their number.
+    /// Encodes an image of any size and format into `tokens`. Returns their number.
     Result<std::size_t> encode(const ConstImage &picture, Span<std::uint32_t> tokens) const
     {
         return detail::value<std::size_t>([&](std::size_t *count) {
@@ -950,7 +950,7 @@ public:
     {
         return detail::done(detailflow_model_decode(get(), tokens.data(), tokens.size(), level_size, &target));
     }
-    /// Decodes a prefix into square pictures of several sizes, each into one of `targets`.
+    /// Decodes a prefix into square images of several sizes, each into one of `targets`.
     Result<void> decode_mips(Span<const std::uint32_t> tokens, MipsSource source, Span<Image> targets) const
     {
         return detail::done(detailflow_model_decode_mips(
@@ -982,7 +982,7 @@ public:
     {
         return detail::done(detailflow_model_calibrate(get(), batch_sizes.data(), batch_sizes.size()));
     }
-    /// Predicts the nanoseconds to decode one picture; 0 when nothing was measured on this machine yet.
+    /// Predicts the nanoseconds to decode one image; 0 when nothing was measured on this machine yet.
     Result<std::uint64_t> predict_decode(std::size_t token_count) const
     {
         return detail::value<std::uint64_t>(
@@ -1000,7 +1000,7 @@ private:
     }
 };
 
-/// Generates one picture in one call. The width and height of `image` choose the level.
+/// Generates one image in one call. The width and height of `image` choose the level.
 ///
 /// @param class_name The name of a class, or its index in decimal.
 inline Result<void> generate_image(const Model &model, std::string_view class_name, std::uint64_t seed, Image image)
@@ -1014,7 +1014,7 @@ inline Result<void> generate_image(const Model &model, std::string_view class_na
     });
 }
 
-/// Generates one picture with the default bundle, which is opened at the first such call and stays open.
+/// Generates one image with the default bundle, which is opened at the first such call and stays open.
 inline Result<void> generate_image(std::string_view class_name, std::uint64_t seed, Image image)
 {
     return detail::with_text(class_name, [&](const char *text) {
@@ -1050,13 +1050,13 @@ using StepCost = detailflow_step_cost;
 /// What a level costs, from the start: detailflow_level_cost.
 using LevelCost = detailflow_level_cost;
 
-/// What to generate: how many pictures, of which classes, from which seeds, how sampled. Every setter checks its
+/// What to generate: how many images, of which classes, from which seeds, how sampled. Every setter checks its
 /// arguments at once.
 class Request : public detail::Owner<detailflow_request> {
 public:
     using Owner::Owner;
 
-    /// Creates a request for one picture of class 0 with seed 0 at the finest level, with the model's default sampling.
+    /// Creates a request for one image of class 0 with seed 0 at the finest level, with the model's default sampling.
     static Result<Request> make(const Model &model)
     {
         return detail::own<Request>(
@@ -1066,19 +1066,19 @@ public:
     /// The message of the last failed call with this request, on any thread; "" when none failed.
     std::string get_message() const { return message_of(detailflow_request_get_message); }
 
-    /// Sets the number of pictures, 1 to 1048576. Added ones take the class of the first and the seeds that follow.
+    /// Sets the number of images, 1 to 1048576. Added ones take the class of the first and the seeds that follow.
     Result<void> set_image_count(std::uint32_t image_count)
     {
         return detail::done(detailflow_request_set_image_count(get(), image_count));
     }
-    /// Sets the class of every picture.
+    /// Sets the class of every image.
     Result<void> set_class(std::uint32_t class_index)
     {
         return detail::done(detailflow_request_set_class(get(), class_index));
     }
-    /// Sets the seed of the first picture; the others take those that follow.
+    /// Sets the seed of the first image; the others take those that follow.
     Result<void> set_seed(std::uint64_t seed) { return detail::done(detailflow_request_set_seed(get(), seed)); }
-    /// Sets class and seed of one picture.
+    /// Sets class and seed of one image.
     Result<void> set_image_source(std::uint32_t image_index, std::uint32_t class_index, std::uint64_t seed)
     {
         return detail::done(detailflow_request_set_image_source(get(), image_index, class_index, seed));
@@ -1127,19 +1127,19 @@ public:
     {
         return detail::done(detailflow_request_set_log_probabilities(get(), record ? 1 : 0));
     }
-    /// Sets the tokens that every picture begins with; an empty span removes them.
+    /// Sets the tokens that every image begins with; an empty span removes them.
     ///
     /// @param level_size Takes the tokens of this level, pixels per side; 0 takes all, a prefix.
     Result<void> set_prefix(Span<const std::uint32_t> tokens, std::uint32_t level_size = 0)
     {
         return detail::done(detailflow_request_set_prefix(get(), tokens.data(), tokens.size(), level_size));
     }
-    /// Sets the tokens that one picture begins with. All pictures must begin with the same number of tokens.
+    /// Sets the tokens that one image begins with. All images must begin with the same number of tokens.
     Result<void> set_image_prefix(std::uint32_t image_index, Span<const std::uint32_t> tokens)
     {
         return detail::done(detailflow_request_set_image_prefix(get(), image_index, tokens.data(), tokens.size()));
     }
-    /// Encodes a picture, and sets the tokens of this level as the prefix of every picture.
+    /// Encodes an image, and sets the tokens of this level as the prefix of every image.
     Result<void> set_prefix_picture(const ConstImage &picture, std::uint32_t level_size)
     {
         return detail::done(detailflow_request_set_prefix_picture(get(), &picture, level_size));
@@ -1207,7 +1207,7 @@ private:
 /// The state of a generation: detailflow_progress.
 using Progress = detailflow_progress;
 
-/// Class and seed of a picture.
+/// Class and seed of an image.
 struct ImageSource {
     std::uint32_t class_index;
     std::uint64_t seed;
@@ -1267,42 +1267,42 @@ public:
         return detail::fill<Progress>(
             [&](Progress *progress) { return detailflow_generation_get_progress(get(), progress); });
     }
-    /// Gets the tokens of one picture so far, coarse to fine. Returns their number.
+    /// Gets the tokens of one image so far, coarse to fine. Returns their number.
     Result<std::size_t> get_tokens(std::uint32_t image_index, Span<std::uint32_t> tokens) const
     {
         return detail::value<std::size_t>([&](std::size_t *count) {
             return detailflow_generation_get_tokens(get(), image_index, detail::array(tokens), tokens.size(), count);
         });
     }
-    /// Gets the tokens of one picture so far, coarse to fine.
+    /// Gets the tokens of one image so far, coarse to fine.
     Result<std::vector<std::uint32_t>> get_tokens(std::uint32_t image_index) const
     {
         return all<std::uint32_t>([&](Span<std::uint32_t> tokens) { return get_tokens(image_index, tokens); });
     }
-    /// Decodes all tokens of one picture so far. The size of `target` is Progress::prefix_size.
+    /// Decodes all tokens of one image so far. The size of `target` is Progress::prefix_size.
     Result<void> decode(std::uint32_t image_index, Image target) const
     {
         return detail::done(detailflow_generation_decode(get(), image_index, &target));
     }
-    /// Decodes the finest complete level of one picture. The size of `target` is Progress::level_size.
+    /// Decodes the finest complete level of one image. The size of `target` is Progress::level_size.
     Result<void> decode_level(std::uint32_t image_index, Image target) const
     {
         return detail::done(detailflow_generation_decode_level(get(), image_index, &target));
     }
-    /// Decodes all tokens of one picture so far, and writes it to a picture file. The ending chooses the file format.
+    /// Decodes all tokens of one image so far, and writes it to a picture file. The ending chooses the file format.
     Result<void> save(std::uint32_t image_index, std::string_view path) const
     {
         return detail::with_text(
             path, [&](const char *text) { return detail::done(detailflow_generation_save(get(), image_index, text)); });
     }
-    /// Gets class and seed of one picture.
+    /// Gets class and seed of one image.
     Result<ImageSource> get_image_source(std::uint32_t image_index) const
     {
         return detail::value<ImageSource>([&](ImageSource *source) {
             return detailflow_generation_get_image_source(get(), image_index, &source->class_index, &source->seed);
         });
     }
-    /// Gets the log-probability of each generated token of one picture. Returns their number.
+    /// Gets the log-probability of each generated token of one image. Returns their number.
     Result<std::size_t> get_log_probabilities(std::uint32_t image_index, Span<float> values) const
     {
         return detail::value<std::size_t>([&](std::size_t *count) {
@@ -1310,7 +1310,7 @@ public:
                                                                count);
         });
     }
-    /// Gets the log-probability of each generated token of one picture.
+    /// Gets the log-probability of each generated token of one image.
     Result<std::vector<float>> get_log_probabilities(std::uint32_t image_index) const
     {
         return all<float>([&](Span<float> values) { return get_log_probabilities(image_index, values); });
@@ -1321,7 +1321,7 @@ public:
         return detail::value<float>(
             [&](float *mean) { return detailflow_generation_get_mean_log_probability(get(), image_index, mean); });
     }
-    /// Gets the work done: each step counts once for every picture that it computed.
+    /// Gets the work done: each step counts once for every image that it computed.
     Result<std::uint64_t> get_work() const
     {
         return detail::value<std::uint64_t>(
@@ -1341,14 +1341,14 @@ public:
             [&](detailflow_cancel **cancel) { return detailflow_generation_get_cancel(get(), cancel); });
     }
 
-    /// Creates a generation that stands where this one does and continues with other seeds, one for each picture.
+    /// Creates a generation that stands where this one does and continues with other seeds, one for each image.
     Result<Generation> fork(Span<const std::uint64_t> seeds)
     {
         return detail::own<Generation>([&](detailflow_generation **generation) {
             return detailflow_generation_fork(get(), seeds.data(), seeds.size(), generation);
         });
     }
-    /// Continues with these pictures only, numbered from 0 in this order.
+    /// Continues with these images only, numbered from 0 in this order.
     Result<void> retain_images(Span<const std::uint32_t> image_indices)
     {
         return detail::done(detailflow_generation_retain_images(get(), image_indices.data(), image_indices.size()));
@@ -1385,7 +1385,7 @@ inline Result<Generation> generate(const Request &request)
         [&](detailflow_generation **generation) { return detailflow_generate(request.get(), generation); });
 }
 
-/// Generates variations in one call: every picture begins with the same tokens.
+/// Generates variations in one call: every image begins with the same tokens.
 ///
 /// @param level_size Takes the tokens of this level, pixels per side; 0 takes all, a prefix.
 inline Result<Generation> vary(const Request &request, Span<const std::uint32_t> tokens, std::uint32_t level_size)
@@ -1395,7 +1395,7 @@ inline Result<Generation> vary(const Request &request, Span<const std::uint32_t>
     });
 }
 
-/// Encodes a picture and generates its detail again, in one call.
+/// Encodes an image and generates its detail again, in one call.
 ///
 /// @param level_size The tokens of this level, pixels per side, stay.
 inline Result<Generation> redetail(const Request &request, const ConstImage &picture, std::uint32_t level_size)
@@ -1438,7 +1438,7 @@ public:
     {
         return detail::done(detailflow_best_of_options_set_scorer_log_probability(get()));
     }
-    /// Scores by the likeness to a picture of any size and format, which is copied.
+    /// Scores by the likeness to an image of any size and format, which is copied.
     Result<void> set_scorer_likeness(const ConstImage &picture)
     {
         return detail::done(detailflow_best_of_options_set_scorer_likeness(get(), &picture));
@@ -1462,12 +1462,12 @@ public:
     std::string get_message() const { return message_of(detailflow_best_of_options_get_message); }
 };
 
-/// Generates the pictures of a request as candidates, of which the best go on in each round. Returns those that are
+/// Generates the images of a request as candidates, of which the best go on in each round. Returns those that are
 /// left, the best first.
 ///
-/// @param survivors Receives which pictures of the request they are. May be empty; otherwise it has room for the
+/// @param survivors Receives which images of the request they are. May be empty; otherwise it has room for the
 /// retained_count of the last round.
-/// @param scores Receives the last score of each picture of the request. May be empty; otherwise it has room for all.
+/// @param scores Receives the last score of each image of the request. May be empty; otherwise it has room for all.
 inline Result<Generation> best_of(const Request &request, const BestOfOptions &options,
                                   Span<std::uint32_t> survivors = {}, Span<float> scores = {})
 {
@@ -1502,9 +1502,9 @@ inline Status status(const EventInfo &info) noexcept { return static_cast<Status
 
 /// Flags of Worker::submit, combined with |: detailflow_submit_flag.
 enum class SubmitFlag : std::uint32_t {
-    /// An event for each level, whose pictures are decoded by the thread that asks for them.
+    /// An event for each level, whose images are decoded by the thread that asks for them.
     none = 0,
-    /// The worker decodes the pictures of each event on its own thread.
+    /// The worker decodes the images of each event on its own thread.
     decode = DETAILFLOW_SUBMIT_FLAG_DECODE,
     /// No events for levels, only the last event of the job.
     last_only = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY,
@@ -1527,19 +1527,19 @@ public:
         return detail::fill<EventInfo>(
             [&](EventInfo *info, detailflow_error *error) { return detailflow_event_get_info(get(), info, error); });
     }
-    /// Gets the tokens that one picture had. Returns their number.
+    /// Gets the tokens that one image had. Returns their number.
     Result<std::size_t> get_tokens(std::uint32_t image_index, Span<std::uint32_t> tokens) const
     {
         return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
             return detailflow_event_get_tokens(get(), image_index, detail::array(tokens), tokens.size(), count, error);
         });
     }
-    /// Gets the tokens that one picture had.
+    /// Gets the tokens that one image had.
     Result<std::vector<std::uint32_t>> get_tokens(std::uint32_t image_index) const
     {
         return detail::all<std::uint32_t>([&](Span<std::uint32_t> tokens) { return get_tokens(image_index, tokens); });
     }
-    /// Decodes the finest level of one picture that was complete. The size of `target` is EventInfo::level_size.
+    /// Decodes the finest level of one image that was complete. The size of `target` is EventInfo::level_size.
     Result<void> decode_level(std::uint32_t image_index, Image target) const
     {
         return detail::done(
@@ -1567,7 +1567,7 @@ public:
     {
         return detail::done(detailflow_worker_options_set_threads(get(), threads));
     }
-    /// Sets the largest number of pictures that are generated together. 1: jobs run alone. 0 (the default): 64 or 1, as
+    /// Sets the largest number of images that are generated together. 1: jobs run alone. 0 (the default): 64 or 1, as
     /// the attention form allows.
     Result<void> set_batch_size(std::uint32_t batch_size)
     {

@@ -77,7 +77,7 @@ pub struct detailflow_model_info {
     pub group_size: u32,
     /// Tokens that are generated one by one at the start (c).
     pub causal_count: u32,
-    /// Number of different tokens: each is 0 to codebook_size - 1.
+    /// Entries of the codebook: each token is 0 to codebook_size - 1.
     pub codebook_size: u32,
     /// Bits of one token in a token file.
     pub bits_per_token: u32,
@@ -125,7 +125,7 @@ unsafe impl Plain for detailflow_model_info {
     }
 }
 
-/// A level: a size at which a generation can stop, with the tokens that it takes.
+/// A level: one of the ladder's sizes, with the largest number of tokens that decodes to it. A generation can stop there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct detailflow_level {

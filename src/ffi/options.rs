@@ -294,7 +294,7 @@ pub extern "C" fn detailflow_model_options_set_precision(
     })
 }
 
-/// Sets the attention form: which attention operators and which KV cache layout the graph uses.
+/// Sets the form: attention backend and KV-cache layout.
 ///
 /// @param form "native" (operators of this library, CPU), "mha" (MultiHeadAttention of ONNX Runtime), "plain" (standard
 /// operators; copies the KV cache at every step) or "fixed" (standard operators on a KV cache of fixed size). NULL (the

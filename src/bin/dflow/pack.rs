@@ -90,7 +90,7 @@ pub struct UnpackArgs {
     /// sound prefix is written, and the exit status is 1
     #[arg(short, long, value_name = "DIR", conflicts_with = "list")]
     output: Option<PathBuf>,
-    /// Write nothing; print one tab-separated line per entry: number, name, sound tokens/tokens of a whole picture, class
+    /// Write nothing; print one tab-separated line per entry: number, name, sound tokens/tokens of a full image, class
     /// index, seed, tokenizer ID; - where a value is absent
     #[arg(long)]
     list: bool,

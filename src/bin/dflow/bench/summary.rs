@@ -56,7 +56,7 @@ pub struct Line<'a> {
     pub measured: &'a Measured,
     pub ms_per_image: Spread,
     pub first_level_ms: Spread,
-    /// Share of the whole picture's time, in the same round.
+    /// Share of the full image's time, in the same round.
     pub first_level_share: f64,
     pub outside_share: f64,
     pub outside_ms: f64,
