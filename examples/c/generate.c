@@ -2,8 +2,8 @@
  * Generates one sprite with the default bundle and writes it to sprite.png.
  *
  *     cc -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude examples/c/generate.c \
- *        -Ltarget/release -ldetailflow -lm -o generate
- *     LD_LIBRARY_PATH=target/release ./generate
+ *        -Ltarget/release -ldetailflow -o target/generate
+ *     LD_LIBRARY_PATH=target/release target/generate
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
