@@ -99,7 +99,7 @@
 //!
 //! - A function that takes a handle as const may be called by any number of threads at once.
 //! - While a non-const call runs on a handle, every other call on it returns BUSY; a non-const call also returns BUSY while
-//!   a const call runs. Exceptions: `_get_message`, and const functions of a generation always work.
+//!   a const call runs. Exceptions: `_get_message` and const functions of a generation always work, and block no call.
 //! - Const functions of a generation read the state after the last finished step. Decoding waits at most for other decodes.
 //! - Handles may move between threads.
 //! - Generations of one model run side by side and take turns step by step.
@@ -124,7 +124,7 @@
 //!   extra bytes of inputs are zero. Outputs are filled as far as both sides know the struct.
 //! - Arrays of structs: struct_size of element 0 is the array stride. Input arrays: set it in every element, to the same
 //!   size. Output arrays: set it in element 0.
-//! - Arrays whose elements are both read and written (detailflow_model_lay_out_atlas, detailflow_model_decode_mips) count as
+//! - Arrays whose elements are read and written (detailflow_model_lay_out_atlas, detailflow_model_decode_mips) count as
 //!   input arrays.
 //! - Fields named reserved must be 0 in inputs; in outputs they are 0.
 //!
