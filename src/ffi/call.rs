@@ -25,12 +25,14 @@ pub(super) fn change<T: Guard>(
     handle: Exclusive<'_, T>,
     body: impl FnOnce(&mut T::Value) -> Outcome,
 ) -> detailflow_status {
-    match guard(|| handle.get()) {
+    let busy = |object: &T, failure: &Failure| {
+        if let Some(message) = object.message() {
+            message.set(&failure.message);
+        }
+    };
+    match guard(|| handle.seize(busy)) {
         // The message is set before the handle is left: whoever waits for this call may free the handle right after.
-        Ok(object) => object
-            .guarded()
-            .enter(|value| finish(guard(|| body(value)), object.message()))
-            .unwrap_or_else(|busy| finish(Err(busy), object.message())),
+        Ok((object, mut seized)) => finish(guard(|| body(seized.value())), object.message()),
         Err(failure) => finish(Err(failure), None),
     }
 }

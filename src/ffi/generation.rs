@@ -489,8 +489,10 @@ pub(super) fn give_generation<R>(
     generation: Exclusive<'_, detailflow_generation>,
     take: impl FnOnce(Generation) -> Result<R, (Generation, Failure)>,
 ) -> Result<R, Failure> {
-    let taken = generation.get()?.generation.give(take)?;
-    generation.discard(|this| this.generation.forget())?;
+    let (_, seized) = generation.seize(|_, _| {})?;
+    let taken = seized.give(take)?;
+    // It was taken, even when another thread, against the contract, frees the handle now.
+    let _ = generation.discard();
     Ok(taken)
 }
 
