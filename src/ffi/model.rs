@@ -560,6 +560,10 @@ pub extern "C" fn detailflow_generate_image(
         let model = model.optional()?.map(|this| &this.model);
         let (class, target) = (class_name.text("class_name")?, image.target()?);
         let level_size = target.side()?;
+        if level_size == 0 {
+            // To a request that is the finest level; here it is an image without pixels.
+            return Err(Failure::invalid("detailflow_image is 0 x 0; its width and height choose the level"));
+        }
         target.fits(level_size)?;
         target.write(&tasks::generate_image_at(model, class, seed, level_size)?)
     })
