@@ -241,6 +241,22 @@ fn int8_tokens_of_a_small_model_are_equal_by_native_and_mha() {
     assert_eq!(tokens("native"), tokens("mha"));
 }
 
+/// What others measured meanwhile counts: a reader predicts what a budget goes by.
+#[test]
+fn reader_predicts_the_next_step_from_what_is_known_now() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let wanted = request(&model, &[(0, 1)]);
+    let waiting = Generation::new(&wanted).unwrap();
+    let reader = waiting.reader();
+    for _ in 0..3 {
+        let mut generation = Generation::new(&wanted).unwrap();
+        generation.finish().unwrap();
+        let (read, own) = (reader.snapshot().progress(), waiting.progress());
+        assert!(read.next_step.is_some(), "a step of this shape was measured");
+        assert_eq!(read, own);
+    }
+}
+
 #[test]
 fn reader_shows_finished_steps_while_another_thread_steps() {
     for model in common::models() {

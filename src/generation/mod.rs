@@ -249,6 +249,7 @@ impl Spec {
             log_probabilities: boards.log_probabilities.clone(),
             fed: state.fed,
             progress: self.progress(state),
+            next: self.next(state).map(|step| (self.rows_of(state, step), step.query)),
             work: state.work,
             memory: self.memory(state),
         }
