@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::call::{Message, call, change, get_message};
+use super::call::{call, change, get_message};
 use super::error::detailflow_error;
 use super::generation::{detailflow_generation, make};
 use super::handle::{Guard, Guarded, Object};
 use super::image::detailflow_image;
+use super::message::Message;
 use super::param::{Exclusive, In, Out, Owned, Shared};
 use super::request::{copy_of, detailflow_request};
 use super::status::{Failure, detailflow_status};

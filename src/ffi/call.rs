@@ -2,15 +2,13 @@
 
 use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 
 use super::error::detailflow_error;
 use super::handle::{Guard, Object};
+use super::message::Message;
 use super::param::{Exclusive, Out, Shared};
-use super::status::{DETAILFLOW_STATUS_OK, Failure, detailflow_status, remember};
+use super::status::{DETAILFLOW_STATUS_OK, Failure, Outcome, detailflow_status, remember};
 use crate::support::error::Error;
-
-pub(super) type Outcome = Result<(), Failure>;
 
 /// Runs the body of a function whose first parameter is a handle that keeps a message.
 pub(super) fn on<T: Object>(handle: Shared<'_, T>, body: impl FnOnce(&T) -> Outcome) -> detailflow_status {
@@ -54,11 +52,6 @@ pub(super) fn call(error: Out<'_, detailflow_error>, body: impl FnOnce() -> Outc
     finish(outcome, None)
 }
 
-/// Runs the body of a function that returns nothing.
-pub(super) fn quietly(body: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(body));
-}
-
 /// Runs `body`; a panic becomes a failure. What a panic leaves half-done is reachable through handles only, whose parts
 /// check themselves on the next call.
 fn guard<R>(body: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
@@ -75,22 +68,6 @@ fn finish(outcome: Outcome, message: Option<&Message>) -> detailflow_status {
             }
             failure.status
         }
-    }
-}
-
-/// The message of the last failed call with one handle, whichever thread it came from.
-#[derive(Debug, Default)]
-pub struct Message(Mutex<String>);
-
-impl Message {
-    pub fn set(&self, text: &str) {
-        let mut message = crate::support::sync::lock(&self.0);
-        message.clear();
-        message.push_str(text);
-    }
-
-    pub fn text(&self) -> String {
-        crate::support::sync::lock(&self.0).clone()
     }
 }
 

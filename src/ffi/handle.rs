@@ -10,7 +10,7 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use super::call::Message;
+use super::message::Message;
 use super::status::{DETAILFLOW_STATUS_BUSY, Failure};
 use crate::support::log;
 
@@ -284,9 +284,8 @@ mod tests {
     fn handle_can_be_freed_after_a_panic_while_its_value_is_given() {
         let value = Arc::new(());
         let handle = Guarded::new("handle", value.clone());
-        let panicked = catch_unwind(AssertUnwindSafe(|| {
-            handle.seize().unwrap().give(|_| -> Result<(), _> { panic!("a test") })
-        }));
+        let panicked =
+            catch_unwind(AssertUnwindSafe(|| handle.seize().unwrap().give(|_| -> Result<(), _> { panic!("a test") })));
         assert!(panicked.is_err() && is_busy(&handle.seize()));
         handle.wait();
         drop(handle);

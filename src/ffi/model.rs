@@ -2,14 +2,15 @@
 
 use std::ffi::{CString, c_char, c_void};
 
-use super::call::{Message, Outcome, call, get_message, on};
+use super::call::{call, get_message, on};
 use super::error::detailflow_error;
 use super::handle::Object;
 use super::image::detailflow_image;
+use super::message::Message;
 use super::options::{OpenOptions, detailflow_model_options};
 use super::param::{In, Out, Owned, Shared, Text};
 use super::plain::{Plain, nanoseconds};
-use super::status::{Failure, c_string, detailflow_status};
+use super::status::{Failure, Outcome, c_string, detailflow_status};
 use crate::bundle::Bundle;
 use crate::model::{Model, OpenWatch};
 use crate::pixels::Picture;

@@ -6,13 +6,13 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use super::call::Outcome;
 use super::error::detailflow_error;
 use super::handle::{Guard, Object, Seized, check, hold, register, remove, report_free, retire};
 use super::plain::{self, Plain};
-use super::status::Failure;
+use super::status::{Failure, Outcome};
 use crate::support::memory;
 use crate::support::platform;
 
@@ -87,7 +87,7 @@ impl<T: Object> Owned<T> {
     /// Frees the object after `before` ran with it. Does nothing for NULL; a handle that is not alive or of another kind
     /// is left alone, and the log is told.
     pub(super) fn free(self, before: impl FnOnce(&T)) {
-        super::call::quietly(|| {
+        quietly(|| {
             if self.0.is_null() {
                 return;
             }
@@ -103,6 +103,11 @@ impl<T: Object> Owned<T> {
             }
         });
     }
+}
+
+/// Runs the body of a function that returns nothing.
+fn quietly(body: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(body));
 }
 
 /// Where results go: `T *`, one value or an array.
