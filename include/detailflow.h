@@ -548,7 +548,7 @@ typedef struct detailflow_progress {
     uint32_t steps_left;
     /// Tokens of each picture so far.
     uint32_t token_count;
-    /// Pixels per side of the picture that the tokens so far decode to; 0 before the first step.
+    /// Pixels per side of the picture that the tokens so far decode to; 0 while there are none.
     uint32_t prefix_size;
     /// Pixels per side of the finest level that is complete; 0 before the first.
     uint32_t level_size;
@@ -1385,7 +1385,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_token
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param target Receives the pixels; its width and height are detailflow_progress.prefix_size.
-/// @return WRONG_STATE before the first step.
+/// @return WRONG_STATE while there are no tokens: before the first step, unless the request has a prefix.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode(
     const detailflow_generation *generation, uint32_t image_index, detailflow_image *target);
 
@@ -1403,7 +1403,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode_le
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param path Its ending chooses the file format: see detailflow_image_save.
-/// @return WRONG_STATE before the first step; IO.
+/// @return WRONG_STATE while there are no tokens: before the first step, unless the request has a prefix; IO.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_save(
     const detailflow_generation *generation, uint32_t image_index, const char *path);
 

@@ -93,7 +93,7 @@ programs! {
     error_output_valgrind: "error_output" Valgrind [];
     live_handles_plain: "live_handles" Plain [];
     live_handles_sanitized: "live_handles" Sanitized [];
-    live_handles_valgrind: "live_handles" Valgrind [];
+    live_handles_valgrind: "live_handles" Valgrind ["few"];
     readers_plain: "readers" Plain [];
     readers_sanitized: "readers" Sanitized [];
     readers_valgrind: "readers" Valgrind ["few"];

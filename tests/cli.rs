@@ -192,8 +192,8 @@ fn usage_errors_exit_with_2() {
 #[test]
 fn failures_exit_with_1() {
     fails(1, &["folder", "nowhere"], &["generate", "0", "-o", "nowhere/a.png"]);
-    fails(2, &["ending", "png"], &["generate", "0", "-o", "a.soup"]);
-    fails(2, &["ending"], &["generate", "0", "--count", "3", "-o", "a.ico"]);
+    fails(2, &["extension", "png"], &["generate", "0", "-o", "a.soup"]);
+    fails(2, &["extension"], &["generate", "0", "--count", "3", "-o", "a.ico"]);
     fails(1, &["not found", "absent.png"], &["encode", "absent.png", "-o", "t.json"]);
     fails(1, &["int8"], &["generate", "0", "--precision", "fp7"]);
     fails(1, &["not found"], &["info", "--bundle", "/nonexistent"]);
@@ -252,9 +252,12 @@ fn doctor_without_runtime_names_every_place_and_the_remedy() {
     // A system that has ONNX Runtime of its own is found; then there is nothing to name.
     if json["runtime"].is_null() {
         assert_eq!(code, Some(1));
-        for word in
-            ["runtime/libonnxruntime", "the system's search", "pip install onnxruntime", "export ORT_DYLIB_PATH"]
-        {
+        for word in [
+            "runtime/libonnxruntime",
+            "the system's library search",
+            "pip install onnxruntime",
+            "export ORT_DYLIB_PATH",
+        ] {
             assert!(missing.contains(word), "{missing}");
         }
     } else {
@@ -760,7 +763,7 @@ fn mips_write_a_file_of_each_size() {
     for (arguments, code, word) in [
         (&["mips", "all.json", "-o", "x-{size}.png"][..], 2, "more than one picture"),
         (&["mips", "t.json", "-o", "x.png"], 2, "{size}"),
-        (&["mips", "t.json", "-o", "x-{size}.soup"], 2, "ending"),
+        (&["mips", "t.json", "-o", "x-{size}.soup"], 2, "extension"),
         (&["mips", "t.json", "-o", "nowhere/{size}.png"], 1, "folder"),
         (&["mips", "t.json", "-o", "x-{size}.png", "--level", "7"], 2, "levels are"),
         (&["mips", "t.json", "-o", "x-{size}.png", "--from", "soup"], 2, "finest"),
@@ -823,7 +826,7 @@ fn atlas_sprites_are_where_its_list_says() {
     let before = std::fs::read_dir(folder.path()).unwrap().count();
     for (arguments, code, word) in [
         (&["atlas", "-o", "x.png"][..], 2, "Usage"),
-        (&["atlas", "b.json", "-o", "x.soup"], 2, "ending"),
+        (&["atlas", "b.json", "-o", "x.soup"], 2, "extension"),
         (&["atlas", "b.json", "-o", "nowhere/x.png"], 1, "folder"),
         (&["atlas", "b.json", "-o", "x.png", "--json", "nowhere/x.json"], 1, "folder"),
         (&["atlas", "b.json", "-o", "x.png", "--json", "x.png"], 2, "both"),

@@ -194,7 +194,7 @@ fn graph_with_another_signature_error_names_the_port() {
         assert!(error.contains(&format!("{other}.")) && error.contains(word), "{error}");
     }
     // Sizes that agree with each other but not with the graph.
-    edited(&["heads of width 8", "expected", "width 12"], |m| {
+    edited(&["heads of dimension 8", "expected", "dimension 12"], |m| {
         m["ar"]["head_width"] = json!(12);
         m["ar"]["width"] = json!(24);
     });

@@ -49,13 +49,13 @@ fn request_for_a_level_stops_at_its_tokens() {
     let mut wanted = request(&model, &[(1, 5)]);
     let whole = draw(&wanted);
     for level in model.bundle().ladder().levels() {
-        wanted.set_level(level.size).unwrap();
+        wanted.set_level_size(level.size).unwrap();
         let tokens = draw(&wanted);
         assert_eq!(tokens[0], whole[0][..level.tokens], "the {} px level", level.size);
         assert_eq!(model.decode(&tokens[0]).unwrap().size(), level.size);
         assert_eq!(model.decode_level(&whole[0], level.size).unwrap(), model.decode(&tokens[0]).unwrap());
     }
-    let error = wanted.set_level(7).map(drop).unwrap_err().to_string();
+    let error = wanted.set_level_size(7).map(drop).unwrap_err().to_string();
     for level in model.bundle().ladder().levels() {
         assert!(error.contains(&level.size.to_string()), "{error}");
     }
@@ -151,7 +151,7 @@ fn batch_too_large_for_memory_is_refused_and_the_next_works() {
     // Keys and values of a million pictures of this model are 400 GB.
     let model = common::open(&common::data("tiny-16/bundle"), "fp32", "mha");
     let mut wanted = request(&model, &[(0, 0)]);
-    wanted.set_level(32).unwrap();
+    wanted.set_level_size(32).unwrap();
     let expected = draw(&wanted);
     wanted.set_count(1 << 20).unwrap();
     match Generation::new(&wanted) {
@@ -241,6 +241,22 @@ fn int8_tokens_of_a_small_model_are_equal_by_native_and_mha() {
     assert_eq!(tokens("native"), tokens("mha"));
 }
 
+/// What others measured meanwhile counts: a reader predicts what a budget goes by.
+#[test]
+fn reader_predicts_the_next_step_from_what_is_known_now() {
+    let model = common::open(&common::small(), "fp32", "mha");
+    let wanted = request(&model, &[(0, 1)]);
+    let waiting = Generation::new(&wanted).unwrap();
+    let reader = waiting.reader();
+    for _ in 0..3 {
+        let mut generation = Generation::new(&wanted).unwrap();
+        generation.finish().unwrap();
+        let (read, own) = (reader.snapshot().progress(), waiting.progress());
+        assert!(read.next_step.is_some(), "a step of this shape was measured");
+        assert_eq!(read, own);
+    }
+}
+
 #[test]
 fn reader_shows_finished_steps_while_another_thread_steps() {
     for model in common::models() {
@@ -295,7 +311,7 @@ fn reader_follows_keep_and_set_level_and_outlives_the_generation() {
     let model = common::open(&common::small(), "int8", "native");
     let level = model.bundle().ladder().levels()[0];
     let mut wanted = request(&model, &[(1, 7), (2, 8), (0, 9)]);
-    wanted.set_level(level.size).unwrap();
+    wanted.set_level_size(level.size).unwrap();
     let mut generation = Generation::new(&wanted).unwrap();
     generation.finish().unwrap();
     let reader = generation.reader();
@@ -303,12 +319,12 @@ fn reader_follows_keep_and_set_level_and_outlives_the_generation() {
     let fork = generation.fork(&[4, 5, 6]).unwrap();
     assert_eq!(fork.reader().snapshot().progress().tokens, level.tokens);
     assert_eq!(fork.reader().snapshot().images()[2].seed, 6);
-    generation.keep(&[2, 0]).unwrap();
+    generation.retain_images(&[2, 0]).unwrap();
     let two = reader.snapshot();
     assert_eq!(two.images(), generation.images());
     assert_eq!(two.tokens(0).unwrap(), three.tokens(2).unwrap());
     assert_eq!((three.images().len(), two.progress().steps_left), (3, 0));
-    generation.set_level(0).unwrap();
+    generation.set_level_size(0).unwrap();
     assert!(reader.snapshot().progress().steps_left > 0);
     generation.step().unwrap();
     let tokens = generation.tokens(1).unwrap().to_vec();

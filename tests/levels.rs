@@ -76,7 +76,7 @@ fn prefix_of_invalid_length_or_tokens_is_refused() {
     wanted.set_image_prefix(1, &[1; 4]).unwrap();
     assert!(said(Generation::new(&wanted).unwrap_err()).contains("0 tokens, image 1 with 4"));
     let first = model.bundle().ladder().levels()[0];
-    wanted.set_prefix(&[1; 8]).unwrap().set_level(first.size).unwrap();
+    wanted.set_prefix(&[1; 8]).unwrap().set_level_size(first.size).unwrap();
     assert!(said(Generation::new(&wanted).unwrap_err()).contains("the prefix has 8 tokens"));
     wanted.set_prefix(&[]).unwrap();
     assert_eq!(Generation::new(&wanted).unwrap().progress().tokens, 0);
@@ -135,7 +135,7 @@ fn fork_allocates_memory_at_its_first_step() {
 }
 
 #[test]
-fn keep_drops_images_and_changes_no_other() {
+fn retain_images_drops_the_others_and_changes_no_other() {
     for model in common::models() {
         let images = [(0, 1), (1, 2), (2, 3), (0, 4)];
         let whole = all_tokens(&finished(&request(&model, &images)));
@@ -143,10 +143,10 @@ fn keep_drops_images_and_changes_no_other() {
         for before in 0..steps {
             let mut generation = Generation::new(&request(&model, &images)).unwrap();
             step_times(&mut generation, before);
-            generation.keep(&[3, 1, 2]).unwrap();
+            generation.retain_images(&[3, 1, 2]).unwrap();
             assert_eq!(generation.progress().steps_done, before);
             generation.step().unwrap();
-            generation.keep(&[1]).unwrap();
+            generation.retain_images(&[1]).unwrap();
             generation.finish().unwrap();
             assert_eq!(generation.images(), [ImageRequest { class: 1, seed: 2 }]);
             assert_eq!(generation.tokens(0).unwrap(), whole[1]);
@@ -154,7 +154,7 @@ fn keep_drops_images_and_changes_no_other() {
         }
         let mut generation = Generation::new(&request(&model, &images)).unwrap();
         for wrong in [&[][..], &[4], &[1, 1]] {
-            assert!(matches!(generation.keep(wrong), Err(Error::Invalid(_))));
+            assert!(matches!(generation.retain_images(wrong), Err(Error::Invalid(_))));
         }
         generation.finish().unwrap();
         assert_eq!(all_tokens(&generation), whole, "what is refused changes nothing");
@@ -201,15 +201,15 @@ fn set_level_continues_a_finished_generation() {
         let mut wanted = request(&model, &[(1, 7)]);
         let whole = all_tokens(&finished(&wanted)).remove(0);
         let levels = model.bundle().ladder().levels().to_vec();
-        wanted.set_level(levels[0].size).unwrap();
+        wanted.set_level_size(levels[0].size).unwrap();
         let mut generation = finished(&wanted);
         for level in &levels {
-            generation.set_level(level.size).unwrap();
+            generation.set_level_size(level.size).unwrap();
             generation.finish().unwrap();
             assert_eq!(generation.tokens(0).unwrap(), &whole[..level.tokens]);
         }
-        assert!(generation.set_level(levels[0].size).unwrap_err().to_string().contains("already"));
-        assert!(generation.set_level(5).is_err());
+        assert!(generation.set_level_size(levels[0].size).unwrap_err().to_string().contains("already"));
+        assert!(generation.set_level_size(5).is_err());
     }
 }
 
@@ -338,7 +338,8 @@ fn best_of_eight_equals_the_best_of_eight_generations() {
         let before = model.schedule(level.tokens).steps().count() as u64;
         for (scorer, expected) in scorers {
             let mut best =
-                BestOf::new(&request(&model, &images), &[Round { level_size: level.size, keep: 1 }], scorer).unwrap();
+                BestOf::new(&request(&model, &images), &[Round { level_size: level.size, retained_count: 1 }], scorer)
+                    .unwrap();
             best.finish().unwrap();
             assert_eq!(best.survivors(), winners(&expected, 1));
             assert_eq!(best.scores().iter().map(|score| score.unwrap()).collect::<Vec<_>>(), expected);
@@ -347,7 +348,7 @@ fn best_of_eight_equals_the_best_of_eight_generations() {
         }
         let mut best = BestOf::new(
             &request(&model, &images),
-            &[Round { level_size: level.size, keep: 3 }],
+            &[Round { level_size: level.size, retained_count: 3 }],
             Scorer::Likeness(&picture),
         )
         .unwrap();
@@ -375,7 +376,7 @@ fn advance_to_level_stops_at_its_tokens() {
         let error = generation.advance_to_level(7).unwrap_err().to_string();
         assert!(error.contains("levels are"), "{error}");
         let mut short = request(&model, &[(1, 7)]);
-        short.set_level(levels[0].size).unwrap();
+        short.set_level_size(levels[0].size).unwrap();
         let mut short = Generation::new(&short).unwrap();
         let error = short.advance_to_level(levels[1].size).unwrap_err().to_string();
         assert!(error.contains("stops at"), "{error}");
@@ -388,7 +389,7 @@ fn best_of_with_invalid_rounds_is_refused() {
     let model = common::open(&common::small(), "fp32", "mha");
     let levels = model.bundle().ladder().levels().to_vec();
     let wanted = request(&model, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
-    let round = |level_size: u32, keep| Round { level_size, keep };
+    let round = |level_size: u32, retained_count| Round { level_size, retained_count };
     let refused = |rounds: &[Round]| BestOf::new(&wanted, rounds, Scorer::LogProbability).unwrap_err().to_string();
     assert!(refused(&[]).contains("there is no round"));
     assert!(refused(&[round(levels[0].size, 0)]).contains("keeps 0 of 4"));
@@ -453,7 +454,7 @@ fn cost_counts_the_steps_of_a_generation() {
         for level in bundle.ladder().levels().iter().filter(|level| level.tokens >= prefix) {
             let mut wanted = request(&model, &[(1, 7), (1, 8), (2, 9)]);
             wanted.set_guidance(Guidance { scale: scale.parse().unwrap(), gradual: false }).unwrap();
-            wanted.set_prefix(&whole[..prefix]).unwrap().set_level(level.size).unwrap();
+            wanted.set_prefix(&whole[..prefix]).unwrap().set_level_size(level.size).unwrap();
             let cost = tasks::cost(&wanted).unwrap();
             let mut generation = Generation::new(&wanted).unwrap();
             assert_eq!(cost.steps.iter().map(|step| step.count).sum::<usize>(), generation.progress().steps_left);

@@ -60,7 +60,7 @@ fn fork_in_every_precision_continues_as_its_origin() {
                 origin.step().unwrap();
             }
             let mut fork = origin.fork(&[0, 1, 2]).unwrap();
-            fork.keep(&[2, 0]).unwrap();
+            fork.retain_images(&[2, 0]).unwrap();
             fork.finish().unwrap();
             assert_eq!(fork.tokens(0).unwrap(), whole[2], "{precision} {form} after {before}");
             assert_eq!(fork.tokens(1).unwrap(), whole[0], "{precision} {form} after {before}");

@@ -70,7 +70,7 @@ fn decoder_only_bundle_decodes_and_refuses_the_rest() {
     let mut request = Request::new(&model);
     assert!(request.set_class(0).unwrap_err().to_string().contains("small names no classes"));
     assert!(bundle.class("potion").unwrap_err().to_string().contains("small names no classes"));
-    request.set_level(bundle.ladder().levels()[0].size).unwrap();
+    request.set_level_size(bundle.ladder().levels()[0].size).unwrap();
     assert!(model.graph_time() > std::time::Duration::ZERO);
 }
 
@@ -359,12 +359,12 @@ fn dflow_with_a_stripped_bundle_reports_what_is_missing() {
     assert!(status == Some(0) && said.contains("decoder only") && !said.contains("guidance"), "{said}");
     let (_, said, _) = dflow(folder.path(), &["info", "--json"]);
     let info: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert!(info["can_generate"] == json!(false) && info["can_encode"] == json!(false), "{said}");
+    assert!(info["can_draw"] == json!(false) && info["can_encode"] == json!(false), "{said}");
     let (status, said, error) = dflow(folder.path(), &["verify"]);
     assert!(status == Some(0) && said.contains("int8 mha: decoder compiles"), "{said}{error}");
     let (status, said, error) = dflow(folder.path(), &["doctor", "--json"]);
     let found: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert!(status == Some(0) && found["bundle"]["can_generate"] == json!(false), "{said}{error}");
+    assert!(status == Some(0) && found["bundle"]["can_draw"] == json!(false), "{said}{error}");
 
     let tokens = json!({"format": 1, "bundle": info["tokenizer_id"], "images": [
         {"class": null, "seed": null, "tokens": (0..16).collect::<Vec<u32>>()}

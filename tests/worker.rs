@@ -143,7 +143,7 @@ fn many_jobs(worker: &Worker) {
     let mut wanted = BTreeMap::new();
     for seed in 0..30 {
         let mut request = request(&models[seed as usize % 2], seed);
-        request.set_level([0, 16, 24][seed as usize % 3]).unwrap();
+        request.set_level_size([0, 16, 24][seed as usize % 3]).unwrap();
         let job = worker.submit(&request, DECODE.with_user(seed)).unwrap();
         wanted.insert(job, (seed, whole(&request)));
     }
@@ -174,7 +174,7 @@ fn submit_of_an_invalid_request_is_refused() {
     let refused = worker.submit(&uneven, SubmitOptions::default()).unwrap_err();
     assert!(matches!(&refused, Error::Invalid(text) if text.contains("0 tokens, image 1 with 4")), "{refused}");
     let mut long = request(&model, 1);
-    long.set_prefix(&[1; 8]).unwrap().set_level(16).unwrap();
+    long.set_prefix(&[1; 8]).unwrap().set_level_size(16).unwrap();
     assert!(matches!(worker.submit(&long, SubmitOptions::default()), Err(Error::Invalid(_))));
     for job in [0, 1, u64::MAX] {
         let refused = worker.cancel(JobId(job)).unwrap_err();
@@ -749,7 +749,7 @@ impl Wanted {
     fn new(model: &Model, at: usize) -> Self {
         let mut request = request(model, at as u64);
         request.set_count(1 + at as u32 % 3).unwrap();
-        request.set_level([0, 16, 24, 32][at % 4]).unwrap();
+        request.set_level_size([0, 16, 24, 32][at % 4]).unwrap();
         let scale = ["1", "1.5", "1@0,3@16", "3@0,1@4"][at / 2 % 4].parse().unwrap();
         request.set_guidance(Guidance { scale, gradual: at % 7 == 1 }).unwrap();
         request.set_log_probabilities(at.is_multiple_of(2));
@@ -822,7 +822,7 @@ fn job_without_memory_waits_and_fails_only_alone() {
     let large = common::open(&common::data("tiny-16/bundle"), "fp32", "mha");
     let at_level = |size| {
         let mut request = Request::new(&large);
-        request.set_level(size).unwrap();
+        request.set_level_size(size).unwrap();
         request
     };
     let (few, mut too_many, later) = (at_level(80), at_level(32), at_level(48));

@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::call::{Message, call, change, get_message};
+use super::call::{call, change, get_message};
 use super::error::detailflow_error;
 use super::generation::{detailflow_generation, make};
 use super::handle::{Guard, Guarded, Object};
 use super::image::detailflow_image;
+use super::message::Message;
 use super::param::{Exclusive, In, Out, Owned, Shared};
 use super::request::{copy_of, detailflow_request};
 use super::status::{Failure, detailflow_status};
@@ -124,7 +125,7 @@ pub extern "C" fn detailflow_best_of_options_add_round(
         if options.rounds.len() == MOST {
             return Err(Failure::invalid(format!("best-of: there can be {MOST} rounds")));
         }
-        options.rounds.push(Round { level_size, keep: retained_count as usize });
+        options.rounds.push(Round { level_size, retained_count: retained_count as usize });
         Ok(())
     })
 }
@@ -218,7 +219,7 @@ pub extern "C" fn detailflow_best_of(
     make(request, generation, |request| {
         let (rounds, choice) = options.get()?.0.read(|options| Ok((options.rounds.clone(), options.scorer.clone())))?;
         let request = copy_of(request)?;
-        let left = rounds.last().map_or(0, |round| round.keep);
+        let left = rounds.last().map_or(0, |round| round.retained_count);
         survivors.check_room(survivor_capacity, left, "survivors")?;
         scores.check_room(score_capacity, request.images().len(), "scores")?;
         let mut function;

@@ -2,15 +2,13 @@
 
 use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 
 use super::error::detailflow_error;
 use super::handle::{Guard, Object};
+use super::message::Message;
 use super::param::{Exclusive, Out, Shared};
-use super::status::{DETAILFLOW_STATUS_OK, Failure, detailflow_status, remember};
+use super::status::{DETAILFLOW_STATUS_OK, Failure, Outcome, detailflow_status, remember};
 use crate::support::error::Error;
-
-pub(super) type Outcome = Result<(), Failure>;
 
 /// Runs the body of a function whose first parameter is a handle that keeps a message.
 pub(super) fn on<T: Object>(handle: Shared<'_, T>, body: impl FnOnce(&T) -> Outcome) -> detailflow_status {
@@ -25,12 +23,14 @@ pub(super) fn change<T: Guard>(
     handle: Exclusive<'_, T>,
     body: impl FnOnce(&mut T::Value) -> Outcome,
 ) -> detailflow_status {
-    match guard(|| handle.get()) {
+    let busy = |object: &T, failure: &Failure| {
+        if let Some(message) = object.message() {
+            message.set(&failure.message);
+        }
+    };
+    match guard(|| handle.seize(busy)) {
         // The message is set before the handle is left: whoever waits for this call may free the handle right after.
-        Ok(object) => object
-            .guarded()
-            .enter(|value| finish(guard(|| body(value)), object.message()))
-            .unwrap_or_else(|busy| finish(Err(busy), object.message())),
+        Ok((object, mut seized)) => finish(guard(|| body(seized.value())), object.message()),
         Err(failure) => finish(Err(failure), None),
     }
 }
@@ -52,11 +52,6 @@ pub(super) fn call(error: Out<'_, detailflow_error>, body: impl FnOnce() -> Outc
     finish(outcome, None)
 }
 
-/// Runs the body of a function that returns nothing.
-pub(super) fn quietly(body: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(body));
-}
-
 /// Runs `body`; a panic becomes a failure. What a panic leaves half-done is reachable through handles only, whose parts
 /// check themselves on the next call.
 fn guard<R>(body: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
@@ -73,22 +68,6 @@ fn finish(outcome: Outcome, message: Option<&Message>) -> detailflow_status {
             }
             failure.status
         }
-    }
-}
-
-/// The message of the last failed call with one handle, whichever thread it came from.
-#[derive(Debug, Default)]
-pub struct Message(Mutex<String>);
-
-impl Message {
-    pub fn set(&self, text: &str) {
-        let mut message = crate::support::sync::lock(&self.0);
-        message.clear();
-        message.push_str(text);
-    }
-
-    pub fn text(&self) -> String {
-        crate::support::sync::lock(&self.0).clone()
     }
 }
 

@@ -1,10 +1,9 @@
 //! What a request costs before it is made.
 
-use super::call::Outcome;
 use super::param::{Out, Shared};
 use super::plain::{Plain, nanoseconds};
 use super::request::{detailflow_request, with};
-use super::status::detailflow_status;
+use super::status::{Outcome, detailflow_status};
 use crate::tasks::{self, Cost};
 
 /// What a request costs.

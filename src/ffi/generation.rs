@@ -3,14 +3,15 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use super::call::{Message, Outcome, change, get_message, on};
+use super::call::{change, get_message, on};
 use super::cancel::detailflow_cancel;
 use super::handle::{Guard, Guarded, Object};
 use super::image::detailflow_image;
+use super::message::Message;
 use super::param::{Exclusive, In, Out, Owned, Shared, Text};
 use super::plain::{Plain, nanoseconds};
 use super::request::detailflow_request;
-use super::status::{Failure, detailflow_status};
+use super::status::{Failure, Outcome, detailflow_status};
 use crate::generation::{Cancel, Generation, Progress, Reader, Snapshot};
 
 /// A request being generated, or finished. Functions that take it as const are thread-safe and read the state after the
@@ -49,7 +50,7 @@ pub struct detailflow_progress {
     pub steps_left: u32,
     /// Tokens of each image so far.
     pub token_count: u32,
-    /// Pixels per side of the image that the tokens so far decode to; 0 before the first step.
+    /// Pixels per side of the image that the tokens so far decode to; 0 while there are none.
     pub prefix_size: u32,
     /// Pixels per side of the finest level that is complete; 0 before the first.
     pub level_size: u32,
@@ -235,7 +236,7 @@ pub extern "C" fn detailflow_generation_get_tokens(
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param target Receives the pixels; its width and height are detailflow_progress.prefix_size.
-/// @return WRONG_STATE before the first step.
+/// @return WRONG_STATE while there are no tokens: before the first step, unless the request has a prefix.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_generation_decode(
     generation: Shared<'_, detailflow_generation>,
@@ -278,7 +279,7 @@ pub extern "C" fn detailflow_generation_decode_level(
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param path Its ending chooses the file format: see detailflow_image_save.
-/// @return WRONG_STATE before the first step; IO.
+/// @return WRONG_STATE while there are no tokens: before the first step, unless the request has a prefix; IO.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_generation_save(
     generation: Shared<'_, detailflow_generation>,
@@ -444,7 +445,7 @@ pub extern "C" fn detailflow_generation_retain_images(
 ) -> detailflow_status {
     change(generation, |generation| {
         let images = image_indices.array(count, generation.images().len(), "image_indices")?;
-        Ok(generation.keep(&images.iter().map(|&image| image as usize).collect::<Vec<_>>())?)
+        Ok(generation.retain_images(&images.iter().map(|&image| image as usize).collect::<Vec<_>>())?)
     })
 }
 
@@ -457,7 +458,7 @@ pub extern "C" fn detailflow_generation_set_level_size(
     generation: Exclusive<'_, detailflow_generation>,
     level_size: u32,
 ) -> detailflow_status {
-    change(generation, |generation| Ok(generation.set_level(level_size)?))
+    change(generation, |generation| Ok(generation.set_level_size(level_size)?))
 }
 
 fn begin(request: &detailflow_request) -> Result<Generation, Failure> {
@@ -489,8 +490,10 @@ pub(super) fn give_generation<R>(
     generation: Exclusive<'_, detailflow_generation>,
     take: impl FnOnce(Generation) -> Result<R, (Generation, Failure)>,
 ) -> Result<R, Failure> {
-    let taken = generation.get()?.generation.give(take)?;
-    generation.discard(|this| this.generation.forget())?;
+    let (_, seized) = generation.seize(|_, _| {})?;
+    let taken = seized.give(take)?;
+    // It was taken, even when another thread, against the contract, frees the handle now.
+    let _ = generation.discard();
     Ok(taken)
 }
 

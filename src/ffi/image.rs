@@ -3,12 +3,12 @@
 use std::ffi::c_void;
 use std::marker::PhantomData;
 
-use super::call::{Outcome, call};
+use super::call::call;
 use super::error::detailflow_error;
 use super::family::{Family, family};
 use super::param::{In, Out, Text};
 use super::plain::Plain;
-use super::status::{Failure, detailflow_status};
+use super::status::{Failure, Outcome, detailflow_status};
 use crate::pixels::{Canvas, FileFormat, Image, Picture, PixelFormat, check_rows, encode, save};
 
 /// Pixel formats. Colour is sRGB-encoded in every one of them.

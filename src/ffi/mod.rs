@@ -170,6 +170,7 @@ mod generation;
 mod handle;
 mod image;
 mod log;
+mod message;
 mod mips;
 mod model;
 mod options;

@@ -2,14 +2,15 @@
 
 use std::ffi::{CString, c_char, c_void};
 
-use super::call::{Message, Outcome, call, get_message, on};
+use super::call::{call, get_message, on};
 use super::error::detailflow_error;
 use super::handle::Object;
 use super::image::detailflow_image;
+use super::message::Message;
 use super::options::{OpenOptions, detailflow_model_options};
 use super::param::{In, Out, Owned, Shared, Text};
 use super::plain::{Plain, nanoseconds};
-use super::status::{Failure, c_string, detailflow_status};
+use super::status::{Failure, Outcome, c_string, detailflow_status};
 use crate::bundle::Bundle;
 use crate::model::{Model, OpenWatch};
 use crate::pixels::Picture;
@@ -563,6 +564,10 @@ pub extern "C" fn detailflow_generate_image(
         let model = model.optional()?.map(|this| &this.model);
         let (class, target) = (class_name.text("class_name")?, image.target()?);
         let level_size = target.side()?;
+        if level_size == 0 {
+            // To a request that is the finest level; here it is an image without pixels.
+            return Err(Failure::invalid("detailflow_image is 0 x 0; its width and height choose the level"));
+        }
         target.fits(level_size)?;
         target.write(&tasks::generate_image_at(model, class, seed, level_size)?)
     })

@@ -3,11 +3,12 @@
 use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
 
-use super::call::{Message, call, change, get_message};
+use super::call::{call, change, get_message};
 use super::cancel::detailflow_cancel;
 use super::error::detailflow_error;
 use super::family::{Family, family};
 use super::handle::{Guard, Guarded, Object};
+use super::message::Message;
 use super::param::{Exclusive, Out, Owned, Shared, Text, on_off};
 use super::status::{c_string, detailflow_status};
 use crate::model::{ModelOptions, OpenCancel, OpenProgress};

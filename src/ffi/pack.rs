@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::call::{Message, Outcome, call, change, get_message, on};
+use super::call::{call, change, get_message, on};
 use super::error::detailflow_error;
 use super::handle::{Guard, Guarded, Object};
+use super::message::Message;
 use super::param::{Exclusive, In, Out, Owned, Shared, Text};
-use super::status::{DETAILFLOW_STATUS_NOT_FOUND, DETAILFLOW_STATUS_WRONG_STATE, Failure, detailflow_status};
+use super::status::{DETAILFLOW_STATUS_NOT_FOUND, DETAILFLOW_STATUS_WRONG_STATE, Failure, Outcome, detailflow_status};
 use super::tokens::detailflow_dft_info;
 use crate::tokens::{Pack, PackWriter};
 

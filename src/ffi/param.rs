@@ -6,13 +6,13 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use super::call::Outcome;
 use super::error::detailflow_error;
-use super::handle::{Object, check, register, remove, report_free, retire};
+use super::handle::{Guard, Object, Seized, check, hold, register, remove, report_free, retire};
 use super::plain::{self, Plain};
-use super::status::Failure;
+use super::status::{Failure, Outcome};
 use crate::support::memory;
 use crate::support::platform;
 
@@ -42,8 +42,8 @@ impl<'a, T: Object> Shared<'a, T> {
     }
 }
 
-/// A handle that one thread at a time may use: `T *`. It gives a shared reference too: whether another thread is inside
-/// is decided by the object's own [`Guarded`](super::handle::Guarded), before its value is reached.
+/// A handle that one thread at a time may use: `T *`. Whether another thread is inside is decided by the object's own
+/// [`Guarded`](super::handle::Guarded), before its value is reached.
 #[repr(transparent)]
 pub struct Exclusive<'a, T>(*mut T, PhantomData<&'a T>);
 
@@ -55,17 +55,26 @@ impl<T> Clone for Exclusive<'_, T> {
 
 impl<T> Copy for Exclusive<'_, T> {}
 
-impl<'a, T: Object> Exclusive<'a, T> {
-    pub(super) fn get(self) -> Result<&'a T, Failure> {
-        Shared(self.0.cast_const(), PhantomData).get()
+impl<'a, T: Guard> Exclusive<'a, T> {
+    /// The object and its value, for this thread alone. When another thread is inside, that is BUSY, and `busy` may keep
+    /// it. Checked and taken in one, so that a thread that frees the handle meanwhile waits for this call.
+    pub(super) fn seize(self, busy: impl FnOnce(&T, &Failure)) -> Result<(&'a T, Seized<'a, T::Value>), Failure> {
+        hold(self.0.cast_const(), || {
+            // SAFETY: it is alive and of this kind. Once its value is seized, whoever frees it waits.
+            let object: &'a T = unsafe { &*self.0 };
+            let seized = object.guarded().seize().inspect_err(|failure| busy(object, failure))?;
+            Ok((object, seized))
+        })
     }
+}
 
-    /// Frees the handle of an object that was taken out of it: `forget` drops what is left.
-    pub(super) fn discard(self, forget: impl FnOnce(T)) -> Outcome {
+impl<T: Object> Exclusive<'_, T> {
+    /// Frees the handle of an object whose value was given away.
+    pub(super) fn discard(self) -> Outcome {
         retire(self.0)?;
         remove(self.0);
         // SAFETY: it was alive, so it came from `new_handle`, and nobody else took it.
-        forget(*unsafe { Box::from_raw(self.0) });
+        drop(unsafe { Box::from_raw(self.0) });
         Ok(())
     }
 }
@@ -78,7 +87,7 @@ impl<T: Object> Owned<T> {
     /// Frees the object after `before` ran with it. Does nothing for NULL; a handle that is not alive or of another kind
     /// is left alone, and the log is told.
     pub(super) fn free(self, before: impl FnOnce(&T)) {
-        super::call::quietly(|| {
+        quietly(|| {
             if self.0.is_null() {
                 return;
             }
@@ -94,6 +103,11 @@ impl<T: Object> Owned<T> {
             }
         });
     }
+}
+
+/// Runs the body of a function that returns nothing.
+fn quietly(body: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(body));
 }
 
 /// Where results go: `T *`, one value or an array.

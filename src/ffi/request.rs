@@ -2,12 +2,13 @@
 
 use std::ffi::c_char;
 
-use super::call::{Message, Outcome, change, get_message, on};
+use super::call::{change, get_message, on};
 use super::handle::{Guard, Guarded, Object};
 use super::image::detailflow_image;
+use super::message::Message;
 use super::model::detailflow_model;
 use super::param::{Exclusive, In, Out, Owned, Shared, on_off};
-use super::status::{Failure, detailflow_status};
+use super::status::{Failure, Outcome, detailflow_status};
 use crate::generation::request::{ImageRequest, Request};
 use crate::plan::{Curve, Guidance};
 
@@ -310,7 +311,7 @@ pub extern "C" fn detailflow_request_set_level_size(
     request: Exclusive<'_, detailflow_request>,
     level_size: u32,
 ) -> detailflow_status {
-    change(request, |request| Ok(request.set_level(level_size).map(drop)?))
+    change(request, |request| Ok(request.set_level_size(level_size).map(drop)?))
 }
 
 fn curve(token_indices: In<'_, u32>, values: In<'_, f32>, count: usize) -> Result<Curve, Failure> {

@@ -3,16 +3,17 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
-use super::call::{Message, Outcome, call, change, get_message, on};
+use super::call::{call, change, get_message, on};
 use super::error::detailflow_error;
 use super::family::family;
 use super::generation::{detailflow_generation, give_generation};
 use super::handle::{Guard, Guarded, Object};
 use super::image::detailflow_image;
+use super::message::Message;
 use super::param::{Exclusive, Out, Owned, Shared, new_handle};
 use super::plain::Plain;
 use super::request::detailflow_request;
-use super::status::{DETAILFLOW_STATUS_BUSY, DETAILFLOW_STATUS_OK, Failure, detailflow_status};
+use super::status::{DETAILFLOW_STATUS_BUSY, DETAILFLOW_STATUS_OK, Failure, Outcome, detailflow_status};
 use crate::support::error::Error;
 use crate::worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
 

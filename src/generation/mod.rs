@@ -101,7 +101,7 @@ impl std::fmt::Debug for Cancel {
     }
 }
 
-/// What is asked of a generation. Only [`Generation::keep`], [`Generation::fork`] and [`Generation::set_level`] change
+/// What is asked of a generation. Only [`Generation::retain_images`], [`Generation::fork`] and [`Generation::set_level_size`] change
 /// any of it.
 struct Spec {
     model: Model,
@@ -249,6 +249,7 @@ impl Spec {
             log_probabilities: boards.log_probabilities.clone(),
             fed: state.fed,
             progress: self.progress(state),
+            next: self.next(state).map(|step| (self.rows_of(state, step), step.query)),
             work: state.work,
             memory: self.memory(state),
         }
@@ -448,7 +449,7 @@ impl Generation {
     ///
     /// # Errors
     /// [`Error::Invalid`] when there is no such level (the error lists the levels), or the generation stops before it (see
-    /// [`set_level`](Self::set_level)); those of [`step`](Self::step).
+    /// [`set_level_size`](Self::set_level_size)); those of [`step`](Self::step).
     pub fn advance_to_level(&mut self, level_size: u32) -> Result<Progress> {
         if level_size == 0 {
             return self.finish();
@@ -573,7 +574,7 @@ impl Generation {
     /// # Errors
     /// [`Error::Invalid`] when an index is out of range or named twice, or `image_indices` is empty;
     /// [`Error::OutOfMemory`]. The generation is unchanged then.
-    pub fn keep(&mut self, image_indices: &[usize]) -> Result<()> {
+    pub fn retain_images(&mut self, image_indices: &[usize]) -> Result<()> {
         if image_indices.is_empty() {
             return Err(Error::Invalid("no image is kept; at least one is needed".into()));
         }
@@ -598,7 +599,7 @@ impl Generation {
     /// # Errors
     /// [`Error::Invalid`] when there is no such level (the error lists the levels), or it has fewer tokens than there are
     /// already.
-    pub fn set_level(&mut self, level_size: u32) -> Result<()> {
+    pub fn set_level_size(&mut self, level_size: u32) -> Result<()> {
         let model = self.model();
         let target = if level_size == 0 { model.bundle().tokens() } else { model.level(level_size)?.tokens };
         if target < self.known() {

@@ -261,7 +261,7 @@ impl Request {
     ///
     /// # Errors
     /// [`Error::Invalid`] when there is no such level (the error lists the levels).
-    pub fn set_level(&mut self, level_size: u32) -> Result<&mut Self> {
+    pub fn set_level_size(&mut self, level_size: u32) -> Result<&mut Self> {
         self.target = if level_size == 0 { self.model.bundle().tokens() } else { self.model.level(level_size)?.tokens };
         Ok(self)
     }
@@ -275,8 +275,8 @@ impl Request {
     /// Whether to keep the log-probability of each token for
     /// [`Generation::log_probabilities`](crate::Generation::log_probabilities); default off. Costs one pass over the
     /// codebook per token.
-    pub fn set_log_probabilities(&mut self, keep: bool) -> &mut Self {
-        self.log_probabilities = keep;
+    pub fn set_log_probabilities(&mut self, on: bool) -> &mut Self {
+        self.log_probabilities = on;
         self
     }
 

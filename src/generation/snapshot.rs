@@ -19,8 +19,8 @@ use crate::support::sync::{Arc, AtomicU32};
 pub struct Reader(pub(super) Arc<Published<Snapshot>>);
 
 impl Reader {
-    /// The generation as it was after its last finished step, [`keep`](crate::Generation::keep) or
-    /// [`set_level`](crate::Generation::set_level). Never older than a snapshot that this thread saw before.
+    /// The generation as it was after its last finished step, [`retain_images`](crate::Generation::retain_images) or
+    /// [`set_level_size`](crate::Generation::set_level_size). Never older than a snapshot that this thread saw before.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.newest()
@@ -43,17 +43,19 @@ pub struct Snapshot {
     /// Positions whose log-probabilities are known.
     pub(super) fed: usize,
     pub(super) progress: Progress,
+    /// Batch rows and query length of the next step.
+    pub(super) next: Option<(usize, usize)>,
     pub(super) work: u64,
     pub(super) memory: Memory,
 }
 
 impl Snapshot {
-    /// How far the generation is. The prediction of the next step is that of the moment of the snapshot, the prediction
-    /// of a decode that of now: decoding a snapshot makes it better.
+    /// How far the generation is. The predictions are those of now: every run of the model makes them better.
     #[must_use]
     pub fn progress(&self) -> Progress {
+        let next_step = self.next.and_then(|(rows, query)| self.model.predict_step(rows, query));
         let next_decode = self.progress.level.and_then(|level| self.model.predict_decode(1, level.tokens));
-        Progress { next_decode, ..self.progress }
+        Progress { next_step, next_decode, ..self.progress }
     }
 
     /// Class and seed of each image.

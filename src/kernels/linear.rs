@@ -1,6 +1,6 @@
 //! A linear layer with int8 weights: prologue and quantization row by row, GEMM, dequantizing epilogue.
 
-use super::gemm::gemm;
+use super::gemm::driver::gemm;
 pub(crate) use super::gemm::operands::PackedWeights;
 use super::gemm::operands::{DEPTH, Epilogue, PANEL, QuantizedRows, TILE};
 use super::isa::Isa;
@@ -246,7 +246,7 @@ impl DequantizeEpilogue<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm::tests::{int8, pack};
+    use super::super::gemm::driver::tests::{int8, pack};
     use super::super::pool::SingleThread;
     use super::*;
 

@@ -64,7 +64,7 @@ type OnProgress<'a> = Box<dyn FnMut(OpenProgress<'_>) + 'a>;
 ///     .with_progress(|progress| println!("{}/{} {}", progress.done, progress.total, progress.stage))
 ///     .with_cancel(cancel.clone());
 /// let model = Model::open_with(None, &ModelOptions::new(), watch)?;
-/// # detailflow::Result::Ok(())
+/// # detailflow::Result::<()>::Ok(())
 /// ```
 #[derive(Default)]
 pub struct OpenWatch<'a> {
@@ -197,9 +197,9 @@ impl Model {
         let ModelOptions { threads, spinning, .. } = *options;
         let options = GraphOptions { device: device.clone(), device_options, threads, spinning };
         let form = form_of(&variant);
-        let samples_there = form == Form::Fixed && *device != Device::Cpu;
+        let draw = bundle.draw.clone().filter(|_| form == Form::Fixed && *device != Device::Cpu);
         let tried = *device != Device::Cpu;
-        let total = 2 + usize::from(variant.ar.is_some()) + usize::from(samples_there) + usize::from(tried);
+        let total = 2 + usize::from(variant.ar.is_some()) + usize::from(draw.is_some()) + usize::from(tried);
         // The files are done.
         let mut done = 1;
         let mut stage = |name: &str| {
@@ -215,11 +215,12 @@ impl Model {
         let ports = signature::ar_ports(&bundle, &variant);
         let ar = variant.ar.as_ref().map(|file| graph(file, keys, ports)).transpose()?;
         let decoder = graph(&variant.decoder, None, signature::decoder_ports(&bundle))?;
-        let sampler = if samples_there {
-            stage(bundle.draw.as_deref().unwrap_or_default())?;
-            sampler(&bundle, &options)
-        } else {
-            None
+        let sampler = match draw {
+            Some(draw) => {
+                stage(&draw)?;
+                sampler(&bundle, &draw, &options)
+            }
+            None => None,
         };
         let model = Self(Arc::new(Inner {
             bundle,
@@ -272,11 +273,10 @@ impl Model {
     }
 }
 
-/// The sampler of a device. Where there is none, or the provider cannot run it, logits are copied to the CPU and sampled
-/// there: the tokens are the same.
-fn sampler(bundle: &Bundle, options: &GraphOptions) -> Option<DeviceSampler> {
-    let path = bundle.path().join(bundle.draw.as_ref()?);
-    let sampler = DeviceSampler::open(&path, options, bundle.codes);
+/// The sampler of a device, the graph `draw`. Where the provider cannot run it, as where there is none, logits are copied
+/// to the CPU and sampled there: the tokens are the same.
+fn sampler(bundle: &Bundle, draw: &str, options: &GraphOptions) -> Option<DeviceSampler> {
+    let sampler = DeviceSampler::open(&bundle.path().join(draw), options, bundle.codes);
     if let Err(why) = &sampler {
         log::emit(log::Severity::Warning, || format!("{why}; tokens are sampled on the CPU"));
     }

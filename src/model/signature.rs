@@ -1,16 +1,8 @@
 //! The signatures that the graphs of a bundle must have.
 
-use super::variant::form_of;
-use crate::bundle::{Bundle, KeyKind, Variant};
-use crate::runtime::{Dim, Element, Form, Port};
-
-/// Element type of the KV cache.
-pub(super) fn kv_element(variant: &Variant) -> Element {
-    match variant.keys {
-        KeyKind::Fp32 => Element::Float32,
-        KeyKind::Fp16 => Element::Float16,
-    }
-}
+use super::variant::{form_of, kv_element};
+use crate::bundle::{Bundle, Variant};
+use crate::runtime::{Dim, Form, Port};
 
 /// Inputs and outputs of the autoregressive graph.
 pub(super) fn ar_ports(bundle: &Bundle, variant: &Variant) -> (Vec<Port>, Vec<Port>) {

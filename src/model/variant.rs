@@ -1,7 +1,7 @@
 //! Which variant of a bundle a model runs.
 
-use super::{ModelOptions, Precision, signature};
-use crate::bundle::{Bundle, Variant};
+use super::{ModelOptions, Precision};
+use crate::bundle::{Bundle, KeyKind, Variant};
 use crate::kernels::Isa;
 use crate::kernels::kv::KvLayout;
 use crate::plan::KvShape;
@@ -12,7 +12,7 @@ use crate::support::error::{Error, Result};
 pub(super) fn key_shape(bundle: &Bundle, variant: &Variant) -> KvShape {
     let layers = bundle.layers;
     let heads = if form_of(variant) == Form::Mha { layers.heads } else { layers.kv_heads };
-    let half = signature::kv_element(variant) == Element::Float16;
+    let half = kv_element(variant) == Element::Float16;
     KvShape {
         layers: layers.layers,
         heads,
@@ -20,6 +20,14 @@ pub(super) fn key_shape(bundle: &Bundle, variant: &Variant) -> KvShape {
         head_width: layers.head_width,
         half,
         alignment: if form_of(variant) == Form::Native { KvLayout::ALIGNMENT } else { 1 },
+    }
+}
+
+/// Element type of the KV cache.
+pub(super) fn kv_element(variant: &Variant) -> Element {
+    match variant.keys {
+        KeyKind::Fp32 => Element::Float32,
+        KeyKind::Fp16 => Element::Float16,
     }
 }
 

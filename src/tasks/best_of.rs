@@ -14,7 +14,7 @@ pub struct Round {
     /// Pixels per side of the level at which candidates are scored.
     pub level_size: u32,
     /// How many candidates continue; at least 1, and fewer than remain.
-    pub keep: usize,
+    pub retained_count: usize,
 }
 
 /// How candidates are scored. Higher is better.
@@ -78,7 +78,7 @@ impl<'a> BestOf<'a> {
         let mut last = 0;
         let given = request.given()?;
         let mut checked = Vec::new();
-        for (number, &Round { level_size, keep }) in rounds.iter().enumerate() {
+        for (number, &Round { level_size, retained_count: keep }) in rounds.iter().enumerate() {
             let level = model.level(level_size)?;
             let refuse = |what: String| Err(Error::Invalid(format!("best-of: {what}")));
             if level.tokens <= last {
@@ -184,7 +184,7 @@ impl<'a> BestOf<'a> {
             // Among equal scores the first candidate wins.
             order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
             order.truncate(keep);
-            self.generation.keep(&order)?;
+            self.generation.retain_images(&order)?;
             for (&survivor, &score) in self.survivors.iter().zip(&scores) {
                 self.scores[survivor] = Some(score);
             }

@@ -20,7 +20,7 @@ static DEFAULT_MODEL: Mutex<Option<Model>> = Mutex::new(None);
 ///
 /// ```no_run
 /// detailflow::tasks::generate_image(None, "potion", 7)?.save("potion.png")?;
-/// # detailflow::Result::Ok(())
+/// # detailflow::Result::<()>::Ok(())
 /// ```
 ///
 /// # Errors
@@ -38,7 +38,7 @@ pub fn generate_image(model: Option<&Model>, class: &str, seed: u64) -> Result<I
 pub fn generate_image_at(model: Option<&Model>, class: &str, seed: u64, level_size: u32) -> Result<Image> {
     let model = model.map_or_else(default_model, |model| Ok(model.clone()))?;
     let mut request = Request::new(&model);
-    request.set_class(model.bundle().class(class)?)?.set_seed(seed).set_level(level_size)?;
+    request.set_class(model.bundle().class(class)?)?.set_seed(seed).set_level_size(level_size)?;
     let mut generation = Generation::new(&request)?;
     generation.finish()?;
     generation.image(0)

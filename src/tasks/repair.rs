@@ -28,7 +28,7 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
     let level = bundle.ladder().levels().iter().find(|level| level.tokens >= count);
     let mut request = request.try_clone()?;
     request.set_count(1)?.set_image(0, image)?.set_prefix(&dft.tokens)?;
-    request.set_level(level.map_or(0, |level| level.size))?;
+    request.set_level_size(level.map_or(0, |level| level.size))?;
     let mut generation = Generation::new(&request)?;
     while generation.progress().tokens < count {
         generation.step()?;

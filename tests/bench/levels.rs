@@ -93,7 +93,7 @@ fn levels(model: &Model, repeat: usize) -> Result<()> {
             let cost = tasks::cost(&wanted)?;
             for (at, level) in cost.levels.iter().enumerate() {
                 steps[at] = level.steps;
-                wanted.set_level(level.level.size)?;
+                wanted.set_level_size(level.level.size)?;
                 let took = draw_level(&wanted)?;
                 // The first of all warms up.
                 if round > 0 {
@@ -169,7 +169,7 @@ fn forks(model: &Model) -> Result<()> {
 fn best(model: &Model, repeat: usize) -> Result<()> {
     let wanted = request(model, 8)?;
     let level = model.bundle().ladder().levels()[0];
-    let rounds = [Round { level_size: level.size, keep: 1 }];
+    let rounds = [Round { level_size: level.size, retained_count: 1 }];
     let (mut culled, mut all) = (Vec::new(), Vec::new());
     let mut works = (0, 0);
     for _ in 0..repeat {

@@ -128,7 +128,7 @@ fn processor_time() -> f64 {
 impl Arguments {
     fn request(&self, model: &Model) -> Result<Request> {
         let mut request = Request::new(model);
-        request.set_guidance(Guidance::constant(self.guidance))?.set_level(self.level)?;
+        request.set_guidance(Guidance::constant(self.guidance))?.set_level_size(self.level)?;
         Ok(request)
     }
 

@@ -69,8 +69,9 @@ static void generate_image_names_what_is_wrong(const detailflow_model *model)
     INVALID(detailflow_generate_image(model, "0", 1, &image, NULL), "square");
     image.height++;
     INVALID(detailflow_generate_image(model, "0", 1, &image, NULL), "levels are");
+    /* Refused before the work; to a request 0 would be the finest level. */
     image.width = image.height = 0;
-    INVALID(detailflow_generate_image(model, "0", 1, &image, NULL), "0");
+    INVALID(detailflow_generate_image(model, "0", 1, &image, NULL), "choose the level");
     CHECK(pixels[0] == 0);
     free(pixels);
 }

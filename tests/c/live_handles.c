@@ -256,6 +256,44 @@ static void handle_is_freed_once(void)
     }
 }
 
+static void *step_until_freed(void *user)
+{
+    detailflow_generation *generation = (detailflow_generation *)user;
+    detailflow_status status;
+    do {
+        status = detailflow_generation_step(generation, NULL);
+        check_set(&start, 1);
+    } while (status == DETAILFLOW_STATUS_OK || status == DETAILFLOW_STATUS_CANCELLED);
+    CHECK(status == DETAILFLOW_STATUS_INVALID_ARGUMENT);
+    CHECK(strstr(detailflow_last_message(), "is not a live handle") != NULL);
+    return NULL;
+}
+
+/* A thread that steps and one that frees: each step comes before the free, is waited for, or is refused. */
+static void generation_is_freed_while_another_thread_steps_it(const char *bundle, int rounds)
+{
+    detailflow_model *model = check_open(bundle, 1);
+    detailflow_request *request = check_request(model, 1, 1);
+    int round;
+    for (round = 0; round < rounds; round++) {
+        detailflow_generation *generation = NULL;
+        detailflow_cancel *cancel = NULL;
+        pthread_t thread;
+        OK(detailflow_generation_new(request, &generation));
+        /* Steps that do nothing, so that there are many of them. */
+        OK(detailflow_generation_get_cancel(generation, &cancel));
+        OK(detailflow_cancel_trigger(cancel, NULL));
+        detailflow_cancel_free(cancel);
+        check_set(&start, 0);
+        CHECK(pthread_create(&thread, NULL, step_until_freed, generation) == 0);
+        check_wait(&start);
+        detailflow_generation_free(generation);
+        CHECK(pthread_join(thread, NULL) == 0);
+    }
+    detailflow_request_free(request);
+    detailflow_model_free(model);
+}
+
 int main(int argc, char **argv)
 {
     const char *bundle = check_bundle(argc, argv);
@@ -268,5 +306,6 @@ int main(int argc, char **argv)
     OK(detailflow_log_set_callback(0, NULL, NULL, NULL));
     submitted_generation_is_refused(bundle);
     handle_is_freed_once();
+    generation_is_freed_while_another_thread_steps_it(bundle, argc < 3 ? 300 : 10);
     return 0;
 }

@@ -54,7 +54,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     let sources = args.tokens.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>, Error>>()?;
     let model = args.model.open()?;
     if let Some(size) = args.level {
-        Request::new(&model).set_level(size).map_err(Failure::Usage)?;
+        Request::new(&model).set_level_size(size).map_err(Failure::Usage)?;
     }
     let mut images = Vec::new();
     for (path, source) in args.tokens.iter().zip(&sources) {

@@ -107,14 +107,14 @@ impl<'a> Batches<'a> {
     ) -> Result<(), Failure> {
         let Some(&first) = pictures.first() else { return Ok(()) };
         let mut trunk = request.clone();
-        trunk.set_count(1)?.set_image(0, first)?.set_level(size)?;
+        trunk.set_count(1)?.set_image(0, first)?.set_level_size(size)?;
         let mut trunk = Generation::new(&trunk)?;
         interrupt::cancels(trunk.cancel_handle());
         if let Err(error) = trunk.finish() {
             return self.stop(error);
         }
         let target = self.model.bundle().ladder().prefix(request.target()).map_or(0, |prefix| prefix.size);
-        trunk.set_level(target)?;
+        trunk.set_level_size(target)?;
         for image in pictures {
             self.finish(trunk.fork(&[image.seed])?)?;
         }

@@ -54,7 +54,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let of = |class: u32| args.settings.seeds().map(move |seed| ImageRequest { class, seed });
     let wanted: Vec<ImageRequest> = classes.iter().flat_map(|&class| of(class)).collect();
     if let (Some(keep), Some(level)) = (args.best, args.at) {
-        return best(args, &mut request, &classes, Round { level_size: level, keep });
+        return best(args, &mut request, &classes, Round { level_size: level, retained_count: keep });
     }
     if let Some(size) = args.share {
         check_level(&request, size)?;
@@ -73,7 +73,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
 
 /// Checks before any work that the level exists and is not finer than the target.
 fn check_level(request: &Request, size: u32) -> Result<(), Failure> {
-    if request.clone().set_level(size).map_err(Failure::Usage)?.target() > request.target() {
+    if request.clone().set_level_size(size).map_err(Failure::Usage)?.target() > request.target() {
         let text = format!("the {size} px level is finer than the level to stop at");
         return Err(Failure::Usage(Error::Invalid(text)));
     }
@@ -82,8 +82,9 @@ fn check_level(request: &Request, size: u32) -> Result<(), Failure> {
 
 fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Round) -> Result<(), Failure> {
     let count = args.settings.count as usize;
-    if round.keep == 0 || round.keep >= count {
-        let text = format!("--best {}: must be at least 1 and less than --count, which is {count}", round.keep);
+    if round.retained_count == 0 || round.retained_count >= count {
+        let text =
+            format!("--best {}: must be at least 1 and less than --count, which is {count}", round.retained_count);
         return Err(Failure::Usage(Error::Invalid(text)));
     }
     check_level(request, round.level_size)?;
@@ -97,7 +98,9 @@ fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Roun
     // The seeds that are selected are not known yet, but the number of files is: plan with the first seeds.
     let kept: Vec<ImageRequest> = classes
         .iter()
-        .flat_map(|&class| args.settings.seeds().take(round.keep).map(move |seed| ImageRequest { class, seed }))
+        .flat_map(|&class| {
+            args.settings.seeds().take(round.retained_count).map(move |seed| ImageRequest { class, seed })
+        })
         .collect();
     let mut batches = Batches::plan(&args.output, request, &kept)?;
     for &class in classes {

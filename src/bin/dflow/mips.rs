@@ -47,7 +47,7 @@ pub fn run(args: &MipsArgs) -> Result<(), Failure> {
     }
     let model = args.model.open()?;
     if let Some(size) = args.level {
-        Request::new(&model).set_level(size).map_err(Failure::Usage)?;
+        Request::new(&model).set_level_size(size).map_err(Failure::Usage)?;
     }
     // Reports every error of the input before the first file is written.
     let named = |number: u32, error| match error {

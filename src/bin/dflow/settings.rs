@@ -23,7 +23,7 @@ impl SettingsArgs {
     pub fn apply(&self, request: &mut Request) -> detailflow::Result<()> {
         self.sampling.apply(request)?;
         if let Some(level) = self.level {
-            request.set_level(level)?;
+            request.set_level_size(level)?;
         }
         Ok(())
     }

@@ -107,7 +107,7 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     }
     let mut output = Output::plan(Some(&args.output), labels, &[])?;
     if let Some(size) = args.level {
-        Request::new(&model).set_level(size).map_err(Failure::Usage)?;
+        Request::new(&model).set_level_size(size).map_err(Failure::Usage)?;
     }
     for number in numbers {
         let image = source.get(number)?.image(bundle);
@@ -180,7 +180,7 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     let mut request = Request::new(&model);
     args.sampling.apply(&mut request).map_err(Failure::Usage)?;
     let count = match args.level {
-        Some(size) => request.set_level(size).map_err(Failure::Usage)?.target(),
+        Some(size) => request.set_level_size(size).map_err(Failure::Usage)?.target(),
         None => soundness.promised,
     };
     if dft.class.is_none() && soundness.sound < count {

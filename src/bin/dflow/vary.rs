@@ -72,7 +72,7 @@ pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
     model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
-    request.clone().set_level(args.keep).map_err(Failure::Usage)?;
+    request.clone().set_level_size(args.keep).map_err(Failure::Usage)?;
     model.bundle().class(&args.class).map_err(Failure::Usage)?;
     request.set_prefix_picture(&picture, args.keep)?;
     generate(&args.settings, &args.output, &mut request, &args.class)

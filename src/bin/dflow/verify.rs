@@ -206,7 +206,7 @@ fn generate(model: &Model) -> Result<()> {
     request.set_guidance(Guidance::constant(1.0))?;
     // Includes a parallel step, if there is one, so that both query lengths run.
     let parallel = bundle.ladder().levels().iter().find(|level| level.tokens > bundle.causal());
-    request.set_level(parallel.map_or(0, |level| level.size))?;
+    request.set_level_size(parallel.map_or(0, |level| level.size))?;
     let mut generation = Generation::new(&request)?;
     generation.finish()?;
     generation.image(0)?;

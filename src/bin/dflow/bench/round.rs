@@ -144,7 +144,7 @@ fn answer(args: &OneArgs) -> std::result::Result<(), Failure> {
 }
 
 fn configure(request: &mut Request, args: &OneArgs) -> Result<()> {
-    request.set_guidance(Guidance::constant(args.guidance))?.set_level(args.level)?.set_count(args.batch)?;
+    request.set_guidance(Guidance::constant(args.guidance))?.set_level_size(args.level)?.set_count(args.batch)?;
     // No top-k or top-p: the cost of sampling must not depend on the bundle's defaults.
     request.set_sampling(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 })?;
     Ok(())
