@@ -3,17 +3,26 @@
  *
  * libdetailflow: DetailFlow image generation behind a stable C API.
  *
- * DetailFlow generates a picture as a sequence of tokens, coarse to fine. The first few tokens already decode to a small
- * picture; further tokens add resolution and detail. Words used below:
+ * DetailFlow generates an image as a sequence of tokens, coarse to fine. The first few tokens already decode to a small
+ * image; further tokens add resolution and detail. Words used below:
  *
- * - model: an open *bundle*, a folder with ONNX graphs and a manifest.
- * - token: an index into the model's codebook. N tokens are a full picture.
- * - causal part: the first c tokens, generated one by one. After it one step generates a *group* of g tokens.
- * - prefix: the first tokens of a picture, 1 to c, or a multiple of g up to N. Every prefix decodes.
- * - level: one of the sizes of the model's *ladder*, named by its pixels per side (level_size), with the number of tokens
- *   that it takes.
+ * - image: one result of a request, or pixels in memory. A picture file is a PNG, JPEG, WebP, ... file.
+ * - bundle: a folder with one model: manifest, graphs, weights. A model is an open bundle.
+ * - variant: one precision and one form of a bundle.
+ * - form: attention backend and KV-cache layout.
+ * - token: an entry of the codebook, chosen at one position. A full image has N tokens. `code` in manifests and statistics
+ *   means the entry.
+ * - causal part: the first c tokens, sampled one by one.
+ * - group: g tokens that one step samples together, after the causal part.
+ * - step: one run of the autoregressive graph. A full image takes c + (N - c) / g steps; the shipped model, with N = 32,
+ *   c = 4 and g = 4, takes 4 + 28/4 = 11.
+ * - prefix: the first t tokens, t in 1..c or a multiple of g up to N; decodes to a complete image of ladder(t) pixels per
+ *   side.
+ * - ladder: the table from prefix length to decoded size.
+ * - level: one of the ladder's sizes, with the largest number of tokens that decodes to it (at least c). level_size is its
+ *   pixels per side. The finest level is the full image.
  *
- * In short: open a model, make a request, generate, save the picture.
+ * In short: open a model, make a request, generate, save the image.
  *
  *     detailflow_model *model = NULL;
  *     detailflow_request *request = NULL;
@@ -47,16 +56,17 @@
  * - Functions that can fail return a detailflow_status: 0 (DETAILFLOW_STATUS_OK) or a positive code. The code is for the
  *   program, the message for a person. Comments name statuses without DETAILFLOW_STATUS_; INVALID_ARGUMENT, OUT_OF_MEMORY
  *   and INTERNAL are possible everywhere.
- * - The message is kept three ways. detailflow_last_message gives that of the last failed call of the same thread.
- * - When the first parameter is a handle that must not be NULL and has a `_get_message` function, that function gives the
- *   message of the last failed call with the handle, from any thread.
- * - Every other function that returns a status takes a detailflow_error, which may be NULL, as its last parameter, and
- *   fills it.
- * - A failed call changes nothing, and leaves outputs (except the detailflow_error) as they were.
- * - No call exits, aborts, prints, or lets an exception or panic through. A fault of the library itself is INTERNAL; Rust
- *   then writes where it happened to stderr.
- * - Memory whose size depends on a request or a file is allocated fallibly: OUT_OF_MEMORY, and the next call works. Only
- *   small fixed allocations may abort.
+ * - The message of a failed call can be read in these places:
+ *   - thread: detailflow_last_message gives that of the last failed call of the calling thread, whatever the function.
+ *   - handle: when the first parameter is a handle that must not be NULL and has a `_get_message` function, that function
+ *     gives the message of the last failed call with the handle, from any thread.
+ *   - detailflow_error: every other function that returns a status takes one, which may be NULL, as its last parameter,
+ *     and fills it.
+ * - A failed call leaves its outputs (except the detailflow_error) as they were. advance and finish keep the steps done
+ *   before the failure; other exceptions are stated at their functions.
+ * - No call exits or throws, and none prints, with two exceptions: an internal fault (INTERNAL) prints its place to
+ *   stderr; if a small allocation of fixed size fails, the process aborts.
+ * - Memory whose size depends on a request or a file is allocated fallibly: OUT_OF_MEMORY, and the next call works.
  *
  * # Pointers
  *
@@ -89,10 +99,10 @@
  * # Threads
  *
  * - A function that takes a handle as const may be called by any number of threads at once.
- * - A function that takes a handle as non-const is for one thread at a time: a second thread gets BUSY, also one that
- *   takes the handle as const. Handles may move between threads.
- * - Functions that read a generation (const) may be called while another thread steps it. They see the state after the
- *   last finished step, and never return BUSY (the exception to the rule above). Decoding waits at most for other decodes.
+ * - While a non-const call runs on a handle, every other call on it returns BUSY; a non-const call also returns BUSY while
+ *   a const call runs. Exceptions: `_get_message` and const functions of a generation always work, and block no call.
+ * - Const functions of a generation read the state after the last finished step. Decoding waits at most for other decodes.
+ * - Handles may move between threads.
  * - Generations of one model run side by side and take turns step by step.
  * - A detailflow_cancel may be triggered by any thread at any time.
  * - Freeing a handle while another thread is inside a call with it is an error of the caller. One exception: freeing a
@@ -113,9 +123,11 @@
  * - Plain structs begin with struct_size: set it to sizeof the struct, for inputs and outputs.
  * - A size smaller than that of the first version is INVALID_ARGUMENT. A larger one (newer header) is accepted when the
  *   extra bytes of inputs are zero. Outputs are filled as far as both sides know the struct.
- * - In an array of structs the first one's struct_size is also the distance of the elements. All elements of an input
- *   array have the same.
- * - Fields named reserved must be 0.
+ * - Arrays of structs: struct_size of element 0 is the array stride. Input arrays: set it in every element, to the same
+ *   size. Output arrays: set it in element 0.
+ * - Arrays whose elements are read and written (detailflow_model_lay_out_atlas, detailflow_model_decode_mips) count as
+ *   input arrays.
+ * - Fields named reserved must be 0 in inputs; in outputs they are 0.
  *
  * # Process
  *
@@ -182,7 +194,7 @@
 /// The version of this header as one number: major * 10000 + minor * 100 + patch.
 #define DETAILFLOW_VERSION_NUMBER 100
 
-/// The class of a picture that has none, because it was encoded.
+/// The class of an image that has none, because it was encoded.
 #define DETAILFLOW_NO_CLASS UINT32_MAX
 
 /// Status codes: 0 is success, every other one a failure.
@@ -251,7 +263,7 @@ typedef enum detailflow_device_kind {
 
 /// Pixel formats. Colour is sRGB-encoded in every one of them.
 typedef enum detailflow_format {
-    /// Three bytes R, G, B. The picture of an RGBA model is composed over black.
+    /// Three bytes R, G, B. The image of an RGBA model is composed over black.
     DETAILFLOW_FORMAT_RGB8 = 1,
     /// Four bytes R, G, B, A with straight (not premultiplied) alpha; alpha is 255 for RGB models.
     DETAILFLOW_FORMAT_RGBA8 = 2,
@@ -284,13 +296,13 @@ typedef enum detailflow_mips_source {
     /// Each mip is decoded at the nearest level that is at least as large, and downscaled from there to its size. A level
     /// is decoded once for all mips that come from it.
     DETAILFLOW_MIPS_SOURCE_LEVELS = 1,
-    /// All mips are downscaled from the picture of all given tokens, which is decoded once.
+    /// All mips are downscaled from the image of all given tokens, which is decoded once.
     DETAILFLOW_MIPS_SOURCE_FINEST = 2,
 } detailflow_mips_source;
 
 /// Flags of detailflow_worker_submit, combined with `|`.
 typedef enum detailflow_submit_flag {
-    /// The worker decodes the pictures of each event on its own thread. Otherwise detailflow_event_decode_level does, on
+    /// The worker decodes the images of each event on its own thread. Otherwise detailflow_event_decode_level does, on
     /// the thread that calls it.
     DETAILFLOW_SUBMIT_FLAG_DECODE = 1,
     /// No events for levels, only the last event of the job.
@@ -333,49 +345,46 @@ typedef enum detailflow_tokens_kind {
     DETAILFLOW_TOKENS_KIND_JSON = 3,
 } detailflow_tokens_kind;
 
-/// How the best candidates are chosen. Not const: one thread at a time.
+/// How the best candidates are chosen. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_best_of_options detailflow_best_of_options;
 
-/// Stops a generation, or the opening of a model. Const: any thread may use it at any time, also after the generation
-/// was freed.
+/// Stops a generation, or the opening of a model. Thread-safe; may be used after the generation was freed.
 typedef struct detailflow_cancel detailflow_cancel;
 
-/// The devices of this machine at the time the list was made. Const: any number of threads may read it.
+/// The devices of this machine at the time the list was made. Thread-safe.
 typedef struct detailflow_device_list detailflow_device_list;
 
-/// Something that happened to a job, with its tokens at that moment. Const: any number of threads may read it. It belongs
-/// to whoever took it, also after the worker was freed.
+/// Something that happened to a job, with its tokens at that moment. Thread-safe. It belongs to whoever took it, also after
+/// the worker was freed.
 typedef struct detailflow_event detailflow_event;
 
-/// A request being generated, or finished. Functions that take it as non-const are for one thread at a time; those that
-/// take it as const may be called by any thread at any time, and read the state after the last finished step.
+/// A request being generated, or finished. Functions that take it as const are thread-safe and read the state after the
+/// last finished step. The others are not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_generation detailflow_generation;
 
-/// A model that is open. Const: any number of threads may use it at once; it runs one graph at a time.
+/// A model that is open. Thread-safe; it runs one graph at a time.
 typedef struct detailflow_model detailflow_model;
 
-/// How a model is opened. Not const: one thread at a time.
+/// How a model is opened. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_model_options detailflow_model_options;
 
-/// An open pack of token files (.dftpack). Const: any number of threads may read it at once. Its entries are not kept in
-/// memory.
+/// An open pack of token files (.dftpack). Thread-safe. Its entries are not kept in memory.
 typedef struct detailflow_pack detailflow_pack;
 
-/// A pack being written. Not const: one thread at a time.
+/// A pack being written. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_pack_writer detailflow_pack_writer;
 
-/// What to generate: how many pictures, of which classes, from which seeds, how sampled. Every setter checks its
-/// arguments at once. Not const: one thread at a time.
+/// What to generate: how many images, of which classes, from which seeds, how sampled. Every setter checks its
+/// arguments at once. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_request detailflow_request;
 
-/// Where to find ONNX Runtime. Not const: one thread at a time.
+/// Where to find ONNX Runtime. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_runtime_options detailflow_runtime_options;
 
-/// Generates in the background, on its own threads. Const: any number of threads may submit, poll, wait and cancel at
-/// once; when several wait, each event goes to one of them.
+/// Generates in the background, on its own threads. Thread-safe. When several threads wait, each event goes to one of them.
 typedef struct detailflow_worker detailflow_worker;
 
-/// How a worker works. Not const: one thread at a time.
+/// How a worker works. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_worker_options detailflow_worker_options;
 
 /// The result of a call: one of DETAILFLOW_STATUS_*.
@@ -422,7 +431,7 @@ typedef struct detailflow_device_info {
     uint32_t device_id;
     /// Number of pairs that detailflow_device_list_get_metadata gives.
     uint32_t metadata_count;
-    /// 0.
+    /// Reserved; 0.
     uint32_t reserved;
     /// What detailflow_model_options_set_device takes; NULL when no execution provider that is here can use the device.
     const char *device;
@@ -456,17 +465,17 @@ typedef struct detailflow_image {
 typedef struct detailflow_model_info {
     /// sizeof(detailflow_model_info).
     uint32_t struct_size;
-    /// Pixels per side of the full picture, which is the finest level.
+    /// Pixels per side of the full image, which is the finest level.
     uint32_t image_size;
     /// 3 is RGB, 4 is RGBA.
     uint32_t channels;
-    /// Tokens of the full picture (N).
+    /// Tokens of the full image (N).
     uint32_t token_count;
     /// Tokens that one step generates after the causal part (g).
     uint32_t group_size;
     /// Tokens that are generated one by one at the start (c).
     uint32_t causal_count;
-    /// Number of different tokens: each is 0 to codebook_size - 1.
+    /// Entries of the codebook: each token is 0 to codebook_size - 1.
     uint32_t codebook_size;
     /// Bits of one token in a token file.
     uint32_t bits_per_token;
@@ -474,7 +483,7 @@ typedef struct detailflow_model_info {
     uint32_t class_count;
     /// Number of levels.
     uint32_t level_count;
-    /// Default guidance scale, 1 is off. This and the next four are how the model's authors sample.
+    /// Default guidance scale, 1 is off. This and the next four are the defaults stored in the bundle.
     float guidance;
     /// Default temperature, 0 is greedy.
     float temperature;
@@ -486,9 +495,9 @@ typedef struct detailflow_model_info {
     uint32_t gradual_guidance;
     /// 1 when the model can generate; 0 when its bundle holds no autoregressive graph. Decoding works in either case.
     uint32_t can_generate;
-    /// 1 when the model can encode pictures; 0 when its bundle holds no encoder.
+    /// 1 when the model can encode images; 0 when its bundle holds no encoder.
     uint32_t can_encode;
-    /// 0.
+    /// Reserved; 0.
     uint32_t reserved;
     /// Name of the model.
     const char *name;
@@ -506,19 +515,19 @@ typedef struct detailflow_model_info {
     const char *path;
 } detailflow_model_info;
 
-/// A level: a size at which a generation can stop, with the tokens that it takes.
+/// A level: one of the ladder's sizes, with the largest number of tokens that decodes to it. A generation can stop there.
 typedef struct detailflow_level {
     /// sizeof(detailflow_level).
     uint32_t struct_size;
     /// Pixels per side.
     uint32_t level_size;
-    /// Number of tokens. The same picture with less detail is its first token_count tokens.
+    /// The largest prefix that decodes to level_size. The first token_count tokens of any image decode to this level.
     uint32_t token_count;
-    /// 0.
+    /// Reserved; 0.
     uint32_t reserved;
 } detailflow_level;
 
-/// The tokens of a picture and its position in an atlas. In an array every one has its struct_size set.
+/// The tokens of an image and its position in an atlas. In an array, set struct_size in every element.
 typedef struct detailflow_sprite {
     /// sizeof(detailflow_sprite).
     uint32_t struct_size;
@@ -530,7 +539,7 @@ typedef struct detailflow_sprite {
     uint32_t level_size;
     /// Each pixel becomes a square of so many pixels per side, 1 to 64; 0 is 1.
     uint32_t factor;
-    /// 0.
+    /// Reserved; must be 0.
     uint32_t reserved;
     /// A prefix (1 to c tokens, or a multiple of g up to N); with a level, at least its tokens.
     const uint32_t *tokens;
@@ -546,19 +555,19 @@ typedef struct detailflow_progress {
     uint32_t steps_done;
     /// Steps left; 0 when it is finished.
     uint32_t steps_left;
-    /// Tokens of each picture so far.
+    /// Tokens of each image so far.
     uint32_t token_count;
-    /// Pixels per side of the picture that the tokens so far decode to; 0 while there are none.
+    /// Pixels per side of the image that the tokens so far decode to; 0 while there are none.
     uint32_t prefix_size;
     /// Pixels per side of the finest level that is complete; 0 before the first.
     uint32_t level_size;
-    /// Number of pictures.
+    /// Number of images.
     uint32_t image_count;
     /// Tokens of the finest level that is complete; 0 before the first.
     uint32_t level_token_count;
     /// Predicted nanoseconds of the next step; 0 when there is none or nothing was measured yet.
     uint64_t next_step_ns;
-    /// Predicted nanoseconds to decode one picture at the finest level that is complete; 0 when there is none or nothing
+    /// Predicted nanoseconds to decode one image at the finest level that is complete; 0 when there is none or nothing
     /// was measured yet.
     uint64_t next_decode_ns;
 } detailflow_progress;
@@ -567,7 +576,7 @@ typedef struct detailflow_progress {
 typedef struct detailflow_candidate {
     /// sizeof(detailflow_candidate).
     uint32_t struct_size;
-    /// Which picture of the request it is.
+    /// Which image of the request it is.
     uint32_t image_index;
     /// Its class.
     uint32_t class_index;
@@ -600,12 +609,12 @@ typedef struct detailflow_cost {
     /// Multiply-add operations of all steps and of decoding the last level; 0 when the bundle does not give the sizes of
     /// its networks.
     uint64_t multiply_adds;
-    /// Largest size of the KV cache, in bytes. Where the number of batch rows changes (pictures that share a prefix
+    /// Largest size of the KV cache, in bytes. Where the number of batch rows changes (images that share a prefix
     /// diverge, guidance ends), the old one exists beside it for a moment; with attention form "plain" at every step.
     uint64_t kv_cache_bytes;
-    /// Bytes of the pictures of the last level, one byte per channel and pixel.
+    /// Bytes of the images of the last level, one byte per channel and pixel.
     uint64_t output_bytes;
-    /// Nanoseconds until the pictures of the last level are decoded; 0 when nothing was measured on this machine yet.
+    /// Nanoseconds until the images of the last level are decoded; 0 when nothing was measured on this machine yet.
     uint64_t time_ns;
 } detailflow_cost;
 
@@ -613,7 +622,7 @@ typedef struct detailflow_cost {
 typedef struct detailflow_step_cost {
     /// sizeof(detailflow_step_cost).
     uint32_t struct_size;
-    /// Rows of the batch: one for each picture, two with guidance, fewer while pictures share a prefix.
+    /// Rows of the batch: one for each image, two with guidance, fewer while images share a prefix.
     uint32_t batch_rows;
     /// Positions per row: 1 in the causal part, g after it.
     uint32_t query_length;
@@ -633,7 +642,7 @@ typedef struct detailflow_level_cost {
     uint32_t token_count;
     /// Steps from the start.
     uint32_t step_count;
-    /// Nanoseconds from the start until its pictures are decoded; 0 when nothing was measured on this machine yet.
+    /// Nanoseconds from the start until its images are decoded; 0 when nothing was measured on this machine yet.
     uint64_t time_ns;
 } detailflow_level_cost;
 
@@ -658,9 +667,9 @@ typedef struct detailflow_event_info {
     /// DETAILFLOW_STATUS_OK; DETAILFLOW_STATUS_CANCELLED when the job was cancelled; when it failed, what a generating
     /// call would have returned. The message is detailflow_event_get_job_message.
     detailflow_status status;
-    /// Number of pictures of the job.
+    /// Number of images of the job.
     uint32_t image_count;
-    /// Tokens of each picture. 0 when the job had not started; after a failure possibly those of an earlier event.
+    /// Tokens of each image. 0 when the job had not started; after a failure possibly those of an earlier event.
     uint32_t token_count;
     /// Pixels per side of the finest level that was complete; 0 before the first.
     uint32_t level_size;
@@ -670,7 +679,7 @@ typedef struct detailflow_event_info {
     uint32_t steps_done;
     /// Steps that were left; 0 when the job is finished or had not started.
     uint32_t steps_left;
-    /// 1 when the pictures of that level are decoded already.
+    /// 1 when the images of that level are decoded already.
     uint32_t decoded;
 } detailflow_event_info;
 
@@ -684,7 +693,7 @@ typedef struct detailflow_dft_info {
     uint32_t intact_count;
     /// Tokens that it was written with.
     uint32_t written_count;
-    /// Tokens of the full picture of its model (N).
+    /// Tokens of the full image of its model (N).
     uint32_t token_count;
     /// Tokens of a group (g).
     uint32_t group_size;
@@ -728,7 +737,8 @@ DETAILFLOW_API const char *DETAILFLOW_CALL detailflow_status_name(detailflow_sta
 /// @return "" when none failed. Valid until the next call of this thread that fails.
 DETAILFLOW_API const char *DETAILFLOW_CALL detailflow_last_message(void);
 
-/// Sets the log callback of the process. Without one nothing is ever printed.
+/// Sets the log callback of the process. Without one, messages are dropped: the library prints nothing but the place of an
+/// internal fault (INTERNAL), which goes to stderr.
 ///
 /// When this returns, the previous callback is not running any more.
 ///
@@ -770,7 +780,8 @@ DETAILFLOW_API void DETAILFLOW_CALL detailflow_runtime_options_free(detailflow_r
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_init(
     const detailflow_runtime_options *options, detailflow_error *error);
 
-/// Creates default options: CPU, one thread per core, the first precision and attention form that the bundle lists.
+/// Creates default options: CPU, the number of threads that ONNX Runtime chooses, the default precision and attention form
+/// of the device (detailflow_model_options_set_precision, detailflow_model_options_set_form).
 ///
 /// @param options Receives the handle. Free it with detailflow_model_options_free.
 /// @param error May be NULL.
@@ -779,7 +790,9 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_new(
 
 /// Sets the device that runs the graphs.
 ///
-/// - "cpu" (the default), "auto" (the best device that works here),
+/// - "cpu" (the default),
+/// - "auto": the first that works, in the order cuda, migraphx, directml, coreml, openvino:GPU (where ONNX Runtime lists an
+///   Intel GPU), webgpu (where it lists a GPU), cpu,
 /// - "cuda[:i]", "tensorrt[:i]", "directml[:i]", "migraphx[:i]" (i is the number of the card),
 /// - "coreml", "webgpu", "openvino[:CPU|GPU|NPU]",
 /// - "plugin:PATH[:device]" (an ONNX Runtime execution provider library).
@@ -790,7 +803,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_de
     detailflow_model_options *options, const char *device);
 
 /// Sets an option of the device's execution provider, such as "precision" to "bf16" for openvino. Replaces an earlier
-/// value of the same key. The execution provider checks keys and values in detailflow_model_open, as far as it does.
+/// value of the same key. Checked by detailflow_model_open; some providers ignore unknown keys (OpenVINO refuses them).
 ///
 /// @param key The provider's own name of the option.
 /// @param value Its value.
@@ -814,22 +827,26 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_sp
 /// Inside the frames of a game 1 (the calling thread) gives the steadiest times: threads that slept since the last frame
 /// may wake milliseconds late. For a large model, or without frames, more are faster.
 ///
-/// @param threads 0 to 1024; 0 (the default) is one per core.
+/// Each graph of the model (autoregressive, decoder, encoder) has a thread pool of its own.
+///
+/// @param threads 0 to 1024, the calling thread included. 0 (the default): ONNX Runtime chooses, one per physical core.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_threads(
     detailflow_model_options *options, uint32_t threads);
 
 /// Sets the precision of the weights.
 ///
-/// @param precision Such as "fp32", "fp16", "int8", "int4". NULL (the default) takes the first that the bundle lists for
-/// the device. Whether the bundle has it is found out by detailflow_model_open.
+/// @param precision Such as "fp32", "fp16", "int8", "int4". NULL (the default): on the CPU the first that the
+/// bundle lists; on other devices fp16, then fp32, then the others (onnx/BUNDLE.md, Variants). Whether the bundle has it
+/// is found out by detailflow_model_open.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_precision(
     detailflow_model_options *options, const char *precision);
 
-/// Sets the attention form: which attention operators and which KV cache layout the graph uses.
+/// Sets the form: attention backend and KV-cache layout.
 ///
 /// @param form "native" (operators of this library, CPU), "mha" (MultiHeadAttention of ONNX Runtime), "plain" (standard
 /// operators; copies the KV cache at every step) or "fixed" (standard operators on a KV cache of fixed size). NULL (the
-/// default) takes the first that the bundle lists for the device.
+/// default): on the CPU the first that the bundle lists and this CPU runs well; on other devices "fixed" where it is
+/// chosen automatically (cuda, webgpu), then the first that the bundle lists (onnx/BUNDLE.md, Variants).
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_form(
     detailflow_model_options *options, const char *form);
 
@@ -853,7 +870,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_get_me
 /// Frees options. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_model_options_free(detailflow_model_options *options);
 
-/// Creates a cancel handle for detailflow_model_options_set_cancel. That of a generation is made by
+/// Creates a cancel handle for detailflow_model_options_set_cancel. For a generation, use
 /// detailflow_generation_get_cancel.
 ///
 /// @param cancel Receives the handle. Free it with detailflow_cancel_free.
@@ -863,7 +880,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_cancel_new(
 
 /// Stops the work, from any thread, any number of times. It cannot be undone.
 ///
-/// A generation stops within one step, also inside a running graph: that step and every later one returns CANCELLED;
+/// A generation stops within one step, also inside a running graph: that step and every later one both return CANCELLED;
 /// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs.
 ///
 /// @param error May be NULL.
@@ -902,8 +919,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_device_list_get_coun
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_device_list_get_info(
     const detailflow_device_list *list, size_t device_index, detailflow_device_info *info, detailflow_error *error);
 
-/// Gets one pair of what system and execution provider report about a device under their own names: LUID, UUID, PCI
-/// address, driver version.
+/// Gets one key/value pair of device metadata, as reported by the operating system or the execution provider: LUID, UUID,
+/// PCI address, driver version.
 ///
 /// @param device_index 0 to count - 1.
 /// @param metadata_index 0 to detailflow_device_info.metadata_count - 1.
@@ -1003,7 +1020,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_find_class(
 
 /// Gets a level by its index.
 ///
-/// @param level_index 0 (the coarsest) to level_count - 1 (the full picture).
+/// @param level_index 0 (the coarsest) to level_count - 1 (the full image).
 /// @param level Filled; its struct_size is set.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_level(
     const detailflow_model *model, uint32_t level_index, detailflow_level *level);
@@ -1016,17 +1033,20 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_level(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_find_level(
     const detailflow_model *model, uint32_t level_size, detailflow_level *level);
 
-/// Gets the size of the picture that a prefix decodes to.
+/// Gets the size of the image that a prefix decodes to.
 ///
 /// @param token_count A prefix: 1 to c, or a multiple of g up to N.
 /// @param prefix_size Receives the pixels per side.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_prefix_size(
     const detailflow_model *model, size_t token_count, uint32_t *prefix_size);
 
-/// Encodes a picture into tokens. Compiles the encoder at the first call.
+/// Encodes an image into tokens. Compiles the encoder at the first call.
 ///
-/// @param picture Of any size and format. It is cropped to the square in its middle and resized, unless it has the
-/// model's size.
+/// The largest square in the middle is taken. Colours are multiplied by alpha. A square of another size than image_size is
+/// resized with a Catmull-Rom filter, antialiased when it shrinks. Models of 3 channels get the image composed over black.
+///
+/// @param picture Of any size and format, with straight alpha. Floats are clamped to 0 to 1; NaN and infinite are
+/// INVALID_ARGUMENT.
 /// @param tokens Receives N tokens, coarse to fine: see "Arrays" above.
 /// @param capacity Tokens that fit at `tokens`.
 /// @param count Receives the number of tokens.
@@ -1042,14 +1062,14 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file(
 
 /// As detailflow_model_encode, from the bytes of a picture file of any size.
 ///
-/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA cannot be told by its content.
+/// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA has no signature, so it is not recognized from memory.
 /// @param size Bytes at `data`.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_data(
     const detailflow_model *model, const void *data, size_t size, uint32_t *tokens, size_t capacity, size_t *count);
 
 /// Decodes tokens into pixels.
 ///
-/// @param tokens The first tokens of a picture.
+/// @param tokens The first tokens of an image.
 /// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
 /// that level; those beyond are ignored.
 /// @param level_size The level to decode, pixels per side; 0 decodes all tokens, at the size that
@@ -1078,7 +1098,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_score(
 /// written to the user's cache directory, where every process finds it that opens the same bundle with the same
 /// precision, form, device, threads and versions of this library and of ONNX Runtime.
 ///
-/// Takes as long as about ten pictures of each batch size.
+/// Takes as long as about ten images of each batch size.
 ///
 /// @param batch_sizes Batch sizes to measure, each 1 to 4096, with and without guidance.
 /// @param batch_size_count How many, 1 to 4096.
@@ -1087,19 +1107,19 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_score(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_calibrate(
     const detailflow_model *model, const uint32_t *batch_sizes, size_t batch_size_count);
 
-/// Predicts how long it takes to decode one picture.
+/// Predicts how long it takes to decode one image.
 ///
 /// @param token_count A prefix: 1 to c, or a multiple of g up to N.
 /// @param time_ns Receives nanoseconds; 0 when nothing was measured on this machine yet.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_predict_decode(
     const detailflow_model *model, size_t token_count, uint64_t *time_ns);
 
-/// Generates one picture in one call, from nothing to pixels.
+/// Generates one image in one call, from nothing to pixels.
 ///
 /// @param model NULL takes the default bundle (see detailflow_model_open) with default options; it is opened at the
 /// first such call and stays open until the process ends.
 /// @param class_name The name of a class, or its index in decimal.
-/// @param seed The same seed gives the same picture.
+/// @param seed The same seed gives the same image.
 /// @param image Receives the pixels. Its width and height choose the level; the message of a failure lists the levels.
 /// @param error May be NULL.
 /// @return Those of detailflow_model_open and detailflow_generate.
@@ -1118,7 +1138,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generate_image(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_mips_list_sizes(
     uint32_t size, uint32_t *sizes, size_t capacity, size_t *count, detailflow_error *error);
 
-/// Decodes tokens into pictures of several sizes.
+/// Decodes tokens into images of several sizes.
 ///
 /// A mip whose size is decoded is bit for bit what detailflow_model_decode gives. The others are downscaled: each pixel
 /// is the mean of the area that it covers, in linear light and weighted by alpha. All arguments are checked before the
@@ -1173,7 +1193,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_atlas(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_bundle_strip(
     const char *path, const char *target, const char *precision, detailflow_error *error);
 
-/// Creates a request for one picture of class 0 with seed 0 at the finest level, with the model's default sampling.
+/// Creates a request for one image of class 0 with seed 0 at the finest level, with the model's default sampling.
 ///
 /// @param request Receives the handle. Free it with detailflow_request_free.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_new(
@@ -1186,25 +1206,25 @@ DETAILFLOW_API void DETAILFLOW_CALL detailflow_request_free(detailflow_request *
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_message(
     const detailflow_request *request, char *buffer, size_t capacity, size_t *length);
 
-/// Sets the number of pictures, which are generated together. Added pictures take the class of the first one and the
+/// Sets the number of images, which are generated together. Added images take the class of the first one and the
 /// seeds that follow its seed. Memory is reserved when the generation is created.
 ///
 /// @param image_count 1 to 1048576.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_count(
     detailflow_request *request, uint32_t image_count);
 
-/// Sets the class of every picture.
+/// Sets the class of every image.
 ///
 /// @param class_index 0 to class_count - 1.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_class(
     detailflow_request *request, uint32_t class_index);
 
-/// Sets the seed S of the first picture; the others take S + 1, S + 2, ... The same model, class, seed and settings give
+/// Sets the seed S of the first image; the others take S + 1, S + 2, ... The same model, class, seed and settings give
 /// the same tokens, whatever else is in the batch.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_seed(
     detailflow_request *request, uint64_t seed);
 
-/// Sets class and seed of one picture.
+/// Sets class and seed of one image.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param class_index 0 to class_count - 1.
@@ -1212,13 +1232,16 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_seed(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_source(
     detailflow_request *request, uint32_t image_index, uint32_t class_index, uint64_t seed);
 
-/// Sets the classifier-free guidance scale.
+/// Sets the classifier-free guidance scale: logits = unconditional + (conditional - unconditional) * scale.
 ///
-/// @param scale 0 to 1000. 1 is off and takes half the time; above 1 pictures follow the class more strongly.
+/// @param scale 0 to 1000. 1 is off: half the batch rows. Above 1 images follow the class more strongly; 0 ignores the
+/// class.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_guidance(
     detailflow_request *request, float scale);
 
-/// Sets whether guidance falls linearly over the groups.
+/// Sets whether guidance falls linearly over the groups: a token of the causal part has the scale that was set, a later
+/// token t has scale * (G - i + 1) / (G + 1), with G = N / g groups in all and i = t / g rounded down, the group of t.
+/// Where guidance is off it stays off.
 ///
 /// @param gradual 1: it falls. 0: it is constant.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_gradual_guidance(
@@ -1242,7 +1265,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_top_k(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_top_p(detailflow_request *request, float top_p);
 
 /// Sets guidance as a curve over the tokens: linear between two points, constant before the first and after the last.
-/// From where it stays at 1 to the end, the unconditional half is not computed.
+/// Once the curve is 1 for all remaining tokens, unconditional rows are no longer computed.
 ///
 /// @param token_indices The token of each point, rising; 0 is the first token, and the first token after a level of 8
 /// tokens is 8.
@@ -1255,8 +1278,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_guidance
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_temperature_curve(
     detailflow_request *request, const uint32_t *token_indices, const float *values, size_t point_count);
 
-/// Sets top-k as a curve over the tokens, rounded at each: see detailflow_request_set_guidance_curve. A value of 0, which
-/// is off, counts as the whole codebook where a line leads to it.
+/// Sets top-k as a curve over the tokens, rounded at each: see detailflow_request_set_guidance_curve. When
+/// interpolating, 0 (off) counts as codebook_size.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_top_k_curve(
     detailflow_request *request, const uint32_t *token_indices, const float *values, size_t point_count);
 
@@ -1270,9 +1293,9 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_top_p_cu
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_log_probabilities(
     detailflow_request *request, uint32_t record);
 
-/// Sets the tokens that every picture begins with; the rest is generated after them. With other seeds this gives
-/// variations of one composition; with the tokens of a level, a finer level of the same picture. The prefix is processed
-/// once for all pictures of one class.
+/// Sets the tokens that every image begins with; the rest is generated after them. With other seeds this gives
+/// variations of one composition. If the tokens end at a level, generation continues from that level. The prefix is
+/// processed once for all images of one class.
 ///
 /// @param tokens The tokens, copied.
 /// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
@@ -1281,14 +1304,14 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_log_prob
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_prefix(
     detailflow_request *request, const uint32_t *tokens, size_t token_count, uint32_t level_size);
 
-/// As detailflow_request_set_prefix with level_size 0, for one picture. When the generation is created, all pictures of
+/// As detailflow_request_set_prefix with level_size 0, for one image. When the generation is created, all images of
 /// the request must begin with the same number of tokens.
 ///
 /// @param image_index 0 to image_count - 1.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_prefix(
     detailflow_request *request, uint32_t image_index, const uint32_t *tokens, size_t token_count);
 
-/// Encodes a picture, and sets its tokens as the prefix of every picture: see detailflow_request_set_prefix.
+/// Encodes an image, and sets its tokens as the prefix of every image: see detailflow_request_set_prefix.
 ///
 /// @param picture Of any size and format.
 /// @param level_size Takes the tokens of this level, pixels per side; 0 takes all, and then nothing is generated.
@@ -1313,13 +1336,13 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generate(
 
 /// Creates a generation: reserves the memory that its steps need, and generates nothing yet.
 ///
-/// More memory is reserved later where the number of batch rows changes: when pictures that share a prefix diverge, when
+/// More memory is reserved later where the number of batch rows changes: when images that share a prefix diverge, when
 /// guidance ends before the last token, and at every step with attention form "plain".
 ///
 /// @param request Not changed; may be changed or freed afterwards.
 /// @param generation Receives the handle. Free it with detailflow_generation_free.
 /// @return OUT_OF_MEMORY when the batch is too large; WRONG_STATE when the model cannot generate
-/// (detailflow_model_info.can_generate); INVALID_ARGUMENT when pictures begin with different numbers of tokens.
+/// (detailflow_model_info.can_generate); INVALID_ARGUMENT when images begin with different numbers of tokens.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_new(
     const detailflow_request *request, detailflow_generation **generation);
 
@@ -1330,7 +1353,7 @@ DETAILFLOW_API void DETAILFLOW_CALL detailflow_generation_free(detailflow_genera
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_message(
     const detailflow_generation *generation, char *buffer, size_t capacity, size_t *length);
 
-/// Does one step: generates one token of each picture in the causal part, g tokens after it. Does nothing when finished.
+/// Does one step: generates one token of each image in the causal part, g tokens after it. Does nothing when finished.
 ///
 /// @param progress Filled after success; may be NULL, otherwise its struct_size is set.
 /// @return CANCELLED once cancelled; FAILED or OUT_OF_MEMORY from ONNX Runtime, after which the step can be tried again.
@@ -1371,7 +1394,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_finish(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_progress(
     const detailflow_generation *generation, detailflow_progress *progress);
 
-/// Gets the tokens of one picture so far. Callable while another thread steps.
+/// Gets the tokens of one image so far. Callable while another thread steps.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
@@ -1380,7 +1403,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_progr
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_tokens(
     const detailflow_generation *generation, uint32_t image_index, uint32_t *tokens, size_t capacity, size_t *count);
 
-/// Decodes all tokens of one picture so far. Callable while another thread steps: decodes on the calling thread, and
+/// Decodes all tokens of one image so far. Callable while another thread steps: decodes on the calling thread, and
 /// waits at most for other decodes.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -1389,7 +1412,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_token
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode(
     const detailflow_generation *generation, uint32_t image_index, detailflow_image *target);
 
-/// Decodes the finest complete level of one picture, whatever tokens there are beyond it. Callable while another thread
+/// Decodes the finest complete level of one image, whatever tokens there are beyond it. Callable while another thread
 /// steps, as detailflow_generation_decode.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -1398,7 +1421,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode_level(
     const detailflow_generation *generation, uint32_t image_index, detailflow_image *target);
 
-/// Decodes all tokens of one picture so far, and writes it to a picture file. Callable while another thread steps. The
+/// Decodes all tokens of one image so far, and writes it to a picture file. Callable while another thread steps. The
 /// file appears complete or not at all.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -1407,7 +1430,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode_le
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_save(
     const detailflow_generation *generation, uint32_t image_index, const char *path);
 
-/// Gets class and seed of one picture. Callable while another thread steps.
+/// Gets class and seed of one image. Callable while another thread steps.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param class_index Receives the class; may be NULL.
@@ -1415,7 +1438,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_save(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_image_source(
     const detailflow_generation *generation, uint32_t image_index, uint32_t *class_index, uint64_t *seed);
 
-/// Gets the natural logarithms of the probabilities of the tokens of one picture that were generated so far: what
+/// Gets the natural logarithms of the probabilities of the tokens of one image that were generated so far: what
 /// detailflow_model_score gives for the same tokens. Callable while another thread steps.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -1434,8 +1457,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_log_p
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_mean_log_probability(
     const detailflow_generation *generation, uint32_t image_index, float *mean);
 
-/// Gets the work done: each step counts once for every picture that it computed, and once for all pictures that share a
-/// prefix. Guidance does not count twice. Callable while another thread steps.
+/// Gets the work done: the number of (step, distinct sequence) pairs. Images that share a prefix count as one sequence;
+/// guidance does not double it. For comparing the cost of requests. Callable while another thread steps.
 ///
 /// @param work Receives the number.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_work(
@@ -1455,38 +1478,38 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_memor
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_cancel(
     const detailflow_generation *generation, detailflow_cancel **cancel);
 
-/// Creates a generation that stands where this one does and continues with other seeds. With the same seeds it generates
+/// Creates a generation with the same tokens so far, which continues with other seeds. With the same seeds it generates
 /// the same tokens.
 ///
 /// The fork uses the KV cache of this generation until its first step, and no memory of its own for one. It counts its
 /// own steps and work from 0, has its own cancel handle, and is not cancelled.
 ///
-/// @param seeds One for each picture.
+/// @param seeds One for each image.
 /// @param seed_count image_count.
 /// @param fork Receives the handle. Free it with detailflow_generation_free, before or after this one.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_fork(
     detailflow_generation *generation, const uint64_t *seeds, size_t seed_count, detailflow_generation **fork);
 
-/// Continues with some of the pictures only. The others are dropped, with their share of the work and, from the next step
-/// on, of the memory.
+/// Continues with some of the images only. The others are dropped: they no longer count in later work, and their memory
+/// is released at the next step.
 ///
-/// @param image_indices The pictures that stay, each at most once; in this order they are numbered from 0.
+/// @param image_indices The images that stay, each at most once; in this order they are numbered from 0.
 /// @param count How many, at least 1.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_retain_images(
     detailflow_generation *generation, const uint32_t *image_indices, size_t count);
 
 /// Changes the level at which the generation ends: to a finer one, also when it is finished, or to a coarser one that
-/// was not passed yet.
+/// takes at least as many tokens as there are already.
 ///
 /// @param level_size Pixels per side; 0 is the finest.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_set_level_size(
     detailflow_generation *generation, uint32_t level_size);
 
-/// Generates variations in one call: every picture of the request begins with the same tokens, and the rest is generated
+/// Generates variations in one call: every image of the request begins with the same tokens, and the rest is generated
 /// from its own seed. To step or cancel, use detailflow_request_set_prefix and detailflow_generation_new.
 ///
 /// @param request Not changed. Its own prefix is not used.
-/// @param tokens The tokens of a picture. For a finer level of the same picture give those of the coarser level.
+/// @param tokens The tokens of an image. For a finer level of the same image give those of the coarser level.
 /// @param token_count With `level_size` 0 a prefix: 1 to c, or a multiple of g up to N. Otherwise at least the tokens of
 /// that level.
 /// @param level_size Takes the tokens of this level, pixels per side; 0 takes all.
@@ -1496,7 +1519,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_vary(
     const detailflow_request *request, const uint32_t *tokens, size_t token_count, uint32_t level_size,
     detailflow_generation **generation);
 
-/// Encodes a picture and generates its detail again, in one call, for the classes and seeds of the request.
+/// Encodes an image and generates its detail again, in one call, for the classes and seeds of the request.
 ///
 /// @param request Not changed. Its own prefix is not used.
 /// @param picture Of any size and format.
@@ -1533,7 +1556,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_add_
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_set_scorer_log_probability(
     detailflow_best_of_options *options);
 
-/// Scores by the likeness to a picture at the level: minus the mean squared difference of the premultiplied channels, 0
+/// Scores by the likeness to an image at the level: minus the mean squared difference of the premultiplied channels, 0
 /// to 1.
 ///
 /// @param picture Of any size and format; copied.
@@ -1554,18 +1577,18 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of_options_get_
 /// Frees options. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_best_of_options_free(detailflow_best_of_options *options);
 
-/// Generates the pictures of a request as candidates, in one call: at the level of each round they are scored, and the
+/// Generates the images of a request as candidates, in one call: at the level of each round they are scored, and the
 /// best go on; those that are left reach the request's level.
 ///
 /// @param request Not changed.
 /// @param options With at least one round.
-/// @param generation Receives a generation of the pictures that are left, the best first. Free it with
+/// @param generation Receives a generation of the images that are left, the best first. Free it with
 /// detailflow_generation_free.
-/// @param survivors Receives which pictures of the request they are: see "Arrays" above. May be NULL with
+/// @param survivors Receives which images of the request they are: see "Arrays" above. May be NULL with
 /// `survivor_capacity` 0.
 /// @param survivor_capacity Indices that fit at `survivors`: at least the retained_count of the last round.
 /// @param survivor_count Receives their number; may be NULL.
-/// @param scores Receives the last score of each picture of the request. May be NULL with `score_capacity` 0.
+/// @param scores Receives the last score of each image of the request. May be NULL with `score_capacity` 0.
 /// @param score_capacity Scores that fit at `scores`: at least the image_count of the request.
 /// @return INVALID_ARGUMENT when the rounds do not fit the request, or a score is NaN; those of detailflow_generate.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_best_of(
@@ -1581,7 +1604,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_cost(
 
 /// Gets the steps of a request by shape, in the order in which they begin.
 ///
-/// @param costs Receives the steps: see "Arrays" above. The struct_size of the first element is set.
+/// @param costs Receives the steps: see "Arrays" above. Set struct_size in element 0: see "Structs".
 /// @param capacity Elements that fit at `costs`.
 /// @param count Receives the number of elements.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_step_costs(
@@ -1589,7 +1612,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_step_cos
 
 /// Gets the levels that a request passes, coarse to fine; the last is the one at which it ends.
 ///
-/// @param costs Receives the levels: see "Arrays" above. The struct_size of the first element is set.
+/// @param costs Receives the levels: see "Arrays" above. Set struct_size in element 0: see "Structs".
 /// @param capacity Elements that fit at `costs`.
 /// @param count Receives the number of elements.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_level_costs(
@@ -1609,7 +1632,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_new(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_threads(
     detailflow_worker_options *options, uint32_t threads);
 
-/// Sets the largest number of pictures that are generated together, of any number of jobs of one model. A larger job is a
+/// Sets the largest number of images that are generated together, of any number of jobs of one model. A larger job is a
 /// batch of its own. Waiting jobs join between two steps, in their order; each gets the tokens that it would get alone.
 ///
 /// @param batch_size 1: jobs run alone, one after the other. 0 (the default): 64 with an attention form that can step
@@ -1647,8 +1670,9 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_new(
     const detailflow_worker_options *options, detailflow_worker **worker, detailflow_error *error);
 
 /// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
-/// before this returns, and the worker is no live handle for it any more; without a callback, unread events are dropped.
-/// Inside the worker's own callback it does not wait, and the callback is not called again. NULL does nothing.
+/// before this returns. Inside that callback the worker handle is already invalid. Without a callback, unread events are
+/// dropped. Called inside the worker's own callback, this does not wait, and the callback is not called again. NULL does
+/// nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_worker_free(detailflow_worker *worker);
 
 /// Stops a worker before it is freed: cancels all jobs, and stops its callback. After success the callback is not running
@@ -1733,7 +1757,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_set_callback(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_event_get_info(
     const detailflow_event *event, detailflow_event_info *info, detailflow_error *error);
 
-/// Gets the tokens that one picture had.
+/// Gets the tokens that one image had.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param tokens Receives the tokens, coarse to fine: see "Arrays" above.
@@ -1744,7 +1768,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_event_get_tokens(
     const detailflow_event *event, uint32_t image_index, uint32_t *tokens, size_t capacity, size_t *count,
     detailflow_error *error);
 
-/// Decodes the finest level of one picture that was complete: on the calling thread, unless detailflow_event_info.decoded
+/// Decodes the finest level of one image that was complete: on the calling thread, unless detailflow_event_info.decoded
 /// is 1.
 ///
 /// @param image_index 0 to image_count - 1.
@@ -1815,7 +1839,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_dft_check(
 /// settings the result is what the file was. To step or cancel, or for another seed: detailflow_request_set_prefix and
 /// detailflow_generation_new.
 ///
-/// @param request Says how to sample, and gives class and seed (of its first picture) where the file has none.
+/// @param request Says how to sample, and gives class and seed (of its first image) where the file has none.
 /// @param data The file.
 /// @param size Bytes at `data`.
 /// @param token_count Tokens of the result, a prefix; 0 is as many as it was written with.
