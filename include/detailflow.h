@@ -116,6 +116,7 @@
  * - Freeing a model does the same with all jobs of that model that were submitted before, in any worker. The worker
  *   itself is not affected. What is submitted later, from requests and generations that are still alive, runs.
  * - Any function may be called inside a callback of a worker; calls that would wait for that worker return immediately.
+ *   While the worker is being freed its own handle is already invalid there.
  * - When the process ends, a running callback is waited for, and none is called after it.
  *
  * # Structs
