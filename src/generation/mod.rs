@@ -7,65 +7,37 @@
 //! it.
 
 mod cancel;
+mod progress;
 mod publish;
 pub(crate) mod request;
 pub(crate) mod rows;
 mod sample_step;
 mod snapshot;
+mod state;
 #[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker steps generations together"))]
 mod together;
 
 use std::time::{Duration, Instant};
 
 use crate::generation::cancel::{Interrupts, Signal};
-use crate::generation::publish::{Board, Published};
+pub use crate::generation::progress::{Memory, Progress};
+use crate::generation::progress::{check_image, mean};
+use crate::generation::publish::Published;
 use crate::generation::request::{ImageRequest, Request};
-use crate::generation::rows::{BatchRows, Row};
+use crate::generation::rows::BatchRows;
 use crate::generation::sample_step::Pending;
 pub use crate::generation::snapshot::{Reader, Snapshot};
+use crate::generation::state::{Boards, Spec, State};
 #[cfg(feature = "worker")]
 pub(crate) use crate::generation::together::step_together;
 use crate::model::Model;
 use crate::pixels::Image;
-use crate::plan::{Guidance, Level, Schedule, Step};
+use crate::plan::Step;
 use crate::runtime::{Interrupt, KvCache};
-use crate::sample::{SamplerPool, SamplingCurves};
+use crate::sample::SamplerPool;
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 use crate::support::sync::Arc;
-
-/// How far a generation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Steps done.
-    pub steps_done: usize,
-    /// Steps left; 0 when it is finished.
-    pub steps_left: usize,
-    /// Tokens of each image so far.
-    pub tokens: usize,
-    /// Pixels per side that those tokens decode to; 0 before the first token.
-    pub size: u32,
-    /// The finest level that is complete.
-    pub level: Option<Level>,
-    /// Predicted latency of the next step on this machine, from measured steps of its shape. None when there is no next
-    /// step, or nothing was measured yet.
-    pub next_step: Option<Duration>,
-    /// Predicted latency of decoding the finest complete level of one image. None when there is no such level yet, or
-    /// nothing was measured.
-    pub next_decode: Option<Duration>,
-}
-
-/// Memory of a generation, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Memory {
-    /// Its own KV cache and tokens.
-    pub own: u64,
-    /// The KV cache of the generation that it was forked from, to which it refers until its first step. All forks of one
-    /// generation refer to the same memory.
-    pub shared: u64,
-}
 
 /// Stops a generation from any thread, at any time: also while a graph runs, also after the generation is gone. Clones
 /// stop the same generation.
@@ -101,38 +73,6 @@ impl std::fmt::Debug for Cancel {
     }
 }
 
-/// What is asked of a generation. Only [`Generation::retain_images`], [`Generation::fork`] and [`Generation::set_level_size`] change
-/// any of it.
-struct Spec {
-    model: Model,
-    images: Arc<Vec<ImageRequest>>,
-    guidance: Guidance,
-    sampling: SamplingCurves,
-    schedule: Schedule,
-    /// How many tokens of each image were given.
-    given: usize,
-    /// Teacher forcing: given tokens are computed even where nothing is sampled after them.
-    scoring: bool,
-}
-
-/// What grows by the step.
-struct State {
-    cache: KvCache,
-    /// The batch rows that a step feeds, and where each image's logits are.
-    rows: BatchRows,
-    samplers: SamplerPool,
-    /// `[image, N]`: the first `given` of each were given, those up to `fed` are given or sampled.
-    tokens: Vec<u32>,
-    /// Positions that the KV cache holds.
-    fed: usize,
-    /// `[image, N]`, the first `fed` of each filled; empty when they are not asked for.
-    log_probabilities: Vec<f32>,
-    steps_done: usize,
-    work: u64,
-    /// Input of the step in progress.
-    ids: Vec<i64>,
-}
-
 /// A request on its way. It belongs to one thread at a time and may move between threads; any number of generations share
 /// a model and take turns by the step. Other threads look at it through a [`Reader`] and stop it through a [`Cancel`].
 pub struct Generation {
@@ -143,161 +83,12 @@ pub struct Generation {
     published: Arc<Published<Snapshot>>,
 }
 
-/// Where the tokens of all snapshots stand.
-struct Boards {
-    tokens: Arc<Board>,
-    log_probabilities: Option<Arc<Board>>,
-}
-
-impl Boards {
-    /// With everything that is known already.
-    fn new(spec: &Spec, state: &State) -> Result<Self> {
-        let (images, each) = (spec.images.len(), spec.model.bundle().tokens());
-        let tokens = snapshot::board("tokens", images, each)?;
-        let noted = !state.log_probabilities.is_empty();
-        let log_probabilities = noted.then(|| snapshot::board("log-probabilities", images, each)).transpose()?;
-        let boards = Self { tokens, log_probabilities };
-        boards.write(spec, state, 0..spec.known(state), 0..state.fed);
-        Ok(boards)
-    }
-
-    /// Copies new tokens and log-probabilities of these positions of each image.
-    fn write(&self, spec: &Spec, state: &State, known: std::ops::Range<usize>, fed: std::ops::Range<usize>) {
-        let each = spec.model.bundle().tokens();
-        for image in 0..spec.images.len() {
-            let tokens = &state.tokens[image * each..][known.clone()];
-            self.tokens.write(image, known.start, tokens.iter().copied());
-            if let Some(board) = &self.log_probabilities {
-                let values = &state.log_probabilities[image * each..][fed.clone()];
-                board.write(image, fed.start, values.iter().map(|value| value.to_bits()));
-            }
-        }
-    }
-}
-
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Generation")
             .field("images", &self.spec.images.len())
             .field("progress", &self.progress())
             .finish_non_exhaustive()
-    }
-}
-
-impl Spec {
-    /// Tokens that each image has.
-    fn known(&self, state: &State) -> usize {
-        self.given.max(state.fed)
-    }
-
-    /// The next step; None at the end.
-    fn next(&self, state: &State) -> Option<Step> {
-        let done = if self.scoring { state.fed } else { self.known(state) };
-        if done >= self.schedule.target() { None } else { self.schedule.after(state.fed) }
-    }
-
-    /// Whether the step is the first whose input differs between images that share a batch row.
-    fn parts(&self, state: &State, step: Step) -> bool {
-        state.rows.shared && step.start > self.given
-    }
-
-    /// Whether guidance ended before the step.
-    fn loses_guidance(&self, state: &State, step: Step) -> bool {
-        state.rows.is_guided() && !self.guidance.is_on_from(step.start)
-    }
-
-    /// How many batch rows the step will feed.
-    fn rows_of(&self, state: &State, step: Step) -> usize {
-        let guided = state.rows.is_guided() && !self.loses_guidance(state, step);
-        if self.parts(state, step) {
-            self.images.len().saturating_mul(1 + usize::from(guided))
-        } else if self.loses_guidance(state, step) {
-            state.rows.pictures()
-        } else {
-            state.cache.rows()
-        }
-    }
-
-    fn progress(&self, state: &State) -> Progress {
-        let ladder = self.model.bundle().ladder();
-        let tokens = self.known(state);
-        let level = ladder.finished(tokens);
-        let next = self.next(state);
-        Progress {
-            steps_done: state.steps_done,
-            steps_left: next.map_or(0, |_| self.schedule.left(state.fed)),
-            tokens,
-            size: ladder.prefix(tokens).map_or(0, |prefix| prefix.size),
-            level,
-            next_step: next.and_then(|step| self.model.predict_step(self.rows_of(state, step), step.query)),
-            next_decode: level.and_then(|level| self.model.predict_decode(1, level.tokens)),
-        }
-    }
-
-    fn memory(&self, state: &State) -> Memory {
-        let (own, shared) = state.cache.bytes();
-        // The tokens, and the board of the snapshots.
-        let tokens = 2 * (size_of_val(&state.tokens[..]) + size_of_val(&state.log_probabilities[..]));
-        Memory { own: own.saturating_add(tokens as u64), shared }
-    }
-
-    fn snapshot(&self, state: &State, boards: &Boards) -> Snapshot {
-        Snapshot {
-            model: self.model.clone(),
-            images: self.images.clone(),
-            tokens: boards.tokens.clone(),
-            log_probabilities: boards.log_probabilities.clone(),
-            fed: state.fed,
-            progress: self.progress(state),
-            next: self.next(state).map(|step| (self.rows_of(state, step), step.query)),
-            work: state.work,
-            memory: self.memory(state),
-        }
-    }
-}
-
-impl State {
-    /// Gives each image a batch row of its own when their inputs part, and drops the unconditional rows once guidance has
-    /// ended.
-    fn part(&mut self, spec: &Spec, step: Step) -> Result<()> {
-        let loses_guidance = spec.loses_guidance(self, step);
-        let (rows, map) = if spec.parts(self, step) {
-            self.rows.parted(self.rows.is_guided() && !loses_guidance)?
-        } else if loses_guidance {
-            self.rows.unguided()?
-        } else {
-            return Ok(());
-        };
-        self.cache = self.cache.fork(map, self.fed);
-        self.rows = rows;
-        Ok(())
-    }
-
-    /// The graph's input `[rows, query]`.
-    fn fill_ids(&mut self, spec: &Spec, step: Step) -> Result<()> {
-        let bundle = spec.model.bundle();
-        let layout = bundle.ids;
-        self.ids.clear();
-        if self.ids.capacity() < self.rows.fed.len().saturating_mul(step.query) {
-            self.ids = reserve("ids", self.rows.fed.len().saturating_mul(bundle.group()))?;
-        }
-        for &Row { image, unconditional } in &self.rows.fed {
-            let known = &self.tokens[image * bundle.tokens()..];
-            if step.start == 0 {
-                self.ids.push(if unconditional {
-                    layout.no_class
-                } else {
-                    layout.class + i64::from(spec.images[image].class)
-                });
-            } else if step.start == bundle.causal {
-                // The last causal token, then the special tokens that stand for a group that does not exist yet.
-                self.ids.push(i64::from(known[step.start - 1]));
-                self.ids.extend((0..step.query as i64 - 1).map(|k| layout.special + k));
-            } else {
-                self.ids.extend(known[step.start - step.query..step.start].iter().map(|&token| i64::from(token)));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -696,16 +487,4 @@ impl Generation {
         };
         Ok((spec, state))
     }
-}
-
-fn check_image(image_index: usize, count: usize) -> Result<()> {
-    if image_index < count {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!("image {image_index} is out of range: there are {count}")))
-}
-
-fn mean(values: &[f32]) -> f32 {
-    let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
-    (sum / values.len().max(1) as f64) as f32
 }

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView2;
 
-use super::{Spec, State};
+use super::state::{Spec, State};
 use crate::plan::Step;
 use crate::runtime::SampledToken;
 use crate::sample::{SampleQuery, SamplerPool, Sampling, log_probability, uniform};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::progress::{Memory, Progress, check_image, mean};
 use super::publish::{Board, Published};
 use super::request::ImageRequest;
-use super::{Memory, Progress, check_image, mean};
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::support::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Steps of several generations in one run of the graph.
 
-use super::{Generation, Progress};
+use super::Generation;
+use super::progress::Progress;
 use crate::runtime::{Form, Interrupt};
 use crate::support::error::{Error, Result};
 
