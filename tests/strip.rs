@@ -230,13 +230,15 @@ fn strip_fails(bundle: &Path, place: &Path, words: &[&str]) {
     let look = |folder: &Path| -> Vec<_> {
         names(folder).into_iter().map(|name| (std::fs::read(folder.join(&name)).ok(), name)).collect()
     };
-    let beside = place.parent().unwrap();
-    let before = (beside.is_dir().then(|| names(beside)), place.is_dir().then(|| look(place)));
+    // Other processes write into the system's folder of temporary files.
+    let beside = place.parent().filter(|beside| beside.is_dir() && *beside != std::env::temp_dir());
+    let now = || (beside.map(names), place.is_dir().then(|| look(place)));
+    let before = now();
     let error = Bundle::open(bundle).unwrap().strip(place, None, |_, _| true).unwrap_err().to_string();
     for word in words {
         assert!(error.contains(word), "\"{error}\" does not say {word}");
     }
-    assert!((beside.is_dir().then(|| names(beside)), place.is_dir().then(|| look(place))) == before, "{error}");
+    assert!(now() == before, "{error}");
 }
 
 #[test]

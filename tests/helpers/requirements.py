@@ -12,7 +12,7 @@ import pytest
 
 EVERYTHING = os.environ.get("DETAILFLOW_EVERYTHING", "") not in ("", "0")
 PACKAGES = {"torch": "PyTorch", "PIL": "Pillow", "yaml": "PyYAML"}  # importable name -> name
-INSTALL = "make target/venv/train"
+INSTALL = "make test-train"
 
 
 def missing_package(*names: str) -> str | None:
