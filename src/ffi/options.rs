@@ -196,9 +196,9 @@ pub extern "C" fn detailflow_model_options_new(
 /// - "cpu" (the default),
 /// - "auto": the first that works, in the order cuda, migraphx, directml, coreml, openvino:GPU (where ONNX Runtime lists an
 ///   Intel GPU), webgpu (where it lists a GPU), cpu,
-/// - "cuda[:i]", "tensorrt[:i]", "directml[:i]", "migraphx[:i]" (i is the number of the card),
-/// - "coreml", "webgpu", "openvino[:CPU|GPU|NPU]",
-/// - "plugin:PATH[:device]" (an ONNX Runtime execution provider library).
+/// - "cuda", "tensorrt", "directml", "migraphx", each with a card number if wanted, such as "cuda:1",
+/// - "coreml", "webgpu", "openvino", "openvino:CPU", "openvino:GPU", "openvino:NPU",
+/// - "plugin:PATH" or "plugin:PATH:DEVICE" (an ONNX Runtime execution provider library).
 ///
 /// @param device One of these words. detailflow_device_list_new lists those of this machine.
 /// @return NO_DEVICE when it is none of these words. Whether the device works is found out by detailflow_model_open.
