@@ -397,7 +397,7 @@ def test_rate_rises_then_falls():
         and rates[9] == 1
         and max(rates) == 1
         and abs(rates[100] - 0.1) < 1e-9
-        and all(a >= b for a, b in itertools.pairwise(rates))
+        and all(a >= b for a, b in itertools.pairwise(rates[10:]))
     )
 
 
