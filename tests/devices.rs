@@ -459,7 +459,7 @@ fn openvino_options_are_passed_or_refused() {
 fn openvino_model_frees_its_memory() {
     let Some(place) = Place::openvino("openvino_model_frees_its_memory") else { return };
     let program = Program::new("devices", Mode::Plain);
-    let mut command = program.command(&[&bundle("sprites"), "openvino:CPU", "12"]);
+    let mut command = program.command(&[&bundle("sprites"), "openvino:CPU", "8"]);
     command.envs(place.variables.iter().map(|(name, value)| (name, value)));
     let output = run(command, Duration::from_secs(120));
     assert!(output.status.success(), "{}", text(&output));
@@ -523,7 +523,7 @@ fn webgpu_sampling_refuses_nan_logits() {
 fn webgpu_model_frees_its_memory() {
     let Some(place) = Place::webgpu("webgpu_model_frees_its_memory") else { return };
     let program = Program::new("devices", Mode::Plain);
-    let mut command = program.command(&[&bundle("small"), "webgpu", "12"]);
+    let mut command = program.command(&[&bundle("small"), "webgpu", "8"]);
     for (name, value) in &place.variables {
         // Where the program's own library is is in there already.
         let before =
