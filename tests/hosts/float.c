@@ -345,7 +345,7 @@ int main(int argc, char **argv)
         }
     }
     CHECK(!differ);
-    change_in_a_callback(bundle);
     OK(detailflow_log_set_callback(0, NULL, NULL, NULL));
+    change_in_a_callback(bundle);
     return 0;
 }
