@@ -67,7 +67,7 @@ static int seen;
         KEEPS(call);                                                                                                   \
     } while (0)
 
-static const char *const environments[] = {"default", "upward", "downward",        "toward zero",
+static const char *const environments[] = {"default", "upward", "downward",         "toward zero",
                                            "flush",   "traps",  "raised and upward"};
 #define ENVIRONMENTS 7
 
@@ -75,15 +75,9 @@ static void enter(int environment)
 {
     CHECK(fesetenv(FE_DFL_ENV) == 0);
     switch (environment) {
-    case 1:
-        CHECK(fesetround(FE_UPWARD) == 0);
-        break;
-    case 2:
-        CHECK(fesetround(FE_DOWNWARD) == 0);
-        break;
-    case 3:
-        CHECK(fesetround(FE_TOWARDZERO) == 0);
-        break;
+    case 1: CHECK(fesetround(FE_UPWARD) == 0); break;
+    case 2: CHECK(fesetround(FE_DOWNWARD) == 0); break;
+    case 3: CHECK(fesetround(FE_TOWARDZERO) == 0); break;
     case 4:
 #if defined(__x86_64__)
         _mm_setcsr(_mm_getcsr() | 0x8040); /* FTZ and DAZ */
@@ -91,15 +85,12 @@ static void enter(int environment)
         __asm__ volatile("msr fpcr, %0" : : "r"(1ull << 24));
 #endif
         break;
-    case 5:
-        (void)feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW);
-        break;
+    case 5: (void)feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW); break;
     case 6:
         CHECK(fesetround(FE_UPWARD) == 0);
         feraiseexcept(FE_INVALID | FE_INEXACT);
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -294,8 +285,9 @@ static void change_in_a_callback(const char *bundle)
 
 int main(int argc, char **argv)
 {
-    static const char *const variants[][2] = {{"fp32", "native"}, {"fp32", "mha"}, {"fp32", "plain"}, {"fp32", "fixed"},
-                                              {"int8", "native"}, {"int8", "mha"}, {"int8", "plain"}, {"int8", "fixed"}};
+    static const char *const variants[][2] = {{"fp32", "native"}, {"fp32", "mha"},    {"fp32", "plain"},
+                                              {"fp32", "fixed"},  {"int8", "native"}, {"int8", "mha"},
+                                              {"int8", "plain"},  {"int8", "fixed"}};
     const char *bundle = check_bundle(argc, argv);
     const uint32_t count = argc > 2 ? (uint32_t)atoi(argv[2]) : 64;
     pthread_t self = pthread_self();
