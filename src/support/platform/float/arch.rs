@@ -1,6 +1,8 @@
 //! Reading and setting the environment: one module for each architecture. Each function is a call of its own, so that no
 //! arithmetic is moved across it.
 
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(super) use this::is_invalid_raised;
 pub(super) use this::{State, restore, save, set_default};
 
 /// MXCSR for SSE and AVX, and the x87 environment, which the C library uses for `long double`.
@@ -37,6 +39,12 @@ mod this {
             );
         }
         state
+    }
+
+    #[cfg(test)]
+    #[inline(never)]
+    pub fn is_invalid_raised() -> bool {
+        save().mxcsr & 1 != 0
     }
 
     #[inline(never)]

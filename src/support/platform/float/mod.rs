@@ -47,6 +47,13 @@ pub(crate) fn enter() -> Entered {
     Entered { outermost, _not_send: PhantomData }
 }
 
+impl Entered {
+    /// Whether the host's own code ran on this thread before.
+    pub(crate) fn is_outermost(&self) -> bool {
+        self.outermost
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
         if self.outermost
@@ -96,6 +103,12 @@ pub(crate) fn host() -> HostState {
 pub(crate) fn adopt(state: HostState) {
     HOST.set(Some(state.0));
     arch::set_default();
+}
+
+/// Whether an invalid operation raised its flag since [`set_default`].
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) fn is_invalid_raised() -> bool {
+    arch::is_invalid_raised()
 }
 
 #[cfg(test)]
