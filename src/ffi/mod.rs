@@ -151,10 +151,9 @@
 //!   default one.
 //! - Stack: a thread needs 128 KiB for any call; callbacks come on top.
 //! - Signal stacks: on x86-64 Linux with AMX, the system is asked for tiles when a GEMM of int8 weights with 17 rows or more
-//!   is about to run for the first time, in form "native". From then on it allows no sigaltstack() that is smaller than
-//!   about 12 KB, in the whole process (see getauxval(AT_MINSIGSTKSZ)). While some thread has a smaller one it refuses the
-//!   tiles; then AVX-512 is used, with the same results: a host that keeps a signal stack of 8 KiB during its first
-//!   generation never meets this.
+//!   is about to run for the first time, in form "native": when an image is decoded, or several are generated. From then on
+//!   it allows no sigaltstack() of less than getauxval(AT_MINSIGSTKSZ), about 12 KB, in the whole process. While some thread
+//!   has a smaller one it refuses the tiles for good; then AVX-512 is used, with the same results.
 //! - pthread_cancel: a thread that is inside a call is cancelled after it. The type must be deferred (the default). The
 //!   threads of workers cannot be cancelled.
 //!
