@@ -28,6 +28,7 @@ pub(crate) use types::{IdLayout, Layers};
 
 use crate::plan::{DecodeWork, EncodeWork, Formula, Ladder, Step, StepWork};
 use crate::support::error::{Error, Result};
+use crate::support::host;
 
 /// One DetailFlow model as files, checked. Immutable.
 #[derive(Debug, Clone)]
@@ -73,6 +74,7 @@ impl Bundle {
     ///   missing, has another length, or (up to 32 MB) another SHA-256.
     /// - [`Error::Io`]: the operating system cannot read a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let _host = host::enter();
         let bundle = Self::read(Source::folder(path.as_ref())?)?;
         check::check(&bundle.source, &bundle.files, check::Depth::Open)?;
         Ok(bundle)
@@ -83,7 +85,9 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Bundle`] if a file is missing or is not what the manifest says, [`Error::Io`].
-    pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<()> {
+    pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<()> {
+        let _host = host::enter();
+        let progress = |done, total| host::call_back(|| progress(done, total));
         check::check(&self.source, &self.files, check::Depth::Everything(Box::new(progress)))
     }
 

@@ -13,6 +13,7 @@ use crate::model::ModelOptions;
 use crate::plan::Step;
 use crate::runtime::{self, Device, DeviceOptions, DeviceSampler, Form, Graph, GraphOptions, Interrupt, KvCache, Port};
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::log;
 use crate::timing::latency::LatencyModel;
 
@@ -96,7 +97,7 @@ impl<'a> OpenWatch<'a> {
     /// A stage starts, unless the opening was cancelled.
     fn stage(&mut self, done: usize, total: usize, stage: &str) -> Result<()> {
         if let Some(progress) = &mut self.progress {
-            progress(OpenProgress { done, total, stage });
+            host::call_back(|| progress(OpenProgress { done, total, stage }));
         }
         self.check()
     }
@@ -139,6 +140,7 @@ impl Model {
     /// # Errors
     /// [`Error::Cancelled`] when `watch` was cancelled; those of [`open`](Self::open) and [`default_bundle`].
     pub fn open_with(path: Option<&Path>, options: &ModelOptions, mut watch: OpenWatch<'_>) -> Result<Self> {
+        let _host = host::enter();
         options.check()?;
         watch.stage(0, 1, "files")?;
         let bundle = match path {
@@ -154,6 +156,7 @@ impl Model {
     /// # Errors
     /// Those of [`open`](Self::open), but those of reading the bundle.
     pub fn from_bundle(bundle: Bundle, options: &ModelOptions) -> Result<Self> {
+        let _host = host::enter();
         options.check()?;
         Self::compile(bundle, options, &mut OpenWatch::new())
     }

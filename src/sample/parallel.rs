@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::Sampler;
+use crate::support::platform::float;
 use crate::support::sync::lock;
 
 /// The least number of codes for each thread: they take about 0.2 ms, and starting a thread a tenth of that.
@@ -53,7 +54,10 @@ impl SamplerPool {
         std::thread::scope(|scope| {
             for sampler in others {
                 // Without a thread from the system the calling one does all the work.
-                let _ = std::thread::Builder::new().name("detailflow-draw".into()).spawn_scoped(scope, || all(sampler));
+                let _ = std::thread::Builder::new().name("detailflow-draw".into()).spawn_scoped(scope, || {
+                    float::set_default();
+                    all(sampler);
+                });
             }
             all(own);
         });

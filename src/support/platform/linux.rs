@@ -60,6 +60,64 @@ pub(super) fn enable_amx() -> bool {
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
 }
 
+/// The system refuses tiles while a thread has an alternate signal stack that is too small for them, so a thread has one
+/// meanwhile. Where there is no thread to be had, `body` gets what it asks for.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn refusing_amx<R>(body: impl FnOnce() -> R) -> R {
+    use std::sync::mpsc::channel;
+    std::thread::scope(|scope| {
+        let (ready, is_ready) = channel::<()>();
+        let (_done, is_done) = channel::<()>();
+        let hold = move || {
+            let _stack = SmallSignalStack::new();
+            let _ = ready.send(());
+            // Until the other end is dropped.
+            let _ = is_done.recv();
+        };
+        if std::thread::Builder::new().name("detailflow-start".into()).spawn_scoped(scope, hold).is_ok() {
+            let _ = is_ready.recv();
+        }
+        body()
+    })
+}
+
+/// An alternate signal stack of this thread, on which no signal is ever taken: it stays until this is dropped, at the end of
+/// the thread.
+#[cfg(target_arch = "x86_64")]
+struct SmallSignalStack {
+    _memory: Vec<u8>,
+    before: libc::stack_t,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl SmallSignalStack {
+    fn new() -> Self {
+        let mut memory = vec![0u8; 8192];
+        // SAFETY: all-zero signal sets and stacks are valid. No signal comes on this thread from here on, so that the stack is
+        // never used; its memory lives until `drop` puts back the one before.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+            let mut stack: libc::stack_t = std::mem::zeroed();
+            stack.ss_sp = memory.as_mut_ptr().cast();
+            stack.ss_size = memory.len();
+            let mut before: libc::stack_t = std::mem::zeroed();
+            before.ss_flags = libc::SS_DISABLE;
+            libc::sigaltstack(&raw const stack, &raw mut before);
+            Self { _memory: memory, before }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Drop for SmallSignalStack {
+    fn drop(&mut self) {
+        // SAFETY: sets what this thread had before, or none.
+        unsafe { libc::sigaltstack(&raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,6 +40,29 @@ pub(crate) fn at_exit(handler: extern "C" fn()) {
     family::at_exit(handler);
 }
 
+/// Has every child of `fork()` call `handler` before `fork` returns there. No effect where the system has no `fork`.
+pub(crate) fn at_fork_in_child(handler: extern "C" fn()) {
+    family::at_fork_in_child(handler);
+}
+
+/// While it lives, `pthread_cancel` of this thread waits. Nothing where the system has no such call.
+#[must_use]
+pub(crate) struct NoCancellation {
+    before: i32,
+}
+
+impl NoCancellation {
+    pub(crate) fn new() -> Self {
+        Self { before: family::disable_cancellation() }
+    }
+}
+
+impl Drop for NoCancellation {
+    fn drop(&mut self) {
+        family::restore_cancellation(self.before);
+    }
+}
+
 /// The path that a C string names: any bytes on Unix, UTF-8 elsewhere. `None` when it is not UTF-8 there.
 pub(crate) fn path_from_bytes(bytes: &CStr) -> Option<PathBuf> {
     family::path_from_bytes(bytes.to_bytes())
@@ -115,6 +138,15 @@ pub(crate) fn enable_amx() -> bool {
     return linux::enable_amx();
     #[cfg(not(target_os = "linux"))]
     false
+}
+
+/// Runs `body`, in which a library may ask for AMX tiles: the system refuses. Once they are granted, the system allows no
+/// signal stack any more that is too small for them, in the whole process; who does not use the tiles should not ask.
+pub(crate) fn refusing_amx<R>(body: impl FnOnce() -> R) -> R {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    return linux::refusing_amx(body);
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    body()
 }
 
 #[cfg(test)]
