@@ -1,0 +1,17 @@
+//! A token file in memory: what decodes is encoded again, and decodes to the same.
+#![no_main]
+
+use detailflow::tokens::{Dft, kind};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = kind(bytes);
+    let Ok((dft, soundness)) = Dft::decode(bytes) else { return };
+    let _ = soundness.to_string();
+    if !dft.tokens.is_empty() {
+        let again = dft.encode().expect("what decodes can be encoded");
+        let (copy, soundness) = Dft::decode(&again).expect("what was encoded decodes");
+        assert!(soundness.is_sound());
+        assert_eq!(copy, dft);
+    }
+});
