@@ -11,6 +11,7 @@
 # Tests that need more; without it they are skipped, and the package to install is named at the end:
 #
 #   make test-tools    C and C++ programs under valgrind and strace, with clang, and the SDL2 example under Xvfb
+#   make test-hosts    C programs as unusual hosts: rounding modes, limits, fork, small stacks, no /proc, other allocators
 #   make test-devices  OpenVINO and WebGPU (fetched into target/), WebGPU on the software driver of Debian's chromium
 #   make test-train    training and the PyTorch baseline (installs PyTorch into target/venv-train, 5 GB)
 #   make test-fuzz     every fuzz target: the committed inputs, then 5 seconds
@@ -39,7 +40,7 @@ TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp examples/*/*.c examples/*/*.[ch]pp)
 
-.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-devices test-train test-fuzz fuzz advisories skipped lint bench install
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-fuzz fuzz advisories skipped lint bench install
 
 all: dflow libraries
 
@@ -57,7 +58,7 @@ demo: dflow
 test: all $(VENV)/tests
 	@rm -rf target/skipped
 	@$(MAKE) --no-print-directory -j2 test-rust test-exporter; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
-	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-devices (OpenVINO, WebGPU), test-train (PyTorch).'
+	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-hosts (unusual hosts), test-devices (OpenVINO, WebGPU), test-train (PyTorch).'
 
 test-rust: $(RUNTIME)
 	$(TEST)
@@ -70,6 +71,11 @@ test-tools: $(RUNTIME)
 	@rm -rf target/skipped
 	$(TEST) --test c_programs -- --ignored
 	$(TEST) --test cpp_programs -- --include-ignored
+	@$(MAKE) --no-print-directory skipped
+
+test-hosts: $(RUNTIME)
+	@rm -rf target/skipped
+	$(TEST) --test hosts -- --include-ignored
 	@$(MAKE) --no-print-directory skipped
 
 # Where OpenVINO or WebGPU has no package for this machine, its tests are skipped.

@@ -1,11 +1,12 @@
 //! Everything that differs between operating systems. One file per family: `unix`, `linux` (what Linux adds to Unix),
-//! `windows` and `other`; this file selects and documents the functions. The page handling of the kernels' own memory is
-//! the only exception and lives in `kernels::memory`.
+//! `windows` and `other`; this file selects and documents the functions. `float` is the float environment of a thread. The
+//! page handling of the kernels' own memory is the only exception and lives in `kernels::memory`.
 //!
 //! Where a system cannot answer, a function returns `None` or an empty value; nothing here fails.
 
 #![allow(unsafe_code, reason = "calls of the operating system")]
 
+pub(crate) mod float;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(unix)]

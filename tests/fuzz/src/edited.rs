@@ -74,7 +74,7 @@ impl Edited {
         }
         for (path, content) in &files {
             if (graphs_only || flags & 4 == 0)
-                && let Some(entries) = manifest["files"].as_array_mut()
+                && let Some(entries) = manifest.get_mut("files").and_then(Value::as_array_mut)
                 && let Some(entry) = entries.iter_mut().find(|entry| entry["path"] == **path)
             {
                 let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
