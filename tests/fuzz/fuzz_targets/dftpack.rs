@@ -1,7 +1,9 @@
-//! A pack in memory: all entries by number and name; and the entries that salvage finds.
+//! A pack in memory: all entries by number and name; and the entries that salvage finds, also with the CRCs of the token files
+//! in it put right.
 #![no_main]
 
 use detailflow::tokens::{Pack, Salvage};
+use detailflow_fuzz::mend;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -21,6 +23,17 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = pack.find(name);
         }
     }
+    salvage(bytes);
+    let mut mended = bytes.to_vec();
+    let starts: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, word)| word == b"DFT\x01").map(|(at, _)| at).collect();
+    for &at in starts.iter().take(16) {
+        mend(&mut mended[at..]);
+    }
+    salvage(&mended);
+});
+
+fn salvage(bytes: &[u8]) {
     if let Ok(salvage) = Salvage::from_source(bytes, "pack") {
         let mut last = None;
         for found in salvage {
@@ -29,4 +42,4 @@ fuzz_target!(|bytes: &[u8]| {
             last = Some(found.at);
         }
     }
-});
+}

@@ -1,8 +1,10 @@
 //! What several fuzz targets need: fixtures, a scratch folder, and a decoder from bytes to values.
 
 pub mod api;
+mod crc;
 mod edited;
 
+pub use crc::mend;
 pub use edited::Edited;
 
 use std::path::{Path, PathBuf};
