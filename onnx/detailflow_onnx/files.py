@@ -60,15 +60,17 @@ def read_bytes(path: Path | str, limit: int) -> bytes:
     return data
 
 
-def decoded(data: bytes, origin: object) -> str:
-    """UTF-8 text, with or without a byte order mark. Other encodings are refused by their name where they have one."""
+def decoded(data: bytes, origin: object, errors: str = "strict") -> str:
+    """UTF-8 text, with or without a byte order mark. Other encodings are refused by their name where they have one.
+
+    `errors` is that of `bytes.decode`.
+    """
     for mark, name in ((b"\xff\xfe\0\0", "UTF-32"), (b"\0\0\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"),
                        (b"\xfe\xff", "UTF-16")):  # fmt: skip
         need(not data.startswith(mark), f"{origin}: {name} text; UTF-8 is needed")
-    zeros = b"\0" in data[:2]
-    need(not zeros, f"{origin}: not UTF-8 text (a NUL character in the first two bytes, as in UTF-16)")
+    need(b"\0" not in data[:2], f"{origin}: UTF-16 text or no text (a NUL character at its begin); UTF-8 is needed")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise Refused(f"{origin}: not UTF-8 text (byte {error.start})") from None
 
