@@ -2,9 +2,13 @@
 
 import json
 import os
+import shutil
+import zipfile
 
+import numpy as np
 import pytest
 from detailflow_onnx import files
+from detailflow_onnx.bundle import verify
 from detailflow_onnx.checkpoint import config as config_file
 from detailflow_onnx.errors import Refused, brief, printable, shown
 from detailflow_onnx.labels import class_names
@@ -165,3 +169,148 @@ def test_regular_file_opens_and_a_path_with_nul_does_not(tmp_path):
         assert file.read(1) == b"{"
     with pytest.raises(Refused, match="NUL"):
         files.read_bytes("a\0b", 9)
+
+
+def edited(**changes):
+    """Change a manifest: {section or section__key: value}."""
+
+    def change(folder):
+        path = folder / "detailflow.json"
+        content = json.loads(path.read_text())
+        for keys, value in changes.items():
+            *owners, key = keys.split("__")
+            owner = content[owners[0]] if owners else content
+            owner[key] = value
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def first(section, **changes):
+    """Change the first entry of a list in a manifest."""
+
+    def change(folder):
+        path = folder / "detailflow.json"
+        content = json.loads(path.read_text())
+        content[section][0] |= changes
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+MANIFESTS = {
+    "byte order mark": (
+        lambda f: (f / "detailflow.json").write_bytes(MARK + (f / "detailflow.json").read_bytes()),
+        None,
+    ),
+    "UTF-16": (lambda f: (f / "detailflow.json").write_bytes("{}".encode("utf-16")), "UTF-16 text; UTF-8 is needed"),
+    "nesting": (lambda f: (f / "detailflow.json").write_text("[" * 200_000), "nested too deeply"),
+    "long": (lambda f: (f / "detailflow.json").write_bytes(b" " * (17 << 20)), "larger than 16777216 bytes"),
+    "list": (lambda f: (f / "detailflow.json").write_text("[]"), "not the manifest of a bundle"),
+    "FIFO": (lambda f: not_regular(f / "detailflow.json", "FIFO"), "a FIFO, not a regular file"),
+    "FIFO as a file": (lambda f: not_regular(f / "weights.int8.bin", "FIFO"), "weights.int8.bin: the file is missing"),
+    "many layers": (edited(ar__layers=1 << 40), "ar.layers is 1099511627776"),
+    "wide number": (edited(tokens__count=10**3000), "tokens.count is of type int"),
+    "no number": (edited(tokens__causal=True), "tokens.causal is True"),
+    "large picture": (edited(image__size=1 << 20), "image.size is 1048576; 1 to 16384"),
+    "text for variants": (edited(variants="x"), "not the manifest of a bundle (TypeError"),
+    "number for a class": (edited(classes=[1]), "a class is 1; text is needed"),
+    "NUL in a class": (edited(classes=["a\0b"]), r"the class 'a\x00b' holds a control character"),
+    "escape in a form": (first("variants", form="\x1b[2J"), r"'\x1b[2J' holds a control character"),
+    "graph elsewhere": (
+        first("variants", decoder="../x.onnx"),
+        "decoder is '../x.onnx', which is not one of the files",
+    ),
+    "file elsewhere": (first("files", path="../x.onnx"), "the file name '../x.onnx' is not a plain name"),
+    "parent folder as a file": (first("files", path=".."), "the file name '..' is not a plain name"),
+    "length as text": (first("files", length="9"), "the length is '9'"),
+    "version": (first("variants", min_runtime="x.y"), "min_runtime is 'x.y'"),
+    "list for keys": (first("variants", keys=[[]]), "keys of type list is unknown"),
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_verify_of_a_hostile_manifest_is_refused_in_one_sentence(case, tmp_path, run):
+    change, sentence = MANIFESTS[case]
+    shutil.copytree(DATA / "small", tmp_path / "b")
+    change(tmp_path / "b")
+    status, _, error = run("verify", tmp_path / "b", "--expected", DATA / "tiny-16" / "expected.npz")
+    if sentence is None:
+        assert "expected numbers do not" in error  # of another model: the manifest was read
+        return
+    assert status == 1 and sentence in error and len(error) < 700 and error[:-1].isprintable()
+
+
+def npz(**arrays):
+    def make(path):
+        np.savez(path, **arrays)
+
+    return make
+
+
+def entry(data, compression=zipfile.ZIP_STORED):
+    def make(path):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("ar_tokens.npy", data)
+
+    return make
+
+
+def header(shape, kind="'<f4'"):
+    text = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text
+
+
+ARRAYS = {
+    "FIFO": (lambda path: not_regular(path, "FIFO"), "a FIFO, not a regular file"),
+    "device": (lambda path: not_regular(path, "device"), "a device, not a regular file"),
+    "declared size": (entry(header("(1099511627776,)")), "the array 'ar_tokens.npy' is not one of"),
+    "negative size": (entry(header("(-1, 4)")), "the array 'ar_tokens.npy' is not one of"),
+    "objects": (npz(ar_tokens=np.array([{}], object)), "the array 'ar_tokens.npy' is not one of"),
+    "bomb": (entry(bytes(2 << 20), zipfile.ZIP_DEFLATED), "its arrays have more than 1048576 bytes"),
+    "no array": (entry(b"text"), "not an .npz file"),
+    "nested header": (entry(header("(" * 5000 + ")" * 5000)), "not an .npz file"),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_verify_with_a_hostile_npz_file_is_refused_in_one_sentence(case, tmp_path, run, monkeypatch):
+    make, sentence = ARRAYS[case]
+    monkeypatch.setattr(verify, "MAX_BYTES", 1 << 20)
+    make(tmp_path / "e.npz")
+    status, _, error = run("verify", DATA / "small", "--expected", tmp_path / "e.npz")
+    assert status == 1 and sentence in error and len(error) < 700 and error[:-1].isprintable()
+
+
+TOKENS = {
+    "FIFO": (lambda path: not_regular(path, "FIFO"), "a FIFO, not a regular file"),
+    "nesting": (lambda path: path.write_text("[" * 100_000), "nested too deeply"),
+    "text for tokens": ({"images": [{"class": "a", "tokens": "12"}]}, "not a list of integers"),
+    "floats": ({"images": [{"class": "a", "tokens": [1.5]}]}, "not a list of integers"),
+    "list for a class": ({"images": [{"class": [], "tokens": []}]}, "a class is of type list; a name is needed"),
+    "index": ({"images": [{"class": 99, "tokens": []}]}, "a picture of class 99; the model has"),
+    "owner": ({"images": [], "bundle": ["x" * 9999]}, "belong to the tokenizer of type list"),
+    "list": ([], "not a JSON object"),
+}
+
+
+@pytest.mark.parametrize("case", TOKENS)
+def test_judge_of_a_hostile_token_file_is_refused_in_one_sentence(case, tmp_path):
+    from detailflow_onnx.bundle import quality, reader
+
+    content, sentence = TOKENS[case]
+    path = tmp_path / "tokens.json"
+    content(path) if callable(content) else path.write_text(json.dumps(content))
+    with pytest.raises(Refused) as caught:
+        quality.read_tokens(str(path), reader.read_manifest(DATA / "small"))
+    assert sentence in str(caught.value) and len(str(caught.value)) < 700 and str(caught.value).isprintable()
+
+
+def test_judge_takes_a_class_by_name_or_index(tmp_path):
+    from detailflow_onnx.bundle import quality, reader
+
+    content = reader.read_manifest(DATA / "small")
+    tokens = [0] * content["tokens"]["count"]
+    images = [{"class": content["classes"][1], "tokens": tokens}, {"class": 1, "tokens": tokens}]
+    (tmp_path / "t.json").write_bytes(MARK + json.dumps({"bundle": content["tokenizer_id"], "images": images}).encode())
+    assert quality.read_tokens(str(tmp_path / "t.json"), content) == [(1, tokens)] * 2
