@@ -136,11 +136,16 @@
  *   variable ORT_DISABLE_TELEMETRY is set to 1: call detailflow_runtime_init early if other threads read the environment.
  * - Listing devices, or opening a model on a device other than the CPU, loads the execution provider libraries beside
  *   ONNX Runtime, or the plugin that was named, and what those need.
- * - The library opens no socket. It reads the files that were named; what is known about the CPU and the process's share of
- *   it (/proc, /sys), when ONNX Runtime is loaded and when a model is opened; the amount
- *   of free memory, before large allocations; and, when a time is predicted that was not measured yet, the calibration of
- *   the model in the user's cache directory. It writes the files that were named and, in detailflow_model_calibrate, that
- *   one.
+ * - The library opens no socket. It reads these files:
+ *   - those that were named, and the files of a bundle that was named;
+ *   - the library of ONNX Runtime and the libraries that it needs; the system's linker finds them in /etc/ld.so.cache;
+ *   - when a time is predicted that was not measured yet, the calibration of the model in the user's cache directory;
+ *   - on Linux, about CPU, memory and their limits: /proc/cpuinfo, /proc/meminfo, /proc/self/cgroup, /proc/self/maps,
+ *     /proc/self/mountinfo, and files below /sys/devices/system/cpu and /sys/fs/cgroup;
+ *   - on Linux, when ONNX Runtime is loaded: /etc/localtime, and files below /sys/bus/pci/devices, /sys/class/accel and
+ *     /sys/class/drm.
+ * - It writes the files that were named, each under a temporary name in the same folder first, and, in
+ *   detailflow_model_calibrate, the calibration.
  * - Weights are mapped from their file while a model is open. To replace a bundle or a file of it, write the new one beside
  *   it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
  *   and when the file was made shorter the process may die of SIGBUS. detailflow_model_options_set_weights_in_memory reads
@@ -161,10 +166,9 @@
  *   default one.
  * - Stack: a thread needs 128 KiB for any call; callbacks come on top.
  * - Signal stacks: on x86-64 Linux with AMX, the system is asked for tiles when a GEMM of int8 weights with 17 rows or more
- *   is about to run for the first time, in form "native". From then on it allows no sigaltstack() that is smaller than
- *   about 12 KB, in the whole process (see getauxval(AT_MINSIGSTKSZ)). While some thread has a smaller one it refuses the
- *   tiles; then AVX-512 is used, with the same results: a host that keeps a signal stack of 8 KiB during its first
- *   generation never meets this.
+ *   is about to run for the first time, in form "native": when an image is decoded, or several are generated. From then on
+ *   it allows no sigaltstack() of less than getauxval(AT_MINSIGSTKSZ), about 12 KB, in the whole process. While some thread
+ *   has a smaller one it refuses the tiles for good; then AVX-512 is used, with the same results.
  * - pthread_cancel: a thread that is inside a call is cancelled after it. The type must be deferred (the default). The
  *   threads of workers cannot be cancelled.
  *

@@ -29,16 +29,19 @@ pub(crate) fn call_back<R>(callback: impl FnOnce() -> R) -> R {
 }
 
 /// What the host's thread has, for a thread that is started for it and calls back.
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker has threads that call back"))]
 #[derive(Clone, Copy)]
 pub(crate) struct HostThread(float::HostState);
 
 /// What the host has on this thread.
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker has threads that call back"))]
 pub(crate) fn thread() -> HostThread {
     HostThread(float::host())
 }
 
 /// Begins a thread of ours: it computes in the default environment, its callbacks see what `host` has, and it cannot be
 /// cancelled.
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker has threads that call back"))]
 pub(crate) fn begin_thread(host: HostThread) {
     float::adopt(host.0);
     std::mem::forget(platform::NoCancellation::new());
