@@ -25,8 +25,9 @@ const OK: i32 = 0;
 const INVALID_ARGUMENT: i32 = 1;
 const INTERNAL: i32 = 13;
 
-/// Calls made so far, for the line that is printed at the end.
+/// Calls made so far, and those that succeeded, for the line that is printed at the end.
 static CALLS_MADE: AtomicU64 = AtomicU64::new(0);
+static SUCCEEDED: AtomicU64 = AtomicU64::new(0);
 
 type Slot = RwLock<usize>;
 
@@ -443,6 +444,7 @@ impl Bytes<'_> {
 
 fn check_status(status: i32, function: &str) {
     assert!((OK..INTERNAL).contains(&status), "{function} returned {status}: {}", last_message());
+    SUCCEEDED.fetch_add(u64::from(status == OK), Relaxed);
 }
 
 fn last_message() -> String {
@@ -508,7 +510,7 @@ fn model() -> usize {
         fn atexit(function: extern "C" fn()) -> i32;
     }
     extern "C" fn report() {
-        eprintln!("api: {} calls", CALLS_MADE.load(Relaxed));
+        eprintln!("api: {} calls, {} succeeded", CALLS_MADE.load(Relaxed), SUCCEEDED.load(Relaxed));
     }
     *HANDLE.get_or_init(|| {
         find_runtime();
