@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::memory;
 use super::simd::LANES;
 use crate::plan::KvShape;
+use crate::support::host;
 use crate::support::sync::lock;
 
 /// The layout of a [`KvSlot`].
@@ -147,6 +148,10 @@ impl KvSlot {
 
 impl Drop for KvSlot {
     fn drop(&mut self) {
+        if host::is_forked() {
+            // A thread that is not here may hold the lock.
+            return;
+        }
         if let Some(pool) = self.pool.upgrade() {
             let mut spares = lock(&pool.spares);
             if (spares.len() as u64 + 1) * self.layout.bytes() <= MOST_SPARE_BYTES && spares.try_reserve(1).is_ok() {

@@ -12,6 +12,7 @@ use super::image::Image;
 use super::picture::{Picture, values_of};
 use crate::support::error::{Error, Result};
 use crate::support::files::write_file;
+use crate::support::host;
 use crate::support::memory::reserve;
 
 /// A file format that pictures can be written in.
@@ -95,6 +96,7 @@ pub fn encode(
     pixels: &[u8],
     stride: usize,
 ) -> Result<Vec<u8>> {
+    let _host = host::enter();
     check_sides(width, height)?;
     let row = format.row(width);
     check_rows(row, height as usize, stride, pixels.len())?;
@@ -123,6 +125,7 @@ pub fn encode(
 /// # Errors
 /// As [`FileFormat::from_path`] and [`encode`], and [`Error::Io`] if the file cannot be written.
 pub fn save(path: &Path, width: u32, height: u32, format: PixelFormat, pixels: &[u8], stride: usize) -> Result<()> {
+    let _host = host::enter();
     let file_format = FileFormat::from_path(path)?;
     let bytes = encode(file_format, width, height, format, pixels, stride).map_err(|error| match error {
         Error::Invalid(text) => Error::Invalid(format!("{}: {text}", path.display())),
@@ -172,6 +175,7 @@ impl Picture {
     /// [`Error::NotFound`], [`Error::Io`], [`Error::Format`] if it is not a picture that can be read,
     /// [`Error::OutOfMemory`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let _host = host::enter();
         let path = path.as_ref();
         let reader = ImageReader::open(path)
             .and_then(ImageReader::with_guessed_format)
@@ -185,6 +189,7 @@ impl Picture {
     /// # Errors
     /// [`Error::Format`] if it is not a picture that can be read, [`Error::OutOfMemory`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let _host = host::enter();
         let name = Path::new("picture in memory");
         let reader =
             ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| Error::reading(name, error))?;

@@ -47,6 +47,13 @@ pub(crate) fn enter() -> Entered {
     Entered { outermost, _not_send: PhantomData }
 }
 
+impl Entered {
+    /// Whether the host's own code ran on this thread before.
+    pub(crate) fn is_outermost(&self) -> bool {
+        self.outermost
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
         if self.outermost
@@ -83,19 +90,28 @@ impl Drop for Left {
 }
 
 /// The environment that the host has on this thread, for a thread that is started for it.
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker has threads that call back"))]
 #[derive(Clone, Copy)]
 pub(crate) struct HostState(State);
 
 /// The host's environment on this thread.
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker has threads that call back"))]
 pub(crate) fn host() -> HostState {
     HostState(HOST.get().unwrap_or_else(arch::save))
 }
 
 /// On a thread of ours that calls back: callbacks see the environment of the thread that `state` is from, everything else
 /// runs in the default one.
+#[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker has threads that call back"))]
 pub(crate) fn adopt(state: HostState) {
     HOST.set(Some(state.0));
     arch::set_default();
+}
+
+/// Whether an invalid operation raised its flag since [`set_default`].
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) fn is_invalid_raised() -> bool {
+    arch::is_invalid_raised()
 }
 
 #[cfg(test)]
