@@ -120,7 +120,13 @@ impl World {
     /// A handle of this kind mostly. `None` when another thread is freeing it.
     fn handle(&self, bytes: &mut Bytes, kind: usize) -> Option<Handle<'_>> {
         let choice = bytes.u8();
-        let slot = |kind: usize| self.handles[kind][usize::from(choice) % SLOTS].try_read().ok().map(Handle::Of);
+        // One that is alive, if there is one.
+        let slot = |kind: usize| {
+            let slots = (0..SLOTS).map(|at| &self.handles[kind][(usize::from(choice) + at) % SLOTS]);
+            let mut held = slots.filter_map(|slot| slot.try_read().ok());
+            let first = held.next()?;
+            Some(Handle::Of(if *first != 0 { first } else { held.find(|slot| **slot != 0).unwrap_or(first) }))
+        };
         match choice {
             0..=223 => slot(kind),
             224..=239 => slot((kind + usize::from(choice)) % KINDS),
