@@ -141,7 +141,7 @@
  *   - the library of ONNX Runtime and the libraries that it needs; the system's linker finds them in /etc/ld.so.cache;
  *   - when a time is predicted that was not measured yet, the calibration of the model in the user's cache directory;
  *   - on Linux, about CPU, memory and their limits: /proc/cpuinfo, /proc/meminfo, /proc/self/cgroup, /proc/self/maps,
- *     /proc/self/mountinfo, and files below /sys/devices/system/cpu and /sys/fs/cgroup;
+ *     /proc/self/mountinfo, /proc/self/statm, and files below /sys/devices/system/cpu and /sys/fs/cgroup;
  *   - on Linux, when ONNX Runtime is loaded: /etc/localtime, and files below /sys/bus/pci/devices, /sys/class/accel and
  *     /sys/class/drm.
  * - It writes the files that were named, each under a temporary name in the same folder first, and, in

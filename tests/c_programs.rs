@@ -600,7 +600,7 @@ impl Watched {
 }
 
 /// What is read of the system, files and folders: the header names them.
-const SYSTEM_FILES: [&str; 12] = [
+const SYSTEM_FILES: [&str; 13] = [
     "/etc/ld.so.cache",
     "/etc/localtime",
     "/proc/cpuinfo",
@@ -608,6 +608,7 @@ const SYSTEM_FILES: [&str; 12] = [
     "/proc/self/cgroup",
     "/proc/self/maps",
     "/proc/self/mountinfo",
+    "/proc/self/statm",
     "/sys/bus/pci/devices",
     "/sys/class/accel",
     "/sys/class/drm",

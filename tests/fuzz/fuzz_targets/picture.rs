@@ -1,9 +1,14 @@
 //! A picture file. The first byte chooses a format, and so the extension; with some of them the signature is put right.
 #![no_main]
 
+use std::sync::Once;
+
 use detailflow::Picture;
 use detailflow_fuzz::scratch;
 use libfuzzer_sys::fuzz_target;
+
+/// A decoder may panic, as long as the library makes an error of it: libFuzzer's hook would end the process before.
+static QUIET: Once = Once::new();
 
 /// Extensions, and how files of the format begin.
 const FORMATS: [(&str, &[u8]); 10] = [
@@ -20,6 +25,7 @@ const FORMATS: [(&str, &[u8]); 10] = [
 ];
 
 fuzz_target!(|bytes: &[u8]| {
+    QUIET.call_once(|| std::panic::set_hook(Box::new(|panic| eprintln!("{panic}"))));
     let Some((&choice, bytes)) = bytes.split_first() else { return };
     let (extension, signature) = FORMATS[usize::from(choice & 15) % FORMATS.len()];
     let mut bytes = bytes.to_vec();

@@ -25,8 +25,9 @@ const OK: i32 = 0;
 const INVALID_ARGUMENT: i32 = 1;
 const INTERNAL: i32 = 13;
 
-/// Calls made so far, for the line that is printed at the end.
+/// Calls made so far, and those that succeeded, for the line that is printed at the end.
 static CALLS_MADE: AtomicU64 = AtomicU64::new(0);
+static SUCCEEDED: AtomicU64 = AtomicU64::new(0);
 
 type Slot = RwLock<usize>;
 
@@ -119,7 +120,13 @@ impl World {
     /// A handle of this kind mostly. `None` when another thread is freeing it.
     fn handle(&self, bytes: &mut Bytes, kind: usize) -> Option<Handle<'_>> {
         let choice = bytes.u8();
-        let slot = |kind: usize| self.handles[kind][usize::from(choice) % SLOTS].try_read().ok().map(Handle::Of);
+        // One that is alive, if there is one.
+        let slot = |kind: usize| {
+            let slots = (0..SLOTS).map(|at| &self.handles[kind][(usize::from(choice) + at) % SLOTS]);
+            let mut held = slots.filter_map(|slot| slot.try_read().ok());
+            let first = held.next()?;
+            Some(Handle::Of(if *first != 0 { first } else { held.find(|slot| **slot != 0).unwrap_or(first) }))
+        };
         match choice {
             0..=223 => slot(kind),
             224..=239 => slot((kind + usize::from(choice)) % KINDS),
@@ -443,6 +450,7 @@ impl Bytes<'_> {
 
 fn check_status(status: i32, function: &str) {
     assert!((OK..INTERNAL).contains(&status), "{function} returned {status}: {}", last_message());
+    SUCCEEDED.fetch_add(u64::from(status == OK), Relaxed);
 }
 
 fn last_message() -> String {
@@ -508,7 +516,7 @@ fn model() -> usize {
         fn atexit(function: extern "C" fn()) -> i32;
     }
     extern "C" fn report() {
-        eprintln!("api: {} calls", CALLS_MADE.load(Relaxed));
+        eprintln!("api: {} calls, {} succeeded", CALLS_MADE.load(Relaxed), SUCCEEDED.load(Relaxed));
     }
     *HANDLE.get_or_init(|| {
         find_runtime();
