@@ -1225,6 +1225,9 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_atlas(
 /// cannot generate or encode.
 ///
 /// Needs no ONNX Runtime, and takes as long as reading the bundle. After a failure, `target` is as it was.
+/// If the process is killed, `target` has its old or its new content where the file system can exchange two folders (most
+/// of Linux and Apple's systems). Elsewhere it may be missing then, and the next call of this function for `target`, or
+/// opening it, puts the old content back.
 ///
 /// @param path The folder of the bundle; NULL takes the default bundle, as detailflow_model_open does.
 /// @param target The folder to write. An existing bundle or empty folder is replaced; anything else is an error.
@@ -1261,7 +1264,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_co
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_class(
     detailflow_request *request, uint32_t class_index);
 
-/// Sets the seed S of the first image; the others take S + 1, S + 2, ... The same model, class, seed and settings give
+/// Sets the seed S of the first image; the others take S + 1, S + 2, ... modulo 2^64. The same model, class, seed and settings give
 /// the same tokens, whatever else is in the batch.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_seed(
     detailflow_request *request, uint64_t seed);

@@ -764,7 +764,7 @@ fn mips_write_a_file_of_each_size() {
         (&["mips", "all.json", "-o", "x-{size}.png"][..], 2, "more than one picture"),
         (&["mips", "t.json", "-o", "x.png"], 2, "{size}"),
         (&["mips", "t.json", "-o", "x-{size}.soup"], 2, "extension"),
-        (&["mips", "t.json", "-o", "nowhere/{size}.png"], 1, "folder"),
+        (&["mips", "t.json", "-o", "t.json/{size}.png"], 1, "cannot create a folder in"),
         (&["mips", "t.json", "-o", "x-{size}.png", "--level", "7"], 2, "levels are"),
         (&["mips", "t.json", "-o", "x-{size}.png", "--from", "soup"], 2, "finest"),
         (&["mips", "absent.json", "-o", "x-{size}.png"], 1, "not found"),
@@ -859,4 +859,109 @@ fn watch_rewrites_the_picture_at_each_level() {
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(bytes("w.png"), bytes("g.png"));
     fails(1, &["no-such-folder"], &["watch", "0", "-o", "no-such-folder/w.png"]);
+}
+
+#[test]
+fn output_with_unknown_fields_or_seeds_beyond_the_last_is_wrong_usage() {
+    let two = |output| ["generate", "0", "--count", "2", "-o", output];
+    fails(2, &["unknown field {Seed}", "{class}, {seed}, {index}"], &two("{Seed}.png"));
+    fails(2, &["unknown field {size}"], &two("{size}.png"));
+    fails(2, &["{seed:5}", "{seed:05}"], &two("{seed:5}.png"));
+    fails(2, &["no closing brace"], &two("{seed.png"));
+    fails(2, &["unknown field {level}"], &["mips", "none.json", "-o", "{level}-{size}.png"]);
+    let last = u64::MAX.to_string();
+    fails(2, &["--seed", &last, "the largest"], &["generate", "0", "--count", "2", "--seed", &last]);
+    fails(2, &["--seed", "the largest"], &["watch", "0", "--count", "2", "--seed", &last, "-o", "a.png"]);
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), &["generate", "0", "--seed", &last, "-o", "a.png"]);
+}
+
+#[test]
+fn output_with_fields_has_widths_and_makes_its_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["generate", "0", "--count", "2", "--seed", "9", "-o", "new/{class}/{seed:05}-{index:02}.png"];
+    let name = class(0);
+    let expected = ["00009-00", "00010-01"].map(|file| format!("new/{name}/{file}.png"));
+    assert_eq!(ok(folder.path(), &arguments).lines().collect::<Vec<_>>(), expected);
+    ok(folder.path(), &["generate", "0", "--count", "2", "-o", "{{seed}}.png"]);
+    assert!(folder.path().join("{seed}.png").is_file());
+    ok(folder.path(), &["generate", "0", "-o", "levels/{level:03}.png", "--tokens-out", "t.json"]);
+    assert!(folder.path().join("levels/032.png").is_file());
+    ok(folder.path(), &["mips", "t.json", "-o", "mips/{size:03}.png"]);
+    assert!(folder.path().join("mips/032.png").is_file());
+    // A name without fields is taken as it is.
+    fails(1, &["folder not found: nowhere"], &["generate", "0", "-o", "nowhere/a.png"]);
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let output = dflow(folder.path(), &["generate", "0", "-o", "file/{seed}.png"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Killed without warning, no picture is without its tokens.
+#[test]
+fn killed_generation_leaves_the_tokens_of_every_picture() {
+    for (tokens_out, pattern) in
+        [("t.json", "{seed}.png"), ("t.dftpack", "{seed}.png"), ("t.json", "{seed}-{level}.png")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = common::dflow(folder.path())
+            .args(["generate", "0", "--count", "1000000", "-o", pattern, "--tokens-out", tokens_out])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let first = pattern.replace("{seed}", "16").replace("{level}", "16");
+        while !folder.path().join(&first).exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let seeds: Vec<u64> = match detailflow::tokens::open_any(folder.path().join(tokens_out)).unwrap() {
+            detailflow::tokens::AnyTokens::Json(file) => file.images.iter().filter_map(|image| image.seed).collect(),
+            detailflow::tokens::AnyTokens::Pack(pack) => {
+                (0..pack.len()).filter_map(|number| pack.get(number).unwrap().dft.seed).collect()
+            }
+            other => panic!("{other:?}"),
+        };
+        let mut pictures = 0;
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if let Some(name) = name.strip_suffix(".png") {
+                let seed: u64 = name.split('-').next().unwrap().parse().unwrap();
+                assert!(seeds.contains(&seed), "{name} has no tokens in {tokens_out}");
+                pictures += 1;
+            }
+        }
+        assert!(pictures > 16);
+    }
+}
+
+/// A bundle's text is shown, not obeyed.
+#[test]
+fn text_of_a_bundle_reaches_no_terminal_as_a_command() {
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), |m| {
+        m["name"] = "a\u{1b}[2Jb\u{202e}\nc".into();
+        m["license"] = "\u{9b}2J".into();
+        m["provenance"]["exporter"] = "\u{7f}\u{1b}c".into();
+    });
+    let bundle = folder.path().to_str().unwrap();
+    for arguments in [
+        vec!["info", "--bundle", bundle],
+        vec!["info", "--json", "--bundle", bundle],
+        vec!["verify", "--bundle", bundle],
+        vec!["generate", "no such class", "--bundle", bundle],
+        vec!["strip", bundle, "-o", "stripped"],
+    ] {
+        let output = dflow(folder.path(), &arguments);
+        for text in [&output.stdout, &output.stderr] {
+            let text = String::from_utf8(text.clone()).unwrap();
+            let obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!text.contains(obeyed), "{arguments:?}: {text:?}");
+        }
+        if arguments.contains(&"--json") {
+            let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(json["provenance"]["exporter"], "\u{7f}\u{1b}c");
+        }
+    }
 }

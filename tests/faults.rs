@@ -207,7 +207,8 @@ fn graph_with_another_signature_error_names_the_port() {
 
 #[test]
 fn encoder_signature_is_checked_at_first_use() {
-    let folder = damaged("encoder", |bytes| bytes.truncate(100));
+    let decoder = std::fs::read(common::small().join("decoder.fp32.plain.onnx")).unwrap();
+    let folder = damaged("encoder", |bytes| bytes.clone_from(&decoder));
     let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
     let picture = detailflow::Picture::from_pixels(detailflow::PixelFormat::Rgb8, 1, 1, &[0; 3], 3).unwrap();
     let error = model.encode(&picture).unwrap_err();
@@ -241,4 +242,131 @@ fn runtime_too_old_for_the_bundle_is_reported() {
     });
     let error = Model::open(folder.path(), &ModelOptions::default()).unwrap_err();
     assert!(matches!(error, Error::Runtime(_)) && error.to_string().contains("1.999"), "{error:?}");
+}
+
+/// Calls `open` on another thread, since a pipe would hold it for ever.
+#[cfg(unix)]
+fn at_once(what: &str, open: impl FnOnce() -> String + Send + 'static) -> String {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(open()));
+    receiver.recv_timeout(std::time::Duration::from_secs(120)).unwrap_or_else(|_| panic!("{what} does not return"))
+}
+
+/// FIFOs, devices behind links, and folders: an error at once, that says what they are.
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    use detailflow::{Picture, tokens};
+    type Make = fn(&Path);
+    let makes: [(&str, Make); 3] = [
+        ("FIFO", |path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success())),
+        ("device", |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
+        ("folder", |path| std::fs::create_dir(path).unwrap()),
+    ];
+    for (kind, make) in makes {
+        for name in ["detailflow.json", "weights.int8.bin", "decoder.fp32.plain.onnx"] {
+            let folder = common::copy(&common::small());
+            let path = folder.path().join(name);
+            std::fs::remove_file(&path).unwrap();
+            make(&path);
+            let bundle = folder.path().to_owned();
+            let error = at_once(name, move || Bundle::open(bundle).unwrap_err().to_string());
+            assert!(error.contains("not a file") && error.contains(name), "{kind}: {error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for (name, open) in [
+            ("picture.png", (|path| Picture::open(path).err()) as fn(&Path) -> Option<Error>),
+            ("picture.tga", |path| Picture::open(path).err()),
+            ("a.dft", |path| tokens::open_any(path).err()),
+            ("b.dft", |path| tokens::Dft::open(path).err()),
+            ("c.json", |path| tokens::TokenFile::open(path).err()),
+            ("d.dftpack", |path| tokens::Pack::open(path).err()),
+            ("e.dftpack", |path| tokens::Salvage::open(path).err()),
+        ] {
+            let path = folder.path().join(name);
+            make(&path);
+            let error = at_once(name, move || open(&path).expect("it is no regular file").to_string());
+            assert!(error.contains(name) && error.contains(&format!("a {kind}, not a regular file")), "{error}");
+        }
+    }
+}
+
+/// A file that a graph takes weights from, but that the manifest does not list, is not checked: it is not used either.
+#[test]
+fn graph_that_takes_weights_from_outside_the_manifest_is_refused() {
+    for other in ["weights.fp32.new", "/tmp/weights.bin", "../weights.fp32x", "./weights.fp32.x"] {
+        let folder = common::copy(&common::small());
+        let weights = folder.path().join("weights.fp32.bin");
+        std::fs::copy(&weights, folder.path().join("weights.fp32.new")).unwrap();
+        common::replace_in(folder.path(), "ar.fp32.fixed.onnx", "weights.fp32.bin", other);
+        let error = refuse(folder.path());
+        assert!(error.contains("ar.fp32.fixed.onnx takes weights from") && error.contains(other), "{error}");
+    }
+    // What is read must be an ONNX file, or it might name more.
+    let folder = common::copy(&common::small());
+    for bytes in [&b"something else"[..], b"\x08\x08\x3b", b"\x1c\0\0\0ORTM\0\0\0\0"] {
+        std::fs::write(folder.path().join("ar.fp32.fixed.onnx"), bytes).unwrap();
+        common::list_again(folder.path());
+        let error = Bundle::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("ar.fp32.fixed.onnx") && error.contains("ONNX file"), "{error}");
+    }
+}
+
+/// Pixels are clamped: NaN would become a picture.
+#[test]
+fn decoder_that_gives_nan_has_failed() {
+    let folder = common::copy(&common::small());
+    let bundle = Bundle::open(folder.path()).unwrap();
+    let file = bundle.files().iter().find(|file| file.path == "weights.fp32.bin").unwrap();
+    let decoder = usize::try_from(file.decoder.unwrap()).unwrap();
+    let path = folder.path().join(&file.path);
+    let mut weights = std::fs::read(&path).unwrap();
+    for value in weights[..decoder].as_chunks_mut::<4>().0 {
+        *value = f32::NAN.to_le_bytes();
+    }
+    std::fs::write(&path, weights).unwrap();
+    common::list_again(folder.path());
+    let model = common::open(folder.path(), "fp32", "plain");
+    for tokens in [&[0; 4][..], &[0; 16]] {
+        let error = model.decode(tokens).unwrap_err();
+        assert!(matches!(&error, Error::Failed { reason, .. } if reason.contains("NaN or infinite")), "{error:?}");
+    }
+}
+
+#[test]
+fn manifest_with_a_byte_order_mark_opens_and_utf_16_is_named() {
+    let folder = common::copy(&common::small());
+    let path = folder.path().join("detailflow.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+    let bundle = Bundle::open(folder.path()).unwrap();
+    let place = folder.path().join("stripped");
+    assert_eq!(bundle.strip(&place, None, |_, _| true).unwrap().size(), bundle.size());
+    for mark in ["\u{feff}", ""] {
+        let text = format!("{mark}{text}");
+        std::fs::write(&path, text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+        assert!(refuse(folder.path()).contains("UTF-16"), "{}", refuse(folder.path()));
+    }
+}
+
+#[test]
+fn class_name_with_a_control_character_is_refused() {
+    edited(&["classes[1]", "U+0000 at byte 3"], |m| m["classes"][1] = json!("abc\0d"));
+    edited(&["classes[0]", "U+001B at byte 0", "\\u001b[2J"], |m| m["classes"][0] = json!("\u{1b}[2J"));
+    edited(&["classes[0]", "U+000A"], |m| m["classes"][0] = json!("two\nlines"));
+}
+
+/// Nothing of a bundle reaches a terminal as a command: errors escape it.
+#[test]
+fn error_of_a_bundle_has_no_control_characters() {
+    let folder = common::copy(&common::small());
+    for key in ["tokenizer_id", "license", "format"] {
+        common::edit_manifest(folder.path(), |m| m[key] = json!(["\u{1b}]0;title\u{7}\u{9b}2J"]));
+        let error = Bundle::open(folder.path()).unwrap_err().to_string();
+        assert!(!error.contains(|c: char| c.is_control() && c != '\n'), "{error:?}");
+    }
+    let folder = common::copy(&common::small());
+    common::edit_manifest(folder.path(), |m| m["files"][0]["path"] = json!("a\u{1b}[2J/b"));
+    let error = refuse(folder.path());
+    assert!(error.contains("\\u001b[2J"), "{error:?}");
 }

@@ -1,6 +1,9 @@
 //! Stripped bundles: what they hold works, and everything else is refused with an error.
 
 mod common;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[path = "common/programs.rs"]
+mod programs;
 
 use std::path::Path;
 
@@ -409,4 +412,81 @@ fn dflow_strip_writes_a_decoder_only_bundle() {
     assert_eq!(dflow(folder.path(), &["decode", "t.json", "--bundle", "sprites", "-o", "alone.png"]).0, Some(0));
     let [a, b] = ["whole.png", "alone.png"].map(|name| std::fs::read(folder.path().join(name)).unwrap());
     assert!(a == b);
+}
+
+/// A decoder whose weights lie where `strip` does not copy them.
+#[test]
+fn strip_whose_decoder_needs_more_than_its_part_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("place");
+    let short = common::copy(&common::small());
+    common::edit_manifest(short.path(), |m| {
+        for file in m["files"].as_array_mut().unwrap() {
+            if let Some(part) = file.get("decoder").and_then(serde_json::Value::as_u64) {
+                file["decoder"] = json!(part / 2);
+            }
+        }
+    });
+    strip_fails(short.path(), &place, &["decoder.", "takes weights from the bytes up to", "the first"]);
+    let other = common::copy(&common::small());
+    common::replace_in(other.path(), "decoder.fp32.plain.onnx", "weights.fp32.bin", "weights.int8.bin");
+    let error = Bundle::open(other.path()).unwrap().strip(&place, Some("fp32"), |_, _| true).unwrap_err().to_string();
+    assert!(error.contains("decoder.fp32.plain.onnx takes weights from") && !place.exists(), "{error}");
+}
+
+/// Killed at any system call that gives or takes a name, the target opens: with its old content or the new one. With the
+/// exchange of folders and, where it is said to be missing, with two renames.
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[test]
+fn strip_killed_at_any_rename_leaves_a_bundle() {
+    use std::process::Command;
+    if !programs::has_or_skip("strace", "strace") {
+        return;
+    }
+    let calls = "rename,renameat,renameat2,unlink,unlinkat,rmdir";
+    let folder = tempfile::tempdir().unwrap();
+    let strip = |more: &[String], precision: &str| {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]).args(more);
+        command.arg(common::dflow_path()).arg("strip").arg(common::small()).args([
+            "-o",
+            "place",
+            "--precision",
+            precision,
+        ]);
+        command.current_dir(folder.path()).output().unwrap()
+    };
+    let first = strip(&[], "fp32");
+    if !first.status.success() {
+        let why = String::from_utf8_lossy(&first.stderr).into_owned();
+        programs::skip("strip_killed_at_any_rename_leaves_a_bundle", &format!("strace cannot trace here: {why}"));
+        return;
+    }
+    let place = folder.path().join("place");
+    let is = |bundle: &Bundle| bundle.variants()[0].precision.clone();
+    assert_eq!(is(&Bundle::open(&place).unwrap()), "fp32");
+    let (mut olds, mut news) = (0, 0);
+    for missing in [vec![], vec!["-e".to_owned(), "inject=renameat2:error=ENOSYS".to_owned()]] {
+        let calls = if missing.is_empty() { calls.to_owned() } else { calls.replace(",renameat2", "") };
+        for at in 1..100 {
+            let killed =
+                [missing.clone(), vec!["-e".to_owned(), format!("inject={calls}:signal=KILL:when={at}")]].concat();
+            let before = is(&Bundle::open(&place).unwrap());
+            let wanted = if before == "fp32" { "int8" } else { "fp32" };
+            let ended = strip(&killed, wanted).status.success();
+            let after =
+                Bundle::open(&place).unwrap_or_else(|error| panic!("killed at call {at}, {missing:?}: {error}"));
+            after.verify(|_, _| {}).unwrap();
+            if is(&after) == before {
+                olds += 1
+            } else {
+                news += 1
+            }
+            if ended {
+                assert_eq!(is(&after), wanted);
+                break;
+            }
+        }
+    }
+    assert!(olds > 0 && news > 2, "{olds} old, {news} new");
 }

@@ -625,6 +625,73 @@ fn salvage_of_a_cut_pack_finds_the_remaining_entries() {
     assert_eq!(sound.dft, large);
 }
 
+/// A source that counts what is read of it.
+struct Counted<'a>(&'a [u8], std::cell::Cell<u64>);
+
+impl ReadAt for Counted<'_> {
+    fn size(&self) -> std::io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.1.set(self.1.get() + buffer.len() as u64);
+        self.0.read_exact_at(buffer, offset)
+    }
+}
+
+/// Headers may promise the largest file each; the work stays in proportion to what is there.
+#[test]
+fn salvage_of_headers_that_promise_much_reads_the_file_once_or_twice() {
+    let large = sample(Geometry { tokens: 65535, group: 1, causal: 1, bits: 20 }, 65535, 4).encode().unwrap();
+    let lone = sample(DETAILFLOW_16, 128, 9);
+    let soup = [b"DFTPACK\x01", &large[..32].repeat(20_000)[..], &lone.encode().unwrap()].concat();
+    let source = Counted(&soup, std::cell::Cell::new(0));
+    let found: Vec<Found> = Salvage::from_source(&source, "all.dftpack").unwrap().map(Result::unwrap).collect();
+    assert_eq!(found.iter().map(|found| &found.dft).collect::<Vec<_>>(), [&lone]);
+    assert!(source.1.get() < 3 * soup.len() as u64, "{} bytes are read of {}", source.1.get(), soup.len());
+    // The same with a sound token each.
+    let soup = large[..37].repeat(20_000);
+    let source = Counted(&soup, std::cell::Cell::new(0));
+    assert_eq!(Salvage::from_source(&source, "all.dftpack").unwrap().count(), 20_000);
+    assert!(source.1.get() < 3 * soup.len() as u64, "{} bytes are read of {}", source.1.get(), soup.len());
+}
+
+#[test]
+fn json_with_a_byte_order_mark_is_read_and_utf_16_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens");
+    let text = "\u{feff}{\"format\": 1, \"bundle\": \"0011223344556677\", \"images\": [{\"class\": null, \"seed\": 1, \"tokens\": [1]}]}";
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(TokenFile::open(&path).unwrap().images[0].tokens, [1]);
+    assert!(matches!(detailflow::tokens::open_any(&path).unwrap(), detailflow::tokens::AnyTokens::Json(_)));
+    std::fs::write(&path, text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+    let error = detailflow::tokens::open_any(&path).unwrap_err().to_string();
+    assert!(error.contains("UTF-16"), "{error}");
+}
+
+/// As everything else takes it: by name or by index.
+#[test]
+fn json_with_a_class_by_index_is_that_class() {
+    let bundle = Bundle::open(common::small()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let of = |class: &str| {
+        let id = bundle.tokenizer_id();
+        let image = format!("{{\"class\": {class}, \"seed\": 7, \"tokens\": [1, 2, 3, 4]}}");
+        std::fs::write(&path, format!("{{\"format\": 1, \"bundle\": \"{id}\", \"images\": [{image}]}}")).unwrap();
+        TokenFile::open(&path)
+    };
+    for class in ["1", "\"1\"", &format!("\"{}\"", bundle.classes()[1])] {
+        assert_eq!(bundle.dft_from_image(&of(class).unwrap().images[0]).unwrap().class, Some(1), "{class}");
+    }
+    assert_eq!(bundle.dft_from_image(&of("null").unwrap().images[0]).unwrap().class, None);
+    assert!(bundle.dft_from_image(&of("4000").unwrap().images[0]).unwrap_err().to_string().contains("4000"));
+    for class in ["-1", "1.5", "4294967296", "[1]", "true"] {
+        let error = of(class).unwrap_err().to_string();
+        assert!(error.contains("class") && error.contains("index"), "{class}: {error}");
+    }
+}
+
 #[test]
 fn salvage_writes_a_sound_pack() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,13 +6,14 @@ use super::source::Source;
 use super::types::{Alpha, DefaultSampling, FileEntry, IdLayout, JudgedPicture, Layers, Provenance, Variant};
 use crate::plan::{Prefix, SideSize};
 use crate::support::error::{Error, Result};
+use crate::support::text::without_mark;
 
 /// The name of the manifest.
 pub(super) const FILE: &str = "detailflow.json";
 /// The one format version that this version reads.
 const FORMAT: u64 = 1;
 /// A manifest is text of some kilobytes; a larger file than this is refused.
-const LARGEST_MANIFEST: u64 = 16 << 20;
+pub(super) const LARGEST_MANIFEST: u64 = 16 << 20;
 
 /// The sizes of the encoder.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -78,11 +79,13 @@ pub(super) fn read(source: &Source) -> Result<Manifest> {
         let reason = format!("{FILE} has {length} bytes; a manifest has at most {LARGEST_MANIFEST}");
         return Err(Error::bundle(source.name(), reason));
     }
-    parse(&source.read(FILE)?).map_err(|reason| Error::bundle(source.name(), format!("{FILE}{reason}")))
+    parse(&source.read(FILE, LARGEST_MANIFEST)?)
+        .map_err(|reason| Error::bundle(source.name(), format!("{FILE}{reason}")))
 }
 
 /// Parses a manifest; the error continues its name.
 fn parse(bytes: &[u8]) -> Result<Manifest, String> {
+    let bytes = without_mark(bytes).map_err(|reason| format!(": {reason}"))?;
     // The format version first: another version may have other keys, and "missing field" would mislead.
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| format!(": {error}"))?;
     match value.get("format") {

@@ -2,11 +2,13 @@
 //! specifies the format).
 //!
 //! Opening reads the manifest, validates it, and checks that each file exists with its exact length; files up to 32 MB
-//! are also hashed. Graphs are not read here: that is up to the runtime. [`Bundle::strip`] cuts a bundle down to its
+//! are also hashed. Of graphs it reads which files they take weights from, which the manifest must list; the rest is up to
+//! the runtime. [`Bundle::strip`] cuts a bundle down to its
 //! decoder, for applications that ship tokens.
 
 mod check;
 mod classes;
+mod external;
 mod in_memory;
 mod locate;
 mod manifest;
@@ -78,24 +80,28 @@ impl Bundle {
     /// # Errors
     /// - [`Error::NotFound`]: there is no such folder, or no manifest in it.
     /// - [`Error::Bundle`]: the manifest is damaged, contradicts itself or has another format version; or a file is
-    ///   missing, has another length, or (up to 32 MB) another SHA-256.
+    ///   missing, has another length, or (up to 32 MB) another SHA-256; or a graph takes weights from a file that the
+    ///   manifest does not list.
     /// - [`Error::Io`]: the operating system cannot read a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let _host = host::enter();
         let bundle = Self::read(Source::folder(path.as_ref())?)?;
         check::check(&bundle.source, &bundle.files, check::Depth::Open)?;
+        external::check(&bundle)?;
         Ok(bundle)
     }
 
-    /// Checks the SHA-256 of every file, however large. `progress` is called with the bytes read so far and their
+    /// Checks the SHA-256 of every file, however large, and that graphs take weights from these files only. `progress` is called with the bytes read so far and their
     /// total.
     ///
     /// # Errors
-    /// [`Error::Bundle`] if a file is missing or is not what the manifest says, [`Error::Io`].
+    /// [`Error::Bundle`] if a file is missing or is not what the manifest says, or a graph takes weights from any other;
+    /// [`Error::Io`].
     pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<()> {
         let _host = host::enter();
         let progress = |done, total| host::call_back(|| progress(done, total));
-        check::check(&self.source, &self.files, check::Depth::Everything(Box::new(progress)))
+        check::check(&self.source, &self.files, check::Depth::Everything(Box::new(progress)))?;
+        external::check(self)
     }
 
     /// Reads and validates the manifest. The files are not checked.

@@ -1,11 +1,11 @@
 //! How the files of a bundle are reached. The rest of the crate reads bundles through this only, except ONNX Runtime,
 //! which takes the path of a graph and maps the weights beside it.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::support::error::{Error, Result};
+use crate::support::files::{open, put_back, read};
 
 /// Bytes of a block of [`Source::blocks`].
 const BLOCK: usize = 1 << 18;
@@ -22,6 +22,7 @@ impl Source {
     /// # Errors
     /// [`Error::NotFound`] if it is not a folder.
     pub fn folder(folder: &Path) -> Result<Self> {
+        put_back(folder);
         if !folder.is_dir() {
             return Err(Error::NotFound { what: "bundle", path: folder.to_owned() });
         }
@@ -48,13 +49,13 @@ impl Source {
         Ok(metadata.len())
     }
 
-    /// The content of the file `name`, which must be small.
+    /// The content of the file `name`, of at most `most` bytes.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`].
-    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+    /// [`Error::NotFound`], [`Error::Io`]; [`Error::Format`] if it is longer.
+    pub fn read(&self, name: &str, most: u64) -> Result<Vec<u8>> {
         let path = self.path(name);
-        std::fs::read(&path).map_err(|error| Error::reading(&path, error))
+        read(&path, most)
     }
 
     /// Reads the file `name` from start to end, block by block.
@@ -64,7 +65,7 @@ impl Source {
     pub fn blocks(&self, name: &str, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let path = self.path(name);
         let fail = |error| Error::reading(&path, error);
-        let mut file = File::open(&path).map_err(fail)?;
+        let mut file = open(&path).map_err(fail)?;
         let mut buffer = vec![0; BLOCK];
         loop {
             match file.read(&mut buffer).map_err(fail)? {

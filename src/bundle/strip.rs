@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use super::Bundle;
 use super::check::{self, total_length};
-use super::manifest::FILE;
+use super::external::{self, External};
+use super::manifest::{FILE, LARGEST_MANIFEST};
 use super::source::Source;
 use super::types::{FileEntry, Variant};
 use crate::support::error::{Error, Result};
 use crate::support::files::NewFolder;
 use crate::support::host;
+use crate::support::text::without_mark;
 
 /// The keys of the manifest that are removed; `ids` and `sampling` are for generating only.
 const REMOVED: [&str; 6] = ["ar", "draw", "encoder", "ids", "judged", "sampling"];
@@ -24,13 +26,15 @@ impl Bundle {
     /// can neither generate nor encode. `precision` selects the variants to keep; `None` keeps all. Class names, licence
     /// and tokenizer ID are kept. Every byte of the files that are needed is checked against the manifest.
     ///
-    /// The folder is written under a temporary name beside `target` and renamed when complete; after an error `target` is
-    /// unchanged. `progress` is called with the bytes read so far and their total, and cancels by returning false.
+    /// The folder is written under a temporary name beside `target` and takes its place when complete; after an error
+    /// `target` is unchanged. On Linux and Apple's systems, where the file system can exchange two folders, `target` has its old
+    /// or its new content also if the process is killed. Elsewhere the old folder has another name for a moment; if the
+    /// process is killed then, the next [`strip`](Self::strip) to `target` or [`open`](Self::open) of it puts it back. `progress` is called with the bytes read so far and their total, and cancels by returning false.
     ///
     /// # Errors
     /// - [`Error::Invalid`]: `target` exists and is neither an empty folder nor a bundle, or is this bundle itself or a
     ///   folder above it; or there is no such precision.
-    /// - [`Error::Bundle`]: a file is not what the manifest says, or the manifest does not say which part of the weights
+    /// - [`Error::Bundle`]: a file is not what the manifest says, a decoder takes weights from beyond its part, or the manifest does not say which part of the weights
     ///   belongs to the decoder.
     /// - [`Error::Io`]: the operating system cannot read or write.
     /// - [`Error::Cancelled`]: `progress` returned false.
@@ -45,6 +49,7 @@ impl Bundle {
         check_target(self.path(), target)?;
         let variants = self.kept(precision)?;
         let parts = self.parts(&variants)?;
+        self.check_weights(&variants, &parts)?;
         let folder = NewFolder::create(target)?;
         let total = total_length(parts.iter().map(|(file, _)| file.length));
         let mut done = 0u64;
@@ -110,11 +115,32 @@ impl Bundle {
         Ok(parts)
     }
 
+    /// Checks that the decoders take weights from nothing but `parts`.
+    fn check_weights(&self, variants: &[&Variant], parts: &[(&FileEntry, u64)]) -> Result<()> {
+        for Variant { decoder, .. } in variants {
+            let file: Vec<FileEntry> = self.files.iter().filter(|file| file.path == *decoder).cloned().collect();
+            check::check(&self.source, &file, check::Depth::Everything(Box::new(|_, _| {})))?;
+            for External { location, offset, length } in external::read(&self.source, decoder)? {
+                let end = offset.saturating_add(length.unwrap_or(0));
+                let part = parts.iter().find(|(file, _)| file.path == location).map_or(0, |&(_, part)| part);
+                if end > part {
+                    let text = format!(
+                        "{decoder} takes weights from the bytes up to {end} of {location}; the manifest gives the decoder \
+                         the first {part}"
+                    );
+                    return Err(Error::bundle(self.path(), text));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The manifest file with everything removed that the decoder does not need.
     fn stripped_manifest(&self, variants: &[&Variant], files: Vec<Value>) -> Result<Vec<u8>> {
-        let bytes = self.source.read(FILE)?;
+        let bytes = self.source.read(FILE, LARGEST_MANIFEST)?;
         let refuse = |reason: &str| Error::bundle(self.path(), format!("{FILE}: {reason}"));
-        let mut manifest: Value = serde_json::from_slice(&bytes).map_err(|error| refuse(&error.to_string()))?;
+        let bytes = without_mark(&bytes).map_err(refuse)?;
+        let mut manifest: Value = serde_json::from_slice(bytes).map_err(|error| refuse(&error.to_string()))?;
         let changed = || refuse("the file changed while the bundle was open");
         let content = manifest.as_object_mut().ok_or_else(changed)?;
         content.retain(|key, _| !REMOVED.contains(&key.as_str()));

@@ -7,6 +7,7 @@ use super::manifest::{EncoderSize, FILE, Manifest, Tokens};
 use super::types::{Alpha, DefaultSampling, FileEntry, IdLayout, JudgedPicture, KeyKind, Layers, Variant};
 use crate::plan::{Guidance, SideSize};
 use crate::sample::Sampling;
+use crate::support::text::printable;
 
 /// Bounds that keep later arithmetic far from overflow; well above any model that could run.
 const LARGEST_SIZE: u32 = 1 << 14;
@@ -105,6 +106,16 @@ fn check_side(name: &str, side: &SideSize) -> Result<(), String> {
 
 fn check_classes(classes: &[String]) -> Result<(), String> {
     within("number of classes", classes.len(), 0, LARGEST_COUNT)?;
+    for (index, name) in classes.iter().enumerate() {
+        // C reads a name up to its first zero, and a terminal obeys the others.
+        if let Some((at, c)) = name.char_indices().find(|(_, c)| c.is_control()) {
+            let shown = printable(name);
+            let code = u32::from(c);
+            return Err(format!(
+                "classes[{index}]: \"{shown}\" has the control character U+{code:04X} at byte {at}; none is allowed"
+            ));
+        }
+    }
     let mut seen = HashSet::new();
     match classes.iter().find(|name| name.is_empty() || !seen.insert(name.as_str())) {
         Some(twice) => Err(format!("classes: \"{twice}\" is empty or a duplicate")),

@@ -11,6 +11,9 @@ use crate::model::default_bundle;
 /// cannot generate or encode.
 ///
 /// Needs no ONNX Runtime, and takes as long as reading the bundle. After a failure, `target` is as it was.
+/// If the process is killed, `target` has its old or its new content where the file system can exchange two folders (most
+/// of Linux and Apple's systems). Elsewhere it may be missing then, and the next call of this function for `target`, or
+/// opening it, puts the old content back.
 ///
 /// @param path The folder of the bundle; NULL takes the default bundle, as detailflow_model_open does.
 /// @param target The folder to write. An existing bundle or empty folder is replaced; anything else is an error.

@@ -87,7 +87,7 @@ pub extern "C" fn detailflow_request_set_class(
     change(request, |request| Ok(request.set_class(class_index).map(drop)?))
 }
 
-/// Sets the seed S of the first image; the others take S + 1, S + 2, ... The same model, class, seed and settings give
+/// Sets the seed S of the first image; the others take S + 1, S + 2, ... modulo 2^64. The same model, class, seed and settings give
 /// the same tokens, whatever else is in the batch.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_request_set_seed(

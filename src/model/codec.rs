@@ -39,7 +39,8 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Invalid`] when the number of tokens is not that of a prefix (1 to c, or a multiple of g up to N), or a token
-    /// is not in the codebook; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime.
+    /// is not in the codebook; [`Error::Failed`] when ONNX Runtime fails or the pixels are NaN or infinite;
+    /// [`Error::OutOfMemory`].
     pub fn decode(&self, tokens: &[u32]) -> Result<Image> {
         let image = self.decode_batch(&[tokens])?.pop();
         image.ok_or_else(|| Error::Internal("a batch of one sequence gave no image".into()))
@@ -85,6 +86,11 @@ impl Model {
         let (taken, waited) = self.decoder().decode(&ids, [sequences.len(), prefix.tokens], prefix.size, |pixels| {
             if pixels.len() != sequences.len().saturating_mul(values) {
                 return Err(self.wrong_output(&self.variant().decoder, "an image of another size"));
+            }
+            // Pixels are clamped, which would make a picture of them.
+            if !pixels.iter().all(|value| value.is_finite()) {
+                let reason = "its pixels are NaN or infinite".to_owned();
+                return Err(Error::Failed { graph: self.variant().decoder.clone(), reason });
             }
             for picture in pixels.chunks_exact(values) {
                 images.push(Image::new(prefix.size, channels, picture)?);

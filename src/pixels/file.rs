@@ -1,7 +1,7 @@
 //! Picture files: encoding, decoding, saving and opening them.
 
 use std::fmt;
-use std::io::{BufRead, Cursor, ErrorKind, Seek};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Seek};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -11,7 +11,7 @@ use super::format::{PixelFormat, check_rows, check_sides};
 use super::image::Image;
 use super::picture::{Picture, values_of};
 use crate::support::error::{Error, Result};
-use crate::support::files::write_file;
+use crate::support::files::{open, write_file};
 use crate::support::host;
 use crate::support::memory::reserve;
 
@@ -177,9 +177,12 @@ impl Picture {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let _host = host::enter();
         let path = path.as_ref();
-        let reader = ImageReader::open(path)
-            .and_then(ImageReader::with_guessed_format)
-            .map_err(|error| Error::reading(path, error))?;
+        let file = open(path).map_err(|error| Error::reading(path, error))?;
+        let mut reader = ImageReader::new(BufReader::new(file));
+        if let Ok(format) = ImageFormat::from_path(path) {
+            reader.set_format(format);
+        }
+        let reader = reader.with_guessed_format().map_err(|error| Error::reading(path, error))?;
         Self::read(reader, path)
     }
 

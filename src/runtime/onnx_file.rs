@@ -1,5 +1,7 @@
 //! As much of the ONNX file format (protocol buffers) as we need: the operators in a file, and a graph of one node.
 
+use crate::support::protobuf::{BYTES, VARINT, next};
+
 /// Field numbers of ONNX's messages.
 const IR_VERSION_OF_MODEL: u64 = 1;
 const GRAPH_OF_MODEL: u64 = 7;
@@ -12,12 +14,6 @@ const INPUT_OF_NODE: u64 = 1;
 const OUTPUT_OF_NODE: u64 = 2;
 const NAME_OF_NODE: u64 = 3;
 const OPERATOR_OF_NODE: u64 = 4;
-
-/// Wire types of protocol buffers.
-const VARINT: u64 = 0;
-const FIXED64: u64 = 1;
-const BYTES: u64 = 2;
-const FIXED32: u64 = 5;
 
 // --- Reading ---
 
@@ -38,43 +34,14 @@ impl<'a> Fields<'a> {
     fn with(self, number: u64) -> impl Iterator<Item = &'a [u8]> {
         self.filter(move |(found, _)| *found == number).map(|(_, bytes)| bytes)
     }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, count: u64) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(usize::try_from(count).ok()?)?;
-        self.0 = rest;
-        Some(taken)
-    }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = (u64, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let key = self.varint()?;
-        let bytes = match key & 7 {
-            VARINT => self.varint().map(|_| &[][..]),
-            FIXED64 => self.take(8),
-            BYTES => self.varint().and_then(|count| self.take(count)),
-            FIXED32 => self.take(4),
-            _ => None,
-        }?;
-        Some((key >> 3, bytes))
+        let (number, bytes) = next(&mut self.0).ok().flatten()?;
+        Some((number, bytes.unwrap_or_default()))
     }
 }
 

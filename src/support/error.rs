@@ -2,17 +2,21 @@
 //! maps the variant to a status code and passes the text on.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+
+use crate::support::text::printable_lines;
 
 /// Every error of this crate. Match on the variant to decide what to do; show the text to whoever can fix the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A value from the caller is out of range or does not fit the model.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     Invalid(String),
     /// A named file or folder does not exist.
-    #[error("{what} not found: {}", path.display())]
+    #[error("{what} not found: {}", shown(path.display()))]
     NotFound {
         /// What it is: file, folder …
         what: &'static str,
@@ -20,10 +24,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// No bundle was named and none was found. The text lists every path that was tried.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     NoBundle(String),
     /// The bundle is damaged, inconsistent, or of an unsupported format version.
-    #[error("bundle {}: {reason}", path.display())]
+    #[error("bundle {}: {}", shown(path.display()), shown(reason))]
     Bundle {
         /// The bundle's folder.
         path: PathBuf,
@@ -31,13 +35,13 @@ pub enum Error {
         reason: String,
     },
     /// ONNX Runtime is missing, not a usable library, or too old.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     Runtime(String),
     /// The requested device cannot be used.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     Device(String),
     /// Memory could not be allocated. Nothing was changed; a smaller request may succeed.
-    #[error("out of memory: {what} needs {bytes} bytes")]
+    #[error("out of memory: {} needs {bytes} bytes", shown(what))]
     OutOfMemory {
         /// What the memory was for.
         what: String,
@@ -45,7 +49,7 @@ pub enum Error {
         bytes: u64,
     },
     /// The operating system failed to read or write a file.
-    #[error("{what} {}: {source}", path.display())]
+    #[error("{what} {}: {source}", shown(path.display()))]
     Io {
         /// The operation: cannot read, cannot write …
         what: &'static str,
@@ -55,7 +59,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A picture or token file has invalid content.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", shown(path.display()), shown(reason))]
     Format {
         /// The file.
         path: PathBuf,
@@ -63,16 +67,16 @@ pub enum Error {
         reason: String,
     },
     /// Bytes are not a token file, or damaged such that no token can be trusted.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     Tokens(String),
     /// The operation was cancelled. Tokens sampled before stay readable.
     #[error("cancelled")]
     Cancelled,
     /// The call is not allowed in the object's present state.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     State(String),
     /// ONNX Runtime failed while running a graph.
-    #[error("{graph} failed: {reason}")]
+    #[error("{} failed: {}", shown(graph), shown(reason))]
     Failed {
         /// The graph's file name.
         graph: String,
@@ -82,6 +86,15 @@ pub enum Error {
     /// A bug in this library. Please report it.
     #[error("fault in libdetailflow: {0}")]
     Internal(String),
+}
+
+/// A part of an error's text. It may quote a bundle or another file, which is untrusted: what a terminal would obey is escaped.
+fn shown(text: impl Display) -> String {
+    let text = text.to_string();
+    match printable_lines(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(escaped) => escaped,
+    }
 }
 
 /// A result with this crate's [`Error`].

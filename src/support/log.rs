@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
 use super::host;
+use super::text::printable_lines;
 
 /// How severe a message is, most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +53,9 @@ pub(crate) fn emit(severity: Severity, text: impl FnOnce() -> String) {
     if let Some((least, callback)) = callback.as_ref()
         && severity <= *least
     {
+        // The text may quote a bundle.
         let text = text();
+        let text = printable_lines(&text);
         host::call_back(|| callback(severity, &text));
     }
 }

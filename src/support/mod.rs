@@ -1,5 +1,6 @@
 //! What every folder may use: the error of the crate, log messages, files that are replaced atomically, fallible allocation,
-//! locks, hexadecimal text, the state of the host ([`host`]), and all that differs between operating systems ([`platform`]).
+//! locks, text, protocol buffers, the state of the host ([`host`]), and all that differs between operating systems
+//! ([`platform`]).
 
 pub(crate) mod error;
 pub(crate) mod files;
@@ -8,4 +9,7 @@ pub(crate) mod host;
 pub mod log;
 pub(crate) mod memory;
 pub(crate) mod platform;
+pub(crate) mod protobuf;
 pub(crate) mod sync;
+mod temporary;
+pub(crate) mod text;

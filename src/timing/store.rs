@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::latency::{Shape, Table};
 use crate::support::error::{Error, Result};
-use crate::support::files::write_file;
+use crate::support::files::{read, write_file};
 use crate::support::hex::hex;
 use crate::support::log;
 
@@ -55,11 +55,7 @@ pub(crate) fn path(key: &str) -> Option<PathBuf> {
 /// Returns None when there is no such file, or when it is damaged or holds for another key.
 pub(crate) fn load(key: &str, shape: impl Fn(Measured) -> Option<Shape>) -> Option<Table> {
     let path = path(key)?;
-    // Reading a pipe would wait for its other end.
-    if std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?.len() > MAX_FILE_BYTES {
-        return None;
-    }
-    let file: File = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    let file: File = serde_json::from_slice(&read(&path, MAX_FILE_BYTES).ok()?).ok()?;
     if file.format != FORMAT || file.key != key {
         return None;
     }

@@ -1,6 +1,5 @@
 //! Which kind of token file some bytes are, and opening a file of any kind.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,6 +7,8 @@ use super::dft::{self, Dft, Soundness};
 use super::json::TokenFile;
 use super::pack::{self, Pack};
 use crate::support::error::Result;
+use crate::support::files::open;
+use crate::support::text::without_mark;
 
 /// How many first bytes of a file [`kind`] looks at.
 const START: u64 = 8;
@@ -44,7 +45,7 @@ pub fn kind(bytes: &[u8]) -> Option<TokenFileKind> {
         Some(TokenFileKind::Pack)
     } else if bytes.starts_with(&dft::MAGIC) {
         Some(TokenFileKind::Dft)
-    } else if bytes.trim_ascii_start().starts_with(b"{") {
+    } else if without_mark(bytes).is_ok_and(|text| text.trim_ascii_start().starts_with(b"{")) {
         Some(TokenFileKind::Json)
     } else {
         None
@@ -83,7 +84,7 @@ pub fn open_any(path: impl AsRef<Path>) -> Result<AnyTokens> {
 
 fn first_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    File::open(path)?.take(START).read_to_end(&mut start)?;
+    open(path)?.take(START).read_to_end(&mut start)?;
     Ok(start)
 }
 
@@ -95,13 +96,14 @@ mod tests {
 
     #[test]
     fn kind_is_told_by_the_first_bytes() {
-        let cases: [(&[u8], Option<TokenFileKind>); 9] = [
+        let cases: [(&[u8], Option<TokenFileKind>); 10] = [
             (b"DFT\x01", Some(TokenFileKind::Dft)),
             (b"DFT\x02", Some(TokenFileKind::Dft)),
             (b"DFTPACK\x01", Some(TokenFileKind::Pack)),
             (b"DFTPACK\x02", Some(TokenFileKind::Pack)),
             (b"{\"format\"", Some(TokenFileKind::Json)),
             (b"\n  {", Some(TokenFileKind::Json)),
+            (b"\xef\xbb\xbf {", Some(TokenFileKind::Json)),
             (b"DF", None),
             (b"", None),
             (b"\x89PNG", None),

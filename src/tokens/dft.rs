@@ -8,7 +8,7 @@ use super::bits::{pack, packed, unpack};
 use super::crc::Crc16;
 use super::geometry::{Geometry, MOST_TOKENS, TokenizerId};
 use crate::support::error::{Error, Result};
-use crate::support::files::write_file;
+use crate::support::files::{open, write_file};
 use crate::support::memory::reserve;
 
 /// The first bytes of a token file of any format version.
@@ -187,7 +187,9 @@ impl Dft {
         let (mut dft, promised, mut check) = Self::read_header(bytes)?;
         let Geometry { group, bits, .. } = dft.geometry;
         let whole = dft.geometry.file_size(promised);
-        dft.tokens = reserve("tokens", promised)?;
+        // No more than the bytes can hold, whatever the header promises.
+        let held = bytes.len().saturating_mul(8) / (bits as usize).max(1);
+        dft.tokens = reserve("tokens", promised.min(held))?;
         let mut at = HEADER;
         let mut damage = None;
         while dft.tokens.len() < promised && damage.is_none() {
@@ -219,7 +221,7 @@ impl Dft {
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Soundness)> {
         use std::io::Read;
         let path = path.as_ref();
-        let file = std::fs::File::open(path).map_err(|error| Error::reading(path, error))?;
+        let file = open(path).map_err(|error| Error::reading(path, error))?;
         // One byte more than the largest token file is enough to see that something follows it.
         let mut bytes = Vec::new();
         file.take(LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(|error| Error::reading(path, error))?;

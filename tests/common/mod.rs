@@ -164,3 +164,28 @@ pub fn spoil_embedding(bundle: &Path, row: u64) {
         files.find(|file| file["path"] == "weights.fp32.bin").unwrap()["sha256"] = hash.into();
     });
 }
+
+/// Gives the files of a copied bundle the lengths and hashes that they have.
+pub fn list_again(bundle: &Path) {
+    edit_manifest(bundle, |m| {
+        for file in m["files"].as_array_mut().unwrap() {
+            let bytes = std::fs::read(bundle.join(file["path"].as_str().unwrap())).unwrap();
+            let hash: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            file["length"] = bytes.len().into();
+            file["sha256"] = hash.into();
+        }
+    });
+}
+
+/// Replaces a word in a file of a copied bundle by one of the same length, wherever it occurs.
+pub fn replace_in(bundle: &Path, file: &str, word: &str, by: &str) {
+    assert_eq!(word.len(), by.len());
+    let path = bundle.join(file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let found: Vec<usize> =
+        bytes.windows(word.len()).enumerate().filter(|(_, at)| *at == word.as_bytes()).map(|(at, _)| at).collect();
+    assert!(!found.is_empty(), "{file} does not contain {word}");
+    found.into_iter().for_each(|at| bytes[at..at + by.len()].copy_from_slice(by.as_bytes()));
+    std::fs::write(path, bytes).unwrap();
+    list_again(bundle);
+}

@@ -72,7 +72,7 @@ def test_only_decoder_is_verified_against_expected_pixels(tmp_path, run):
 
 def test_only_decoder_classes_come_from_labels_or_ar(tmp_path, small, run):
     n, folder = small
-    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
+    (tmp_path / "labels.txt").write_text("\ufeffa\nb\nc\nd\n", encoding="utf-8")
     status, _, error = run(*only(folder, n, "--labels", tmp_path / "labels.txt", "--out", tmp_path / "out"))
     assert status == 0 and read_manifest(tmp_path / "out")["classes"] == ["a", "b", "c", "d"], error
     status, _, error = run(*only(folder, n, "--ar", folder / "ar", "--out", tmp_path / "out"))
@@ -85,6 +85,14 @@ def test_only_decoder_classes_come_from_labels_or_ar(tmp_path, small, run):
     (tmp_path / "labels.txt").write_text("a\na\n")
     status, _, error = run(*only(folder, n, "--labels", tmp_path / "labels.txt", "--out", tmp_path / "no"))
     assert status == 1 and "the label 'a' occurs twice" in error and not (tmp_path / "no").exists()
+    for text, reason in [
+        (b"a\nb\0\n", "control character"),
+        ("a\nb\n".encode("utf-16"), "the text is UTF-16"),
+        (b"a\n\xff\n", "not UTF-8 text"),
+    ]:
+        (tmp_path / "labels.txt").write_bytes(text)
+        status, _, error = run(*only(folder, n, "--labels", tmp_path / "labels.txt", "--out", tmp_path / "no"))
+        assert status == 1 and reason in error, error
 
 
 def test_only_decoder_beyond_its_limit_is_refused(tmp_path, small, run, monkeypatch):

@@ -14,15 +14,18 @@ use crate::{Failure, interrupt, say};
 
 /// Pictures generated together: enough to use the cores, few enough to bound memory for any count.
 pub const BATCH: usize = 16;
+/// Up to this many pictures, tokens are saved after every batch.
+const OFTEN: usize = 1 << 16;
 
 #[derive(Args)]
 pub struct OutputArgs {
     /// Picture file [default: {class}-{seed}.png, or sheet.png for several pictures]. Several pictures become one contact
-    /// sheet, or one file each if the name contains {class}, {seed} or {index}; {level} writes one file per level
+    /// sheet, or one file each if the name contains {class}, {seed} or {index}; {level} writes one file per level.
+    /// {seed:05} has at least 5 digits; missing folders of a name with fields are created
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Also write the tokens to this file: .dft (one picture), .dftpack (entries named class-seed), or any other extension
-    /// for JSON
+    /// for JSON. It is rewritten before the pictures of each batch are; beyond 65536 pictures less often
     #[arg(long, value_name = "FILE")]
     tokens_out: Option<PathBuf>,
     /// Print the mean log-probability of each picture's tokens
@@ -48,6 +51,8 @@ pub struct Batches<'a> {
     slices: Vec<(Duration, Duration)>,
     bar: ProgressBar,
     tokens: Vec<TokenImage>,
+    /// How many of them were saved last.
+    saved: usize,
     lines: Vec<String>,
     finished: usize,
     total: usize,
@@ -83,7 +88,19 @@ impl<'a> Batches<'a> {
         let steps = model.schedule(request.target()).steps().count();
         let bar = progress_bar((pictures.len().div_ceil(BATCH) * steps + pictures.len()) as u64);
         let (slices, tokens, lines) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { args, model, output, slice, slices, bar, tokens, lines, finished: 0, total: pictures.len() })
+        Ok(Self {
+            args,
+            model,
+            output,
+            slice,
+            slices,
+            bar,
+            tokens,
+            saved: 0,
+            lines,
+            finished: 0,
+            total: pictures.len(),
+        })
     }
 
     /// Generates pictures that share nothing but the prefix of `request`.
@@ -170,6 +187,10 @@ impl<'a> Batches<'a> {
             // All new levels: a slice or a prefix may have passed several.
             let reached = progress.level.filter(|_| self.output.by_level()).map_or(0, |level| level.tokens);
             let levels = model.bundle().ladder().levels().iter();
+            if reached > written {
+                self.take_tokens(&generation, progress.tokens)?;
+                self.save_tokens(false)?;
+            }
             for level in levels.filter(|level| written < level.tokens && level.tokens <= reached) {
                 for (at, image) in decoded(&generation, level.tokens)?.into_iter().enumerate() {
                     self.output.add_level(self.finished + at, level.size, image)?;
@@ -180,24 +201,58 @@ impl<'a> Batches<'a> {
                 break;
             }
         }
-        let classes = self.model.bundle().classes();
+        self.take_tokens(&generation, generation.progress().tokens)?;
         if !self.output.by_level() {
-            for image in decoded(&generation, generation.progress().tokens)? {
+            let images = decoded(&generation, generation.progress().tokens)?;
+            self.save_tokens(false)?;
+            for image in images {
                 self.output.add(image)?;
             }
         }
+        let classes = model.bundle().classes();
         for (at, image) in generation.images().iter().enumerate() {
             let class = &classes[image.class as usize];
             if self.args.log_probabilities {
                 let mean = generation.mean_log_probability(at)?;
                 self.lines.push(format!("{class} {}: mean log-probability {mean:.4}", image.seed));
             }
-            let tokens = generation.tokens(at)?.to_vec();
-            self.tokens.push(TokenImage { class: Some(class.clone()), seed: Some(image.seed), tokens });
             self.bar.inc(1);
         }
         self.finished += generation.images().len();
         Ok(())
+    }
+
+    /// Takes the first `count` tokens of each picture of the generation in progress.
+    fn take_tokens(&mut self, generation: &Generation, count: usize) -> Result<(), Failure> {
+        if self.args.tokens_out.is_none() {
+            return Ok(());
+        }
+        self.tokens.truncate(self.finished);
+        let classes = self.model.bundle().classes();
+        for (at, image) in generation.images().iter().enumerate() {
+            let tokens = generation.tokens(at)?[..count].to_vec();
+            let class = Some(classes[image.class as usize].clone());
+            self.tokens.push(TokenImage { class, seed: Some(image.seed), tokens });
+        }
+        Ok(())
+    }
+
+    /// Saves the tokens so far, before the pictures are: if the process is killed, no picture is without its tokens. Returns
+    /// the path of the file. Very many pictures are saved less often, unless these are the last.
+    fn save_tokens(&mut self, last: bool) -> Result<Option<PathBuf>, Failure> {
+        let Some(path) = &self.args.tokens_out else { return Ok(None) };
+        // A .dft file is not written without a picture.
+        if TokenFileKind::from_path(path) == TokenFileKind::Dft && self.tokens.is_empty() {
+            return Ok(None);
+        }
+        // A sheet is written at the end.
+        let soon = self.output.at_once()
+            && (self.tokens.len() <= OFTEN || self.tokens.len() - self.saved >= self.tokens.len() / 64);
+        if last || soon {
+            save(path, self.model.bundle(), &self.tokens, None)?;
+            self.saved = self.tokens.len();
+        }
+        Ok(Some(path.clone()))
     }
 
     fn advance(&mut self, generation: &mut Generation) -> Result<Progress, Error> {
@@ -212,9 +267,14 @@ impl<'a> Batches<'a> {
     /// Saves each picture of a cancelled generation at the finest finished level.
     fn save_cancelled(&mut self, generation: &Generation) -> Result<(), Failure> {
         let level = generation.progress().level;
-        if let Some(level) = level.filter(|_| !self.output.by_level()) {
-            for image in decoded(generation, level.tokens)? {
-                self.output.add(image)?;
+        if let Some(level) = level {
+            self.take_tokens(generation, level.tokens)?;
+            if !self.output.by_level() {
+                let images = decoded(generation, level.tokens)?;
+                self.save_tokens(false)?;
+                for image in images {
+                    self.output.add(image)?;
+                }
             }
         }
         let (finished, total) = (self.finished, self.total);
@@ -250,14 +310,9 @@ impl<'a> Batches<'a> {
 
     fn write(&mut self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
+        let tokens = self.save_tokens(true)?;
         let mut written = self.output.finish()?;
-        // A .dft file is not written without a picture.
-        let no_picture =
-            |path: &PathBuf| TokenFileKind::from_path(path) == TokenFileKind::Dft && self.tokens.is_empty();
-        if let Some(path) = self.args.tokens_out.as_ref().filter(|path| !no_picture(path)) {
-            save(path, self.model.bundle(), std::mem::take(&mut self.tokens), None)?;
-            written.push(path.clone());
-        }
+        written.extend(tokens);
         for path in written {
             say!("{}", path.display());
         }

@@ -5,7 +5,7 @@ use detailflow::{DeviceInfo, Model, ModelOptions, Report};
 use serde_json::json;
 
 use crate::info::abilities;
-use crate::{BundleArgs, DeviceArgs, Failure, say};
+use crate::{BundleArgs, DeviceArgs, Failure, complain, say};
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -80,7 +80,7 @@ pub fn doctor(args: &DoctorArgs) -> std::result::Result<(), Failure> {
             say!("{report}");
         }
         for text in &missing {
-            eprintln!("dflow: {text}");
+            complain!("{text}");
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(Failure::Reported) }

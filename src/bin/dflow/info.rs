@@ -1,7 +1,7 @@
 //! `dflow info`: what a bundle contains.
 
 use clap::Args;
-use detailflow::Bundle;
+use detailflow::{Bundle, printable};
 use serde_json::json;
 
 use crate::{BundleArgs, Failure, say};
@@ -72,8 +72,8 @@ fn print(bundle: &Bundle) {
     let sampling = bundle.sampling();
     let steps = bundle.causal() + (bundle.tokens() - bundle.causal()) / bundle.group();
     let code_bytes = (bundle.tokens() * bundle.bits() as usize).div_ceil(8);
-    say!("{}  ({}, {:.1} MB)", bundle.name(), bundle.path().display(), bytes as f64 / 1e6);
-    say!("licence    {}", bundle.license());
+    say!("{}  ({}, {:.1} MB)", printable(bundle.name()), bundle.path().display(), bytes as f64 / 1e6);
+    say!("licence    {}", printable(bundle.license()));
     say!("picture    {0} x {0} {colours}", bundle.size());
     say!(
         "tokens     {} of {} bits ({code_bytes} bytes), {} sampled one by one, then groups of {}: {steps} steps",

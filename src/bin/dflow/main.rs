@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
-use detailflow::{Bundle, Device, Error, Model, ModelOptions, Spinning};
+use detailflow::{Bundle, Device, Error, Model, ModelOptions, Spinning, printable_lines};
 
 /// Shown at the end of `dflow --help`.
 const EXIT_STATUS: &str = "Exit status: 0 success; 1 the operation failed; 2 wrong usage; 130 interrupted by Control-C \
@@ -200,7 +200,7 @@ impl ModelArgs {
         let model = Model::open(self.bundle.path()?, &options)?;
         if options.device != *model.device() && options.device != Device::Auto {
             for why in &model.report()?.refused {
-                eprintln!("dflow: {why}; using {} instead", model.device());
+                complain!("{why}; using {} instead", model.device());
             }
         }
         Ok(model)
@@ -255,16 +255,16 @@ fn main() -> ExitCode {
         Ok(()) if OUTPUT_FAILED.load(Ordering::Relaxed) => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(error)) => {
-            eprintln!("dflow: {error}");
+            complain!("{error}");
             ExitCode::from(2)
         }
         Err(Failure::Failed(error)) => {
-            eprintln!("dflow: {error}");
+            complain!("{error}");
             ExitCode::FAILURE
         }
         Err(Failure::Reported) => ExitCode::FAILURE,
         Err(Failure::Cancelled(text)) => {
-            eprintln!("dflow: {text}");
+            complain!("{text}");
             ExitCode::from(130)
         }
     }
@@ -275,15 +275,28 @@ static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line of the command's result. A closed pipe is not an error, and the work continues; any other write error makes
 /// the command fail.
+///
+/// Text of bundles and token files is untrusted: characters that a terminal would obey are escaped.
 fn print_line(line: std::fmt::Arguments<'_>) {
-    match writeln!(std::io::stdout(), "{line}") {
+    match writeln!(std::io::stdout(), "{}", printable_lines(&line.to_string())) {
         Err(error)
             if error.kind() != std::io::ErrorKind::BrokenPipe && !OUTPUT_FAILED.swap(true, Ordering::Relaxed) =>
         {
-            eprintln!("dflow: cannot write the result: {error}");
+            complain!("cannot write the result: {error}");
         }
         _ => {}
     }
+}
+
+/// Prints a message on stderr, escaped as by [`print_line`].
+fn print_message(message: std::fmt::Arguments<'_>) {
+    eprintln!("dflow: {}", printable_lines(&message.to_string()));
+}
+
+/// `eprintln!` by [`print_message`].
+#[macro_export]
+macro_rules! complain {
+    ($($arg:tt)*) => { $crate::print_message(format_args!($($arg)*)) };
 }
 
 /// `println!` by [`print_line`].

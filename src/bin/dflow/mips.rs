@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use detailflow::{Error, MipSource, Request, Sprite, tasks};
 
-use crate::output::{SIZE, plan_each};
+use crate::output::{Pattern, SIZE, save_in_folder};
 use crate::source::Source;
 use crate::{Failure, ModelArgs, say};
 
@@ -19,7 +19,8 @@ pub struct MipsArgs {
     /// Level of the largest mip, in pixels per side [default: all tokens of each picture]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
-    /// Picture files; the name must contain {size}, and for several pictures also {class}, {seed} or {index}
+    /// Picture files; the name must contain {size}, and for several pictures also {class}, {seed} or {index}; {seed:05}
+    /// has at least 5 digits. Missing folders are created
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten, next_help_heading = "Model and device options")]
@@ -35,11 +36,12 @@ enum From {
 }
 
 pub fn run(args: &MipsArgs) -> Result<(), Failure> {
-    let Some(pattern) = args.output.to_str().filter(|name| name.contains(SIZE)) else {
+    let pattern = Pattern::parse(&args.output, SIZE)?;
+    if !pattern.has_size() {
         let text =
-            format!("{}: every size would be written to one file; add {SIZE} to the name", args.output.display());
+            format!("{}: every size would be written to one file; add {{{SIZE}}} to the name", args.output.display());
         return Err(Failure::Usage(Error::Invalid(text)));
-    };
+    }
     let source = Source::open(&args.tokens)?;
     let place = args.tokens.display();
     if source.len() == 0 {
@@ -67,14 +69,14 @@ pub fn run(args: &MipsArgs) -> Result<(), Failure> {
     }
     let wanted = labels.iter().zip(&pictures).enumerate();
     let names = wanted.flat_map(|(index, (label, (_, sizes)))| sizes.iter().map(move |&size| (index, label, size)));
-    let mut paths = plan_each(pattern, SIZE, names)?.into_iter();
+    let mut paths = pattern.plan(names)?.into_iter();
     let source = match args.from {
         From::Levels => MipSource::Levels,
         From::Finest => MipSource::Finest,
     };
     for (tokens, sizes) in &pictures {
         for (mip, path) in tasks::mips(&model, tokens, sizes, source)?.iter().zip(&mut paths) {
-            mip.save(&path)?;
+            save_in_folder(mip, &path)?;
             say!("{}", path.display());
         }
     }

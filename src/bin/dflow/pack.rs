@@ -9,7 +9,7 @@ use detailflow::{Bundle, Error};
 
 use crate::output::{check_folder, safe};
 use crate::source::{Sequence, Source, Tokens, entry_name};
-use crate::{BundleArgs, Failure, say};
+use crate::{BundleArgs, Failure, complain, say};
 
 #[derive(Args)]
 pub struct PackArgs {
@@ -129,7 +129,7 @@ pub fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
             Ok(taken) => {
                 if !taken.soundness.is_sound() {
                     let which = taken.number.map_or("an entry".to_owned(), |number| format!("entry {number}"));
-                    eprintln!("dflow: {}: {which}: {}", args.pack.display(), taken.soundness);
+                    complain!("{}: {which}: {}", args.pack.display(), taken.soundness);
                     damaged = true;
                 }
                 match &mut target {
@@ -139,7 +139,7 @@ pub fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
             }
             // A lost entry does not affect the others.
             Err(error @ Error::Format { .. }) => {
-                eprintln!("dflow: {error}");
+                complain!("{error}");
                 damaged = true;
             }
             Err(error) => return Err(error.into()),

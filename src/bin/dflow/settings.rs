@@ -1,11 +1,11 @@
 //! Sampling options shared by generate, vary, redetail, watch, cost and (in part) repair.
 
 use clap::Args;
-use detailflow::{Curve, Guidance, Request};
+use detailflow::{Curve, Error, Guidance, Request};
 
 #[derive(Args)]
 pub struct SettingsArgs {
-    /// Seed of the first picture; each further picture uses the next seed
+    /// Seed of the first picture, 0 to 2^64 - 1; each further picture uses the next seed
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
     /// Pictures of each class, 1 to 1000000
@@ -19,8 +19,14 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// Applies everything except seed and count.
+    /// Applies everything except seed and count, which are checked.
     pub fn apply(&self, request: &mut Request) -> detailflow::Result<()> {
+        let Self { seed, count, .. } = *self;
+        if seed.checked_add(u64::from(count) - 1).is_none() {
+            let text =
+                format!("--seed {seed} --count {count}: the seeds after it would pass {}, the largest", u64::MAX);
+            return Err(Error::Invalid(text));
+        }
         self.sampling.apply(request)?;
         if let Some(level) = self.level {
             request.set_level_size(level)?;
@@ -31,7 +37,7 @@ impl SettingsArgs {
     /// The seeds of the `count` pictures.
     pub fn seeds(&self) -> impl Iterator<Item = u64> + Clone + use<> {
         let first = self.seed;
-        (0..u64::from(self.count)).map(move |k| first.wrapping_add(k))
+        (0..u64::from(self.count)).map(move |k| first.saturating_add(k))
     }
 }
 

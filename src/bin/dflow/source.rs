@@ -96,7 +96,14 @@ impl Sequence {
     /// The sequence as a picture of `bundle`, with the class by name.
     pub fn image(self, bundle: &Bundle) -> TokenImage {
         match self.tokens {
-            Tokens::Image(image) => image,
+            Tokens::Image(mut image) => {
+                // A class by its index gets its name.
+                let name = image.class.as_deref().and_then(|class| bundle.class(class).ok());
+                if let Some(name) = name.and_then(|class| bundle.classes().get(class as usize)) {
+                    image.class = Some(name.clone());
+                }
+                image
+            }
             Tokens::Dft(dft, _) => {
                 let name = |class: u32| match bundle.classes().get(class as usize) {
                     Some(name) => name.clone(),
@@ -129,21 +136,21 @@ pub fn check_target(path: &Path, bundle: &Bundle, count: usize) -> Result<(), Fa
 
 /// Writes pictures of `bundle` to `path`; the extension selects the kind of file. Entries of a pack are named `name`, or
 /// by class and seed.
-pub fn save(path: &Path, bundle: &Bundle, images: Vec<TokenImage>, name: Option<&str>) -> Result<(), Error> {
+pub fn save(path: &Path, bundle: &Bundle, images: &[TokenImage], name: Option<&str>) -> Result<(), Error> {
     match TokenFileKind::from_path(path) {
-        TokenFileKind::Dft => match &images[..] {
+        TokenFileKind::Dft => match images {
             [image] => bundle.dft_from_image(image)?.save(path),
             _ => Err(Error::Invalid(format!("{}: a .dft file holds one picture", path.display()))),
         },
         TokenFileKind::Pack => {
             let mut pack = PackWriter::create(path)?;
-            for image in &images {
+            for image in images {
                 let name = name.map(str::to_owned).or_else(|| entry_name(image));
                 pack.add(name.as_deref(), &bundle.dft_from_image(image)?)?;
             }
             pack.finish()
         }
-        _ => TokenFile::new(bundle.tokenizer_id(), images).save(path),
+        _ => TokenFile::new(bundle.tokenizer_id(), images.to_vec()).save(path),
     }
 }
 

@@ -9,7 +9,7 @@ use detailflow::{Error, Picture, Request, pixels};
 use crate::output::{Output, check_folder};
 use crate::settings::SamplingArgs;
 use crate::source::{Source, check_target, save};
-use crate::{Failure, ModelArgs, say};
+use crate::{Failure, ModelArgs, complain, say};
 
 #[derive(Args)]
 pub struct EncodeArgs {
@@ -30,7 +30,7 @@ pub fn encode(args: &EncodeArgs) -> Result<(), Failure> {
     check_target(&args.output, model.bundle(), 1)?;
     let image = TokenImage { class: None, seed: None, tokens: model.encode(&picture)? };
     let name = args.image.file_stem().and_then(|name| name.to_str());
-    save(&args.output, model.bundle(), vec![image], name)?;
+    save(&args.output, model.bundle(), &[image], name)?;
     say!("{}", args.output.display());
     Ok(())
 }
@@ -50,7 +50,7 @@ pub struct DecodeArgs {
     #[arg(long)]
     force: bool,
     /// Picture file. Several pictures become one contact sheet, or one file each if the name contains {class}, {seed} or
-    /// {index}
+    /// {index} ({seed:05} has at least 5 digits), whose missing folders are created
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten, next_help_heading = "Model and device options")]
@@ -77,7 +77,7 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         let sequence = match source.get(number) {
             Ok(sequence) => sequence,
             Err(error @ Error::Format { .. }) => {
-                eprintln!("dflow: {error}");
+                complain!("{error}");
                 damaged = true;
                 continue;
             }
@@ -90,8 +90,8 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         }
         if let Some(damage) = sequence.damage() {
             match &source {
-                Source::Pack(_) => eprintln!("dflow: {place}: entry {number}: {damage}"),
-                _ => eprintln!("dflow: {place}: {damage}"),
+                Source::Pack(_) => complain!("{place}: entry {number}: {damage}"),
+                _ => complain!("{place}: {damage}"),
             }
             damaged = true;
         }
@@ -191,7 +191,7 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     let name = args.tokens.file_stem().and_then(|name| name.to_str());
     let class = whole.class.map(|class| bundle.classes()[class as usize].clone());
     let image = TokenImage { class, seed: whole.seed, tokens: whole.tokens };
-    save(&args.output, bundle, vec![image], name)?;
+    save(&args.output, bundle, &[image], name)?;
     say!("{}", args.output.display());
     Ok(())
 }

@@ -12,7 +12,7 @@ use detailflow::{
 };
 
 use crate::batches::progress_bar;
-use crate::{BundleArgs, Failure, say};
+use crate::{BundleArgs, Failure, complain, say};
 use output::{print_json, print_table, write_sheet};
 use reference::{Reference, reference};
 
@@ -73,21 +73,21 @@ pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
                     say!("{}: {}", name(variant), ran_words(&bundle));
                 }
                 for sentence in &found.exceeded {
-                    eprintln!("dflow: {}: {sentence}", name(variant));
+                    complain!("{}: {sentence}", name(variant));
                 }
                 rows.push((variant, found));
             }
             // An ONNX Runtime that is too old for a variant is not an error of the bundle.
             Err(error @ Error::Runtime(_)) if detailflow::library().is_ok() => {
                 if args.json {
-                    eprintln!("dflow: {}: not run: {error}", name(variant));
+                    complain!("{}: not run: {error}", name(variant));
                 } else {
                     say!("{}: not run: {error}", name(variant));
                 }
             }
             Err(error) => {
                 failed = true;
-                eprintln!("dflow: {}: {error}", name(variant));
+                complain!("{}: {error}", name(variant));
             }
         }
     }
@@ -97,7 +97,7 @@ pub fn verify(args: &VerifyArgs) -> std::result::Result<(), Failure> {
         print_table(reference.as_ref(), &rows);
     }
     if !ran && !failed {
-        eprintln!("dflow: no variant of this bundle runs with this ONNX Runtime");
+        complain!("no variant of this bundle runs with this ONNX Runtime");
     }
     if let Some(path) = &args.sheet {
         write_sheet(path, &bundle, reference.as_ref(), &rows)?;

@@ -8,7 +8,7 @@ use detailflow::{EventKind, ImageRequest, Request, SubmitOptions, Worker, Worker
 
 use crate::output::Output;
 use crate::settings::SettingsArgs;
-use crate::{Failure, ModelArgs, interrupt, say};
+use crate::{Failure, ModelArgs, complain, interrupt, say};
 
 #[derive(Args)]
 pub struct WatchArgs {
@@ -49,7 +49,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
         let Some(event) = worker.wait(Duration::from_millis(50)) else { continue };
         match event.kind() {
             EventKind::Failed(error) => {
-                eprintln!("dflow: {error}");
+                complain!("{error}");
                 return Err(Failure::Reported);
             }
             EventKind::Cancelled => {

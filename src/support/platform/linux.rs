@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char};
 use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{path_from_bytes, read_exact_at};
@@ -119,6 +121,18 @@ fn elf_length(read: impl Fn(&mut [u8], u64) -> Option<()>) -> Option<u64> {
 struct LinkMap {
     address: usize,
     name: *const c_char,
+}
+
+pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    const RENAME_EXCHANGE: libc::c_uint = 2;
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
+    let (a, b) = (text(a)?, text(b)?);
+    let here = libc::AT_FDCWD;
+    // SAFETY: two C strings that live until the call returns. By number, since older C libraries have no function for it.
+    match unsafe { libc::syscall(libc::SYS_renameat2, here, a.as_ptr(), here, b.as_ptr(), RENAME_EXCHANGE) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

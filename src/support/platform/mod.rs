@@ -25,7 +25,7 @@ use unix as family;
 use windows as family;
 
 use std::ffi::CStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -68,10 +68,65 @@ pub(crate) fn path_from_bytes(bytes: &CStr) -> Option<PathBuf> {
     family::path_from_bytes(bytes.to_bytes())
 }
 
-/// Whether `path` belongs to the system's file systems of devices and processes (`/dev`, `/proc`): such a file is written
-/// through, never replaced.
-pub(crate) fn is_device_path(path: &Path) -> bool {
-    family::is_device_path(path)
+/// Whether `path` is a name that the system gives to an open file of a process, such as `/proc/self/fd/1` or `/dev/fd/1`: such
+/// a file is written through, never replaced. Links are not followed, except in the folder.
+pub(crate) fn is_open_file_name(path: &Path) -> bool {
+    family::is_open_file_name(path)
+}
+
+/// Opens a file or folder for reading. Never waits, for a FIFO's other end for example. Unless `follow`, a symbolic link is an
+/// error where the system can tell.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn open_for_reading(path: &Path, follow: bool) -> io::Result<File> {
+    family::open_for_reading(path, follow)
+}
+
+/// Creates a file that does not exist yet, for writing. If `private`, only its owner may open it where the system can say so.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`]; otherwise the system's.
+pub(crate) fn create_new(path: &Path, private: bool) -> io::Result<File> {
+    family::create_new(path, private)
+}
+
+/// Opens an existing file for appending.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn open_for_appending(path: &Path) -> io::Result<File> {
+    File::options().append(true).open(path)
+}
+
+/// Gives `file` the owner, as far as this process may, and the permissions of another file. No effect where the system keeps
+/// them otherwise.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn take_permissions(file: &File, from: &Metadata) -> io::Result<()> {
+    family::take_permissions(file, from)
+}
+
+/// What a file is that is not a regular one, in words: "a FIFO", "a folder" …
+pub(crate) fn kind_of_file(metadata: &Metadata) -> &'static str {
+    if metadata.is_dir() { "a folder" } else { family::kind_of_file(metadata) }
+}
+
+/// Exchanges two files or folders, of which each has a name at every moment.
+///
+/// # Errors
+/// The system's; [`io::ErrorKind::Unsupported`] among others where the system or the file system cannot do it.
+pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return linux::exchange(a, b);
+    #[cfg(target_vendor = "apple")]
+    return unix::exchange(a, b);
+    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+    {
+        let _ = (a, b);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Fills `buffer` from `offset` on, whatever the file's position.
@@ -216,9 +271,25 @@ mod tests {
     }
 
     #[test]
-    fn device_paths_are_told_from_files() {
-        assert_eq!(is_device_path(Path::new("/dev/stdout")), cfg!(unix));
-        assert!(!is_device_path(Path::new("/devices/file")) && !is_device_path(Path::new("dev")));
+    fn open_file_names_are_told_from_files() {
+        assert!(!is_open_file_name(Path::new("/devices/file")) && !is_open_file_name(Path::new("dev")));
+        assert!(!is_open_file_name(Path::new("/dev/shm/file")));
+        #[cfg(target_os = "linux")]
+        assert!(is_open_file_name(Path::new("/dev/fd/1")) && is_open_file_name(Path::new("/proc/self/fd/1")));
+    }
+
+    #[test]
+    fn exchange_swaps_folders_or_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+        for path in [&a, &b] {
+            std::fs::create_dir(path).unwrap();
+        }
+        std::fs::write(a.join("of-a"), "").unwrap();
+        let exchanged = exchange(&a, &b).is_ok();
+        assert_eq!((a.join("of-a").exists(), b.join("of-a").exists()), (!exchanged, exchanged));
+        assert!(exchange(&a, &folder.path().join("none")).is_err());
+        assert!(a.exists());
     }
 
     #[test]

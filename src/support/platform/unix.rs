@@ -1,10 +1,10 @@
 //! Unix: Linux, macOS, the BSDs, Android.
 
 use std::ffi::{CStr, OsStr, c_void};
-use std::fs::File;
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub(super) fn own_file() -> Option<PathBuf> {
@@ -101,8 +101,51 @@ pub(super) fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(bytes)))
 }
 
-pub(super) fn is_device_path(path: &Path) -> bool {
-    path.starts_with("/dev") || path.starts_with("/proc")
+pub(super) fn is_open_file_name(path: &Path) -> bool {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.is_some_and(|folder| folder.starts_with("/proc") || folder.starts_with("/dev/fd"))
+}
+
+pub(super) fn open_for_reading(path: &Path, follow: bool) -> io::Result<File> {
+    let links = if follow { 0 } else { libc::O_NOFOLLOW };
+    File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | links).open(path)
+}
+
+pub(super) fn create_new(path: &Path, private: bool) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(if private { 0o600 } else { 0o666 }).open(path)
+}
+
+pub(super) fn take_permissions(file: &File, from: &Metadata) -> io::Result<()> {
+    let ours = file.metadata()?;
+    if (ours.uid(), ours.gid()) != (from.uid(), from.gid()) {
+        // Only root may give a file away.
+        let _ = std::os::unix::fs::fchown(file, Some(from.uid()), Some(from.gid()));
+    }
+    file.set_permissions(Permissions::from_mode(from.mode() & 0o777))
+}
+
+pub(super) fn kind_of_file(metadata: &Metadata) -> &'static str {
+    let kind = metadata.file_type();
+    if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "a device"
+    } else {
+        "a special file"
+    }
+}
+
+#[cfg(target_vendor = "apple")]
+pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
+    let (a, b) = (text(a)?, text(b)?);
+    // SAFETY: two C strings that live until the call returns.
+    match unsafe { libc::renamex_np(a.as_ptr(), b.as_ptr(), libc::RENAME_SWAP) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Windows.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::windows::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,24 @@ pub(super) fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
-pub(super) fn is_device_path(_path: &Path) -> bool {
+pub(super) fn is_open_file_name(_path: &Path) -> bool {
     false
+}
+
+pub(super) fn open_for_reading(path: &Path, _follow: bool) -> io::Result<File> {
+    File::open(path)
+}
+
+pub(super) fn create_new(path: &Path, _private: bool) -> io::Result<File> {
+    File::create_new(path)
+}
+
+pub(super) fn take_permissions(_file: &File, _from: &Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+pub(super) fn kind_of_file(_metadata: &Metadata) -> &'static str {
+    "a device"
 }
 
 pub(super) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {

@@ -7,6 +7,7 @@ use super::super::dft::{Dft, Soundness};
 use super::layout::{FOOTER, Footer, HEAD, Head, MAGIC, NameRecord, Place, RECORD, hash};
 use super::source::ReadAt;
 use crate::support::error::{Error, Result};
+use crate::support::files::open;
 use crate::support::memory::filled;
 
 /// Name records that are read at once: 1 KiB.
@@ -58,7 +59,7 @@ impl Pack {
     /// truncated, or its footer is damaged: then [`Salvage`](super::Salvage) recovers its entries.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| Error::reading(path, error))?;
+        let file = open(path).map_err(|error| Error::reading(path, error))?;
         Self::from_source(file, path)
     }
 }

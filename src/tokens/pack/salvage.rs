@@ -8,10 +8,13 @@ use super::layout::{HEAD, HEAD_MAGIC, Head, LONGEST_NAME, check_name};
 use super::source::ReadAt;
 use super::writer::PackWriter;
 use crate::support::error::{Error, Result};
+use crate::support::files::open;
 use crate::support::memory::filled;
 
 /// Bytes that are read at once.
 const STEP: usize = 1 << 16;
+/// Bytes of a token file that are decoded first, more as long as they are sound.
+const FIRST: usize = 1 << 12;
 
 /// An iterator over the entries of a damaged pack: scans the file from start to end and yields every entry that it
 /// recognizes; also token files embedded in any other file. It reads in small parts, so the file may be of any size.
@@ -58,7 +61,7 @@ impl Salvage {
     /// [`Error::NotFound`] or [`Error::Io`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| Error::reading(path, error))?;
+        let file = open(path).map_err(|error| Error::reading(path, error))?;
         Self::from_source(file, path)
     }
 }
@@ -130,11 +133,23 @@ impl<R: ReadAt> Salvage<R> {
             },
         };
         let end = start.saturating_add(size);
-        let bytes = self.look(end)?;
-        let bytes = &bytes[start.min(bytes.len())..end.min(bytes.len())];
-        let Ok((dft, soundness)) = Dft::decode(bytes) else { return Ok((None, start.max(1))) };
-        // After damage the next entry may begin anywhere.
-        let length = if soundness.is_sound() { end } else { start.saturating_add(dft::HEADER) };
+        // A header may promise much: no more is read than is sound, so that the work is in proportion to the file.
+        let mut wanted = start.saturating_add(FIRST);
+        let (dft, soundness) = loop {
+            let bytes = self.look(wanted.min(end))?;
+            let complete = wanted >= end || bytes.len() < wanted;
+            let bytes = &bytes[start.min(bytes.len())..wanted.min(end).min(bytes.len())];
+            match Dft::decode(bytes) {
+                Ok((_, Soundness { damage: Some(Damage::Cut { .. }), .. })) if !complete => {
+                    wanted = wanted.saturating_mul(2);
+                }
+                Ok(decoded) => break decoded,
+                Err(_) => return Ok((None, start.max(1))),
+            }
+        };
+        // After damage the next entry may begin anywhere, but not in what is sound.
+        let sound = dft.geometry.file_size(soundness.sound);
+        let length = if soundness.is_sound() { end } else { start.saturating_add(sound) };
         let (number, name) = head.map_or((None, None), |(head, name)| (Some(head.number), Some(name)));
         let name = name.filter(|name| !name.is_empty());
         let found = Found { at, number, name, dft, soundness };
