@@ -1,11 +1,12 @@
 //! Files and folders that are replaced atomically.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::error::{Error, Result};
+use crate::support::memory::reserve;
 use crate::support::platform::is_device_path;
 
 /// Writes a file atomically: on failure the old content stays, and no reader sees a part of the new.
@@ -65,6 +66,19 @@ impl NewFile {
         moved.map_err(|error| Error::writing(&self.path, error))?;
         self.part = None;
         Ok(())
+    }
+}
+
+impl NewFile {
+    /// The file itself, for a writer that goes back and forth; a failure of it is reported as [`Error::writing`].
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Whether it is a file whose first byte is the next one to be written, rather than a pipe.
+    #[cfg(feature = "image-files")]
+    pub fn can_seek(&mut self) -> bool {
+        std::io::Seek::stream_position(&mut self.file).is_ok_and(|at| at == 0)
     }
 }
 
@@ -145,6 +159,31 @@ fn target(path: &Path) -> Option<PathBuf> {
         }
         Ok(_) => None,
     }
+}
+
+/// The content of a regular file; its memory is reserved first.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Io`], [`Error::Format`] if it is not a regular file, [`Error::OutOfMemory`].
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    read_start(path, u64::MAX)
+}
+
+/// The first bytes of a regular file, up to `most`.
+///
+/// # Errors
+/// As [`read_file`].
+pub(crate) fn read_start(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let fail = |error| Error::reading(path, error);
+    // Before it is opened, which waits at a pipe.
+    let metadata = std::fs::metadata(path).map_err(fail)?;
+    if !metadata.is_file() {
+        return Err(Error::format(path, "not a regular file"));
+    }
+    let length = metadata.len().min(most);
+    let mut bytes = reserve(&path.display().to_string(), usize::try_from(length).unwrap_or(usize::MAX))?;
+    File::open(path).and_then(|file| file.take(length).read_to_end(&mut bytes)).map_err(fail)?;
+    Ok(bytes)
 }
 
 /// Checkouts of this project that `folder` may be a build folder of: target/release, target/release/deps and
