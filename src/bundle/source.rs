@@ -6,6 +6,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::support::error::{Error, Result};
+use crate::support::files::read_file;
+use crate::support::memory::filled;
 
 /// Bytes of a block of [`Source::blocks`].
 const BLOCK: usize = 1 << 18;
@@ -49,10 +51,9 @@ impl Source {
     /// The content of the file `name`, which must be small.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`].
+    /// [`Error::NotFound`], [`Error::Io`], [`Error::OutOfMemory`].
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let path = self.path(name);
-        std::fs::read(&path).map_err(|error| Error::reading(&path, error))
+        read_file(&self.path(name))
     }
 
     /// Reads the file `name` from start to end, block by block.
@@ -63,7 +64,7 @@ impl Source {
         let path = self.path(name);
         let fail = |error| Error::reading(&path, error);
         let mut file = File::open(&path).map_err(fail)?;
-        let mut buffer = vec![0; BLOCK];
+        let mut buffer = filled("a block of a file", BLOCK, 0)?;
         loop {
             match file.read(&mut buffer).map_err(fail)? {
                 0 => return Ok(()),
