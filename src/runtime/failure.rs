@@ -6,15 +6,18 @@ use crate::support::error::Error;
 /// that the library is loaded.
 pub(super) fn failed<R>(what: &str, error: ort::Error<R>) -> Error {
     let text = error.message();
-    if text.contains("bad_alloc") || text.contains("ailed to allocate") {
+    // Also what our own operators say.
+    if ["bad_alloc", "ailed to allocate", "out of memory: "].iter().any(|words| text.contains(words)) {
         return Error::OutOfMemory { what: what.to_owned(), bytes: requested_bytes(text) };
     }
     Error::Failed { graph: what.to_owned(), reason: text.to_owned() }
 }
 
-/// The size in ONNX Runtime's "Failed to allocate memory for requested buffer of size N"; 0 when it names none.
+/// The size in ONNX Runtime's "Failed to allocate memory for requested buffer of size N", or in our "needs N bytes"; 0 when it
+/// names none.
 fn requested_bytes(text: &str) -> u64 {
-    let digits = text.rsplit("of size").next().unwrap_or_default().trim_start();
+    let rest = text.rsplit_once("of size").or_else(|| text.rsplit_once(" needs ")).map_or("", |(_, rest)| rest);
+    let digits = rest.trim_start();
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     digits[..end].parse().unwrap_or(0)
 }
@@ -25,5 +28,6 @@ mod tests {
     fn failed_allocation_gives_the_requested_size() {
         assert_eq!(super::requested_bytes("x Failed to allocate memory for requested buffer of size 4096\n"), 4096);
         assert_eq!(super::requested_bytes("std::bad_alloc"), 0);
+        assert_eq!(super::requested_bytes("out of memory: attention needs 700 bytes"), 700);
     }
 }
