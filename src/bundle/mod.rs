@@ -7,6 +7,7 @@
 
 mod check;
 mod classes;
+mod in_memory;
 mod locate;
 mod manifest;
 mod source;
@@ -17,6 +18,7 @@ mod validate;
 
 use std::path::Path;
 
+pub(crate) use in_memory::{FilesInMemory, GraphInMemory};
 pub(crate) use locate::find as locate;
 use manifest::{EncoderSize, Manifest};
 use source::Source;
@@ -28,8 +30,14 @@ pub(crate) use types::{IdLayout, Layers};
 
 use crate::plan::{DecodeWork, EncodeWork, Formula, Ladder, Step, StepWork};
 use crate::support::error::{Error, Result};
+use crate::support::host;
 
 /// One DetailFlow model as files, checked. Immutable.
+///
+/// The files must not change while a model is open that was made from them: ONNX Runtime maps the weights. To replace a
+/// bundle or a file of it, write the new one beside it and rename it; open models keep the old one. What a model does whose
+/// weights were overwritten in place is undefined, and when the file was made shorter the process may die of a signal
+/// (SIGBUS). [`ModelOptions::weights_in_memory`](crate::ModelOptions::weights_in_memory) reads the files instead.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     source: Source,
@@ -73,6 +81,7 @@ impl Bundle {
     ///   missing, has another length, or (up to 32 MB) another SHA-256.
     /// - [`Error::Io`]: the operating system cannot read a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let _host = host::enter();
         let bundle = Self::read(Source::folder(path.as_ref())?)?;
         check::check(&bundle.source, &bundle.files, check::Depth::Open)?;
         Ok(bundle)
@@ -83,7 +92,9 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Bundle`] if a file is missing or is not what the manifest says, [`Error::Io`].
-    pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<()> {
+    pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<()> {
+        let _host = host::enter();
+        let progress = |done, total| host::call_back(|| progress(done, total));
         check::check(&self.source, &self.files, check::Depth::Everything(Box::new(progress)))
     }
 
@@ -133,7 +144,7 @@ impl Bundle {
         })
     }
 
-    /// The folder that it was opened from.
+    /// The folder that it was opened from, as an absolute path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.source.name()

@@ -14,6 +14,7 @@ use super::source::Source;
 use super::types::{FileEntry, Variant};
 use crate::support::error::{Error, Result};
 use crate::support::files::NewFolder;
+use crate::support::host;
 use crate::support::memory::reserve;
 
 /// The keys of the manifest that are removed; `ids` and `sampling` are for generating only.
@@ -42,6 +43,7 @@ impl Bundle {
         precision: Option<&str>,
         mut progress: impl FnMut(u64, u64) -> bool,
     ) -> Result<Self> {
+        let _host = host::enter();
         let target = target.as_ref();
         check_target(self.path(), target)?;
         let variants = self.kept(precision)?;
@@ -52,7 +54,7 @@ impl Bundle {
         let mut written = Vec::new();
         for (file, length) in parts {
             let sha256 = check::copy(&self.source, file, folder.path(), length, |read| {
-                progress(done.saturating_add(read), total)
+                host::call_back(|| progress(done.saturating_add(read), total))
             })?;
             let mut entry = json!({"path": file.path, "length": length, "sha256": sha256});
             if file.decoder.is_some() {

@@ -1,4 +1,5 @@
-//! How an exported function runs: panics are caught, and the message of a failure goes where it can be read.
+//! How an exported function runs: the host's float environment is set aside, panics are caught, and the message of a failure
+//! goes where it can be read.
 
 use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,9 +10,11 @@ use super::message::Message;
 use super::param::{Exclusive, Out, Shared};
 use super::status::{DETAILFLOW_STATUS_OK, Failure, Outcome, detailflow_status, remember};
 use crate::support::error::Error;
+use crate::support::host;
 
 /// Runs the body of a function whose first parameter is a handle that keeps a message.
 pub(super) fn on<T: Object>(handle: Shared<'_, T>, body: impl FnOnce(&T) -> Outcome) -> detailflow_status {
+    let _host = host::enter();
     match guard(|| handle.get()) {
         Ok(object) => finish(guard(|| body(object)), object.message()),
         Err(failure) => finish(Err(failure), None),
@@ -23,6 +26,7 @@ pub(super) fn change<T: Guard>(
     handle: Exclusive<'_, T>,
     body: impl FnOnce(&mut T::Value) -> Outcome,
 ) -> detailflow_status {
+    let _host = host::enter();
     let busy = |object: &T, failure: &Failure| {
         if let Some(message) = object.message() {
             message.set(&failure.message);
@@ -37,7 +41,9 @@ pub(super) fn change<T: Guard>(
 
 /// Runs the body of a function without such a handle: the message also goes into `error`, which may be NULL.
 pub(super) fn call(error: Out<'_, detailflow_error>, body: impl FnOnce() -> Outcome) -> detailflow_status {
-    let target = match guard(|| error.optional_struct()) {
+    let _host = host::enter();
+    // Reads and checks the caller's memory, also in a forked child.
+    let target = match error.optional_struct() {
         Ok(target) => target,
         Err(failure) => return finish(Err(failure), None),
     };
@@ -52,9 +58,13 @@ pub(super) fn call(error: Out<'_, detailflow_error>, body: impl FnOnce() -> Outc
     finish(outcome, None)
 }
 
-/// Runs `body`; a panic becomes a failure. What a panic leaves half-done is reachable through handles only, whose parts
+/// Runs `body`, but not in a forked child, where a lock may be held for ever; a panic becomes a failure. What a panic leaves half-done is reachable through handles only, whose parts
 /// check themselves on the next call.
 fn guard<R>(body: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
+    let body = || {
+        host::check_not_forked()?;
+        body()
+    };
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(Error::from_panic(&*panic).into()))
 }
 
@@ -78,6 +88,7 @@ pub(super) fn get_message<T: Object>(
     capacity: usize,
     length: Out<'_, usize>,
 ) -> detailflow_status {
+    let _host = host::enter();
     let copy = || {
         let object = handle.get()?;
         buffer.put_text(&object.message().map(Message::text).unwrap_or_default(), capacity, length)

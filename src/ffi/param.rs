@@ -13,6 +13,7 @@ use super::error::detailflow_error;
 use super::handle::{Guard, Object, Seized, check, hold, register, remove, report_free, retire};
 use super::plain::{self, Plain};
 use super::status::{Failure, Outcome};
+use crate::support::host;
 use crate::support::memory;
 use crate::support::platform;
 
@@ -85,10 +86,14 @@ pub struct Owned<T>(*mut T);
 
 impl<T: Object> Owned<T> {
     /// Frees the object after `before` ran with it. Does nothing for NULL; a handle that is not alive or of another kind
-    /// is left alone, and the log is told.
+    /// is left alone, and the log is told. In a forked child it leaks.
     pub(super) fn free(self, before: impl FnOnce(&T)) {
         quietly(|| {
             if self.0.is_null() {
+                return;
+            }
+            if host::is_forked() {
+                // Its parts may be locked by threads that are not here.
                 return;
             }
             match retire(self.0) {
@@ -107,6 +112,7 @@ impl<T: Object> Owned<T> {
 
 /// Runs the body of a function that returns nothing.
 fn quietly(body: impl FnOnce()) {
+    let _host = host::enter();
     let _ = catch_unwind(AssertUnwindSafe(body));
 }
 

@@ -36,6 +36,7 @@ use crate::plan::Step;
 use crate::runtime::{Interrupt, KvCache};
 use crate::sample::SamplerPool;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{filled, reserve};
 use crate::support::sync::Arc;
 
@@ -107,6 +108,8 @@ impl Generation {
 
     /// As [`new`](Self::new); `scoring` computes all tokens that are given.
     pub(crate) fn begin(request: &Request, scoring: bool) -> Result<Self> {
+        let _host = host::enter();
+        host::check_not_forked()?;
         let model = request.model().clone();
         let bundle = model.bundle();
         let each = bundle.tokens();
@@ -166,6 +169,8 @@ impl Generation {
     /// [`Error::Cancelled`] once cancelled; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime, after
     /// which the step can be tried again. Earlier tokens stay.
     pub fn step(&mut self) -> Result<Progress> {
+        let _host = host::enter();
+        host::check_not_forked()?;
         let begun = Instant::now();
         let Some(step) = self.prepare()? else { return Ok(self.progress()) };
         let Self { spec, state, cancel, .. } = self;
@@ -280,6 +285,7 @@ impl Generation {
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {
+        let _host = host::enter();
         self.spec.progress(&self.state)
     }
 
@@ -348,6 +354,7 @@ impl Generation {
     /// # Errors
     /// Those of [`log_probabilities`](Self::log_probabilities).
     pub fn mean_log_probability(&self, image_index: usize) -> Result<f32> {
+        let _host = host::enter();
         self.log_probabilities(image_index).map(mean)
     }
 
@@ -375,6 +382,7 @@ impl Generation {
     /// [`Error::Invalid`] when an index is out of range or named twice, or `image_indices` is empty;
     /// [`Error::OutOfMemory`]. The generation is unchanged then.
     pub fn retain_images(&mut self, image_indices: &[usize]) -> Result<()> {
+        let _host = host::enter();
         if image_indices.is_empty() {
             return Err(Error::Invalid("no image is kept; at least one is needed".into()));
         }

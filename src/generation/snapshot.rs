@@ -8,6 +8,7 @@ use super::request::ImageRequest;
 use crate::model::Model;
 use crate::pixels::Image;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::reserve;
 use crate::support::sync::{Arc, AtomicU32};
 
@@ -53,6 +54,7 @@ impl Snapshot {
     /// How far the generation is. The predictions are those of now: every run of the model makes them better.
     #[must_use]
     pub fn progress(&self) -> Progress {
+        let _host = host::enter();
         let next_step = self.next.and_then(|(rows, query)| self.model.predict_step(rows, query));
         let next_decode = self.progress.level.and_then(|level| self.model.predict_decode(1, level.tokens));
         Progress { next_step, next_decode, ..self.progress }
@@ -94,6 +96,7 @@ impl Snapshot {
     /// # Errors
     /// Those of [`log_probabilities`](Self::log_probabilities).
     pub fn mean_log_probability(&self, image_index: usize) -> Result<f32> {
+        let _host = host::enter();
         Ok(mean(&self.log_probabilities(image_index)?))
     }
 

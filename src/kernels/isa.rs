@@ -23,8 +23,8 @@ pub(super) enum Vectors {
     X86Bits512,
 }
 
-/// Defines [`Isa`] from the table. In `gemm`, drivers are listed by the number of rows up to which they are used; `unsigned`
-/// says that the driver reads rows with an offset of 128 (see [`QuantizedRows`]).
+/// Defines [`Isa`] from the table. In `gemm`, drivers are listed by the numbers of rows that they are used for; `unsigned`
+/// says that the driver reads rows with an offset of 128 (see [`QuantizedRows`]). A condition after `if` never changes.
 macro_rules! instruction_sets {
     ($(
         $(#[doc = $doc:literal])+
@@ -32,7 +32,7 @@ macro_rules! instruction_sets {
         $name:ident {
             detected: $detected:expr,
             vectors: $vectors:ident,
-            gemm: [$($rows:pat => $driver:path, unsigned: $unsigned:literal;)+],
+            gemm: [$($rows:pat $(if $allowed:expr)? => $driver:path, unsigned: $unsigned:literal;)+],
             attention: $matmul:path,
         }
     )+) => {
@@ -71,7 +71,7 @@ macro_rules! instruction_sets {
             /// Whether the GEMM of this many rows reads them as unsigned numbers, with an offset of 128.
             pub(super) fn unsigned_rows(self, rows: usize) -> bool {
                 rows > 0 && match self {
-                    $(#[cfg($condition)] Self::$name => match rows { $($rows => $unsigned,)+ },)+
+                    $(#[cfg($condition)] Self::$name => match rows { $($rows $(if $allowed)? => $unsigned,)+ },)+
                 }
             }
 
@@ -87,7 +87,9 @@ macro_rules! instruction_sets {
                 match self {
                     $(
                         #[cfg($condition)]
-                        Self::$name => match rows.count { $($rows => $driver(rows, weights, panels, epilogue),)+ },
+                        Self::$name => match rows.count {
+                            $($rows $(if $allowed)? => $driver(rows, weights, panels, epilogue),)+
+                        },
                     )+
                 }
             }
@@ -120,14 +122,15 @@ fn has_vnni512() -> bool {
 
 // The best first.
 instruction_sets! {
-    /// x86-64 AMX: tiles for many rows. Up to 16 rows `Vnni512` is as fast, since reading the weights takes the time.
+    /// x86-64 AMX: tiles for many rows. Up to 16 rows `Vnni512` is as fast, since reading the weights takes the time; it also
+    /// computes where the system refuses the tiles, which it is asked for when they are needed first.
     #[cfg(target_arch = "x86_64")]
     Amx {
-        detected: has_vnni512() && gemm::amx::is_usable(),
+        detected: has_vnni512() && gemm::amx::has_tiles(),
         vectors: X86Bits512,
         gemm: [
-            0..=16 => gemm::x86::vnni512, unsigned: true;
-            17.. => gemm::amx::run, unsigned: false;
+            17.. if gemm::amx::is_usable() => gemm::amx::run, unsigned: false;
+            _ => gemm::x86::vnni512, unsigned: true;
         ],
         attention: attention::x86::matmul512,
     }

@@ -11,6 +11,7 @@ use super::memory;
 use super::simd::LANES;
 use crate::plan::KvShape;
 use crate::support::error::Result;
+use crate::support::host;
 use crate::support::memory::reserve;
 use crate::support::sync::lock;
 
@@ -149,6 +150,10 @@ impl KvSlot {
 
 impl Drop for KvSlot {
     fn drop(&mut self) {
+        if host::is_forked() {
+            // A thread that is not here may hold the lock.
+            return;
+        }
         if let Some(pool) = self.pool.upgrade() {
             let mut spares = lock(&pool.spares);
             if (spares.len() as u64 + 1) * self.layout.bytes() <= MOST_SPARE_BYTES && spares.try_reserve(1).is_ok() {

@@ -15,6 +15,8 @@ pub(super) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x > 88.0 { 88.0 } else { x };
+    // Without it minus infinity, which excluded scores are, would be an invalid operation on the way to 0.
+    let clamped = if clamped < -88.0 { -88.0 } else { clamped };
     let whole = clamped.mul_add(LOG2_E, MAGIC);
     let n = whole - MAGIC;
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));

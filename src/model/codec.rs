@@ -6,6 +6,7 @@ use crate::model::Model;
 use crate::pixels::{Image, Picture};
 use crate::plan::{Level, Prefix};
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{copied, reserve};
 
 /// Most pixels of one run of the decoder, unless a single image has more. Bounds the decoder's memory, however many images
@@ -21,6 +22,7 @@ impl Model {
     /// [`Error::State`] when the bundle has no encoder; [`Error::Bundle`] when the encoder does not compile, or returns
     /// values outside the codebook; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime.
     pub fn encode(&self, picture: &Picture) -> Result<Vec<u32>> {
+        let _host = host::enter();
         let bundle = self.bundle();
         let side = bundle.size as usize;
         let encoder = self.encoder()?;
@@ -51,6 +53,7 @@ impl Model {
     /// # Errors
     /// As for [`decode`](Self::decode), and [`Error::Invalid`] when the lengths differ.
     pub fn decode_batch(&self, sequences: &[&[u32]]) -> Result<Vec<Image>> {
+        let _host = host::enter();
         let Some(first) = sequences.first() else { return Ok(Vec::new()) };
         for (at, tokens) in sequences.iter().enumerate() {
             if tokens.len() != first.len() {

@@ -3,6 +3,7 @@
 use super::format::{PixelFormat, check_rows, check_sides};
 use super::image::Image;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::filled;
 
 /// The largest upscaling factor.
@@ -54,6 +55,7 @@ impl<'a> Canvas<'a> {
     /// # Errors
     /// [`Error::Invalid`] if it does not lie within the canvas, or `factor` is not 1 to 64.
     pub fn put(&mut self, image: &Image, x: u32, y: u32, factor: u32) -> Result<()> {
+        let _host = host::enter();
         self.check_place(x, y, image.size(), image.size(), factor)?;
         let (format, size) = (self.format, image.size() as usize);
         self.fill((x, y), (size, size), factor, |column, row, pixel| {
@@ -70,6 +72,7 @@ impl<'a> Canvas<'a> {
     /// [`Error::Invalid`] if the sizes do not match, `factor` is not 1 to 64, or `source` is not as [`Canvas::new`]
     /// requires.
     pub fn upscale(&mut self, width: u32, height: u32, source: &[u8], stride: usize, factor: u32) -> Result<()> {
+        let _host = host::enter();
         check_sides(width, height)?;
         check_rows(self.format.row(width), height as usize, stride, source.len())?;
         check_factor(factor)?;

@@ -19,6 +19,7 @@ use super::picture::Picture;
 use super::square::{Square, Turn};
 use crate::support::error::{Error, Result};
 use crate::support::files::read_file;
+use crate::support::host;
 use crate::support::memory::{filled, with_room};
 
 /// The most pixels per side of a picture file, and of a frame in it.
@@ -48,7 +49,9 @@ impl Picture {
     /// # Errors
     /// As [`open`](Self::open), and [`Error::Cancelled`] once `stop` returns true.
     pub fn open_until(path: impl AsRef<Path>, stop: impl Fn() -> bool) -> Result<Self> {
+        let _host = host::enter();
         let path = path.as_ref();
+        let stop = || host::call_back(&stop);
         let bytes = read_file(path)?;
         let format = image::guess_format(&bytes).ok().or_else(|| ImageFormat::from_path(path).ok());
         let file = File { name: path, stop: &stop };
@@ -62,6 +65,7 @@ impl Picture {
     /// # Errors
     /// [`Error::Format`] if it is not a picture that can be read, is cut off, damaged or too large; [`Error::OutOfMemory`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let _host = host::enter();
         File { name: Path::new("picture in memory"), stop: &|| false }.read(bytes, image::guess_format(bytes).ok())
     }
 }

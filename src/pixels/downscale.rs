@@ -8,6 +8,7 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, ShapeError};
 
 use super::image::Image;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{filled, reserve};
 
 /// Makes smaller pictures of one picture, which is converted to linear light at most once.
@@ -27,6 +28,7 @@ impl<'a> Downscale<'a> {
     /// # Errors
     /// [`Error::Invalid`] if `size` is 0 or larger than the picture, [`Error::OutOfMemory`].
     pub fn to(&mut self, size: u32) -> Result<Image> {
+        let _host = host::enter();
         let (image, side) = (self.image, self.image.size());
         if size == 0 || size > side {
             return Err(Error::Invalid(format!(

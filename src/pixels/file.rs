@@ -16,6 +16,7 @@ use super::format::{PixelFormat, check_rows, check_sides};
 use super::image::Image;
 use crate::support::error::{Error, Result};
 use crate::support::files::NewFile;
+use crate::support::host;
 use crate::support::memory::{reserve, with_room};
 
 /// What errors about memory name.
@@ -306,6 +307,7 @@ pub fn encode(
     pixels: &[u8],
     stride: usize,
 ) -> Result<Vec<u8>> {
+    let _host = host::enter();
     let pixels = Pixels::new(width, height, format, pixels, stride)?;
     let mut memory = Memory::default();
     pixels.write(file_format, &mut memory).map_err(|fault| fault.into_error(None, &pixels, file_format))?;
@@ -318,6 +320,7 @@ pub fn encode(
 /// # Errors
 /// As [`FileFormat::from_path`] and [`encode`], and [`Error::Io`] if the file cannot be written.
 pub fn save(path: &Path, width: u32, height: u32, format: PixelFormat, pixels: &[u8], stride: usize) -> Result<()> {
+    let _host = host::enter();
     let file_format = FileFormat::from_path(path)?;
     let pixels = Pixels::new(width, height, format, pixels, stride).map_err(|error| match error {
         Error::Invalid(text) => Error::Invalid(format!("{}: {text}", path.display())),

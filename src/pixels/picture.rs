@@ -6,6 +6,7 @@ use super::format::{PixelFormat, check_rows, check_sides};
 use super::resize::catmull_rom;
 use super::square::{Square, Turn};
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{filled, reserve};
 
 /// A picture for the encoder: the largest centred square of a picture of any size.
@@ -25,6 +26,7 @@ impl Picture {
     /// [`Error::Invalid`] if a side is 0, `stride` is less than a row, `bytes` is too short, or a float is NaN or
     /// infinite; [`Error::OutOfMemory`].
     pub fn from_pixels(format: PixelFormat, width: u32, height: u32, bytes: &[u8], stride: usize) -> Result<Self> {
+        let _host = host::enter();
         check_sides(width, height)?;
         check_rows(format.row(width), height as usize, stride, bytes.len())?;
         let mut square = Square::new("a picture", width, height, Turn::default())?;

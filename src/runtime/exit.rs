@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use ort::session::{NoSelectedOutputs, RunOptions};
 
 use crate::support::error::{Error, Result};
-use crate::support::platform;
 use crate::support::sync::lock;
+use crate::support::{host, platform};
 
 /// Steps and decodes take seconds at most. A thread that is inside for longer may itself wait for the exit, in a host
 /// callback for example; the process must end nevertheless.
@@ -32,13 +32,18 @@ thread_local! {
 }
 
 /// ONNX Runtime is not torn down while this lives.
-pub(crate) struct Inside;
+pub(crate) struct Inside {
+    /// Everything inside computes in the default float environment: ONNX Runtime's threads inherit it, and what ONNX Runtime
+    /// itself changes in it stays here.
+    _host: host::Entered,
+}
 
 /// Marks this thread as inside ONNX Runtime.
 ///
 /// # Errors
-/// [`Error::State`] when the process is ending.
+/// [`Error::State`] when the process is ending, or is a forked child.
 pub(crate) fn enter() -> Result<Inside> {
+    host::check_not_forked()?;
     let depth = DEPTH.get();
     if depth == 0 {
         // Counted before the check: either the handler sees this thread, or this thread sees that the process is ending.
@@ -49,7 +54,7 @@ pub(crate) fn enter() -> Result<Inside> {
         }
     }
     DEPTH.set(depth + 1);
-    Ok(Inside)
+    Ok(Inside { _host: host::enter() })
 }
 
 impl Drop for Inside {
@@ -79,6 +84,10 @@ pub(super) fn arm() {
 }
 
 extern "C" fn handler() {
+    if host::is_forked() {
+        // The threads that are counted are in the parent.
+        return;
+    }
     ENDING.store(true, Ordering::SeqCst);
     // A callback of the host may have called exit() from inside.
     let own = usize::from(DEPTH.get() > 0);
@@ -115,7 +124,7 @@ impl Drop for Running {
     }
 }
 
-/// An object of ONNX Runtime: freed when this is dropped, leaked when the process is ending.
+/// An object of ONNX Runtime: freed when this is dropped, leaked when the process is ending or is a forked child.
 pub(super) struct RuntimeOwned<T>(Option<T>);
 
 const PRESENT: &str = "only drop takes the value";

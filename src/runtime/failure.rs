@@ -2,12 +2,16 @@
 
 use crate::support::error::Error;
 
+/// What a message holds when the system is short of memory, address space or threads: ENOMEM and EAGAIN in English, which is
+/// what ONNX Runtime prints, its own words, and those of our operators.
+const SHORTAGES: [&str; 5] =
+    ["bad_alloc", "ailed to allocate", "Cannot allocate memory", "Resource temporarily unavailable", "out of memory: "];
+
 /// Converts an error of ONNX Runtime. `what` names the graph, or what was being done. Only for errors that `ort` made, so
 /// that the library is loaded.
 pub(super) fn failed<R>(what: &str, error: ort::Error<R>) -> Error {
     let text = error.message();
-    // Also what our own operators say.
-    if ["bad_alloc", "ailed to allocate", "out of memory: "].iter().any(|words| text.contains(words)) {
+    if SHORTAGES.iter().any(|shortage| text.contains(shortage)) {
         return Error::OutOfMemory { what: what.to_owned(), bytes: requested_bytes(text) };
     }
     Error::Failed { graph: what.to_owned(), reason: text.to_owned() }

@@ -13,7 +13,7 @@ use super::sys;
 use crate::support::error::{Error, Result};
 use crate::support::files::checkouts;
 use crate::support::sync::lock;
-use crate::support::{log, platform};
+use crate::support::{host, log, platform};
 
 /// The API that this build is written for: ONNX Runtime 1.24.
 const LEAST_MINOR: u32 = ort::MINOR_VERSION;
@@ -69,6 +69,7 @@ pub(super) fn environment() -> Result<&'static Environment> {
 
 fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     let _inside = super::exit::enter()?;
+    host::watch_forks();
     let _one_at_a_time = lock(&LOADING);
     if let Some(loaded) = LOADED.get() {
         if let Some(path) = named
@@ -90,19 +91,25 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     log::info(|| format!("ONNX Runtime {version} from {} ({found_by})", path.display()));
 
     let refuse = |error: &dyn std::fmt::Display| Error::Runtime(format!("ONNX Runtime at {}: {error}", path.display()));
-    let environment = ort::init_from(&path)
+    let builder = ort::init_from(&path)
         .map_err(|error| refuse(&error))?
         .with_name("detailflow")
         .with_telemetry(false)
-        .with_logger(std::sync::Arc::new(forward))
-        .build()
-        .map_err(|error| refuse(&error))?;
-    // The environment logs warnings and above; the host's log level is applied to each message.
-    environment.set_log_level(ort::logging::LogLevel::Warning);
+        .with_logger(std::sync::Arc::new(forward));
+    // It would ask for AMX tiles, which its float kernels do not use; our own ask when they need them.
+    let environment = platform::refusing_amx(|| builder.build()).map_err(|error| refuse(&error))?;
     // A second handle that is never dropped: the environment outlives every static destructor.
     std::mem::forget(environment.clone());
     super::exit::arm();
-    Ok(LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment }))
+    // From here on nothing may fail: `ort` makes one environment for each process, so there is no second attempt.
+    let loaded = LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment });
+    // The environment logs warnings and above; the host's log level is applied to each message. Here `ort` panics when ONNX
+    // Runtime returns an error; what is logged then is all that there is.
+    let warnings = || loaded.environment.set_log_level(ort::logging::LogLevel::Warning);
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(warnings)).is_err() {
+        log::info(|| "ONNX Runtime refused its log level".into());
+    }
+    Ok(loaded)
 }
 
 /// Forwards ONNX Runtime's messages to the host's log callback.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
+use super::host;
+
 /// How severe a message is, most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -50,7 +52,8 @@ pub(crate) fn emit(severity: Severity, text: impl FnOnce() -> String) {
     if let Some((least, callback)) = callback.as_ref()
         && severity <= *least
     {
-        callback(severity, &text());
+        let text = text();
+        host::call_back(|| callback(severity, &text));
     }
 }
 

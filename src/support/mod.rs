@@ -1,9 +1,10 @@
 //! What every folder may use: the error of the crate, log messages, files that are replaced atomically, fallible allocation,
-//! locks, hexadecimal text, and all that differs between operating systems ([`platform`]).
+//! locks, hexadecimal text, the state of the host ([`host`]), and all that differs between operating systems ([`platform`]).
 
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod hex;
+pub(crate) mod host;
 pub(crate) mod json;
 pub mod log;
 pub(crate) mod memory;

@@ -6,6 +6,7 @@ use crate::generation::{Cancel, Generation, Progress};
 use crate::pixels::{Image, Picture};
 use crate::plan::Level;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{filled, reserve};
 
 /// When candidates are scored, and how many of them continue.
@@ -73,6 +74,7 @@ impl<'a> BestOf<'a> {
     /// [`Error::Invalid`] when `rounds` is empty, a round has no such level, its level is not above the one before or is
     /// beyond that of the request, or it keeps none or all of the candidates that remain; those of [`Generation::new`].
     pub fn new(request: &Request, rounds: &[Round], scorer: Scorer<'a>) -> Result<Self> {
+        let _host = host::enter();
         let model = request.model();
         let mut left = request.images().len();
         let mut last = 0;
@@ -126,6 +128,7 @@ impl<'a> BestOf<'a> {
     /// Those of [`Generation::step`]; those of [`Model::decode`](crate::Model::decode); [`Error::Invalid`] when a score is
     /// NaN.
     pub fn step(&mut self) -> Result<Progress> {
+        let _host = host::enter();
         self.cull()?;
         let progress = self.generation.step()?;
         if progress.steps_left == 0 {
@@ -214,7 +217,8 @@ impl<'a> BestOf<'a> {
                 Scorer::Custom(score) => {
                     let request = self.generation.images()[at];
                     let image = &model.decode(tokens)?;
-                    score(&Candidate { index, class: request.class, seed: request.seed, tokens, image })
+                    let candidate = Candidate { index, class: request.class, seed: request.seed, tokens, image };
+                    host::call_back(|| score(&candidate))
                 }
             };
             if score.is_nan() {

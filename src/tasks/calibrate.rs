@@ -10,6 +10,7 @@ use crate::model::Model;
 use crate::plan::Guidance;
 use crate::sample::Sampling;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{copied, filled};
 use crate::timing::latency::{Shape, Table, median};
 use crate::timing::store;
@@ -37,6 +38,7 @@ pub struct Calibration {
 /// [`Error::Invalid`] when `batches` is empty or a size is out of range; [`Error::NotFound`] when this user has no cache
 /// directory; those of [`Generation::finish`]; [`Error::Io`] when the file cannot be written.
 pub fn calibrate(model: &Model, batches: &[u32], mut progress: impl FnMut(usize, usize)) -> Result<Calibration> {
+    let _host = host::enter();
     if batches.is_empty() {
         return Err(Error::Invalid("calibration: no batch size is given; at least one is needed".into()));
     }
@@ -54,7 +56,7 @@ pub fn calibrate(model: &Model, batches: &[u32], mut progress: impl FnMut(usize,
     let mut done = 0;
     let mut step = |done: &mut usize| {
         *done += 1;
-        progress(*done, total);
+        host::call_back(|| progress(*done, total));
     };
 
     let mut table = Table::new();

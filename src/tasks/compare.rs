@@ -9,6 +9,7 @@ use crate::model::{Model, Precision};
 use crate::pixels::{Image, Picture, PixelFormat};
 use crate::plan::Guidance;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{filled, reserve};
 use crate::tasks::score::score_all;
 
@@ -128,6 +129,7 @@ impl Comparison {
 /// [`Error::Invalid`] when the tokenizers differ, `images` is empty, an image has not all its tokens, or its class does not
 /// exist in both models; those of [`Generation::step`], [`Model::decode`] and [`Model::encode`].
 pub fn compare(model: &Model, reference: &Model, images: &[(u32, &[u32])]) -> Result<Comparison> {
+    let _host = host::enter();
     let (ours, theirs) = (model.bundle(), reference.bundle());
     if ours.tokenizer_id() != theirs.tokenizer_id() {
         return Err(Error::Invalid(format!(

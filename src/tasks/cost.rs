@@ -6,6 +6,7 @@ use crate::generation::request::Request;
 use crate::generation::rows::BatchRows;
 use crate::plan::{Level, Step};
 use crate::support::error::Result;
+use crate::support::host;
 
 /// Steps of one shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,7 @@ impl Cost {
 /// [`Error::Invalid`](crate::Error::Invalid) when the prefixes differ in length or are longer than what is asked for;
 /// [`Error::State`](crate::Error::State) when the bundle holds the decoder alone.
 pub fn cost(request: &Request) -> Result<Cost> {
+    let _host = host::enter();
     let model = request.model();
     model.ar()?;
     let bundle = model.bundle();

@@ -5,6 +5,7 @@ use crate::model::codec::decode_at_once;
 use crate::pixels::{self, Canvas, Downscale, Image, Square, check_factor, check_squares};
 use crate::plan::{Ladder, Prefix};
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{filled, reserve};
 
 /// How mips are made.
@@ -54,6 +55,7 @@ impl<'a> Sprite<'a> {
 /// [`Error::Invalid`] when `tokens` is not a prefix, or a size is 0 or larger than the prefix decodes to; those of
 /// [`Model::decode`].
 pub fn mips(model: &Model, tokens: &[u32], sizes: &[u32], source: MipSource) -> Result<Vec<Image>> {
+    let _host = host::enter();
     let whole = model.check_prefix(tokens)?;
     let sources = mip_sources(model.bundle().ladder(), whole, sizes, source)?;
     let mut mips = filled("mips", sizes.len(), None)?;
@@ -105,6 +107,7 @@ pub fn lay_out_atlas(model: &Model, sprites: &mut [Sprite], width: u32, padding:
 /// names them; touching is allowed): the atlas is unchanged then. Those of [`Model::decode`]: some sprites are drawn then
 /// and others are not.
 pub fn decode_atlas(model: &Model, sprites: &[Sprite], atlas: &mut Canvas) -> Result<()> {
+    let _host = host::enter();
     let mut prefixes = reserve("an atlas", sprites.len())?;
     let mut squares = reserve("an atlas", sprites.len())?;
     for (at, sprite) in sprites.iter().enumerate() {

@@ -5,6 +5,7 @@ use crate::generation::request::{ImageRequest, Request};
 use crate::model::Model;
 use crate::plan::Guidance;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{copied, reserve};
 
 /// The natural logarithm of the probability of each of `tokens`, as an image of class `class`: what
@@ -25,6 +26,7 @@ pub fn score(model: &Model, class: u32, tokens: &[u32]) -> Result<Vec<f32>> {
 /// # Errors
 /// Those of [`score`], and [`Error::Invalid`] when `images` is empty or the numbers of tokens differ.
 pub fn score_all(model: &Model, images: &[(u32, &[u32])]) -> Result<Vec<Vec<f32>>> {
+    let _host = host::enter();
     model.bundle().check_can_generate()?;
     let count = u32::try_from(images.len()).unwrap_or(u32::MAX);
     let mut request = Request::new(model);

@@ -45,9 +45,9 @@ use crate::generation::request::Request;
 use crate::model::Model;
 use crate::runtime::{self, Form};
 use crate::support::error::{Error, Result};
-use crate::support::log;
 use crate::support::memory::reserve;
 use crate::support::sync::{Arc, Mutex, lock};
+use crate::support::{host, log};
 
 /// The ID of a job of one worker: jobs count from 1 in the order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -221,15 +221,21 @@ impl Worker {
     /// [`Error::Invalid`] if an option is out of range, [`Error::OutOfMemory`] if the system cannot start a thread.
     pub fn new(options: &WorkerOptions) -> Result<Self> {
         options.check()?;
+        host::check_not_forked()?;
+        host::watch_forks();
         let pictures = if options.batch == 0 { USUAL_BATCH } else { options.batch };
         let room = Load { pictures: pictures as u64, bytes: options.batch_bytes };
         let shared = Arc::new(Shared { queue: Queue::new(options.event_bytes, room), batch: options.batch });
         let mut worker = Self { shared: shared.clone(), threads: reserve("a worker", options.threads)? };
+        let host_thread = host::thread();
         for number in 0..options.threads {
             let shared = shared.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("detailflow-{number}"))
-                .spawn(move || work(&shared))
+                .spawn(move || {
+                    host::begin_thread(host_thread);
+                    work(&shared);
+                })
                 .map_err(|error| Error::OutOfMemory { what: format!("a worker's thread ({error})"), bytes: 2 << 20 })?;
             worker.threads.push(thread);
         }
@@ -339,7 +345,7 @@ impl Worker {
             // While the process is ending the owner of the callback may be gone already; the end waits for those inside.
             let Ok(_inside) = runtime::enter() else { return };
             IN_CALLBACK.set(true);
-            let called = catch_unwind(AssertUnwindSafe(|| callback(event)));
+            let called = catch_unwind(AssertUnwindSafe(|| host::call_back(|| callback(event))));
             IN_CALLBACK.set(false);
             if let Err(panic) = called {
                 let text = Error::from_panic(&*panic);
@@ -385,6 +391,11 @@ impl Shared {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if host::is_forked() {
+            // Its threads are in the parent, and cannot be waited for.
+            std::mem::forget(std::mem::take(&mut self.threads));
+            return;
+        }
         lock(&WORKERS).retain(|other| !Arc::ptr_eq(other, &self.shared));
         let own = self.is_own_thread();
         self.shared.queue.close(own);

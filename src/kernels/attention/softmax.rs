@@ -32,3 +32,25 @@ fn softmax_body(scores: &mut [f32], visible: usize) {
         *x *= inverse;
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::super::super::Isa;
+    use super::*;
+    use crate::support::platform::float;
+
+    /// Hosts that trap invalid operations would die of it, and others would find a flag raised.
+    #[test]
+    fn softmax_of_excluded_scores_is_no_invalid_operation() {
+        for &isa in Isa::supported() {
+            for visible in 1..2 * LANES {
+                let _float = float::enter();
+                float::set_default();
+                let mut scores = [1.5; 2 * LANES];
+                softmax(isa, &mut scores, std::hint::black_box(visible));
+                assert!(!float::is_invalid_raised(), "{isa:?}, {visible} of {} scores", scores.len());
+                assert!((scores.iter().sum::<f32>() - 1.0).abs() < 1e-5 && scores[visible..].iter().all(|&x| x == 0.0));
+            }
+        }
+    }
+}

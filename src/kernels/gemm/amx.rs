@@ -3,17 +3,21 @@
 
 use std::arch::asm;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use super::operands::{Epilogue, PANEL, PackedWeights, QuantizedRows, TILE};
 use super::portable;
 use crate::support::platform::enable_amx;
 use crate::support::sync::lock;
 
-/// Whether the CPU has tiles, the system lets this process use them, and they compute the same as plain code: the assembly
-/// below is written by hand, and a CPU or emulator that disagrees is used without it.
+/// Whether the system lets this process use tiles, and they compute the same as plain code: the assembly below is written by
+/// hand, and a CPU or emulator that disagrees is used without it.
+///
+/// The first call asks the system, which from then on refuses alternate signal stacks that are too small for the tiles, in
+/// the whole process; while there is such a stack, it refuses the tiles. So nothing asks before a GEMM that would use them.
 pub(in crate::kernels) fn is_usable() -> bool {
-    has_tiles() && enable_amx() && agrees()
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| has_tiles() && enable_amx() && agrees())
 }
 
 /// Compares one GEMM that uses every kind of block: two tiles of rows and one, two panels and one.
@@ -47,7 +51,8 @@ impl Epilogue for Recorded {
     }
 }
 
-fn has_tiles() -> bool {
+/// Whether the CPU has tiles of int8.
+pub(in crate::kernels) fn has_tiles() -> bool {
     const TILE: u32 = 1 << 24;
     const INT8: u32 = 1 << 25;
     let most = std::arch::x86_64::__cpuid(0).eax;

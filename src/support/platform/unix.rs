@@ -25,6 +25,78 @@ pub(super) fn at_exit(handler: extern "C" fn()) {
     let _ = unsafe { libc::atexit(handler) };
 }
 
+pub(super) fn without_signals<R>(start: impl FnOnce() -> R) -> R {
+    // A blocked signal of a fault kills at once, past the host's crash handler.
+    const KEPT: [libc::c_int; 8] = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGSYS,
+        libc::SIGPROF,
+    ];
+    // SAFETY: the sets are filled before they are used, and the mask is that of the calling thread alone, which gets its
+    // own back.
+    unsafe {
+        let mut blocked: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut blocked);
+        for signal in KEPT {
+            libc::sigdelset(&raw mut blocked, signal);
+        }
+        let changed = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, &raw mut before) == 0;
+        let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start));
+        if changed {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        }
+        started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+pub(super) fn at_fork_in_child(handler: extern "C" fn()) {
+    // SAFETY: the handler is code of this library, which is never unloaded. It only sets a flag.
+    let _ = unsafe { libc::pthread_atfork(None, None, Some(handler)) };
+}
+
+#[cfg(not(target_os = "android"))]
+mod cancellation {
+    use std::ffi::c_int;
+
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+    }
+
+    /// PTHREAD_CANCEL_DISABLE.
+    const DISABLE: c_int = if cfg!(target_vendor = "apple") { 0 } else { 1 };
+
+    /// Returns the state before.
+    pub fn disable_cancellation() -> i32 {
+        let mut before = 0;
+        // SAFETY: changes the state of this thread and writes the one before.
+        unsafe { pthread_setcancelstate(DISABLE, &raw mut before) };
+        before
+    }
+
+    pub fn restore_cancellation(before: i32) {
+        // SAFETY: sets a state that this thread had. A cancellation that is due happens at the next call that is a point for it.
+        unsafe { pthread_setcancelstate(before, std::ptr::null_mut()) };
+    }
+}
+
+/// Android has no `pthread_cancel`.
+#[cfg(target_os = "android")]
+mod cancellation {
+    pub fn disable_cancellation() -> i32 {
+        0
+    }
+
+    pub fn restore_cancellation(_before: i32) {}
+}
+
+pub(super) use cancellation::{disable_cancellation, restore_cancellation};
+
 pub(super) fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(bytes)))
 }

@@ -11,6 +11,14 @@ pub(super) fn own_file() -> Option<PathBuf> {
 
 pub(super) fn at_exit(_handler: extern "C" fn()) {}
 
+pub(super) fn at_fork_in_child(_handler: extern "C" fn()) {}
+
+pub(super) fn disable_cancellation() -> i32 {
+    0
+}
+
+pub(super) fn restore_cancellation(_before: i32) {}
+
 pub(super) fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }
