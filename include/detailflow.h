@@ -378,7 +378,7 @@ typedef enum detailflow_tokens_kind {
 /// How the best candidates are chosen. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_best_of_options detailflow_best_of_options;
 
-/// Stops a generation, or the opening of a model. Thread-safe; may be used after the generation was freed.
+/// Stops a generation, the opening of a model, or the reading of a picture file. Thread-safe; may be used after the generation was freed.
 typedef struct detailflow_cancel detailflow_cancel;
 
 /// The devices of this machine at the time the list was made. Thread-safe.
@@ -912,7 +912,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_we
 /// Frees options. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_model_options_free(detailflow_model_options *options);
 
-/// Creates a cancel handle for detailflow_model_options_set_cancel. For a generation, use
+/// Creates a cancel handle for detailflow_model_options_set_cancel and detailflow_model_encode_file_cancellable. For a generation, use
 /// detailflow_generation_get_cancel.
 ///
 /// @param cancel Receives the handle. Free it with detailflow_cancel_free.
@@ -923,7 +923,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_cancel_new(
 /// Stops the work, from any thread, any number of times. It cannot be undone.
 ///
 /// A generation stops within one step, also inside a running graph: that step and every later one both return CANCELLED;
-/// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs.
+/// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs, reading
+/// a picture file between two rows.
 ///
 /// @param error May be NULL.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_cancel_trigger(
@@ -1096,13 +1097,18 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_prefix_siz
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode(
     const detailflow_model *model, const detailflow_image *picture, uint32_t *tokens, size_t capacity, size_t *count);
 
-/// As detailflow_model_encode, from a picture file of any size.
+/// As detailflow_model_encode, from a picture file.
 ///
-/// @param path A picture file: png, jpg, webp, bmp, tga, tiff, qoi.
+/// A file has at most 65,535 pixels per side and 2^29 in all. If its shorter side has more than 4,096, boxes of k x k pixels are
+/// averaged while it is read, for the smallest k that leaves at most 4,096. Colour is taken for sRGB; profiles and texts in the
+/// file are not read.
+///
+/// @param path A picture file: png, jpg, webp, bmp, tga, tiff, qoi; also gif (the first frame), ico and pnm.
+/// @return BAD_FORMAT when it is no picture, or damaged, cut off or larger; OUT_OF_MEMORY.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file(
     const detailflow_model *model, const char *path, uint32_t *tokens, size_t capacity, size_t *count);
 
-/// As detailflow_model_encode, from the bytes of a picture file of any size.
+/// As detailflow_model_encode_file, from the bytes of a picture file.
 ///
 /// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA has no signature, so it is not recognized from memory.
 /// @param size Bytes at `data`.
@@ -1155,6 +1161,14 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_calibrate(
 /// @param time_ns Receives nanoseconds; 0 when nothing was measured on this machine yet.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_predict_decode(
     const detailflow_model *model, size_t token_count, uint64_t *time_ns);
+
+/// As detailflow_model_encode_file; another thread can stop the reading of the file.
+///
+/// @param cancel Made by detailflow_cancel_new, or NULL. Looked at between rows of pixels, and before the encoder runs.
+/// @return CANCELLED.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file_cancellable(
+    const detailflow_model *model, const char *path, const detailflow_cancel *cancel, uint32_t *tokens, size_t capacity,
+    size_t *count);
 
 /// Generates one image in one call, from nothing to pixels.
 ///

@@ -748,10 +748,11 @@ class Cancel : public detail::Owner<detailflow_cancel> {
 public:
     using Owner::Owner;
 
-    /// Creates a handle for ModelOptions::set_cancel. That of a generation is Generation::get_cancel.
+    /// Creates a handle for ModelOptions::set_cancel and Model::encode_file. That of a generation is Generation::get_cancel.
     static Result<Cancel> make() { return detail::own<Cancel>(detailflow_cancel_new); }
 
-    /// Stops the work: a generation within one step, opening between two files or graphs. It cannot be undone.
+    /// Stops the work: a generation within one step, opening between two files or graphs, reading a picture file
+    /// between two rows. It cannot be undone.
     Result<void> trigger() const
     {
         return detail::done([&](detailflow_error *error) { return detailflow_cancel_trigger(get(), error); });
@@ -940,6 +941,16 @@ public:
         return detail::with_text(path, [&](const char *text) {
             return detail::value<std::size_t>([&](std::size_t *count) {
                 return detailflow_model_encode_file(get(), text, detail::array(tokens), tokens.size(), count);
+            });
+        });
+    }
+    /// The same; another thread can stop the reading of the file by `cancel`, which Cancel::make made.
+    Result<std::size_t> encode_file(std::string_view path, const Cancel &cancel, Span<std::uint32_t> tokens) const
+    {
+        return detail::with_text(path, [&](const char *text) {
+            return detail::value<std::size_t>([&](std::size_t *count) {
+                return detailflow_model_encode_file_cancellable(get(), text, cancel.get(), detail::array(tokens),
+                                                                tokens.size(), count);
             });
         });
     }

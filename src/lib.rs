@@ -37,21 +37,31 @@
 //! - `ffi`: the C API (feature `ffi`). Unsafe code is only there, in `kernels`, in `support`, and in the files of `runtime`
 //!   that say why.
 
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 pub mod bundle;
 #[cfg(feature = "ffi")]
 pub mod ffi;
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 mod generation;
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 mod kernels;
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 mod model;
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 pub mod pixels;
 pub mod plan;
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 mod runtime;
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 pub mod sample;
 mod support;
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 pub mod tasks;
 mod timing;
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 pub mod tokens;
 #[cfg(feature = "worker")]
+#[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 mod worker;
 
 pub use bundle::Bundle;

@@ -6,22 +6,42 @@ use super::source::Source;
 use super::types::{Alpha, DefaultSampling, FileEntry, IdLayout, JudgedPicture, Layers, Provenance, Variant};
 use crate::plan::{Prefix, SideSize};
 use crate::support::error::{Error, Result};
-use crate::support::text::without_mark;
+use crate::support::json::parse;
 
 /// The name of the manifest.
 pub(super) const FILE: &str = "detailflow.json";
 /// The one format version that this version reads.
 const FORMAT: u64 = 1;
-/// A manifest is text of some kilobytes; a larger file than this is refused.
-pub(super) const LARGEST_MANIFEST: u64 = 16 << 20;
+/// A manifest is text of some kilobytes, half a megabyte with 20,000 classes; a larger file than this is refused.
+pub(super) const LARGEST_MANIFEST: u64 = 4 << 20;
+/// Memory that parsing takes, in lengths of the text: at most, for a list of empty class names while it grows.
+const GROWTH: usize = 24;
 
 /// The sizes of the encoder.
 #[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(from = "EncoderKeys")]
 pub(super) struct EncoderSize {
-    #[serde(flatten)]
     pub side: SideSize,
     pub patch: usize,
     pub code_width: usize,
+}
+
+/// The same by its keys. Not by `flatten`, for which serde keeps every value of the object.
+#[derive(Deserialize)]
+struct EncoderKeys {
+    layers: usize,
+    width: usize,
+    heads: usize,
+    hidden: usize,
+    patch: usize,
+    code_width: usize,
+}
+
+impl From<EncoderKeys> for EncoderSize {
+    fn from(keys: EncoderKeys) -> Self {
+        let EncoderKeys { layers, width, heads, hidden, patch, code_width } = keys;
+        Self { side: SideSize { layers, width, heads, hidden }, patch, code_width }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,19 +99,6 @@ pub(super) fn read(source: &Source) -> Result<Manifest> {
         let reason = format!("{FILE} has {length} bytes; a manifest has at most {LARGEST_MANIFEST}");
         return Err(Error::bundle(source.name(), reason));
     }
-    parse(&source.read(FILE, LARGEST_MANIFEST)?)
-        .map_err(|reason| Error::bundle(source.name(), format!("{FILE}{reason}")))
-}
-
-/// Parses a manifest; the error continues its name.
-fn parse(bytes: &[u8]) -> Result<Manifest, String> {
-    let bytes = without_mark(bytes).map_err(|reason| format!(": {reason}"))?;
-    // The format version first: another version may have other keys, and "missing field" would mislead.
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| format!(": {error}"))?;
-    match value.get("format") {
-        Some(format) if format.as_u64() == Some(FORMAT) => {}
-        Some(format) => return Err(format!(" is of format {format}; this version reads format {FORMAT}")),
-        None => return Err(" has no \"format\"".into()),
-    }
-    serde_path_to_error::deserialize(value).map_err(|error| format!(": {}: {}", error.path(), error.inner()))
+    let bytes = source.read(FILE, LARGEST_MANIFEST)?;
+    parse(FILE, &bytes, FORMAT, GROWTH)?.map_err(|reason| Error::bundle(source.name(), format!("{FILE}{reason}")))
 }

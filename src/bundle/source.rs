@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::error::{Error, Result};
 use crate::support::files::{open, put_back, read};
+use crate::support::memory::filled;
 
 /// Bytes of a block of [`Source::blocks`].
 const BLOCK: usize = 1 << 18;
@@ -52,7 +53,7 @@ impl Source {
     /// The content of the file `name`, of at most `most` bytes.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`]; [`Error::Format`] if it is longer.
+    /// [`Error::NotFound`], [`Error::Io`], [`Error::OutOfMemory`]; [`Error::Format`] if it is longer.
     pub fn read(&self, name: &str, most: u64) -> Result<Vec<u8>> {
         let path = self.path(name);
         read(&path, most)
@@ -66,7 +67,7 @@ impl Source {
         let path = self.path(name);
         let fail = |error| Error::reading(&path, error);
         let mut file = open(&path).map_err(fail)?;
-        let mut buffer = vec![0; BLOCK];
+        let mut buffer = filled("a block of a file", BLOCK, 0)?;
         loop {
             match file.read(&mut buffer).map_err(fail)? {
                 0 => return Ok(()),

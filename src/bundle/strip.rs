@@ -16,10 +16,13 @@ use super::types::{FileEntry, Variant};
 use crate::support::error::{Error, Result};
 use crate::support::files::NewFolder;
 use crate::support::host;
+use crate::support::memory::reserve;
 use crate::support::text::without_mark;
 
 /// The keys of the manifest that are removed; `ids` and `sampling` are for generating only.
 const REMOVED: [&str; 6] = ["ar", "draw", "encoder", "ids", "judged", "sampling"];
+/// Memory that a tree of JSON values takes, in lengths of its text.
+const TREE: usize = 100;
 
 impl Bundle {
     /// Writes a bundle with only the decoder into the folder `target`: it decodes tokens to the same bits as this one and
@@ -140,6 +143,8 @@ impl Bundle {
         let bytes = self.source.read(FILE, LARGEST_MANIFEST)?;
         let refuse = |reason: &str| Error::bundle(self.path(), format!("{FILE}: {reason}"));
         let bytes = without_mark(&bytes).map_err(refuse)?;
+        // A tree of values, which is larger than the text; there is no type with the keys that we do not know.
+        drop(reserve::<u8>(FILE, bytes.len().saturating_mul(TREE))?);
         let mut manifest: Value = serde_json::from_slice(bytes).map_err(|error| refuse(&error.to_string()))?;
         let changed = || refuse("the file changed while the bundle was open");
         let content = manifest.as_object_mut().ok_or_else(changed)?;

@@ -2,6 +2,7 @@
 
 use super::Bundle;
 use crate::support::error::{Error, Result};
+use crate::support::memory::copied;
 use crate::tokens::{Dft, Geometry, TokenFile, TokenImage, TokenizerId};
 
 impl Bundle {
@@ -31,7 +32,7 @@ impl Bundle {
     /// As [`dft`](Self::dft), and if the bundle has no class of that name.
     pub fn dft_from_image(&self, image: &TokenImage) -> Result<Dft> {
         let class = image.class.as_deref().map(|name| self.class(name)).transpose()?;
-        self.dft(class, image.seed, image.tokens.clone())
+        self.dft(class, image.seed, copied("tokens", &image.tokens)?)
     }
 
     /// Checks that a token sequence belongs to this model: its tokenizer, geometry, class and codes.

@@ -8,7 +8,7 @@ use super::status::{Failure, detailflow_status};
 use crate::generation::Cancel;
 use crate::model::OpenCancel;
 
-/// Stops a generation, or the opening of a model. Thread-safe; may be used after the generation was freed.
+/// Stops a generation, the opening of a model, or the reading of a picture file. Thread-safe; may be used after the generation was freed.
 #[derive(Debug)]
 pub struct detailflow_cancel(Stops);
 
@@ -32,13 +32,13 @@ impl detailflow_cancel {
         match &self.0 {
             Stops::Opening(cancel) => Ok(cancel.clone()),
             Stops::Generation(_) => {
-                Err(Failure::invalid("cancel is that of a generation; opening takes one made by detailflow_cancel_new"))
+                Err(Failure::invalid("cancel is that of a generation; this takes one made by detailflow_cancel_new"))
             }
         }
     }
 }
 
-/// Creates a cancel handle for detailflow_model_options_set_cancel. For a generation, use
+/// Creates a cancel handle for detailflow_model_options_set_cancel and detailflow_model_encode_file_cancellable. For a generation, use
 /// detailflow_generation_get_cancel.
 ///
 /// @param cancel Receives the handle. Free it with detailflow_cancel_free.
@@ -57,7 +57,8 @@ pub extern "C" fn detailflow_cancel_new(
 /// Stops the work, from any thread, any number of times. It cannot be undone.
 ///
 /// A generation stops within one step, also inside a running graph: that step and every later one both return CANCELLED;
-/// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs.
+/// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs, reading
+/// a picture file between two rows.
 ///
 /// @param error May be NULL.
 #[unsafe(no_mangle)]

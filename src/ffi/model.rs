@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char, c_void};
 
 use super::call::{call, get_message, on};
+use super::cancel::detailflow_cancel;
 use super::error::detailflow_error;
 use super::handle::Object;
 use super::image::detailflow_image;
@@ -12,7 +13,7 @@ use super::param::{In, Out, Owned, Shared, Text};
 use super::plain::{Plain, nanoseconds};
 use super::status::{Failure, Outcome, c_string, detailflow_status};
 use crate::bundle::Bundle;
-use crate::model::{Model, OpenWatch};
+use crate::model::{Model, OpenCancel, OpenWatch};
 use crate::pixels::Picture;
 use crate::tasks;
 use crate::worker::cancel_model;
@@ -392,9 +393,14 @@ pub extern "C" fn detailflow_model_encode(
     })
 }
 
-/// As detailflow_model_encode, from a picture file of any size.
+/// As detailflow_model_encode, from a picture file.
 ///
-/// @param path A picture file: png, jpg, webp, bmp, tga, tiff, qoi.
+/// A file has at most 65,535 pixels per side and 2^29 in all. If its shorter side has more than 4,096, boxes of k x k pixels are
+/// averaged while it is read, for the smallest k that leaves at most 4,096. Colour is taken for sRGB; profiles and texts in the
+/// file are not read.
+///
+/// @param path A picture file: png, jpg, webp, bmp, tga, tiff, qoi; also gif (the first frame), ico and pnm.
+/// @return BAD_FORMAT when it is no picture, or damaged, cut off or larger; OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_encode_file(
     model: Shared<'_, detailflow_model>,
@@ -409,7 +415,7 @@ pub extern "C" fn detailflow_model_encode_file(
     })
 }
 
-/// As detailflow_model_encode, from the bytes of a picture file of any size.
+/// As detailflow_model_encode_file, from the bytes of a picture file.
 ///
 /// @param data The file: png, jpg, webp, bmp, tiff, qoi. TGA has no signature, so it is not recognized from memory.
 /// @param size Bytes at `data`.
@@ -540,6 +546,27 @@ pub extern "C" fn detailflow_model_predict_decode(
         }
         place.set(nanoseconds(this.model.predict_decode(1, token_count)));
         Ok(())
+    })
+}
+
+/// As detailflow_model_encode_file; another thread can stop the reading of the file.
+///
+/// @param cancel Made by detailflow_cancel_new, or NULL. Looked at between rows of pixels, and before the encoder runs.
+/// @return CANCELLED.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_encode_file_cancellable(
+    model: Shared<'_, detailflow_model>,
+    path: Text<'_>,
+    cancel: Shared<'_, detailflow_cancel>,
+    tokens: Out<'_, u32>,
+    capacity: usize,
+    count: Out<'_, usize>,
+) -> detailflow_status {
+    with(model, |this, _| {
+        let path = path.path("path")?;
+        let cancel = cancel.optional()?.map(detailflow_cancel::for_opening).transpose()?;
+        let stop = || cancel.as_ref().is_some_and(OpenCancel::is_cancelled);
+        encode(this, || Ok(Picture::open_until(path, stop)?), tokens, capacity, count)
     })
 }
 

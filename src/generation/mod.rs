@@ -124,9 +124,18 @@ impl Generation {
         }
         let guided = request.guidance.is_on() && !scoring;
         let whole = BatchRows::all(count, guided)?;
-        let rows = if given > 0 { BatchRows::distinct(&images, &request.prefixes, guided)? } else { whole.clone() };
-        let mut queries: Vec<usize> = schedule.steps().map(|step| step.query).collect();
-        queries.dedup();
+        let rows = if given > 0 {
+            BatchRows::distinct(&images, &request.prefixes, guided)?
+        } else {
+            BatchRows::all(count, guided)?
+        };
+        // The lengths of the causal part and of a group: at most two.
+        let mut queries: Vec<usize> = Vec::new();
+        for step in schedule.steps() {
+            if queries.last() != Some(&step.query) {
+                queries.push(step.query);
+            }
+        }
         let cache = KvCache::new(model.ar()?, model.cache_options(!scoring), rows.fed.len(), &queries)?;
         cache.check(whole.fed.len())?;
         let log_probabilities =
@@ -483,7 +492,7 @@ impl Generation {
             scoring: spec.scoring,
         };
         let state = State {
-            cache: state.cache.fork(map, state.fed),
+            cache: state.cache.fork(map, state.fed)?,
             rows,
             samplers: SamplerPool::default(),
             tokens,

@@ -8,7 +8,7 @@ use crate::pixels::Picture;
 use crate::plan::{Curve, Guidance};
 use crate::sample::{Sampling, SamplingCurves};
 use crate::support::error::{Error, Result};
-use crate::support::memory::reserve;
+use crate::support::memory::{filled, reserve};
 
 /// Memory ends long before.
 const MAX_IMAGES: u32 = 1 << 20;
@@ -104,7 +104,8 @@ impl Request {
         if let Some(prefix) = self.prefixes.first().cloned() {
             let mut prefixes = reserve("a request", count)?;
             prefixes.extend(self.prefixes.iter().take(count).cloned());
-            prefixes.resize(count, prefix);
+            let rest = count - prefixes.len();
+            prefixes.extend(std::iter::repeat_n(prefix, rest));
             self.prefixes = prefixes;
         }
         self.images = images;
@@ -152,9 +153,7 @@ impl Request {
             return Ok(self);
         }
         self.model.check_prefix(tokens)?;
-        let mut prefixes = reserve("a request", self.images.len())?;
-        prefixes.resize(self.images.len(), Arc::<[u32]>::from(tokens));
-        self.prefixes = prefixes;
+        self.prefixes = filled("a request", self.images.len(), Arc::<[u32]>::from(tokens))?;
         Ok(self)
     }
 
@@ -169,8 +168,7 @@ impl Request {
             self.model.check_prefix(tokens)?;
         }
         if self.prefixes.is_empty() {
-            self.prefixes = reserve("a request", self.images.len())?;
-            self.prefixes.resize(self.images.len(), Arc::default());
+            self.prefixes = filled("a request", self.images.len(), Arc::default())?;
         }
         self.prefixes[image_index] = tokens.into();
         Ok(self)

@@ -77,9 +77,10 @@ impl<'a> Pending<'a> {
     /// Samples on the CPU from `logits` `[rows, query, codes]`.
     ///
     /// # Errors
-    /// [`Error::Failed`] when a logit is NaN or infinite.
+    /// [`Error::Failed`] when a logit is NaN or infinite; [`Error::OutOfMemory`].
     pub fn sample(&mut self, logits: &[f32], samplers: &mut SamplerPool) -> Result<()> {
         let (noted, graph, codes) = (self.noted, self.graph, self.shape[2]);
+        samplers.make_room(self.threads, codes, self.slots.len())?;
         let logits = rows(logits, self.shape)?;
         let row = |at: usize| logits.row(at).to_slice().expect("a row of logits is contiguous");
         samplers.each(self.threads, codes, &mut self.slots, |sampler, slot| {

@@ -161,7 +161,7 @@ impl State {
         } else {
             return Ok(());
         };
-        self.cache = self.cache.fork(map, self.fed);
+        self.cache = self.cache.fork(map, self.fed)?;
         self.rows = rows;
         Ok(())
     }

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::memory;
 use super::simd::LANES;
 use crate::plan::KvShape;
+use crate::support::error::Result;
 use crate::support::host;
+use crate::support::memory::reserve;
 use crate::support::sync::lock;
 
 /// The layout of a [`KvSlot`].
@@ -223,10 +225,18 @@ impl KvGuard<'_> {
     ///
     /// # Panics
     /// When a slot belongs to another table or occurs twice: operators write slots from several threads.
-    pub fn set(&mut self, slots: impl Iterator<Item = Arc<KvSlot>>) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory); the run has no slots then.
+    pub fn set(&mut self, slots: impl Iterator<Item = Arc<KvSlot>> + Clone) -> Result<()> {
         self.slots.clear();
+        let count = slots.clone().count();
+        let mut addresses: Vec<usize> = reserve("the slots of a run", count)?;
+        if self.slots.capacity() < count {
+            *self.slots = reserve("the slots of a run", count)?;
+        }
         self.slots.extend(slots);
-        let mut addresses: Vec<usize> = self.slots.iter().map(|slot| Arc::as_ptr(slot).addr()).collect();
+        addresses.extend(self.slots.iter().map(|slot| Arc::as_ptr(slot).addr()));
         addresses.sort_unstable();
         let sound =
             addresses.windows(2).all(|pair| pair[0] != pair[1]) && self.slots.iter().all(|slot| self.table.owns(slot));
@@ -234,6 +244,7 @@ impl KvGuard<'_> {
             self.slots.clear();
             panic!("KV slots of a run: one occurs twice or belongs to another graph");
         }
+        Ok(())
     }
 
     /// Forgets the slots of the run.
@@ -342,11 +353,11 @@ mod tests {
         let panics = |body: &mut dyn FnMut()| {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() && table.lock().slots().is_empty()
         };
-        assert!(panics(&mut || table.lock().set([foreign.clone()].into_iter())));
-        assert!(panics(&mut || table.lock().set([own.clone(), own.clone()].into_iter())));
+        assert!(panics(&mut || table.lock().set([foreign.clone()].into_iter()).unwrap()));
+        assert!(panics(&mut || table.lock().set([own.clone(), own.clone()].into_iter()).unwrap()));
         assert!(panics(&mut || table.lock().copy(&own, &foreign, 4)));
         assert!(panics(&mut || table.lock().copy(&own, &own, 4)));
-        table.lock().set([own.clone()].into_iter());
+        table.lock().set([own.clone()].into_iter()).unwrap();
         assert_eq!(table.clone().lock().slots().len(), 1);
     }
 }

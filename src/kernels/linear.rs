@@ -8,7 +8,7 @@ use super::pool::{Pool, SharedPointer};
 pub(crate) use super::quantize::Prologue;
 use super::quantize::quantize_row;
 use crate::support::error::Result;
-use crate::support::memory::{filled, reserve};
+use crate::support::memory::{self, filled};
 
 /// A linear layer with int8 weights.
 #[derive(Debug, Clone, Copy)]
@@ -152,11 +152,7 @@ impl Epilogue for ColumnSums {
 impl Workspace {
     fn make_room(&mut self, count: usize, pieces: usize, inputs: usize, depth: usize) -> Result<()> {
         fn grow<T: Default + Clone>(memory: &mut Vec<T>, length: usize) -> Result<()> {
-            if memory.len() < length {
-                *memory = reserve("a linear layer", length)?;
-                memory.resize(length, T::default());
-            }
-            Ok(())
+            memory::grow("a linear layer", memory, length, T::default())
         }
         grow(&mut self.quantized, count.max(1).next_multiple_of(TILE) * depth)?;
         grow(&mut self.scales, count)?;

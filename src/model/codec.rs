@@ -7,7 +7,7 @@ use crate::pixels::{Image, Picture};
 use crate::plan::{Level, Prefix};
 use crate::support::error::{Error, Result};
 use crate::support::host;
-use crate::support::memory::reserve;
+use crate::support::memory::{copied, reserve};
 
 /// Most pixels of one run of the decoder, unless a single image has more. Bounds the decoder's memory, however many images
 /// are asked for.
@@ -27,12 +27,14 @@ impl Model {
         let side = bundle.size as usize;
         let encoder = self.encoder()?;
         let planes = picture.planes(bundle.size, bundle.channels)?;
-        let ids = encoder.encode(&planes, [1, bundle.channels, side, side], <[i64]>::to_vec)?;
+        let ids = encoder.encode(&planes, [1, bundle.channels, side, side], |ids| copied("tokens", ids))??;
         // Graphs are untrusted input: a damaged one, or one of another model, must not reach token files.
         if ids.len() != bundle.tokens || ids.iter().any(|&id| !(0..bundle.codes as i64).contains(&id)) {
             return Err(self.wrong_output(encoder.name(), "ids that are not in the codebook"));
         }
-        Ok(ids.into_iter().map(|id| id as u32).collect())
+        let mut tokens = reserve("tokens", ids.len())?;
+        tokens.extend(ids.into_iter().map(|id| id as u32));
+        Ok(tokens)
     }
 
     /// Decodes a prefix at the size that the ladder gives it. Every prefix decodes to the whole picture, with less detail.

@@ -18,6 +18,7 @@ use crate::runtime::{
 use crate::support::error::{Error, Result};
 use crate::support::host;
 use crate::support::log;
+use crate::support::memory::{copied, filled};
 use crate::support::platform::{allowed_cpus, knows_open_files};
 use crate::timing::latency::LatencyModel;
 
@@ -241,7 +242,7 @@ impl Model {
             files,
             options,
             asked,
-            refused: refused.to_vec(),
+            refused: copied("refused devices", refused)?,
             ar,
             decoder,
             sampler,
@@ -268,7 +269,8 @@ impl Model {
         let ran = || -> Result<bool> {
             let size = bundle.ladder().prefix(bundle.causal).map_or(bundle.size, |prefix| prefix.size);
             let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
-            let mut sound = self.0.decoder.decode(&vec![0; bundle.causal], [1, bundle.causal], size, finite)?.0;
+            let mut sound =
+                self.0.decoder.decode(&filled("tokens", bundle.causal, 0)?, [1, bundle.causal], size, finite)?.0;
             if let Some(ar) = &self.0.ar {
                 let mut cache = KvCache::new(ar, self.cache_options(false), 1, &[1])?;
                 let step = Step { start: 0, query: 1 };

@@ -1,19 +1,28 @@
-//! Picture files: encoding, decoding, saving and opening them.
+//! Picture files: encoding and saving them.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Cursor, ErrorKind, Seek};
+use std::io::{BufWriter, Cursor, ErrorKind, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::codecs::bmp::BmpEncoder;
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::qoi::QoiEncoder;
+use image::codecs::tga::TgaEncoder;
+use image::codecs::tiff::TiffEncoder;
+use image::codecs::webp::WebPEncoder;
+use image::{ExtendedColorType, GenericImageView, ImageEncoder, ImageError, ImageFormat, Rgb};
 
 use super::format::{PixelFormat, check_rows, check_sides};
 use super::image::Image;
-use super::picture::{Picture, values_of};
 use crate::support::error::{Error, Result};
-use crate::support::files::{open, write_file};
+use crate::support::files::NewFile;
 use crate::support::host;
-use crate::support::memory::reserve;
+use crate::support::memory::{reserve, with_room};
+
+/// What errors about memory name.
+const PICTURE: &str = "a picture";
+/// What the encoders allocate for any picture: tables, windows, rows.
+const WORKING_MEMORY: usize = 2 << 20;
 
 /// A file format that pictures can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,6 +92,208 @@ impl fmt::Display for FileFormat {
     }
 }
 
+/// 8-bit pixels, checked, with what is needed to encode them.
+#[derive(Clone, Copy)]
+struct Pixels<'a> {
+    width: u32,
+    height: u32,
+    alpha: bool,
+    bytes: &'a [u8],
+    /// Bytes from a row to the next.
+    stride: usize,
+    /// Bytes of a row.
+    row: usize,
+}
+
+impl<'a> Pixels<'a> {
+    fn new(width: u32, height: u32, format: PixelFormat, bytes: &'a [u8], stride: usize) -> Result<Self> {
+        check_sides(width, height)?;
+        let row = format.row(width);
+        check_rows(row, height as usize, stride, bytes.len())?;
+        let alpha = match format {
+            PixelFormat::Rgb8 => false,
+            PixelFormat::Rgba8 => true,
+            PixelFormat::Rgba32F => {
+                return Err(Error::Invalid("picture files are written from 8-bit pixels, not from floats".into()));
+            }
+        };
+        Ok(Self { width, height, alpha, bytes, stride, row })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &'a [u8]> {
+        let row = self.row;
+        self.bytes.chunks(self.stride).take(self.height as usize).map(move |line| &line[..row])
+    }
+
+    fn count(&self) -> usize {
+        (self.width as usize).saturating_mul(self.height as usize)
+    }
+
+    /// Encodes into `writer`. The encoders allocate infallibly: there must be memory first.
+    fn write(&self, file_format: FileFormat, writer: &mut (impl Write + Seek)) -> Result<(), Fault> {
+        let tight;
+        let pixels = match file_format {
+            // These take rows, in place.
+            FileFormat::Png | FileFormat::Jpeg => &[],
+            _ if self.stride == self.row || self.height == 1 => &self.bytes[..self.row * self.height as usize],
+            _ => {
+                let mut copy = reserve(PICTURE, self.row.saturating_mul(self.height as usize))?;
+                self.rows().for_each(|row| copy.extend_from_slice(row));
+                tight = copy;
+                &tight[..]
+            }
+        };
+        let copies = match file_format {
+            FileFormat::Png => self.row.saturating_mul(8),
+            FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tiff => 0,
+            FileFormat::Tga => pixels.len(),
+            // The file and its frame, at their longest.
+            FileFormat::Qoi => self.count().saturating_mul(5),
+            // A copy of the pixels, and the file, which is moved when it grows.
+            FileFormat::Webp => self.count().saturating_mul(16),
+        };
+        let colour = if self.alpha { ExtendedColorType::Rgba8 } else { ExtendedColorType::Rgb8 };
+        let (width, height) = (self.width, self.height);
+        with_room(PICTURE, copies.saturating_add(WORKING_MEMORY), || {
+            match file_format {
+                FileFormat::Png => self.write_png(writer)?,
+                FileFormat::Jpeg => JpegEncoder::new(writer).encode_image(self)?,
+                FileFormat::Webp => WebPEncoder::new_lossless(writer).write_image(pixels, width, height, colour)?,
+                FileFormat::Bmp => BmpEncoder::new(writer).write_image(pixels, width, height, colour)?,
+                FileFormat::Tga => TgaEncoder::new(writer).write_image(pixels, width, height, colour)?,
+                FileFormat::Tiff => TiffEncoder::new(writer).write_image(pixels, width, height, colour)?,
+                FileFormat::Qoi => QoiEncoder::new(writer).write_image(pixels, width, height, colour)?,
+            }
+            Ok(())
+        })?
+    }
+
+    /// Row by row, compressed as `image` does it.
+    fn write_png(&self, writer: &mut impl Write) -> Result<(), Fault> {
+        let mut encoder = png::Encoder::new(writer, self.width, self.height);
+        encoder.set_color(if self.alpha { png::ColorType::Rgba } else { png::ColorType::Rgb });
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_compression(png::Compression::Fast);
+        encoder.set_filter(png::Filter::Adaptive);
+        let mut file = encoder.write_header()?;
+        let mut rows = file.stream_writer()?;
+        self.rows().try_for_each(|row| rows.write_all(row))?;
+        rows.finish()?;
+        Ok(file.finish()?)
+    }
+}
+
+/// The pixels as JPEG takes them: it has no alpha, so over black, as everywhere.
+impl GenericImageView for Pixels<'_> {
+    type Pixel = Rgb<u8>;
+
+    fn dimensions(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    fn get_pixel(&self, x: u32, y: u32) -> Rgb<u8> {
+        let size = if self.alpha { 4 } else { 3 };
+        let pixel = &self.bytes[y as usize * self.stride + x as usize * size..][..size];
+        Rgb([0, 1, 2].map(|c| match pixel.get(3) {
+            Some(&alpha) => ((u32::from(pixel[c]) * u32::from(alpha) + 127) / 255) as u8,
+            None => pixel[c],
+        }))
+    }
+}
+
+/// Why encoding failed.
+enum Fault {
+    /// The file could not be written.
+    Write(std::io::Error),
+    /// The format does not take such a picture.
+    Refused(String),
+    Other(Error),
+}
+
+impl Fault {
+    /// `name`: the file's, none in memory.
+    fn into_error(self, name: Option<&Path>, pixels: &Pixels<'_>, file_format: FileFormat) -> Error {
+        match (self, name) {
+            (Self::Write(error), _) if error.kind() == ErrorKind::OutOfMemory => Error::OutOfMemory {
+                what: PICTURE.into(),
+                bytes: pixels.row.saturating_mul(pixels.height as usize) as u64,
+            },
+            (Self::Write(error), Some(path)) => Error::writing(path, error),
+            (Self::Write(error), None) => Error::Internal(format!("writing to memory: {error}")),
+            (Self::Refused(reason), name) => {
+                let name = name.map(|path| format!("{}: ", path.display())).unwrap_or_default();
+                Error::Invalid(format!("{name}{} x {} pixels as {file_format}: {reason}", pixels.width, pixels.height))
+            }
+            (Self::Other(error), _) => error,
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<ImageError> for Fault {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::IoError(error) => Self::Write(error),
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<png::EncodingError> for Fault {
+    fn from(error: png::EncodingError) -> Self {
+        match error {
+            png::EncodingError::IoError(error) => Self::Write(error),
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+/// A file in memory that grows fallibly.
+#[derive(Default)]
+struct Memory {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let end = self.at + bytes.len();
+        if end > self.bytes.len() {
+            let more = end - self.bytes.len();
+            self.bytes.try_reserve(more).map_err(|_| ErrorKind::OutOfMemory)?;
+            self.bytes.extend(std::iter::repeat_n(0, more));
+        }
+        self.bytes[self.at..end].copy_from_slice(bytes);
+        self.at = end;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Memory {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let mut cursor = Cursor::new(&self.bytes);
+        cursor.set_position(self.at as u64);
+        let at = cursor.seek(to)?;
+        self.at = usize::try_from(at).map_err(|_| ErrorKind::InvalidInput)?;
+        Ok(at)
+    }
+}
+
 /// Encodes `width` x `height` 8-bit pixels, whose rows are `stride` bytes apart, as a picture file in memory.
 ///
 /// # Errors
@@ -97,52 +308,39 @@ pub fn encode(
     stride: usize,
 ) -> Result<Vec<u8>> {
     let _host = host::enter();
-    check_sides(width, height)?;
-    let row = format.row(width);
-    check_rows(row, height as usize, stride, pixels.len())?;
-    let mut tight = reserve("a picture", row.saturating_mul(height as usize))?;
-    pixels.chunks(stride).take(height as usize).for_each(|line| tight.extend_from_slice(&line[..row]));
-    const FITS: &str = "the vector was filled to this size";
-    let picture = match format {
-        PixelFormat::Rgb8 => DynamicImage::ImageRgb8(image::RgbImage::from_raw(width, height, tight).expect(FITS)),
-        PixelFormat::Rgba8 => DynamicImage::ImageRgba8(image::RgbaImage::from_raw(width, height, tight).expect(FITS)),
-        PixelFormat::Rgba32F => {
-            return Err(Error::Invalid("picture files are written from 8-bit pixels, not from floats".into()));
-        }
-    };
-    // JPEG has no alpha: over black, as everywhere.
-    let picture = if file_format == FileFormat::Jpeg { DynamicImage::ImageRgb8(over_black(&picture)) } else { picture };
-    let mut bytes = Cursor::new(Vec::new());
-    picture
-        .write_to(&mut bytes, file_format.codec())
-        .map_err(|error| Error::Invalid(format!("{width} x {height} pixels as {file_format}: {error}")))?;
-    Ok(bytes.into_inner())
+    let pixels = Pixels::new(width, height, format, pixels, stride)?;
+    let mut memory = Memory::default();
+    pixels.write(file_format, &mut memory).map_err(|fault| fault.into_error(None, &pixels, file_format))?;
+    Ok(memory.bytes)
 }
 
 /// Encodes pixels as [`encode`] does and writes the file `path` atomically; its extension selects the format
-/// ([`FileFormat::from_path`]).
+/// ([`FileFormat::from_path`]). The file is written while it is encoded: of PNG, JPEG, BMP and TIFF no copy is made in memory.
 ///
 /// # Errors
 /// As [`FileFormat::from_path`] and [`encode`], and [`Error::Io`] if the file cannot be written.
 pub fn save(path: &Path, width: u32, height: u32, format: PixelFormat, pixels: &[u8], stride: usize) -> Result<()> {
     let _host = host::enter();
     let file_format = FileFormat::from_path(path)?;
-    let bytes = encode(file_format, width, height, format, pixels, stride).map_err(|error| match error {
+    let pixels = Pixels::new(width, height, format, pixels, stride).map_err(|error| match error {
         Error::Invalid(text) => Error::Invalid(format!("{}: {text}", path.display())),
         other => other,
     })?;
-    write_file(path, &bytes)
-}
-
-fn over_black(picture: &DynamicImage) -> image::RgbImage {
-    let mut rgb = picture.to_rgb8();
-    if let DynamicImage::ImageRgba8(rgba) = picture {
-        for (target, source) in rgb.pixels_mut().zip(rgba.pixels()) {
-            let alpha = u32::from(source[3]);
-            target.0 = [0, 1, 2].map(|c| ((u32::from(source[c]) * alpha + 127) / 255) as u8);
-        }
+    let mut file = NewFile::create(path)?;
+    let fail = |fault: Fault| fault.into_error(Some(path), &pixels, file_format);
+    if file_format == FileFormat::Tiff && !file.can_seek() {
+        // A pipe: TIFF goes back to its first bytes.
+        let mut memory = Memory::default();
+        pixels.write(file_format, &mut memory).map_err(fail)?;
+        file.write(&memory.bytes)?;
+    } else {
+        // 8 KiB: small enough to be allocated infallibly.
+        let mut writer = BufWriter::with_capacity(1 << 13, file.file());
+        pixels.write(file_format, &mut writer).and_then(|()| Ok(writer.flush()?)).map_err(fail)?;
+        // Flushed, and after an error there is nothing more to write.
+        let _ = writer.into_parts();
     }
-    rgb
+    file.finish()
 }
 
 impl Image {
@@ -162,87 +360,16 @@ impl Image {
     /// [`Error::Invalid`] for any other extension, [`Error::Io`] if the file cannot be written, [`Error::OutOfMemory`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        write_file(path, &self.encode(FileFormat::from_path(path)?)?)
-    }
-}
-
-impl Picture {
-    /// Reads a picture file of any size and mode (grey, palette, 16 bit, float, with or without alpha): PNG, JPEG, WebP,
-    /// BMP, TGA, TIFF, QOI, GIF, ICO or PNM. The format is detected by content; by the extension only for TGA, which has
-    /// no signature.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`], [`Error::Format`] if it is not a picture that can be read,
-    /// [`Error::OutOfMemory`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let _host = host::enter();
-        let path = path.as_ref();
-        let file = open(path).map_err(|error| Error::reading(path, error))?;
-        let mut reader = ImageReader::new(BufReader::new(file));
-        if let Ok(format) = ImageFormat::from_path(path) {
-            reader.set_format(format);
-        }
-        let reader = reader.with_guessed_format().map_err(|error| Error::reading(path, error))?;
-        Self::read(reader, path)
-    }
-
-    /// Reads a picture file in memory, as [`open`](Self::open) does. TGA cannot be detected by content and so cannot be
-    /// read from memory.
-    ///
-    /// # Errors
-    /// [`Error::Format`] if it is not a picture that can be read, [`Error::OutOfMemory`].
-    pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let _host = host::enter();
-        let name = Path::new("picture in memory");
-        let reader =
-            ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| Error::reading(name, error))?;
-        Self::read(reader, name)
-    }
-
-    fn read<R: BufRead + Seek>(mut reader: ImageReader<R>, name: &Path) -> Result<Self> {
-        let fail = |error: ImageError| match error {
-            ImageError::IoError(error)
-                if !matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) =>
-            {
-                Error::reading(name, error)
-            }
-            error => Error::format(name, format!("not a picture that can be read: {error}")),
-        };
-        // Available memory is the limit, below, rather than fixed numbers.
-        reader.no_limits();
-        let mut decoder = reader.into_decoder().map_err(fail)?;
-        let (width, height) = decoder.dimensions();
-        if width == 0 || height == 0 {
-            return Err(Error::format(name, "the picture is empty"));
-        }
-        // The decoder allocates infallibly: check first that there is memory for the picture, a rotated copy, and the
-        // square of floats.
-        let what = format!("the picture {} of {width} x {height} pixels", name.display());
-        let decoded = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
-        let square = values_of(width.min(height)).saturating_mul(2 * size_of::<f32>());
-        drop(reserve::<u8>(&what, decoded.saturating_mul(2).saturating_add(square))?);
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
-        picture.apply_orientation(orientation);
-        Self::from_image(&picture, &what)
-    }
-
-    /// Takes the centred square row by row, so that no more than the square is held as floats.
-    fn from_image(picture: &DynamicImage, what: &str) -> Result<Self> {
-        let (width, height) = (picture.width(), picture.height());
-        let side = width.min(height);
-        let mut values = reserve(what, values_of(side))?;
-        for y in 0..side {
-            let row = picture.crop_imm((width - side) / 2, (height - side) / 2 + y, side, 1);
-            values.extend_from_slice(row.into_rgba32f().as_raw());
-        }
-        Ok(Self::from_square(side, values))
+        FileFormat::from_path(path)?;
+        let format = if self.has_alpha() { PixelFormat::Rgba8 } else { PixelFormat::Rgb8 };
+        save(path, self.size(), self.size(), format, &self.to_vec(format)?, format.row(self.size()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pixels::Picture;
 
     fn gradient() -> Image {
         let values: Vec<f32> = (0..4 * 16 * 16).map(|at| (at % 101) as f32 / 50.0 - 1.0).collect();
@@ -289,6 +416,34 @@ mod tests {
             assert!(matches!(error, Error::Format { .. }), "{error:?}");
             assert!(error.to_string().starts_with("picture in memory: not a picture that can be read"), "{error}");
         }
+    }
+
+    #[test]
+    fn encode_of_rows_with_gaps_equals_that_of_tight_rows() {
+        let row: Vec<u8> = (0..20).collect();
+        let tight = row.repeat(3);
+        let gaps: Vec<u8> = row.iter().copied().chain([99; 7]).collect::<Vec<u8>>().repeat(3);
+        for file_format in FileFormat::ALL {
+            let wanted = encode(file_format, 5, 3, PixelFormat::Rgba8, &tight, 20).unwrap();
+            let found = encode(file_format, 5, 3, PixelFormat::Rgba8, &gaps, 27).unwrap();
+            assert_eq!(found, wanted, "{file_format}");
+        }
+    }
+
+    #[test]
+    fn jpeg_is_composed_over_black() {
+        let jpeg =
+            |format, pixel: &[u8]| encode(FileFormat::Jpeg, 8, 8, format, &pixel.repeat(64), 8 * pixel.len()).unwrap();
+        assert_eq!(jpeg(PixelFormat::Rgba8, &[200, 100, 50, 128]), jpeg(PixelFormat::Rgb8, &[100, 50, 25]));
+    }
+
+    #[test]
+    fn save_that_fails_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wide.webp");
+        let error = save(&path, 20_000, 1, PixelFormat::Rgb8, &[0; 60_000], 60_000).unwrap_err();
+        assert!(matches!(&error, Error::Invalid(text) if text.contains("20000 x 1")), "{error:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -9,18 +9,25 @@
 
 mod atlas;
 mod canvas;
+#[cfg(feature = "image-files")]
+mod decode;
 mod downscale;
 #[cfg(feature = "image-files")]
 mod file;
 mod format;
+#[cfg(feature = "image-files")]
+mod header;
 mod image;
 mod picture;
 mod resize;
+mod square;
 
 pub use atlas::{Layout, layout};
 pub(crate) use atlas::{Square, check_squares};
 pub(crate) use canvas::check_factor;
 pub use canvas::{Canvas, LARGEST_FACTOR};
+#[cfg(feature = "image-files")]
+pub use decode::{LARGEST_FILE_PIXELS, LARGEST_FILE_SIDE};
 pub(crate) use downscale::Downscale;
 #[cfg(feature = "image-files")]
 pub use file::{FileFormat, encode, save};

@@ -4,6 +4,7 @@ use ndarray::{ArrayView3, ArrayViewMut3};
 
 use super::format::{PixelFormat, check_rows, check_sides};
 use super::resize::catmull_rom;
+use super::square::{Square, Turn};
 use crate::support::error::{Error, Result};
 use crate::support::host;
 use crate::support::memory::{filled, reserve};
@@ -18,7 +19,8 @@ pub struct Picture {
 
 impl Picture {
     /// Takes `width` x `height` pixels whose rows are `stride` bytes apart. Alpha is straight; floats are clamped to 0 to
-    /// 1.
+    /// one. If the shorter side has more than 4,096 pixels, boxes of k x k pixels become their mean, for the smallest k with
+    /// at most 4,096.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a side is 0, `stride` is less than a row, `bytes` is too short, or a float is NaN or
@@ -27,12 +29,14 @@ impl Picture {
         let _host = host::enter();
         check_sides(width, height)?;
         check_rows(format.row(width), height as usize, stride, bytes.len())?;
-        let side = width.min(height);
-        let (left, top) = (((width - side) / 2) as usize, ((height - side) / 2) as usize);
-        let mut values = reserve("a picture", values_of(side))?;
+        let mut square = Square::new("a picture", width, height, Turn::default())?;
+        let columns = square.columns();
+        let mut values = reserve("a picture", 4 * columns.len())?;
+        let rows = square.rows();
         // The rows lie within the bytes, so that nothing below overflows.
-        for line in bytes.chunks(stride).skip(top).take(side as usize) {
-            let row = &line[left * format.bytes()..][..side as usize * format.bytes()];
+        for (y, line) in bytes.chunks(stride).enumerate().skip(rows.start).take(rows.len()) {
+            let row = &line[columns.start * format.bytes()..columns.end * format.bytes()];
+            values.clear();
             for pixel in row.chunks_exact(format.bytes()) {
                 let byte = |c: usize| f32::from(pixel[c]) / 255.0;
                 let float =
@@ -43,21 +47,25 @@ impl Picture {
                     PixelFormat::Rgba32F => [float(0), float(1), float(2), float(3)],
                 });
             }
+            if let Some(at) = values.iter().position(|value: &f32| !value.is_finite()) {
+                let (x, value) = (columns.start + at / 4, values[at]);
+                return Err(Error::Invalid(format!("the pixel ({x}, {y}) has the value {value}, not a finite number")));
+            }
+            values.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+            square.push(&values);
         }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::Invalid(format!("pixel value {} is {}, not a finite number", at, values[at])));
-        }
-        values.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
-        Ok(Self::from_square(side, values))
+        Ok(Self::from_premultiplied(square.finish()))
     }
 
-    /// Takes the straight RGBA values of a square, `[y, x, channel]`.
-    pub(super) fn from_square(side: u32, mut values: Vec<f32>) -> Self {
-        for pixel in values.as_chunks_mut::<4>().0 {
-            let alpha = pixel[3];
-            pixel[..3].iter_mut().for_each(|colour| *colour *= alpha);
-        }
-        Self { side, pixels: values }
+    /// Takes the premultiplied RGBA values of a square of `side` pixels per side, `[y, x, channel]`.
+    pub(super) fn from_premultiplied((side, pixels): (u32, Vec<f32>)) -> Self {
+        Self { side, pixels }
+    }
+
+    /// Its values, as they are held.
+    #[cfg(all(test, feature = "image-files"))]
+    pub(super) fn pixels(&self) -> &[f32] {
+        &self.pixels
     }
 
     /// The input of the encoder, `[channel, y, x]`: `size` x `size` values of -1 to 1, 3 channels (over black) or 4
@@ -81,12 +89,6 @@ impl Picture {
         }
         Ok(planes)
     }
-}
-
-/// The number of values of a square of RGBA pixels; saturates.
-pub(super) fn values_of(side: u32) -> usize {
-    let side = side as usize;
-    side.saturating_mul(side).saturating_mul(4)
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ fn number(field: u64, value: u64) -> Vec<u8> {
 }
 
 /// A field that holds bytes.
+#[allow(clippy::disallowed_methods, reason = "names and nodes of a graph of ours")]
 fn message(field: u64, bytes: &[u8]) -> Vec<u8> {
     [varint(field << 3 | BYTES), varint(bytes.len() as u64), bytes.to_vec()].concat()
 }

@@ -52,6 +52,7 @@ pub(crate) struct Port {
     pub shape: Vec<Dim>,
 }
 
+#[allow(clippy::disallowed_methods, reason = "a few axes")]
 impl Port {
     pub fn ids(name: &str, shape: &[Dim]) -> Self {
         Self { name: name.to_owned(), element: Element::Int64, shape: shape.to_vec() }

@@ -59,7 +59,7 @@ impl DeviceSampler {
         let fail = |error| exit::reason(failed(sampler.graph.name(), error));
         let _inside = exit::enter()?;
         let last = codes - 1;
-        let mut logits = vec![0f32; codes];
+        let mut logits = memory::filled("logits", codes, 0f32)?;
         logits[last] = 1.0;
         let logits = Tensor::from_array(([1, 1, codes], logits)).map_err(fail)?.upcast();
         let greedy = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0 };

@@ -78,7 +78,7 @@ impl JointStep {
                 token += 1;
             }
         }
-        graph.slots().lock().set(runs.map(|run| run.slot.clone()));
+        graph.slots().lock().set(runs.map(|run| run.slot.clone()))?;
         let ran = graph.timed(|| session.run_binding_with_options(&call.binding, interrupt.options()).map(drop));
         graph.slots().lock().clear();
         ran.map_err(fail)?;

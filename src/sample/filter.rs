@@ -2,6 +2,8 @@
 
 use super::Sampling;
 use super::vector::{BLOCK, EXACT, each_within, exact, exact_sum_from, exp, map_and_sum, sum_blocks, sum_from};
+use crate::support::error::Result;
+use crate::support::memory::room;
 
 /// Smaller temperatures are clamped to this, as in the authors' code: their reciprocal would overflow.
 pub(super) const MIN_TEMPERATURE: f32 = 1e-5;
@@ -17,8 +19,21 @@ pub(super) struct Weights {
 }
 
 impl Weights {
+    /// Memory for `codes` logits, so that nothing below allocates.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn make_room(&mut self, codes: usize) -> Result<()> {
+        const WHAT: &str = "sampling";
+        room(WHAT, &mut self.values, codes)?;
+        room(WHAT, &mut self.ranks, codes)?;
+        room(WHAT, &mut self.scratch, codes)?;
+        room(WHAT, &mut self.blocks, codes.div_ceil(BLOCK))
+    }
+
     /// Computes `exp((x - largest) * (1 / temperature))` of each logit; zero where top-k or top-p exclude it. `largest` is the
     /// largest logit.
+    #[allow(clippy::disallowed_methods, reason = "within the capacity of make_room")]
     pub fn fill(&mut self, sampling: Sampling, logits: &[f32], largest: f32) {
         let inverse_temperature = 1.0 / sampling.temperature.max(MIN_TEMPERATURE);
         self.values.resize(logits.len(), 0.0);

@@ -18,6 +18,7 @@ use vector::{exp, index_of, largest, mix};
 
 use crate::plan::Curve;
 use crate::support::error::{Error, Result};
+use crate::support::memory::{reserve, room};
 
 /// How one token is sampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,9 +88,12 @@ pub fn probabilities(sampling: Sampling, logits: &[f32]) -> Result<Vec<f32>> {
     let invalid = || Error::Invalid("the logits are empty or contain NaN or infinite values".into());
     let largest = largest(logits).ok_or_else(invalid)?;
     let mut weights = Weights::default();
+    weights.make_room(logits.len())?;
     weights.fill(sampling, logits, largest);
     let total = weights.total();
-    Ok(weights.values().iter().map(|weight| weight / total).collect())
+    let mut probabilities = reserve("probabilities", logits.len())?;
+    probabilities.extend(weights.values().iter().map(|weight| weight / total));
+    Ok(probabilities)
 }
 
 /// Samples tokens; keeps its working memory between calls.
@@ -100,8 +104,18 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
+    /// Memory for `codes` logits, so that [`sample`](Self::sample) allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn make_room(&mut self, codes: usize) -> Result<()> {
+        room("sampling", &mut self.guided, codes)?;
+        self.weights.make_room(codes)
+    }
+
     /// Samples the token of one position. `uncond` is the unconditional row and the guidance scale, `random` a number in
     /// [0, 1). None when a logit is NaN or infinite.
+    #[allow(clippy::disallowed_methods, reason = "within the capacity of make_room")]
     pub fn sample(
         &mut self,
         sampling: Sampling,

@@ -16,7 +16,22 @@ const PIECES: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct SamplerPool(Vec<Sampler>);
 
+/// As many threads as pay.
+fn worth(threads: usize, codes: usize, items: usize) -> usize {
+    threads.min(items.saturating_mul(codes) / CODES_A_THREAD).min(items).max(1)
+}
+
 impl SamplerPool {
+    /// Memory for a call of [`each`](Self::each) with `items` items, which then allocates nothing of their size.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn make_room(&mut self, threads: usize, codes: usize, items: usize) -> crate::Result<()> {
+        let threads = worth(threads, codes, items);
+        self.0.resize_with(threads.max(self.0.len()), Sampler::default);
+        self.0[..threads].iter_mut().try_for_each(|sampler| sampler.make_room(codes))
+    }
+
     /// Calls `sample` with each of the items, on up to `threads` threads including the calling one; on fewer when the items
     /// have so few `codes` that more threads do not pay. The result does not depend on the threads.
     ///
@@ -29,8 +44,7 @@ impl SamplerPool {
         items: &mut [T],
         sample: impl Fn(&mut Sampler, &mut T) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
-        let worth = items.len().saturating_mul(codes) / CODES_A_THREAD;
-        let threads = threads.min(worth).min(items.len()).max(1);
+        let threads = worth(threads, codes, items.len());
         self.0.resize_with(threads.max(self.0.len()), Sampler::default);
         let (own, others) = self.0[..threads].split_first_mut().expect("there is at least one");
         if others.is_empty() {

@@ -49,6 +49,19 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(too_long()) } else { Ok(bytes) }
 }
 
+/// The first bytes of a regular file, up to `most`.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Io`], [`Error::OutOfMemory`].
+pub(crate) fn read_start(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let fail = |error| Error::reading(path, error);
+    let file = open(path).map_err(fail)?;
+    let length = file.metadata().map_err(fail)?.len().min(most);
+    let mut bytes = reserve(&format!("the file {}", path.display()), usize::try_from(length).unwrap_or(usize::MAX))?;
+    file.take(length).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(bytes)
+}
+
 /// Writes a file atomically: on failure the old content stays, and no reader sees a part of the new. The permissions of an
 /// existing file are kept.
 ///
@@ -112,6 +125,19 @@ impl NewFile {
         moved.map_err(|error| Error::writing(&self.path, error))?;
         self.part = None;
         Ok(())
+    }
+}
+
+impl NewFile {
+    /// The file itself, for a writer that goes back and forth; a failure of it is reported as [`Error::writing`].
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Whether it is a file whose first byte is the next one to be written, rather than a pipe.
+    #[cfg(feature = "image-files")]
+    pub fn can_seek(&mut self) -> bool {
+        std::io::Seek::stream_position(&mut self.file).is_ok_and(|at| at == 0)
     }
 }
 

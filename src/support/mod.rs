@@ -6,6 +6,7 @@ pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod hex;
 pub(crate) mod host;
+pub(crate) mod json;
 pub mod log;
 pub(crate) mod memory;
 pub(crate) mod platform;

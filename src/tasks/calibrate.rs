@@ -11,6 +11,7 @@ use crate::plan::Guidance;
 use crate::sample::Sampling;
 use crate::support::error::{Error, Result};
 use crate::support::host;
+use crate::support::memory::{copied, filled};
 use crate::timing::latency::{Shape, Table, median};
 use crate::timing::store;
 
@@ -50,7 +51,7 @@ pub fn calibrate(model: &Model, batches: &[u32], mut progress: impl FnMut(usize,
     let mut rows: Vec<u32> = batches.iter().flat_map(|&batch| [batch, 2 * batch]).collect();
     rows.sort_unstable();
     rows.dedup();
-    let levels = model.bundle().ladder().levels().to_vec();
+    let levels = copied("levels", model.bundle().ladder().levels())?;
     let total = rows.len() * RUNS + levels.len() * RUNS;
     let mut done = 0;
     let mut step = |done: &mut usize| {
@@ -73,7 +74,7 @@ pub fn calibrate(model: &Model, batches: &[u32], mut progress: impl FnMut(usize,
             table.insert(Shape::Step { rows: rows as usize, query }, median(of_query));
         }
     }
-    let tokens = vec![0; model.bundle().tokens()];
+    let tokens = filled("tokens", model.bundle().tokens(), 0)?;
     for level in levels {
         let mut times = Vec::new();
         for _ in 0..RUNS {

@@ -10,7 +10,7 @@ use crate::pixels::{Image, Picture, PixelFormat};
 use crate::plan::Guidance;
 use crate::support::error::{Error, Result};
 use crate::support::host;
-use crate::support::memory::reserve;
+use crate::support::memory::{filled, reserve};
 use crate::tasks::score::score_all;
 
 /// Images that are computed together.
@@ -194,7 +194,7 @@ fn fed(model: &Model, images: &[(u32, &[u32])]) -> Result<Generation> {
 
 fn compare_logits(model: &Model, reference: &Model, images: &[(u32, &[u32])]) -> Result<LogitComparison> {
     let bundle = reference.bundle();
-    let mut of_position = vec![0.0; bundle.tokens()];
+    let mut of_position = filled("a comparison", bundle.tokens(), 0.0)?;
     let (mut largest, mut squares, mut same) = (0f64, 0.0, 0usize);
     let (mut p, mut q) = (Vec::new(), Vec::new());
     for part in images.chunks(AT_ONCE) {

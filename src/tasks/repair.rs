@@ -3,6 +3,7 @@
 use crate::generation::Generation;
 use crate::generation::request::{ImageRequest, Request};
 use crate::support::error::{Error, Result};
+use crate::support::memory::copied;
 use crate::tokens::Dft;
 
 /// Continues from the sound tokens of `dft`, which do not change, until it has `count` tokens: as many as
@@ -21,7 +22,7 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
         return Err(Error::Invalid(format!("{count} tokens are not a prefix of {}", bundle.name())));
     }
     if count <= dft.tokens.len() {
-        return Ok(Dft { tokens: dft.tokens[..count].to_vec(), ..dft.clone() });
+        return repaired(dft, dft.class, dft.seed, &dft.tokens[..count]);
     }
     let mut image = request.images()[0];
     image = ImageRequest { class: dft.class.unwrap_or(image.class), seed: dft.seed.unwrap_or(image.seed) };
@@ -33,6 +34,10 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
     while generation.progress().tokens < count {
         generation.step()?;
     }
-    let tokens = generation.tokens(0)?.to_vec();
-    Ok(Dft { class: Some(image.class), seed: Some(image.seed), tokens, ..dft.clone() })
+    repaired(dft, Some(image.class), Some(image.seed), generation.tokens(0)?)
+}
+
+/// A sequence of the same model with these tokens.
+fn repaired(dft: &Dft, class: Option<u32>, seed: Option<u64>, tokens: &[u32]) -> Result<Dft> {
+    Ok(Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class, seed, tokens: copied("tokens", tokens)? })
 }

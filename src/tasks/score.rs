@@ -6,6 +6,7 @@ use crate::model::Model;
 use crate::plan::Guidance;
 use crate::support::error::{Error, Result};
 use crate::support::host;
+use crate::support::memory::{copied, reserve};
 
 /// The natural logarithm of the probability of each of `tokens`, as an image of class `class`: what
 /// [`Generation::log_probabilities`] gives for tokens that were sampled. Takes the steps that sampling them takes, without
@@ -39,5 +40,9 @@ pub fn score_all(model: &Model, images: &[(u32, &[u32])]) -> Result<Vec<Vec<f32>
     request.target = images[0].1.len();
     let mut generation = Generation::begin(&request, true)?;
     generation.finish()?;
-    (0..images.len()).map(|at| Ok(generation.log_probabilities(at)?.to_vec())).collect()
+    let mut scores = reserve("scores", images.len())?;
+    for at in 0..images.len() {
+        scores.push(copied("scores", generation.log_probabilities(at)?)?);
+    }
+    Ok(scores)
 }

@@ -84,6 +84,7 @@ pub fn open_any(path: impl AsRef<Path>) -> Result<AnyTokens> {
 
 fn first_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::new();
+    #[allow(clippy::disallowed_methods, reason = "8 bytes")]
     open(path)?.take(START).read_to_end(&mut start)?;
     Ok(start)
 }

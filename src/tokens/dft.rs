@@ -8,7 +8,7 @@ use super::bits::{pack, packed, unpack};
 use super::crc::Crc16;
 use super::geometry::{Geometry, MOST_TOKENS, TokenizerId};
 use crate::support::error::{Error, Result};
-use crate::support::files::{open, write_file};
+use crate::support::files::{read_start, write_file};
 use crate::support::memory::reserve;
 
 /// The first bytes of a token file of any format version.
@@ -219,13 +219,9 @@ impl Dft {
     /// [`Error::NotFound`], [`Error::Io`], [`Error::OutOfMemory`], or [`Error::Format`] where `decode` returns
     /// [`Error::Tokens`].
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Soundness)> {
-        use std::io::Read;
         let path = path.as_ref();
-        let file = open(path).map_err(|error| Error::reading(path, error))?;
         // One byte more than the largest token file is enough to see that something follows it.
-        let mut bytes = Vec::new();
-        file.take(LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(|error| Error::reading(path, error))?;
-        Self::decode(&bytes).map_err(|error| match error {
+        Self::decode(&read_start(path, LARGEST as u64 + 1)?).map_err(|error| match error {
             Error::Tokens(reason) => Error::format(path, reason),
             other => other,
         })

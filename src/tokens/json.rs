@@ -1,16 +1,19 @@
 //! The tokens of one or more pictures as JSON, with the ID of their tokenizer.
 
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::support::error::{Error, Result};
-use crate::support::files::{read, write_file};
-use crate::support::text::without_mark;
+use crate::support::files::{NewFile, read};
+use crate::support::json::parse;
 
 const FORMAT: u32 = 1;
-/// The most bytes of a file: some million pictures; .dftpack holds more.
+/// Above the million images of one request; a longer file is refused. Packs hold more.
 const LARGEST: u64 = 256 << 20;
+/// Memory that parsing takes, in lengths of the text: at most, for a list of images without tokens while it grows.
+const GROWTH: usize = 16;
 
 /// `{"format": 1, "bundle": TOKENIZER-ID, "images": [{"class": NAME OR INDEX, "seed": …, "tokens": […]}]}`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,29 +64,31 @@ impl TokenFile {
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let mut text = serde_json::to_string(self).expect("strings and numbers always serialize");
-        text.push('\n');
-        write_file(path.as_ref(), text.as_bytes())
+        let path = path.as_ref();
+        let mut file = NewFile::create(path)?;
+        let mut writer = BufWriter::new(file.file());
+        let written = serde_json::to_writer(&mut writer, self).map_err(std::io::Error::from);
+        written
+            .and_then(|()| writer.write_all(b"\n"))
+            .and_then(|()| writer.flush())
+            .map_err(|error| Error::writing(path, error))?;
+        drop(writer);
+        file.finish()
     }
 
-    /// Reads the file `path`. Whether the tokens fit a model is checked when they are decoded.
+    /// Reads the file `path`, of at most 256 MiB. Whether the tokens fit a model is checked when they are decoded.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] if it is not a token file or has another format version.
+    /// [`Error::NotFound`], [`Error::Io`], [`Error::OutOfMemory`], or [`Error::Format`] if it is not a token file, is longer, or has
+    /// another format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read(path, LARGEST)?;
-        let refuse = |error: serde_json::Error| Error::format(path, format!("not a token file: {error}"));
-        let bytes =
-            without_mark(&bytes).map_err(|reason| Error::format(path, format!("not a token file: {reason}")))?;
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(refuse)?;
-        match value.get("format") {
-            Some(format) if format.as_u64() == Some(u64::from(FORMAT)) => serde_path_to_error::deserialize(value)
-                .map_err(|error| Error::format(path, format!("not a token file: {}: {}", error.path(), error.inner()))),
-            Some(format) => {
-                Err(Error::format(path, format!("token file of format {format}; this version reads format {FORMAT}")))
-            }
-            None => Err(Error::format(path, "not a token file: it has no \"format\"")),
-        }
+        let refuse = |reason: String| Error::format(path, reason);
+        let parsed = parse(&path.display().to_string(), &read(path, LARGEST)?, FORMAT.into(), GROWTH)?;
+        parsed.map_err(|reason| match reason.strip_prefix(' ') {
+            Some(of_format) if of_format.starts_with("is") => refuse(format!("the token file {of_format}")),
+            Some(other) => refuse(format!("not a token file: it {other}")),
+            None => refuse(format!("not a token file{reason}")),
+        })
     }
 }

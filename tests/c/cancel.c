@@ -300,6 +300,45 @@ static void cancel_at_random_moments(const detailflow_model *model, int rounds)
     detailflow_request_free(request);
 }
 
+/* Reading a picture file is cancelled by a handle of its own kind, and works with one that is not triggered. */
+static void cancel_reading_a_picture(const detailflow_model *model)
+{
+    const detailflow_model_info info = check_info(model);
+    uint32_t *tokens = (uint32_t *)malloc(info.token_count * sizeof *tokens);
+    uint32_t *others = (uint32_t *)malloc(info.token_count * sizeof *others);
+    unsigned char pixels[3 * 40 * 30];
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGB8, 40, pixels, sizeof pixels);
+    detailflow_cancel *cancel, *of_generation;
+    detailflow_request *request = check_request(model, 1, 1);
+    detailflow_generation *generation;
+    size_t count = 0, at;
+    CHECK(tokens != NULL && others != NULL);
+    for (at = 0; at < sizeof pixels; at++) {
+        pixels[at] = (unsigned char)(at * 7);
+    }
+    image.height = 30;
+    OK(detailflow_image_save(&image, "to-read.png", NULL));
+    OK(detailflow_cancel_new(&cancel, NULL));
+    OK(detailflow_model_encode_file(model, "to-read.png", tokens, info.token_count, &count));
+    OK(detailflow_model_encode_file_cancellable(model, "to-read.png", cancel, others, info.token_count, &count));
+    CHECK(memcmp(tokens, others, count * sizeof *tokens) == 0);
+    OK(detailflow_model_encode_file_cancellable(model, "to-read.png", NULL, others, info.token_count, &count));
+    OK(detailflow_cancel_trigger(cancel, NULL));
+    FAILS(detailflow_model_encode_file_cancellable(model, "to-read.png", cancel, others, info.token_count, &count),
+          DETAILFLOW_STATUS_CANCELLED, "cancelled");
+    OK(detailflow_generation_new(request, &generation));
+    OK(detailflow_generation_get_cancel(generation, &of_generation));
+    INVALID(
+        detailflow_model_encode_file_cancellable(model, "to-read.png", of_generation, others, info.token_count, &count),
+        "detailflow_cancel_new");
+    detailflow_cancel_free(of_generation);
+    detailflow_cancel_free(cancel);
+    detailflow_generation_free(generation);
+    detailflow_request_free(request);
+    free(tokens);
+    free(others);
+}
+
 int main(int argc, char **argv)
 {
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
@@ -307,6 +346,9 @@ int main(int argc, char **argv)
     uint32_t *tokens = check_draw(model, 2, &count), *again;
     cancel_before_and_after_a_step(model);
     cancel_during_a_step(model);
+    if (check_info(model).can_encode) {
+        cancel_reading_a_picture(model);
+    }
     cancel_at_random_moments(model, argc > 2 ? atoi(argv[2]) : 1000);
     /* The model has taken no harm. */
     again = check_draw(model, 2, &again_count);

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::isa::{Isa, multiversion};
 use super::super::kv::{KvGuard, KvLayout, KvSlot};
@@ -12,6 +13,8 @@ use super::super::pool::{Pool, SharedPointer};
 use super::super::simd::LANES;
 use super::matmul::MatMul;
 use super::softmax::softmax;
+use super::{ATTENTION, out_of_memory};
+use crate::support::memory::{grow, reserve};
 
 /// One token of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,7 @@ const PIECES: usize = 4;
 const QUERY_BLOCK: usize = 8;
 
 thread_local! {
-    /// Rotated queries, scores and sums.
+    /// Rotated queries, scores and sums; as much as a call needs before its first piece runs here.
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -66,7 +69,7 @@ impl Attention<'_> {
         let slots = guard.slots();
         self.check(qkv, tokens, slots.iter().map(|slot| slot.layout()), out)?;
         // The tokens of each row.
-        let mut runs: Vec<Range<usize>> = Vec::new();
+        let mut runs: Vec<Range<usize>> = reserve(ATTENTION, slots.len()).map_err(|error| error.to_string())?;
         for (index, token) in tokens.iter().enumerate() {
             match runs.last_mut() {
                 Some(run) if tokens[run.start].row == token.row => run.end = index + 1,
@@ -75,11 +78,17 @@ impl Attention<'_> {
         }
         let kv_heads = self.layout.kv_heads;
         let to = SharedPointer(out.as_mut_ptr());
+        let scratch =
+            QUERY_BLOCK * (self.layout.head_dim + self.layout.padded_positions() + self.layout.padded_head_dim());
+        let short = AtomicBool::new(false);
         let work: usize = tokens.iter().map(|token| 2 * token.visible * self.layout.head_dim * self.heads).sum();
         // Consecutive heads of a row are contiguous in memory: a piece is some of them.
         let heads = runs.len() * kv_heads;
         let pieces = if work < SINGLE_THREAD_BELOW { 1 } else { heads.min(PIECES * pool.threads()) };
         let piece = |piece: usize| {
+            if SCRATCH.with_borrow_mut(|memory| grow(ATTENTION, memory, scratch, 0.0)).is_err() {
+                return short.store(true, Ordering::Relaxed);
+            }
             let end = (piece + 1) * heads / pieces;
             let slot = |number: usize| &*slots[tokens[runs[number / kv_heads].start].row];
             for number in piece * heads / pieces..end {
@@ -100,7 +109,7 @@ impl Attention<'_> {
         } else {
             pool.each(pieces, &piece);
         }
-        Ok(())
+        if short.into_inner() { Err(out_of_memory(scratch)) } else { Ok(()) }
     }
 
     /// One KV head of a row: caches the keys and values of its new tokens, then attends from the query heads that share it.
@@ -124,7 +133,6 @@ impl Attention<'_> {
         let wide = (self.heads + 2 * kv_heads) * width;
         let (keys, values) = slot.head(self.layer, head);
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(width.max(scratch.len()), 0.0);
             let rotated = &mut scratch[..width];
             for token in run.clone() {
                 let position = tokens[token].position;
@@ -230,7 +238,6 @@ impl Attention<'_> {
         let wide = (self.heads + 2 * kv_heads) * width;
         let (stride, padded) = (self.layout.padded_positions(), self.layout.padded_head_dim());
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize((QUERY_BLOCK * (width + stride + padded)).max(scratch.len()), 0.0);
             let (rotated, rest) = scratch.split_at_mut(QUERY_BLOCK * width);
             let (scores, rest) = rest.split_at_mut(QUERY_BLOCK * stride);
             let sums = &mut rest[..QUERY_BLOCK * padded];
@@ -315,7 +322,7 @@ mod tests {
             let slots = [Arc::new(table.new_slot().unwrap()), Arc::new(table.new_slot().unwrap())];
             let mut guard = table.lock();
             for (row, count) in [(0, 30), (1, 3)] {
-                guard.set([slots[row].clone()].into_iter());
+                guard.set([slots[row].clone()].into_iter()).unwrap();
                 for position in 0..count {
                     let mut out = vec![0.0; heads * 20];
                     let token = [QueryToken { row: 0, position, visible: position + 1 }];
@@ -324,7 +331,7 @@ mod tests {
             }
             let qkv: Vec<f32> = last.iter().flat_map(|token| input(token.row, token.position)).collect();
             let mut out = vec![0.0; last.len() * heads * 20];
-            guard.set(slots.iter().cloned());
+            guard.set(slots.iter().cloned()).unwrap();
             attention.run(isa, &SingleThread, &qkv, &last, &mut guard, &mut out).unwrap();
             results.push(out);
         }
@@ -368,7 +375,7 @@ mod tests {
         let rotation = [1.0; 16];
         let attention = Attention { layer: 0, heads: 1, layout, cos: &rotation, sin: &rotation };
         let table = SlotTable::new(Some(layout));
-        table.lock().set((0..2).map(|_| Arc::new(table.new_slot().unwrap())));
+        table.lock().set((0..2).map(|_| Arc::new(table.new_slot().unwrap()))).unwrap();
         let run = |tokens: &[QueryToken]| {
             let mut out = vec![0.0; tokens.len() * 4];
             let qkv = vec![0.0; tokens.len() * 12];

@@ -2,12 +2,15 @@
 //! several images in a call.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::isa::Isa;
 use super::super::pool::{Pool, SharedPointer};
 use super::super::simd::LANES;
 use super::matmul::MatMul;
 use super::softmax::softmax;
+use super::{ATTENTION, out_of_memory};
+use crate::support::memory::grow;
 
 /// The attention of one layer.
 #[derive(Debug, Clone, Copy)]
@@ -56,16 +59,20 @@ impl FullAttention<'_> {
         // Each task transposes the keys and values of its head: there are no more tasks than the threads need.
         let parts = (TASKS * pool.threads()).div_ceil((images * heads).max(1)).min(positions.div_ceil(QUERY_BLOCK));
         let to = SharedPointer(out.as_mut_ptr());
+        let short = AtomicBool::new(false);
         let task = |number: usize| {
             let (number, part) = (number / parts, number % parts);
             let (image, head) = (number / heads, number % heads);
             let qkv = &qkv[image * positions * 3 * wide..][..positions * 3 * wide];
             let from = image * positions * wide + head * width;
             let queries = part * positions / parts..(part + 1) * positions / parts;
-            self.head(isa, qkv, head, queries, |position, sums| {
+            let done = self.head(isa, qkv, head, queries, |position, sums| {
                 // SAFETY: a position's head belongs to one task, and lies within the output.
                 unsafe { to.at(from + position * wide).copy_from_nonoverlapping(sums.as_ptr(), width) };
             });
+            if !done {
+                short.store(true, Ordering::Relaxed);
+            }
         };
         let tasks = images * heads * parts;
         if 2 * images * positions * positions * wide < SINGLE_THREAD_BELOW {
@@ -73,17 +80,26 @@ impl FullAttention<'_> {
         } else {
             pool.each(tasks, &task);
         }
-        Ok(())
+        if short.into_inner() { Err(out_of_memory(2 * positions * width)) } else { Ok(()) }
     }
 
-    /// Attends from some queries of a head of one image; `store` gets the sums of each.
-    fn head(&self, isa: Isa, qkv: &[f32], head: usize, queries: std::ops::Range<usize>, store: impl Fn(usize, &[f32])) {
+    /// Attends from some queries of a head of one image; `store` gets the sums of each. False if there is no memory for it.
+    fn head(
+        &self,
+        isa: Isa,
+        qkv: &[f32],
+        head: usize,
+        queries: std::ops::Range<usize>,
+        store: impl Fn(usize, &[f32]),
+    ) -> bool {
         let &Self { heads, head_dim: width, positions, visible } = self;
         let (wide, stride, padded) =
             (3 * heads * width, positions.next_multiple_of(LANES), width.next_multiple_of(LANES));
         SCRATCH.with_borrow_mut(|scratch| {
             let lengths = [width * stride, positions * padded, QUERY_BLOCK * stride, QUERY_BLOCK * padded];
-            scratch.resize(lengths.iter().sum::<usize>().max(scratch.len()), 0.0);
+            if grow(ATTENTION, scratch, lengths.iter().sum(), 0.0).is_err() {
+                return false;
+            }
             let (keys, rest) = scratch.split_at_mut(lengths[0]);
             let (values, rest) = rest.split_at_mut(lengths[1]);
             let (scores, rest) = rest.split_at_mut(lengths[2]);
@@ -129,7 +145,8 @@ impl FullAttention<'_> {
                 (from..end).zip(sums.chunks_exact(padded)).for_each(|(position, sums)| store(position, sums));
                 from = end;
             }
-        });
+            true
+        })
     }
 }
 

@@ -11,3 +11,12 @@ pub(super) mod x86;
 
 pub(crate) use cached::{Attention, QueryToken};
 pub(crate) use full::FullAttention;
+
+/// What errors about memory name.
+const ATTENTION: &str = "attention";
+
+/// That a thread has no memory for `count` floats to work with.
+fn out_of_memory(count: usize) -> String {
+    let bytes = count.saturating_mul(size_of::<f32>()) as u64;
+    crate::Error::OutOfMemory { what: ATTENTION.into(), bytes }.to_string()
+}

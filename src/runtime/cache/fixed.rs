@@ -20,6 +20,7 @@ use crate::runtime::graph::Graph;
 use crate::runtime::interrupt::Interrupt;
 use crate::runtime::row_copy::RowCopy;
 use crate::support::error::Result;
+use crate::support::memory::{filled, reserve};
 use crate::support::sync::lock;
 
 /// Everything that goes in and out for one query length.
@@ -180,6 +181,15 @@ fn element(shape: KvShape) -> TensorElementType {
     if shape.half { TensorElementType::Float16 } else { TensorElementType::Float32 }
 }
 
+fn zeros_of<T: Clone>(count: usize, zero: T) -> ort::Result<Vec<T>> {
+    filled("rows", count, zero).map_err(|error| ort::Error::new(error.to_string()))
+}
+
+/// Room for `count` row numbers.
+fn room(count: usize) -> ort::Result<Vec<i64>> {
+    reserve("rows", count).map_err(|error| ort::Error::new(error.to_string()))
+}
+
 /// Copies the origin's rows into new tensors, or clears them.
 fn fill(
     row_copy: &RowCopy,
@@ -191,7 +201,7 @@ fn fill(
     let shape = frame.shape;
     match origin {
         Some(source) if rows.positions > 0 => {
-            let mut map = Vec::with_capacity(tensor_rows(shape) * frame.rows);
+            let mut map = room(tensor_rows(shape).saturating_mul(frame.rows))?;
             for &row in &rows.rows {
                 for head in 0..shape.heads {
                     let first = ((row * shape.heads + head) * shape.positions) as i64;
@@ -206,11 +216,13 @@ fn fill(
         _ => {
             let width = shape.head_width;
             let zeros = if shape.half {
-                Tensor::from_array(([1, width], vec![f16::ZERO; width]))?.upcast()
+                Tensor::from_array(([1, width], zeros_of(width, f16::ZERO)?))?.upcast()
             } else {
-                Tensor::from_array(([1, width], vec![0f32; width]))?.upcast()
+                Tensor::from_array(([1, width], zeros_of(width, 0f32)?))?.upcast()
             };
-            row_copy.copy(&[zeros], vec![0; tensor_rows(shape) * frame.rows], to)
+            let mut map = room(tensor_rows(shape).saturating_mul(frame.rows))?;
+            map.extend(std::iter::repeat_n(0, tensor_rows(shape) * frame.rows));
+            row_copy.copy(&[zeros], map, to)
         }
     }
 }

@@ -97,7 +97,7 @@ impl KvCache {
             })
             .collect();
         let on_host = form != Form::Fixed || graph.options().device.memory().is_none();
-        let queries = queries.to_vec();
+        let queries = memory::copied("a KV cache", queries)?;
         let frame = Frame { names: names.into(), shape, form, rows, codes, logits_stay, on_host, queries };
         let nothing =
             Origin { memory: SharedMemory::Empty, rows: RowMap { origin_rows: 0, rows: Vec::new(), positions: 0 } };
@@ -108,20 +108,23 @@ impl KvCache {
 
     /// A cache whose row i continues from row `map[i]` of this one at `positions`, which this one has reached. It takes no
     /// memory until its first step; see [`bytes`](Self::bytes).
-    pub fn fork(&self, mut map: Vec<usize>, positions: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn fork(&self, mut map: Vec<usize>, positions: usize) -> Result<Self> {
         let frame = Frame { rows: map.len(), ..self.frame.clone() };
         let (memory, origin_rows) = match &self.layout {
             Layout::Forked(origin) => {
                 map.iter_mut().for_each(|row| *row = origin.rows.rows[*row]);
                 (origin.memory.clone(), origin.rows.origin_rows)
             }
-            Layout::Native(cache) => (SharedMemory::Native(cache.slots().to_vec()), self.frame.rows),
+            Layout::Native(cache) => (SharedMemory::Native(memory::copied("rows", cache.slots())?), self.frame.rows),
             Layout::Mha(cache) => (SharedMemory::Mha(cache.buffers()), self.frame.rows),
             Layout::Plain(cache) => (SharedMemory::Plain(cache.values_at(positions)), self.frame.rows),
             Layout::Fixed(cache) => (SharedMemory::Fixed(cache.buffers()), self.frame.rows),
         };
         let rows = RowMap { origin_rows, rows: map, positions };
-        Self { layout: Layout::Forked(Origin { memory, rows }), frame, waiting: Waiting::default() }
+        Ok(Self { layout: Layout::Forked(Origin { memory, rows }), frame, waiting: Waiting::default() })
     }
 
     /// Number of batch rows.

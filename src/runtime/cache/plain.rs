@@ -15,6 +15,7 @@ use crate::runtime::failure::failed;
 use crate::runtime::graph::Graph;
 use crate::runtime::interrupt::Interrupt;
 use crate::support::error::Result;
+use crate::support::memory;
 
 /// The keys of all layers, then the values of all layers. They are never written, so they are shared.
 pub(super) type PlainValues = Arc<RuntimeOwned<Vec<DynValue>>>;
@@ -60,7 +61,7 @@ impl PlainCache {
         {
             self.now = (position, values);
         }
-        let ids = Tensor::from_array(([frame.rows, step.query], ids.to_vec())).map_err(fail)?;
+        let ids = Tensor::from_array(([frame.rows, step.query], memory::copied("ids", ids)?)).map_err(fail)?;
         let start = Tensor::from_array(([1], vec![step.start as i64])).map_err(fail)?;
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![("ids", ids.into()), ("start", start.into())];
         let pasts = frame.names.iter().zip(self.now.1.iter());

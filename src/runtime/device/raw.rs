@@ -58,6 +58,7 @@ pub(super) fn hardware(environment: &Environment) -> ort::Result<Vec<Hardware>> 
     // environment, which is never released.
     unsafe {
         checked((ort::api().GetNumHardwareDevices)(environment.ptr(), &mut count))?;
+        #[allow(clippy::disallowed_methods, reason = "as many as the machine has devices")]
         let mut devices = vec![ptr::null(); count];
         checked((ort::api().GetHardwareDevices)(environment.ptr(), devices.as_mut_ptr(), count))?;
         Ok(devices.into_iter().filter(|device| !device.is_null()).map(|device| describe(device)).collect())
