@@ -11,6 +11,7 @@ use super::name::Device;
 use super::raw;
 use super::report::{Assigned, GraphReport};
 use crate::runtime::onnx_file;
+use crate::support::files::read;
 
 /// The nodes of a session by provider, those of the CPU last.
 pub(in crate::runtime) fn assigned(session: &Session) -> ort::Result<Vec<Assigned>> {
@@ -51,7 +52,7 @@ fn matmuls<'a>(assigned: impl IntoIterator<Item = &'a Assigned>) -> usize {
 /// Matrix multiplications in the file; 0 when it cannot be read, in which case it did not compile either.
 fn matmuls_in_file(path: &Path) -> usize {
     let count = |bytes: Vec<u8>| onnx_file::operators(&bytes).iter().filter(|kind| MATMULS.contains(kind)).count();
-    std::fs::read(path).map_or(0, count)
+    read(path, u64::MAX).map_or(0, count)
 }
 
 /// Whether the device got none of the matrix multiplications. Nodes that a provider takes in a second pass are not always
