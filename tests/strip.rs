@@ -478,9 +478,9 @@ fn strip_killed_at_any_rename_leaves_a_bundle() {
                 Bundle::open(&place).unwrap_or_else(|error| panic!("killed at call {at}, {missing:?}: {error}"));
             after.verify(|_, _| {}).unwrap();
             if is(&after) == before {
-                olds += 1
+                olds += 1;
             } else {
-                news += 1
+                news += 1;
             }
             if ended {
                 assert_eq!(is(&after), wanted);

@@ -9,10 +9,12 @@ const FIXED32: u64 = 5;
 /// Field numbers have 29 bits.
 const MOST_FIELD: u64 = (1 << 29) - 1;
 
-/// Reads the next field of a message; `rest` is what is left of it. A field is its number and the bytes of a value that has a
-/// length, `None` for a number. `None` at the end of the message; an error if the bytes are damaged, or of a kind that no ONNX
+/// A field: its number, and the bytes of a value that has a length; `None` for a number.
+pub(crate) type Field<'a> = (u64, Option<&'a [u8]>);
+
+/// Reads the next field of a message; `rest` is what is left of it. `None` at the end of the message; an error if the bytes are damaged, or of a kind that no ONNX
 /// file has (groups).
-pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<(u64, Option<&'a [u8]>)>, Damaged> {
+pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Field<'a>>, Damaged> {
     if rest.is_empty() {
         return Ok(None);
     }

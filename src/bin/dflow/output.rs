@@ -247,9 +247,9 @@ impl Output {
             Target::Each(paths) => {
                 let path = &paths[self.added];
                 if self.pattern.is_some() {
-                    save_in_folder(&image, path)?
+                    save_in_folder(&image, path)?;
                 } else {
-                    image.save(path)?
+                    image.save(path)?;
                 }
                 self.written.push(paths[self.added].clone());
             }
