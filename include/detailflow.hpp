@@ -801,7 +801,8 @@ public:
     {
         return detail::done(detailflow_model_options_set_spinning(get(), static_cast<std::uint32_t>(spinning)));
     }
-    /// Sets the number of threads within an operator, 0 to 1024; 0 (the default) is one per core.
+    /// Sets the number of threads within an operator, 0 to 1024; 0 (the default) is one per core that the process may
+    /// use.
     Result<void> set_threads(std::uint32_t threads)
     {
         return detail::done(detailflow_model_options_set_threads(get(), threads));
@@ -818,6 +819,11 @@ public:
     {
         return detail::with_text(
             form, [&](const char *text) { return detail::done(detailflow_model_options_set_form(get(), text)); });
+    }
+    /// Sets whether Model::open reads the graphs and weights into memory, so that their files may change afterwards.
+    Result<void> set_weights_in_memory(bool in_memory)
+    {
+        return detail::done(detailflow_model_options_set_weights_in_memory(get(), in_memory ? 1 : 0));
     }
     /// Sets a callback for the progress of Model::open, which is called on the thread that opens.
     Result<void> set_open_progress(detailflow_open_progress_fn callback, void *user)

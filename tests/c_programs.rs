@@ -582,7 +582,7 @@ impl Watched {
         Self { read, written }
     }
 
-    /// What was read besides `bundle` and what every program of ours reads.
+    /// What was read besides `bundle`, the libraries and [`SYSTEM_FILES`].
     fn strangers(&self, bundle: &Path) -> Vec<&PathBuf> {
         let allowed = |path: &Path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -590,29 +590,69 @@ impl Watched {
             let system_library = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].iter().any(|lib| path.starts_with(lib))
                 && (name.ends_with(".so") || name.contains(".so."));
             system_library
-                || path == Path::new("/etc/ld.so.cache")
                 || resolved == libraries().join("libdetailflow.so")
                 || resolved == runtime()
                 || resolved.starts_with(bundle)
-                // ONNX Runtime, while it is loaded: how many processors there are and what they can do, which devices
-                // are on the bus, and the time zone for its log.
-                || path == Path::new("/proc/cpuinfo")
-                || path.starts_with("/sys/devices/system/cpu")
-                || path == Path::new("/sys/bus/pci/devices")
-                || (path.starts_with("/sys/bus/pci/devices") && ["class", "vendor", "device"].contains(&&*name))
-                || path == Path::new("/etc/localtime")
-                // Rust's start on the main thread, and its count of processors.
-                || ["/proc/self/maps", "/proc/self/cgroup", "/proc/self/mountinfo"]
-                    .iter()
-                    .any(|file| path == Path::new(file))
-                || (path.starts_with("/sys/fs/cgroup") && name.starts_with("cpu."))
+                || SYSTEM_FILES.iter().any(|file| path.starts_with(file))
         };
         self.read.iter().filter(|path| !allowed(path)).collect()
     }
 }
 
-/// No socket, and no file but those that were named: the bundle, the runtime, the picture, and what the system's linker
-/// and ONNX Runtime's look at the processor read.
+/// What is read of the system, files and folders: the header names them.
+const SYSTEM_FILES: [&str; 13] = [
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/self/cgroup",
+    "/proc/self/maps",
+    "/proc/self/mountinfo",
+    "/proc/self/statm",
+    "/sys/bus/pci/devices",
+    "/sys/class/accel",
+    "/sys/class/drm",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+];
+
+/// The header names each file and folder of the system that may be read.
+#[test]
+fn header_names_the_system_files_that_are_read() {
+    let header = std::fs::read_to_string(root().join("include/detailflow.h")).unwrap();
+    for file in SYSTEM_FILES {
+        assert!(header.contains(file), "the header does not name {file}");
+    }
+}
+
+/// A program that opens models, generates, encodes, decodes, saves, packs and strips opens the files that it named, those
+/// that the header names, and no others; it writes the files that it named, each under a temporary name beside it.
+#[test]
+#[ignore = "strace: `make test-tools`"]
+fn c_program_opens_only_files_that_it_or_the_header_names() {
+    if !has_or_skip("strace", "strace") {
+        return;
+    }
+    let program = Program::new("files_opened", Mode::Plain);
+    let work = program.folder.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let watched = Watched::run(&program.command(&[bundle().to_str().unwrap()]), &work, None);
+    let named = ["saved.png", "saved.tga", "saved.dftpack", "salvaged.dftpack", "stripped"];
+    let ours = |path: &Path| {
+        let name = path.strip_prefix(&work).ok().and_then(|path| path.iter().next()).unwrap_or_default();
+        // Temporary names: `.PID.N.part`, or `.NAME-...`.
+        named.iter().any(|file| *file == name) || name.to_string_lossy().starts_with('.')
+    };
+    let strangers: Vec<_> = watched.written.iter().filter(|path| !ours(path)).collect();
+    assert!(strangers.is_empty(), "written: {strangers:#?}");
+    let strangers: Vec<_> = watched.strangers(&bundle()).into_iter().filter(|path| !ours(path)).collect();
+    assert!(strangers.is_empty(), "opened: {strangers:#?}");
+    let left: BTreeSet<_> = std::fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, named.iter().map(std::ffi::OsString::from).collect());
+}
+
+/// No socket, and no file but those that were named (the bundle, ONNX Runtime, the picture file) and those of the system
+/// that the header names.
 #[test]
 #[ignore = "strace: `make test-tools`"]
 fn c_example_opens_only_named_files_and_no_socket() {

@@ -12,6 +12,7 @@ mod common;
 mod programs;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use programs::*;
@@ -42,6 +43,84 @@ hosts! {
     cancelled_thread_ends_after_the_call: "cancelled" [], 100;
     small_stack_is_enough: "small_stack" [], 60;
     descriptors_run_out: "descriptors" [], 60;
+    cpu_mask_holds_for_all_threads: "cpu_mask" [], 100;
+    working_directory_may_change: "working_directory" [], 60;
+    weights_may_be_replaced: "weights" [], 100;
+    truncated_runtime_is_a_status: "truncated_runtime" [], 60;
+    opening_again_and_again_stays_flat: "endurance" ["open", "30"], 300;
+    stepping_on_and_on_stays_flat: "endurance" ["step", "3000"], 300;
+    many_threads_draw_the_same: "endurance" ["threads", "3"], 300;
+}
+
+/// Runs a program that ends with 77, and says why, where the system does not let it do its work.
+fn passes_or_skips(test: &str, program: &Program, arguments: &[&str], limit: u64) {
+    let output = run(program.command(arguments), Duration::from_secs(limit));
+    match output.status.code() {
+        Some(77) => skip(test, text(&output).trim()),
+        _ => assert!(output.status.success(), "{test} {arguments:?}: {}\n{}", output.status, text(&output)),
+    }
+}
+
+fn without_enough(test: &str, kind: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let program = host("threads_run_out");
+    // For another user, who must reach it.
+    let copy = program.folder.path().join("bundle");
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(bundle()).unwrap().map(|file| file.unwrap().path()) {
+        std::fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
+    }
+    for folder in [program.folder.path(), &copy] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    passes_or_skips(test, &program, &[copy.to_str().unwrap(), kind], 600);
+}
+
+#[test]
+#[ignore = "hosts: `make test-hosts`"]
+fn threads_run_out_by_the_users_limit() {
+    without_enough("threads_run_out_by_the_users_limit", "nproc");
+}
+
+#[test]
+#[ignore = "hosts: `make test-hosts`"]
+fn threads_run_out_by_the_control_group() {
+    without_enough("threads_run_out_by_the_control_group", "pids");
+}
+
+#[test]
+#[ignore = "hosts: `make test-hosts`"]
+fn address_space_runs_out() {
+    without_enough("address_space_runs_out", "memory");
+}
+
+#[test]
+#[ignore = "hosts: `make test-hosts`"]
+fn everything_works_without_proc() {
+    passes_or_skips("everything_works_without_proc", &host("no_proc"), &[bundle().to_str().unwrap()], 100);
+}
+
+/// Every STRIDE-th call of ONNX Runtime fails in turn. DETAILFLOW_STRIDE=1 in the environment: every call, some minutes for
+/// each form.
+#[test]
+#[ignore = "hosts: `make test-hosts`"]
+fn runtime_that_fails_at_any_call_is_a_status() {
+    if !cfg!(target_arch = "x86_64") {
+        return skip("runtime_that_fails_at_any_call_is_a_status", "the library between is written for x86-64");
+    }
+    let program = host("runtime_failures");
+    let library = program.folder.path().join("libfailing.so");
+    let mut compiler = Command::new("cc");
+    compiler.args(STRICT).args(["-std=c99", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o"]).arg(&library);
+    succeeds(compiler.arg(root().join("tests/hosts/failing_runtime.c")).arg("-ldl"));
+    let stride = std::env::var("DETAILFLOW_STRIDE").unwrap_or("41".to_owned());
+    for form in ["native", "mha", "plain", "fixed"] {
+        let mut command = program.command(&[bundle().to_str().unwrap(), &stride, form]);
+        // Panics of `ort` are expected.
+        command.env("ORT_DYLIB_PATH", &library).env("REAL_ONNXRUNTIME", runtime()).env("RUST_BACKTRACE", "0");
+        let output = run(command, Duration::from_secs(1800));
+        assert!(output.status.success(), "{form}: {}\n{}", output.status, text(&output));
+    }
 }
 
 /// Runs the program that calls everything with an allocator that is preloaded, and more of the environment.

@@ -2,6 +2,8 @@
 
 import sys
 
+SHOWN = 80  # characters of untrusted text in a message
+
 
 class Refused(Exception):
     """The request cannot be fulfilled. The message is one sentence that names the subject."""
@@ -11,6 +13,31 @@ def need(condition: object, sentence: str) -> None:
     """Raise `Refused(sentence)` unless `condition` is true."""
     if not condition:
         raise Refused(sentence)
+
+
+def shown(value: object) -> str:
+    """An untrusted value for a message, as Python writes it: text cut to `SHOWN` characters, containers by their type.
+
+    The cost does not depend on what a container holds.
+    """
+    if isinstance(value, str):
+        return repr(str(value)[:SHOWN]) + ("..." if len(value) > SHOWN else "")
+    if value is None or isinstance(value, (bool, float)):
+        return repr(value)
+    if isinstance(value, int) and value.bit_length() <= 256:
+        return repr(int(value))
+    return f"of type {type(value).__name__}"
+
+
+def printable(text: str) -> str:
+    """The text with control and other unprintable characters escaped, for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def brief(error: object) -> str:
+    """The message of another package's exception, printable and at most 200 characters long."""
+    text = str(error)
+    return printable(text[:200]) + ("..." if len(text) > 200 else "")
 
 
 _signals: list[bool] = []

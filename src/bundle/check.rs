@@ -90,7 +90,7 @@ pub(super) fn total_length(lengths: impl Iterator<Item = u64>) -> u64 {
     lengths.fold(0, u64::saturating_add)
 }
 
-fn check_length(source: &Source, entry: &FileEntry, length: u64) -> Result<()> {
+pub(super) fn check_length(source: &Source, entry: &FileEntry, length: u64) -> Result<()> {
     if length == entry.length {
         return Ok(());
     }
@@ -98,7 +98,7 @@ fn check_length(source: &Source, entry: &FileEntry, length: u64) -> Result<()> {
     Err(Error::bundle(source.name(), reason))
 }
 
-fn check_hash(source: &Source, entry: &FileEntry, found: &str) -> Result<()> {
+pub(super) fn check_hash(source: &Source, entry: &FileEntry, found: &str) -> Result<()> {
     if found == entry.sha256 {
         return Ok(());
     }

@@ -7,6 +7,7 @@
 
 mod check;
 mod classes;
+mod in_memory;
 mod locate;
 mod manifest;
 mod source;
@@ -17,6 +18,7 @@ mod validate;
 
 use std::path::Path;
 
+pub(crate) use in_memory::{FilesInMemory, GraphInMemory};
 pub(crate) use locate::find as locate;
 use manifest::{EncoderSize, Manifest};
 use source::Source;
@@ -31,6 +33,11 @@ use crate::support::error::{Error, Result};
 use crate::support::host;
 
 /// One DetailFlow model as files, checked. Immutable.
+///
+/// The files must not change while a model is open that was made from them: ONNX Runtime maps the weights. To replace a
+/// bundle or a file of it, write the new one beside it and rename it; open models keep the old one. What a model does whose
+/// weights were overwritten in place is undefined, and when the file was made shorter the process may die of a signal
+/// (SIGBUS). [`ModelOptions::weights_in_memory`](crate::ModelOptions::weights_in_memory) reads the files instead.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     source: Source,
@@ -137,7 +144,7 @@ impl Bundle {
         })
     }
 
-    /// The folder that it was opened from.
+    /// The folder that it was opened from, as an absolute path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.source.name()

@@ -25,7 +25,9 @@ impl Source {
         if !folder.is_dir() {
             return Err(Error::NotFound { what: "bundle", path: folder.to_owned() });
         }
-        Ok(Self { folder: folder.to_owned() })
+        // The working directory may change before the next file is read.
+        let folder = std::path::absolute(folder).map_err(|error| Error::reading(folder, error))?;
+        Ok(Self { folder })
     }
 
     /// What errors call the bundle.

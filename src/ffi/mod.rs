@@ -135,10 +135,24 @@
 //!   variable ORT_DISABLE_TELEMETRY is set to 1: call detailflow_runtime_init early if other threads read the environment.
 //! - Listing devices, or opening a model on a device other than the CPU, loads the execution provider libraries beside
 //!   ONNX Runtime, or the plugin that was named, and what those need.
-//! - The library opens no socket. It reads the files that were named; what ONNX Runtime reads about the CPU; the amount
-//!   of free memory, before large allocations; and, when a time is predicted that was not measured yet, the calibration of
-//!   the model in the user's cache directory. It writes the files that were named and, in detailflow_model_calibrate, that
-//!   one.
+//! - The library opens no socket. It reads these files:
+//!   - those that were named, and the files of a bundle that was named;
+//!   - the library of ONNX Runtime and the libraries that it needs; the system's linker finds them in /etc/ld.so.cache;
+//!   - when a time is predicted that was not measured yet, the calibration of the model in the user's cache directory;
+//!   - on Linux, about CPU, memory and their limits: /proc/cpuinfo, /proc/meminfo, /proc/self/cgroup, /proc/self/maps,
+//!     /proc/self/mountinfo, /proc/self/statm, and files below /sys/devices/system/cpu and /sys/fs/cgroup;
+//!   - on Linux, when ONNX Runtime is loaded: /etc/localtime, and files below /sys/bus/pci/devices, /sys/class/accel and
+//!     /sys/class/drm.
+//! - It writes the files that were named, each under a temporary name in the same folder first, and, in
+//!   detailflow_model_calibrate, the calibration.
+//! - Weights are mapped from their file while a model is open. To replace a bundle or a file of it, write the new one beside
+//!   it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
+//!   and when the file was made shorter the process may die of SIGBUS. detailflow_model_options_set_weights_in_memory reads
+//!   the files instead.
+//! - Paths are made absolute when an object is opened: the working directory may change afterwards.
+//! - Threads of a model take no signals that are sent to the process, except SIGPROF, and inherit the CPU mask of the thread
+//!   that opens the model. With few threads left (RLIMIT_NPROC, pids.max), little address space, or without /proc,
+//!   detailflow_model_open returns OUT_OF_MEMORY or opens a model with fewer threads.
 //! - exit() is safe at any time: running steps are stopped and waited for; later calls return WRONG_STATE.
 //! - fork(): until ONNX Runtime is loaded and the first worker is started, a child may use the library. Later it works in
 //!   the parent only. In the child every function that returns a status returns WRONG_STATE; `_free` does nothing, at once;

@@ -173,7 +173,7 @@ impl Guard for detailflow_model_options {
     }
 }
 
-/// Creates default options: CPU, the number of threads that ONNX Runtime chooses, the default precision and attention form
+/// Creates default options: CPU, one thread per core that the process may use, the default precision and attention form
 /// of the device (detailflow_model_options_set_precision, detailflow_model_options_set_form).
 ///
 /// @param options Receives the handle. Free it with detailflow_model_options_free.
@@ -265,7 +265,11 @@ pub extern "C" fn detailflow_model_options_set_spinning(
 ///
 /// Each graph of the model (autoregressive, decoder, encoder) has a thread pool of its own.
 ///
-/// @param threads 0 to 1024, the calling thread included. 0 (the default): ONNX Runtime chooses, one per physical core.
+/// Threads are not pinned to cores, inherit the CPU mask of the thread that opens, and take no signals of the host.
+///
+/// @param threads 0 to 1024, the calling thread included. 0 (the default): one per core that the process may use when the
+/// model is opened, within its CPU mask and the quota of its control group. When the system starts fewer, the model has
+/// fewer and a warning is logged; when it starts none, detailflow_model_open is OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_options_set_threads(
     options: Exclusive<'_, detailflow_model_options>,
@@ -351,6 +355,22 @@ pub extern "C" fn detailflow_model_options_get_message(
     length: Out<'_, usize>,
 ) -> detailflow_status {
     get_message(options, buffer, capacity, length)
+}
+
+/// Sets whether detailflow_model_open reads the graphs and weights into memory.
+///
+/// @param in_memory 1: they are read, whatever their length, and checked against the SHA-256 of the manifest; afterwards
+/// no file of the bundle is used. 0 (the default): weights are mapped from their file, which must not change while the
+/// model is open (see "Process" above). Opening is faster then, and processes share the memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_options_set_weights_in_memory(
+    options: Exclusive<'_, detailflow_model_options>,
+    in_memory: u32,
+) -> detailflow_status {
+    change(options, |options| {
+        options.model.weights_in_memory = on_off(in_memory, "in_memory")?;
+        Ok(())
+    })
 }
 
 /// Frees options. NULL does nothing.

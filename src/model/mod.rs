@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use self::open::{OpenCancel, OpenProgress, OpenWatch};
 pub use self::options::{ModelOptions, Precision};
 use self::variant::{form_of, key_shape};
-use crate::bundle::{self, Bundle, Variant};
+use crate::bundle::{self, Bundle, FilesInMemory, Variant};
 use crate::plan::{KvShape, Schedule};
 use crate::runtime::{self, Device, DeviceSampler, Form, Graph, GraphOptions, JointStep, KvCacheOptions, Report};
 use crate::support::error::Result;
@@ -33,6 +33,8 @@ pub struct Model(Arc<Inner>);
 struct Inner {
     bundle: Bundle,
     variant: Variant,
+    /// The graphs and weights; None where ONNX Runtime maps the files.
+    files: Option<FilesInMemory>,
     options: GraphOptions,
     asked: Device,
     /// Why devices before this one were refused.
@@ -145,7 +147,15 @@ impl Model {
         }
         let file = inner.variant.encoder.as_ref().ok_or_else(|| inner.bundle.cannot("encode pictures"))?;
         let ports = signature::encoder_ports(&inner.bundle);
-        let graph = Arc::new(open::compile(&inner.bundle, file, &inner.options, self.form(), None, ports)?);
+        let graph = Arc::new(open::compile(
+            &inner.bundle,
+            inner.files.as_ref(),
+            file,
+            &inner.options,
+            self.form(),
+            None,
+            ports,
+        )?);
         *encoder = Some(graph.clone());
         Ok(graph)
     }

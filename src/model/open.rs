@@ -5,16 +5,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::options::MAX_THREADS;
 use super::variant::{choose, form_of, key_shape};
 use super::{Inner, Model, default_bundle, signature};
-use crate::bundle::{Bundle, Variant};
+use crate::bundle::{Bundle, FilesInMemory, Variant};
 use crate::kernels::kv::{KvLayout, SlotTable};
 use crate::model::ModelOptions;
 use crate::plan::Step;
-use crate::runtime::{self, Device, DeviceOptions, DeviceSampler, Form, Graph, GraphOptions, Interrupt, KvCache, Port};
+use crate::runtime::{
+    self, Device, DeviceOptions, DeviceSampler, Form, Graph, GraphOptions, GraphSource, Interrupt, KvCache, Port,
+};
 use crate::support::error::{Error, Result};
 use crate::support::host;
 use crate::support::log;
+use crate::support::platform::{allowed_cpus, knows_open_files};
 use crate::timing::latency::LatencyModel;
 
 /// Stops the opening of a model from any thread. Clones stop the same one.
@@ -197,8 +201,14 @@ impl Model {
     ) -> Result<Self> {
         let variant = choose(&bundle, options, device, runtime::library()?)?.clone();
         let asked = options.device.clone();
-        let ModelOptions { threads, spinning, .. } = *options;
-        let options = GraphOptions { device: device.clone(), device_options, threads, spinning };
+        let ModelOptions { threads, spinning, weights_in_memory, .. } = *options;
+        let cpus = allowed_cpus().min(MAX_THREADS);
+        let options = GraphOptions { device: device.with_absolute_path()?, device_options, threads, cpus, spinning };
+        if !weights_in_memory && !knows_open_files() {
+            log::info(|| "without /proc ONNX Runtime maps no files: weights are read into memory".into());
+        }
+        let in_memory = weights_in_memory || !knows_open_files();
+        let files = in_memory.then(|| FilesInMemory::read(&bundle, graphs_of(&variant))).transpose()?;
         let form = form_of(&variant);
         let draw = bundle.draw.clone().filter(|_| form == Form::Fixed && *device != Device::Cpu);
         let tried = *device != Device::Cpu;
@@ -212,7 +222,7 @@ impl Model {
         };
         let mut graph = |file: &str, keys: Option<KvLayout>, ports: (Vec<Port>, Vec<Port>)| {
             stage(file)?;
-            compile(&bundle, file, &options, form, keys, ports)
+            compile(&bundle, files.as_ref(), file, &options, form, keys, ports)
         };
         let keys = Some(KvLayout::from(key_shape(&bundle, &variant)));
         let ports = signature::ar_ports(&bundle, &variant);
@@ -228,6 +238,7 @@ impl Model {
         let model = Self(Arc::new(Inner {
             bundle,
             variant,
+            files,
             options,
             asked,
             refused: refused.to_vec(),
@@ -286,10 +297,16 @@ fn sampler(bundle: &Bundle, draw: &str, options: &GraphOptions) -> Option<Device
     sampler.ok()
 }
 
+/// The files of the graphs of a variant.
+fn graphs_of(variant: &Variant) -> impl Iterator<Item = &String> {
+    variant.ar.iter().chain([&variant.decoder]).chain(&variant.encoder)
+}
+
 /// Compiles a graph that may use our own operators in form `native`. One that does not compile, or is not what the
 /// manifest says, is an error of the bundle.
 pub(super) fn compile(
     bundle: &Bundle,
+    files: Option<&FilesInMemory>,
     file: &str,
     options: &GraphOptions,
     form: Form,
@@ -297,7 +314,8 @@ pub(super) fn compile(
     (inputs, outputs): (Vec<Port>, Vec<Port>),
 ) -> Result<Graph> {
     let slots = (form == Form::Native).then(|| SlotTable::new(keys));
-    Graph::compile(&bundle.path().join(file), options, slots, &inputs, &outputs).map_err(|error| match error {
+    let source = GraphSource { path: &bundle.path().join(file), memory: files.and_then(|files| files.graph(file)) };
+    Graph::compile(source, options, slots, &inputs, &outputs).map_err(|error| match error {
         Error::Failed { graph, reason } => Error::bundle(bundle.path(), format!("{graph}: {reason}")),
         other => other,
     })

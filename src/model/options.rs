@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::runtime::{Device, DeviceOptions, Form, Spinning};
 use crate::support::error::{Error, Result};
 
-const MAX_THREADS: usize = 1024;
+pub(super) const MAX_THREADS: usize = 1024;
 
 /// How a model is opened. The default is the CPU, one thread per core, and the bundle's best variant.
 ///
@@ -31,12 +31,22 @@ pub struct ModelOptions {
     pub allow_fallback: bool,
     /// Whether idle threads spin. Default: while a graph runs.
     pub spinning: Spinning,
-    /// Threads within an operator: 1 to 1024, or 0 (the default), with which ONNX Runtime takes one per
-    /// physical core. The calling thread is one of them; each graph of the model has a pool of its own.
+    /// Threads within an operator: 1 to 1024, or 0 (the default) for one per core that the process may use when the model
+    /// is opened: within its CPU mask and the quota of its control group; two hyper-threads are one core. The calling
+    /// thread is one of them; each graph of the model has a pool of its own. Threads are not pinned to cores, and inherit
+    /// the CPU mask of the thread that opens.
+    ///
+    /// Fewer threads are used, and a warning is logged, when the system does not start as many; when it starts none,
+    /// opening is [`Error::OutOfMemory`].
     ///
     /// In a game loop, one thread (the caller's) keeps frame times steady: others that slept since the last frame may wake
     /// milliseconds late. More threads are faster for large models and outside a game loop.
     pub threads: usize,
+    /// Whether the graphs and weights are read into memory when the model is opened, and checked against the manifest's
+    /// SHA-256, whatever their length. Afterwards no file of the bundle is used. Default: false, with which weights are
+    /// mapped from their file: opening is faster, and processes share the memory, but the file must not change while the
+    /// model is open (see [`Bundle`](crate::Bundle)).
+    pub weights_in_memory: bool,
     /// None: on the CPU the first that the bundle lists; on other devices fp16, then fp32, then the others.
     pub precision: Option<Precision>,
     /// None: on the CPU the first that the bundle lists and the CPU runs well; on other devices
@@ -83,6 +93,13 @@ impl ModelOptions {
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Sets [`weights_in_memory`](Self::weights_in_memory).
+    #[must_use]
+    pub fn with_weights_in_memory(mut self, in_memory: bool) -> Self {
+        self.weights_in_memory = in_memory;
         self
     }
 

@@ -64,7 +64,7 @@ impl Model {
         let files: Vec<u8> = bundle.files().iter().flat_map(|file| file.sha256.bytes()).collect();
         let files = store::short_hash(files);
         let variant = self.variant();
-        let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+        let cores = self.0.options.cpus;
         let runtime = crate::runtime::library().map_or("", |library| library.version.as_str());
         format!(
             "detailflow {} onnxruntime {runtime} bundle {files} {} {} {} threads {} {} {cores} cores {}",

@@ -2,11 +2,16 @@
 
 use crate::support::error::Error;
 
+/// What a message holds when the system is short of memory, address space or threads: ENOMEM and EAGAIN in English, which is
+/// what ONNX Runtime prints, and its own words.
+const SHORTAGES: [&str; 4] =
+    ["bad_alloc", "ailed to allocate", "Cannot allocate memory", "Resource temporarily unavailable"];
+
 /// Converts an error of ONNX Runtime. `what` names the graph, or what was being done. Only for errors that `ort` made, so
 /// that the library is loaded.
 pub(super) fn failed<R>(what: &str, error: ort::Error<R>) -> Error {
     let text = error.message();
-    if text.contains("bad_alloc") || text.contains("ailed to allocate") {
+    if SHORTAGES.iter().any(|shortage| text.contains(shortage)) {
         return Error::OutOfMemory { what: what.to_owned(), bytes: requested_bytes(text) };
     }
     Error::Failed { graph: what.to_owned(), reason: text.to_owned() }

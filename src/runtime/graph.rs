@@ -1,6 +1,6 @@
 //! One ONNX file, compiled, with the signature that it must have.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
 use super::port::{Port, check};
 use super::row_copy::RowCopy;
-use super::session::{self, GraphOptions};
+use super::session::{self, GraphOptions, GraphSource};
 use crate::kernels::kv::SlotTable;
 use crate::support::error::Result;
 use crate::support::sync::{MutexGuard, lock};
@@ -22,6 +22,8 @@ use crate::support::sync::{MutexGuard, lock};
 /// twice at once.
 pub(crate) struct Graph {
     session: RuntimeOwned<Mutex<Session>>,
+    /// The weights of a graph in memory: the session may use them where they are.
+    _weights: Vec<(String, Arc<[u8]>)>,
     /// Tells our own operators the sequence slots of a run; `None` for a graph without such operators.
     slots: Option<SlotTable>,
     path: PathBuf,
@@ -38,22 +40,24 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Compiles `path` and checks its inputs and outputs. With `slots` the graph may use our own operators, which hold the
+    /// Compiles `source` and checks its inputs and outputs. With `slots` the graph may use our own operators, which hold the
     /// KV cache in slots of that table.
     pub fn compile(
-        path: &Path,
+        source: GraphSource<'_>,
         options: &GraphOptions,
         slots: Option<SlotTable>,
         inputs: &[Port],
         outputs: &[Port],
     ) -> Result<Self> {
+        let GraphSource { path, memory } = source;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let _inside = exit::enter()?;
-        let (session, assigned) = session::compile(path, &name, options, slots.as_ref())?;
+        let (session, assigned) = session::compile(source, &name, options, slots.as_ref())?;
         check(&name, "input", session.inputs(), inputs)?;
         check(&name, "output", session.outputs(), outputs)?;
         Ok(Self {
             session: RuntimeOwned::new(Mutex::new(session)),
+            _weights: memory.map(|memory| memory.weights.clone()).unwrap_or_default(),
             slots,
             path: path.to_owned(),
             name,

@@ -98,12 +98,18 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
         .with_logger(std::sync::Arc::new(forward));
     // It would ask for AMX tiles, which its float kernels do not use; our own ask when they need them.
     let environment = platform::refusing_amx(|| builder.build()).map_err(|error| refuse(&error))?;
-    // The environment logs warnings and above; the host's log level is applied to each message.
-    environment.set_log_level(ort::logging::LogLevel::Warning);
     // A second handle that is never dropped: the environment outlives every static destructor.
     std::mem::forget(environment.clone());
     super::exit::arm();
-    Ok(LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment }))
+    // From here on nothing may fail: `ort` makes one environment for each process, so there is no second attempt.
+    let loaded = LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment });
+    // The environment logs warnings and above; the host's log level is applied to each message. Here `ort` panics when ONNX
+    // Runtime returns an error; what is logged then is all that there is.
+    let warnings = || loaded.environment.set_log_level(ort::logging::LogLevel::Warning);
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(warnings)).is_err() {
+        log::info(|| "ONNX Runtime refused its log level".into());
+    }
+    Ok(loaded)
 }
 
 /// Forwards ONNX Runtime's messages to the host's log callback.

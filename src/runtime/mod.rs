@@ -8,6 +8,7 @@
 //! - `library`: finds ONNX Runtime, loads it and makes the environment;
 //! - `device`: devices and their execution providers; one row of facts for each;
 //! - `operators`: our own operators, for form `native`;
+//! - `threads`: the threads of a session's pool;
 //! - `session`: a graph becomes a session on a device;
 //! - `row_copy`: copies rows within device memory;
 //! - `interrupt`, `port`, `graph`: one compiled graph with its signature, and how a run of it is stopped;
@@ -32,6 +33,7 @@ mod row_copy;
 mod sampler;
 mod session;
 mod sys;
+mod threads;
 mod together;
 mod version;
 
@@ -48,8 +50,8 @@ pub(crate) use interrupt::Interrupt;
 pub use library::{Library, init, library};
 pub(crate) use port::{Dim, Element, Port};
 pub(crate) use sampler::{DeviceSampler, SampledToken};
-pub(crate) use session::GraphOptions;
 pub use session::Spinning;
+pub(crate) use session::{GraphOptions, GraphSource};
 pub(crate) use sys::anchors;
 pub(crate) use together::JointStep;
 pub(crate) use version::major_minor;

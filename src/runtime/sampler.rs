@@ -13,7 +13,7 @@ use super::failure::failed;
 use super::graph::Graph;
 use super::interrupt::Interrupt;
 use super::port::{Dim, Element, Port};
-use super::session::GraphOptions;
+use super::session::{GraphOptions, GraphSource};
 use crate::sample::{SampleQuery, Sampling};
 use crate::support::error::{Error, Result};
 use crate::support::memory;
@@ -52,7 +52,10 @@ impl DeviceSampler {
             Port { element: Element::Bool, ..Port::ids("cut", &[Is(1)]) },
         ];
         let outputs = [Port::floats("drawn", &[Free, Is(2)])];
-        let sampler = Self { graph: Graph::compile(path, options, None, &inputs, &outputs)?, codes };
+        let sampler = Self {
+            graph: Graph::compile(GraphSource { path, memory: None }, options, None, &inputs, &outputs)?,
+            codes,
+        };
         let fail = |error| exit::reason(failed(sampler.graph.name(), error));
         let _inside = exit::enter()?;
         let last = codes - 1;
@@ -146,6 +149,7 @@ mod tests {
             device: Device::Cpu,
             device_options: DeviceOptions::default(),
             threads: 1,
+            cpus: 1,
             spinning: Spinning::Runs,
         };
         DeviceSampler::open(&path, &options, codes).unwrap()

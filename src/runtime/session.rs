@@ -9,7 +9,9 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::device::{self, Assigned, Device, DeviceOptions};
 use super::failure::failed;
+use super::threads::PoolThreads;
 use super::{exit, library, operators};
+use crate::bundle::GraphInMemory;
 use crate::kernels::kv::SlotTable;
 use crate::support::error::{Error, Result};
 
@@ -25,6 +27,15 @@ pub enum Spinning {
     Never,
 }
 
+/// Where a graph is read from.
+#[derive(Clone, Copy)]
+pub(crate) struct GraphSource<'a> {
+    /// Its file. ONNX Runtime maps the weights beside it.
+    pub path: &'a Path,
+    /// The content instead.
+    pub memory: Option<&'a GraphInMemory>,
+}
+
 /// Options for compiling a graph.
 #[derive(Debug, Clone)]
 pub(crate) struct GraphOptions {
@@ -32,21 +43,23 @@ pub(crate) struct GraphOptions {
     pub device: Device,
     /// Options for the execution provider of the device.
     pub device_options: DeviceOptions,
-    /// Threads within an operator; 0 leaves the number to ONNX Runtime (one for each core).
+    /// Threads within an operator; 0 is one for each of `cpus`.
     pub threads: usize,
+    /// CPUs that this process may use: looked up once, when the model is opened.
+    pub cpus: usize,
     pub spinning: Spinning,
 }
 
 impl GraphOptions {
-    /// The number of threads that results.
+    /// The number of threads that results. A session has fewer when the system does not start as many.
     pub fn thread_count(&self) -> usize {
-        if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
+        if self.threads > 0 { self.threads } else { self.cpus }
     }
 }
 
 /// Compiles a graph that was made in memory, for the device of `options`.
 pub(super) fn compile_small(graph: &[u8], name: &str, options: &GraphOptions) -> Result<Session> {
-    let mut builder = builder(name, options)?;
+    let (mut builder, _) = builder(name, options)?;
     let session = builder.commit_from_memory(graph).map_err(|error| blame(name, options, error))?;
     exit::arm();
     Ok(session)
@@ -63,31 +76,49 @@ fn blame<R>(name: &str, options: &GraphOptions, error: ort::Error<R>) -> Error {
     }
 }
 
-/// A session builder with all options.
-fn builder(name: &str, options: &GraphOptions) -> Result<SessionBuilder> {
+/// A session builder with all options, and the number of threads that its session will have.
+fn builder(name: &str, options: &GraphOptions) -> Result<(SessionBuilder, usize)> {
     let environment = library::environment()?;
-    let builder = common(environment, options).map_err(|error| blame(name, options, error))?;
-    device::attach(builder, environment, &options.device, &options.device_options, options.threads)
-        .map_err(exit::reason)
+    let (threads, count) = PoolThreads::start(options.thread_count(), name)?;
+    let fail = |error| blame(name, options, error);
+    let builder = common(environment, options).map_err(fail)?;
+    // Always a number: with 0 ONNX Runtime counts the cores of the machine, whatever the process may use, and nails a thread
+    // to each of them.
+    let builder = builder.with_intra_threads(count).map_err(|error| fail(error.into()))?;
+    let builder = builder.with_thread_manager(threads).map_err(|error| fail(error.into()))?;
+    let builder = device::attach(builder, environment, &options.device, &options.device_options, options.threads)
+        .map_err(exit::reason)?;
+    Ok((builder, count))
 }
 
-/// Compiles `path`, with our own operators if there are `slots` for them. Also returns the nodes by provider.
+/// Compiles a graph, with our own operators if there are `slots` for them. Also returns the nodes by provider.
 ///
 /// # Errors
 /// [`Error::Device`] when the graph cannot be compiled for the device, for any reason; on the CPU [`Error::Failed`].
 pub(super) fn compile(
-    path: &Path,
+    GraphSource { path, memory }: GraphSource<'_>,
     name: &str,
     options: &GraphOptions,
     slots: Option<&SlotTable>,
 ) -> Result<(Session, Vec<Assigned>)> {
     let fail = |error: ort::Error| blame(name, options, error);
-    let mut builder = builder(name, options)?;
+    let (mut builder, threads) = builder(name, options)?;
     if let Some(slots) = slots {
-        let domain = operators::domain(slots.clone(), options.thread_count()).map_err(fail)?;
+        let domain = operators::domain(slots.clone(), threads).map_err(fail)?;
         builder = builder.with_operators(domain).map_err(|error| fail(error.into()))?;
     }
-    let session = builder.commit_from_file(path).map_err(fail)?;
+    let session = match memory {
+        None => builder.commit_from_file(path),
+        Some(memory) => {
+            for (file, content) in &memory.weights {
+                builder = builder
+                    .with_external_initializer_file_in_memory(file, content.clone())
+                    .map_err(|error| fail(error.into()))?;
+            }
+            builder.commit_from_memory(&memory.graph)
+        }
+    };
+    let session = session.map_err(fail)?;
     exit::arm();
     let assigned = device::assigned(&session).map_err(fail)?;
     if options.device != Device::Cpu && device::all_on_cpu(path, &assigned) {
@@ -111,8 +142,5 @@ fn common(environment: &Environment, options: &GraphOptions) -> ort::Result<Sess
         Spinning::Runs => builder.with_config_entry("session.force_spinning_stop", "1")?,
         Spinning::Never => builder.with_config_entry("session.intra_op.allow_spinning", "0")?,
     };
-    if options.threads > 0 {
-        builder = builder.with_intra_threads(options.threads)?;
-    }
     Ok(builder)
 }

@@ -4,18 +4,25 @@
 
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::support::error::{Error, Result};
 use crate::support::platform;
 
 /// The folders to look beside: that of our own shared library (or of the executable that we are linked into), and
-/// that of the executable.
+/// that of the executable. Looked up once: the loader may know our library by a relative path, which means something else
+/// after the working directory has changed. Without /proc the executable is not known.
 pub(crate) fn anchors() -> Vec<PathBuf> {
+    static FOLDERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    FOLDERS.get_or_init(find_anchors).clone()
+}
+
+fn find_anchors() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let paths = [platform::own_file(), std::env::current_exe().ok()];
     for path in paths.into_iter().flatten() {
         // Through links: a link to the library in /usr/lib must not hide what lies beside the file itself.
-        let path = path.canonicalize().unwrap_or(path);
+        let Some(path) = path.canonicalize().ok().or_else(|| path.is_absolute().then_some(path)) else { continue };
         if let Some(folder) = path.parent()
             && !folders.iter().any(|known| known == folder)
         {
@@ -40,6 +47,9 @@ pub(super) fn disable_telemetry() {
 /// [`Error::Runtime`] when the file is not a library, not ONNX Runtime, or too old.
 pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
     let refuse = |reason: String| Error::Runtime(format!("{}: {reason}", path.display()));
+    if let Some(why) = platform::truncated_library(path) {
+        return Err(refuse(why));
+    }
     // SAFETY: loading runs the library's initializers. Whoever named the file, or put it where we look, vouches for it.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
         // What the system says is one level down.
@@ -79,6 +89,9 @@ pub(super) fn find_by_system(name: &str) -> Option<PathBuf> {
 
 /// Why the library `path` cannot be loaded; `None` when it can. It stays loaded, since ONNX Runtime is about to load it.
 pub(super) fn load_failure(path: &Path) -> Option<String> {
+    if let Some(why) = platform::truncated_library(path) {
+        return Some(why);
+    }
     // SAFETY: loading runs the library's initializers. It lies beside the ONNX Runtime in use, or was named by the host.
     match unsafe { libloading::Library::new(path) } {
         Ok(library) => {

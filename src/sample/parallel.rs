@@ -1,9 +1,10 @@
 //! Sampling for many pictures, on several threads where that pays.
 
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use super::Sampler;
-use crate::support::platform::float;
+use crate::support::platform::{float, without_signals};
 use crate::support::sync::lock;
 
 /// The least number of codes for each thread: they take about 0.2 ms, and starting a thread a tenth of that.
@@ -54,10 +55,11 @@ impl SamplerPool {
         std::thread::scope(|scope| {
             for sampler in others {
                 // Without a thread from the system the calling one does all the work.
-                let _ = std::thread::Builder::new().name("detailflow-draw".into()).spawn_scoped(scope, || {
+                let work = || {
                     float::set_default();
                     all(sampler);
-                });
+                };
+                let _ = without_signals(|| Builder::new().name("detailflow-draw".into()).spawn_scoped(scope, work));
             }
             all(own);
         });

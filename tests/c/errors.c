@@ -56,6 +56,8 @@ static void options_are_checked_at_once(const char *bundle)
     OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_DEFAULT));
     OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_NEVER));
     OK(detailflow_model_options_set_spinning(options, DETAILFLOW_SPINNING_RUNS));
+    INVALID(detailflow_model_options_set_weights_in_memory(options, 2), "in_memory is 2");
+    OK(detailflow_model_options_set_weights_in_memory(options, 0));
     FAILS(detailflow_model_options_set_device(options, ""), DETAILFLOW_STATUS_NO_DEVICE, "device");
     INVALID(detailflow_model_options_set_device(options, "\xff"), "UTF-8");
     OK(detailflow_model_options_set_device(options, "cpu"));

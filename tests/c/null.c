@@ -84,6 +84,7 @@ static void null_is_refused_without_a_model(void)
     NAMES(detailflow_model_options_set_threads(NULL, 1), "options");
     NAMES(detailflow_model_options_set_precision(NULL, "fp32"), "options");
     NAMES(detailflow_model_options_set_form(NULL, "mha"), "options");
+    NAMES(detailflow_model_options_set_weights_in_memory(NULL, 1), "options");
     OK(detailflow_model_options_new(&options, NULL));
     NAMES(detailflow_model_options_set_device(options, NULL), "device");
     NAMES(detailflow_model_options_set_device_option(options, NULL, "b"), "key");

@@ -112,6 +112,7 @@ static Model model_opens_with_options(const char *bundle)
     BAD(options.set_spinning(static_cast<Spinning>(9)), Status::invalid_argument, "9");
     BAD(options.set_device_option("", "1"), Status::invalid_argument, "key");
     GOOD(options.set_allow_fallback(true));
+    GOOD(options.set_weights_in_memory(true));
     {
         /* The CPU has no options; a device that is not here falls back when it may. */
         ModelOptions other = GOOD(ModelOptions::make());

@@ -7,7 +7,20 @@ import detailflow_onnx
 
 HOME = Path(detailflow_onnx.__file__).parent
 # Lowest first; a package imports only those before it. `detailflow_onnx` itself holds the version.
-ORDER = ["errors", "output", "numbers", "labels", "checkpoint", "graphs", "bundle", "train", "bench", "cli", "__main__"]
+ORDER = [
+    "errors",
+    "files",
+    "output",
+    "numbers",
+    "labels",
+    "checkpoint",
+    "graphs",
+    "bundle",
+    "train",
+    "bench",
+    "cli",
+    "__main__",
+]
 FORBIDDEN = {("train", "graphs"), ("train", "bundle")}
 
 

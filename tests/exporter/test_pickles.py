@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from detailflow_onnx.checkpoint import torch_file
+from detailflow_onnx.checkpoint import torch_file, unpickler
 from detailflow_onnx.errors import Refused
 from helpers import layout
 
@@ -113,17 +113,17 @@ BUILDS = {
 
 @pytest.mark.parametrize("case", BUILDS)
 def test_torch_file_setting_state_is_refused(case, tmp_path):
-    before = {name: repr(value) for name, value in torch_file.KNOWN.items()}
+    before = {name: repr(value) for name, value in unpickler.KNOWN.items()}
     with pytest.raises(Refused):
         torch_file.load(write(tmp_path / "a.pt", b"\x80\x02" + BUILDS[case]))
-    assert {name: repr(value) for name, value in torch_file.KNOWN.items()} == before
+    assert {name: repr(value) for name, value in unpickler.KNOWN.items()} == before
     assert torch_file.load(write(tmp_path / "b.pt", tensor(0, (6,), (1,))))["t"].span == 24
 
 
 def test_torch_file_namespace_state_has_no_effect(tmp_path):
     data = b"\x80\x02cargparse\nNamespace\n)\x81}(X\x09\x00\x00\x00__class__K\x01X\x0c\x00\x00\x00__setstate__K\x02ub."
     out = torch_file.load(write(tmp_path / "a.pt", data))
-    assert type(out) is torch_file._Namespace and out.values == {"__class__": 1, "__setstate__": 2}
+    assert type(out) is unpickler.Namespace and out.values == {"__class__": 1, "__setstate__": 2}
 
 
 @pytest.mark.parametrize(

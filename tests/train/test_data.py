@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import socket
 import tarfile
 
 import numpy as np
@@ -124,6 +126,64 @@ def test_folder_lists_unreadable_files(three):
         SIDE,
         SIDE,
     )
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 0])
+def test_folder_with_files_that_are_not_regular_lists_them(three, memory):
+    """Opening a FIFO without a writer would wait forever; /dev/zero has no end."""
+    os.mkfifo(three / "ant/fifo.png")
+    (three / "bee/zero.png").symlink_to("/dev/zero")
+    (three / "cow/linked.png").symlink_to(three / "ant/fifo.png")
+    with socket.socket(socket.AF_UNIX) as listening:
+        before = os.getcwd()
+        os.chdir(three / "cow")  # the path of a socket is short
+        try:
+            listening.bind("socket.png")
+        finally:
+            os.chdir(before)
+    data = open_it(three, memory=memory)
+    assert dict(data.bad) == {
+        "ant/fifo.png": "cannot be read: a FIFO, not a regular file",
+        "bee/zero.png": "cannot be read: a device, not a regular file",
+        "cow/linked.png": "cannot be read: a FIFO, not a regular file",
+        "cow/socket.png": "cannot be read: a socket, not a regular file",
+    }
+    assert len(data.train) + len(data.held_out) == 50
+    if memory == 0:
+        at = data.train.paths.index("cow/000.png")
+        (three / "cow/000.png").unlink()
+        os.mkfifo(three / "cow/000.png")  # after it was found to be a picture
+        data.train.read([at])
+        assert dict(data.bad)["cow/000.png"] == "cannot be read: a FIFO, not a regular file"
+
+
+def test_folder_reads_no_formats_that_run_programs(three):
+    """Pillow gives EPS to Ghostscript."""
+    (three / "ant/a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    assert dict(open_it(three).bad) == {"ant/a.png": "is not a picture in a known format"}
+
+
+def test_folder_labels_file_with_a_mark_names_the_same_classes(three):
+    (three / "labels.txt").write_bytes(b"\xef\xbb\xbfcow\r\nant\r\nbee\r\n")
+    assert open_it(three).classes == ["cow", "ant", "bee"]
+    for data, sentence in (
+        ("cow\nant\nbee\n".encode("utf-16"), "UTF-16 text; UTF-8 is needed"),
+        (b"cow\nant\nb\xe9e\n", "not UTF-8 text"),
+        (b"cow\nant\x1b[2J\nbee\n", "line 2, the label .* holds a control character"),
+    ):
+        (three / "labels.txt").write_bytes(data)
+        with pytest.raises(Refused, match=sentence):
+            open_it(three)
+    (three / "labels.txt").unlink()
+    os.mkfifo(three / "labels.txt")
+    with pytest.raises(Refused, match="labels.txt: a FIFO, not a regular file"):
+        open_it(three)
+
+
+def test_folder_of_a_class_with_a_control_character_is_refused(three):
+    (three / "bee").rename(three / "b\nee")
+    with pytest.raises(Refused, match="the name of the class folder 'b.nee' holds a control character"):
+        open_it(three)
 
 
 def test_folder_beyond_its_memory_reads_lazily(three):
@@ -475,6 +535,17 @@ def test_sprites_of_the_same_source_are_equal(source, tmp_path):
     )
 
 
+def test_sprites_source_with_a_fifo_lists_it(source, tmp_path):
+    os.mkfifo(source / "mon/animals/fifo.png")
+    (source / "mon/animals/zero.png").symlink_to("/dev/zero")
+    (source / "mon/animals/long.png").write_bytes(bytes(2 << 20))
+    assert build.build(source, tmp_path / "set")["bad"] == [
+        ["mon/animals/fifo.png", "cannot be read: a FIFO, not a regular file"],
+        ["mon/animals/long.png", "cannot be read: 2097152 bytes are too many for a tile"],
+        ["mon/animals/zero.png", "cannot be read: a device, not a regular file"],
+    ]
+
+
 def test_sprites_source_that_is_invalid_is_refused(source, tmp_path):
     for make, sentence in (
         (lambda: tmp_path / "nowhere", "does not exist"),
@@ -482,6 +553,10 @@ def test_sprites_source_that_is_invalid_is_refused(source, tmp_path):
         (
             lambda: (tmp_path / "x.tar.gz").write_bytes(b"no archive") and tmp_path / "x.tar.gz",
             "cannot be read as a folder or a tar archive",
+        ),
+        (
+            lambda: os.mkfifo(tmp_path / "fifo.tar") or tmp_path / "fifo.tar",
+            "cannot be read as a folder or a tar archive of tiles: a FIFO, not a regular file",
         ),
     ):
         with pytest.raises(Refused, match=sentence):

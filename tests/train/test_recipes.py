@@ -1,15 +1,20 @@
 """The recipes in the package are read, and their models have the published shapes. No weights are allocated."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from detailflow_onnx.checkpoint import model, random_model
+from detailflow_onnx.errors import Refused
 from detailflow_onnx.numbers import ladder
 from detailflow_onnx.numbers.sizes import ArSizes
 from detailflow_onnx.train import recipe
 from detailflow_onnx.train.models.tokenizer import Tokenizer
 from detailflow_onnx.train.models.transformer import Transformer
+from helpers.bundles import ROOT
 
 TRAINING_ONLY = {"encoder.refined_tokens", "refine_conv.weight", "refine_conv.bias"}
 
@@ -72,3 +77,98 @@ def test_recipe_in_the_package_makes_a_model(name):
     made, tokenizer, ar = built(name, classes=5)
     assert made.name == name and ladder.table_of(made.numbers)[-1]["size"] == made.data.size
     assert all(math.prod(shape) for shape in (shapes(tokenizer) | shapes(ar)).values())
+
+
+def refusals(paths):
+    """The sentences with which another process refuses recipes. It is stopped if it hangs or takes much memory."""
+    code = (
+        "import resource, sys\n"
+        "from detailflow_onnx.errors import Refused\n"
+        "from detailflow_onnx.train import recipe\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))\n"
+        "for path in sys.argv[1:]:\n"
+        "    try:\n"
+        "        print('read', recipe.read(path))\n"
+        "    except Refused as error:\n"
+        "        print(error, flush=True)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "onnx"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *map(str, paths)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stderr == "", (done.returncode, done.stdout[-500:], done.stderr[-2000:])
+    sentences = done.stdout.removesuffix("\n").split("\n")
+    for path, sentence in zip(paths, sentences, strict=True):
+        assert sentence.startswith(str(path)) and len(sentence) < len(str(path)) + 500 and sentence.isprintable()
+    return sentences
+
+
+ANCHORS = "data: {size: [&a0 [x,x,x,x,x,x,x,x,x,x], " + ", ".join(
+    f"&a{i} [" + ",".join([f"*a{i - 1}"] * 10) + "]" for i in range(1, 10)
+) + "]}"  # fmt: skip
+
+HOSTILE = {
+    "anchors": (ANCHORS, "line 1: an anchor (&)"),
+    "alias": ("ar: *a", "line 1: an alias (*)"),
+    "anchor of a mapping": ("ar: &a {model: {width: 8}}", "line 1: an anchor (&)"),
+    "a mapping in itself": ("&a\nar: *a", "an anchor (&)"),
+    "merge key": ("data:\n  <<: {size: 16}", "line 2: a key that is not text"),
+    "tag": ("data: !!python/object/apply:os.system ['true']", "line 1: the tag 'tag:yaml.org,2002:python"),
+    "own tag": ("data: !mine {size: 16}", "the tag '!mine'"),
+    "nested lists": ("[" * 30_000, "line 1: nested more than 8 deep"),
+    "nested mappings": ("{a: " * 10_000, "line 1: nested more than 8 deep"),
+    "nested blocks": ("".join(" " * i + "a:\n" for i in range(300)), "line 9: nested more than 8 deep"),
+    "nested sequences": ("- " * 30_000, "line 1: nested more than 8 deep"),
+    "key twice": ("data: {size: 16, channels: 3, size: 32}", "line 1: the key 'size' for the second time"),
+    "section twice": ("data: {}\nar: {}\ndata: {}", "line 3: the key 'data' for the second time"),
+    "list as a key": ("? [a]\n: b", "line 1: a key that is not text"),
+    "number as a key": ("1: b", "line 1: a key that is not text"),
+    "two documents": ("data: {}\n---\ndata: {}", "line 2: a second document"),
+    "large": ("# " + "x" * 70_000, "larger than 65536 bytes"),
+    "long number": ("data: {size: " + "9" * 5000 + "}", "line 1: a number that is too long"),
+    "large number": ("data: {size: " + "9" * 400 + "}", "data.size is of type int; it must be below 2^53"),
+    "large number for a float": ("data: {held_out: " + "9" * 400 + "}", "held_out is of type int; float is needed"),
+    "infinite": ("data: {held_out: .inf}", "data.held_out is inf; it must be below 2^53"),
+    "NaN": ("ar: {train: {lr: .nan}}", "ar.train.lr is nan"),
+    "NaN as text": ("ar: {train: {lr: nan}}", "ar.train.lr is nan"),
+    "date": ("data: {size: 2020-99-99}", "not YAML (month must be in 1..12"),
+    "boolean in a list": ("ar: {train: {betas: [0.9, true]}}", "a list of numbers below 2^53"),
+    "long text": ("data: {size: " + "x" * 50_000 + "}", "data.size is 'xxx"),
+    "long key": ("data: {" + "x" * 500 + ": 1}", "the key data.xxx"),
+    "list for a number": ("data: {size: [" + "1," * 20_000 + "]}", "data.size is of type list; int is needed"),
+    "escape in a value": ('data: {size: "\\e[2J"}', r"data.size is '\x1b[2J'"),
+    "escape in a key": ('"\\e[2J": 1', r"the key \x1b[2J is unknown"),
+    "escape in a name": ('name: "a\\e[2J"', r"'a\x1b[2J' holds a control character"),
+    "control character": ("name: a\x07", "not YAML (unacceptable character #x0007"),
+}  # fmt: skip
+
+
+def test_recipe_that_is_hostile_is_refused_in_one_sentence(tmp_path):
+    paths = [tmp_path / f"{case}.yaml" for case in HOSTILE]
+    for path, (text, _) in zip(paths, HOSTILE.values()):
+        path.write_text(text)
+    for (_, wanted), sentence in zip(HOSTILE.values(), refusals(paths)):
+        assert wanted in sentence
+
+
+def test_recipe_that_is_not_a_regular_file_is_refused_at_once(tmp_path):
+    kinds = ("FIFO", "device", "folder")
+    fifo, device, folder = paths = [tmp_path / f"{kind}.yaml" for kind in kinds]
+    os.mkfifo(fifo)
+    device.symlink_to("/dev/zero")
+    folder.mkdir()
+    for kind, sentence in zip(kinds, refusals(paths)):
+        assert f"{kind}.yaml: a {kind}, not a regular file" in sentence
+
+
+def test_recipe_encoding_is_utf8_with_or_without_a_mark(tmp_path):
+    text = "name: small é\ndata: {size: 256}\n"
+    (tmp_path / "r.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    made = recipe.read(tmp_path / "r.yaml")
+    assert made.name == "small é" and made.text == text
+    for encoding in ("utf-16", "utf-32"):
+        (tmp_path / "r.yaml").write_bytes(text.encode(encoding))
+        with pytest.raises(Refused, match=f"{encoding.upper()} text; UTF-8 is needed"):
+            recipe.read(tmp_path / "r.yaml")
+    (tmp_path / "r.yaml").write_bytes(text.encode("latin1"))
+    with pytest.raises(Refused, match="not UTF-8 text"):
+        recipe.read(tmp_path / "r.yaml")

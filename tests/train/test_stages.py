@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from detailflow_onnx.errors import Refused
-from detailflow_onnx.train import losses, optimise, recipe
+from detailflow_onnx.train import loop, losses, optimise, recipe
 from detailflow_onnx.train.data.folder import open_folder
 from detailflow_onnx.train.models.tokenizer import Tokenizer, open_tokenizer
 from detailflow_onnx.train.process import Process
@@ -296,6 +296,61 @@ def test_stages_out_of_order_are_refused(work, tmp_path):
     assert ended.returncode == 1 and "run `train codes` first" in ended.stderr and "Traceback" not in ended.stderr
     ended = call(command(work, "codes", tmp_path))
     assert ended.returncode == 1 and "config.json" in ended.stderr and "Traceback" not in ended.stderr
+
+
+# ---------------------------------------------------------------- files
+def test_state_is_written_under_a_free_name_and_keeps_its_mode(tmp_path):
+    (tmp_path / "resume.pt.part").mkdir()  # of another process
+    for step in (1, 2):
+        loop.write(tmp_path / "resume.pt", {"step": step})
+        assert torch.load(tmp_path / "resume.pt")["step"] == step
+        assert step == 1 or (tmp_path / "resume.pt").stat().st_mode & 0o777 == 0o600
+        (tmp_path / "resume.pt").chmod(0o600)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["resume.pt", "resume.pt.part"]
+
+
+def test_published_checkpoint_of_a_killed_step_is_deleted_later(tmp_path):
+    home = tmp_path / "checkpoints"
+    home.mkdir()
+    left = home / ".0000010.pt.0123abcd.part"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    loop._write_published(tmp_path, 12, {"model": {}})
+    assert [path.name for path in home.iterdir()] == ["0000012.pt"]
+
+
+@pytest.mark.parametrize(
+    "name, make, sentence",
+    [
+        ("tokenizer/resume.pt", os.mkfifo, "a FIFO, not a regular file"),
+        (
+            "tokenizer/resume.pt",
+            lambda path: path.write_bytes(b"text"),
+            "not the state of a run, or damaged",
+        ),
+        ("tokenizer/resume.pt", lambda path: torch.save({"step": 1}, path), "resume.pt: not the state of a run"),
+    ],
+)
+def test_state_that_is_damaged_is_refused_in_one_sentence(work, tmp_path, name, make, sentence):
+    (tmp_path / "tokenizer").mkdir()
+    make(tmp_path / name)
+    ended = call(command(work, "tokenizer", tmp_path))
+    assert ended.returncode == 1 and sentence in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (os.mkfifo, "a FIFO, not a regular file"),
+        (lambda path: path.write_text("[" * 100_000), "nested too deeply"),
+        (lambda path: path.write_text("{}"), "the key 'done' is missing"),
+        (lambda path: path.write_text('{"done": 1, "rows": [1]}'), "done or rows is not a count"),
+    ],
+)
+def test_codes_that_are_damaged_are_refused_in_one_sentence(tmp_path, make, sentence):
+    make(tmp_path / "codes.json")
+    with pytest.raises(Refused, match=sentence):
+        CodeSet(tmp_path)
 
 
 # ---------------------------------------------------------------- parts

@@ -5,7 +5,6 @@ new bundle generates itself (no guidance, temperature 1). The decoder decodes ev
 encodes the finest. `dflow verify` repeats the measurement from the manifest's `judged`.
 """
 
-import json
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,14 @@ from detailflow_onnx.bundle.manifest import Manifest
 from detailflow_onnx.bundle.reader import graphs_of
 from detailflow_onnx.bundle.runner import Bundle
 from detailflow_onnx.checkpoint.model import Model
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import Refused, brief, need, shown
+from detailflow_onnx.files import read_json
 from detailflow_onnx.numbers import ladder
 from detailflow_onnx.numbers.figures import Bounds, kl_of, log_softmax, psnr, within
 
 NONE = "none"  # instead of a file: quality is not measured
 GENERATED = 8  # pictures
+MAX_TOKENS = 256 << 20  # bytes of a token file
 LARGE = 64  # pixels per side above which fewer pictures are decoded: the NumPy reference is slow
 DECODED_OF_LARGE = 2
 
@@ -35,27 +36,36 @@ TOLERANCES: dict[str, Bounds] = {
 }
 
 
+def _picture(image: Any, names: list[str], path: str) -> tuple[Any, list[int]]:
+    """The class (a name, or null) and the tokens of a picture. The file names a class by its name or its index."""
+    name, tokens = image["class"], image["tokens"]
+    if type(name) is int:
+        need(0 <= name < len(names), f"{path}: a picture of class {shown(name)}; the model has {len(names)} classes")
+        name = names[name]
+    need(name is None or isinstance(name, str), f"{path}: a class is {shown(name)}; a name is needed")
+    valid = isinstance(tokens, list) and all(type(token) is int for token in tokens)
+    need(valid, f"{path}: the tokens of a picture are not a list of integers")
+    return name, tokens
+
+
 def read_tokens(path: str, content: Manifest) -> Pictures:
     """The pictures of a token file written by `dflow encode`.
 
     Each must have all tokens, and the class of each must be known if the bundle generates.
     """
+    saved = read_json(path, MAX_TOKENS)
     try:
-        with open(path, encoding="utf-8") as file:
-            saved = json.load(file)
-        pictures = [(image["class"], [int(t) for t in image["tokens"]]) for image in saved["images"]]
+        pictures = [_picture(image, content["classes"], path) for image in saved["images"]]
         owner = saved["bundle"]
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{path}: not a token file ({type(error).__name__}: {error})") from None
-    ours = content["tokenizer_id"]
-    need(owner == ours, f"{path}: its tokens belong to the tokenizer {owner}; the tokenizer of the bundle is {ours}")
+    except (KeyError, TypeError) as error:
+        raise Refused(f"{path}: not a token file ({type(error).__name__}: {brief(error)})") from None
+    ours, text = content["tokenizer_id"], f"{path}: its tokens belong to the tokenizer {shown(owner)}"
+    need(owner == ours, f"{text}; the tokenizer of the bundle is {ours}")
     need(pictures, f"{path}: it holds no pictures")
     names, count, codes = content["classes"], content["tokens"]["count"], content["tokens"]["codes"]
     for name, tokens in pictures:
         known = "ar" not in graphs_of(content) or name in names
-        need(known, f"{path}: a picture of class {name!r}, which the model does not have")
+        need(known, f"{path}: a picture of class {shown(name)}, which the model does not have")
         complete = len(tokens) == count and all(0 <= t < codes for t in tokens)
         need(complete, f"{path}: a picture of {len(tokens)} tokens; {count} of 0..{codes - 1} are needed")
     return [(names.index(name) if name in names else 0, tokens) for name, tokens in pictures]

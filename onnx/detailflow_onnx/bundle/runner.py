@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from detailflow_onnx.bundle import cache
 from detailflow_onnx.bundle.manifest import Manifest
-from detailflow_onnx.errors import Refused
+from detailflow_onnx.errors import Refused, brief
 from detailflow_onnx.numbers.sizes import TokenSequence
 
 RUNTIME: str = ort.__version__
@@ -27,7 +27,9 @@ def session(path: Path, threads: int | None = None) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the exceptions of ONNX Runtime have no common base class
-        raise Refused(f"{path}: ONNX Runtime cannot load the graph ({str(error).splitlines()[0]})") from None
+        raise Refused(
+            f"{path}: ONNX Runtime cannot load the graph ({brief(str(error).partition(chr(10))[0])})"
+        ) from None
 
 
 def runs_here(variant: dict[str, Any]) -> bool:

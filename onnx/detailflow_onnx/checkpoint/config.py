@@ -1,13 +1,17 @@
 """config.json and config.yaml of a checkpoint."""
 
-import json
+import math
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import need, shown
+from detailflow_onnx.files import decoded, read_bytes, read_json
 
 T = TypeVar("T")
 _MISSING: Any = object()
+MOST = 1 << 20  # of a count or a width
+MAX_YAML = 1 << 20  # bytes
 
 
 def _scalar(text: str) -> Any:
@@ -19,7 +23,7 @@ def _scalar(text: str) -> Any:
     words = {"": None, "null": None, "~": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
-    for kind in (int, float):
+    for kind in (int, float) if len(text) < 100 else ():
         try:
             return kind(text)
         except ValueError:
@@ -30,7 +34,8 @@ def _scalar(text: str) -> Any:
 def read_yaml(text: str) -> dict[str, Any]:
     """The top-level `key: scalar` lines of a YAML file. Lists, mappings and indented lines are skipped."""
     out = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
+        line = line.removesuffix("\r")
         key, colon, value = line.partition(":")
         plain = colon and key and not key[0].isspace() and key[0] not in "#-[{}]"
         scalar = value.strip()[:1] not in ("[", "{", "|", ">", "&", "*", "!")
@@ -39,16 +44,11 @@ def read_yaml(text: str) -> dict[str, Any]:
     return out
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise Refused(f"{path}: not JSON ({error})") from None
-    need(isinstance(value, dict), f"{path}: not a JSON object")
-    return dict(value)
+def read_yaml_file(path: Path) -> dict[str, Any]:
+    """`read_yaml` of a file; {} if there is none. Text that is not UTF-8 is tolerated in what is not read."""
+    if not os.path.lexists(path):
+        return {}
+    return read_yaml(decoded(read_bytes(path, MAX_YAML), path, "replace"))
 
 
 class Config:
@@ -57,9 +57,7 @@ class Config:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "config.json"
         self.values = read_json(self.path)
-        extra = folder / "config.yaml"
-        if extra.is_file():
-            self.values = read_yaml(extra.read_text(encoding="utf-8", errors="replace")) | self.values
+        self.values = read_yaml_file(folder / "config.yaml") | self.values
 
     def get(self, key: str, kind: type[T], default: T = _MISSING) -> T:
         """The value of `key`; refused if it is missing without a default or is not of type `kind`."""
@@ -67,14 +65,17 @@ class Config:
         if value is None:
             need(default is not _MISSING, f"{self.path}: the key {key} is missing")
             return default
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and type(value) is int and abs(value) < 1 << 53:
             value = float(value)
         valid = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
-        need(valid, f"{self.path}: the key {key} is {value!r}; {kind.__name__} is needed")
+        valid = valid and (not isinstance(value, float) or math.isfinite(value))
+        need(valid, f"{self.path}: the key {key} is {shown(value)}; {kind.__name__} is needed")
+        if kind is int:
+            need(abs(value) <= MOST, f"{self.path}: the key {key} is {shown(value)}; at most {MOST} is allowed")
         out: T = value
         return out
 
     def require(self, key: str, kind: type[T], allowed: T, default: T = _MISSING) -> None:
         """Refuse any value of `key` other than `allowed`."""
         value = self.get(key, kind, default)
-        need(value == allowed, f"{self.path}: {key} is {value!r}; only {allowed!r} can be exported")
+        need(value == allowed, f"{self.path}: {key} is {shown(value)}; only {allowed!r} can be exported")

@@ -71,6 +71,7 @@ def check(model: Model) -> Model:
     need(consistent, f"num_latent_tokens {n}, group_size {g} and causal_num {c} contradict each other")
     need(n % g == 0, f"num_latent_tokens {n} is not a multiple of group_size {g}")
     need(c % g == 0, f"causal_num {c} is not a multiple of group_size {g}")
+    need(1 <= model.size <= 1 << 14, f"max_image_size is {model.size}; 1 to 16384 are allowed")
     channels = f"in_channels is {model.channels}; 3 (RGB) or 4 (premultiplied RGBA) is needed"
     need(model.channels in (3, 4), channels)
     need(model.codes >= 2, f"codebook_size is {model.codes}; at least 2 is needed")

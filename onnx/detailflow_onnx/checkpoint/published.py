@@ -1,14 +1,16 @@
 """Read a checkpoint in the published layout into a `Model`. Variants that cannot be exported are refused."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detailflow_onnx.checkpoint import weights
-from detailflow_onnx.checkpoint.config import Config, read_json
+from detailflow_onnx.checkpoint.config import MOST, Config
 from detailflow_onnx.checkpoint.model import Model, check
 from detailflow_onnx.checkpoint.weights import Weights
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import Refused, need, shown
+from detailflow_onnx.files import read_json
 from detailflow_onnx.labels import class_names
 from detailflow_onnx.numbers.sizes import Ar, Side
 
@@ -77,8 +79,13 @@ def _backbone(folder: Path, given: str | None) -> Backbone:
 
 
 def _depth(tensors: Weights, root: str) -> int:
-    marks = [name[len(root) :].split(".")[0] for name in tensors.shapes if name.startswith(root)]
-    return max((int(m) for m in marks if m.isdigit()), default=-1) + 1
+    """The number of layers below `root`: more than the largest index, and no more than there are tensors."""
+    marks = {name[len(root) :].split(".")[0] for name in tensors.shapes if name.startswith(root)}
+    layers = [int(m) for m in marks if m.isascii() and m.isdigit() and len(m) < 10]
+    depth = max(layers, default=-1) + 1
+    text = f"{tensors.origin}: {root}{depth - 1} is the last of {depth} layers, but only {len(layers)} exist"
+    need(depth == len(set(layers)), text)
+    return depth
 
 
 def _heads(prefix: str, width: int, config: Config, backbone: Backbone, given: int | None) -> tuple[int, float]:
@@ -91,11 +98,16 @@ def _heads(prefix: str, width: int, config: Config, backbone: Backbone, given: i
     if backbone:
         path, values = backbone
         values = values.get("vision_config", values)
+        need(isinstance(values, dict), f"{path}: vision_config is not an object")
         if values.get("hidden_size") == width:
-            eps = float(values.get("layer_norm_eps", eps))
+            eps = values.get("layer_norm_eps", eps)
+            valid = type(eps) in (int, float) and 0 <= eps < 1
+            need(valid, f"{path}: layer_norm_eps is {shown(eps)}; a number from 0 to below 1 is needed")
+            eps = float(eps)
             heads = values.get("num_attention_heads")
             if not given and heads is not None:
-                need(isinstance(heads, int) and heads > 0, f"{path}: num_attention_heads is {heads!r}")
+                valid = type(heads) is int and 0 < heads <= MOST
+                need(valid, f"{path}: num_attention_heads is {shown(heads)}; 1 to {MOST} are allowed")
                 return heads, eps
     if given:
         return given, eps
@@ -138,6 +150,9 @@ def open_ar(home: Path, given: str | None = None) -> tuple[Ar, int, Weights]:
     """(sizes, number of classes, weights) of the AR model in `home`. `given` chooses one of several weight files."""
     config = Config(home)
     tensors = weights.open_file(_weights_file(home, given, "--ar-weights"), "ema")
+    layers = config.get("n_layer", int)
+    count = len(tensors.shapes)
+    need(layers <= count, f"{config.path}: n_layer is {layers}, but the file of weights holds {count} tensors")
     _check_ar(config, tensors)
     heads = config.get("n_head", int)
     ar = Ar(
@@ -168,7 +183,7 @@ def _open_matching_ar(source: Source, config: Config) -> tuple[Ar, int, Weights]
 def _labels_of(home: str | None) -> str | None:
     """The labels.txt that training writes into the folder of an AR model."""
     file = Path(home) / "labels.txt" if home else None
-    return str(file) if file and file.is_file() else None
+    return str(file) if file and os.path.lexists(file) else None
 
 
 def open_model(source: Source) -> Model:

@@ -5,18 +5,19 @@ the whole model.
 """
 
 import hashlib
-import json
 import math
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from detailflow_onnx.checkpoint import torch_file
-from detailflow_onnx.checkpoint.torch_file import TensorLocation
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.checkpoint.unpickler import TensorLocation
+from detailflow_onnx.errors import Refused, brief, need, shown
+from detailflow_onnx.files import check_name, decoded, open_regular, parsed_json
 from detailflow_onnx.numbers.sizes import Shapes
 
 # Element type -> NumPy type. BF16 is read as integers and widened.
@@ -32,6 +33,8 @@ NUMPY = {
     "U8": "u1",
     "BOOL": "?",
 }
+MAX_HEADER = 16 << 20  # bytes of the header of a safetensors file
+MAX_NAME = 512
 PREFIXES = ("module.", "_orig_mod.")  # left by distributed and compiled training
 
 
@@ -66,6 +69,8 @@ def _without_prefixes(names: dict[str, TensorLocation], origin: str) -> dict[str
     """{name without PREFIXES: original name}."""
     out: dict[str, str] = {}
     for original in names:
+        need(len(original) <= MAX_NAME, f"{origin}: a tensor has a name of {len(original)} characters")
+        check_name(original, f"{origin}: the tensor name")
         name = original
         while name.startswith(PREFIXES):
             name = name.split(".", 1)[1]
@@ -85,7 +90,7 @@ def _copy(mapped: mmap.mmap, location: TensorLocation) -> np.ndarray:
     if location.dtype == "BF16":
         value = (view.astype(np.uint32) << 16).view(np.float32)
     else:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             value = view.astype(np.float32)
     del flat, view
     if hasattr(mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
@@ -95,37 +100,68 @@ def _copy(mapped: mmap.mmap, location: TensorLocation) -> np.ndarray:
 
 
 def _from_locations(path: Path, locations: dict[str, TensorLocation]) -> Weights:
-    with open(path, "rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        with open_regular(path) as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise Refused(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    last = max((place.offset + place.span for place in locations.values()), default=0)
+    need(last <= len(mapped), f"{path}: the file became shorter while it was read")
     names = _without_prefixes(locations, str(path))
     shapes = {name: tuple(locations[original].shape) for name, original in names.items()}
     return Weights(str(path), shapes, lambda name: _copy(mapped, locations[names[name]]))
 
 
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-def _safetensors(path: Path, key: str) -> Weights:
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and the offset of the data."""
     import safetensors
 
+    damaged = f"{path}: the file is not a safetensors file or is damaged"
     try:
+        with open_regular(path) as file:
+            (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
+            need(length <= MAX_HEADER, f"{damaged} (its header has {length} bytes; at most {MAX_HEADER} are read)")
+            raw = file.read(length)
         with safetensors.safe_open(path, framework="np"):
             pass  # checks the header, the offsets and the length
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise Refused(f"{path}: the file is not a safetensors file or is damaged ({error})") from None
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror or brief(error)}") from None
+    except safetensors.SafetensorError as error:
+        raise Refused(f"{damaged} ({brief(error)})") from None
+    header = parsed_json(decoded(raw, path), path)
+    need(isinstance(header, dict), f"{damaged} (its header is not an object)")
+    return header, 8 + length
+
+
+def _location(item: Any, start: int, subject: str) -> TensorLocation | None:
+    """The location of one tensor; None if its element type is none of NUMPY."""
+    need(isinstance(item, dict), f"{subject} is not described by an object")
+    dtype, shape, offsets = item.get("dtype"), item.get("shape"), item.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in NUMPY:
+        return None
+    lists = isinstance(shape, list) and isinstance(offsets, list) and len(shape) <= 8 and len(offsets) == 2
+    sizes = lists and all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, *offsets))
+    need(sizes, f"{subject} has no shape of up to 8 sizes, or no two offsets")
+    need(math.prod(n or 1 for n in shape) < 1 << 48, f"{subject} has a shape with 2^48 elements or more")
+    first, last = offsets
+    fits = last - first == math.prod(shape) * np.dtype(NUMPY[dtype]).itemsize
+    need(fits, f"{subject} has {last - first} bytes, which its shape does not need")
+    return TensorLocation(dtype, tuple(shape), start + first, _contiguous(shape), last - first)
+
+
+def _safetensors(path: Path, key: str) -> Weights:
+    header, start = _header(path)
     header.pop("__metadata__", None)
     inner = {name[len(key) + 1 :]: item for name, item in header.items() if name.startswith(key + ".")}
     locations = {}
     for name, item in (inner or header).items():
-        if item["dtype"] in NUMPY:
-            first, last = item["data_offsets"]
-            shape = tuple(item["shape"])
-            start = 8 + length + first
-            locations[name] = TensorLocation(item["dtype"], shape, start, _contiguous(shape), last - first)
+        location = _location(item, start, f"{path}: the tensor {shown(name)}")
+        if location:
+            locations[name] = location
     return _from_locations(path, locations)
 
 
@@ -137,8 +173,8 @@ def open_file(path: Path, key: str) -> Weights:
     need(isinstance(state, dict), f"{path}: the file holds no dictionary")
     tensors = state.get(key)
     if not isinstance(tensors, dict):
-        have = ", ".join(sorted(map(str, state))) or "no keys"
-        raise Refused(f"{path}: the key {key!r} is missing; the file has {have}")
+        have = ", ".join(sorted(name for name in state if isinstance(name, str))[:20]) or "no names"
+        raise Refused(f"{path}: the key {key!r} is missing; the file has {brief(have)}")
     found = {name: v for name, v in tensors.items() if isinstance(name, str) and isinstance(v, TensorLocation)}
     return _from_locations(path, found)
 

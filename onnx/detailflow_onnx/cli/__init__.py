@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from detailflow_onnx import __version__
 from detailflow_onnx.cli import bench, export, train, verify
-from detailflow_onnx.errors import Refused, exit_on_signal
+from detailflow_onnx.errors import Refused, exit_on_signal, printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         return status
     except Refused as error:
-        print(f"detailflow_onnx: {error}", file=sys.stderr)
+        print(printable(f"detailflow_onnx: {error}"), file=sys.stderr)
     except OSError as error:
-        print(f"detailflow_onnx: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        print(printable(f"detailflow_onnx: {error.filename or ''}: {error.strerror or error}"), file=sys.stderr)
     except (KeyboardInterrupt, BrokenPipeError):
         print("detailflow_onnx: interrupted", file=sys.stderr)
     return 1

@@ -13,7 +13,8 @@ from detailflow_onnx.checkpoint.published import Source
 from detailflow_onnx.checkpoint.random_model import TOKENS
 from detailflow_onnx.checkpoint.source import open_source, origins
 from detailflow_onnx.cli.arguments import Commands, choices, number
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import need
+from detailflow_onnx.files import TEXT, read_bytes
 
 SAMPLING: dict[str, Any] = {"guidance": 1.5, "gradual": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
@@ -122,10 +123,7 @@ def source_of(options: argparse.Namespace) -> Source:
 
 
 def _license(path: str | None) -> bytes | None:
-    try:
-        return Path(path).read_bytes() if path else None
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}") from None
+    return read_bytes(path, TEXT) if path else None
 
 
 def run(options: argparse.Namespace) -> int:

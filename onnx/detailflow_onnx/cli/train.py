@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detailflow_onnx.cli.arguments import Commands, number
-from detailflow_onnx.errors import need
+from detailflow_onnx.errors import need, printable
 
 if TYPE_CHECKING:  # these import PyTorch
     from detailflow_onnx.train.data.folder import Folder
@@ -183,7 +183,7 @@ def _folder(options: argparse.Namespace, recipe: Recipe) -> Folder:
     data = recipe.data
     folder = open_folder(options.data, size=data.size, channels=data.channels, held_out=data.held_out)
     for path, reason in folder.bad:
-        print(f"{path}: left out: {reason}", file=sys.stderr)
+        print(printable(f"{path}: left out: {reason}"), file=sys.stderr)
     need(len(folder.train), f"{options.data}: no pictures to train on")
     counts = f"{len(folder.train)} pictures of {len(folder.classes)} classes, {len(folder.held_out)} held out"
     print(f"{options.data}: {counts}", file=sys.stderr)

@@ -3,32 +3,42 @@
 from importlib import resources
 from pathlib import Path
 
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import need, shown
+from detailflow_onnx.files import check_name, read_text
+
+MOST = 1 << 20  # classes of a model
+
+
+def lines(text: str, origin: str) -> list[str]:
+    """The lines of a list of names, stripped. Control characters are refused."""
+    out = [line.strip(" \t\r") for line in text.split("\n")]
+    for number, line in enumerate(out, 1):
+        check_name(line, f"{origin}: line {number}, the label")
+    return [line.strip() for line in out]
 
 
 def _names(text: str, origin: str, count: int | None) -> tuple[str, ...]:
-    names = tuple(line.strip() for line in text.splitlines())
+    names = tuple(lines(text, origin))
     while names and not names[-1]:
         names = names[:-1]
     need(count in (None, len(names)), f"{origin}: {len(names)} labels, but the model has {count} classes")
-    lines: dict[str, int] = {}
+    known: dict[str, int] = {}
     for line, name in enumerate(names, 1):
         need(name, f"{origin}: line {line} is empty")
-        need(name not in lines, f"{origin}: the label {name!r} occurs twice, in lines {lines.get(name)} and {line}")
-        lines[name] = line
+        need(
+            name not in known, f"{origin}: the label {shown(name)} occurs twice, in lines {known.get(name)} and {line}"
+        )
+        known[name] = line
     return names
 
 
 def class_names(path: str | Path | None, count: int | None) -> tuple[str, ...]:
     """`count` unique names, from the file `path` (one per line) if given. `count` None accepts any number of names."""
     if path:
-        try:
-            return _names(Path(path).read_text(encoding="utf-8"), str(path), count)
-        except (OSError, UnicodeDecodeError) as error:
-            raise Refused(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+        return _names(read_text(path), str(path), count)
     if count is None:
         return ()
-    need(count >= 1, f"num_classes is {count}; at least 1 is needed")
+    need(1 <= count <= MOST, f"num_classes is {count}; 1 to {MOST} are allowed")
     if count == 1000:
         text = resources.files(__package__).joinpath("imagenet.txt").read_text(encoding="utf-8")
         return _names(text, "imagenet.txt", count)

@@ -1,6 +1,7 @@
 """The log of a run: standard error, log.jsonl, and TensorBoard if it is installed."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -9,7 +10,20 @@ from typing import Any
 
 from PIL import Image
 
+from detailflow_onnx.files import read_text
+from detailflow_onnx.output import write_text
+
 Figures = Mapping[str, float]
+MAX_LOG = 1 << 30  # bytes of log.jsonl
+
+
+def _step(line: str) -> float:
+    """The step of a line of the log; infinite if it is damaged."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return math.inf
+    return step if isinstance(step, (int, float)) else math.inf
 
 
 class Log:
@@ -26,9 +40,9 @@ class Log:
             return
         lines = []
         if self._path.exists():
-            every = self._path.read_text().splitlines()
-            lines = [line for line in every if line.endswith("}") and json.loads(line)["step"] <= start]
-        self._path.write_text("".join(line + "\n" for line in lines))
+            every = read_text(self._path, MAX_LOG).splitlines()
+            lines = [line for line in every if line.endswith("}") and _step(line) <= start]
+        write_text(self._path, "".join(line + "\n" for line in lines))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -12,13 +12,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import nn
 
-from detailflow_onnx.errors import need
+from detailflow_onnx.errors import Refused, brief, need
+from detailflow_onnx.files import open_regular
+from detailflow_onnx.output import delete_leftovers, write_text, writing
 from detailflow_onnx.train import optimise
 from detailflow_onnx.train.log import Log
 from detailflow_onnx.train.process import Process, StopRequest, seed_all
@@ -26,6 +28,7 @@ from detailflow_onnx.train.recipe import Optimising, Recipe
 
 T = TypeVar("T")
 Tensors = dict[str, torch.Tensor]
+STATE = {"step", "log", "recipe", "model", "stage", "optimisers", "average"}  # keys of resume.pt
 
 
 class Stage(Protocol):
@@ -82,11 +85,20 @@ class Stage(Protocol):
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """Write a file atomically."""
-    part = path.with_name(path.name + ".part")
-    torch.save(state, part)
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with writing(path) as file:
+        torch.save(state, file)
+
+
+def _loaded(file: BinaryIO, path: Path, device: torch.device) -> dict[str, Any]:
+    """The state of a run. `weights_only` keeps code from being executed."""
+    try:
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:  # torch.load does not document what a damaged file raises
+        advice = "delete it to start again, or choose another --out"
+        reason = brief(str(error).partition("\n")[0])
+        raise Refused(f"{path}: not the state of a run, or damaged ({reason}); {advice}") from None
+    need(isinstance(state, dict) and state.keys() >= STATE, f"{path}: not the state of a run")
+    return state
 
 
 def _write_published(folder: Path, step: int, state: dict[str, Any]) -> None:
@@ -94,6 +106,7 @@ def _write_published(folder: Path, step: int, state: dict[str, Any]) -> None:
     home = folder / "checkpoints"
     home.mkdir(exist_ok=True)
     path = home / f"{step:07d}.pt"
+    delete_leftovers(home, r"\d{7,}\.pt")
     write(path, state)
     for old in home.glob("*.pt"):
         if old != path:
@@ -107,11 +120,11 @@ def _yaml_value(value: object) -> str:
 
 
 def _write_description(out: Path, stage: Stage, recipe: Recipe) -> None:
-    (out / "recipe.yaml").write_text(recipe.text)
-    (out / "labels.txt").write_text("".join(f"{name}\n" for name in stage.classes), encoding="utf-8")
-    (out / "config.json").write_text(json.dumps(stage.config(), indent=1) + "\n")
+    write_text(out / "recipe.yaml", recipe.text)
+    write_text(out / "labels.txt", "".join(f"{name}\n" for name in stage.classes))
+    write_text(out / "config.json", json.dumps(stage.config(), indent=1) + "\n")
     lines = [f"{key}: {_yaml_value(value)}\n" for key, value in stage.config_yaml().items()]
-    (out / "config.yaml").write_text("".join(lines))
+    write_text(out / "config.yaml", "".join(lines))
 
 
 class _Run:
@@ -129,9 +142,10 @@ class _Run:
     def _resume(self) -> tuple[dict[str, float], dict[str, int]]:
         """Restore the state in `out`, if any; returns the sums of the log."""
         path, stage = self.out / "resume.pt", self.stage
-        if not path.exists():
+        if not os.path.lexists(path):
             return {}, {}
-        state = torch.load(path, map_location=self.process.device, weights_only=True)
+        with open_regular(path) as file:
+            state = _loaded(file, path, self.process.device)
         was, now = state["recipe"], stage.identity()
         changed = [f"{key} {was.get(key)!r}, now {value!r}" for key, value in now.items() if was.get(key) != value]
         advice = f"choose another --out, or resume with the recipe in {self.out / 'recipe.yaml'}"

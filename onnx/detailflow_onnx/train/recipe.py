@@ -11,8 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import Refused, brief, need, shown
+from detailflow_onnx.files import check_name, read_bytes
 from detailflow_onnx.numbers.sizes import Ar, Side, TokenizerSizes
+from detailflow_onnx.train import yaml_file
 
 
 @dataclass(frozen=True)
@@ -204,9 +206,12 @@ def shipped() -> list[str]:
     return sorted(item.name[:-5] for item in files if item.name.endswith(".yaml"))
 
 
+LARGEST = 1 << 53  # of a number
+
+
 def _numbers(value: Any, origin: str, key: str) -> tuple[float, ...]:
-    valid = isinstance(value, list) and all(isinstance(v, (int, float)) for v in value)
-    need(valid, f"{origin}: {key} is {value!r}; a list of numbers is needed")
+    valid = isinstance(value, list) and all(type(v) in (int, float) and abs(v) < LARGEST for v in value)
+    need(valid, f"{origin}: {key} is {shown(value)}; a list of numbers below 2^53 is needed")
     return tuple(map(float, value))
 
 
@@ -220,11 +225,15 @@ def _value(kind: Any, value: Any, origin: str, key: str) -> Any:
             value = float(value)  # YAML reads 1e-4 as a string
         except ValueError:
             pass
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) < LARGEST:
         value = float(value)
     valid = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    need(valid, f"{origin}: {key} is {value!r}; {kind.__name__} is needed")
-    need(kind not in (int, float) or value >= 0, f"{origin}: {key} is {value}; it must not be negative")
+    need(valid, f"{origin}: {key} is {shown(value)}; {kind.__name__} is needed")
+    if kind in (int, float):
+        need(value < LARGEST, f"{origin}: {key} is {shown(value)}; it must be below 2^53")
+        need(value >= 0, f"{origin}: {key} is {shown(value)}; it must not be negative")
+    if kind is str:
+        check_name(value, f"{origin}: the value of {key},")
     return value
 
 
@@ -233,7 +242,8 @@ def _section(kind: Any, values: Any, origin: str, prefix: str = "") -> Any:
     need(isinstance(values, dict), f"{origin}: {prefix[:-1] or 'the file'} is not a mapping")
     known = {f.name: f.type for f in dataclasses.fields(kind) if f.name != "text"}
     for key in values:
-        need(key in known, f"{origin}: the key {prefix}{key} is unknown; allowed are {', '.join(known)}")
+        unknown = f"{origin}: the key {prefix}{brief(key)} is unknown; allowed are {', '.join(known)}"
+        need(key in known, unknown)
     return kind(**{key: _value(known[key], value, origin, prefix + str(key)) for key, value in values.items()})
 
 
@@ -278,8 +288,13 @@ def _check_models(recipe: Recipe, check: Check) -> None:
 
 
 def _check_training(part: str, train: Optimising, check: Check) -> None:
-    check(train.optimizer in ("adamw", "muon"), f"{part}.optimizer is {train.optimizer!r}; allowed are adamw and muon")
-    check(train.precision in ("fp32", "bf16"), f"{part}.precision is {train.precision!r}; allowed are fp32 and bf16")
+    check(
+        train.optimizer in ("adamw", "muon"),
+        f"{part}.optimizer is {shown(train.optimizer)}; allowed are adamw and muon",
+    )
+    check(
+        train.precision in ("fp32", "bf16"), f"{part}.precision is {shown(train.precision)}; allowed are fp32 and bf16"
+    )
     counts = min(train.steps, train.batch, train.log, train.save, train.accumulate)
     check(counts >= 1, f"{part}: steps, batch, log, save and accumulate must be at least 1")
     check(train.ema < 1 and len(train.betas) == 2, f"{part}: ema must be below 1, and betas two numbers")
@@ -309,21 +324,21 @@ def _check(recipe: Recipe, origin: str) -> Recipe:
     return recipe
 
 
+def _content(name: Path | str) -> tuple[str, bytes]:
+    """(the name of the recipe, its bytes)."""
+    path = Path(name)
+    if str(name) in shipped() and not path.is_file():
+        return str(name), resources.files(__package__).joinpath("configs", f"{name}.yaml").read_bytes()
+    try:
+        return path.name.removesuffix(".yaml"), read_bytes(path, yaml_file.MAX_BYTES)
+    except Refused as error:
+        raise Refused(f"{error}; the recipes in the package are {', '.join(shipped())}") from None
+
+
 def read(name: Path | str) -> Recipe:
     """The recipe in the file `name`, or the recipe of that name in the package."""
-    import yaml
-
-    path: Any = Path(name)
-    if not path.is_file() and str(name) in shipped():
-        path = resources.files(__package__).joinpath("configs", f"{name}.yaml")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise Refused(f"{name}: {reason}; the recipes in the package are {', '.join(shipped())}") from None
-    except yaml.YAMLError as error:
-        raise Refused(f"{name}: not YAML ({str(error).splitlines()[0]})") from None
+    short, data = _content(name)
+    text, values = yaml_file.parse(data, str(name))
     recipe: Recipe = _section(Recipe, values, str(name))
-    named = dataclasses.replace(recipe, name=recipe.name or path.name.removesuffix(".yaml"), text=text)
+    named = dataclasses.replace(recipe, name=recipe.name or short, text=text)
     return _check(named, str(name))

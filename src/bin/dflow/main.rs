@@ -166,12 +166,15 @@ struct ModelArgs {
     bundle: BundleArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Number of threads, 0 to 1024; 0 is one per physical core
+    /// Number of threads, 0 to 1024; 0 is one per core that the process may use
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     /// When waiting threads spin, that is, keep a core busy polling for work [default: as the library does]
     #[arg(long, value_name = "WHEN")]
     spinning: Option<SpinningArg>,
+    /// Read the weights into memory and check them, instead of mapping their file, which may then change
+    #[arg(long)]
+    weights_in_memory: bool,
     /// Precision: fp32, fp16, int8 or int4 [default: on the CPU the first that the bundle lists; on other devices fp16, then
     /// fp32, then the others]
     #[arg(long, value_name = "P")]
@@ -184,7 +187,7 @@ struct ModelArgs {
 
 impl ModelArgs {
     fn open(&self) -> Result<Model, Failure> {
-        let mut options = ModelOptions::new().with_threads(self.threads);
+        let mut options = ModelOptions::new().with_threads(self.threads).with_weights_in_memory(self.weights_in_memory);
         options.precision = self.precision.as_deref().map(Into::into);
         options.form = self.form.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
         options.check().map_err(Failure::Usage)?;

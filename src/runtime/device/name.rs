@@ -4,6 +4,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::support::error::{Error, Result};
+
 /// The device on which graphs run. Written and read as text: `cuda:1`.
 ///
 /// Each device stands for an ONNX Runtime *execution provider* (provider, for short), which computes there.
@@ -87,6 +89,17 @@ impl fmt::Display for DeviceKind {
 }
 
 impl Device {
+    /// The same device with an absolute path: graphs that are compiled later find the library after the working directory
+    /// has changed.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when there is no working directory.
+    pub(crate) fn with_absolute_path(&self) -> Result<Self> {
+        let Self::Plugin { path, device } = self else { return Ok(self.clone()) };
+        let path = std::path::absolute(path).map_err(|error| Error::reading(path, error))?;
+        Ok(Self::Plugin { path, device: device.clone() })
+    }
+
     /// Number of the GPU or adapter; 0 for a device that has no number.
     pub(in crate::runtime) fn index(&self) -> u32 {
         match self {

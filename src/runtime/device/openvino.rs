@@ -1,7 +1,9 @@
 //! OpenVINO: part of some builds of ONNX Runtime, or a provider library. Its provider ignores options that it does not
 //! know, and computes in bf16 or f16 by default.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use ort::environment::Environment;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
@@ -16,6 +18,7 @@ use super::plugin::{self, NumberedOffer};
 use crate::runtime::{library, sys};
 use crate::support::error::{Error, Result};
 use crate::support::log;
+use crate::support::sync::lock;
 
 /// The environment variable that names OpenVINO's provider library.
 const VARIABLE: &str = "DETAILFLOW_OPENVINO";
@@ -98,10 +101,18 @@ pub(super) fn config(kind: DeviceKind, options: &DeviceOptions, threads: usize) 
 /// pip puts it relative to that; else in `runtime/` beside or above our library or executable, or in `runtime/openvino/`.
 pub(super) fn find(device: &Device) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
-        let path = PathBuf::from(path);
+        // A relative path means the working directory of the first use, also after that has changed.
+        static FIRST: Mutex<Option<(OsString, PathBuf)>> = Mutex::new(None);
+        let mut first = lock(&FIRST);
+        if let Some((_, known)) = first.as_ref().filter(|(named, _)| *named == path) {
+            return Ok(known.clone());
+        }
+        let named = path;
+        let path = std::path::absolute(&named).unwrap_or_else(|_| PathBuf::from(&named));
         if !path.is_file() {
             return Err(refused(device, format!("{VARIABLE} names {}, which is not a file", path.display())));
         }
+        *first = Some((named, path.clone()));
         return Ok(path);
     }
     let library = library::library()?;

@@ -3,7 +3,7 @@
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::io::{Constant, OperatorCall, refuse, size};
+use super::io::{Constant, OperatorCall, flag, refuse, size};
 use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::attention::{Attention, FullAttention, QueryToken};
@@ -36,6 +36,12 @@ impl Operator for AttentionOperator {
     }
 
     fn create_kernel<'a>(&self, context: &KernelContext<'a>) -> ort::Result<AttentionKernel<'a>> {
+        guarded(|| self.make(context))
+    }
+}
+
+impl AttentionOperator {
+    fn make<'a>(&self, context: &KernelContext<'a>) -> ort::Result<AttentionKernel<'a>> {
         let keys = KvLayout {
             layers: size(context, "layers")?,
             kv_heads: size(context, "kv_heads")?,
@@ -126,8 +132,14 @@ impl Operator for PlacesAttentionOperator {
     }
 
     fn create_kernel<'a>(&self, context: &KernelContext<'a>) -> ort::Result<PlacesAttentionKernel<'a>> {
+        guarded(|| self.make(context))
+    }
+}
+
+impl PlacesAttentionOperator {
+    fn make<'a>(&self, context: &KernelContext<'a>) -> ort::Result<PlacesAttentionKernel<'a>> {
         let (heads, width) = (size(context, "heads")?, size(context, "head_width")?);
-        let seen = Constant::optional(context, 2, context.get::<i64>("has_seen") == Some(1), "seen")?;
+        let seen = Constant::optional(context, 2, flag(context, "has_seen")?, "seen")?;
         Ok(PlacesAttentionKernel { heads, width, seen, threads: self.threads })
     }
 }

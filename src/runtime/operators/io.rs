@@ -24,6 +24,15 @@ pub(super) fn size(context: &KernelContext<'_>, name: &str) -> ort::Result<usize
         .ok_or_else(|| refuse(format!("attribute \"{name}\" must be an integer of at least 1")))
 }
 
+/// An attribute that is 0 or 1. One that is missing, or cannot be read, is an error: the operator would compute something else.
+pub(super) fn flag(context: &KernelContext<'_>, name: &str) -> ort::Result<bool> {
+    match context.get::<i64>(name) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        _ => Err(refuse(format!("attribute \"{name}\" must be 0 or 1"))),
+    }
+}
+
 /// A constant tensor of the graph. It lives as long as the session and its kernels.
 pub(super) struct Constant<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> {
     values: &'a [T],
@@ -36,7 +45,7 @@ impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a,
     pub fn new(context: &KernelContext<'a>, index: usize, what: &str) -> ort::Result<Self> {
         let tensor: ValueRef<'a, TensorValueType<T>> =
             context.constant_input(index).map_err(|error| ort::Error::new(format!("{what}: {}", error.message())))?;
-        let values: *const [T] = tensor.extract_tensor().1;
+        let values: *const [T] = tensor.try_extract_tensor()?.1;
         // SAFETY: the values belong to the graph, not to this reference. They stay where they are, unchanged, for 'a.
         Ok(Self { values: unsafe { &*values }, _tensor: tensor })
     }

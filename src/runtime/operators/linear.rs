@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::io::{Constant, OperatorCall, refuse, size};
+use super::io::{Constant, OperatorCall, flag, refuse, size};
 use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::linear::{Compensation, Linear, PackedWeights, Prologue, Workspace};
@@ -43,8 +43,13 @@ impl Operator for LinearOperator {
     }
 
     fn create_kernel<'a>(&self, context: &KernelContext<'a>) -> ort::Result<LinearKernel<'a>> {
+        guarded(|| self.make(context))
+    }
+}
+
+impl LinearOperator {
+    fn make<'a>(&self, context: &KernelContext<'a>) -> ort::Result<LinearKernel<'a>> {
         let before: String = context.get("before").unwrap_or_default();
-        let flag = |name: &str| context.get::<i64>(name) == Some(1);
         let kind = match before.as_str() {
             "plain" => Kind::Plain,
             "rms_norm" => Kind::RmsNorm,
@@ -57,9 +62,13 @@ impl Operator for LinearOperator {
         let scales = Constant::new(context, 2, "scales")?;
         let gain = Constant::optional(context, 3, matches!(kind, Kind::RmsNorm | Kind::LayerNorm), "gain")?;
         let shift = Constant::optional(context, 4, kind == Kind::LayerNorm, "shift")?;
-        let bias = Constant::optional(context, 5, flag("has_bias"), "bias")?;
+        let bias = Constant::optional(context, 5, flag(context, "has_bias")?, "bias")?;
         let (inputs, outputs) = (size(context, "in_width")?, size(context, "out_width")?);
-        let epsilon = context.get("epsilon").unwrap_or_default();
+        let epsilon = match (&kind, context.get("epsilon")) {
+            (_, Some(epsilon)) => epsilon,
+            (Kind::RmsNorm | Kind::LayerNorm, None) => return Err(refuse("attribute \"epsilon\" is missing")),
+            (_, None) => 0.0,
+        };
         let part = |part: &Option<Constant<'a, f32>>| part.as_ref().map_or(&[][..], Constant::get);
         let layer = PackedWeights::new(weights.get(), inputs, outputs).map(|weights| Linear {
             prologue: match kind {
@@ -80,7 +89,7 @@ impl Operator for LinearOperator {
         prefault(weights.get());
         let constants = (weights, [Some(scales), gain, shift, bias]);
         let (threads, work, offsets) = (self.threads, self.work.clone(), Compensation::default());
-        Ok(LinearKernel { layer, added: flag("has_added"), threads, work, offsets, _constants: constants })
+        Ok(LinearKernel { layer, added: flag(context, "has_added")?, threads, work, offsets, _constants: constants })
     }
 }
 

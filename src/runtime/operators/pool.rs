@@ -43,7 +43,8 @@ impl Pool for SessionPool<'_> {
     }
 }
 
-/// Runs the body of an operator. A panic becomes an error of the run, so that it does not take the host down.
-pub(super) fn guarded(body: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
+/// Runs the body of an operator, or of its making. A panic, ours or one of `ort`, becomes an error, so that it does not take
+/// the host down.
+pub(super) fn guarded<R>(body: impl FnOnce() -> ort::Result<R>) -> ort::Result<R> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(refuse(Error::from_panic(&*panic))))
 }

@@ -1,9 +1,11 @@
 //! What Linux adds to Unix: files under /proc and /sys, and the link map of a loaded library.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char};
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-use super::path_from_bytes;
+use super::{path_from_bytes, read_exact_at};
 
 pub(super) fn available_memory() -> Option<u64> {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
@@ -18,6 +20,36 @@ pub(super) fn available_memory() -> Option<u64> {
 fn available_in(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+pub(super) fn address_space_left() -> Option<u64> {
+    // SAFETY: the call fills the struct that it is given; sysconf only returns a number.
+    let (limit, page) = unsafe {
+        let mut limits: libc::rlimit = std::mem::zeroed();
+        let got = libc::getrlimit(libc::RLIMIT_AS, &raw mut limits) == 0 && limits.rlim_cur != libc::RLIM_INFINITY;
+        (got.then_some(limits.rlim_cur)?, libc::sysconf(libc::_SC_PAGESIZE))
+    };
+    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').next()?.parse().ok()?;
+    Some(limit.saturating_sub(pages.saturating_mul(u64::try_from(page).ok()?)))
+}
+
+/// Physical cores among the CPUs of the process's mask; `None` where /sys does not tell.
+pub(super) fn cores_in_mask() -> Option<usize> {
+    // SAFETY: an all-zero set is valid, and the call fills a set of the size that it is told.
+    let mask = unsafe {
+        let mut mask: libc::cpu_set_t = std::mem::zeroed();
+        let got = libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut mask);
+        (got == 0).then_some(mask)?
+    };
+    let mut cores = HashSet::new();
+    for cpu in 0..libc::CPU_SETSIZE as usize {
+        // SAFETY: the number is within the set.
+        if unsafe { libc::CPU_ISSET(cpu, &mask) } {
+            let siblings = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+            cores.insert(std::fs::read(siblings).ok()?);
+        }
+    }
+    Some(cores.len())
 }
 
 pub(super) fn cpu_model_name() -> String {
@@ -43,6 +75,43 @@ pub(super) fn find_library(name: &str) -> Option<PathBuf> {
         }
         path_from_bytes(CStr::from_ptr((*map).name))?.canonicalize().ok()
     }
+}
+
+pub(super) fn truncated_library(path: &Path) -> Option<String> {
+    let file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    let needed = elf_length(|buffer, offset| read_exact_at(&file, buffer, offset).ok())?;
+    (length < needed).then(|| format!("the file is truncated: it has {length} bytes of {needed} or more"))
+}
+
+/// The least length of an ELF file of this machine's byte order, by its segments. `None` when it is not one, or its headers
+/// are cut off, which the loader reports.
+fn elf_length(read: impl Fn(&mut [u8], u64) -> Option<()>) -> Option<u64> {
+    const LOAD: u32 = 1;
+    let mut head = [0; 64];
+    read(&mut head[..20], 0)?;
+    let (wide, little) = (head[4] == 2, head[5] == 1);
+    if head[..4] != *b"\x7fELF" || little != cfg!(target_endian = "little") {
+        return None;
+    }
+    read(if wide { &mut head } else { &mut head[..52] }, 0)?;
+    let short = |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let long = |bytes: &[u8], at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let size = |bytes: &[u8], at: [usize; 2]| if wide { long(bytes, at[1]) } else { word(bytes, at[0]).map(u64::from) };
+    let table = size(&head, [28, 32])?;
+    let each = usize::from(short(&head, if wide { 54 } else { 42 })?);
+    let count = usize::from(short(&head, if wide { 56 } else { 44 })?);
+    if each != if wide { 56 } else { 32 } {
+        return None;
+    }
+    let mut segments = vec![0; each * count];
+    read(&mut segments, table)?;
+    let end = |segment: &[u8]| {
+        let (offset, length) = (size(segment, [4, 8])?, size(segment, [16, 32])?);
+        (word(segment, 0)? == LOAD).then_some(offset.saturating_add(length))
+    };
+    segments.chunks_exact(each).filter_map(end).max()
 }
 
 /// The public head of glibc's and musl's `struct link_map`.
@@ -121,6 +190,35 @@ impl Drop for SmallSignalStack {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn truncated_library_is_told_from_a_whole_one() {
+        let whole = std::env::current_exe().unwrap();
+        assert_eq!(truncated_library(&whole), None);
+        let bytes = std::fs::read(&whole).unwrap();
+        let needed = elf_length(|buffer, offset| {
+            let from = usize::try_from(offset).ok()?;
+            buffer.copy_from_slice(bytes.get(from..from.checked_add(buffer.len())?)?);
+            Some(())
+        });
+        assert!(needed.is_some_and(|needed| needed <= bytes.len() as u64 && needed > 1000), "{needed:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library");
+        // What follows the segments, such as debug information, is not needed.
+        let needed = usize::try_from(needed.unwrap()).unwrap();
+        for length in [needed, needed - 1, needed / 2, 4096, 100, 64, 20, 4, 0] {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            let found = truncated_library(&path);
+            assert_eq!(found.is_some(), (4096..needed).contains(&length), "{length}: {found:?}");
+        }
+        // Offsets and counts of a damaged head do not overflow.
+        for at in 4..64 {
+            let mut damaged = bytes[..4096].to_vec();
+            damaged[at] = 255;
+            std::fs::write(&path, &damaged).unwrap();
+            truncated_library(&path);
+        }
+    }
 
     #[test]
     fn meminfo_with_and_without_available_memory() {

@@ -100,6 +100,39 @@ pub(crate) fn available_memory() -> Option<u64> {
     None
 }
 
+/// Bytes of address space that this process may still use; `None` where nothing limits it, or the system does not tell.
+pub(crate) fn address_space_left() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return linux::address_space_left();
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// CPUs that this process may compute on at once: cores of the machine within the process's CPU mask, fewer where a control
+/// group has a quota. Two hyper-threads count as one, since they share what a matrix product needs. At least 1. Reads files,
+/// so it is for the opening of a model, not for each step.
+pub(crate) fn allowed_cpus() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    #[cfg(target_os = "linux")]
+    return linux::cores_in_mask().map_or(allowed, |cores| cores.clamp(1, allowed));
+    #[cfg(not(target_os = "linux"))]
+    allowed
+}
+
+/// Runs `start`, which starts threads, such that they never receive a signal meant for the process: the host's handlers
+/// run on its own threads. Signals of a thread's own faults and the timer of profilers are left alone.
+pub(crate) fn without_signals<R>(start: impl FnOnce() -> R) -> R {
+    #[cfg(unix)]
+    return unix::without_signals(start);
+    #[cfg(not(unix))]
+    start()
+}
+
+/// Whether the system tells the path of an open file, which ONNX Runtime asks for before it maps weights. Not without /proc.
+pub(crate) fn knows_open_files() -> bool {
+    !cfg!(target_os = "linux") || Path::new("/proc/self/fd").exists()
+}
+
 /// The CPU's model name; empty where the system does not tell.
 pub(crate) fn cpu_model_name() -> String {
     #[cfg(target_os = "linux")]
@@ -116,6 +149,19 @@ pub(crate) fn find_library(name: &str) -> Option<PathBuf> {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = name;
+        None
+    }
+}
+
+/// Why the library `path` must not be loaded: it is shorter than its segments, as after an interrupted download. The loader
+/// maps such a file, and the process dies of a signal (SIGBUS) at the first page that is missing. `None` for a whole file, one
+/// of another format, and on other systems.
+pub(crate) fn truncated_library(path: &Path) -> Option<String> {
+    #[cfg(target_os = "linux")]
+    return linux::truncated_library(path);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
         None
     }
 }
@@ -156,6 +202,12 @@ mod tests {
     #[test]
     fn own_file_is_found_on_unix() {
         assert_eq!(own_file().is_some_and(|file| file.exists()), cfg!(unix));
+    }
+
+    #[test]
+    fn allowed_cpus_are_no_more_than_the_process_may_use() {
+        let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        assert!((1..=allowed).contains(&allowed_cpus()));
     }
 
     #[test]

@@ -25,6 +25,36 @@ pub(super) fn at_exit(handler: extern "C" fn()) {
     let _ = unsafe { libc::atexit(handler) };
 }
 
+pub(super) fn without_signals<R>(start: impl FnOnce() -> R) -> R {
+    // A blocked signal of a fault kills at once, past the host's crash handler.
+    const KEPT: [libc::c_int; 8] = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGSYS,
+        libc::SIGPROF,
+    ];
+    // SAFETY: the sets are filled before they are used, and the mask is that of the calling thread alone, which gets its
+    // own back.
+    unsafe {
+        let mut blocked: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut blocked);
+        for signal in KEPT {
+            libc::sigdelset(&raw mut blocked, signal);
+        }
+        let changed = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, &raw mut before) == 0;
+        let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start));
+        if changed {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        }
+        started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
 pub(super) fn at_fork_in_child(handler: extern "C" fn()) {
     // SAFETY: the handler is code of this library, which is never unloaded. It only sets a flag.
     let _ = unsafe { libc::pthread_atfork(None, None, Some(handler)) };

@@ -47,12 +47,17 @@ impl PackWriter {
     /// [`Error::Io`] if it cannot be written there, [`Error::OutOfMemory`].
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        // The pack is renamed when it is finished, and the working directory may change before.
+        let file = match std::path::absolute(path) {
+            Ok(absolute) => NewFile::create(&absolute)?,
+            Err(_) => NewFile::create(path)?,
+        };
         // Room for the largest entry beyond the buffer.
         let mut waiting = reserve("a pack", BUFFER + dft::LARGEST)?;
         waiting.extend(MAGIC);
         Ok(Self {
             path: path.to_owned(),
-            file: NewFile::create(path)?,
+            file,
             waiting,
             written: MAGIC.len() as u64,
             places: Vec::new(),

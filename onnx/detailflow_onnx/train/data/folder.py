@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.files import check_name, open_regular, read_text
+from detailflow_onnx.labels import lines
 from detailflow_onnx.train.data.image import open_image, read, reason_of, without_warnings
 
 HELD_OUT = ("val", "validation", "valid", "test")
@@ -86,13 +88,11 @@ def _classes(root: Path, labels: Path) -> list[str]:
     need(
         found, f"{root} has no class folders: put the pictures of each class in its own folder, as {root}/flower/*.png"
     )
-    if not labels.is_file():
+    for name in found:
+        check_name(name, f"{root}: the name of the class folder")
+    if not os.path.lexists(labels):
         return found
-    try:
-        text = labels.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise Refused(f"{labels} is not UTF-8 text") from None
-    wanted = [line.strip() for line in text.splitlines() if line.strip()]
+    wanted = [line for line in lines(read_text(labels), str(labels)) if line]
     need(len(set(wanted)) == len(wanted), f"{labels} names a class twice")
     missing, unknown = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     need(not missing, f"{labels} names {', '.join(missing[:3])}, but {root} has no such folder")
@@ -152,7 +152,8 @@ class Pictures:
         """(pixels unless lazy, the reason if the file cannot be read)."""
         try:
             if self.lazy:
-                open_image(self.root / relative).close()
+                with open_regular(self.root / relative) as file:
+                    open_image(file).close()
                 return None, None
             return read(self.root / relative, self.size, self.channels), None
         except Exception as error:  # Pillow does not document what a broken file raises

@@ -4,18 +4,24 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from detailflow_onnx.errors import brief
+from detailflow_onnx.files import open_regular
+
 PIXELS = 1 << 26  # files that declare more pixels are not opened: they are broken, or meant to exhaust memory
 COLOUR_MODES = ("CMYK", "YCbCr", "HSV", "LAB")
+# Others are not opened: Pillow gives EPS to Ghostscript, for instance.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO", "PCX", "QOI", "JPEG2000", "AVIF")
 MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1", *COLOUR_MODES)
 
 
 def reason_of(error: Exception) -> str:
     """Why a picture cannot be read, as the predicate of a sentence about its path."""
-    text = str(error).replace("\n", " ")
+    text = brief(str(error).replace("\n", " "))
     if isinstance(error, UnidentifiedImageError):
         return "is not a picture in a known format"
     if isinstance(error, OSError) and error.strerror:
@@ -31,9 +37,10 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def open_image(path: Path) -> Image.Image:
-    """Open a file without decoding it; refused if it declares too many pixels."""
-    image = Image.open(path)
+def open_image(file: BinaryIO) -> Image.Image:
+    """Open a picture without decoding it; refused if it declares too many pixels."""
+    Image.init()
+    image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
     if image.width < 1 or image.height < 1 or image.width * image.height > PIXELS:
         image.close()
         raise ValueError(f"its size is {image.width}x{image.height}")
@@ -46,7 +53,7 @@ def read(path: Path, size: int, channels: int) -> np.ndarray:
     Other sizes are resized (antialiased, colours weighted by alpha) until the shorter side is `size`, and
     centre-cropped. Of an animation the first frame is read; EXIF orientation is applied.
     """
-    with open_image(path) as image:
+    with open_regular(path) as file, open_image(file) as image:
         image.load()
         pixels = fit(_rgba(ImageOps.exif_transpose(image)), size)
     if channels == 3:

@@ -9,7 +9,6 @@ blur does not decide the class.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from detailflow_onnx.errors import need
+from detailflow_onnx.output import writing
 from detailflow_onnx.train.data.augment import prepare
 from detailflow_onnx.train.data.batches import batches
 from detailflow_onnx.train.data.folder import Folder, Pictures
@@ -247,7 +247,6 @@ def classifier(
     _normalize(model, folder.train)
     about = {"identity": identity, "settings": settings, "classes": list(folder.classes)} | _figures(model, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save({"model": model.state_dict(), "about": about}, part)
-    os.replace(part, path)
+    with writing(path) as file:
+        torch.save({"model": model.state_dict(), "about": about}, file)
     return model, about

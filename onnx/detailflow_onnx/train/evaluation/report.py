@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from detailflow_onnx.output import write_text
+
 Content = dict[str, Any]  # of report.json, or of one of its models
 
 DEFINITIONS = """\
@@ -311,8 +313,8 @@ def _markdown(content: Content) -> str:
 def write(content: Content, out: Path | str) -> Content:
     """Add the comparison, write report.json and report.md into `out`, and return the content."""
     content = content | {"definitions": DEFINITIONS, "comparison": compare(content["models"])}
-    (Path(out) / "report.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (Path(out) / "report.md").write_text(_markdown(content), encoding="utf-8")
+    write_text(Path(out) / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(Path(out) / "report.md", _markdown(content))
     return content
 
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from detailflow_onnx import __version__, labels
-from detailflow_onnx.checkpoint.config import read_yaml
+from detailflow_onnx.checkpoint.config import read_yaml_file
 from detailflow_onnx.errors import need
 from detailflow_onnx.train import recipe, sheets
 from detailflow_onnx.train.data.folder import open_folder
@@ -83,8 +83,7 @@ class Measured:
     def about(self) -> dict[str, Any]:
         """Sizes and origin of the models, for the report."""
         numbers, ar = self.tokenizer.numbers, self.ar.numbers.ar
-        extra = Path(self.homes[1]) / "config.yaml"
-        noted = read_yaml(extra.read_text(encoding="utf-8", errors="replace")) if extra.is_file() else {}
+        noted = read_yaml_file(Path(self.homes[1]) / "config.yaml")
         parameters = [sum(p.numel() for p in module.parameters()) for module in (self.tokenizer, self.ar)]
         return {
             "tokenizer": self.homes[0],

@@ -5,8 +5,8 @@ are those of Hugging Face: `vision_model.embeddings.patch_embedding`, `.position
 `vision_model.encoder.layers.N`, `vision_model.post_layernorm`. Other tensors of the file are ignored.
 """
 
-import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 
 from detailflow_onnx.checkpoint import weights
 from detailflow_onnx.checkpoint.weights import Weights
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import Refused, brief, need, shown
+from detailflow_onnx.files import read_json
 from detailflow_onnx.numbers import resize
 from detailflow_onnx.numbers.sizes import Side, TokenizerSizes
 from detailflow_onnx.train.models.tokenizer import Tokenizer, VisualModel
@@ -61,14 +62,12 @@ def open_backbone(path: Path) -> tuple[Weights, dict[str, Any]]:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        config: dict[str, Any] = values.get("vision_config", values)
-    except (ValueError, AttributeError):
-        raise Refused(f"{path}: not a JSON object") from None
-    return config
+    values = read_json(path)
+    config = values.get("vision_config", values)
+    need(isinstance(config, dict), f"{path}: vision_config is not an object")
+    return dict(config)
 
 
 def _torch_file(path: Path) -> Weights:
@@ -76,7 +75,7 @@ def _torch_file(path: Path) -> Weights:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load does not document what a damaged file raises
-        text = str(error).splitlines()[0]
+        text = brief(str(error).partition("\n")[0])
         raise Refused(f"{path}: not a file of tensors written by torch.save ({text})") from None
     inner = state
     if isinstance(state, dict):
@@ -101,7 +100,9 @@ def _copy_layers(visual: VisualModel, side: Side, backbone: Weights, config: dic
     layers = len({name.split(".")[2] for name in backbone.shapes if name.startswith("encoder.layers.")})
     need(layers >= side.depth, f"{origin}: it has {layers} layers, but {section}.depth is {side.depth}")
     heads = config.get("num_attention_heads", side.heads)
-    need(heads == side.heads, f"{origin}: its config.json says {heads} heads, but {section}.heads is {side.heads}")
+    need(
+        heads == side.heads, f"{origin}: its config.json says {shown(heads)} heads, but {section}.heads is {side.heads}"
+    )
     hidden = backbone.shape("encoder.layers.0.mlp.fc1.weight")[0]
     need(hidden == side.hidden, f"{origin}: its MLP width is {hidden}, but {section}.hidden is {side.hidden}")
     for name, value in visual.state_dict().items():

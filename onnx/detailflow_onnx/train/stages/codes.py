@@ -21,8 +21,10 @@ import torch
 from numpy.lib.format import open_memmap
 
 from detailflow_onnx.checkpoint.identity import tokenizer_id
-from detailflow_onnx.errors import Refused, exit_if_signalled, need
+from detailflow_onnx.errors import Refused, brief, exit_if_signalled, need, shown
+from detailflow_onnx.files import open_regular, read_json
 from detailflow_onnx.numbers.sizes import TokenizerSizes
+from detailflow_onnx.output import write_text, writing
 from detailflow_onnx.train.data.augment import prepare
 from detailflow_onnx.train.data.folder import Folder, Pictures
 from detailflow_onnx.train.models.tokenizer import OpenedTokenizer, Tokenizer, open_tokenizer
@@ -33,6 +35,7 @@ from detailflow_onnx.train.stages.correction import perturbed, units
 NAMES = ("clean", "input", "first", "labels")
 HELD_OUT = 2000  # pictures at most
 SECONDS = 10  # between notes of the progress
+MAX_NOTE = 64 << 20  # bytes of codes.json, which names the classes
 
 Arrays = dict[str, np.ndarray]
 Head = dict[str, Any]  # what the codes follow from
@@ -50,14 +53,14 @@ def _open_arrays(out: Path, rows: int, numbers: TokenizerSizes, mode: Any) -> Ar
 
 def _rows_done(note: Path, head: Head) -> int:
     """How many rows exist of the same tokenizer and recipe."""
-    try:
-        before = json.loads(note.read_text())
-        done = int(before.pop("done"))
-    except FileNotFoundError:
+    if not os.path.lexists(note):
         return 0
-    except (OSError, ValueError, KeyError):
-        before, done = None, 0
-    if before != head:
+    try:
+        before = read_json(note, MAX_NOTE)
+        done = before.pop("done", None)
+    except Refused:
+        before, done = {}, None
+    if before != head or type(done) is not int or not 0 <= done <= head["rows"]:
         print(f"{note.parent}: of another tokenizer or recipe, or damaged; written again", file=sys.stderr)
         return 0
     return done
@@ -136,9 +139,8 @@ def write(recipe: Recipe, folder: Folder, home: Path, out: Path, process: Proces
             for array in arrays.values():
                 if isinstance(array, np.memmap):
                     array.flush()
-            part, noted = note.with_name("codes.json.part"), time.monotonic()
-            part.write_text(json.dumps(head | {"done": done}) + "\n")
-            os.replace(part, note)
+            noted = time.monotonic()
+            write_text(note, json.dumps(head | {"done": done}) + "\n")
             speed = (done - begun) / (time.monotonic() - started)
             left = f"{speed:.0f} pictures/s  {(total - done) / speed / 60:.0f} min left"
             print(f"{done}/{total}  {left}", file=sys.stderr, flush=True)
@@ -154,7 +156,15 @@ def _write_held_out(recipe: Recipe, tokenizer: Tokenizer, pictures: Pictures, ou
         images = prepare(pixels, flips=False, hue=0.0, generator=None)
         ids.append(tokenizer.encode(images.to(process.device))[1].cpu().numpy())
     labels = np.asarray(pictures.labels)[at, None]
-    np.save(out / "held_out.npy", np.concatenate([np.concatenate(ids), labels], 1).astype(np.uint32))
+    with writing(out / "held_out.npy") as file:
+        np.save(file, np.concatenate([np.concatenate(ids), labels], 1).astype(np.uint32))
+
+
+def _array(path: Path) -> np.ndarray:
+    """The array in a .npy file, mapped."""
+    with open_regular(path):
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
 
 
 class CodeSet:
@@ -162,15 +172,24 @@ class CodeSet:
 
     def __init__(self, folder: Path | str) -> None:
         folder = Path(folder)
+        advice = "run `train codes` first"
         try:
-            self.head: Head = json.loads((folder / "codes.json").read_text())
-            values = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in NAMES}
-            complete = self.head["done"] == self.head["rows"]
-            held = np.load(folder / "held_out.npy") if complete else np.zeros((0, 1), np.uint32)
-        except (OSError, ValueError) as error:
-            raise Refused(f"{folder}: no codes found ({error}); run `train codes` first") from None
-        rows = f"only {self.head['done']} of {self.head['rows']} rows exist"
-        need(complete, f"{folder}: {rows}; run `train codes` again to complete them")
+            self.head: Head = read_json(folder / "codes.json", MAX_NOTE)
+        except Refused as error:
+            raise Refused(f"no codes found ({error}); {advice}") from None
+        try:
+            done, total = self.head["done"], self.head["rows"]
+            counts = type(done) is int and type(total) is int
+            need(counts, f"{folder / 'codes.json'}: done or rows is not a count; run `train codes` again")
+            rows = f"only {shown(done)} of {shown(total)} rows exist"
+            need(done == total, f"{folder}: {rows}; run `train codes` again to complete them")
+            values = {name: _array(folder / f"{name}.npy") for name in NAMES}
+            held = _array(folder / "held_out.npy")
+        except KeyError as error:
+            raise Refused(f"{folder / 'codes.json'}: the key {error} is missing; run `train codes` again") from None
+        except (OSError, ValueError, EOFError) as error:
+            reason = getattr(error, "strerror", None) or brief(error)
+            raise Refused(f"{folder}: no codes found ({reason}); {advice}") from None
         self.clean, self.input, self.first, self.labels = (values[name] for name in NAMES)
         self.held_out: tuple[np.ndarray, np.ndarray] = (held[:, :-1], held[:, -1])
         self.classes: list[str] = self.head["classes"]

@@ -11,12 +11,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.errors import Refused, brief, need
+from detailflow_onnx.files import open_regular
 from detailflow_onnx.train.data.image import reason_of, without_warnings
 
 SIDE = 32
 MAX_BYTES = 1 << 20  # a tile is a few hundred bytes; larger files are not tiles
 MAX_PIXELS = 1 << 20
+MAX_MEMBERS = 1 << 20
+MAX_TOTAL = 1 << 30  # bytes of the tiles of an archive
 ROOT_FOLDERS = {"item", "mon", "dngn", "player"}
 
 Readers = dict[str, Callable[[], bytes]]  # path -> reads the bytes of the file
@@ -75,8 +78,9 @@ def open_tiles(source: Path | str) -> Tiles:
     need(source.exists(), f"{source} does not exist: give the folder of the tiles, or their .tar.gz")
     try:
         files = _walk(source) if source.is_dir() else _unpack(source)
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise Refused(f"{source} cannot be read as a folder or a tar archive of tiles: {error}") from None
+    except (OSError, tarfile.TarError, EOFError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or brief(error)
+        raise Refused(f"{source} cannot be read as a folder or a tar archive of tiles: {reason}") from None
     root = _root(files)
     if root is None:
         names = "item, mon, dngn and player"
@@ -102,7 +106,12 @@ def _walk(folder: Path) -> Readers:
 
 
 def _file_reader(path: Path) -> Callable[[], bytes]:
-    return lambda: _limited(path.stat().st_size, path.read_bytes)
+    def read() -> bytes:
+        with open_regular(path) as file:
+            data = file.read(MAX_BYTES + 1)
+            return _limited(max(len(data), os.fstat(file.fileno()).st_size), lambda: data)
+
+    return read
 
 
 def _limited(size: int, read: Callable[[], bytes]) -> bytes:
@@ -118,10 +127,14 @@ def _member_reader(size: int, data: bytes) -> Callable[[], bytes]:
 def _unpack(archive: Path) -> Readers:
     """The pictures of a tar archive, in memory. Nothing is written, so names in the archive cannot do harm."""
     files: Readers = {}
-    with tarfile.open(archive) as tar:
-        for member in tar:
+    total = 0
+    with open_regular(archive) as whole, tarfile.open(fileobj=whole) as tar:
+        for count, member in enumerate(tar):
+            need(count < MAX_MEMBERS, f"{archive} has more than {MAX_MEMBERS} members")
             if not (member.isfile() and _is_tile(member.name)):
                 continue
+            total += min(member.size, MAX_BYTES)
+            need(total <= MAX_TOTAL, f"{archive} has more than {MAX_TOTAL} bytes of pictures")
             file = tar.extractfile(member) if member.size <= MAX_BYTES else None
             files[PurePosixPath(member.name).as_posix()] = _member_reader(member.size, file.read() if file else b"")
     return files
@@ -139,7 +152,7 @@ def _root(files: Iterable[str]) -> str | None:
 
 
 def _decode(data: bytes) -> np.ndarray:
-    with without_warnings(), Image.open(io.BytesIO(data)) as image:
+    with without_warnings(), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width}x{image.height} is too large for a tile")
         pixels = np.array(image.convert("RGBA"))

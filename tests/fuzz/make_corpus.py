@@ -1,0 +1,216 @@
+"""Writes the corpora of the fuzz targets below tests/fuzz/corpus. Deterministic.
+
+    python tests/fuzz/make_corpus.py DFLOW
+
+DFLOW is the command of this checkout. Needs Pillow. Inputs that a fuzz target found are added by hand, beside these,
+with a name that says what they are.
+"""
+
+import hashlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parent / "data"
+CORPUS = HERE / "corpus"
+
+
+def put(target, name, content):
+    """Adds one input."""
+    (CORPUS / target).mkdir(parents=True, exist_ok=True)
+    (CORPUS / target / name).write_bytes(content)
+
+
+def token_files(dflow):
+    """Token files of the small bundle, whole and damaged."""
+    environment = os.environ | {"DETAILFLOW_BUNDLE": str(DATA / "small")}
+    with tempfile.TemporaryDirectory() as folder:
+
+        def run(*arguments):
+            subprocess.run([dflow, *arguments], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+        def read(name):
+            return (Path(folder) / name).read_bytes()
+
+        run("generate", "0", "--seed", "1", "-o", "a.png", "--tokens-out", "full.dft")
+        run("generate", "1", "--seed", str(2**64 - 1), "--level", "16", "-o", "b.png", "--tokens-out", "level.dft")
+        run("encode", "a.png", "-o", "encoded.dft")
+        run("generate", "all", "--count", "2", "-o", "c.png", "--tokens-out", "several.json")
+        run("pack", "full.dft", "level.dft", "-o", "two.dftpack")
+        run("pack", "several.json", "-o", "several.dftpack")
+        full, two = read("full.dft"), read("two.dftpack")
+        put("dft", "full", full)
+        put("dft", "level", read("level.dft"))
+        put("dft", "encoded", read("encoded.dft"))
+        put("dft", "cut", full[:-3])
+        put("dft", "header", full[: len(full) // 2])
+        put("dft", "damaged", full[:-5] + b"\xff" + full[-4:])
+        put("dft", "surplus", full + b"xyz")
+        put("dft", "magic", full[:4])
+        put("dftpack", "two", two)
+        put("dftpack", "several", read("several.dftpack"))
+        put("dftpack", "cut", two[:-20])
+        put("dftpack", "begun", two[len(two) // 2 :])
+        put("dftpack", "twice", two + two)
+        put("dftpack", "token-file", full)
+        put("dftpack", "damaged", two[:60] + b"\xff\xff" + two[62:])
+        put("dftpack", "magic", two[:8])
+        several = json.loads(read("several.json"))
+        put("token_json", "several", json.dumps(several, separators=(",", ":")).encode())
+        several["images"] = several["images"][:1]
+        one = json.dumps(several, separators=(",", ":"))
+        put("token_json", "one", one.encode())
+        put("token_json", "bom", b"\xef\xbb\xbf" + one.encode())
+        put("token_json", "utf-16", one.encode("utf-16"))
+        put("token_json", "cut", one.encode()[:-9])
+        put("token_json", "seed-float", one.replace('"seed":', '"seed":0.5e').encode())
+        several["images"][0]["class"] = 1
+        put("token_json", "class-index", json.dumps(several).encode())
+        several["images"][0] |= {"class": None, "seed": None}
+        put("token_json", "encoded", json.dumps(several).encode())
+        several["images"] = []
+        put("token_json", "none", json.dumps(several).encode())
+        put("token_json", "deep", b'{"images":' + b"[" * 300)
+        put("token_json", "empty", b"")
+
+
+def manifests():
+    """Manifests of the small bundle with one thing changed, and of others. All files are empty, as in the target."""
+    small = json.loads((DATA / "small/detailflow.json").read_bytes())
+
+    def manifest(name, change=lambda manifest: None, source=small):
+        copy = json.loads(json.dumps(source))
+        for file in copy["files"]:
+            file |= {"length": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+            if "decoder" in file:
+                file["decoder"] = 0
+        change(copy)
+        put("manifest", name, json.dumps(copy, separators=(",", ":")).encode())
+
+    def shorten(manifest):
+        keep = manifest["variants"][-1]
+        manifest["variants"] = [keep]
+        manifest.pop("judged", None)
+
+    def without_generator(manifest):
+        shorten(manifest)
+        for key in ["ar", "ids", "sampling", "draw"]:
+            manifest.pop(key, None)
+        for variant in manifest["variants"]:
+            variant.pop("ar", None)
+            variant.pop("encoder", None)
+
+    def ladder(manifest):
+        shorten(manifest)
+        manifest["ladder"]["prefixes"] = manifest["ladder"]["prefixes"][::-1]
+
+    def class_with_nul(manifest):
+        shorten(manifest)
+        manifest["classes"][0] = "a\0b"
+
+    def huge(manifest):
+        shorten(manifest)
+        manifest["tokens"]["count"] = 2**63
+
+    manifest("small")
+    manifest("short", shorten)
+    manifest("decoder-only", without_generator)
+    manifest("ladder-reversed", ladder)
+    manifest("class-nul", class_with_nul)
+    manifest("count-huge", huge)
+    manifest("precisions", shorten, json.loads((DATA / "precisions/detailflow.json").read_bytes()))
+    text = json.dumps(small, separators=(",", ":"))
+    put("manifest", "cut", text.encode()[:900])
+    put("manifest", "bom", b"\xef\xbb\xbf" + text.encode()[:300])
+    put("manifest", "deep", b"[" * 300)
+    put("manifest", "empty", b"")
+
+
+def pictures():
+    """Small pictures, one or more of each format and mode. The first byte is the format: see picture.rs."""
+    image = Image.new("RGBA", (12, 9))
+    numbers = random.Random(1)
+    image.putdata([tuple((x * 20 + band * 40 + numbers.randrange(30)) % 256 for band in range(4)) for x in range(108)])
+    rgb, grey, palette = image.convert("RGB"), image.convert("L"), image.convert("RGB").quantize(16)
+
+    def picture(name, number, source, kind, **options):
+        out = io.BytesIO()
+        source.save(out, kind, **options)
+        put("picture", name, bytes([number]) + out.getvalue())
+        return out.getvalue()
+
+    png = picture("png", 0, image, "PNG")
+    picture("png-rgb", 0, rgb, "PNG")
+    picture("png-grey", 0, grey, "PNG")
+    picture("png-palette", 0, palette, "PNG")
+    picture("png-bit", 0, grey.convert("1"), "PNG")
+    picture("png-16", 0, grey.convert("I;16"), "PNG")
+    picture("png-profile", 0, rgb, "PNG", icc_profile=bytes(200))
+    put("picture", "png-cut", bytes([0]) + png[: len(png) // 2])
+    jpeg = picture("jpeg", 1, rgb, "JPEG")
+    picture("jpeg-progressive", 1, rgb, "JPEG", progressive=True, quality=30)
+    picture("jpeg-grey", 1, grey, "JPEG", quality=50)
+    picture("jpeg-cmyk", 1, rgb.convert("CMYK"), "JPEG", quality=50)
+    picture("jpeg-420", 1, rgb, "JPEG", subsampling=2, quality=20)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    picture("jpeg-rotated", 1, rgb, "JPEG", exif=exif)
+    put("picture", "jpeg-cut", bytes([1]) + jpeg[:-40])
+    picture("webp", 2, image, "WEBP", lossless=True)
+    picture("webp-lossy", 2, image, "WEBP", quality=20)
+    picture("webp-animated", 2, image, "WEBP", save_all=True, append_images=[image.rotate(90)])
+    picture("bmp", 3, rgb, "BMP")
+    picture("bmp-palette", 3, palette, "BMP")
+    picture("bmp-alpha", 3, image, "BMP")
+    picture("tga", 4, image, "TGA")
+    picture("tga-runs", 4, rgb, "TGA", compression="tga_rle")
+    picture("tga-palette", 4, palette, "TGA")
+    for compression in ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"]:
+        picture(f"tiff-{compression}", 5, rgb, "TIFF", compression=compression)
+    picture("tiff-group4", 5, grey.convert("1"), "TIFF", compression="group4")
+    picture("tiff-float", 5, grey.convert("F"), "TIFF")
+    picture("tiff-alpha", 5, image, "TIFF")
+    qoi = b"qoif" + (12).to_bytes(4, "big") + (9).to_bytes(4, "big") + b"\x04\x00"
+    pixels = b"".join(b"\xff" + bytes(pixel) for pixel in (image.getpixel((x, 0)) for x in range(12)))
+    runs = b"\xfd\xc0\x40\x95\xd5\xa5" * 3 + b"\xfd\xd0"
+    put("picture", "qoi", bytes([6]) + qoi + pixels + runs + bytes(7) + b"\x01")
+    picture("gif", 7, palette, "GIF")
+    picture("gif-animated", 7, palette, "GIF", save_all=True, append_images=[palette.rotate(90)], interlace=1)
+    picture("ico", 8, image, "ICO", sizes=[(8, 8)])
+    picture("ico-bmp", 8, image, "ICO", sizes=[(8, 8)], bitmap_format="bmp")
+    picture("ppm", 9, rgb, "PPM")
+    picture("pgm", 9, grey, "PPM")
+    picture("pbm", 9, grey.convert("1"), "PPM")
+    put("picture", "ppm-text", b"\x09P3 2 2 255 1 2 3 4 5 6 7 8 9 10 11 12")
+    put("picture", "pam", b"\x09P7\nWIDTH 2\nHEIGHT 2\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(range(12)))
+
+
+def programs():
+    """Inputs that are programs of calls or of changes: random bytes of several lengths, the same in each run."""
+    numbers = random.Random(2)
+    for target, count, lengths in [("bundle", 16, (2, 40)), ("graph", 16, (2, 60)), ("request", 16, (4, 120))]:
+        for number in range(count):
+            put(target, f"{number:02}", numbers.randbytes(numbers.randrange(*lengths)))
+    for number in range(32):
+        # The first byte is the number of threads.
+        put("api", f"{number:02}", bytes([number % 6]) + numbers.randbytes(numbers.randrange(50, 1500)))
+
+
+def main():
+    token_files(str(Path(sys.argv[1]).resolve()))
+    manifests()
+    pictures()
+    programs()
+    files = [path for path in CORPUS.rglob("*") if path.is_file()]
+    print(f"{len(files)} inputs, {sum(path.stat().st_size for path in files)} bytes")
+
+
+main()
