@@ -5,6 +5,7 @@
 //! instead of inflated; JPEG strictly, so that a damaged one is an error.
 
 use std::io::{Cursor, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -79,7 +80,13 @@ struct File<'a> {
 }
 
 impl File<'_> {
+    /// The decoders are those of other crates. One that panics on a damaged file is an error of the file.
     fn read(self, bytes: &[u8], format: Option<ImageFormat>) -> Result<Picture> {
+        catch_unwind(AssertUnwindSafe(|| self.read_as(bytes, format)))
+            .unwrap_or_else(|panic| Err(self.refuse(Error::from_panic(&*panic))))
+    }
+
+    fn read_as(self, bytes: &[u8], format: Option<ImageFormat>) -> Result<Picture> {
         match format {
             None => Err(self.refuse("its format is none of those that are known")),
             Some(ImageFormat::Png) => self.png(bytes, None),
@@ -513,6 +520,16 @@ mod tests {
                 assert!(found(&ours) == wanted(picture.clone(), orientation), "{width} x {height} {orientation:?}");
             }
         }
+    }
+
+    /// Found by the fuzz target `picture`: image-webp slices beyond the end of a frame whose chunks disagree about its size.
+    #[test]
+    fn decode_makes_an_error_of_a_decoder_that_panics() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/picture/webp-frame-panic");
+        let input = std::fs::read(path).unwrap();
+        // The first byte is the format: see tests/fuzz/fuzz_targets/picture.rs.
+        let error = Picture::decode(&input[1..]).unwrap_err();
+        assert!(matches!(error, Error::Format { .. }), "{error:?}");
     }
 
     #[test]
