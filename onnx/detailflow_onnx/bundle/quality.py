@@ -59,7 +59,8 @@ def read_tokens(path: str, content: Manifest) -> Pictures:
         owner = saved["bundle"]
     except (KeyError, TypeError) as error:
         raise Refused(f"{path}: not a token file ({type(error).__name__}: {brief(error)})") from None
-    ours, text = content["tokenizer_id"], f"{path}: its tokens belong to the tokenizer {shown(owner)}"
+    theirs = brief(owner) if isinstance(owner, str) else shown(owner)
+    ours, text = content["tokenizer_id"], f"{path}: its tokens belong to the tokenizer {theirs}"
     need(owner == ours, f"{text}; the tokenizer of the bundle is {ours}")
     need(pictures, f"{path}: it holds no pictures")
     names, count, codes = content["classes"], content["tokens"]["count"], content["tokens"]["codes"]
