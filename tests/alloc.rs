@@ -434,6 +434,7 @@ fn json_takes_memory_of_about_its_size() {
 
 #[test]
 fn cut_jpeg_is_refused() {
+    let _alone = alone();
     let error = Picture::open(common::data("pictures/cut.jpg")).unwrap_err();
     assert!(matches!(error, Error::Format { .. }) && error.to_string().contains("JPEG"), "{error:?}");
 }
@@ -441,6 +442,7 @@ fn cut_jpeg_is_refused() {
 /// In a process of its own, whose standard error is read.
 #[test]
 fn tiff_with_text_for_a_number_prints_nothing() {
+    let _alone = alone();
     const PATH: &str = "DETAILFLOW_TIFF";
     if let Some(path) = std::env::var_os(PATH) {
         let error = Picture::open(Path::new(&path)).unwrap_err();
