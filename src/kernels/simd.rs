@@ -15,9 +15,10 @@ pub(super) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x > 88.0 { 88.0 } else { x };
-    // Without it minus infinity, which excluded scores are, would be an invalid operation on the way to 0.
-    let clamped = if clamped < -88.0 { -88.0 } else { clamped };
     let whole = clamped.mul_add(LOG2_E, MAGIC);
+    // Without it minus infinity, which excluded scores are, would be an invalid operation on the way to 0. (Of `x` itself
+    // compilers remove such a limit, since the last line makes it look needless.)
+    let whole = if whole < MAGIC - 126.0 { MAGIC - 126.0 } else { whole };
     let n = whole - MAGIC;
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
     let mut p = 1.987_569_1e-4_f32;
