@@ -541,7 +541,7 @@ typedef struct detailflow_model_info {
     const char *form;
     /// The device in use: never "auto", and "cpu" after a fallback.
     const char *device;
-    /// The folder of the bundle.
+    /// The folder of the bundle, as an absolute path.
     const char *path;
 } detailflow_model_info;
 

@@ -115,7 +115,7 @@ pub struct detailflow_model_info {
     pub form: *const c_char,
     /// The device in use: never "auto", and "cpu" after a fallback.
     pub device: *const c_char,
-    /// The folder of the bundle.
+    /// The folder of the bundle, as an absolute path.
     pub path: *const c_char,
 }
 

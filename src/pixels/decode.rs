@@ -136,6 +136,7 @@ impl File<'_> {
     }
 
     /// Runs a decoder: it allocates infallibly, so there must be memory first, for `bytes` and what every decoder takes.
+    #[inline(never)] // Decoders are large: each call has the stack to itself.
     fn with_room<R>(self, what: &str, bytes: usize, run: impl FnOnce() -> Result<R>) -> Result<R> {
         with_room(what, bytes.saturating_add(WORKING_MEMORY), run)?
     }
@@ -146,11 +147,13 @@ impl File<'_> {
     }
 
     /// `in_icon`: the sides that the directory of an ICO file gives, where only RGBA is allowed.
+    #[inline(never)]
     fn png(self, bytes: &[u8], in_icon: Option<(u32, u32)>) -> Result<Picture> {
         // Besides a few rows the decoder keeps metadata, which is at most as long as the file.
         self.with_room(&self.name.display().to_string(), bytes.len(), || self.png_rows(bytes, in_icon))
     }
 
+    #[inline(never)]
     fn png_rows(self, bytes: &[u8], in_icon: Option<(u32, u32)>) -> Result<Picture> {
         let fail = |error: png::DecodingError| match error {
             png::DecodingError::LimitsExceeded => self.refuse("its chunks are larger than the file"),
@@ -211,33 +214,33 @@ impl File<'_> {
         Ok(Picture::from_premultiplied(square.finish()))
     }
 
+    #[inline(never)]
     fn jpeg(self, bytes: &[u8]) -> Result<Picture> {
         let fail = |error: zune_jpeg::errors::DecodeErrors| self.refuse(format!("JPEG: {error:?}"));
         let options =
             DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX);
         // Metadata is at most as long as the file.
-        let decoder = self.with_room(&self.name.display().to_string(), bytes.len(), || {
+        // The decoder is large: one at a time is on the stack.
+        let head = self.with_room(&self.name.display().to_string(), bytes.len(), || {
             let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
             decoder.decode_headers().map_err(fail)?;
-            Ok(decoder)
+            let exif = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+            Ok(decoder.dimensions().zip(decoder.input_colorspace()).map(|(sides, colours)| (sides, colours, exif)))
         })?;
-        let unread = || self.refuse("JPEG without a header");
-        let (width, height) = decoder.dimensions().ok_or_else(unread)?;
+        let ((width, height), colours, exif) = head.ok_or_else(|| self.refuse("JPEG without a header"))?;
         let sides = (width as u32, height as u32);
         let pixels = self.check_sides("picture", sides)?;
-        let (target, colour) = match decoder.input_colorspace().ok_or_else(unread)? {
+        let (target, colour) = match colours {
             ColorSpace::RGBA => (ColorSpace::RGBA, ColorType::Rgba8),
             ColorSpace::Luma => (ColorSpace::Luma, ColorType::L8),
             ColorSpace::LumaA => (ColorSpace::LumaA, ColorType::La8),
             _ => (ColorSpace::RGB, ColorType::Rgb8),
         };
         let what = self.what(sides);
-        let exif = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
         let square = Square::new(&what, sides.0, sides.1, turn(exif))?;
         let mut rows = Rows::new(&what, colour, sides.0, &square)?;
         let mut buffer = filled(&what, pixels.saturating_mul(colour.bytes_per_pixel().into()), 0u8)?;
         // Progressive files keep the coefficients of up to four components, 16 bits each, in blocks; others some rows.
-        drop(decoder);
         let besides = bytes.len().saturating_add(pixels.saturating_mul(8)).saturating_add(sides.0 as usize * 1024);
         self.with_room(&what, besides, || {
             let options = options.jpeg_set_out_colorspace(target);
@@ -250,6 +253,7 @@ impl File<'_> {
     }
 
     /// By the decoders of the `image` crate.
+    #[inline(never)]
     fn other(self, bytes: &[u8], format: ImageFormat) -> Result<Picture> {
         // What the decoder allocates, besides the pixels.
         let mut besides = bytes.len();
