@@ -27,7 +27,8 @@ static CHECK_UNUSED void check_task(const char *id, const char *key, char *value
     while (fgets(line, sizeof line, file) != NULL) {
         if (strncmp(line, key, strlen(key)) == 0 && line[strlen(key)] == ':') {
             const char *text = line + strlen(key) + 1;
-            snprintf(value, capacity, "%.*s", (int)strcspn(text + strspn(text, " \t"), "\n"), text + strspn(text, " \t"));
+            snprintf(value, capacity, "%.*s", (int)strcspn(text + strspn(text, " \t"), "\n"),
+                     text + strspn(text, " \t"));
         }
     }
     fclose(file);
