@@ -68,7 +68,7 @@ def decoded(data: bytes, origin: object, errors: str = "strict") -> str:
     for mark, name in ((b"\xff\xfe\0\0", "UTF-32"), (b"\0\0\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"),
                        (b"\xfe\xff", "UTF-16")):  # fmt: skip
         need(not data.startswith(mark), f"{origin}: {name} text; UTF-8 is needed")
-    need(b"\0" not in data[:2], f"{origin}: UTF-16 text or no text (a NUL character at its begin); UTF-8 is needed")
+    need(b"\0" not in data[:2], f"{origin}: UTF-16 text or no text (a NUL character at its start); UTF-8 is needed")
     try:
         return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:

@@ -4,6 +4,8 @@
 //! since nothing is left to free them.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -78,9 +80,15 @@ fn ending() -> Error {
 
 /// Registers the handler, so that it runs before the destructors of all static objects that ONNX Runtime has made so far:
 /// handlers run in reverse order of registration. ONNX Runtime makes such objects when it is loaded and when a graph is
-/// compiled, but not during a run (measured), so this is called after each.
-pub(super) fn arm() {
-    platform::at_exit(handler);
+/// compiled, but not during a run (measured), so this is called after each. `what` tells them apart: what was there before
+/// makes no new ones, and a registration is never freed.
+pub(super) fn arm(what: &impl Hash) {
+    static ARMED: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    if lock(&ARMED).insert(hasher.finish()) {
+        platform::at_exit(handler);
+    }
 }
 
 extern "C" fn handler() {

@@ -100,7 +100,7 @@ fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     let environment = platform::refusing_amx(|| builder.build()).map_err(|error| refuse(&error))?;
     // A second handle that is never dropped: the environment outlives every static destructor.
     std::mem::forget(environment.clone());
-    super::exit::arm();
+    super::exit::arm(&path);
     // From here on nothing may fail: `ort` makes one environment for each process, so there is no second attempt.
     let loaded = LOADED.get_or_init(|| Loaded { library: Library { path, version, found_by }, environment });
     // The environment logs warnings and above; the host's log level is applied to each message. Here `ort` panics when ONNX

@@ -61,7 +61,7 @@ impl GraphOptions {
 pub(super) fn compile_small(graph: &[u8], name: &str, options: &GraphOptions) -> Result<Session> {
     let (mut builder, _) = builder(name, options)?;
     let session = builder.commit_from_memory(graph).map_err(|error| blame(name, options, error))?;
-    exit::arm();
+    exit::arm(&(graph, &options.device));
     Ok(session)
 }
 
@@ -119,7 +119,7 @@ pub(super) fn compile(
         }
     };
     let session = session.map_err(fail)?;
-    exit::arm();
+    exit::arm(&(path, &options.device));
     let assigned = device::assigned(&session).map_err(fail)?;
     if options.device != Device::Cpu && device::all_on_cpu(path, &assigned) {
         let why = format!("{name}: the provider takes none of its matrix multiplications; all would run on the CPU");

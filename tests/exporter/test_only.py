@@ -87,7 +87,7 @@ def test_only_decoder_classes_come_from_labels_or_ar(tmp_path, small, run):
     assert status == 1 and "the label 'a' occurs twice" in error and not (tmp_path / "no").exists()
     for text, reason in [
         (b"a\nb\0\n", "control character"),
-        ("a\nb\n".encode("utf-16"), "the text is UTF-16"),
+        ("a\nb\n".encode("utf-16"), "UTF-16 text; UTF-8 is needed"),
         (b"a\n\xff\n", "not UTF-8 text"),
     ]:
         (tmp_path / "labels.txt").write_bytes(text)

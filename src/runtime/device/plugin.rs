@@ -73,7 +73,7 @@ pub(super) fn register(
                 refused(device, format!("{} is no provider library for this ONNX Runtime: {said}", path.display()))
             })?;
             // Loading it has made static objects.
-            exit::arm();
+            exit::arm(&path);
             let own = before..offers()?.len();
             listed.plugins.push(Plugin { path, offers: own.clone() });
             own
