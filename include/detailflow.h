@@ -144,8 +144,9 @@
  *     /proc/self/mountinfo, /proc/self/statm, and files below /sys/devices/system/cpu and /sys/fs/cgroup;
  *   - on Linux, when ONNX Runtime is loaded: /etc/localtime, and files below /sys/bus/pci/devices, /sys/class/accel and
  *     /sys/class/drm.
- * - It writes the files that were named, each under a temporary name in the same folder first, and, in
- *   detailflow_model_calibrate, the calibration.
+ * - It writes the files that were named, each under a temporary name (.detailflow-*) in the same folder first, and, in
+ *   detailflow_model_calibrate, the calibration. It lists that folder, and removes temporary files of killed processes
+ *   that are a day old.
  * - Weights are mapped from their file while a model is open. To replace a bundle or a file of it, write the new one beside
  *   it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
  *   and when the file was made shorter the process may die of SIGBUS. detailflow_model_options_set_weights_in_memory reads
