@@ -45,6 +45,7 @@ hosts! {
     descriptors_run_out: "descriptors" [], 60;
     cpu_mask_holds_for_all_threads: "cpu_mask" [], 100;
     working_directory_may_change: "working_directory" [], 60;
+    first_models_open_at_once: "first_open" [], 200;
     weights_may_be_replaced: "weights" [], 100;
     truncated_runtime_is_a_status: "truncated_runtime" [], 60;
     opening_again_and_again_stays_flat: "endurance" ["open", "30"], 300;

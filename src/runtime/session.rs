@@ -2,6 +2,8 @@
 //! really runs there.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use ort::environment::Environment;
 use ort::session::Session;
@@ -14,6 +16,7 @@ use super::{exit, library, operators};
 use crate::bundle::GraphInMemory;
 use crate::kernels::kv::SlotTable;
 use crate::support::error::{Error, Result};
+use crate::support::sync::lock;
 
 /// Whether threads that wait for work spin, which takes a CPU core each, or sleep, which costs some microseconds for each
 /// wake-up.
@@ -91,6 +94,29 @@ fn builder(name: &str, options: &GraphOptions) -> Result<(SessionBuilder, usize)
     Ok((builder, count))
 }
 
+/// The first session with our operators adds their domain to a list of the process. ONNX Runtime looks for it there and adds
+/// it in two steps, so that two first sessions at once fail: they wait for each other until one has been made.
+struct Registering {
+    _first: Option<MutexGuard<'static, ()>>,
+}
+
+static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+
+impl Registering {
+    fn begin() -> Self {
+        static FIRST: Mutex<()> = Mutex::new(());
+        let is_registered = || IS_REGISTERED.load(Ordering::Acquire);
+        let first = (!is_registered()).then(|| lock(&FIRST));
+        // Whoever waited need not hold the others up.
+        Self { _first: first.filter(|_| !is_registered()) }
+    }
+
+    /// A session has been made.
+    fn done(self) {
+        IS_REGISTERED.store(true, Ordering::Release);
+    }
+}
+
 /// Compiles a graph, with our own operators if there are `slots` for them. Also returns the nodes by provider.
 ///
 /// # Errors
@@ -107,6 +133,7 @@ pub(super) fn compile(
         let domain = operators::domain(slots.clone(), threads).map_err(fail)?;
         builder = builder.with_operators(domain).map_err(|error| fail(error.into()))?;
     }
+    let registering = slots.map(|_| Registering::begin());
     let session = match memory {
         None => builder.commit_from_file(path),
         Some(memory) => {
@@ -119,6 +146,9 @@ pub(super) fn compile(
         }
     };
     let session = session.map_err(fail)?;
+    if let Some(registering) = registering {
+        registering.done();
+    }
     exit::arm(&(path, &options.device));
     let assigned = device::assigned(&session).map_err(fail)?;
     if options.device != Device::Cpu && device::all_on_cpu(path, &assigned) {
