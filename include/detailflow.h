@@ -379,7 +379,8 @@ typedef enum detailflow_tokens_kind {
 /// How the best candidates are chosen. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_best_of_options detailflow_best_of_options;
 
-/// Stops a generation, the opening of a model, or the reading of a picture file. Thread-safe; may be used after the generation was freed.
+/// Stops a generation, the opening of a model, or the reading of a picture file. Thread-safe; may be used after the
+/// generation was freed.
 typedef struct detailflow_cancel detailflow_cancel;
 
 /// The devices of this machine at the time the list was made. Thread-safe.
@@ -913,8 +914,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_we
 /// Frees options. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_model_options_free(detailflow_model_options *options);
 
-/// Creates a cancel handle for detailflow_model_options_set_cancel and detailflow_model_encode_file_cancellable. For a generation, use
-/// detailflow_generation_get_cancel.
+/// Creates a cancel handle for detailflow_model_options_set_cancel and detailflow_model_encode_file_cancellable. For a
+/// generation, use detailflow_generation_get_cancel.
 ///
 /// @param cancel Receives the handle. Free it with detailflow_cancel_free.
 /// @param error May be NULL.

@@ -543,7 +543,7 @@ fn layout_check_finds_every_kind_of_fault() {
         ("runtime/device.rs", "use crate::support::error::Error; use ort::Session; pub struct Device(Error);"),
         ("runtime/sys.rs", "fn f() { unsafe { g() } }"),
         ("model/mod.rs", "mod open; use crate::Device; pub struct Model(Device); pub struct Options;"),
-        ("model/open.rs", "use super::*; impl Model { fn open(_: Options) -> crate::plan::Curve { todo!() } }"),
+        ("model/open.rs", "use super::*; impl Model { fn open(_: Options) -> crate::plan::Curve { loop {} } }"),
         ("generation/mod.rs", "use crate::Model; #[cfg(test)] mod tests { use crate::ffi::F; }"),
     ];
     assert_eq!(faults_of(&base), Vec::<String>::new());
@@ -554,7 +554,7 @@ fn layout_check_finds_every_kind_of_fault() {
         ("plan/ladder.rs", "use crate::{Device, plan};", "plan/ladder.rs uses crate::Device of runtime/"),
         (
             "plan/ladder.rs",
-            "fn f() -> super::super::model::Options { todo!() }",
+            "fn f() -> super::super::model::Options { loop {} }",
             "plan/ladder.rs uses super::super::model",
         ),
         (

@@ -1,8 +1,8 @@
 """Write files and folders atomically: beside their destination first, then renamed. On failure it is unchanged.
 
-Temporary names are random: `.NAME.XXXXXXXX.part`. Each is locked while it is written, so that the next writer of NAME
+Temporary names are random: `.NAME.RANDOM.part`. Each is locked while it is written, so that the next writer of NAME
 can tell what a killed process left behind, and deletes that. Where the system cannot exchange two folders, the old one
-is `.NAME.XXXXXXXX.old` for a moment, and put back by the next writer if the process was killed in it.
+is `.NAME.RANDOM.old` for a moment, and put back by the next writer if the process was killed in it.
 """
 
 import contextlib

@@ -91,8 +91,8 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Checks the SHA-256 of every file, however large, and that graphs take weights from these files only. `progress` is called with the bytes read so far and their
-    /// total.
+    /// Checks the SHA-256 of every file, however large, and that graphs take weights from these files only. `progress` is
+    /// called with the bytes read so far and their total.
     ///
     /// # Errors
     /// [`Error::Bundle`] if a file is missing or is not what the manifest says, or a graph takes weights from any other;

@@ -32,13 +32,14 @@ impl Bundle {
     /// The folder is written under a temporary name beside `target` and takes its place when complete; after an error
     /// `target` is unchanged. On Linux and Apple's systems, where the file system can exchange two folders, `target` has its old
     /// or its new content also if the process is killed. Elsewhere the old folder has another name for a moment; if the
-    /// process is killed then, the next [`strip`](Self::strip) to `target` or [`open`](Self::open) of it puts it back. `progress` is called with the bytes read so far and their total, and cancels by returning false.
+    /// process is killed then, the next [`strip`](Self::strip) to `target` or [`open`](Self::open) of it puts it back.
+    /// `progress` is called with the bytes read so far and their total, and cancels by returning false.
     ///
     /// # Errors
     /// - [`Error::Invalid`]: `target` exists and is neither an empty folder nor a bundle, or is this bundle itself or a
     ///   folder above it; or there is no such precision.
-    /// - [`Error::Bundle`]: a file is not what the manifest says, a decoder takes weights from beyond its part, or the manifest does not say which part of the weights
-    ///   belongs to the decoder.
+    /// - [`Error::Bundle`]: a file is not what the manifest says, a decoder takes weights from beyond its part, or the manifest does
+    ///   not say which part of the weights belongs to the decoder.
     /// - [`Error::Io`]: the operating system cannot read or write.
     /// - [`Error::Cancelled`]: `progress` returned false.
     pub fn strip(

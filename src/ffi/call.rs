@@ -58,8 +58,8 @@ pub(super) fn call(error: Out<'_, detailflow_error>, body: impl FnOnce() -> Outc
     finish(outcome, None)
 }
 
-/// Runs `body`, but not in a forked child, where a lock may be held for ever; a panic becomes a failure. What a panic leaves half-done is reachable through handles only, whose parts
-/// check themselves on the next call.
+/// Runs `body`, but not in a forked child, where a lock may be held for ever; a panic becomes a failure. What a panic leaves
+/// half-done is reachable through handles only, whose parts check themselves on the next call.
 fn guard<R>(body: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
     let body = || {
         host::check_not_forked()?;

@@ -8,7 +8,8 @@ use super::status::{Failure, detailflow_status};
 use crate::generation::Cancel;
 use crate::model::OpenCancel;
 
-/// Stops a generation, the opening of a model, or the reading of a picture file. Thread-safe; may be used after the generation was freed.
+/// Stops a generation, the opening of a model, or the reading of a picture file. Thread-safe; may be used after the
+/// generation was freed.
 #[derive(Debug)]
 pub struct detailflow_cancel(Stops);
 
@@ -38,8 +39,8 @@ impl detailflow_cancel {
     }
 }
 
-/// Creates a cancel handle for detailflow_model_options_set_cancel and detailflow_model_encode_file_cancellable. For a generation, use
-/// detailflow_generation_get_cancel.
+/// Creates a cancel handle for detailflow_model_options_set_cancel and detailflow_model_encode_file_cancellable. For a
+/// generation, use detailflow_generation_get_cancel.
 ///
 /// @param cancel Receives the handle. Free it with detailflow_cancel_free.
 /// @param error May be NULL.

@@ -20,6 +20,8 @@ mod header;
 mod image;
 mod picture;
 mod resize;
+#[cfg(feature = "image-files")]
+mod rows;
 mod square;
 
 pub use atlas::{Layout, layout};

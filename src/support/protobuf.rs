@@ -12,8 +12,8 @@ const MOST_FIELD: u64 = (1 << 29) - 1;
 /// A field: its number, and the bytes of a value that has a length; `None` for a number.
 pub(crate) type Field<'a> = (u64, Option<&'a [u8]>);
 
-/// Reads the next field of a message; `rest` is what is left of it. `None` at the end of the message; an error if the bytes are damaged, or of a kind that no ONNX
-/// file has (groups).
+/// Reads the next field of a message; `rest` is what is left of it. `None` at the end of the message; an error if the bytes
+/// are damaged, or of a kind that no ONNX file has (groups).
 pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Field<'a>>, Damaged> {
     if rest.is_empty() {
         return Ok(None);

@@ -79,8 +79,8 @@ impl TokenFile {
     /// Reads the file `path`, of at most 256 MiB. Whether the tokens fit a model is checked when they are decoded.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Io`], [`Error::OutOfMemory`], or [`Error::Format`] if it is not a token file, is longer, or has
-    /// another format version.
+    /// [`Error::NotFound`], [`Error::Io`], [`Error::OutOfMemory`], or [`Error::Format`] if it is not a token file, is
+    /// longer, or has another format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let refuse = |reason: String| Error::format(path, reason);

@@ -35,18 +35,6 @@ static long value_of(const char *path, const char *key)
     return value;
 }
 
-static int descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    int count = 0;
-    CHECK(folder != NULL);
-    while (readdir(folder) != NULL) {
-        count++;
-    }
-    closedir(folder);
-    return count;
-}
-
 static struct {
     long kilobytes, mappings;
     int descriptors, threads;
@@ -72,7 +60,7 @@ static void note(void)
 #endif
     before.kilobytes = value_of("/proc/self/status", "VmRSS:");
     before.mappings = mappings();
-    before.descriptors = descriptors();
+    before.descriptors = check_descriptors();
     before.threads = check_tasks(NULL);
 }
 
@@ -84,10 +72,11 @@ static void is_flat(long done)
 #endif
     kilobytes = value_of("/proc/self/status", "VmRSS:");
     printf("%ld: %ld kB (%+ld), %ld mappings (%+ld), %d descriptors, %d threads\n", done, kilobytes,
-           kilobytes - before.kilobytes, mappings(), mappings() - before.mappings, descriptors(), check_tasks(NULL));
+           kilobytes - before.kilobytes, mappings(), mappings() - before.mappings, check_descriptors(),
+           check_tasks(NULL));
     fflush(stdout);
     CHECK(kilobytes - before.kilobytes < SLACK_KB);
-    CHECK(descriptors() == before.descriptors);
+    CHECK(check_descriptors() == before.descriptors);
     CHECK(check_tasks(NULL) == before.threads);
     CHECK(mappings() - before.mappings < 64);
 }

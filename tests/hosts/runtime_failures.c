@@ -118,18 +118,6 @@ static void load(void)
     CHECK(everything());
 }
 
-static int descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    int count = 0;
-    CHECK(folder != NULL);
-    while (readdir(folder) != NULL) {
-        count++;
-    }
-    closedir(folder);
-    return count;
-}
-
 int main(int argc, char **argv)
 {
     long stride = argc > 2 ? strtol(argv[2], NULL, 10) : 1, before, tried = 0, tolerated = 0;
@@ -152,7 +140,7 @@ int main(int argc, char **argv)
     before = get_calls();
     CHECK(everything());
     before = get_calls() - before;
-    open_files = descriptors();
+    open_files = check_descriptors();
     /* A failure at another place each time the program runs with another stride; the last calls always. */
     for (fail_at = 1; fail_at <= before + 1; fail_at += stride) {
         int worked;
@@ -166,9 +154,9 @@ int main(int argc, char **argv)
         if (tried % 16 == 0 || stride == 1) {
             CHECK(everything());
         }
-        if (check_tasks(NULL) != 0 || descriptors() != open_files) {
+        if (check_tasks(NULL) != 0 || check_descriptors() != open_files) {
             fprintf(stderr, "call %ld, function %d: %d threads and %d descriptors are left\n", fail_at, get_failed(),
-                    check_tasks(NULL), descriptors() - open_files);
+                    check_tasks(NULL), check_descriptors() - open_files);
             check_failed(__FILE__, __LINE__, "everything()", "leaves something behind");
         }
     }

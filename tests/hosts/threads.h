@@ -56,6 +56,19 @@ static CHECK_UNUSED int check_tasks(void (*each)(const char *id))
     return count;
 }
 
+/* Open descriptors of this process, with the one that counts them. */
+static CHECK_UNUSED int check_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    int count = 0;
+    CHECK(folder != NULL);
+    while (readdir(folder) != NULL) {
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
 /* A model, or NULL; the status is what opening gave. */
 static CHECK_UNUSED detailflow_model *check_try_open(const char *bundle, uint32_t threads, detailflow_status *status)
 {
