@@ -100,7 +100,7 @@ fn demoted_tokens_decode_to_the_coarser_level() {
 fn mips_are_decoded_at_levels_and_filtered_below() {
     for model in models() {
         let (all, bundle) = (tokens(&model, 4), model.bundle());
-        let mut sizes: Vec<u32> = tasks::mip_sizes(bundle.size()).collect();
+        let mut sizes: Vec<u32> = pixels::mip_sizes(bundle.size()).collect();
         // Any size, in any order, twice.
         sizes.extend([bundle.size() - 3, 5, bundle.size(), 5]);
         let mips = tasks::mips(&model, &all, &sizes, MipSource::Levels).unwrap();
@@ -155,7 +155,7 @@ fn detail_functions_work_with_a_decoder_alone() {
     assert!(!alone.bundle().can_generate());
     let all = tokens(&model, 7);
     for source in [MipSource::Levels, MipSource::Finest] {
-        let sizes: Vec<u32> = tasks::mip_sizes(32).collect();
+        let sizes: Vec<u32> = pixels::mip_sizes(32).collect();
         let (a, b) =
             (tasks::mips(&alone, &all, &sizes, source).unwrap(), tasks::mips(&model, &all, &sizes, source).unwrap());
         assert!(a.iter().zip(&b).all(|(a, b)| same(a, b)));
