@@ -36,7 +36,7 @@ pub enum detailflow_format {
     /// Four bytes B, G, R, A: the values of RGBA8_PREMULTIPLIED in another order.
     DETAILFLOW_FORMAT_BGRA8_PREMULTIPLIED = 6,
     /// Four half floats (IEEE 754 binary16) R, G, B, A, 0 to 1; 8 bytes. Colour is linear light: the straight value v is
-    /// v / 12.92 up to 0.04045 and ((v + 0.055) / 1.055)^2.4 above (sRGB, IEC 61966-2-1), computed within 0.03 units in the
+    /// v / 12.92 up to 0.04045 and ((v + 0.055) / 1.055)^2.4 above (sRGB, IEC 61966-2-1), computed within 0.05 units in the
     /// last place of a half and rounded to the nearest half, ties to even. The values are the same on every machine.
     DETAILFLOW_FORMAT_RGBA16F_LINEAR = 7,
     /// As RGBA16F_LINEAR, with linear light times alpha as colour, multiplied before it is rounded.

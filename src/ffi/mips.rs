@@ -110,7 +110,7 @@ pub extern "C" fn detailflow_model_decode_mips(
 /// @param offsets Receives the first byte of each mip in the block: see "Arrays" above. Room for 32 is always enough.
 /// @param capacity Offsets that fit at `offsets`.
 /// @param count Receives the number of mips.
-/// @param bytes Receives the size of the block, up to the end of the last mip.
+/// @param block_bytes Receives the size of the block, up to the end of the last mip.
 /// @param error May be NULL.
 /// @return INVALID_ARGUMENT also when the block would be larger than an address space.
 #[unsafe(no_mangle)]
@@ -121,15 +121,15 @@ pub extern "C" fn detailflow_mips_lay_out(
     offsets: Out<'_, usize>,
     capacity: usize,
     count: Out<'_, usize>,
-    bytes: Out<'_, usize>,
+    block_bytes: Out<'_, usize>,
     error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
     call(error, || {
         let format = pixel_format(format, "format")?;
-        let bytes = bytes.place("bytes")?;
+        let block_bytes = block_bytes.place("block_bytes")?;
         let layout = mip_layout(size, format, alignment.max(1) as usize)?;
         offsets.put(&layout.offsets, capacity, count, ["offsets", "count"])?;
-        bytes.set(layout.bytes);
+        block_bytes.set(layout.bytes);
         Ok(())
     })
 }
@@ -149,7 +149,7 @@ pub extern "C" fn detailflow_mips_lay_out(
 /// lie in any order, within the block and without overlap.
 /// @param mip_count Number of offsets: 1 up to the number of mips of the full chain.
 /// @param block Receives the pixels; need not be aligned.
-/// @param bytes Bytes at `block`.
+/// @param capacity Bytes at `block`.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_decode_mip_chain(
     model: Shared<'_, detailflow_model>,
@@ -161,14 +161,14 @@ pub extern "C" fn detailflow_model_decode_mip_chain(
     offsets: In<'_, usize>,
     mip_count: usize,
     block: Out<'_, c_void>,
-    bytes: usize,
+    capacity: usize,
 ) -> detailflow_status {
     with(model, |this, bundle| {
         let (source, format) = (mip_source(source)?, pixel_format(format, "format")?);
         let tokens = get_tokens(tokens, token_count, bundle)?;
         // No chain of 32-bit sizes has more.
         let offsets = offsets.array(mip_count, u32::BITS as usize, "offsets")?;
-        let block = block.slice(bytes, "block")?;
+        let block = block.slice(capacity, "block")?;
         Ok(tasks::decode_mip_chain(&this.model, &tokens, size, format, source, &offsets, block)?)
     })
 }

@@ -476,7 +476,8 @@ mod tests {
         assert!(file(PixelFormat::Bgra8) == straight && file(PixelFormat::Rgba32F) == straight);
         assert!(file(PixelFormat::Rgba8Premultiplied) == file(PixelFormat::Bgra8Premultiplied));
         // Every byte, opaque: half floats have more bits.
-        let bytes: Vec<f32> = (0..1024).map(|at| if at < 768 { (at % 256) as f32 / 127.5 - 1.0 } else { 1.0 }).collect();
+        let bytes: Vec<f32> =
+            (0..1024).map(|at| if at < 768 { (at % 256) as f32 / 127.5 - 1.0 } else { 1.0 }).collect();
         let bytes = Image::new(16, 4, &bytes).unwrap();
         for format in PixelFormat::ALL.into_iter().filter(|&format| format != PixelFormat::Rgb8) {
             assert!(of(&bytes, format) == of(&bytes, PixelFormat::Rgba8), "{format:?}");

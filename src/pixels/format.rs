@@ -23,7 +23,7 @@ pub enum PixelFormat {
     /// As [`Rgba8Premultiplied`](Self::Rgba8Premultiplied), in the order B, G, R, A.
     Bgra8Premultiplied,
     /// Four half floats (IEEE 754 binary16) of 0 to 1 in native byte order, linear light with straight alpha. Values are
-    /// computed in `f32`, within 0.03 units in the last place of a half, and rounded to the nearest half, ties to even.
+    /// computed in `f32`, within 0.05 units in the last place of a half, and rounded to the nearest half, ties to even.
     Rgba16FLinear,
     /// As [`Rgba16FLinear`](Self::Rgba16FLinear), with colour premultiplied: linear light times alpha.
     Rgba16FLinearPremultiplied,

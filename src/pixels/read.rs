@@ -48,11 +48,60 @@ pub(super) fn read_row(
         for [r, g, b, alpha] in pixels.iter_mut() {
             let alpha = *alpha;
             let straight = |value: &mut f32| *value = if alpha > 0.0 { (*value / alpha).min(1.0) } else { 0.0 };
-            [r, g, b].map(straight);
+            [r, g, b].into_iter().for_each(straight);
         }
     }
     if matches!(format, PixelFormat::Rgba16FLinear | PixelFormat::Rgba16FLinearPremultiplied) {
         pixels.iter_mut().flat_map(|pixel| &mut pixel[..3]).for_each(|value| *value = from_linear(*value));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(format: PixelFormat, row: &[u8]) -> Vec<f32> {
+        let mut values = vec![7.0];
+        read_row(format, row, (0, 0), &mut values).unwrap();
+        values
+    }
+
+    fn halves(values: [f32; 4]) -> Vec<u8> {
+        values.map(|value| f16::from_f32(value).to_ne_bytes()).concat()
+    }
+
+    #[test]
+    fn every_byte_is_read_back() {
+        for value in 0..=255 {
+            let straight = [value, 255 - value, 7, 255].map(|byte| f32::from(byte) / 255.0);
+            assert_eq!(read(PixelFormat::Rgba8, &[value, 255 - value, 7, 255]), straight);
+            assert_eq!(read(PixelFormat::Bgra8, &[7, 255 - value, value, 255]), straight);
+            assert_eq!(read(PixelFormat::Rgba8Premultiplied, &[value, 255 - value, 7, 255]), straight);
+            assert_eq!(read(PixelFormat::Bgra8Premultiplied, &[7, 255 - value, value, 255]), straight);
+            assert_eq!(read(PixelFormat::Rgb8, &[value, 255 - value, 7]), straight);
+        }
+    }
+
+    #[test]
+    fn premultiplied_colour_is_divided_and_cut_at_alpha() {
+        let pixel = read(PixelFormat::Rgba8Premultiplied, &[50, 100, 200, 100]);
+        assert_eq!(pixel, [0.5, 1.0, 1.0, 100.0 / 255.0]);
+        assert_eq!(read(PixelFormat::Bgra8Premultiplied, &[9, 8, 7, 0]), [0.0; 4]);
+        let pixel = read(PixelFormat::Rgba16FLinearPremultiplied, &halves([0.125, 0.5, 1.0, 0.5]));
+        assert_eq!(pixel, [from_linear(0.25), from_linear(1.0), from_linear(1.0), 0.5]);
+    }
+
+    #[test]
+    fn half_floats_are_clamped_and_converted_from_linear_light() {
+        let pixel = read(PixelFormat::Rgba16FLinear, &halves([0.25, -3.0, 5.0, 0.5]));
+        assert_eq!(pixel, [from_linear(0.25), 0.0, from_linear(1.0), 0.5]);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for format in [PixelFormat::Rgba16FLinear, PixelFormat::Rgba16FLinearPremultiplied] {
+                let row = [halves([0.0; 4]), halves([0.0, 0.0, 0.0, bad])].concat();
+                let error = read_row(format, &row, (5, 3), &mut Vec::new()).unwrap_err().to_string();
+                assert!(error.contains("(6, 3)") && error.contains("not a finite number"), "{error}");
+            }
+        }
+    }
 }

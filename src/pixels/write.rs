@@ -140,3 +140,121 @@ fn halves(pixel: [f32; 4]) -> [u8; 8] {
     halves.zip(pixel).for_each(|(bytes, value)| *bytes = to_half(value).to_ne_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::super::light::to_linear;
+    use super::*;
+
+    /// A picture of every kind of value: beyond -1 to 1, on the borders of bytes, any.
+    fn picture(channels: usize) -> Image {
+        let side = 61;
+        let value = |at: usize| match at % 3 {
+            0 => (at * 2_654_435_761 % 100_003) as f32 / 40_000.0 - 1.25,
+            1 => (at % 512) as f32 / 255.0 - 1.0,
+            _ => [-1.0, 1.0, -2.0, 2.0, 0.0, f32::MIN_POSITIVE, -1.0 + 1e-7][at % 7],
+        };
+        let values: Vec<f32> = (0..channels * side * side).map(value).collect();
+        Image::new(side as u32, channels, &values).unwrap()
+    }
+
+    /// A pixel by the rules as they are written down, one value at a time.
+    fn plain(format: PixelFormat, x: &[f32]) -> Vec<u8> {
+        let unit = |x: f32| ((x + 1.0) / 2.0).clamp(0.0, 1.0);
+        let p: Vec<f32> = x.iter().map(|&x| unit(x)).collect();
+        let alpha = p.get(3).copied().unwrap_or(1.0);
+        let straight = |c: usize| if alpha > 0.0 { (p[c] / alpha).min(1.0) } else { 0.0 };
+        let byte = |v: f32| (255.0 * v).round() as u8;
+        let straight_byte =
+            |c: usize| if x.len() == 3 { (127.5 * x[c] + 128.0).clamp(0.0, 255.0) as u8 } else { byte(straight(c)) };
+        let premultiplied_byte = |c: usize| if x.len() == 3 { straight_byte(c) } else { byte(p[c].min(alpha)) };
+        let half = |v: f32| f16::from_f32(v).to_ne_bytes();
+        let linear = |c: usize| LinearTable::get().linear(straight(c));
+        match format {
+            PixelFormat::Rgb8 => [0, 1, 2].map(premultiplied_byte).to_vec(),
+            PixelFormat::Rgba8 => vec![straight_byte(0), straight_byte(1), straight_byte(2), byte(alpha)],
+            PixelFormat::Bgra8 => vec![straight_byte(2), straight_byte(1), straight_byte(0), byte(alpha)],
+            PixelFormat::Rgba8Premultiplied => {
+                vec![premultiplied_byte(0), premultiplied_byte(1), premultiplied_byte(2), byte(alpha)]
+            }
+            PixelFormat::Bgra8Premultiplied => {
+                vec![premultiplied_byte(2), premultiplied_byte(1), premultiplied_byte(0), byte(alpha)]
+            }
+            PixelFormat::Rgba32F => [straight(0), straight(1), straight(2), alpha].map(f32::to_ne_bytes).concat(),
+            PixelFormat::Rgba16FLinear => [half(linear(0)), half(linear(1)), half(linear(2)), half(alpha)].concat(),
+            PixelFormat::Rgba16FLinearPremultiplied => {
+                [half(linear(0) * alpha), half(linear(1) * alpha), half(linear(2) * alpha), half(alpha)].concat()
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_of_every_format_equal_a_plain_reference() {
+        for channels in [3, 4] {
+            let image = picture(channels);
+            let plane = image.size() as usize * image.size() as usize;
+            for format in PixelFormat::ALL {
+                let found = image.to_vec(format).unwrap();
+                for at in 0..plane {
+                    let x: Vec<f32> = (0..channels).map(|c| image.planes()[c * plane + at]).collect();
+                    let pixel = &found[at * format.bytes()..][..format.bytes()];
+                    assert_eq!(pixel, plain(format, &x), "{format:?}, {channels} channels: {x:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn premultiplied_bytes_are_at_most_alpha() {
+        let pixels = picture(4).to_vec(PixelFormat::Rgba8Premultiplied).unwrap();
+        assert!(pixels.as_chunks::<4>().0.iter().all(|[r, g, b, a]| r.max(g).max(b) <= a));
+    }
+
+    #[test]
+    fn half_floats_of_every_byte_are_the_transfer_function() {
+        for value in 0..=255u8 {
+            let x = f32::from(value) / 127.5 - 1.0;
+            let image = Image::new(1, 3, &[x; 3]).unwrap();
+            let pixel = image.to_vec(PixelFormat::Rgba16FLinear).unwrap();
+            let found = f16::from_ne_bytes([pixel[0], pixel[1]]);
+            assert_eq!(found, f16::from_f32(to_linear(unit(x))), "{value}");
+            assert_eq!(pixel[6..], f16::ONE.to_ne_bytes());
+        }
+    }
+
+    #[test]
+    fn byte_rounds_as_round_does() {
+        for at in 0..=255 {
+            for near in [at as f32 / 255.0, (at as f32 + 0.5) / 255.0] {
+                for value in [near, near.next_down(), near.next_up(), near.next_up().next_up()] {
+                    let value = value.clamp(0.0, 1.0);
+                    assert_eq!(byte(value), (255.0 * value).round() as u8, "{value:e}");
+                }
+            }
+        }
+    }
+
+    /// Prints the time of writing: `cargo test --release --lib -- --ignored --nocapture pixel_time`.
+    #[test]
+    #[ignore = "measures"]
+    fn pixel_time() {
+        println!("ns for a pixel, least of 50 rounds of 256 x 256: RGB model, RGBA model");
+        let value = |at: usize| (at * 2_654_435_761 % 100_003) as f32 / 50_000.0 - 1.0;
+        let values: Vec<f32> = (0..4 * 65536).map(value).collect();
+        for format in PixelFormat::ALL {
+            let least = [3, 4].map(|channels| {
+                let image = Image::new(256, channels, &values[..channels * 65536]).unwrap();
+                let mut target = vec![0; 65536 * format.bytes()];
+                let round = || {
+                    let begun = std::time::Instant::now();
+                    image.write(format, std::hint::black_box(&mut target), 256 * format.bytes()).unwrap();
+                    begun.elapsed().as_secs_f64() * 1e9 / 65536.0
+                };
+                std::iter::repeat_with(round).take(50).fold(f64::MAX, f64::min)
+            });
+            println!("{format:?}: {:.2} {:.2}", least[0], least[1]);
+        }
+    }
+}

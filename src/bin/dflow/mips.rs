@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use detailflow::{Error, MipSource, Request, Sprite, tasks};
+use detailflow::{Error, MipSource, Request, Sprite, pixels, tasks};
 
 use crate::output::{Pattern, SIZE, save_in_folder};
 use crate::source::Source;
