@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::support::parallel::ParallelFor;
 use crate::support::sync::lock;
 
-/// Runs one task of detailflow_parallel_for_fn. Does not throw, and does not keep the calling thread's float environment from
-/// being as it was.
+/// Runs one task of detailflow_parallel_for_fn. Does not throw; the float environment of the calling thread is the same
+/// afterwards.
 ///
 /// @param context What was given with it.
 /// @param index Below the number of tasks.

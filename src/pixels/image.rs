@@ -1,6 +1,5 @@
 //! Pictures from the decoder, and their conversion to pixels.
 
-use super::write;
 use crate::support::error::Result;
 use crate::support::memory::reserve;
 
@@ -48,9 +47,37 @@ impl Image {
         let plane = self.size as usize * self.size as usize;
         let value = |channel: usize| self.planes[channel * plane + at];
         let [r, g, b, alpha] =
-            if self.alpha { write::straight([0, 1, 2, 3].map(value)) } else { write::opaque([0, 1, 2].map(value)) };
+            if self.alpha { straight([0, 1, 2, 3].map(value)) } else { opaque([0, 1, 2].map(value)) };
         ([r, g, b], alpha)
     }
+}
+
+/// A value of the decoder, mapped to 0 to 1.
+#[inline(always)]
+pub(super) fn unit(value: f32) -> f32 {
+    ((value + 1.0) / 2.0).clamp(0.0, 1.0)
+}
+
+/// A pixel of an RGB model, 0 to 1.
+#[inline(always)]
+pub(super) fn opaque(values: [f32; 3]) -> [f32; 4] {
+    let [r, g, b] = values.map(unit);
+    [r, g, b, 1.0]
+}
+
+/// Premultiplied colour, at most alpha, and alpha of a pixel of an RGBA model, 0 to 1.
+#[inline(always)]
+pub(super) fn premultiplied(values: [f32; 4]) -> [f32; 4] {
+    let [r, g, b, alpha] = values.map(unit);
+    [r.min(alpha), g.min(alpha), b.min(alpha), alpha]
+}
+
+/// Straight colour and alpha of a pixel of an RGBA model, 0 to 1.
+#[inline(always)]
+pub(super) fn straight(values: [f32; 4]) -> [f32; 4] {
+    let [r, g, b, alpha] = values.map(unit);
+    let colour = |value: f32| if alpha > 0.0 { (value / alpha).min(1.0) } else { 0.0 };
+    [colour(r), colour(g), colour(b), alpha]
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! From the values of the decoder to pixels, a row at a time. Each format has a loop of its own, without branches.
 
 use super::format::PixelFormat;
-use super::image::Image;
+use super::image::{Image, opaque, premultiplied, straight};
 use super::light::{LinearTable, to_half};
 
 impl Image {
@@ -67,34 +67,6 @@ fn each<const N: usize>([r, g, b, a]: [&[f32]; 4], target: &mut [u8], pixel: imp
     }
 }
 
-/// A value of the decoder, mapped to 0 to 1.
-#[inline(always)]
-fn unit(value: f32) -> f32 {
-    ((value + 1.0) / 2.0).clamp(0.0, 1.0)
-}
-
-/// A pixel of an RGB model, 0 to 1.
-#[inline(always)]
-pub(super) fn opaque(values: [f32; 3]) -> [f32; 4] {
-    let [r, g, b] = values.map(unit);
-    [r, g, b, 1.0]
-}
-
-/// Premultiplied colour, at most alpha, and alpha of a pixel of an RGBA model, 0 to 1.
-#[inline(always)]
-fn premultiplied(values: [f32; 4]) -> [f32; 4] {
-    let [r, g, b, alpha] = values.map(unit);
-    [r.min(alpha), g.min(alpha), b.min(alpha), alpha]
-}
-
-/// Straight colour and alpha of a pixel of an RGBA model, 0 to 1.
-#[inline(always)]
-pub(super) fn straight(values: [f32; 4]) -> [f32; 4] {
-    let [r, g, b, alpha] = values.map(unit);
-    let colour = |value: f32| if alpha > 0.0 { (value / alpha).min(1.0) } else { 0.0 };
-    [colour(r), colour(g), colour(b), alpha]
-}
-
 /// Straight colour in linear light.
 #[inline(always)]
 fn linear(table: &LinearTable, [r, g, b, alpha]: [f32; 4]) -> [f32; 4] {
@@ -145,6 +117,7 @@ fn halves(pixel: [f32; 4]) -> [u8; 8] {
 mod tests {
     use half::f16;
 
+    use super::super::image::unit;
     use super::super::light::to_linear;
     use super::*;
 
