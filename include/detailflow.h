@@ -105,6 +105,7 @@
  * - Handles may move between threads.
  * - Generations of one model run side by side and take turns step by step.
  * - A detailflow_cancel may be triggered by any thread at any time.
+ * - A model has threads of its own, or those of the host: detailflow_model_options_set_parallel_for.
  * - Freeing a handle while another thread is inside a call with it is an error of the caller. One exception: freeing a
  *   generation that another thread steps cancels the step and waits for it.
  *
@@ -292,14 +293,34 @@ typedef enum detailflow_device_kind {
     DETAILFLOW_DEVICE_KIND_NPU = 3,
 } detailflow_device_kind;
 
-/// Pixel formats. Colour is sRGB-encoded in every one of them.
+/// Pixel formats. Every function that takes an image takes all of them.
+///
+/// Colour is sRGB-encoded, except in formats named LINEAR. Alpha is straight (not premultiplied), except in formats named
+/// PREMULTIPLIED; it is 1 (255) for RGB models. Floats are in the byte order of the machine. In inputs they must be finite
+/// and are clamped to 0 to 1, and premultiplied colour that exceeds alpha counts as alpha.
+///
+/// A byte is round(255 v) of a value v of 0 to 1; for RGB models it follows the rule of the authors of DetailFlow,
+/// trunc(clamp(127.5 x + 128, 0, 255)) of the decoder's x.
 typedef enum detailflow_format {
     /// Three bytes R, G, B. The image of an RGBA model is composed over black.
     DETAILFLOW_FORMAT_RGB8 = 1,
-    /// Four bytes R, G, B, A with straight (not premultiplied) alpha; alpha is 255 for RGB models.
+    /// Four bytes R, G, B, A.
     DETAILFLOW_FORMAT_RGBA8 = 2,
-    /// Four floats R, G, B, A, 0 to 1, with straight alpha; alpha is 1 for RGB models.
+    /// Four floats R, G, B, A, 0 to 1; 16 bytes.
     DETAILFLOW_FORMAT_RGBA32F = 3,
+    /// Four bytes B, G, R, A: the values of RGBA8 in another order.
+    DETAILFLOW_FORMAT_BGRA8 = 4,
+    /// Four bytes R, G, B, A. Colour is the sRGB-encoded value times alpha, as in Cairo, Skia and Direct2D; no byte of it
+    /// is larger than that of alpha.
+    DETAILFLOW_FORMAT_RGBA8_PREMULTIPLIED = 5,
+    /// Four bytes B, G, R, A: the values of RGBA8_PREMULTIPLIED in another order.
+    DETAILFLOW_FORMAT_BGRA8_PREMULTIPLIED = 6,
+    /// Four half floats (IEEE 754 binary16) R, G, B, A, 0 to 1; 8 bytes. Colour is linear light: the straight value v is
+    /// v / 12.92 up to 0.04045 and ((v + 0.055) / 1.055)^2.4 above (sRGB, IEC 61966-2-1), computed within 0.05 units in the
+    /// last place of a half and rounded to the nearest half, ties to even. The values are the same on every machine.
+    DETAILFLOW_FORMAT_RGBA16F_LINEAR = 7,
+    /// As RGBA16F_LINEAR, with linear light times alpha as colour, multiplied before it is rounded.
+    DETAILFLOW_FORMAT_RGBA16F_LINEAR_PREMULTIPLIED = 8,
 } detailflow_format;
 
 /// Formats of picture files.
@@ -440,6 +461,32 @@ typedef struct detailflow_error {
     /// The message, zero-terminated UTF-8, cut on a character boundary when it does not fit; "" after success.
     char message[1016];
 } detailflow_error;
+
+/// Runs one task of detailflow_parallel_for_fn. Does not throw; the float environment of the calling thread is the same
+/// afterwards.
+///
+/// @param context What was given with it.
+/// @param index Below the number of tasks.
+typedef void (DETAILFLOW_CALL *detailflow_task_fn)(void *context, uint32_t index);
+
+/// Runs tasks on threads of the host: calls `task(context, index)` once with each index below `count`, on any threads, the
+/// calling one included, in any order and at once, and returns when all these calls have returned.
+///
+/// - It is called on the thread that steps, decodes, encodes or opens (a worker's too), and on several such threads at once. It
+///   must not throw.
+/// - A task takes between some microseconds and milliseconds, and waits for nothing.
+/// - While it runs, functions that compute return WRONG_STATE on the thread that it was called on. On other threads they may be
+///   called, with other models; with this model they may wait until it returns.
+/// - An index that was not called is run by the library afterwards. A second call with one, or one with an index that is not
+///   below `count`, does nothing. A task that has begun when it returns is waited for; one that begins later does nothing, or
+///   takes part in what the library does then.
+/// - `task` and `context` may be called on a thread that has no other business with this library.
+///
+/// @param user What was given to detailflow_model_options_set_parallel_for.
+/// @param count Number of tasks: 1 to 1024.
+/// @param task Runs one task.
+/// @param context Passed to `task`.
+typedef void (DETAILFLOW_CALL *detailflow_parallel_for_fn)(void *user, uint32_t count, detailflow_task_fn task, void *context);
 
 /// Receives the progress of detailflow_model_open: on the thread that opens, before each stage and at the end. It must not
 /// throw.
@@ -869,6 +916,22 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_sp
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_threads(
     detailflow_model_options *options, uint32_t threads);
 
+/// Sets a function that runs tasks on threads of the host, such as those of a game engine's task system, in place of threads
+/// of this library: the model starts none then.
+///
+/// It is used by the library's own operators (form native on the CPU), each for its share of a step or decode, and for
+/// sampling many images. ONNX Runtime has no such hook: the other operators, and those of all other forms, run on the thread
+/// that calls. With another form or device detailflow_model_open logs a warning.
+///
+/// The number of threads to divide work among is that of detailflow_model_options_set_threads: 0 is one per core. With 1 the
+/// function is never called. Tokens and pixels do not depend on it.
+///
+/// @param parallel_for See detailflow_parallel_for_fn. It and `user` must stay valid until the model and all handles that were
+/// made from it are freed. NULL (the default) removes it.
+/// @param user Passed to the function.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_parallel_for(
+    detailflow_model_options *options, detailflow_parallel_for_fn parallel_for, void *user);
+
 /// Sets the precision of the weights.
 ///
 /// @param precision Such as "fp32", "fp16", "int8", "int4". NULL (the default): on the CPU the first that the
@@ -976,18 +1039,19 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_device_list_get_meta
     const detailflow_device_list *list, size_t device_index, size_t metadata_index, const char **key,
     const char **value, detailflow_error *error);
 
-/// Writes pixels to a picture file. The file appears complete or not at all.
+/// Writes pixels to a picture file. The file appears complete or not at all. It has 8 bits a channel, sRGB, and straight
+/// alpha where the format has alpha.
 ///
-/// @param image RGB8 or RGBA8.
+/// @param image Any format. Others than RGB8 and RGBA8 are converted to RGBA8 first, in a copy.
 /// @param path Its ending chooses the file format: png, jpg, jpeg, webp, bmp, tga, tif, tiff, qoi.
 /// @param error May be NULL.
-/// @return IO; INVALID_ARGUMENT for another ending or format.
+/// @return IO; INVALID_ARGUMENT for another ending, or a float that is NaN or infinite.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_save(
     const detailflow_image *image, const char *path, detailflow_error *error);
 
-/// Encodes pixels as a picture file in memory.
+/// Encodes pixels as a picture file in memory. It has 8 bits a channel, sRGB, and straight alpha where the format has alpha.
 ///
-/// @param image RGB8 or RGBA8.
+/// @param image Any format. Others than RGB8 and RGBA8 are converted to RGBA8 first, in a copy.
 /// @param file_format One of DETAILFLOW_FILE_FORMAT_*.
 /// @param data Receives the file; NULL with `capacity` 0 gets the size only, which takes as long as encoding.
 /// @param capacity Bytes at `data`.
@@ -1212,6 +1276,43 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_mips_list_sizes(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_mips(
     const detailflow_model *model, const uint32_t *tokens, size_t token_count, uint32_t source,
     detailflow_image *targets, size_t target_count);
+
+/// Lays out a full mip chain in one block of memory: the mips of detailflow_mips_list_sizes one after another, the largest
+/// first, rows without gaps.
+///
+/// @param size Pixels per side of the largest mip, at least 1.
+/// @param format One of DETAILFLOW_FORMAT_*.
+/// @param alignment The offset of each mip is a multiple of it: 1 to 65536, 0 is 1. Direct3D 12 takes 512, Vulkan the bytes
+/// of a pixel or 4, whichever is larger.
+/// @param offsets Receives the first byte of each mip in the block: see "Arrays" above. Room for 32 is always enough.
+/// @param capacity Offsets that fit at `offsets`.
+/// @param count Receives the number of mips.
+/// @param block_bytes Receives the size of the block, up to the end of the last mip.
+/// @param error May be NULL.
+/// @return INVALID_ARGUMENT also when the block would be larger than an address space.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_mips_lay_out(
+    uint32_t size, uint32_t format, uint32_t alignment, size_t *offsets, size_t capacity, size_t *count,
+    size_t *block_bytes, detailflow_error *error);
+
+/// Decodes tokens into a mip chain in one block of memory: what detailflow_model_decode_mips gives for the sizes of
+/// detailflow_mips_list_sizes. Bytes between the mips stay as they are. All arguments are checked before the work; after an
+/// error nothing was written.
+///
+/// For rows that are padded (Direct3D 12: to 256 bytes), use detailflow_model_decode_mips, which takes a stride for each mip.
+///
+/// @param tokens A prefix: 1 to c, or a multiple of g up to N.
+/// @param token_count Number of tokens.
+/// @param source One of DETAILFLOW_MIPS_SOURCE_*.
+/// @param size Pixels per side of the first mip: 1 up to the size that detailflow_model_get_prefix_size gives.
+/// @param format One of DETAILFLOW_FORMAT_*.
+/// @param offsets The first byte of each mip in the block, as detailflow_mips_lay_out gives them or any others: mips may
+/// lie in any order, within the block and without overlap.
+/// @param mip_count Number of offsets: 1 up to the number of mips of the full chain.
+/// @param block Receives the pixels; need not be aligned.
+/// @param capacity Bytes at `block`.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_mip_chain(
+    const detailflow_model *model, const uint32_t *tokens, size_t token_count, uint32_t source, uint32_t size,
+    uint32_t format, const size_t *offsets, size_t mip_count, void *block, size_t capacity);
 
 /// Sets the positions of sprites: in rows, the largest first; sprites of one size form a grid, in their order.
 ///

@@ -542,6 +542,16 @@ enum class Format : std::uint32_t {
     rgba8 = DETAILFLOW_FORMAT_RGBA8,
     /// Four floats R, G, B, A, 0 to 1, with straight alpha; alpha is 1 for RGB models.
     rgba32f = DETAILFLOW_FORMAT_RGBA32F,
+    /// Four bytes B, G, R, A with straight alpha.
+    bgra8 = DETAILFLOW_FORMAT_BGRA8,
+    /// Four bytes R, G, B, A; colour is the sRGB-encoded value times alpha.
+    rgba8_premultiplied = DETAILFLOW_FORMAT_RGBA8_PREMULTIPLIED,
+    /// Four bytes B, G, R, A; colour is the sRGB-encoded value times alpha.
+    bgra8_premultiplied = DETAILFLOW_FORMAT_BGRA8_PREMULTIPLIED,
+    /// Four half floats R, G, B, A, 0 to 1; colour is linear light, alpha straight.
+    rgba16f_linear = DETAILFLOW_FORMAT_RGBA16F_LINEAR,
+    /// Four half floats R, G, B, A, 0 to 1; colour is linear light times alpha.
+    rgba16f_linear_premultiplied = DETAILFLOW_FORMAT_RGBA16F_LINEAR_PREMULTIPLIED,
 };
 
 /// Formats of picture files: detailflow_file_format.
@@ -660,6 +670,30 @@ inline Result<std::vector<std::uint32_t>> mips_list_sizes(std::uint32_t size)
     return detail::all<std::uint32_t>([&](Span<std::uint32_t> sizes) { return mips_list_sizes(size, sizes); });
 }
 
+/// Where the mips of a chain lie in one block of memory.
+struct MipLayout {
+    /// The first byte of each mip, the largest mip first.
+    std::vector<std::size_t> offsets;
+    /// Bytes of the block.
+    std::size_t block_bytes = 0;
+};
+
+/// Lays out a full mip chain in one block of memory, each mip at a multiple of `alignment` bytes.
+inline Result<MipLayout> mips_lay_out(std::uint32_t size, Format format, std::uint32_t alignment = 1)
+{
+    MipLayout layout;
+    auto offsets = detail::all<std::size_t>([&](Span<std::size_t> room) {
+        return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
+            return detailflow_mips_lay_out(size, static_cast<std::uint32_t>(format), alignment, detail::array(room),
+                                           room.size(), count, &layout.block_bytes, error);
+        });
+    });
+    if (!offsets)
+        return offsets.error();
+    layout.offsets = std::move(*offsets);
+    return layout;
+}
+
 /// What mips are made from: detailflow_mips_source.
 enum class MipsSource : std::uint32_t {
     /// The default: MipsSource::levels.
@@ -769,6 +803,16 @@ enum class Spinning : std::uint32_t {
     runs = DETAILFLOW_SPINNING_RUNS,
 };
 
+/// What a callable of ModelOptions::set_parallel_for calls once for each index. May be copied to any thread.
+struct ParallelTask {
+    /// As in C.
+    detailflow_task_fn task;
+    /// As in C.
+    void *context;
+    /// Runs the task `index`.
+    void operator()(std::uint32_t index) const noexcept { task(context, index); }
+};
+
 /// How a model is opened.
 class ModelOptions : public detail::Owner<detailflow_model_options> {
 public:
@@ -826,6 +870,26 @@ public:
     {
         return detail::done(detailflow_model_options_set_weights_in_memory(get(), in_memory ? 1 : 0));
     }
+    /// Sets a function that runs tasks on threads of the host: detailflow_model_options_set_parallel_for. nullptr removes it.
+    Result<void> set_parallel_for(detailflow_parallel_for_fn parallel_for, void *user)
+    {
+        return detail::done(detailflow_model_options_set_parallel_for(get(), parallel_for, user));
+    }
+    /// Sets a callable that runs tasks on threads of the host.
+    ///
+    /// @param parallel_for Called with a number of tasks and a ParallelTask, which it calls once with each index below that
+    /// number, on any threads; it returns when all these calls have. It is called on several threads at once, must not throw,
+    /// and must live until the model and all that was made from it are freed.
+    template <class F, class = std::enable_if_t<std::is_invocable_v<F &, std::uint32_t, ParallelTask>>>
+    Result<void> set_parallel_for(F &parallel_for)
+    {
+        const auto call = [](void *user, std::uint32_t count, detailflow_task_fn task, void *context) noexcept {
+            (*static_cast<F *>(user))(count, ParallelTask{task, context});
+        };
+        return set_parallel_for(call, const_cast<std::remove_const_t<F> *>(&parallel_for));
+    }
+    /// Removes the function that runs tasks.
+    Result<void> clear_parallel_for() { return set_parallel_for(nullptr, nullptr); }
     /// Sets a callback for the progress of Model::open, which is called on the thread that opens.
     Result<void> set_open_progress(detailflow_open_progress_fn callback, void *user)
     {
@@ -972,6 +1036,15 @@ public:
     {
         return detail::done(detailflow_model_decode_mips(
             get(), tokens.data(), tokens.size(), static_cast<std::uint32_t>(source), targets.data(), targets.size()));
+    }
+    /// Decodes a prefix into a mip chain in one block of memory: `size` pixels per side, half of it, and so on, as many mips
+    /// as there are `offsets`, which mips_lay_out gives. Each mip begins at its offset, rows without gaps.
+    Result<void> decode_mip_chain(Span<const std::uint32_t> tokens, MipsSource source, std::uint32_t size,
+                                  Format format, Span<const std::size_t> offsets, Span<std::uint8_t> block) const
+    {
+        return detail::done(detailflow_model_decode_mip_chain(
+            get(), tokens.data(), tokens.size(), static_cast<std::uint32_t>(source), size,
+            static_cast<std::uint32_t>(format), offsets.data(), offsets.size(), block.data(), block.size()));
     }
     /// Sets the positions of sprites in an atlas `width` pixels wide. Returns the height that they need.
     Result<std::uint32_t> lay_out_atlas(Span<Sprite> sprites, std::uint32_t width, std::uint32_t padding) const

@@ -106,6 +106,12 @@ programs! {
     files_in_memory_sanitized: "files_in_memory" Sanitized [];
     generate_image_plain: "generate_image" Plain [];
     generate_image_sanitized: "generate_image" Sanitized [];
+    formats_plain: "formats" Plain [];
+    formats_sanitized: "formats" Sanitized [];
+    formats_valgrind: "formats" Valgrind [];
+    parallel_plain: "parallel" Plain [];
+    parallel_sanitized: "parallel" Sanitized [];
+    parallel_valgrind: "parallel" Valgrind ["few"];
 }
 
 /// All of these from memory on.

@@ -5,7 +5,9 @@ mod common;
 
 use common::random_tokens as tokens;
 use detailflow::pixels::layout;
-use detailflow::{Canvas, Error, Image, MipSource, Model, PixelFormat, Sprite, tasks};
+use detailflow::{
+    Canvas, Error, Image, MipSource, Model, ModelOptions, ParallelFor, PixelFormat, Sprite, pixels, tasks,
+};
 
 /// Every precision and form of the small bundles, and the shipped one.
 fn models() -> Vec<Model> {
@@ -100,7 +102,7 @@ fn demoted_tokens_decode_to_the_coarser_level() {
 fn mips_are_decoded_at_levels_and_filtered_below() {
     for model in models() {
         let (all, bundle) = (tokens(&model, 4), model.bundle());
-        let mut sizes: Vec<u32> = tasks::mip_sizes(bundle.size()).collect();
+        let mut sizes: Vec<u32> = pixels::mip_sizes(bundle.size()).collect();
         // Any size, in any order, twice.
         sizes.extend([bundle.size() - 3, 5, bundle.size(), 5]);
         let mips = tasks::mips(&model, &all, &sizes, MipSource::Levels).unwrap();
@@ -117,6 +119,61 @@ fn mips_are_decoded_at_levels_and_filtered_below() {
         for (mip, &size) in tasks::mips(&model, &all, &sizes, MipSource::Finest).unwrap().iter().zip(&sizes) {
             assert!(same(mip, &whole.downscale(size).unwrap()), "{} px of {}", size, bundle.name());
         }
+    }
+}
+
+#[test]
+fn mip_chain_equals_mips_in_one_block() {
+    let model = small();
+    let (all, size) = (tokens(&model, 4), model.bundle().size());
+    let sizes: Vec<u32> = pixels::mip_sizes(size).collect();
+    for format in FORMATS {
+        let layout = pixels::mip_layout(size, format, 20).unwrap();
+        for (source, count) in [(MipSource::Levels, sizes.len()), (MipSource::Finest, 2)] {
+            let (offsets, mut block) = (&layout.offsets[..count], vec![0xA5; layout.bytes]);
+            tasks::decode_mip_chain(&model, &all, size, format, source, offsets, &mut block).unwrap();
+            let mut wanted = vec![0xA5; layout.bytes];
+            for (mip, &offset) in tasks::mips(&model, &all, &sizes[..count], source).unwrap().iter().zip(offsets) {
+                let pixels = mip.to_vec(format).unwrap();
+                wanted[offset..][..pixels.len()].copy_from_slice(&pixels);
+            }
+            assert!(block == wanted, "{format:?}");
+        }
+    }
+    let mut block = [0xA5; 4096 + 1024];
+    let mut chain = |tokens: &[u32], size, offsets: &[usize], bytes| {
+        let block = &mut block[..bytes];
+        tasks::decode_mip_chain(&model, tokens, size, PixelFormat::Bgra8, MipSource::Levels, offsets, block)
+    };
+    invalid(chain(&all, size, &[], 5120), &["0 offsets", "1 to 6"]);
+    invalid(chain(&all, size, &[0; 7], 5120), &["7 offsets"]);
+    invalid(chain(&all, 0, &[0], 5120), &["0 px"]);
+    invalid(chain(&all, size, &[0, 4095], 5120), &["overlap"]);
+    invalid(chain(&all, size, &[0, 4096], 5119), &["mip 1 of 16 px"]);
+    invalid(chain(&all[..4], size, &[0], 5120), &["mip 0 of 32 px"]);
+    invalid(chain(&all[..5], 1, &[0], 5120), &["prefix"]);
+    assert_eq!(block, [0xA5; 5120]);
+}
+
+#[test]
+fn parallel_for_gives_the_same_pixels_and_is_used() {
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for (precision, form) in [("fp32", "native"), ("int8", "native"), ("int8", "mha")] {
+        let counted = calls.clone();
+        let parallel_for = ParallelFor::new(move |count, task| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::thread::scope(|scope| {
+                (0..3).for_each(|first| drop(scope.spawn(move || (first..count).step_by(3).for_each(task))));
+            });
+        });
+        let options = ModelOptions::new().with_precision(precision).with_form(form.parse().unwrap());
+        let model = Model::open(common::small(), &options.with_threads(3).with_parallel_for(parallel_for)).unwrap();
+        let alone = common::open(&common::small(), precision, form);
+        let all: Vec<Vec<u32>> = (0..40).map(|seed| tokens(&model, seed)).collect();
+        let sequences: Vec<&[u32]> = all.iter().map(Vec::as_slice).collect();
+        let images = model.decode_batch(&sequences).unwrap();
+        assert!(images.iter().zip(alone.decode_batch(&sequences).unwrap()).all(|(a, b)| same(a, &b)));
+        assert_eq!(calls.swap(0, std::sync::atomic::Ordering::Relaxed) > 0, form == "native", "{form}");
     }
 }
 
@@ -155,7 +212,7 @@ fn detail_functions_work_with_a_decoder_alone() {
     assert!(!alone.bundle().can_generate());
     let all = tokens(&model, 7);
     for source in [MipSource::Levels, MipSource::Finest] {
-        let sizes: Vec<u32> = tasks::mip_sizes(32).collect();
+        let sizes: Vec<u32> = pixels::mip_sizes(32).collect();
         let (a, b) =
             (tasks::mips(&alone, &all, &sizes, source).unwrap(), tasks::mips(&model, &all, &sizes, source).unwrap());
         assert!(a.iter().zip(&b).all(|(a, b)| same(a, b)));
@@ -169,7 +226,7 @@ fn detail_functions_work_with_a_decoder_alone() {
     assert_eq!(atlas(&alone), atlas(&model));
 }
 
-const FORMATS: [PixelFormat; 3] = [PixelFormat::Rgb8, PixelFormat::Rgba8, PixelFormat::Rgba32F];
+const FORMATS: [PixelFormat; 8] = PixelFormat::ALL;
 
 #[test]
 fn upscaled_pixel_art_has_square_pixels() {

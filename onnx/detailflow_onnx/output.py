@@ -183,6 +183,16 @@ def _make_folder(out: Path) -> tuple[Path, int | None]:
 def replacing(out: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `out`. It replaces `out` on success and is deleted on failure."""
     check_destination(out)
+    with temporary(out) as work:
+        yield work
+        exit_if_signalled()
+        work.chmod(_mode(out))
+        _exchange(work, out)
+
+
+@contextlib.contextmanager
+def temporary(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `out`. It is deleted in the end, if it is still there."""
     delete_leftovers(out.parent, re.escape(out.name))
     try:
         work, handle = _make_folder(out)
@@ -190,9 +200,6 @@ def replacing(out: Path) -> Iterator[Path]:
         raise Refused(f"{out.parent}: {error.strerror}") from None
     try:
         yield work
-        exit_if_signalled()
-        work.chmod(_mode(out))
-        _exchange(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
         if handle is not None:

@@ -11,19 +11,42 @@ use super::plain::Plain;
 use super::status::{Failure, Outcome, detailflow_status};
 use crate::pixels::{Canvas, FileFormat, Image, Picture, PixelFormat, check_rows, encode, save};
 
-/// Pixel formats. Colour is sRGB-encoded in every one of them.
+/// Pixel formats. Every function that takes an image takes all of them.
+///
+/// Colour is sRGB-encoded, except in formats named LINEAR. Alpha is straight (not premultiplied), except in formats named
+/// PREMULTIPLIED; it is 1 (255) for RGB models. Floats are in the byte order of the machine. In inputs they must be finite
+/// and are clamped to 0 to 1, and premultiplied colour that exceeds alpha counts as alpha.
+///
+/// A byte is round(255 v) of a value v of 0 to 1; for RGB models it follows the rule of the authors of DetailFlow,
+/// trunc(clamp(127.5 x + 128, 0, 255)) of the decoder's x.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum detailflow_format {
     /// Three bytes R, G, B. The image of an RGBA model is composed over black.
     DETAILFLOW_FORMAT_RGB8 = 1,
-    /// Four bytes R, G, B, A with straight (not premultiplied) alpha; alpha is 255 for RGB models.
+    /// Four bytes R, G, B, A.
     DETAILFLOW_FORMAT_RGBA8 = 2,
-    /// Four floats R, G, B, A, 0 to 1, with straight alpha; alpha is 1 for RGB models.
+    /// Four floats R, G, B, A, 0 to 1; 16 bytes.
     DETAILFLOW_FORMAT_RGBA32F = 3,
+    /// Four bytes B, G, R, A: the values of RGBA8 in another order.
+    DETAILFLOW_FORMAT_BGRA8 = 4,
+    /// Four bytes R, G, B, A. Colour is the sRGB-encoded value times alpha, as in Cairo, Skia and Direct2D; no byte of it
+    /// is larger than that of alpha.
+    DETAILFLOW_FORMAT_RGBA8_PREMULTIPLIED = 5,
+    /// Four bytes B, G, R, A: the values of RGBA8_PREMULTIPLIED in another order.
+    DETAILFLOW_FORMAT_BGRA8_PREMULTIPLIED = 6,
+    /// Four half floats (IEEE 754 binary16) R, G, B, A, 0 to 1; 8 bytes. Colour is linear light: the straight value v is
+    /// v / 12.92 up to 0.04045 and ((v + 0.055) / 1.055)^2.4 above (sRGB, IEC 61966-2-1), computed within 0.05 units in the
+    /// last place of a half and rounded to the nearest half, ties to even. The values are the same on every machine.
+    DETAILFLOW_FORMAT_RGBA16F_LINEAR = 7,
+    /// As RGBA16F_LINEAR, with linear light times alpha as colour, multiplied before it is rounded.
+    DETAILFLOW_FORMAT_RGBA16F_LINEAR_PREMULTIPLIED = 8,
 }
 
-family!(detailflow_format: DETAILFLOW_FORMAT_RGB8, DETAILFLOW_FORMAT_RGBA8, DETAILFLOW_FORMAT_RGBA32F);
+family!(detailflow_format:
+    DETAILFLOW_FORMAT_RGB8, DETAILFLOW_FORMAT_RGBA8, DETAILFLOW_FORMAT_RGBA32F, DETAILFLOW_FORMAT_BGRA8,
+    DETAILFLOW_FORMAT_RGBA8_PREMULTIPLIED, DETAILFLOW_FORMAT_BGRA8_PREMULTIPLIED, DETAILFLOW_FORMAT_RGBA16F_LINEAR,
+    DETAILFLOW_FORMAT_RGBA16F_LINEAR_PREMULTIPLIED);
 
 /// Formats of picture files.
 #[repr(C)]
@@ -87,12 +110,22 @@ struct Checked {
     length: usize,
 }
 
-/// The pixel format, of the numbers that there are.
+/// The pixel format of the image.
 fn format_of(image: &detailflow_image) -> Result<PixelFormat, Failure> {
-    Ok(match detailflow_format::choose(image.format, "detailflow_image.format")? {
+    pixel_format(image.format, "detailflow_image.format")
+}
+
+/// The pixel format, of the numbers that there are.
+pub(super) fn pixel_format(format: u32, name: &str) -> Result<PixelFormat, Failure> {
+    Ok(match detailflow_format::choose(format, name)? {
         DETAILFLOW_FORMAT_RGB8 => PixelFormat::Rgb8,
         DETAILFLOW_FORMAT_RGBA8 => PixelFormat::Rgba8,
         DETAILFLOW_FORMAT_RGBA32F => PixelFormat::Rgba32F,
+        DETAILFLOW_FORMAT_BGRA8 => PixelFormat::Bgra8,
+        DETAILFLOW_FORMAT_RGBA8_PREMULTIPLIED => PixelFormat::Rgba8Premultiplied,
+        DETAILFLOW_FORMAT_BGRA8_PREMULTIPLIED => PixelFormat::Bgra8Premultiplied,
+        DETAILFLOW_FORMAT_RGBA16F_LINEAR => PixelFormat::Rgba16FLinear,
+        DETAILFLOW_FORMAT_RGBA16F_LINEAR_PREMULTIPLIED => PixelFormat::Rgba16FLinearPremultiplied,
     })
 }
 
@@ -192,12 +225,13 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Writes pixels to a picture file. The file appears complete or not at all.
+/// Writes pixels to a picture file. The file appears complete or not at all. It has 8 bits a channel, sRGB, and straight
+/// alpha where the format has alpha.
 ///
-/// @param image RGB8 or RGBA8.
+/// @param image Any format. Others than RGB8 and RGBA8 are converted to RGBA8 first, in a copy.
 /// @param path Its ending chooses the file format: png, jpg, jpeg, webp, bmp, tga, tif, tiff, qoi.
 /// @param error May be NULL.
-/// @return IO; INVALID_ARGUMENT for another ending or format.
+/// @return IO; INVALID_ARGUMENT for another ending, or a float that is NaN or infinite.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_image_save(
     image: In<'_, detailflow_image>,
@@ -211,9 +245,9 @@ pub extern "C" fn detailflow_image_save(
     })
 }
 
-/// Encodes pixels as a picture file in memory.
+/// Encodes pixels as a picture file in memory. It has 8 bits a channel, sRGB, and straight alpha where the format has alpha.
 ///
-/// @param image RGB8 or RGBA8.
+/// @param image Any format. Others than RGB8 and RGBA8 are converted to RGBA8 first, in a copy.
 /// @param file_format One of DETAILFLOW_FILE_FORMAT_*.
 /// @param data Receives the file; NULL with `capacity` 0 gets the size only, which takes as long as encoding.
 /// @param capacity Bytes at `data`.

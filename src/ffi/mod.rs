@@ -104,6 +104,7 @@
 //! - Handles may move between threads.
 //! - Generations of one model run side by side and take turns step by step.
 //! - A detailflow_cancel may be triggered by any thread at any time.
+//! - A model has threads of its own, or those of the host: detailflow_model_options_set_parallel_for.
 //! - Freeing a handle while another thread is inside a call with it is an error of the caller. One exception: freeing a
 //!   generation that another thread steps cancels the step and waits for it.
 //!
@@ -206,6 +207,7 @@ mod mips;
 mod model;
 mod options;
 mod pack;
+mod parallel;
 mod param;
 mod plain;
 mod request;

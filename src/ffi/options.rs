@@ -9,6 +9,7 @@ use super::error::detailflow_error;
 use super::family::{Family, family};
 use super::handle::{Guard, Guarded, Object};
 use super::message::Message;
+use super::parallel::{detailflow_parallel_for_fn, on_host};
 use super::param::{Exclusive, Out, Owned, Shared, Text, on_off};
 use super::status::{c_string, detailflow_status};
 use crate::model::{ModelOptions, OpenCancel, OpenProgress};
@@ -279,6 +280,31 @@ pub extern "C" fn detailflow_model_options_set_threads(
         let changed = options.model.clone().with_threads(threads as usize);
         changed.check()?;
         options.model = changed;
+        Ok(())
+    })
+}
+
+/// Sets a function that runs tasks on threads of the host, such as those of a game engine's task system, in place of threads
+/// of this library: the model starts none then.
+///
+/// It is used by the library's own operators (form native on the CPU), each for its share of a step or decode, and for
+/// sampling many images. ONNX Runtime has no such hook: the other operators, and those of all other forms, run on the thread
+/// that calls. With another form or device detailflow_model_open logs a warning.
+///
+/// The number of threads to divide work among is that of detailflow_model_options_set_threads: 0 is one per core. With 1 the
+/// function is never called. Tokens and pixels do not depend on it.
+///
+/// @param parallel_for See detailflow_parallel_for_fn. It and `user` must stay valid until the model and all handles that were
+/// made from it are freed. NULL (the default) removes it.
+/// @param user Passed to the function.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_options_set_parallel_for(
+    options: Exclusive<'_, detailflow_model_options>,
+    parallel_for: detailflow_parallel_for_fn,
+    user: *mut c_void,
+) -> detailflow_status {
+    change(options, |options| {
+        options.model.parallel_for = parallel_for.map(|parallel_for| on_host(parallel_for, user));
         Ok(())
     })
 }

@@ -170,7 +170,7 @@ impl<T: Copy> Out<'_, T> {
     }
 }
 
-impl Out<'_, c_void> {
+impl<'a> Out<'a, c_void> {
     fn of_bytes(self) -> Out<'static, u8> {
         Out(self.0.cast(), PhantomData)
     }
@@ -181,6 +181,18 @@ impl Out<'_, c_void> {
 
     pub(super) fn has_no_bytes(&self) -> bool {
         self.0.is_null()
+    }
+
+    /// `size` bytes to write to, which must not be NULL.
+    pub(super) fn slice(self, size: usize, name: &str) -> Result<&'a mut [u8], Failure> {
+        if self.0.is_null() {
+            return Err(null(name));
+        }
+        if size > isize::MAX as usize {
+            return Err(Failure::invalid(format!("{name} of {size} bytes is larger than an address space")));
+        }
+        // SAFETY: the contract: there are `size` bytes that nobody else touches during the call.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.0.cast(), size) })
     }
 
     /// As [`put`](Out::put), for bytes.

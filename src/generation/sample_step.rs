@@ -8,6 +8,7 @@ use crate::runtime::SampledToken;
 use crate::sample::{SampleQuery, SamplerPool, Sampling, log_probability, uniform};
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
+use crate::support::parallel::Threads;
 
 /// One position of one image.
 struct Slot {
@@ -41,7 +42,7 @@ pub(super) struct Pending<'a> {
     shape: [usize; 3],
     /// Whether log-probabilities are wanted.
     noted: bool,
-    threads: usize,
+    threads: Threads,
     graph: &'a str,
 }
 
@@ -71,7 +72,7 @@ impl<'a> Pending<'a> {
             }
         }
         let shape = [state.rows.fed.len(), query, codes];
-        Ok(Self { slots, shape, noted, threads: spec.model.thread_count(), graph: spec.model.ar()?.name() })
+        Ok(Self { slots, shape, noted, threads: spec.model.work_threads(), graph: spec.model.ar()?.name() })
     }
 
     /// Samples on the CPU from `logits` `[rows, query, codes]`.
@@ -80,10 +81,10 @@ impl<'a> Pending<'a> {
     /// [`Error::Failed`] when a logit is NaN or infinite; [`Error::OutOfMemory`].
     pub fn sample(&mut self, logits: &[f32], samplers: &mut SamplerPool) -> Result<()> {
         let (noted, graph, codes) = (self.noted, self.graph, self.shape[2]);
-        samplers.make_room(self.threads, codes, self.slots.len())?;
+        samplers.make_room(self.threads.count, codes, self.slots.len())?;
         let logits = rows(logits, self.shape)?;
         let row = |at: usize| logits.row(at).to_slice().expect("a row of logits is contiguous");
-        samplers.each(self.threads, codes, &mut self.slots, |sampler, slot| {
+        samplers.each(&self.threads, codes, &mut self.slots, |sampler, slot| {
             let not_finite = || not_finite(graph, slot.position);
             let cond = row(slot.cond);
             if let Kind::Sampled { uncond, sampling, seed } = slot.kind {

@@ -22,6 +22,7 @@ use crate::bundle::{self, Bundle, FilesInMemory, Variant};
 use crate::plan::{KvShape, Schedule};
 use crate::runtime::{self, Device, DeviceSampler, Form, Graph, GraphOptions, JointStep, KvCacheOptions, Report};
 use crate::support::error::Result;
+use crate::support::parallel::Threads;
 use crate::support::sync::lock;
 use crate::timing::latency::LatencyModel;
 
@@ -160,9 +161,9 @@ impl Model {
         Ok(graph)
     }
 
-    /// Threads within an operator, at least 1.
-    pub(crate) fn thread_count(&self) -> usize {
-        self.0.options.thread_count()
+    /// Threads that share work on the CPU.
+    pub(crate) fn work_threads(&self) -> Threads {
+        self.0.options.threads()
     }
 
     /// The prepared run of generations that step together.

@@ -204,13 +204,22 @@ impl Model {
         let asked = options.device.clone();
         let ModelOptions { threads, spinning, weights_in_memory, .. } = *options;
         let cpus = allowed_cpus().min(MAX_THREADS);
-        let options = GraphOptions { device: device.with_absolute_path()?, device_options, threads, cpus, spinning };
+        let parallel_for = options.parallel_for.clone();
+        let device_path = device.with_absolute_path()?;
+        let options = GraphOptions { device: device_path, device_options, threads, parallel_for, cpus, spinning };
         if !weights_in_memory && !knows_open_files() {
             log::info(|| "without /proc ONNX Runtime maps no files: weights are read into memory".into());
         }
         let in_memory = weights_in_memory || !knows_open_files();
         let files = in_memory.then(|| FilesInMemory::read(&bundle, graphs_of(&variant))).transpose()?;
         let form = form_of(&variant);
+        if options.parallel_for.is_some() && (form != Form::Native || *device != Device::Cpu) {
+            log::emit(log::Severity::Warning, || {
+                format!(
+                    "parallel_for has no effect on the graphs of form {form} on {device}: they run on the calling thread"
+                )
+            });
+        }
         let draw = bundle.draw.clone().filter(|_| form == Form::Fixed && *device != Device::Cpu);
         let tried = *device != Device::Cpu;
         let total = 2 + usize::from(variant.ar.is_some()) + usize::from(draw.is_some()) + usize::from(tried);

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::runtime::{Device, DeviceOptions, Form, Spinning};
 use crate::support::error::{Error, Result};
+use crate::support::parallel::ParallelFor;
 
 pub(super) const MAX_THREADS: usize = 1024;
 
@@ -42,6 +43,12 @@ pub struct ModelOptions {
     /// In a game loop, one thread (the caller's) keeps frame times steady: others that slept since the last frame may wake
     /// milliseconds late. More threads are faster for large models and outside a game loop.
     pub threads: usize,
+    /// Threads of the host for the operators of this library (form `native` on the CPU) and for sampling, in place of threads
+    /// of ours: the model starts none then. [`threads`](Self::threads) is the number to divide work among. Default: none.
+    ///
+    /// ONNX Runtime has no such hook: its own operators (all those of other forms, and some of `native`) run on the calling
+    /// thread then. With another form or device a warning is logged. The tokens do not depend on it.
+    pub parallel_for: Option<ParallelFor>,
     /// Whether the graphs and weights are read into memory when the model is opened, and checked against the manifest's
     /// SHA-256, whatever their length. Afterwards no file of the bundle is used. Default: false, with which weights are
     /// mapped from their file: opening is faster, and processes share the memory, but the file must not change while the
@@ -93,6 +100,13 @@ impl ModelOptions {
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Sets [`parallel_for`](Self::parallel_for).
+    #[must_use]
+    pub fn with_parallel_for(mut self, parallel_for: ParallelFor) -> Self {
+        self.parallel_for = Some(parallel_for);
         self
     }
 

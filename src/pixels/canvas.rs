@@ -58,9 +58,7 @@ impl<'a> Canvas<'a> {
         let _host = host::enter();
         self.check_place(x, y, image.size(), image.size(), factor)?;
         let (format, size) = (self.format, image.size() as usize);
-        self.fill((x, y), (size, size), factor, |column, row, pixel| {
-            image.pixel(row * size + column, format, pixel);
-        });
+        self.fill((x, y), (size, size), factor, |row, pixels| image.write_row(row, format, pixels));
         Ok(())
     }
 
@@ -84,9 +82,8 @@ impl<'a> Canvas<'a> {
                 self.width, self.height
             )));
         }
-        let bytes = self.format.bytes();
-        self.fill((0, 0), (width as usize, height as usize), factor, |column, row, pixel| {
-            pixel.copy_from_slice(&source[row * stride + column * bytes..][..bytes]);
+        self.fill((0, 0), (width as usize, height as usize), factor, |row, pixels| {
+            pixels.copy_from_slice(&source[row * stride..][..pixels.len()]);
         });
         Ok(())
     }
@@ -107,28 +104,33 @@ impl<'a> Canvas<'a> {
         )))
     }
 
-    /// Fills `size` squares (columns, rows) of `factor` pixels per side from `corner` on: `paint` writes the pixel at a
-    /// column and row. The caller has checked that they lie within the canvas, so nothing here overflows.
-    fn fill(
-        &mut self,
-        corner: (u32, u32),
-        size: (usize, usize),
-        factor: u32,
-        mut paint: impl FnMut(usize, usize, &mut [u8]),
-    ) {
+    /// Fills `size` squares (columns, rows) of `factor` pixels per side from `corner` on: `paint` writes a row of `size.0`
+    /// pixels. The caller has checked that they lie within the canvas, so nothing here overflows.
+    fn fill(&mut self, corner: (u32, u32), size: (usize, usize), factor: u32, mut paint: impl FnMut(usize, &mut [u8])) {
         let (bytes, factor) = (self.format.bytes(), factor as usize);
         let length = size.0 * factor * bytes;
         for row in 0..size.1 {
             let start = (corner.1 as usize + row * factor) * self.stride + corner.0 as usize * bytes;
             let line = &mut self.pixels[start..start + length];
-            for (column, squares) in line.chunks_exact_mut(factor * bytes).enumerate() {
-                let (first, others) = squares.split_at_mut(bytes);
-                paint(column, row, first);
-                others.chunks_exact_mut(bytes).for_each(|other| other.copy_from_slice(first));
+            paint(row, &mut line[..size.0 * bytes]);
+            if factor > 1 {
+                repeat(line, bytes, factor);
             }
             for copy in 1..factor {
                 self.pixels.copy_within(start..start + length, start + copy * self.stride);
             }
+        }
+    }
+}
+
+/// The first pixels of `line`, of `bytes` each, become `factor` pixels each: as many as fill it.
+fn repeat(line: &mut [u8], bytes: usize, factor: usize) {
+    // The last first: what was not repeated yet is not overwritten.
+    for column in (0..line.len() / (bytes * factor)).rev() {
+        let first = column * factor * bytes;
+        line.copy_within(column * bytes..(column + 1) * bytes, first);
+        for copy in 1..factor {
+            line.copy_within(first..first + bytes, first + copy * bytes);
         }
     }
 }

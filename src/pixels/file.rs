@@ -14,6 +14,8 @@ use image::{ExtendedColorType, GenericImageView, ImageEncoder, ImageError, Image
 
 use super::format::{PixelFormat, check_rows, check_sides};
 use super::image::Image;
+use super::read::read_row;
+use super::write::byte;
 use crate::support::error::{Error, Result};
 use crate::support::files::NewFile;
 use crate::support::host;
@@ -106,18 +108,30 @@ struct Pixels<'a> {
 }
 
 impl<'a> Pixels<'a> {
-    fn new(width: u32, height: u32, format: PixelFormat, bytes: &'a [u8], stride: usize) -> Result<Self> {
+    /// Pixels other than RGB8 and RGBA8 become RGBA8 in `converted`.
+    fn new(
+        width: u32,
+        height: u32,
+        format: PixelFormat,
+        bytes: &'a [u8],
+        stride: usize,
+        converted: &'a mut Vec<u8>,
+    ) -> Result<Self> {
         check_sides(width, height)?;
         let row = format.row(width);
         check_rows(row, height as usize, stride, bytes.len())?;
-        let alpha = match format {
-            PixelFormat::Rgb8 => false,
-            PixelFormat::Rgba8 => true,
-            PixelFormat::Rgba32F => {
-                return Err(Error::Invalid("picture files are written from 8-bit pixels, not from floats".into()));
-            }
-        };
-        Ok(Self { width, height, alpha, bytes, stride, row })
+        let pixels = Self { width, height, alpha: format != PixelFormat::Rgb8, bytes, stride, row };
+        if matches!(format, PixelFormat::Rgb8 | PixelFormat::Rgba8) {
+            return Ok(pixels);
+        }
+        let row = PixelFormat::Rgba8.row(width);
+        *converted = reserve(PICTURE, row.saturating_mul(height as usize))?;
+        let mut values = reserve(PICTURE, row)?;
+        for (y, line) in pixels.rows().enumerate() {
+            read_row(format, line, (0, y), &mut values)?;
+            converted.extend(values.iter().map(|&value| byte(value)));
+        }
+        Ok(Self { bytes: converted, stride: row, row, ..pixels })
     }
 
     fn rows(&self) -> impl Iterator<Item = &'a [u8]> {
@@ -294,10 +308,12 @@ impl Seek for Memory {
     }
 }
 
-/// Encodes `width` x `height` 8-bit pixels, whose rows are `stride` bytes apart, as a picture file in memory.
+/// Encodes `width` x `height` pixels, whose rows are `stride` bytes apart, as a picture file in memory. The file has 8 bits a
+/// channel, sRGB, and straight alpha where `format` has alpha: pixels other than RGB8 and RGBA8 are converted to RGBA8 first,
+/// in a copy; floats are clamped to 0 to 1, and premultiplied colour to alpha.
 ///
 /// # Errors
-/// [`Error::Invalid`] if a side is 0, `format` is not 8-bit, `stride` is less than a row, `pixels` is too short, or the
+/// [`Error::Invalid`] if a side is 0, `stride` is less than a row, `pixels` is too short, a float is NaN or infinite, or the
 /// file format does not allow the size (JPEG: 65,535, WebP: 16,384 pixels per side); [`Error::OutOfMemory`].
 pub fn encode(
     file_format: FileFormat,
@@ -308,21 +324,24 @@ pub fn encode(
     stride: usize,
 ) -> Result<Vec<u8>> {
     let _host = host::enter();
-    let pixels = Pixels::new(width, height, format, pixels, stride)?;
+    let mut converted = Vec::new();
+    let pixels = Pixels::new(width, height, format, pixels, stride, &mut converted)?;
     let mut memory = Memory::default();
     pixels.write(file_format, &mut memory).map_err(|fault| fault.into_error(None, &pixels, file_format))?;
     Ok(memory.bytes)
 }
 
 /// Encodes pixels as [`encode`] does and writes the file `path` atomically; its extension selects the format
-/// ([`FileFormat::from_path`]). The file is written while it is encoded: of PNG, JPEG, BMP and TIFF no copy is made in memory.
+/// ([`FileFormat::from_path`]). The file is written while it is encoded: of PNG, JPEG, BMP and TIFF no copy is made in memory
+/// where pixels are not converted.
 ///
 /// # Errors
 /// As [`FileFormat::from_path`] and [`encode`], and [`Error::Io`] if the file cannot be written.
 pub fn save(path: &Path, width: u32, height: u32, format: PixelFormat, pixels: &[u8], stride: usize) -> Result<()> {
     let _host = host::enter();
     let file_format = FileFormat::from_path(path)?;
-    let pixels = Pixels::new(width, height, format, pixels, stride).map_err(|error| match error {
+    let mut converted = Vec::new();
+    let pixels = Pixels::new(width, height, format, pixels, stride, &mut converted).map_err(|error| match error {
         Error::Invalid(text) => Error::Invalid(format!("{}: {text}", path.display())),
         other => other,
     })?;
@@ -447,12 +466,42 @@ mod tests {
     }
 
     #[test]
-    fn encode_refuses_floats_and_sizes_beyond_the_pixels() {
+    fn encode_of_other_formats_equals_that_of_rgba8() {
+        let image = gradient();
+        let of = |image: &Image, format: PixelFormat| {
+            encode(FileFormat::Png, 16, 16, format, &image.to_vec(format).unwrap(), format.row(16)).unwrap()
+        };
+        let file = |format| of(&image, format);
+        let straight = file(PixelFormat::Rgba8);
+        assert!(file(PixelFormat::Bgra8) == straight && file(PixelFormat::Rgba32F) == straight);
+        assert!(file(PixelFormat::Rgba8Premultiplied) == file(PixelFormat::Bgra8Premultiplied));
+        // Every byte, opaque: half floats have more bits.
+        let bytes: Vec<f32> =
+            (0..1024).map(|at| if at < 768 { (at % 256) as f32 / 127.5 - 1.0 } else { 1.0 }).collect();
+        let bytes = Image::new(16, 4, &bytes).unwrap();
+        for format in PixelFormat::ALL.into_iter().filter(|&format| format != PixelFormat::Rgb8) {
+            assert!(of(&bytes, format) == of(&bytes, PixelFormat::Rgba8), "{format:?}");
+        }
+        // Premultiplied bytes have fewer values: a pixel of half its colour.
+        let one = |format, pixel: &[u8]| encode(FileFormat::Png, 1, 1, format, pixel, pixel.len()).unwrap();
+        assert_eq!(
+            one(PixelFormat::Bgra8Premultiplied, &[0, 40, 80, 160]),
+            one(PixelFormat::Rgba8, &[128, 64, 0, 160])
+        );
+        let nan = [0.5, f32::NAN, 0.0, 1.0].map(f32::to_ne_bytes);
+        let error =
+            encode(FileFormat::Png, 1, 1, PixelFormat::Rgba32F, nan.as_flattened(), 16).unwrap_err().to_string();
+        assert!(error.contains("(0, 0)") && error.contains("NaN"), "{error}");
+    }
+
+    #[test]
+    fn encode_refuses_sizes_beyond_the_pixels() {
         let pixels = [0; 64];
         let encode = |width, height, format, stride| encode(FileFormat::Png, width, height, format, &pixels, stride);
         assert!(encode(4, 4, PixelFormat::Rgba8, 16).is_ok());
         for (width, height, format, stride) in [
-            (1, 1, PixelFormat::Rgba32F, 16),
+            (3, 2, PixelFormat::Rgba32F, 48),
+            (4, 4, PixelFormat::Rgba16FLinear, 31),
             (0, 4, PixelFormat::Rgba8, 16),
             (4, 0, PixelFormat::Rgba8, 16),
             (4, 5, PixelFormat::Rgba8, 16),

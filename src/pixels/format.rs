@@ -2,24 +2,53 @@
 
 use crate::support::error::{Error, Result};
 
-/// How pixels lie in memory. Rows go from top to bottom.
+/// How pixels lie in memory. Rows go from top to bottom. Alpha is 1 (255) for RGB models.
+///
+/// In formats of 8 bits and in [`Rgba32F`](Self::Rgba32F), colour is sRGB-encoded; premultiplied colour is that encoded value
+/// times alpha, as Cairo, Skia and Direct2D have it. In formats of 16 bits, colour is linear light: the encoded value
+/// converted by the transfer function of sRGB (IEC 61966-2-1), then multiplied by alpha where it is premultiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PixelFormat {
     /// Three bytes, sRGB. Pictures of RGBA models are composited over black.
     Rgb8,
-    /// Four bytes, sRGB with straight (not premultiplied) alpha; alpha is 255 for RGB models.
+    /// Four bytes, sRGB with straight (not premultiplied) alpha.
     Rgba8,
-    /// Four `f32` of 0 to 1 in native byte order, sRGB-encoded colour with straight alpha; alpha is 1 for RGB models.
+    /// Four `f32` of 0 to 1 in native byte order, sRGB-encoded colour with straight alpha.
     Rgba32F,
+    /// As [`Rgba8`](Self::Rgba8), in the order B, G, R, A.
+    Bgra8,
+    /// Four bytes, sRGB-encoded colour premultiplied with alpha: no byte of the colour is larger than that of alpha.
+    Rgba8Premultiplied,
+    /// As [`Rgba8Premultiplied`](Self::Rgba8Premultiplied), in the order B, G, R, A.
+    Bgra8Premultiplied,
+    /// Four half floats (IEEE 754 binary16) of 0 to 1 in native byte order, linear light with straight alpha. Values are
+    /// computed in `f32`, within 0.05 units in the last place of a half, and rounded to the nearest half, ties to even.
+    Rgba16FLinear,
+    /// As [`Rgba16FLinear`](Self::Rgba16FLinear), with colour premultiplied: linear light times alpha.
+    Rgba16FLinearPremultiplied,
 }
 
 impl PixelFormat {
-    /// Bytes of one pixel: 3, 4 or 16.
+    /// Every format.
+    pub const ALL: [Self; 8] = [
+        Self::Rgb8,
+        Self::Rgba8,
+        Self::Rgba32F,
+        Self::Bgra8,
+        Self::Rgba8Premultiplied,
+        Self::Bgra8Premultiplied,
+        Self::Rgba16FLinear,
+        Self::Rgba16FLinearPremultiplied,
+    ];
+
+    /// Bytes of one pixel: 3, 4, 8 or 16.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
             Self::Rgb8 => 3,
-            Self::Rgba8 => 4,
+            Self::Rgba8 | Self::Bgra8 | Self::Rgba8Premultiplied | Self::Bgra8Premultiplied => 4,
+            Self::Rgba16FLinear | Self::Rgba16FLinearPremultiplied => 8,
             Self::Rgba32F => 16,
         }
     }

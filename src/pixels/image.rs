@@ -1,6 +1,5 @@
 //! Pictures from the decoder, and their conversion to pixels.
 
-use super::format::PixelFormat;
 use crate::support::error::Result;
 use crate::support::memory::reserve;
 
@@ -43,64 +42,48 @@ impl Image {
         &self.planes
     }
 
-    /// The value of a channel of the pixel `at`, counted row by row.
-    fn value(&self, channel: usize, at: usize) -> f32 {
-        let plane = self.size as usize * self.size as usize;
-        self.planes[channel * plane + at]
-    }
-
-    /// The same mapped to 0 to 1; colour is premultiplied.
-    fn unit(&self, channel: usize, at: usize) -> f32 {
-        ((self.value(channel, at) + 1.0) / 2.0).clamp(0.0, 1.0)
-    }
-
-    /// Straight colour and alpha of a pixel, 0 to 1; alpha is 1 for RGB models.
+    /// Straight colour and alpha of the pixel `at`, counted row by row, 0 to 1; alpha is 1 for RGB models.
     pub(super) fn straight(&self, at: usize) -> ([f32; 3], f32) {
-        if !self.alpha {
-            return ([0, 1, 2].map(|channel| self.unit(channel, at)), 1.0);
-        }
-        let alpha = self.unit(3, at);
-        ([0, 1, 2].map(|channel| if alpha > 0.0 { (self.unit(channel, at) / alpha).min(1.0) } else { 0.0 }), alpha)
-    }
-
-    /// Writes a pixel as `format` to `target`.
-    pub(super) fn pixel(&self, at: usize, format: PixelFormat, target: &mut [u8]) {
-        let byte = |v: f32| (255.0 * v).round() as u8;
-        // The rule of the reference code: `as u8` truncates.
-        let reference = |channel: usize| (127.5 * self.value(channel, at) + 128.0).clamp(0.0, 255.0) as u8;
-        match (format, self.alpha) {
-            (PixelFormat::Rgba32F, _) => {
-                let ([r, g, b], alpha) = self.straight(at);
-                put_floats(target, [r, g, b, alpha]);
-            }
-            (PixelFormat::Rgb8, true) => {
-                let alpha = self.unit(3, at);
-                (0..3).for_each(|c| target[c] = byte(self.unit(c, at).min(alpha)));
-            }
-            (PixelFormat::Rgba8, true) => {
-                let (colour, alpha) = self.straight(at);
-                (0..3).for_each(|c| target[c] = byte(colour[c]));
-                target[3] = byte(alpha);
-            }
-            (PixelFormat::Rgb8, false) => (0..3).for_each(|c| target[c] = reference(c)),
-            (PixelFormat::Rgba8, false) => {
-                (0..3).for_each(|c| target[c] = reference(c));
-                target[3] = 255;
-            }
-        }
+        let plane = self.size as usize * self.size as usize;
+        let value = |channel: usize| self.planes[channel * plane + at];
+        let [r, g, b, alpha] =
+            if self.alpha { straight([0, 1, 2, 3].map(value)) } else { opaque([0, 1, 2].map(value)) };
+        ([r, g, b], alpha)
     }
 }
 
-/// Writes floats as bytes, because the caller's memory need not be aligned.
-fn put_floats(target: &mut [u8], pixel: [f32; 4]) {
-    for (bytes, value) in target.chunks_exact_mut(4).zip(pixel) {
-        bytes.copy_from_slice(&value.to_ne_bytes());
-    }
+/// A value of the decoder, mapped to 0 to 1.
+#[inline(always)]
+pub(super) fn unit(value: f32) -> f32 {
+    ((value + 1.0) / 2.0).clamp(0.0, 1.0)
+}
+
+/// A pixel of an RGB model, 0 to 1.
+#[inline(always)]
+pub(super) fn opaque(values: [f32; 3]) -> [f32; 4] {
+    let [r, g, b] = values.map(unit);
+    [r, g, b, 1.0]
+}
+
+/// Premultiplied colour, at most alpha, and alpha of a pixel of an RGBA model, 0 to 1.
+#[inline(always)]
+pub(super) fn premultiplied(values: [f32; 4]) -> [f32; 4] {
+    let [r, g, b, alpha] = values.map(unit);
+    [r.min(alpha), g.min(alpha), b.min(alpha), alpha]
+}
+
+/// Straight colour and alpha of a pixel of an RGBA model, 0 to 1.
+#[inline(always)]
+pub(super) fn straight(values: [f32; 4]) -> [f32; 4] {
+    let [r, g, b, alpha] = values.map(unit);
+    let colour = |value: f32| if alpha > 0.0 { (value / alpha).min(1.0) } else { 0.0 };
+    [colour(r), colour(g), colour(b), alpha]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pixels::PixelFormat;
 
     #[test]
     fn rgb_pixels_follow_the_byte_rule_of_the_reference() {

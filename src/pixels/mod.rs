@@ -1,5 +1,5 @@
-//! Pixels: pictures from the decoder, as RGB8, RGBA8 or RGBA32F in the caller's memory or as a file; and pictures of any
-//! size for the encoder.
+//! Pixels: pictures from the decoder, in any [`PixelFormat`] in the caller's memory or as a file; and pictures of any size for
+//! the encoder.
 //!
 //! - RGB models use the byte rule of the reference code: `trunc(clamp(127.5 x + 128, 0, 255))`.
 //! - RGBA models give premultiplied colour: `p = clamp((x + 1) / 2, 0, 1)`, alpha is `p3`, straight colour is
@@ -18,11 +18,15 @@ mod format;
 #[cfg(feature = "image-files")]
 mod header;
 mod image;
+mod light;
+mod mip_chain;
 mod picture;
+mod read;
 mod resize;
 #[cfg(feature = "image-files")]
 mod rows;
 mod square;
+mod write;
 
 pub use atlas::{Layout, layout};
 pub(crate) use atlas::{Square, check_squares};
@@ -37,4 +41,6 @@ pub use format::PixelFormat;
 #[cfg(feature = "ffi")]
 pub(crate) use format::check_rows;
 pub use image::Image;
+pub(crate) use mip_chain::split_block;
+pub use mip_chain::{MipLayout, mip_layout, mip_sizes};
 pub use picture::Picture;

@@ -3,6 +3,7 @@
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 use super::format::{PixelFormat, check_rows, check_sides};
+use super::read::read_row;
 use super::resize::catmull_rom;
 use super::square::{Square, Turn};
 use crate::support::error::{Error, Result};
@@ -18,9 +19,9 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Takes `width` x `height` pixels whose rows are `stride` bytes apart. Alpha is straight; floats are clamped to 0 to
-    /// one. If the shorter side has more than 4,096 pixels, boxes of k x k pixels become their mean, for the smallest k with
-    /// at most 4,096.
+    /// Takes `width` x `height` pixels whose rows are `stride` bytes apart. Floats are clamped to 0 to 1, and
+    /// premultiplied colour to alpha. If the shorter side has more than 4,096 pixels, boxes of k x k pixels become their mean,
+    /// for the smallest k with at most 4,096.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a side is 0, `stride` is less than a row, `bytes` is too short, or a float is NaN or
@@ -36,22 +37,7 @@ impl Picture {
         // The rows lie within the bytes, so that nothing below overflows.
         for (y, line) in bytes.chunks(stride).enumerate().skip(rows.start).take(rows.len()) {
             let row = &line[columns.start * format.bytes()..columns.end * format.bytes()];
-            values.clear();
-            for pixel in row.chunks_exact(format.bytes()) {
-                let byte = |c: usize| f32::from(pixel[c]) / 255.0;
-                let float =
-                    |c: usize| f32::from_ne_bytes([pixel[4 * c], pixel[4 * c + 1], pixel[4 * c + 2], pixel[4 * c + 3]]);
-                values.extend(match format {
-                    PixelFormat::Rgb8 => [byte(0), byte(1), byte(2), 1.0],
-                    PixelFormat::Rgba8 => [byte(0), byte(1), byte(2), byte(3)],
-                    PixelFormat::Rgba32F => [float(0), float(1), float(2), float(3)],
-                });
-            }
-            if let Some(at) = values.iter().position(|value: &f32| !value.is_finite()) {
-                let (x, value) = (columns.start + at / 4, values[at]);
-                return Err(Error::Invalid(format!("the pixel ({x}, {y}) has the value {value}, not a finite number")));
-            }
-            values.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+            read_row(format, row, (columns.start, y), &mut values)?;
             square.push(&values);
         }
         Ok(Self::from_premultiplied(square.finish()))

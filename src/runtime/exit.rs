@@ -15,7 +15,7 @@ use ort::session::{NoSelectedOutputs, RunOptions};
 
 use crate::support::error::{Error, Result};
 use crate::support::sync::lock;
-use crate::support::{host, platform};
+use crate::support::{host, parallel, platform};
 
 /// Steps and decodes take seconds at most. A thread that is inside for longer may itself wait for the exit, in a host
 /// callback for example; the process must end nevertheless.
@@ -43,8 +43,14 @@ pub(crate) struct Inside {
 /// Marks this thread as inside ONNX Runtime.
 ///
 /// # Errors
-/// [`Error::State`] when the process is ending, or is a forked child.
+/// [`Error::State`] when the process is ending, or is a forked child, or this thread is in a call of the host's parallel_for.
 pub(crate) fn enter() -> Result<Inside> {
+    parallel::check_not_inside()?;
+    enter_anywhere()
+}
+
+/// As [`enter`], for what takes no lock of a graph.
+pub(super) fn enter_anywhere() -> Result<Inside> {
     host::check_not_forked()?;
     let depth = DEPTH.get();
     if depth == 0 {
@@ -158,7 +164,7 @@ impl<T> DerefMut for RuntimeOwned<T> {
 
 impl<T> Drop for RuntimeOwned<T> {
     fn drop(&mut self) {
-        match enter() {
+        match enter_anywhere() {
             Ok(_inside) => drop(self.0.take()),
             Err(_) => std::mem::forget(self.0.take()),
         }

@@ -24,7 +24,7 @@ impl Interrupt {
     /// Stops the run in progress after its current operator. Stays set: later runs fail too.
     pub fn trigger(&self) {
         // It only fails for a null pointer, which a live RunOptions does not have.
-        if let Ok(_inside) = exit::enter() {
+        if let Ok(_inside) = exit::enter_anywhere() {
             let _ = self.0.terminate();
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct RowCopy {
 impl RowCopy {
     /// For tensors of `element`, on the device of `options`.
     pub fn new(element: TensorElementType, options: &GraphOptions) -> Result<Self> {
-        let options = GraphOptions { threads: 1, ..options.clone() };
+        let options = GraphOptions { threads: 1, parallel_for: None, ..options.clone() };
         let session = session::compile_small(&gather(element), "rows", &options)?;
         Ok(Self { session: RuntimeOwned::new(Mutex::new(session)) })
     }

@@ -149,6 +149,7 @@ mod tests {
             device: Device::Cpu,
             device_options: DeviceOptions::default(),
             threads: 1,
+            parallel_for: None,
             cpus: 1,
             spinning: Spinning::Runs,
         };

@@ -16,6 +16,7 @@ use super::{exit, library, operators};
 use crate::bundle::GraphInMemory;
 use crate::kernels::kv::SlotTable;
 use crate::support::error::{Error, Result};
+use crate::support::parallel::{ParallelFor, Threads};
 use crate::support::sync::lock;
 
 /// Whether threads that wait for work spin, which takes a CPU core each, or sleep, which costs some microseconds for each
@@ -48,15 +49,17 @@ pub(crate) struct GraphOptions {
     pub device_options: DeviceOptions,
     /// Threads within an operator; 0 is one for each of `cpus`.
     pub threads: usize,
+    /// Threads of the host, for our own operators. The session has none of its own then.
+    pub parallel_for: Option<ParallelFor>,
     /// CPUs that this process may use: looked up once, when the model is opened.
     pub cpus: usize,
     pub spinning: Spinning,
 }
 
 impl GraphOptions {
-    /// The number of threads that results. A session has fewer when the system does not start as many.
-    pub fn thread_count(&self) -> usize {
-        if self.threads > 0 { self.threads } else { self.cpus }
+    /// The threads that result. A session has fewer when the system does not start as many.
+    pub fn threads(&self) -> Threads {
+        Threads { count: if self.threads > 0 { self.threads } else { self.cpus }, host: self.parallel_for.clone() }
     }
 }
 
@@ -79,19 +82,25 @@ fn blame<R>(name: &str, options: &GraphOptions, error: ort::Error<R>) -> Error {
     }
 }
 
-/// A session builder with all options, and the number of threads that its session will have.
-fn builder(name: &str, options: &GraphOptions) -> Result<(SessionBuilder, usize)> {
+/// A session builder with all options, and the threads that its operators will have.
+fn builder(name: &str, options: &GraphOptions) -> Result<(SessionBuilder, Threads)> {
     let environment = library::environment()?;
-    let (threads, count) = PoolThreads::start(options.thread_count(), name)?;
+    let mut operators = options.threads();
+    let on_host = operators.host.is_some();
+    let (threads, count) = PoolThreads::start(if on_host { 1 } else { operators.count }, name)?;
     let fail = |error| blame(name, options, error);
     let builder = common(environment, options).map_err(fail)?;
     // Always a number: with 0 ONNX Runtime counts the cores of the machine, whatever the process may use, and nails a thread
     // to each of them.
     let builder = builder.with_intra_threads(count).map_err(|error| fail(error.into()))?;
     let builder = builder.with_thread_manager(threads).map_err(|error| fail(error.into()))?;
-    let builder = device::attach(builder, environment, &options.device, &options.device_options, options.threads)
+    let of_device = if on_host { 1 } else { options.threads };
+    let builder = device::attach(builder, environment, &options.device, &options.device_options, of_device)
         .map_err(exit::reason)?;
-    Ok((builder, count))
+    if !on_host {
+        operators.count = count;
+    }
+    Ok((builder, operators))
 }
 
 /// The first session with our operators adds their domain to a list of the process. ONNX Runtime looks for it there and adds

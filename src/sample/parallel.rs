@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
 use super::Sampler;
+use crate::support::parallel::Threads;
 use crate::support::platform::{float, without_signals};
 use crate::support::sync::lock;
 
@@ -32,19 +33,21 @@ impl SamplerPool {
         self.0[..threads].iter_mut().try_for_each(|sampler| sampler.make_room(codes))
     }
 
-    /// Calls `sample` with each of the items, on up to `threads` threads including the calling one; on fewer when the items
-    /// have so few `codes` that more threads do not pay. The result does not depend on the threads.
+    /// Calls `sample` with each of the items, on up to as many threads as `threads` says, the calling one included, or on
+    /// those of the host; on fewer when the items have so few `codes` that more threads do not pay. The result does not
+    /// depend on the threads.
     ///
     /// # Errors
     /// The error of the first item, in their order, that has one. Items after it may have been sampled or not.
     pub fn each<T: Send, E: Send>(
         &mut self,
-        threads: usize,
+        threads: &Threads,
         codes: usize,
         items: &mut [T],
         sample: impl Fn(&mut Sampler, &mut T) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
-        let threads = worth(threads, codes, items.len());
+        let host = threads.host.as_ref();
+        let threads = worth(threads.count, codes, items.len());
         self.0.resize_with(threads.max(self.0.len()), Sampler::default);
         let (own, others) = self.0[..threads].split_first_mut().expect("there is at least one");
         if others.is_empty() {
@@ -66,17 +69,22 @@ impl SamplerPool {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for sampler in others {
-                // Without a thread from the system the calling one does all the work.
-                let work = || {
-                    float::set_default();
-                    all(sampler);
-                };
-                let _ = without_signals(|| Builder::new().name("detailflow-draw".into()).spawn_scoped(scope, work));
-            }
-            all(own);
-        });
+        if let Some(host) = host {
+            let samplers: Vec<_> = others.iter_mut().chain([own]).map(Mutex::new).collect();
+            host.each(threads, &|number| all(&mut lock(&samplers[number])));
+        } else {
+            std::thread::scope(|scope| {
+                for sampler in others {
+                    // Without a thread from the system the calling one does all the work.
+                    let work = || {
+                        float::set_default();
+                        all(sampler);
+                    };
+                    let _ = without_signals(|| Builder::new().name("detailflow-draw".into()).spawn_scoped(scope, work));
+                }
+                all(own);
+            });
+        }
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((_, error)) => Err(error),
             None => Ok(()),
@@ -89,8 +97,13 @@ mod tests {
     use super::super::tests::{PLAIN, logits};
     use super::super::uniform;
     use super::*;
+    use crate::support::parallel::ParallelFor;
 
-    fn sample(codes: usize, count: usize, threads: usize, samplers: &mut SamplerPool) -> Vec<u32> {
+    fn ours(count: usize) -> Threads {
+        Threads { count, host: None }
+    }
+
+    fn sample(codes: usize, count: usize, threads: &Threads, samplers: &mut SamplerPool) -> Vec<u32> {
         let (rows, uncond) = ([logits(1, codes), logits(2, codes), logits(3, codes)], logits(4, codes));
         let mut items: Vec<(usize, u32)> = (0..count).map(|at| (at, 0)).collect();
         samplers
@@ -107,9 +120,11 @@ mod tests {
     fn sampler_pool_gives_the_same_tokens_on_any_number_of_threads() {
         let mut samplers = SamplerPool::default();
         for (codes, count) in [(8192, 0), (8192, 1), (8192, 100), (1000, 777), (10, 5)] {
-            let alone = sample(codes, count, 1, &mut SamplerPool::default());
+            let alone = sample(codes, count, &ours(1), &mut SamplerPool::default());
             for threads in [0, 2, 3, 16] {
-                assert_eq!(sample(codes, count, threads, &mut samplers), alone);
+                assert_eq!(sample(codes, count, &ours(threads), &mut samplers), alone);
+                let host = Some(ParallelFor::new(|count, task| (1..count).rev().for_each(task)));
+                assert_eq!(sample(codes, count, &Threads { count: threads, host }, &mut samplers), alone);
             }
         }
         assert!(samplers.0.len() <= 6, "only as many as pay");
@@ -119,7 +134,7 @@ mod tests {
     fn sampler_pool_returns_the_first_failure() {
         for threads in [1, 4] {
             let mut items: Vec<usize> = (0..1000).collect();
-            let failed = SamplerPool::default().each(threads, 8192, &mut items, |_, item| match *item {
+            let failed = SamplerPool::default().each(&ours(threads), 8192, &mut items, |_, item| match *item {
                 40 | 41 | 990 => Err(*item),
                 _ => Ok(()),
             });
@@ -138,7 +153,7 @@ mod tests {
                 let least = [1, 2].map(|threads| {
                     let round = || {
                         let begun = std::time::Instant::now();
-                        std::hint::black_box(sample(codes, count * 8, threads, &mut samplers));
+                        std::hint::black_box(sample(codes, count * 8, &ours(threads), &mut samplers));
                         begun.elapsed().as_secs_f64() * 1e3
                     };
                     std::iter::repeat_with(round).take(20).fold(f64::MAX, f64::min)

@@ -1,6 +1,6 @@
 //! What every folder may use: the error of the crate, log messages, files that are replaced atomically, fallible allocation,
-//! locks, text, protocol buffers, the state of the host ([`host`]), and all that differs between operating systems
-//! ([`platform`]).
+//! locks, text, protocol buffers, the state of the host ([`host`]) and its threads ([`parallel`]), and all that differs between
+//! operating systems ([`platform`]).
 
 pub(crate) mod error;
 pub(crate) mod files;
@@ -9,6 +9,7 @@ pub(crate) mod host;
 pub(crate) mod json;
 pub mod log;
 pub(crate) mod memory;
+pub(crate) mod parallel;
 pub(crate) mod platform;
 pub(crate) mod protobuf;
 pub(crate) mod sync;

@@ -6,7 +6,8 @@ pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-/// Locks, ignoring poisoning: no lock is held while user callbacks run, so a panic cannot leave the data inconsistent.
+/// Locks, ignoring poisoning: while user callbacks run, no lock is held but that of a graph and of its working memory, which
+/// every run writes anew. So a panic cannot leave the data inconsistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

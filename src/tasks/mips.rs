@@ -2,7 +2,9 @@
 
 use crate::model::Model;
 use crate::model::codec::decode_at_once;
-use crate::pixels::{self, Canvas, Downscale, Image, Square, check_factor, check_squares};
+use crate::pixels::{
+    self, Canvas, Downscale, Image, PixelFormat, Square, check_factor, check_squares, mip_sizes, split_block,
+};
 use crate::plan::{Ladder, Prefix};
 use crate::support::error::{Error, Result};
 use crate::support::host;
@@ -17,12 +19,6 @@ pub enum MipSource {
     Levels,
     /// All mips are downscaled from the image of all tokens, which is decoded once.
     Finest,
-}
-
-/// The mip chain of graphics APIs: `size`, half of it, and so on down to 1, each rounded down (48, 24, 12, 6, 3, 1). Empty
-/// for 0.
-pub fn mip_sizes(size: u32) -> impl Iterator<Item = u32> {
-    std::iter::successors(Some(size), |size| Some(size / 2)).take_while(|&size| size > 0)
 }
 
 /// The tokens of an image and its position in an atlas.
@@ -72,6 +68,40 @@ pub fn mips(model: &Model, tokens: &[u32], sizes: &[u32], source: MipSource) -> 
     let mut all = reserve("mips", mips.len())?;
     all.extend(mips.into_iter().flatten());
     Ok(all)
+}
+
+/// Decodes a mip chain into one block of memory: `size` pixels per side, half of it, and so on ([`mip_sizes`]), as many mips as
+/// there are `offsets`. Each begins at its offset in `block`, its rows without gaps; bytes between mips stay as they are.
+/// [`mip_layout`](pixels::mip_layout) gives offsets that graphics APIs take; any others will do, the smallest mip first too.
+///
+/// # Errors
+/// [`Error::Invalid`] when there are no offsets or more than the chain has mips, a mip does not lie within the block, or two
+/// overlap; those of [`mips`]. The block is unchanged after an error.
+pub fn decode_mip_chain(
+    model: &Model,
+    tokens: &[u32],
+    size: u32,
+    format: PixelFormat,
+    source: MipSource,
+    offsets: &[usize],
+    block: &mut [u8],
+) -> Result<()> {
+    let _host = host::enter();
+    let mut sizes = reserve("mips", 32)?;
+    sizes.extend(mip_sizes(size));
+    if offsets.is_empty() || offsets.len() > sizes.len() {
+        return Err(Error::Invalid(format!(
+            "{} offsets for a mip chain of {size} px: 1 to {} are allowed",
+            offsets.len(),
+            sizes.len()
+        )));
+    }
+    sizes.truncate(offsets.len());
+    let places = split_block(block, format, &sizes, offsets)?;
+    for (image, place) in mips(model, tokens, &sizes, source)?.iter().zip(places) {
+        image.write(format, place, image.size() as usize * format.bytes())?;
+    }
+    Ok(())
 }
 
 /// Pixels per side of a sprite in an atlas.
@@ -175,16 +205,6 @@ fn mip_sources(ladder: &Ladder, whole: Prefix, sizes: &[u32], source: MipSource)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mip_sizes_end_with_one_pixel() {
-        let chain = |size| mip_sizes(size).collect::<Vec<_>>();
-        assert_eq!(chain(256), [256, 128, 64, 32, 16, 8, 4, 2, 1]);
-        assert_eq!(chain(48), [48, 24, 12, 6, 3, 1]);
-        assert_eq!(chain(1), [1]);
-        assert_eq!(chain(u32::MAX).len(), 32);
-        assert!(chain(0).is_empty());
-    }
 
     #[test]
     fn mip_source_is_the_nearest_level_at_least_as_large() {

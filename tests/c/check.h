@@ -249,7 +249,13 @@ static CHECK_UNUSED detailflow_image check_image(uint32_t format, uint32_t size,
 
 static CHECK_UNUSED size_t check_pixel_bytes(uint32_t format)
 {
-    return format == DETAILFLOW_FORMAT_RGB8 ? 3 : format == DETAILFLOW_FORMAT_RGBA8 ? 4 : 16;
+    switch (format) {
+    case DETAILFLOW_FORMAT_RGB8: return 3;
+    case DETAILFLOW_FORMAT_RGBA32F: return 16;
+    case DETAILFLOW_FORMAT_RGBA16F_LINEAR:
+    case DETAILFLOW_FORMAT_RGBA16F_LINEAR_PREMULTIPLIED: return 8;
+    default: return 4;
+    }
 }
 
 /* RGBA8 of what the tokens decode to, `bytes` of them, in memory that the caller frees. */

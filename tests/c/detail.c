@@ -4,8 +4,17 @@
 #include "check.h"
 
 /* With "few" as an argument the first alone. */
-static const uint32_t FORMATS[3] = {DETAILFLOW_FORMAT_RGBA8, DETAILFLOW_FORMAT_RGB8, DETAILFLOW_FORMAT_RGBA32F};
-static uint32_t formats = 3;
+static const uint32_t FORMATS[8] = {
+    DETAILFLOW_FORMAT_RGBA8,
+    DETAILFLOW_FORMAT_RGB8,
+    DETAILFLOW_FORMAT_RGBA32F,
+    DETAILFLOW_FORMAT_BGRA8,
+    DETAILFLOW_FORMAT_RGBA8_PREMULTIPLIED,
+    DETAILFLOW_FORMAT_BGRA8_PREMULTIPLIED,
+    DETAILFLOW_FORMAT_RGBA16F_LINEAR,
+    DETAILFLOW_FORMAT_RGBA16F_LINEAR_PREMULTIPLIED,
+};
+static uint32_t formats = 8;
 
 static unsigned char *memory(size_t bytes)
 {
@@ -433,11 +442,11 @@ static void image_upscale_repeats_pixels(void)
         source.stride = 3 * bytes - 1;
         INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "stride");
         source.stride = stride;
-        target.format = FORMATS[(format + 1) % 3];
+        target.format = FORMATS[(format + 1) % 8];
         INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "same");
         target.format = FORMATS[format];
-        source.format = 4;
-        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "format is 4");
+        source.format = 9;
+        INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "format is 9");
         source.format = FORMATS[format];
         source.pixels = to + large - small;
         INVALID(detailflow_image_upscale(&source, 5, &target, NULL), "overlap");
@@ -460,7 +469,7 @@ int main(int argc, char **argv)
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
     size_t count = 0;
     uint32_t *tokens = check_draw(model, 5, &count);
-    formats = argc > 2 && strcmp(argv[2], "few") == 0 ? 1 : 3;
+    formats = argc > 2 && strcmp(argv[2], "few") == 0 ? 1 : 8;
     mip_sizes_are_halves();
     image_upscale_repeats_pixels();
     level_is_found_by_size(model);

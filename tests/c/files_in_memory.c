@@ -85,10 +85,11 @@ static void image_encode_gives_the_bytes_of_the_file(const detailflow_model *mod
 static void image_encode_refuses_what_cannot_be_written(const detailflow_model *model)
 {
     detailflow_image image;
-    unsigned char *pixels = draw_picture(model, DETAILFLOW_FORMAT_RGBA32F, &image);
+    unsigned char *pixels = draw_picture(model, DETAILFLOW_FORMAT_RGBA8, &image);
     unsigned char byte[1] = {7};
     size_t size = 77;
-    INVALID(detailflow_image_encode(&image, DETAILFLOW_FILE_FORMAT_PNG, NULL, 0, &size, NULL), "8-bit");
+    image.format = 9;
+    INVALID(detailflow_image_encode(&image, DETAILFLOW_FILE_FORMAT_PNG, NULL, 0, &size, NULL), "format is 9");
     image.format = DETAILFLOW_FORMAT_RGBA8;
     INVALID(detailflow_image_encode(&image, 0, NULL, 0, &size, NULL), "file_format is 0");
     INVALID(detailflow_image_encode(&image, 8, NULL, 0, &size, NULL), "DETAILFLOW_FILE_FORMAT_QOI (7)");

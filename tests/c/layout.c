@@ -218,3 +218,9 @@ PLACE(detailflow_event_info, level_token_count, 40);
 PLACE(detailflow_event_info, steps_done, 44);
 PLACE(detailflow_event_info, steps_left, 48);
 PLACE(detailflow_event_info, decoded, 52);
+
+PIN(DETAILFLOW_FORMAT_BGRA8, 4);
+PIN(DETAILFLOW_FORMAT_RGBA8_PREMULTIPLIED, 5);
+PIN(DETAILFLOW_FORMAT_BGRA8_PREMULTIPLIED, 6);
+PIN(DETAILFLOW_FORMAT_RGBA16F_LINEAR, 7);
+PIN(DETAILFLOW_FORMAT_RGBA16F_LINEAR_PREMULTIPLIED, 8);

@@ -140,7 +140,7 @@ static void target_memory_is_checked(const detailflow_model *model)
     BAD(image.width = image.height = 0, "detailflow_image is");
     BAD(image.width = UINT32_MAX, "detailflow_image is");
     BAD(image.format = 0, "format is 0");
-    BAD(image.format = 4, "format is 4");
+    BAD(image.format = 9, "format is 9");
     BAD(image.format = UINT32_MAX, "format is");
     BAD(image.stride = (size_t)4 * size - 1, "stride");
     BAD(image.stride = 1, "stride");
@@ -209,8 +209,7 @@ static void target_memory_is_checked(const detailflow_model *model)
         pixel[1] = NAN;
         image = check_image(DETAILFLOW_FORMAT_RGBA32F, 1, pixel, sizeof pixel);
         INVALID(detailflow_model_encode(model, &image, tokens, count, &count), "not a finite number");
-        pixel[1] = 0;
-        INVALID(detailflow_image_save(&image, "float.png", NULL), "8-bit");
+        INVALID(detailflow_image_save(&image, "float.png", NULL), "not a finite number");
     }
     CHECK(access("empty.png", F_OK) != 0 && access("huge.png", F_OK) != 0 && access("float.png", F_OK) != 0);
 

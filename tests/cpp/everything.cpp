@@ -86,6 +86,14 @@ static void opening_reports_progress_and_stops(const char *bundle)
     CHECK(GOOD(Model::open(bundle, options)).get() != nullptr);
     CHECK(calls > 1 && last_done == last_total);
     GOOD(options.clear_open_progress());
+
+    const auto parallel_for = [](std::uint32_t tasks, ParallelTask task) {
+        for (std::uint32_t index = 0; index < tasks; index++)
+            task(index);
+    };
+    GOOD(options.set_parallel_for(parallel_for));
+    CHECK(GOOD(Model::open(bundle, options)).get() != nullptr);
+    GOOD(options.clear_parallel_for());
     const std::uint32_t before = calls;
 
     const Cancel cancel = GOOD(Cancel::make());
@@ -230,6 +238,17 @@ static Tokens tokenizer_encodes_and_decodes(const Model &model)
     CHECK(memory[0] == rgba);
     GOOD(model.decode_mips(tokens, MipsSource::default_, targets));
     BAD(model.decode_mips(tokens, static_cast<MipsSource>(9), targets), Status::invalid_argument, "9");
+
+    /* The same in one block. */
+    const MipLayout layout = GOOD(mips_lay_out(size, Format::rgba8, 256));
+    CHECK(layout.offsets.size() == count && layout.offsets[1] % 256 == 0);
+    Bytes block(layout.block_bytes);
+    GOOD(model.decode_mip_chain(tokens, MipsSource::finest, size, Format::rgba8, layout.offsets, block));
+    CHECK(std::equal(rgba.begin(), rgba.end(), block.begin()));
+    const Span<std::uint8_t> cut(block.data(), block.size() - 1);
+    BAD(model.decode_mip_chain(tokens, MipsSource::finest, size, Format::rgba8, layout.offsets, cut),
+        Status::invalid_argument, "does not lie within");
+    BAD(mips_lay_out(0, Format::bgra8), Status::invalid_argument, "0");
 
     /* An atlas. */
     const Level lower = level_from_end(model, 1);

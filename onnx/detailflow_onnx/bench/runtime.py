@@ -62,9 +62,8 @@ def generate(bundle: Bundle, batch: int, guidance: float, random: np.random.Gene
     }
 
 
-def contestants(options: argparse.Namespace) -> tuple[dict[str, Any], list[Contestant]]:
-    """(what all results share, the contestants): every batch size and precision of a bundle."""
-    folder = Path(options.bundle)
+def contestants(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[Contestant]]:
+    """(what all results share, the contestants): every batch size and precision of the bundle in `folder`."""
     try:
         content = read_manifest(folder)
     except Refused as error:

@@ -89,11 +89,15 @@ def read_manifest(folder: Path) -> Manifest:
     return content
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name is that of a file in a folder, and not of a path."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0") and len(name) < 256
+
+
 def _check_file(path: Path, item: Any) -> None:
     """Check an entry of `files`: a plain name, a length and a hash."""
     name, length = _text(item, "path", str(path)), item["length"]
-    plain = name not in ("", ".", "..") and not set(name) & set("/\\:") and len(name) < 256
-    need(plain, f"{path}: the file name {shown(name)} is not a plain name")
+    need(is_plain(name), f"{path}: the file name {shown(name)} is not a plain name")
     valid = type(length) is int and 0 <= length < 1 << 53
     need(valid, f"{path}: {name}: the length is {shown(length)}; a number of bytes is needed")
     _text(item, "sha256", f"{path}: {name}")

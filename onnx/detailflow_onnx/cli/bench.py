@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from detailflow_onnx.checkpoint.random_model import TOKENS
 from detailflow_onnx.checkpoint.source import open_source
@@ -111,8 +112,10 @@ def run_baseline(options: argparse.Namespace) -> int:
 def run_runtime(options: argparse.Namespace) -> int:
     """The command `runtime`."""
     from detailflow_onnx.bench import runtime
+    from detailflow_onnx.bundle.single import opened
 
-    return _run_rounds(*runtime.contestants(options), options)
+    with opened(Path(options.bundle)) as folder:
+        return _run_rounds(*runtime.contestants(folder, options), options)
 
 
 def run_compare(options: argparse.Namespace) -> int:

@@ -25,7 +25,9 @@ def add_commands(commands: Commands) -> None:
     """Add the command."""
     p = commands.add_parser("export", help="write a bundle from a checkpoint, or from random weights")
     p.set_defaults(run=run)
-    p.add_argument("--out", required=True, metavar="BUNDLE", help="folder to write; an existing bundle is replaced")
+    where = p.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="BUNDLE", help="folder to write; an existing bundle is replaced")
+    where.add_argument("--single", metavar="OUT.dflow", help="write the bundle as a single file instead")
     p.add_argument(
         "--tokenizer",
         metavar="DIR",
@@ -128,16 +130,16 @@ def _license(path: str | None) -> bytes | None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
-    from detailflow_onnx.bundle import manifest, self_check, writer
+    from detailflow_onnx.bundle import manifest, self_check, single, writer
 
-    out = Path(os.path.abspath(options.out))
-    output.check_destination(out)
+    out = Path(os.path.abspath(options.single or options.out))
+    (single if options.single else output).check_destination(out)
     license_file = _license(options.license_file)
     source = source_of(options)
     model = open_source(source)
     sampling = {key: getattr(options, key) for key in SAMPLING}
     need(options.top_k <= model.codes, f"--top-k {options.top_k} exceeds the codebook_size {model.codes}")
-    with output.replacing(out) as work:
+    with (output.temporary if options.single else output.replacing)(out) as work:
         content = writer.write(
             model,
             work,
@@ -150,6 +152,8 @@ def run(options: argparse.Namespace) -> int:
         )
         measured = self_check.check(work, source, options.judge)
         manifest.add_quality(work, content, measured)
+        if options.single:
+            single.write(work, out)
     lengths = {item["path"]: item["length"] for item in content["files"]}
     _print_graphs(measured["errors"], lengths, content["variants"])
     for name in (n for n in lengths if n.startswith("weights.")):

@@ -19,9 +19,11 @@ def add_commands(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
+    from detailflow_onnx.bundle.single import opened
     from detailflow_onnx.bundle.verify import verify
 
-    rows = verify(Path(options.bundle), Path(options.expected))
+    with opened(Path(options.bundle)) as folder:
+        rows = verify(folder, Path(options.expected))
     failed = [row for row in rows if row["ok"] is False]
     if options.json:
         print(json.dumps({"ok": not failed, "figures": rows}, indent=1))

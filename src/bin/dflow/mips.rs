@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use detailflow::{Error, MipSource, Request, Sprite, tasks};
+use detailflow::{Error, MipSource, Request, Sprite, pixels, tasks};
 
 use crate::output::{Pattern, SIZE, save_in_folder};
 use crate::source::Source;
@@ -65,7 +65,7 @@ pub fn run(args: &MipsArgs) -> Result<(), Failure> {
         }
         let size = tasks::sprite_size(&model, &Sprite::new(&image.tokens)).map_err(|error| named(number, error))?;
         labels.push((image.class, image.seed));
-        pictures.push((image.tokens, tasks::mip_sizes(size).collect::<Vec<u32>>()));
+        pictures.push((image.tokens, pixels::mip_sizes(size).collect::<Vec<u32>>()));
     }
     let wanted = labels.iter().zip(&pictures).enumerate();
     let names = wanted.flat_map(|(index, (label, (_, sizes)))| sizes.iter().map(move |&size| (index, label, size)));

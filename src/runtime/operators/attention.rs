@@ -8,10 +8,11 @@ use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::attention::{Attention, FullAttention, QueryToken};
 use crate::kernels::kv::{KvLayout, SlotTable};
+use crate::support::parallel::Threads;
 
 pub(super) struct AttentionOperator {
     pub slots: SlotTable,
-    pub threads: usize,
+    pub threads: Threads,
 }
 
 impl Operator for AttentionOperator {
@@ -61,7 +62,7 @@ impl AttentionOperator {
             cos: Constant::new(context, 2, "cos")?,
             sin: Constant::new(context, 3, "sin")?,
             slots: self.slots.clone(),
-            threads: self.threads,
+            threads: self.threads.clone(),
             tokens: Vec::new(),
         })
     }
@@ -74,7 +75,7 @@ pub(super) struct AttentionKernel<'a> {
     cos: Constant<'a, f32>,
     sin: Constant<'a, f32>,
     slots: SlotTable,
-    threads: usize,
+    threads: Threads,
     tokens: Vec<QueryToken>,
 }
 
@@ -102,13 +103,13 @@ impl AttentionKernel<'_> {
             cos: self.cos.get(),
             sin: self.sin.get(),
         };
-        let pool = SessionPool { context, threads: self.threads };
+        let pool = SessionPool { context, threads: &self.threads };
         attention.run(Isa::best(), &pool, qkv, &self.tokens, &mut self.slots.lock(), out).map_err(refuse)
     }
 }
 
 pub(super) struct PlacesAttentionOperator {
-    pub threads: usize,
+    pub threads: Threads,
 }
 
 impl Operator for PlacesAttentionOperator {
@@ -140,7 +141,7 @@ impl PlacesAttentionOperator {
     fn make<'a>(&self, context: &KernelContext<'a>) -> ort::Result<PlacesAttentionKernel<'a>> {
         let (heads, width) = (size(context, "heads")?, size(context, "head_width")?);
         let seen = Constant::optional(context, 2, flag(context, "has_seen")?, "seen")?;
-        Ok(PlacesAttentionKernel { heads, width, seen, threads: self.threads })
+        Ok(PlacesAttentionKernel { heads, width, seen, threads: self.threads.clone() })
     }
 }
 
@@ -148,7 +149,7 @@ pub(super) struct PlacesAttentionKernel<'a> {
     heads: usize,
     width: usize,
     seen: Option<Constant<'a, i64>>,
-    threads: usize,
+    threads: Threads,
 }
 
 impl Kernel for PlacesAttentionKernel<'_> {
@@ -176,7 +177,7 @@ impl PlacesAttentionKernel<'_> {
             visible: self.seen.as_ref().map(Constant::get),
         };
         let out = call.output([rows, wide])?;
-        let pool = SessionPool { context, threads: self.threads };
+        let pool = SessionPool { context, threads: &self.threads };
         layer.run(Isa::best(), &pool, qkv, out).map_err(refuse)
     }
 }

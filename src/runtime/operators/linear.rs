@@ -10,10 +10,11 @@ use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::linear::{Compensation, Linear, PackedWeights, Prologue, Workspace};
 use crate::kernels::memory::prefault;
+use crate::support::parallel::Threads;
 use crate::support::sync::lock;
 
 pub(super) struct LinearOperator {
-    pub threads: usize,
+    pub threads: Threads,
     /// Shared by all layers of the graph, which run one after the other, so that it stays in the CPU caches.
     pub work: Arc<Mutex<Workspace>>,
 }
@@ -88,7 +89,7 @@ impl LinearOperator {
         let layer = layer.ok_or_else(|| refuse(format!("the constants of a layer {inputs} x {outputs} do not fit")))?;
         prefault(weights.get());
         let constants = (weights, [Some(scales), gain, shift, bias]);
-        let (threads, work, offsets) = (self.threads, self.work.clone(), Compensation::default());
+        let (threads, work, offsets) = (self.threads.clone(), self.work.clone(), Compensation::default());
         Ok(LinearKernel { layer, added: flag(context, "has_added")?, threads, work, offsets, _constants: constants })
     }
 }
@@ -105,7 +106,7 @@ enum Kind {
 pub(super) struct LinearKernel<'a> {
     layer: Linear<'a>,
     added: bool,
-    threads: usize,
+    threads: Threads,
     work: Arc<Mutex<Workspace>>,
     offsets: Compensation,
     /// The layer borrows from these.
@@ -133,7 +134,7 @@ impl LinearKernel<'_> {
             return Err(refuse("Linear: the input \"added\" has another shape than the output"));
         }
         let out = call.output([rows, layer.outputs])?;
-        let pool = SessionPool { context, threads: self.threads };
+        let pool = SessionPool { context, threads: &self.threads };
         let memory = (&mut *lock(&self.work), &mut self.offsets);
         layer.run(Isa::best(), &pool, memory, x, added, out).map_err(refuse)
     }

@@ -16,17 +16,18 @@ use std::sync::Arc;
 use ort::operator::OperatorDomain;
 
 use crate::kernels::kv::SlotTable;
+use crate::support::parallel::Threads;
 
 use attention::{AttentionOperator, PlacesAttentionOperator};
 use linear::LinearOperator;
 
 const DOMAIN: &str = "detailflow";
 
-/// The operators for one graph. Its attention finds the sequence slots of a run in `slots`. `threads` is the number that
-/// the session has.
-pub(super) fn domain(slots: SlotTable, threads: usize) -> ort::Result<Arc<OperatorDomain>> {
-    let linear = LinearOperator { threads, work: Arc::default() };
-    let attention = AttentionOperator { slots, threads };
+/// The operators for one graph. Its attention finds the sequence slots of a run in `slots`. `threads` are those
+/// of the session, or of the host.
+pub(super) fn domain(slots: SlotTable, threads: Threads) -> ort::Result<Arc<OperatorDomain>> {
+    let linear = LinearOperator { threads: threads.clone(), work: Arc::default() };
+    let attention = AttentionOperator { slots, threads: threads.clone() };
     let places = PlacesAttentionOperator { threads };
     OperatorDomain::new(DOMAIN)?.add(linear)?.add(attention)?.add(places).map(Arc::new)
 }

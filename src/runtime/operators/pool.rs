@@ -8,18 +8,22 @@ use ort::operator::ComputeContext;
 use super::io::refuse;
 use crate::kernels::Pool;
 use crate::support::error::Error;
+use crate::support::parallel::Threads;
 use crate::support::sync::lock;
 
-/// The thread pool of the session that runs the operator.
+/// The threads of an operator: the pool of the session that runs it, or threads of the host.
 pub(super) struct SessionPool<'a> {
     pub context: &'a ComputeContext,
-    pub threads: usize,
+    pub threads: &'a Threads,
 }
 
 impl Pool for SessionPool<'_> {
     fn each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        if self.threads == 1 {
+        if self.threads.count == 1 {
             return (0..count).for_each(task);
+        }
+        if let Some(host) = &self.threads.host {
+            return host.each(count, task);
         }
         // A panic must not leave a task, because ONNX Runtime's threads cannot unwind. It is resumed below.
         let panicked = Mutex::new(None);
@@ -39,7 +43,7 @@ impl Pool for SessionPool<'_> {
     }
 
     fn threads(&self) -> usize {
-        self.threads
+        self.threads.count
     }
 }
 

@@ -18,7 +18,7 @@ fn tokens(bytes: &mut Bytes) -> Vec<u32> {
 }
 
 fn picture(bytes: &mut Bytes) -> Option<Picture> {
-    let format = [PixelFormat::Rgb8, PixelFormat::Rgba8, PixelFormat::Rgba32F][bytes.below(3)];
+    let format = PixelFormat::ALL[bytes.below(8)];
     let (width, height, stride) = (bytes.below(48) as u32, bytes.below(48) as u32, bytes.number() as usize);
     let mut pixels = vec![0; 48 * 48 * 16];
     pixels.chunks_mut(4).for_each(|value| value.copy_from_slice(&bytes.float().to_le_bytes()));

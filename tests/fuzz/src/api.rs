@@ -329,10 +329,10 @@ fn put<T>(place: &mut [u8], value: T) {
 fn image(bytes: &mut Bytes) -> (detailflow::ffi::detailflow_image, Vec<u8>) {
     const SIDES: [u32; 8] = [32, 32, 16, 24, 24, 1, 8, 33];
     let choice = bytes.u8();
-    let format = if choice & 7 == 7 { bytes.number() as u32 } else { u32::from(choice & 3).max(1) };
+    let format = if choice & 7 == 7 { bytes.number() as u32 } else { 1 + u32::from(bytes.u8() & 7) };
     let width = SIDES[usize::from(choice >> 3 & 7)];
     let (width, height) = if choice >= 192 { (bytes.number() as u32, bytes.number() as u32) } else { (width, width) };
-    let pixel = [4, 3, 4, 16][format as usize & 3];
+    let pixel = [4, 3, 4, 16, 4, 4, 4, 8, 8].get(format as usize).copied().unwrap_or(4);
     let gap = if choice & 64 != 0 { usize::from(bytes.u8()) } else { 0 };
     let row = (width as usize).saturating_mul(pixel).saturating_add(gap);
     let needed = row.saturating_mul(height as usize).min(1 << 18);
@@ -420,6 +420,8 @@ impl Bytes<'_> {
                 few => (few % 9) as u32,
             },
             "threads" => [0, 1, 2, u32::MAX][self.below(4)],
+            "format" => u32::from(self.u8() % 10),
+            "size" => [0, 1, 8, 16, 24, 32, 33, u32::MAX][self.below(8)],
             "level_size" | "image_size" => [0, 16, 16, 24, 32, 32, 33, u32::MAX][self.below(8)],
             "class_index" | "image_index" | "entry_index" | "level_index" => match self.number() {
                 few @ 0..=223 => few as u32 & 3,
@@ -474,6 +476,23 @@ extern "C" fn callback_score(_: *mut c_void, candidate: *const detailflow::ffi::
     // SAFETY: valid during the call.
     let candidate = unsafe { candidate.read_unaligned() };
     if candidate.seed == 7 { f32::NAN } else { candidate.image_index as f32 }
+}
+
+/// Leaves tasks out, calls some twice and some that there are not.
+extern "C" fn callback_parallel_for(
+    _: *mut c_void,
+    count: u32,
+    task: detailflow::ffi::detailflow_task_fn,
+    context: *mut c_void,
+) {
+    let task = task.unwrap();
+    for index in (0..count + 2).filter(|index| index % 3 != 1) {
+        // SAFETY: what was given.
+        unsafe {
+            task(context, index);
+            task(context, index & !1);
+        }
+    }
 }
 
 extern "C" fn callback_event(_: *mut c_void, event: *mut c_void) {
