@@ -11,6 +11,7 @@ use super::Bundle;
 use super::check::{self, total_length};
 use super::external::{self, External};
 use super::manifest::{FILE, LARGEST_MANIFEST};
+use super::pack::check_file_target;
 use super::source::Source;
 use super::types::{FileEntry, Variant};
 use crate::support::error::{Error, Result};
@@ -25,7 +26,7 @@ const REMOVED: [&str; 6] = ["ar", "draw", "encoder", "ids", "judged", "sampling"
 const TREE: usize = 100;
 
 impl Bundle {
-    /// Writes a bundle with only the decoder into the folder `target`: it decodes tokens to the same bits as this one and
+    /// Writes a bundle with only the decoder into the folder `target`, or as a single file when its name ends with `.dflow`: it decodes tokens to the same bits as this one and
     /// can neither generate nor encode. `precision` selects the variants to keep; `None` keeps all. Class names, licence
     /// and tokenizer ID are kept. Every byte of the files that are needed is checked against the manifest.
     ///
@@ -50,7 +51,12 @@ impl Bundle {
     ) -> Result<Self> {
         let _host = host::enter();
         let target = target.as_ref();
-        check_target(self.path(), target)?;
+        let is_file = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("dflow"));
+        if is_file {
+            check_file_target(self, target)?
+        } else {
+            check_target(self, target)?
+        }
         let variants = self.kept(precision)?;
         let parts = self.parts(&variants)?;
         self.check_weights(&variants, &parts)?;
@@ -73,8 +79,11 @@ impl Bundle {
         check::write(&folder.path().join(FILE), &manifest)?;
         // Checks what was written before it is moved into place.
         let stripped = Self::open(folder.path())?;
+        if is_file {
+            return stripped.pack(target, |_, _| true);
+        }
         folder.finish()?;
-        Ok(Self { source: Source::folder(target)?, ..stripped })
+        Ok(Self { source: Source::open(target)?, ..stripped })
     }
 
     fn kept(&self, precision: Option<&str>) -> Result<Vec<&Variant>> {
@@ -172,7 +181,7 @@ impl Bundle {
 }
 
 /// Checks that `target` can be written: it must not hold anything but a bundle, and not be the bundle that is read.
-fn check_target(source: &Path, target: &Path) -> Result<()> {
+pub(super) fn check_target(source: &Bundle, target: &Path) -> Result<()> {
     let refuse = |what: &str| Err(Error::Invalid(format!("{} {what}", target.display())));
     match std::fs::symlink_metadata(target) {
         // It does not exist, or is inaccessible, which creating it will report.
@@ -181,7 +190,7 @@ fn check_target(source: &Path, target: &Path) -> Result<()> {
         Ok(_) => {}
     }
     let real = |path: &Path| path.canonicalize().map_err(|error| Error::reading(path, error));
-    if real(source)?.starts_with(real(target)?) {
+    if source.source.is_on_disk() && real(source.path())?.starts_with(real(target)?) {
         return refuse("is the bundle itself or a folder above it; choose another folder");
     }
     let inside: Vec<_> = std::fs::read_dir(target)
@@ -191,7 +200,7 @@ fn check_target(source: &Path, target: &Path) -> Result<()> {
         return Ok(());
     }
     // It will be replaced, so it must hold nothing but the files of a bundle.
-    let Ok(bundle) = Source::folder(target).and_then(Bundle::read) else {
+    let Ok(bundle) = Source::open(target).and_then(Bundle::read) else {
         return refuse("exists and is not a bundle; it is left unchanged");
     };
     let own = |name: &std::ffi::OsStr| name == FILE || bundle.files.iter().any(|file| name == file.path.as_str());

@@ -150,13 +150,16 @@ fn check_sampling(sampling: &DefaultSampling) -> Result<(), String> {
         .and_then(|()| Guidance { scale: sampling.guidance.into(), gradual: sampling.gradual }.check())
 }
 
+/// Whether it is the name of a file in the bundle, without any folder.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|file| file == name) && !name.contains(['/', '\\', ':', '\0'])
+}
+
 /// Checks the list of files and returns their names.
 fn check_files(files: &[FileEntry]) -> Result<HashSet<&str>, String> {
     let mut names = HashSet::new();
     for file in files {
-        let plain = Path::new(&file.path).file_name().is_some_and(|name| name == file.path.as_str())
-            && !file.path.contains(['/', '\\', ':', '\0']);
-        if !plain || file.path == FILE {
+        if !is_plain_name(&file.path) || file.path == FILE {
             return Err(format!("files: \"{}\" is not a plain file name", file.path));
         }
         if !names.insert(file.path.as_str()) {

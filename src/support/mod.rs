@@ -2,6 +2,8 @@
 //! locks, text, protocol buffers, the state of the host ([`host`]), and all that differs between operating systems
 //! ([`platform`]).
 
+pub(crate) mod block;
+pub(crate) mod crc32;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod hex;
@@ -11,6 +13,7 @@ pub mod log;
 pub(crate) mod memory;
 pub(crate) mod platform;
 pub(crate) mod protobuf;
+pub(crate) mod read_at;
 pub(crate) mod sync;
 mod temporary;
 pub(crate) mod text;
