@@ -104,6 +104,9 @@ programs! {
     opening_sanitized: "opening" Sanitized [];
     files_in_memory_plain: "files_in_memory" Plain [];
     files_in_memory_sanitized: "files_in_memory" Sanitized [];
+    anywhere_plain: "anywhere" Plain [];
+    anywhere_sanitized: "anywhere" Sanitized ["few"];
+    anywhere_valgrind: "anywhere" Valgrind ["few"];
     generate_image_plain: "generate_image" Plain [];
     generate_image_sanitized: "generate_image" Sanitized [];
 }

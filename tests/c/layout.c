@@ -218,3 +218,10 @@ PLACE(detailflow_event_info, level_token_count, 40);
 PLACE(detailflow_event_info, steps_done, 44);
 PLACE(detailflow_event_info, steps_left, 48);
 PLACE(detailflow_event_info, decoded, 52);
+
+SIZE(detailflow_reader, 32);
+PLACE(detailflow_reader, struct_size, 0);
+PLACE(detailflow_reader, reserved, 4);
+PLACE(detailflow_reader, size, 8);
+PLACE(detailflow_reader, read_at, 16);
+PLACE(detailflow_reader, user, 24);
