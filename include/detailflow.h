@@ -7,7 +7,7 @@
  * image; further tokens add resolution and detail. Words used below:
  *
  * - image: one result of a request, or pixels in memory. A picture file is a PNG, JPEG, WebP, ... file.
- * - bundle: a folder with one model: manifest, graphs, weights. A model is an open bundle.
+ * - bundle: one model: manifest, graphs, weights, in a folder or in a single file (.dflow). A model is an open bundle.
  * - variant: one precision and one form of a bundle.
  * - form: attention backend and KV-cache layout.
  * - token: an entry of the codebook, chosen at one position. A full image has N tokens. `code` in manifests and statistics
@@ -71,7 +71,8 @@
  * # Pointers
  *
  * - NULL where a pointer is needed is INVALID_ARGUMENT. Parameters that may be NULL say so.
- * - Pointers need no alignment. Arrays and strings that are inputs are copied, or used during the call only.
+ * - Pointers need no alignment. Arrays and strings that are inputs are copied, or used during the call only,
+ *   with the exceptions under "Ownership".
  * - Strings are zero-terminated UTF-8. Paths are UTF-8 on Windows, and any bytes elsewhere.
  * - Handles: the library knows which handles are alive, and of which kind. A freed handle, a handle of another kind or a
  *   stray pointer is INVALID_ARGUMENT, and in `_free` does nothing but write to the log. An address that was freed and
@@ -95,6 +96,8 @@
  *   `_free(NULL)` does nothing.
  * - Handles keep alive what they were made from: they may be freed in any order.
  * - Pixels and tokens are written into the caller's memory; nothing else needs to be freed.
+ * - Two functions use the caller's memory after the call: detailflow_model_open_memory, until it calls `release`, and
+ *   detailflow_pack_open_memory, until the pack is freed.
  *
  * # Threads
  *
@@ -147,8 +150,8 @@
  * - It writes the files that were named, each under a temporary name (.detailflow-*) in the same folder first, and, in
  *   detailflow_model_calibrate, the calibration. It lists that folder, and removes temporary files of killed processes
  *   that are a day old.
- * - Weights are mapped from their file while a model is open. To replace a bundle or a file of it, write the new one beside
- *   it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
+ * - Weights are mapped from their file while a model is open: that of a folder, or the single file. To replace a bundle or a
+ *   file of it, write the new one beside it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
  *   and when the file was made shorter the process may die of SIGBUS. detailflow_model_options_set_weights_in_memory reads
  *   the files instead.
  * - Paths are made absolute when an object is opened: the working directory may change afterwards.
@@ -492,6 +495,35 @@ typedef struct detailflow_image {
     /// Bytes of memory at `pixels`.
     size_t capacity;
 } detailflow_image;
+
+/// Tells that a block of memory is not used any more. It must not throw, and must not call this library.
+///
+/// @param user What was given with the block.
+typedef void (DETAILFLOW_CALL *detailflow_release_fn)(void *user);
+
+/// Reads bytes of a file for detailflow_reader. It must not throw, and must not use the object that reads.
+///
+/// @param user The reader's `user`.
+/// @param offset Of the first byte, less than the reader's `size`.
+/// @param buffer Receives the bytes.
+/// @param count Bytes to read, at least 1; offset + count is at most the reader's `size`.
+/// @return The number of bytes that were read: `count`. Any other number is a failure, and the call that reads is IO.
+typedef size_t (DETAILFLOW_CALL *detailflow_read_at_fn)(void *user, uint64_t offset, void *buffer, size_t count);
+
+/// A file that callbacks read: one in an engine's file system, an entry of an archive. What it reads is checked like any
+/// file, and a size that is not true is an error.
+typedef struct detailflow_reader {
+    /// sizeof(detailflow_reader).
+    uint32_t struct_size;
+    /// Reserved; 0.
+    uint32_t reserved;
+    /// Bytes of the file.
+    uint64_t size;
+    /// Reads bytes. Must not be NULL.
+    detailflow_read_at_fn read_at;
+    /// Passed to read_at.
+    void *user;
+} detailflow_reader;
 
 /// Properties of a model. The strings live as long as the model handle.
 typedef struct detailflow_model_info {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 20] = [
+const SOURCES: [&str; 21] = [
     "status",
     "error",
     "log",
@@ -15,6 +15,7 @@ const SOURCES: [&str; 20] = [
     "cancel",
     "device",
     "image",
+    "reader",
     "model",
     "mips",
     "atlas",
