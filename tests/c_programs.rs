@@ -640,7 +640,7 @@ fn c_program_opens_only_files_that_it_or_the_header_names() {
     let work = program.folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
     let watched = Watched::run(&program.command(&[bundle().to_str().unwrap()]), &work, None);
-    let named = ["saved.png", "saved.tga", "saved.dftpack", "salvaged.dftpack", "stripped"];
+    let named = ["saved.png", "saved.tga", "saved.dftpack", "salvaged.dftpack", "stripped", "packed.dflow", "unpacked"];
     let ours = |path: &Path| {
         let name = path.strip_prefix(&work).ok().and_then(|path| path.iter().next()).unwrap_or_default();
         named.iter().any(|file| *file == name) || name.to_string_lossy().starts_with(".detailflow-")

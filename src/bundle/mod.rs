@@ -14,9 +14,11 @@ mod graph_file;
 mod in_memory;
 mod locate;
 mod manifest;
+mod names;
 mod pack;
 mod source;
 mod strip;
+mod target;
 mod tokens;
 mod types;
 mod validate;
@@ -161,7 +163,7 @@ impl Bundle {
     /// Reads and validates the manifest. The files are not checked.
     fn read(source: Source) -> Result<Self> {
         let manifest = manifest::read(&source)?;
-        let refuse = |reason: String| Error::bundle(source.name(), format!("{}: {reason}", manifest::FILE));
+        let refuse = |reason: String| Error::bundle(source.name(), format!("{}: {reason}", names::FILE));
         validate::validate(&manifest).map_err(refuse)?;
         let (step_work, decode_work, encode_work) = work(&manifest);
         let Manifest { image, tokens, ladder, .. } = manifest;

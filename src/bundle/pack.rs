@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::Bundle;
 use super::check::{self, total_length};
-use super::manifest::{FILE, LARGEST_MANIFEST};
+use super::manifest::LARGEST_MANIFEST;
+use super::names::FILE;
 use super::source::Source;
-use super::strip::check_target;
+use super::target::{check_file, check_folder};
 use super::zip_writer::{LOCAL_CRC, ZipWriter};
 use crate::support::crc32::Crc32;
 use crate::support::error::{Error, Result};
@@ -35,7 +36,7 @@ impl Bundle {
     }
 
     fn write_packed(&self, target: &Path, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<()> {
-        check_file_target(self, target)?;
+        check_file(self, target)?;
         let mut file = NewFile::create(target)?;
         if !file.can_seek() {
             return Err(Error::Invalid(format!("{} is not a file that can be written at any place", target.display())));
@@ -92,7 +93,7 @@ impl Bundle {
     pub fn unpack(&self, target: impl AsRef<Path>, mut progress: impl FnMut(u64, u64) -> bool) -> Result<Self> {
         let _host = host::enter();
         let target = target.as_ref();
-        check_target(self, target)?;
+        check_folder(self, target)?;
         let folder = NewFolder::create(target)?;
         let total = total_length(self.files.iter().map(|file| file.length));
         let mut done = 0u64;
@@ -108,21 +109,6 @@ impl Bundle {
         let unpacked = Self::open(folder.path())?;
         folder.finish()?;
         Ok(Self { source: Source::open(target)?, ..unpacked })
-    }
-}
-
-/// Checks that a single file can be written to `target`: it is not the bundle that is read, and no folder.
-pub(super) fn check_file_target(bundle: &Bundle, target: &Path) -> Result<()> {
-    let Ok(real) = target.canonicalize() else { return Ok(()) };
-    let refuse = |what: &str| Err(Error::Invalid(format!("{} {what}", target.display())));
-    if real.is_dir() {
-        return refuse("is a folder; name a file, such as model.dflow");
-    }
-    match bundle.source.is_on_disk().then(|| bundle.path().canonicalize()) {
-        Some(Ok(own)) if real.starts_with(&own) => {
-            refuse("is the bundle itself or lies in its folder; choose another file")
-        }
-        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive::{Archive, MappedEntry};
-use super::manifest::FILE;
+use super::names::FILE;
 use crate::support::block::{Block, BlockPart};
 use crate::support::error::{Error, Result};
 use crate::support::files::{open, put_back, read};

@@ -1,9 +1,9 @@
 //! Validation of a manifest: bounds, and keys that contradict each other.
 
 use std::collections::HashSet;
-use std::path::Path;
 
-use super::manifest::{EncoderSize, FILE, Manifest, Tokens};
+use super::manifest::{EncoderSize, Manifest, Tokens};
+use super::names::{FILE, is_plain_name};
 use super::types::{Alpha, DefaultSampling, FileEntry, IdLayout, JudgedPicture, KeyKind, Layers, Variant};
 use crate::plan::{Guidance, SideSize};
 use crate::sample::Sampling;
@@ -148,11 +148,6 @@ fn check_sampling(sampling: &DefaultSampling) -> Result<(), String> {
     Sampling { temperature: sampling.temperature, top_k: sampling.top_k, top_p: sampling.top_p }
         .check()
         .and_then(|()| Guidance { scale: sampling.guidance.into(), gradual: sampling.gradual }.check())
-}
-
-/// Whether it is the name of a file in the bundle, without any folder.
-pub(super) fn is_plain_name(name: &str) -> bool {
-    Path::new(name).file_name().is_some_and(|file| file == name) && !name.contains(['/', '\\', ':', '\0'])
 }
 
 /// Checks the list of files and returns their names.

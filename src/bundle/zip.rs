@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::validate::is_plain_name;
+use super::names::is_plain_name;
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 use crate::support::read_at::ReadAt;

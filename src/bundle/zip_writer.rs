@@ -1,8 +1,6 @@
 //! The zip file of a single-file bundle, written: headers and directory, from names, lengths and CRCs alone.
 
-use super::zip::{
-    ALIGNMENT, CENTRAL, END, END_64, END_64_LENGTH, END_LENGTH, EXTRA_64, LOCAL, LOCAL_LENGTH, LOCATOR_64, UTF_8,
-};
+use super::zip::{ALIGNMENT, CENTRAL, END, END_64, END_64_LENGTH, EXTRA_64, LOCAL, LOCAL_LENGTH, LOCATOR_64, UTF_8};
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
 
@@ -62,7 +60,8 @@ impl ZipWriter {
         header.extend_from_slice(name.as_bytes());
         header.extend_from_slice(&wide);
         put16(&mut header, &[EXTRA_PADDING, (LEAST + zeros) as u16 - 4, ALIGNMENT as u16]);
-        header.resize(header.len() + zeros as usize, 0);
+        // There is room.
+        header.extend(std::iter::repeat_n(0, zeros as usize));
         self.end = before.saturating_add(zeros).saturating_add(length);
         self.entries.push(Written { name: name.to_owned(), length, crc, local });
         Ok(header)
@@ -125,7 +124,6 @@ impl ZipWriter {
             put64(&mut bytes, end_64);
             put32(&mut bytes, 1);
         }
-        bytes.reserve(END_LENGTH);
         put32(&mut bytes, END);
         put16(&mut bytes, &[0, 0, short_count, short_count]);
         put32(&mut bytes, narrow(length).0);

@@ -36,7 +36,8 @@ pub struct Model(Arc<Inner>);
 struct Inner {
     bundle: Bundle,
     variant: Variant,
-    /// The graphs and weights in memory, for the encoder; None where ONNX Runtime maps the files, and where a reader was read.
+    /// The graphs and weights in memory, until the encoder is compiled; None where ONNX Runtime maps the files, and where no
+    /// encoder is to follow.
     files: Option<FilesInMemory>,
     options: GraphOptions,
     /// Whether the encoder is to be used.

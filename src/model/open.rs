@@ -197,8 +197,9 @@ impl Model {
             }
             None => None,
         };
-        // Nothing more is compiled of what a reader has read.
-        let files = files.filter(|_| !bundle.is_reader());
+        // For an encoder that is still to be compiled.
+        let is_complete = encoder.is_some() || !encodes || variant.encoder.is_none();
+        let files = files.filter(|_| !is_complete);
         let model = Self(Arc::new(Inner {
             bundle,
             variant,

@@ -36,7 +36,7 @@ pub enum Spinning {
 pub(crate) struct GraphSource<'a> {
     /// The name of its file in the bundle.
     pub name: &'a str,
-    /// The bundle, which with the name tells the graph from others.
+    /// The bundle, which with the name, or the bytes in memory, tells the graph from others.
     pub bundle: &'a Path,
     pub content: GraphContent<'a>,
 }
@@ -53,12 +53,20 @@ pub(crate) enum GraphContent<'a> {
 }
 
 impl GraphContent<'_> {
+    /// The bytes of the graph that are in memory.
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::File(_) => None,
+            Self::Beside { graph, .. } => Some(graph),
+            Self::Memory(memory) => Some(memory.graph.bytes()),
+        }
+    }
+
     /// The matrix multiplications of the graph; 0 when it cannot be read, in which case it did not compile either.
-    fn matmuls(self) -> usize {
+    fn matmuls(&self) -> usize {
         match self {
             Self::File(path) => read(path, u64::MAX).map_or(0, |bytes| device::matmuls_in(&bytes)),
-            Self::Beside { graph, .. } => device::matmuls_in(graph),
-            Self::Memory(memory) => device::matmuls_in(memory.graph.bytes()),
+            other => other.bytes().map_or(0, device::matmuls_in),
         }
     }
 }
@@ -178,7 +186,7 @@ pub(super) fn compile(
     if let Some(registering) = registering {
         registering.done();
     }
-    exit::arm(&(bundle, name, &options.device));
+    exit::arm(&(bundle, name, content.bytes(), &options.device));
     let assigned = device::assigned(&session).map_err(fail)?;
     let matmuls = if options.device == Device::Cpu { 0 } else { content.matmuls() };
     if options.device != Device::Cpu && device::all_on_cpu(matmuls, &assigned) {
