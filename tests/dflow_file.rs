@@ -110,7 +110,7 @@ fn directory_that_lies_is_refused() {
         }),
         ("64-bit length that is not there", "damaged", |file| file.put(file.entries[1].0 + 24, &[255; 4])),
         ("header far away", "outside the file", |file| {
-            file.put(file.entries[1].0 + 42, &0x7FFF_FFFF_u32.to_le_bytes())
+            file.put(file.entries[1].0 + 42, &0x7FFF_FFFF_u32.to_le_bytes());
         }),
         ("another disk", "another part", |file| file.put(file.entries[1].0 + 34, &[1, 0])),
         ("one entry twice", "is there twice", |file| {
