@@ -151,9 +151,9 @@
  *   detailflow_model_calibrate, the calibration. It lists that folder, and removes temporary files of killed processes
  *   that are a day old.
  * - Weights are mapped from their file while a model is open: that of a folder, or the single file. To replace a bundle or a
- *   file of it, write the new one beside it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
- *   and when the file was made shorter the process may die of SIGBUS. detailflow_model_options_set_weights_in_memory reads
- *   the files instead.
+ *   file of it, write the new one beside it and rename it: open models keep the old one. What a model does whose weights
+ *   were overwritten in place is undefined, and when the file was made shorter the process may die of SIGBUS.
+ *   detailflow_model_options_set_weights_in_memory reads the files instead.
  * - Paths are made absolute when an object is opened: the working directory may change afterwards.
  * - Threads of a model take no signals that are sent to the process, except SIGPROF, and inherit the CPU mask of the thread
  *   that opens the model. With few threads left (RLIMIT_NPROC, pids.max), little address space, or without /proc,
@@ -1047,9 +1047,9 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_upscale(
 
 /// Opens a bundle and compiles its graphs. Takes milliseconds to seconds; loads ONNX Runtime if it is not loaded yet.
 ///
-/// @param path The bundle: a folder, its detailflow.json, or a single file (.dflow). Weights are used where they are
-/// mapped from their file. NULL takes the default bundle: what the environment variable DETAILFLOW_BUNDLE names; without it detailflow/ beside this library or the executable, ../share/detailflow, or the
-/// bundle that is shipped with the checkout.
+/// @param path The bundle: a folder, its detailflow.json, or a single file (.dflow). Weights are used where they are mapped
+/// from their file. NULL takes the default bundle: what the environment variable DETAILFLOW_BUNDLE names; without it
+/// detailflow/ beside this library or the executable, ../share/detailflow, or the bundle that is shipped with the checkout.
 /// @param options NULL takes the defaults.
 /// @param model Receives the handle. Free it with detailflow_model_free.
 /// @param error May be NULL.
@@ -1082,9 +1082,10 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_open_memory(
 /// package.
 ///
 /// The callbacks run on this thread and within this call only: the encoder is read and compiled too, unless
-/// detailflow_model_options_set_encoder says that it is not needed. The graphs and the weights are in memory until the graphs
-/// are compiled; afterwards there is one copy of the weights that the graphs use, in every form: onnx/PERFORMANCE.md has a
-/// table. Progress and cancellation work as in detailflow_model_open; a cancelled call ends before the next read.
+/// detailflow_model_options_set_encoder says that it is not needed. Files up to 32 MB are read to be checked, and those of the
+/// variant that opens are read into memory, until ONNX Runtime has made one copy of the weights that the graphs use, in every
+/// form: onnx/PERFORMANCE.md has a table. Progress and cancellation work as in detailflow_model_open; a cancelled call ends
+/// before the next read.
 ///
 /// @param reader Used within the call.
 /// @param options NULL takes the defaults.

@@ -106,9 +106,15 @@ programs! {
     files_in_memory_sanitized: "files_in_memory" Sanitized [];
     anywhere_plain: "anywhere" Plain [];
     anywhere_sanitized: "anywhere" Sanitized ["few"];
-    anywhere_valgrind: "anywhere" Valgrind ["few"];
     generate_image_plain: "generate_image" Plain [];
     generate_image_sanitized: "generate_image" Sanitized [];
+}
+
+/// It opens some forty bundles.
+#[test]
+#[ignore = "valgrind: `make test-tools`"]
+fn anywhere_valgrind() {
+    valgrind(|| Program::new("anywhere", Mode::Valgrind).passes(&["few"], 400));
 }
 
 /// All of these from memory on.

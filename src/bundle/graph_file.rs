@@ -15,8 +15,8 @@ pub(crate) enum GraphFile {
 }
 
 impl Bundle {
-    /// The graph `name`, so that ONNX Runtime maps its weights; `None` where there is no file to map, or a single file was
-    /// replaced since it was opened.
+    /// The graph `name`, so that ONNX Runtime maps its weights; `None` where there is no file to map, a single file was
+    /// replaced since it was opened, or its path is not UTF-8.
     ///
     /// # Errors
     /// [`Error::Bundle`] if the graph takes weights from outside the files that it names, or does not say how many;

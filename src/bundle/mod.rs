@@ -3,8 +3,8 @@
 //!
 //! Opening reads the manifest, validates it, and checks that each file exists with its exact length; files up to 32 MB
 //! are also hashed. Of graphs it reads which files they take weights from, which the manifest must list; the rest is up to
-//! the runtime. [`Bundle::strip`] cuts a bundle down to its
-//! decoder, for applications that ship tokens.
+//! the runtime. [`Bundle::strip`] cuts a bundle down to its decoder, for applications that ship tokens; [`Bundle::pack`]
+//! writes it as a single file.
 
 mod archive;
 mod check;
@@ -91,9 +91,9 @@ impl Bundle {
     ///
     /// # Errors
     /// - [`Error::NotFound`]: there is nothing of this name, or no manifest in it.
-    /// - [`Error::Bundle`]: it is a file that is no single-file bundle, or a damaged one; the manifest is damaged, contradicts itself or has another format version; or a file is
-    ///   missing, has another length, or (up to 32 MB) another SHA-256; or a graph takes weights from a file that the
-    ///   manifest does not list.
+    /// - [`Error::Bundle`]: it is a file that is no single-file bundle, or a damaged one; the manifest is damaged, contradicts
+    ///   itself or has another format version; or a file is missing, has another length, or (up to 32 MB) another SHA-256; or a
+    ///   graph takes weights from a file that the manifest does not list.
     /// - [`Error::Io`]: the operating system cannot read a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let _host = host::enter();

@@ -150,9 +150,9 @@
 //!   detailflow_model_calibrate, the calibration. It lists that folder, and removes temporary files of killed processes
 //!   that are a day old.
 //! - Weights are mapped from their file while a model is open: that of a folder, or the single file. To replace a bundle or a
-//!   file of it, write the new one beside it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
-//!   and when the file was made shorter the process may die of SIGBUS. detailflow_model_options_set_weights_in_memory reads
-//!   the files instead.
+//!   file of it, write the new one beside it and rename it: open models keep the old one. What a model does whose weights
+//!   were overwritten in place is undefined, and when the file was made shorter the process may die of SIGBUS.
+//!   detailflow_model_options_set_weights_in_memory reads the files instead.
 //! - Paths are made absolute when an object is opened: the working directory may change afterwards.
 //! - Threads of a model take no signals that are sent to the process, except SIGPROF, and inherit the CPU mask of the thread
 //!   that opens the model. With few threads left (RLIMIT_NPROC, pids.max), little address space, or without /proc,

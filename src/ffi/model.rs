@@ -153,9 +153,9 @@ unsafe impl Plain for detailflow_level {
 
 /// Opens a bundle and compiles its graphs. Takes milliseconds to seconds; loads ONNX Runtime if it is not loaded yet.
 ///
-/// @param path The bundle: a folder, its detailflow.json, or a single file (.dflow). Weights are used where they are
-/// mapped from their file. NULL takes the default bundle: what the environment variable DETAILFLOW_BUNDLE names; without it detailflow/ beside this library or the executable, ../share/detailflow, or the
-/// bundle that is shipped with the checkout.
+/// @param path The bundle: a folder, its detailflow.json, or a single file (.dflow). Weights are used where they are mapped
+/// from their file. NULL takes the default bundle: what the environment variable DETAILFLOW_BUNDLE names; without it
+/// detailflow/ beside this library or the executable, ../share/detailflow, or the bundle that is shipped with the checkout.
 /// @param options NULL takes the defaults.
 /// @param model Receives the handle. Free it with detailflow_model_free.
 /// @param error May be NULL.
@@ -213,9 +213,10 @@ pub extern "C" fn detailflow_model_open_memory(
 /// package.
 ///
 /// The callbacks run on this thread and within this call only: the encoder is read and compiled too, unless
-/// detailflow_model_options_set_encoder says that it is not needed. The graphs and the weights are in memory until the graphs
-/// are compiled; afterwards there is one copy of the weights that the graphs use, in every form: onnx/PERFORMANCE.md has a
-/// table. Progress and cancellation work as in detailflow_model_open; a cancelled call ends before the next read.
+/// detailflow_model_options_set_encoder says that it is not needed. Files up to 32 MB are read to be checked, and those of the
+/// variant that opens are read into memory, until ONNX Runtime has made one copy of the weights that the graphs use, in every
+/// form: onnx/PERFORMANCE.md has a table. Progress and cancellation work as in detailflow_model_open; a cancelled call ends
+/// before the next read.
 ///
 /// @param reader Used within the call.
 /// @param options NULL takes the defaults.

@@ -1,8 +1,8 @@
 //! A model: a bundle with its graphs compiled, immutable and shared.
 //!
-//! `options` says how a model is opened, `open` opens it, `watch` watches that, `place` is where graphs come from, `variant` chooses which variant of the bundle, `signature` holds
-//! the signatures that its graphs must have, `codec` turns pictures into tokens and tokens into images, `timing` measures
-//! and predicts latencies.
+//! `options` says how a model is opened, `open` opens it, `watch` watches that, `place` is where graphs come from, `variant`
+//! chooses which variant of the bundle, `signature` holds the signatures that its graphs must have, `codec` turns pictures
+//! into tokens and tokens into images, `timing` measures and predicts latencies.
 
 pub(crate) mod codec;
 mod open;

@@ -23,8 +23,8 @@ use crate::support::read_at::ReadAt;
 use crate::timing::latency::LatencyModel;
 
 impl Model {
-    /// Opens the bundle at `path`, a folder or a single file ([`Bundle::open`]), and compiles its autoregressive graph (where it has one) and its decoder.
-    /// Loads ONNX Runtime when that has not happened yet (see [`init`](crate::init)).
+    /// Opens the bundle at `path`, a folder or a single file ([`Bundle::open`]), and compiles its autoregressive graph (where it
+    /// has one) and its decoder. Loads ONNX Runtime when that has not happened yet (see [`init`](crate::init)).
     ///
     /// # Errors
     /// Those of [`Bundle::open`]; [`Error::Runtime`] when there is no ONNX Runtime or it is too old for the
@@ -89,9 +89,10 @@ impl Model {
     }
 
     /// Opens a single-file bundle that `reader` reads, on this thread and only within this call: the encoder is compiled too,
-    /// unless [`ModelOptions::encoder`] is false. What is read and cannot be used from where it is, the weights among it, is
-    /// in memory once more until the graphs are compiled. Errors call the bundle `name`. Afterwards the reader is dropped, and
-    /// what would read the bundle again ([`Bundle::verify`] and others) is [`Error::State`].
+    /// unless [`ModelOptions::encoder`] is false. Files up to 32 MB are read to be checked, and those of the variant that opens
+    /// are read into memory, until ONNX Runtime has copied the weights that its graphs use. Errors call the bundle `name`.
+    /// Afterwards the reader is dropped, and what would read the bundle again ([`Bundle::verify`] and others) is
+    /// [`Error::State`].
     ///
     /// # Errors
     /// Those of [`Bundle::from_reader`] and [`open_with`](Self::open_with). A cancelled opening ends at the next read.

@@ -62,8 +62,10 @@ impl Place<'_> {
             }
             None => {}
         }
-        // Another file took the name of the single file. What was opened is still open, and can be read.
-        log::info(|| format!("{} was replaced: the weights of {file} are read into memory", bundle.path().display()));
+        // Another file took the name of the single file, or ONNX Runtime cannot be told its name. It is still open, and is read.
+        log::info(|| {
+            format!("{} cannot be mapped: the weights of {file} are read into memory", bundle.path().display())
+        });
         let files = FilesInMemory::read(bundle, [file])?;
         let memory = files.graph(file).ok_or_else(|| Error::Internal(format!("{file} was not read")))?;
         make(GraphContent::Memory(memory))

@@ -461,6 +461,7 @@ fn reader(bytes: &mut Bytes) -> detailflow::ffi::detailflow_reader {
     static READERS: LazyLock<RwLock<BTreeMap<(usize, bool), &'static (&'static [u8], bool)>>> =
         LazyLock::new(RwLock::default);
     let fails = choice & 15 == 14;
+    let read_at: detailflow::ffi::detailflow_read_at_fn = if choice & 31 == 12 { None } else { Some(callback_read_at) };
     let user = *READERS
         .write()
         .unwrap()
@@ -470,7 +471,7 @@ fn reader(bytes: &mut Bytes) -> detailflow::ffi::detailflow_reader {
         struct_size: size_of::<detailflow::ffi::detailflow_reader>() as u32,
         reserved: u32::from(choice == 255),
         size: if choice & 15 == 13 { bytes.number() } else { file.len() as u64 },
-        read_at: Some(callback_read_at).filter(|_| choice & 31 != 12),
+        read_at,
         user: (&raw const *user).cast_mut().cast(),
     }
 }
