@@ -89,7 +89,7 @@ impl Model {
     /// Which execution provider runs which graph, and the memory that it holds.
     ///
     /// # Errors
-    /// [`Error::State`](crate::Error::State) when the process is ending.
+    /// [`Error::State`] when the process is ending.
     pub fn report(&self) -> Result<Report> {
         let inner = &*self.0;
         let encoder = lock(&inner.encoder).clone();
@@ -204,7 +204,7 @@ impl Model {
 /// library or executable, `../share/detailflow`, or the shipped bundle of the checkout. Never one in the working directory.
 ///
 /// # Errors
-/// [`Error::NoBundle`](crate::Error::NoBundle) with every place that was searched.
+/// [`Error::NoBundle`] with every place that was searched.
 pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
 }

@@ -19,8 +19,8 @@ impl OpenCancel {
         Self::default()
     }
 
-    /// Stops the opening: [`Model::open_with`] returns [`Error::Cancelled`] as soon as the stage in progress ends, such as
-    /// the compilation of one graph. Stays set.
+    /// Stops the opening: [`Model::open_with`](crate::Model::open_with) returns [`Error::Cancelled`] as soon as the stage in
+    /// progress ends, such as the compilation of one graph. Stays set.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
