@@ -7,7 +7,7 @@
  * image; further tokens add resolution and detail. Words used below:
  *
  * - image: one result of a request, or pixels in memory. A picture file is a PNG, JPEG, WebP, ... file.
- * - bundle: a folder with one model: manifest, graphs, weights. A model is an open bundle.
+ * - bundle: one model: manifest, graphs, weights, in a folder or in a single file (.dflow). A model is an open bundle.
  * - variant: one precision and one form of a bundle.
  * - form: attention backend and KV-cache layout.
  * - token: an entry of the codebook, chosen at one position. A full image has N tokens. `code` in manifests and statistics
@@ -71,7 +71,8 @@
  * # Pointers
  *
  * - NULL where a pointer is needed is INVALID_ARGUMENT. Parameters that may be NULL say so.
- * - Pointers need no alignment. Arrays and strings that are inputs are copied, or used during the call only.
+ * - Pointers need no alignment. Arrays and strings that are inputs are copied, or used during the call only,
+ *   with the exceptions under "Ownership".
  * - Strings are zero-terminated UTF-8. Paths are UTF-8 on Windows, and any bytes elsewhere.
  * - Handles: the library knows which handles are alive, and of which kind. A freed handle, a handle of another kind or a
  *   stray pointer is INVALID_ARGUMENT, and in `_free` does nothing but write to the log. An address that was freed and
@@ -95,6 +96,8 @@
  *   `_free(NULL)` does nothing.
  * - Handles keep alive what they were made from: they may be freed in any order.
  * - Pixels and tokens are written into the caller's memory; nothing else needs to be freed.
+ * - Two functions use the caller's memory after the call: detailflow_model_open_memory, until it calls `release`, and
+ *   detailflow_pack_open_memory, until the pack is freed.
  *
  * # Threads
  *
@@ -148,10 +151,10 @@
  * - It writes the files that were named, each under a temporary name (.detailflow-*) in the same folder first, and, in
  *   detailflow_model_calibrate, the calibration. It lists that folder, and removes temporary files of killed processes
  *   that are a day old.
- * - Weights are mapped from their file while a model is open. To replace a bundle or a file of it, write the new one beside
- *   it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
- *   and when the file was made shorter the process may die of SIGBUS. detailflow_model_options_set_weights_in_memory reads
- *   the files instead.
+ * - Weights are mapped from their file while a model is open: that of a folder, or the single file. To replace a bundle or a
+ *   file of it, write the new one beside it and rename it: open models keep the old one. What a model does whose weights
+ *   were overwritten in place is undefined, and when the file was made shorter the process may die of SIGBUS.
+ *   detailflow_model_options_set_weights_in_memory reads the files instead.
  * - Paths are made absolute when an object is opened: the working directory may change afterwards.
  * - Threads of a model take no signals that are sent to the process, except SIGPROF, and inherit the CPU mask of the thread
  *   that opens the model. With few threads left (RLIMIT_NPROC, pids.max), little address space, or without /proc,
@@ -540,6 +543,35 @@ typedef struct detailflow_image {
     size_t capacity;
 } detailflow_image;
 
+/// Tells that a block of memory is not used any more. It must not throw, and must not call this library.
+///
+/// @param user What was given with the block.
+typedef void (DETAILFLOW_CALL *detailflow_release_fn)(void *user);
+
+/// Reads bytes of a file for detailflow_reader. It must not throw, and must not use the object that reads.
+///
+/// @param user The reader's `user`.
+/// @param offset Of the first byte, less than the reader's `size`.
+/// @param buffer Receives the bytes.
+/// @param count Bytes to read, at least 1; offset + count is at most the reader's `size`.
+/// @return The number of bytes that were read: `count`. Any other number is a failure, and the call that reads is IO.
+typedef size_t (DETAILFLOW_CALL *detailflow_read_at_fn)(void *user, uint64_t offset, void *buffer, size_t count);
+
+/// A file that callbacks read: one in an engine's file system, an entry of an archive. What it reads is checked like any
+/// file, and a size that is not true is an error.
+typedef struct detailflow_reader {
+    /// sizeof(detailflow_reader).
+    uint32_t struct_size;
+    /// Reserved; 0.
+    uint32_t reserved;
+    /// Bytes of the file.
+    uint64_t size;
+    /// Reads bytes. Must not be NULL.
+    detailflow_read_at_fn read_at;
+    /// Passed to read_at.
+    void *user;
+} detailflow_reader;
+
 /// Properties of a model. The strings live as long as the model handle.
 typedef struct detailflow_model_info {
     /// sizeof(detailflow_model_info).
@@ -574,7 +606,7 @@ typedef struct detailflow_model_info {
     uint32_t gradual_guidance;
     /// 1 when the model can generate; 0 when its bundle holds no autoregressive graph. Decoding works in either case.
     uint32_t can_generate;
-    /// 1 when the model can encode images; 0 when its bundle holds no encoder.
+    /// 1 when the model can encode images; 0 when its bundle holds no encoder, or it was opened without.
     uint32_t can_encode;
     /// Reserved; 0.
     uint32_t reserved;
@@ -590,7 +622,7 @@ typedef struct detailflow_model_info {
     const char *form;
     /// The device in use: never "auto", and "cpu" after a fallback.
     const char *device;
-    /// The folder of the bundle, as an absolute path.
+    /// The bundle's folder or single file, as an absolute path; "(memory)" or "(reader)" for one that has none.
     const char *path;
 } detailflow_model_info;
 
@@ -974,6 +1006,13 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_get_me
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_weights_in_memory(
     detailflow_model_options *options, uint32_t in_memory);
 
+/// Sets whether the model is to encode images, if its bundle has the encoder.
+///
+/// @param encoder 1 (the default): the encoder is compiled when the first image is encoded; detailflow_model_open_reader
+/// compiles it at once. 0: it is neither read nor compiled, and encoding is WRONG_STATE.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_encoder(
+    detailflow_model_options *options, uint32_t encoder);
+
 /// Frees options. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_model_options_free(detailflow_model_options *options);
 
@@ -1072,9 +1111,9 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_upscale(
 
 /// Opens a bundle and compiles its graphs. Takes milliseconds to seconds; loads ONNX Runtime if it is not loaded yet.
 ///
-/// @param path The folder of the bundle. NULL takes the default bundle: the folder that the environment variable
-/// DETAILFLOW_BUNDLE names; without it detailflow/ beside this library or the executable, ../share/detailflow, or the
-/// bundle that is shipped with the checkout.
+/// @param path The bundle: a folder, its detailflow.json, or a single file (.dflow). Weights are used where they are mapped
+/// from their file. NULL takes the default bundle: what the environment variable DETAILFLOW_BUNDLE names; without it
+/// detailflow/ beside this library or the executable, ../share/detailflow, or the bundle that is shipped with the checkout.
 /// @param options NULL takes the defaults.
 /// @param model Receives the handle. Free it with detailflow_model_free.
 /// @param error May be NULL.
@@ -1083,6 +1122,43 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_upscale(
 /// option); CANCELLED; IO; OUT_OF_MEMORY.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_open(
     const char *path, const detailflow_model_options *options, detailflow_model **model, detailflow_error *error);
+
+/// As detailflow_model_open, of a single-file bundle (.dflow) that lies in memory.
+///
+/// The memory is used where it is, also by the encoder when that is compiled later, and ONNX Runtime makes one copy of the
+/// weights that the compiled graphs use, in every form: onnx/PERFORMANCE.md has a table.
+///
+/// @param data The file. It must stay valid, unchanged, until it is released. Any alignment.
+/// @param size Bytes at `data`.
+/// @param release Called exactly once, when nothing uses the memory any more: on whatever thread frees the last of the
+/// model and what was made from it, or, when this call fails, whatever the reason, before it returns. NULL calls nothing:
+/// the memory must stay valid for ever.
+/// @param user Passed to `release`.
+/// @param options NULL takes the defaults.
+/// @param model Receives the handle. Free it with detailflow_model_free.
+/// @param error May be NULL.
+/// @return As detailflow_model_open.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_open_memory(
+    const void *data, size_t size, detailflow_release_fn release, void *user, const detailflow_model_options *options,
+    detailflow_model **model, detailflow_error *error);
+
+/// As detailflow_model_open, of a single-file bundle (.dflow) that callbacks read: in an engine's file system, an archive, a
+/// package.
+///
+/// The callbacks run on this thread and within this call only: the encoder is read and compiled too, unless
+/// detailflow_model_options_set_encoder says that it is not needed. Files up to 32 MB are read to be checked, and those of the
+/// variant that opens are read into memory, until ONNX Runtime has made one copy of the weights that the graphs use, in every
+/// form: onnx/PERFORMANCE.md has a table. Progress and cancellation work as in detailflow_model_open; a cancelled call ends
+/// before the next read.
+///
+/// @param reader Used within the call.
+/// @param options NULL takes the defaults.
+/// @param model Receives the handle. Free it with detailflow_model_free.
+/// @param error May be NULL.
+/// @return IO when read_at fails; BAD_BUNDLE when the size is not true; otherwise as detailflow_model_open.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_open_reader(
+    const detailflow_reader *reader, const detailflow_model_options *options, detailflow_model **model,
+    detailflow_error *error);
 
 /// Frees the handle. Requests and generations made from it go on. Jobs of the model that were submitted before are
 /// cancelled first, in every worker, and waited for (not inside a worker's callback). NULL does nothing.
@@ -1346,14 +1422,40 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_atlas(
 /// of Linux and Apple's systems). Elsewhere it may be missing then, and the next call of this function for `target`, or
 /// opening it, puts the old content back.
 ///
-/// @param path The folder of the bundle; NULL takes the default bundle, as detailflow_model_open does.
-/// @param target The folder to write. An existing bundle or empty folder is replaced; anything else is an error.
+/// @param path The bundle, a folder or a single file; NULL takes the default bundle, as detailflow_model_open does.
+/// @param target The folder to write. An existing bundle or empty folder is replaced; anything else is an error. A name that
+/// ends with .dflow is that of a single file.
 /// @param precision Keeps this precision only, such as "int8"; NULL keeps all.
 /// @param error May be NULL.
 /// @return NOT_FOUND; BAD_BUNDLE when a file differs from the manifest or the bundle was written by an older exporter;
 /// INVALID_ARGUMENT when there is no such precision, or `target` is the bundle itself or something else; IO.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_bundle_strip(
     const char *path, const char *target, const char *precision, detailflow_error *error);
+
+/// Writes a bundle as a single file: an uncompressed zip file with the same files, aligned so that weights are used where it is
+/// mapped. It opens like the folder, and from memory or callbacks. The same bundle gives the same bytes.
+///
+/// Needs no ONNX Runtime, and takes as long as reading the bundle. After a failure, `target` is as it was.
+///
+/// @param path The bundle, a folder or a single file; NULL takes the default bundle, as detailflow_model_open does.
+/// @param target The file to write, such as "model.dflow"; an existing file is replaced.
+/// @param error May be NULL.
+/// @return NOT_FOUND; BAD_BUNDLE when a file differs from the manifest; INVALID_ARGUMENT when `target` is a folder, the
+/// bundle itself, or lies in its folder; IO.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_bundle_pack(
+    const char *path, const char *target, detailflow_error *error);
+
+/// Writes a bundle as a folder with a file for each of its files: the opposite of detailflow_bundle_pack.
+///
+/// Needs no ONNX Runtime, and takes as long as reading the bundle. After a failure, `target` is as it was.
+///
+/// @param path The bundle, a single file or a folder; NULL takes the default bundle, as detailflow_model_open does.
+/// @param target The folder to write. An existing bundle or empty folder is replaced; anything else is an error.
+/// @param error May be NULL.
+/// @return NOT_FOUND; BAD_BUNDLE when a file differs from the manifest; INVALID_ARGUMENT when `target` is the bundle itself or
+/// something else; IO.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_bundle_unpack(
+    const char *path, const char *target, detailflow_error *error);
 
 /// Creates a request for one image of class 0 with seed 0 at the finest level, with the model's default sampling.
 ///
@@ -2032,6 +2134,26 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_tokens_get_kind(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_open(
     const char *path, detailflow_pack **pack, detailflow_error *error);
 
+/// As detailflow_pack_open, of a pack that lies in memory. Nothing is copied.
+///
+/// @param data The pack. It must stay valid, unchanged, until detailflow_pack_free.
+/// @param size Bytes at `data`.
+/// @param pack Receives the handle. Free it with detailflow_pack_free.
+/// @param error May be NULL.
+/// @return BAD_FORMAT: see detailflow_pack_open.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_open_memory(
+    const void *data, size_t size, detailflow_pack **pack, detailflow_error *error);
+
+/// As detailflow_pack_open, of a pack that callbacks read.
+///
+/// @param reader Copied. It is used by the calls that read the pack, on the threads that make them, and so possibly on
+/// several at once, until detailflow_pack_free.
+/// @param pack Receives the handle. Free it with detailflow_pack_free.
+/// @param error May be NULL.
+/// @return IO when read_at fails; BAD_FORMAT: see detailflow_pack_open.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_open_reader(
+    const detailflow_reader *reader, detailflow_pack **pack, detailflow_error *error);
+
 /// Closes a pack. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_pack_free(detailflow_pack *pack);
 
@@ -2098,6 +2220,31 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_get_entry_token
 /// @return NOT_FOUND; IO; BAD_FORMAT when nothing is left.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_salvage(
     const char *path, const char *target, uint32_t *entry_count, uint32_t *shortened_count, detailflow_error *error);
+
+/// As detailflow_pack_salvage, of a pack that lies in memory.
+///
+/// @param data The damaged pack.
+/// @param size Bytes at `data`.
+/// @param target The file to write; it appears complete or not at all.
+/// @param entry_count Receives the number of entries of the new pack.
+/// @param shortened_count Receives how many of them lost tokens; may be NULL.
+/// @param error May be NULL.
+/// @return IO; BAD_FORMAT when nothing is left.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_salvage_memory(
+    const void *data, size_t size, const char *target, uint32_t *entry_count, uint32_t *shortened_count,
+    detailflow_error *error);
+
+/// As detailflow_pack_salvage, of a pack that callbacks read.
+///
+/// @param reader The damaged pack; used within the call, on this thread.
+/// @param target The file to write; it appears complete or not at all.
+/// @param entry_count Receives the number of entries of the new pack.
+/// @param shortened_count Receives how many of them lost tokens; may be NULL.
+/// @param error May be NULL.
+/// @return IO, also when read_at fails; BAD_FORMAT when nothing is left.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_pack_salvage_reader(
+    const detailflow_reader *reader, const char *target, uint32_t *entry_count, uint32_t *shortened_count,
+    detailflow_error *error);
 
 /// Starts writing a pack.
 ///

@@ -80,6 +80,7 @@
 #include <cstring>
 #include <iterator>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -775,6 +776,29 @@ public:
     }
 };
 
+// --- Bytes from anywhere ---
+
+/// A file that callbacks read: detailflow_reader.
+using Reader = detailflow_reader;
+
+/// A file of `size` bytes that a callable reads.
+///
+/// @param read_at Called with the offset, the buffer and the number of bytes; returns how many it read, which must be all.
+/// It must not throw, and must live as long as the reader is used.
+template <class F,
+          class = std::enable_if_t<std::is_invocable_r_v<std::size_t, F &, std::uint64_t, void *, std::size_t>>>
+Reader make_reader(std::uint64_t size, F &read_at)
+{
+    Reader reader = {};
+    reader.struct_size = sizeof reader;
+    reader.size = size;
+    reader.read_at = [](void *user, std::uint64_t offset, void *buffer, std::size_t count) noexcept -> std::size_t {
+        return (*static_cast<F *>(user))(offset, buffer, count);
+    };
+    reader.user = const_cast<std::remove_const_t<F> *>(&read_at);
+    return reader;
+}
+
 // --- Models ---
 
 /// Stops a generation, or the opening of a model: from any thread at any time, also after the generation was freed.
@@ -890,6 +914,11 @@ public:
     }
     /// Removes the function that runs tasks.
     Result<void> clear_parallel_for() { return set_parallel_for(nullptr, nullptr); }
+    /// Sets whether the model is to encode images. With false the encoder is neither read nor compiled.
+    Result<void> set_encoder(bool encoder)
+    {
+        return detail::done(detailflow_model_options_set_encoder(get(), encoder ? 1 : 0));
+    }
     /// Sets a callback for the progress of Model::open, which is called on the thread that opens.
     Result<void> set_open_progress(detailflow_open_progress_fn callback, void *user)
     {
@@ -937,12 +966,37 @@ class Model : public detail::Owner<detailflow_model> {
 public:
     using Owner::Owner;
 
-    /// Opens the bundle in the folder `path`; {} is the default bundle. Takes milliseconds to seconds.
+    /// Opens the bundle at `path`, a folder or a single file (.dflow); {} is the default bundle. Takes milliseconds to
+    /// seconds.
     static Result<Model> open(std::string_view path = {}) { return open_with(path, nullptr); }
     /// Opens with options.
     static Result<Model> open(std::string_view path, const ModelOptions &options)
     {
         return options ? open_with(path, options.get()) : Result<Model>(detail::empty_options());
+    }
+
+    /// Opens a single-file bundle (.dflow) that lies in memory, which is used as long as the model and what is made of it.
+    ///
+    /// @param keeper Anything that keeps the memory valid, such as the std::shared_ptr or std::vector that it is in. It is
+    /// moved or copied, and destroyed when the memory is not used any more, on any thread; at once when opening fails.
+    template <class Keeper>
+    static Result<Model> open_memory(Span<const std::uint8_t> data, Keeper &&keeper)
+    {
+        return open_memory_with(data, std::forward<Keeper>(keeper), nullptr);
+    }
+    /// As above, with options.
+    template <class Keeper>
+    static Result<Model> open_memory(Span<const std::uint8_t> data, Keeper &&keeper, const ModelOptions &options)
+    {
+        return options ? open_memory_with(data, std::forward<Keeper>(keeper), options.get())
+                       : Result<Model>(detail::empty_options());
+    }
+    /// Opens a single-file bundle (.dflow) that callbacks read: on this thread, and within this call only.
+    static Result<Model> open_reader(const Reader &reader) { return open_reader_with(reader, nullptr); }
+    /// As above, with options.
+    static Result<Model> open_reader(const Reader &reader, const ModelOptions &options)
+    {
+        return options ? open_reader_with(reader, options.get()) : Result<Model>(detail::empty_options());
     }
 
     /// The message of the last failed call with this model, on any thread; "" when none failed.
@@ -1088,6 +1142,26 @@ private:
             });
         });
     }
+    template <class Keeper>
+    static Result<Model> open_memory_with(Span<const std::uint8_t> data, Keeper &&keeper,
+                                          const detailflow_model_options *options)
+    {
+        using Kept = std::decay_t<Keeper>;
+        auto *kept = new (std::nothrow) Kept(std::forward<Keeper>(keeper));
+        if (kept == nullptr) {
+            return Error{Status::out_of_memory, "no memory for the owner of the bundle"};
+        }
+        const auto release = [](void *user) noexcept { delete static_cast<Kept *>(user); };
+        return detail::own<Model>([&](detailflow_model **model, detailflow_error *error) {
+            return detailflow_model_open_memory(data.data(), data.size(), release, kept, options, model, error);
+        });
+    }
+    static Result<Model> open_reader_with(const Reader &reader, const detailflow_model_options *options)
+    {
+        return detail::own<Model>([&](detailflow_model **model, detailflow_error *error) {
+            return detailflow_model_open_reader(&reader, options, model, error);
+        });
+    }
 };
 
 /// Generates one image in one call. The width and height of `image` choose the level.
@@ -1115,8 +1189,8 @@ inline Result<void> generate_image(std::string_view class_name, std::uint64_t se
 
 /// Writes a copy of a bundle that holds the decoder alone.
 ///
-/// @param path The folder of the bundle; {} is the default bundle.
-/// @param target The folder to write.
+/// @param path The bundle, a folder or a single file; {} is the default bundle.
+/// @param target The folder to write, or a single file when it ends with .dflow.
 /// @param precision Keeps this precision only; {} keeps all.
 inline Result<void> bundle_strip(std::string_view path, std::string_view target, std::string_view precision = {})
 {
@@ -1127,6 +1201,34 @@ inline Result<void> bundle_strip(std::string_view path, std::string_view target,
                     return detailflow_bundle_strip(path_text, target_text, precision_text, error);
                 });
             });
+        });
+    });
+}
+
+/// Writes a bundle as a single file (.dflow).
+///
+/// @param path The bundle; {} is the default bundle.
+/// @param target The file to write.
+inline Result<void> bundle_pack(std::string_view path, std::string_view target)
+{
+    return detail::with_text(path, [&](const char *path_text) {
+        return detail::with_text(target, [&](const char *target_text) {
+            return detail::done(
+                [&](detailflow_error *error) { return detailflow_bundle_pack(path_text, target_text, error); });
+        });
+    });
+}
+
+/// Writes a bundle as a folder.
+///
+/// @param path The bundle; {} is the default bundle.
+/// @param target The folder to write.
+inline Result<void> bundle_unpack(std::string_view path, std::string_view target)
+{
+    return detail::with_text(path, [&](const char *path_text) {
+        return detail::with_text(target, [&](const char *target_text) {
+            return detail::done(
+                [&](detailflow_error *error) { return detailflow_bundle_unpack(path_text, target_text, error); });
         });
     });
 }
@@ -1905,6 +2007,21 @@ public:
         });
     }
 
+    /// Opens a pack in memory, which must stay valid, unchanged, as long as the pack.
+    static Result<Pack> open_memory(Span<const std::uint8_t> data)
+    {
+        return detail::own<Pack>([&](detailflow_pack **pack, detailflow_error *error) {
+            return detailflow_pack_open_memory(data.data(), data.size(), pack, error);
+        });
+    }
+    /// Opens a pack that callbacks read, as long as the pack lives, on the threads that use it.
+    static Result<Pack> open_reader(const Reader &reader)
+    {
+        return detail::own<Pack>([&](detailflow_pack **pack, detailflow_error *error) {
+            return detailflow_pack_open_reader(&reader, pack, error);
+        });
+    }
+
     /// The message of the last failed call with this pack, on any thread; "" when none failed.
     std::string get_message() const { return message_of(detailflow_pack_get_message); }
 
@@ -1979,6 +2096,28 @@ inline Result<Salvaged> pack_salvage(std::string_view path, std::string_view tar
                 return detailflow_pack_salvage(path_text, target_text, &salvaged->entry_count,
                                                &salvaged->shortened_count, error);
             });
+        });
+    });
+}
+
+/// As above, of a pack in memory.
+inline Result<Salvaged> pack_salvage_memory(Span<const std::uint8_t> data, std::string_view target)
+{
+    return detail::with_text(target, [&](const char *text) {
+        return detail::value<Salvaged>([&](Salvaged *salvaged, detailflow_error *error) {
+            return detailflow_pack_salvage_memory(data.data(), data.size(), text, &salvaged->entry_count,
+                                                  &salvaged->shortened_count, error);
+        });
+    });
+}
+
+/// As above, of a pack that callbacks read.
+inline Result<Salvaged> pack_salvage_reader(const Reader &reader, std::string_view target)
+{
+    return detail::with_text(target, [&](const char *text) {
+        return detail::value<Salvaged>([&](Salvaged *salvaged, detailflow_error *error) {
+            return detailflow_pack_salvage_reader(&reader, text, &salvaged->entry_count, &salvaged->shortened_count,
+                                                  error);
         });
     });
 }

@@ -79,6 +79,7 @@ pub use support::error::{Error, Result};
 pub use support::files::write_file;
 pub use support::log;
 pub use support::parallel::ParallelFor;
+pub use support::read_at::ReadAt;
 pub use support::text::{printable, printable_lines};
 #[cfg(feature = "calibration")]
 pub use tasks::Calibration;

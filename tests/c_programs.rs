@@ -104,6 +104,8 @@ programs! {
     opening_sanitized: "opening" Sanitized [];
     files_in_memory_plain: "files_in_memory" Plain [];
     files_in_memory_sanitized: "files_in_memory" Sanitized [];
+    anywhere_plain: "anywhere" Plain [];
+    anywhere_sanitized: "anywhere" Sanitized ["few"];
     generate_image_plain: "generate_image" Plain [];
     generate_image_sanitized: "generate_image" Sanitized [];
     formats_plain: "formats" Plain [];
@@ -112,6 +114,13 @@ programs! {
     parallel_plain: "parallel" Plain [];
     parallel_sanitized: "parallel" Sanitized [];
     parallel_valgrind: "parallel" Valgrind ["few"];
+}
+
+/// It opens some forty bundles.
+#[test]
+#[ignore = "valgrind: `make test-tools`"]
+fn anywhere_valgrind() {
+    valgrind(|| Program::new("anywhere", Mode::Valgrind).passes(&["few"], 400));
 }
 
 /// All of these from memory on.
@@ -643,7 +652,7 @@ fn c_program_opens_only_files_that_it_or_the_header_names() {
     let work = program.folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
     let watched = Watched::run(&program.command(&[bundle().to_str().unwrap()]), &work, None);
-    let named = ["saved.png", "saved.tga", "saved.dftpack", "salvaged.dftpack", "stripped"];
+    let named = ["saved.png", "saved.tga", "saved.dftpack", "salvaged.dftpack", "stripped", "packed.dflow", "unpacked"];
     let ours = |path: &Path| {
         let name = path.strip_prefix(&work).ok().and_then(|path| path.iter().next()).unwrap_or_default();
         named.iter().any(|file| *file == name) || name.to_string_lossy().starts_with(".detailflow-")

@@ -965,3 +965,46 @@ fn text_of_a_bundle_reaches_no_terminal_as_a_command() {
         }
     }
 }
+
+/// A bundle as one file, which commands take like the folder, and back.
+#[test]
+fn bundle_pack_and_unpack_give_what_every_command_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = common::small();
+    let small = small.to_str().unwrap();
+    let said = ok(folder.path(), &["bundle", "pack", small, "small.dflow"]);
+    assert!(said.starts_with("small.dflow: ") && said.contains(" files, "), "{said}");
+    let said = ok(folder.path(), &["bundle", "unpack", "small.dflow", "unpacked"]);
+    assert!(said.starts_with("unpacked: "), "{said}");
+    let tokens = |bundle: &str| {
+        ok(
+            folder.path(),
+            &["generate", "0", "--seed", "3", "-o", "x.png", "--tokens-out", "x.json", "--bundle", bundle],
+        );
+        self::tokens(&folder.path().join("x.json"))
+    };
+    let wanted = tokens(small);
+    for bundle in ["small.dflow", "unpacked", "unpacked/detailflow.json"] {
+        assert_eq!(tokens(bundle), wanted, "{bundle}");
+    }
+    for command in ["info", "verify"] {
+        ok(folder.path(), &[command, "--bundle", "small.dflow"]);
+    }
+    ok(folder.path(), &["strip", "small.dflow", "-o", "stripped.dflow"]);
+    ok(folder.path(), &["decode", "x.json", "-o", "y.png", "--bundle", "stripped.dflow"]);
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("x.png"), bytes("y.png"));
+
+    for (arguments, words) in [
+        (["bundle", "pack", "small.dflow", "small.dflow"], "is the bundle itself"),
+        (["bundle", "pack", small, "unpacked"], "is a folder"),
+        (["bundle", "unpack", "small.dflow", "x.png"], "is not a folder"),
+        (["bundle", "unpack", "x.png", "new"], "single-file bundle"),
+        (["bundle", "pack", "none", "new.dflow"], "bundle not found"),
+    ] {
+        let output = dflow(folder.path(), &arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(words), "{arguments:?}: {said}");
+    }
+    assert!(!folder.path().join("new").exists() && !folder.path().join("new.dflow").exists());
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 22] = [
     "status",
     "error",
     "log",
@@ -16,6 +16,7 @@ const SOURCES: [&str; 21] = [
     "cancel",
     "device",
     "image",
+    "reader",
     "model",
     "mips",
     "atlas",

@@ -65,7 +65,7 @@ pub(super) fn copy(
     let mut file = File::create_new(&copy).map_err(|error| Error::writing(&copy, error))?;
     let mut copied = Sha256::new();
     let mut read = 0u64;
-    let found = sha256(source, &entry.path, |block| {
+    checked(source, entry, |block| {
         let left = usize::try_from(length.saturating_sub(read)).unwrap_or(usize::MAX);
         let wanted = &block[..block.len().min(left)];
         file.write_all(wanted).map_err(|error| Error::writing(&copy, error))?;
@@ -73,8 +73,6 @@ pub(super) fn copy(
         read = read.saturating_add(block.len() as u64);
         if progress(read) { Ok(()) } else { Err(Error::Cancelled) }
     })?;
-    check_length(source, entry, read)?;
-    check_hash(source, entry, &found)?;
     file.sync_all().map_err(|error| Error::writing(&copy, error))?;
     Ok(hex(copied.finalize()))
 }
@@ -104,6 +102,17 @@ pub(super) fn check_hash(source: &Source, entry: &FileEntry, found: &str) -> Res
     }
     let reason = format!("{} has SHA-256 {found}, the manifest says {}", entry.path, entry.sha256);
     Err(Error::bundle(source.name(), reason))
+}
+
+/// Reads a whole file, each block of which is handed to `each`, and checks it against the manifest.
+pub(super) fn checked(source: &Source, entry: &FileEntry, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut read = 0u64;
+    let found = sha256(source, &entry.path, |block| {
+        read = read.saturating_add(block.len() as u64);
+        each(block)
+    })?;
+    check_length(source, entry, read)?;
+    check_hash(source, entry, &found)
 }
 
 /// The SHA-256 of a file, each block of which is also handed to `each`.

@@ -1,5 +1,6 @@
 //! Files that the graphs of a bundle take weights from, as the graphs themselves say. ONNX Runtime opens what a graph names,
-//! so each must be a file of the manifest, whose content is checked.
+//! so each must be a file of the manifest, whose content is checked. For a single-file bundle the names and offsets are
+//! rewritten to those of the file that ONNX Runtime maps.
 
 use std::collections::HashSet;
 
@@ -7,10 +8,11 @@ use super::Bundle;
 use super::source::Source;
 use super::types::Variant;
 use crate::support::error::{Error, Result};
-use crate::support::protobuf::{Damaged, next};
+use crate::support::memory::reserve;
+use crate::support::protobuf::{Damaged, next, put_bytes};
 
 /// The most bytes of a graph: those of a protocol buffer.
-const LARGEST_GRAPH: u64 = (1 << 31) - 1;
+pub(super) const LARGEST_GRAPH: u64 = (1 << 31) - 1;
 /// How deeply graphs may lie in attributes of nodes of graphs.
 const DEEPEST: usize = 50;
 
@@ -100,8 +102,10 @@ fn walk(mut rest: &[u8], message: Message, depth: usize, found: &mut Vec<Externa
     Ok(())
 }
 
+/// The field of a tensor that says where its data are.
+const EXTERNAL_DATA: u64 = 13;
+
 fn tensor(mut rest: &[u8], found: &mut Vec<External>) -> Result<(), Damaged> {
-    const EXTERNAL_DATA: u64 = 13;
     let (mut locations, mut offset, mut length) = (Vec::new(), 0, None);
     while let Some((number, bytes)) = next(&mut rest)? {
         let Some(mut entry) = bytes.filter(|_| number == EXTERNAL_DATA) else { continue };
@@ -124,6 +128,114 @@ fn tensor(mut rest: &[u8], found: &mut Vec<External>) -> Result<(), Damaged> {
     // A tensor with two locations is not valid; both are checked, whichever ONNX Runtime takes.
     found.extend(locations.into_iter().map(|location| External { location, offset, length }));
     Ok(())
+}
+
+/// A copy of the graph `bytes`, the file `name`, in which every place of external data is the one that `place` gives for it.
+///
+/// # Errors
+/// [`Error::Bundle`] if the graph is damaged; [`Error::OutOfMemory`]; those of `place`.
+pub(super) fn relocated(
+    source: &Source,
+    name: &str,
+    bytes: &[u8],
+    mut place: impl FnMut(&External) -> Result<External>,
+) -> Result<Vec<u8>> {
+    let mut written = reserve(name, 0)?;
+    match rewrite(bytes, Message::Model, 0, &mut place, &mut written) {
+        Ok(()) => Ok(written),
+        Err(Failed::Damaged) => Err(Error::bundle(source.name(), format!("{name} is damaged: it is no ONNX file"))),
+        Err(Failed::Other(error)) => Err(error),
+    }
+}
+
+/// Why a graph was not rewritten.
+enum Failed {
+    Damaged,
+    Other(Error),
+}
+
+impl From<Damaged> for Failed {
+    fn from(Damaged: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Appends a copy of `message` with other places of external data.
+fn rewrite(
+    mut rest: &[u8],
+    message: Message,
+    depth: usize,
+    place: &mut impl FnMut(&External) -> Result<External>,
+    written: &mut Vec<u8>,
+) -> Result<(), Failed> {
+    if depth > DEEPEST {
+        return Err(Failed::Damaged);
+    }
+    // Written in place of the first entry, and the others are left out.
+    let mut moved = if matches!(message, Message::Tensor) { moved(rest, place)? } else { None };
+    let is_moved = moved.is_some();
+    loop {
+        let before = rest;
+        let Some((number, bytes)) = next(&mut rest)? else { return Ok(()) };
+        let field = &before[..before.len() - rest.len()];
+        match (bytes, message.field(number)) {
+            (Some(bytes), Some(inside)) => {
+                let mut content = reserve("a graph", bytes.len())?;
+                rewrite(bytes, inside, depth + 1, place, &mut content)?;
+                room(written, content.len())?;
+                put_bytes(written, number, &content);
+            }
+            _ if is_moved && number == EXTERNAL_DATA => {
+                for entry in moved.take().into_iter().flatten() {
+                    room(written, entry.len())?;
+                    put_bytes(written, EXTERNAL_DATA, &entry);
+                }
+            }
+            _ => {
+                room(written, field.len())?;
+                written.extend_from_slice(field);
+            }
+        }
+    }
+}
+
+/// The entries of external data of a tensor that `place` gives in place of its own; `None` if it has none.
+fn moved(
+    message: &[u8],
+    place: &mut impl FnMut(&External) -> Result<External>,
+) -> Result<Option<Vec<Vec<u8>>>, Failed> {
+    let mut places = Vec::new();
+    tensor(message, &mut places)?;
+    let external = match &places[..] {
+        [] => return Ok(None),
+        [one] => place(one)?,
+        // Which of two counts would be up to ONNX Runtime.
+        _ => return Err(Failed::Damaged),
+    };
+    let External { location, offset, length } = external;
+    let length = length.map(|length| length.to_string());
+    let entries = [("location", Some(location)), ("offset", Some(offset.to_string())), ("length", length)];
+    let encoded = entries.into_iter().filter_map(|(key, value)| Some((key, value?))).map(|(key, value)| {
+        let mut entry = reserve("a graph", 0)?;
+        room(&mut entry, key.len().saturating_add(value.len()))?;
+        put_bytes(&mut entry, 1, key.as_bytes());
+        put_bytes(&mut entry, 2, value.as_bytes());
+        Ok(entry)
+    });
+    Ok(Some(encoded.collect::<Result<_>>()?))
+}
+
+/// Room for a field of `length` bytes, with its number and its length.
+fn room(written: &mut Vec<u8>, length: usize) -> Result<()> {
+    const KEY_AND_LENGTH: usize = 20;
+    let bytes = length.saturating_add(KEY_AND_LENGTH);
+    written.try_reserve(bytes).map_err(|_| Error::OutOfMemory { what: "a graph".into(), bytes: bytes as u64 })
 }
 
 #[cfg(test)]
@@ -169,6 +281,35 @@ mod tests {
         let two = [field(7, &field(5, &entry("location", "a"))), field(7, &field(5, &entry("location", "b")))].concat();
         assert_eq!(found(&two).unwrap().len(), 2);
         assert_eq!(found(&field(7, &field(5, &entry("offset", "x")))), Err(Damaged));
+    }
+
+    #[test]
+    fn relocated_changes_the_places_and_nothing_else() {
+        let source = Source::open(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small").as_path());
+        let source = source.unwrap();
+        let moved = |bytes: &[u8], by: u64| {
+            relocated(&source, "graph", bytes, |External { location, offset, length }| {
+                Ok(External { location: location.clone(), offset: offset + by, length: *length })
+            })
+        };
+        let bytes = source.read("ar.int8.native.onnx", LARGEST_GRAPH).unwrap();
+        let (far, same) = (moved(&bytes, 1 << 40).unwrap(), moved(&bytes, 0).unwrap());
+        // The exporter writes the three in the order in which they are written here.
+        assert!(same == bytes, "nothing moved, and the graph is another");
+        let (before, after) = (found(&bytes).unwrap(), found(&far).unwrap());
+        assert!(before.len() > 1 && before.len() == after.len());
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(
+                (before.offset + (1 << 40), &before.location, before.length),
+                (after.offset, &after.location, after.length)
+            );
+        }
+        let two = field(7, &field(5, &[entry("location", "a"), entry("location", "b")].concat()));
+        assert!(matches!(moved(&two, 0), Err(Error::Bundle { .. })));
+        assert!(matches!(moved(b"something else", 0), Err(Error::Bundle { .. })));
+        // A tensor without a place keeps what it has.
+        let inline = field(7, &field(5, &field(9, b"data")));
+        assert_eq!(moved(&inline, 9).unwrap(), inline);
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use serde::Deserialize;
 
+use super::names::FILE;
 use super::source::Source;
 use super::types::{Alpha, DefaultSampling, FileEntry, IdLayout, JudgedPicture, Layers, Provenance, Variant};
 use crate::plan::{Prefix, SideSize};
 use crate::support::error::{Error, Result};
 use crate::support::json::parse;
 
-/// The name of the manifest.
-pub(super) const FILE: &str = "detailflow.json";
 /// The one format version that this version reads.
 const FORMAT: u64 = 1;
 /// A manifest is text of some kilobytes, half a megabyte with 20,000 classes; a larger file than this is refused.

@@ -1,25 +1,34 @@
 //! A bundle: a model as files, namely a manifest, graphs and weights, as written by the exporter (`onnx/BUNDLE.md`
-//! specifies the format).
+//! specifies the format): a folder, or the same files in one, which may also be in memory or behind callbacks.
 //!
 //! Opening reads the manifest, validates it, and checks that each file exists with its exact length; files up to 32 MB
 //! are also hashed. Of graphs it reads which files they take weights from, which the manifest must list; the rest is up to
-//! the runtime. [`Bundle::strip`] cuts a bundle down to its
-//! decoder, for applications that ship tokens.
+//! the runtime. [`Bundle::strip`] cuts a bundle down to its decoder, for applications that ship tokens; [`Bundle::pack`]
+//! writes it as a single file.
 
+mod archive;
 mod check;
 mod classes;
 mod external;
+mod graph_file;
 mod in_memory;
 mod locate;
 mod manifest;
+mod names;
+mod pack;
 mod source;
 mod strip;
+mod target;
 mod tokens;
 mod types;
 mod validate;
+mod zip;
+mod zip_writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+pub(crate) use graph_file::GraphFile;
 pub(crate) use in_memory::{FilesInMemory, GraphInMemory};
 pub(crate) use locate::find as locate;
 use manifest::{EncoderSize, Manifest};
@@ -31,10 +40,12 @@ pub use types::{
 pub(crate) use types::{IdLayout, Layers};
 
 use crate::plan::{DecodeWork, EncodeWork, Formula, Ladder, Step, StepWork};
+use crate::support::block::Block;
 use crate::support::error::{Error, Result};
 use crate::support::host;
+use crate::support::read_at::ReadAt;
 
-/// One DetailFlow model as files, checked. Immutable.
+/// One DetailFlow model as files, checked. Immutable. The files are those of a folder or of a single file.
 ///
 /// The files must not change while a model is open that was made from them: ONNX Runtime maps the weights. To replace a
 /// bundle or a file of it, write the new one beside it and rename it; open models keep the old one. What a model does whose
@@ -75,17 +86,47 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens the folder `path`.
+    /// Opens the bundle at `path`: a folder, its `detailflow.json`, or a single file (`.dflow`, see
+    /// [`pack`](Self::pack)).
     ///
     /// # Errors
-    /// - [`Error::NotFound`]: there is no such folder, or no manifest in it.
-    /// - [`Error::Bundle`]: the manifest is damaged, contradicts itself or has another format version; or a file is
-    ///   missing, has another length, or (up to 32 MB) another SHA-256; or a graph takes weights from a file that the
-    ///   manifest does not list.
+    /// - [`Error::NotFound`]: there is nothing of this name, or no manifest in it.
+    /// - [`Error::Bundle`]: it is a file that is no single-file bundle, or a damaged one; the manifest is damaged, contradicts
+    ///   itself or has another format version; or a file is missing, has another length, or (up to 32 MB) another SHA-256; or a
+    ///   graph takes weights from a file that the manifest does not list.
     /// - [`Error::Io`]: the operating system cannot read a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let _host = host::enter();
-        let bundle = Self::read(Source::folder(path.as_ref())?)?;
+        Self::checked(Source::open(path.as_ref())?)
+    }
+
+    /// Opens a single-file bundle that lies in memory, which is used as long as the bundle or a model of it lives. Errors call
+    /// it `name`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but that nothing is looked for.
+    pub fn from_memory(bytes: Arc<[u8]>, name: impl Into<PathBuf>) -> Result<Self> {
+        let _host = host::enter();
+        Self::from_block(Arc::new(bytes), name.into())
+    }
+
+    pub(crate) fn from_block(block: Block, name: PathBuf) -> Result<Self> {
+        Self::checked(Source::block(block, name)?)
+    }
+
+    /// Opens a single-file bundle that `reader` reads: an entry of an archive, a file of an engine's file system. Errors call it
+    /// `name`. A model that is opened from the bundle reads it while it is opened only, its encoder included, and afterwards
+    /// nobody reads it: operations of the bundle that would are [`Error::State`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Io`] and [`Error::Bundle`] when the reader fails, or has fewer bytes than it says.
+    pub fn from_reader(reader: impl ReadAt + Send + Sync + 'static, name: impl Into<PathBuf>) -> Result<Self> {
+        let _host = host::enter();
+        Self::checked(Source::reader(Arc::new(reader), name.into())?)
+    }
+
+    fn checked(source: Source) -> Result<Self> {
+        let bundle = Self::read(source)?;
         check::check(&bundle.source, &bundle.files, check::Depth::Open)?;
         external::check(&bundle)?;
         Ok(bundle)
@@ -104,10 +145,25 @@ impl Bundle {
         external::check(self)
     }
 
+    /// Whether its files are on disk, where ONNX Runtime maps them.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.source.is_on_disk()
+    }
+
+    /// Whether it is behind a reader, which is used while a model is opened only.
+    pub(crate) fn is_reader(&self) -> bool {
+        self.source.is_reader()
+    }
+
+    /// Lets go of the reader: nothing reads it afterwards, here and in all clones.
+    pub(crate) fn detach(&self) {
+        self.source.detach();
+    }
+
     /// Reads and validates the manifest. The files are not checked.
     fn read(source: Source) -> Result<Self> {
         let manifest = manifest::read(&source)?;
-        let refuse = |reason: String| Error::bundle(source.name(), format!("{}: {reason}", manifest::FILE));
+        let refuse = |reason: String| Error::bundle(source.name(), format!("{}: {reason}", names::FILE));
         validate::validate(&manifest).map_err(refuse)?;
         let (step_work, decode_work, encode_work) = work(&manifest);
         let Manifest { image, tokens, ladder, .. } = manifest;
@@ -150,7 +206,7 @@ impl Bundle {
         })
     }
 
-    /// The folder that it was opened from, as an absolute path.
+    /// The folder or single file that it was opened from, as an absolute path; the name of one in memory or behind a reader.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.source.name()

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use super::Bundle;
 use super::check::{self, total_length};
 use super::external::{self, External};
-use super::manifest::{FILE, LARGEST_MANIFEST};
+use super::manifest::LARGEST_MANIFEST;
+use super::names::FILE;
 use super::source::Source;
+use super::target::{check_file, check_folder};
 use super::types::{FileEntry, Variant};
 use crate::support::error::{Error, Result};
 use crate::support::files::NewFolder;
@@ -25,9 +27,10 @@ const REMOVED: [&str; 6] = ["ar", "draw", "encoder", "ids", "judged", "sampling"
 const TREE: usize = 100;
 
 impl Bundle {
-    /// Writes a bundle with only the decoder into the folder `target`: it decodes tokens to the same bits as this one and
-    /// can neither generate nor encode. `precision` selects the variants to keep; `None` keeps all. Class names, licence
-    /// and tokenizer ID are kept. Every byte of the files that are needed is checked against the manifest.
+    /// Writes a bundle with only the decoder into the folder `target`, or as a single file where its name ends with `.dflow`.
+    /// It decodes tokens to the same bits as this one and can neither generate nor encode. `precision` selects the variants to
+    /// keep; `None` keeps all. Class names, licence and tokenizer ID are kept. Every byte of the files that are needed is
+    /// checked against the manifest.
     ///
     /// The folder is written under a temporary name beside `target` and takes its place when complete; after an error
     /// `target` is unchanged. On Linux and Apple's systems, where the file system can exchange two folders, `target` has its old
@@ -50,7 +53,12 @@ impl Bundle {
     ) -> Result<Self> {
         let _host = host::enter();
         let target = target.as_ref();
-        check_target(self.path(), target)?;
+        let is_file = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("dflow"));
+        if is_file {
+            check_file(self, target)?;
+        } else {
+            check_folder(self, target)?;
+        }
         let variants = self.kept(precision)?;
         let parts = self.parts(&variants)?;
         self.check_weights(&variants, &parts)?;
@@ -73,8 +81,11 @@ impl Bundle {
         check::write(&folder.path().join(FILE), &manifest)?;
         // Checks what was written before it is moved into place.
         let stripped = Self::open(folder.path())?;
+        if is_file {
+            return stripped.pack(target, |_, _| true);
+        }
         folder.finish()?;
-        Ok(Self { source: Source::folder(target)?, ..stripped })
+        Ok(Self { source: Source::open(target)?, ..stripped })
     }
 
     fn kept(&self, precision: Option<&str>) -> Result<Vec<&Variant>> {
@@ -169,35 +180,4 @@ impl Bundle {
         text.push(b'\n');
         Ok(text)
     }
-}
-
-/// Checks that `target` can be written: it must not hold anything but a bundle, and not be the bundle that is read.
-fn check_target(source: &Path, target: &Path) -> Result<()> {
-    let refuse = |what: &str| Err(Error::Invalid(format!("{} {what}", target.display())));
-    match std::fs::symlink_metadata(target) {
-        // It does not exist, or is inaccessible, which creating it will report.
-        Err(_) => return Ok(()),
-        Ok(metadata) if !metadata.is_dir() => return refuse("exists and is not a folder"),
-        Ok(_) => {}
-    }
-    let real = |path: &Path| path.canonicalize().map_err(|error| Error::reading(path, error));
-    if real(source)?.starts_with(real(target)?) {
-        return refuse("is the bundle itself or a folder above it; choose another folder");
-    }
-    let inside: Vec<_> = std::fs::read_dir(target)
-        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-        .map_err(|error| Error::reading(target, error))?;
-    if inside.is_empty() {
-        return Ok(());
-    }
-    // It will be replaced, so it must hold nothing but the files of a bundle.
-    let Ok(bundle) = Source::folder(target).and_then(Bundle::read) else {
-        return refuse("exists and is not a bundle; it is left unchanged");
-    };
-    let own = |name: &std::ffi::OsStr| name == FILE || bundle.files.iter().any(|file| name == file.path.as_str());
-    if let Some(other) = inside.iter().find(|entry| !own(&entry.file_name())) {
-        let name = other.file_name();
-        return refuse(&format!("holds {} beside a bundle; it is left unchanged", name.display()));
-    }
-    Ok(())
 }

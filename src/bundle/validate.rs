@@ -1,9 +1,9 @@
 //! Validation of a manifest: bounds, and keys that contradict each other.
 
 use std::collections::HashSet;
-use std::path::Path;
 
-use super::manifest::{EncoderSize, FILE, Manifest, Tokens};
+use super::manifest::{EncoderSize, Manifest, Tokens};
+use super::names::{FILE, is_plain_name};
 use super::types::{Alpha, DefaultSampling, FileEntry, IdLayout, JudgedPicture, KeyKind, Layers, Variant};
 use crate::plan::{Guidance, SideSize};
 use crate::sample::Sampling;
@@ -154,9 +154,7 @@ fn check_sampling(sampling: &DefaultSampling) -> Result<(), String> {
 fn check_files(files: &[FileEntry]) -> Result<HashSet<&str>, String> {
     let mut names = HashSet::new();
     for file in files {
-        let plain = Path::new(&file.path).file_name().is_some_and(|name| name == file.path.as_str())
-            && !file.path.contains(['/', '\\', ':', '\0']);
-        if !plain || file.path == FILE {
+        if !is_plain_name(&file.path) || file.path == FILE {
             return Err(format!("files: \"{}\" is not a plain file name", file.path));
         }
         if !names.insert(file.path.as_str()) {

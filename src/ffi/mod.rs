@@ -4,7 +4,7 @@
 //! image; further tokens add resolution and detail. Words used below:
 //!
 //! - image: one result of a request, or pixels in memory. A picture file is a PNG, JPEG, WebP, ... file.
-//! - bundle: a folder with one model: manifest, graphs, weights. A model is an open bundle.
+//! - bundle: one model: manifest, graphs, weights, in a folder or in a single file (.dflow). A model is an open bundle.
 //! - variant: one precision and one form of a bundle.
 //! - form: attention backend and KV-cache layout.
 //! - token: an entry of the codebook, chosen at one position. A full image has N tokens. `code` in manifests and statistics
@@ -70,7 +70,8 @@
 //! # Pointers
 //!
 //! - NULL where a pointer is needed is INVALID_ARGUMENT. Parameters that may be NULL say so.
-//! - Pointers need no alignment. Arrays and strings that are inputs are copied, or used during the call only.
+//! - Pointers need no alignment. Arrays and strings that are inputs are copied, or used during the call only,
+//!   with the exceptions under "Ownership".
 //! - Strings are zero-terminated UTF-8. Paths are UTF-8 on Windows, and any bytes elsewhere.
 //! - Handles: the library knows which handles are alive, and of which kind. A freed handle, a handle of another kind or a
 //!   stray pointer is INVALID_ARGUMENT, and in `_free` does nothing but write to the log. An address that was freed and
@@ -94,6 +95,8 @@
 //!   `_free(NULL)` does nothing.
 //! - Handles keep alive what they were made from: they may be freed in any order.
 //! - Pixels and tokens are written into the caller's memory; nothing else needs to be freed.
+//! - Two functions use the caller's memory after the call: detailflow_model_open_memory, until it calls `release`, and
+//!   detailflow_pack_open_memory, until the pack is freed.
 //!
 //! # Threads
 //!
@@ -147,10 +150,10 @@
 //! - It writes the files that were named, each under a temporary name (.detailflow-*) in the same folder first, and, in
 //!   detailflow_model_calibrate, the calibration. It lists that folder, and removes temporary files of killed processes
 //!   that are a day old.
-//! - Weights are mapped from their file while a model is open. To replace a bundle or a file of it, write the new one beside
-//!   it and rename it: open models keep the old one. What a model does whose weights were overwritten in place is undefined,
-//!   and when the file was made shorter the process may die of SIGBUS. detailflow_model_options_set_weights_in_memory reads
-//!   the files instead.
+//! - Weights are mapped from their file while a model is open: that of a folder, or the single file. To replace a bundle or a
+//!   file of it, write the new one beside it and rename it: open models keep the old one. What a model does whose weights
+//!   were overwritten in place is undefined, and when the file was made shorter the process may die of SIGBUS.
+//!   detailflow_model_options_set_weights_in_memory reads the files instead.
 //! - Paths are made absolute when an object is opened: the working directory may change afterwards.
 //! - Threads of a model take no signals that are sent to the process, except SIGPROF, and inherit the CPU mask of the thread
 //!   that opens the model. With few threads left (RLIMIT_NPROC, pids.max), little address space, or without /proc,
@@ -210,6 +213,7 @@ mod pack;
 mod parallel;
 mod param;
 mod plain;
+mod reader;
 mod request;
 mod status;
 mod tokens;
@@ -230,6 +234,7 @@ pub use mips::*;
 pub use model::*;
 pub use options::*;
 pub use pack::*;
+pub use reader::*;
 pub use request::*;
 pub use status::*;
 pub use tokens::*;

@@ -1,6 +1,7 @@
 //! Models: open, read, encode, decode, score.
 
 use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
 
 use super::call::{call, get_message, on};
 use super::cancel::detailflow_cancel;
@@ -11,9 +12,10 @@ use super::message::Message;
 use super::options::{OpenOptions, detailflow_model_options};
 use super::param::{In, Out, Owned, Shared, Text};
 use super::plain::{Plain, nanoseconds};
+use super::reader::{HostBlock, HostReader, detailflow_reader, detailflow_release_fn};
 use super::status::{Failure, Outcome, c_string, detailflow_status};
 use crate::bundle::Bundle;
-use crate::model::{Model, OpenCancel, OpenWatch};
+use crate::model::{Model, ModelOptions, OpenCancel, OpenWatch};
 use crate::pixels::Picture;
 use crate::tasks;
 use crate::worker::cancel_model;
@@ -99,7 +101,7 @@ pub struct detailflow_model_info {
     pub gradual_guidance: u32,
     /// 1 when the model can generate; 0 when its bundle holds no autoregressive graph. Decoding works in either case.
     pub can_generate: u32,
-    /// 1 when the model can encode images; 0 when its bundle holds no encoder.
+    /// 1 when the model can encode images; 0 when its bundle holds no encoder, or it was opened without.
     pub can_encode: u32,
     /// Reserved; 0.
     pub reserved: u32,
@@ -115,7 +117,7 @@ pub struct detailflow_model_info {
     pub form: *const c_char,
     /// The device in use: never "auto", and "cpu" after a fallback.
     pub device: *const c_char,
-    /// The folder of the bundle, as an absolute path.
+    /// The bundle's folder or single file, as an absolute path; "(memory)" or "(reader)" for one that has none.
     pub path: *const c_char,
 }
 
@@ -151,9 +153,9 @@ unsafe impl Plain for detailflow_level {
 
 /// Opens a bundle and compiles its graphs. Takes milliseconds to seconds; loads ONNX Runtime if it is not loaded yet.
 ///
-/// @param path The folder of the bundle. NULL takes the default bundle: the folder that the environment variable
-/// DETAILFLOW_BUNDLE names; without it detailflow/ beside this library or the executable, ../share/detailflow, or the
-/// bundle that is shipped with the checkout.
+/// @param path The bundle: a folder, its detailflow.json, or a single file (.dflow). Weights are used where they are mapped
+/// from their file. NULL takes the default bundle: what the environment variable DETAILFLOW_BUNDLE names; without it
+/// detailflow/ beside this library or the executable, ../share/detailflow, or the bundle that is shipped with the checkout.
 /// @param options NULL takes the defaults.
 /// @param model Receives the handle. Free it with detailflow_model_free.
 /// @param error May be NULL.
@@ -168,22 +170,92 @@ pub extern "C" fn detailflow_model_open(
     error: Out<'_, detailflow_error>,
 ) -> detailflow_status {
     call(error, || {
-        let place = model.place("model")?;
         let path = path.optional_path("path")?;
-        let OpenOptions { model: options, progress, cancel } =
-            options.optional()?.map(|options| options.0.copy()).transpose()?.unwrap_or_default();
-        let mut watch = OpenWatch::new();
-        if let Some(host) = progress {
-            watch = watch.with_progress(move |progress| host.tell(progress));
-        }
-        if let Some(cancel) = cancel {
-            watch = watch.with_cancel(cancel);
-        }
-        let model = Model::open_with(path.as_deref(), &options, watch)?;
-        let texts = Texts::new(&model);
-        place.set_handle(detailflow_model { model, message: Message::default(), texts });
-        Ok(())
+        open(options, model, |options, watch| Model::open_with(path.as_deref(), options, watch))
     })
+}
+
+/// As detailflow_model_open, of a single-file bundle (.dflow) that lies in memory.
+///
+/// The memory is used where it is, also by the encoder when that is compiled later, and ONNX Runtime makes one copy of the
+/// weights that the compiled graphs use, in every form: onnx/PERFORMANCE.md has a table.
+///
+/// @param data The file. It must stay valid, unchanged, until it is released. Any alignment.
+/// @param size Bytes at `data`.
+/// @param release Called exactly once, when nothing uses the memory any more: on whatever thread frees the last of the
+/// model and what was made from it, or, when this call fails, whatever the reason, before it returns. NULL calls nothing:
+/// the memory must stay valid for ever.
+/// @param user Passed to `release`.
+/// @param options NULL takes the defaults.
+/// @param model Receives the handle. Free it with detailflow_model_free.
+/// @param error May be NULL.
+/// @return As detailflow_model_open.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_open_memory(
+    data: In<'_, c_void>,
+    size: usize,
+    release: detailflow_release_fn,
+    user: *mut c_void,
+    options: Shared<'_, detailflow_model_options>,
+    model: Out<'_, *mut detailflow_model>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    // Made before anything can fail, so that it is released.
+    let block = HostBlock::new(data, size, release, user);
+    call(error, move || {
+        block.check()?;
+        let block = Arc::new(block);
+        open(options, model, |options, watch| Model::open_block(block, "(memory)".into(), options, watch))
+    })
+}
+
+/// As detailflow_model_open, of a single-file bundle (.dflow) that callbacks read: in an engine's file system, an archive, a
+/// package.
+///
+/// The callbacks run on this thread and within this call only: the encoder is read and compiled too, unless
+/// detailflow_model_options_set_encoder says that it is not needed. Files up to 32 MB are read to be checked, and those of the
+/// variant that opens are read into memory, until ONNX Runtime has made one copy of the weights that the graphs use, in every
+/// form: onnx/PERFORMANCE.md has a table. Progress and cancellation work as in detailflow_model_open; a cancelled call ends
+/// before the next read.
+///
+/// @param reader Used within the call.
+/// @param options NULL takes the defaults.
+/// @param model Receives the handle. Free it with detailflow_model_free.
+/// @param error May be NULL.
+/// @return IO when read_at fails; BAD_BUNDLE when the size is not true; otherwise as detailflow_model_open.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_open_reader(
+    reader: In<'_, detailflow_reader>,
+    options: Shared<'_, detailflow_model_options>,
+    model: Out<'_, *mut detailflow_model>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let reader = HostReader::new(reader)?;
+        open(options, model, |options, watch| Model::open_reader(reader, "(reader)", options, watch))
+    })
+}
+
+/// Opens a model by `open`, with what `options` say.
+fn open(
+    options: Shared<'_, detailflow_model_options>,
+    model: Out<'_, *mut detailflow_model>,
+    open: impl FnOnce(&ModelOptions, OpenWatch<'_>) -> crate::Result<Model>,
+) -> Outcome {
+    let place = model.place("model")?;
+    let OpenOptions { model: options, progress, cancel } =
+        options.optional()?.map(|options| options.0.copy()).transpose()?.unwrap_or_default();
+    let mut watch = OpenWatch::new();
+    if let Some(host) = progress {
+        watch = watch.with_progress(move |progress| host.tell(progress));
+    }
+    if let Some(cancel) = cancel {
+        watch = watch.with_cancel(cancel);
+    }
+    let model = open(&options, watch)?;
+    let texts = Texts::new(&model);
+    place.set_handle(detailflow_model { model, message: Message::default(), texts });
+    Ok(())
 }
 
 /// Frees the handle. Requests and generations made from it go on. Jobs of the model that were submitted before are
@@ -235,7 +307,7 @@ pub extern "C" fn detailflow_model_get_info(
             top_k: sampling.top_k,
             gradual_guidance: sampling.gradual.into(),
             can_generate: bundle.can_generate().into(),
-            can_encode: bundle.can_encode().into(),
+            can_encode: this.model.can_encode().into(),
             reserved: 0,
             name: this.texts.name.as_ptr(),
             license: this.texts.license.as_ptr(),

@@ -399,6 +399,21 @@ pub extern "C" fn detailflow_model_options_set_weights_in_memory(
     })
 }
 
+/// Sets whether the model is to encode images, if its bundle has the encoder.
+///
+/// @param encoder 1 (the default): the encoder is compiled when the first image is encoded; detailflow_model_open_reader
+/// compiles it at once. 0: it is neither read nor compiled, and encoding is WRONG_STATE.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_model_options_set_encoder(
+    options: Exclusive<'_, detailflow_model_options>,
+    encoder: u32,
+) -> detailflow_status {
+    change(options, |options| {
+        options.model.encoder = on_off(encoder, "encoder")?;
+        Ok(())
+    })
+}
+
 /// Frees options. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_model_options_free(options: Owned<detailflow_model_options>) {

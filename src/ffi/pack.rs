@@ -1,21 +1,43 @@
 //! Packs of token files: read, written, salvaged.
 
 use std::ffi::{c_char, c_void};
+use std::path::PathBuf;
 
 use super::call::{call, change, get_message, on};
 use super::error::detailflow_error;
 use super::handle::{Guard, Guarded, Object};
 use super::message::Message;
-use super::param::{Exclusive, In, Out, Owned, Shared, Text};
+use super::param::{Exclusive, In, Out, Owned, Place, Shared, Text};
+use super::reader::{HostBlock, HostReader, detailflow_reader};
 use super::status::{DETAILFLOW_STATUS_NOT_FOUND, DETAILFLOW_STATUS_WRONG_STATE, Failure, Outcome, detailflow_status};
 use super::tokens::detailflow_dft_info;
-use crate::tokens::{Pack, PackWriter};
+use crate::support::block::Fixed;
+use crate::support::error::Error;
+use crate::support::files::open;
+use crate::support::read_at::Called;
+use crate::tokens::{Pack, PackWriter, ReadAt, Salvage, Salvaged};
 
 /// An open pack of token files (.dftpack). Thread-safe. Its entries are not kept in memory.
-#[derive(Debug)]
 pub struct detailflow_pack {
-    pack: Pack,
+    pack: Pack<Box<dyn ReadAt + Send + Sync>>,
     message: Message,
+}
+
+impl detailflow_pack {
+    fn new(source: impl ReadAt + Send + Sync + 'static, name: impl Into<PathBuf>) -> Result<Self, Failure> {
+        let source: Box<dyn ReadAt + Send + Sync> = Box::new(source);
+        Ok(Self { pack: Pack::from_source(source, name)?, message: Message::default() })
+    }
+}
+
+impl ReadAt for HostBlock {
+    fn size(&self) -> std::io::Result<u64> {
+        self.bytes().size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.bytes().read_exact_at(buffer, offset)
+    }
 }
 
 impl Object for detailflow_pack {
@@ -41,7 +63,49 @@ pub extern "C" fn detailflow_pack_open(
 ) -> detailflow_status {
     call(error, || {
         let (path, place) = (path.path("path")?, pack.place("pack")?);
-        place.set_handle(detailflow_pack { pack: Pack::open(path)?, message: Message::default() });
+        let file = open(&path).map_err(|error| Error::reading(&path, error))?;
+        place.set_handle(detailflow_pack::new(file, path)?);
+        Ok(())
+    })
+}
+
+/// As detailflow_pack_open, of a pack that lies in memory. Nothing is copied.
+///
+/// @param data The pack. It must stay valid, unchanged, until detailflow_pack_free.
+/// @param size Bytes at `data`.
+/// @param pack Receives the handle. Free it with detailflow_pack_free.
+/// @param error May be NULL.
+/// @return BAD_FORMAT: see detailflow_pack_open.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_pack_open_memory(
+    data: In<'_, c_void>,
+    size: usize,
+    pack: Out<'_, *mut detailflow_pack>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let place = pack.place("pack")?;
+        place.set_handle(detailflow_pack::new(block(data, size)?, MEMORY)?);
+        Ok(())
+    })
+}
+
+/// As detailflow_pack_open, of a pack that callbacks read.
+///
+/// @param reader Copied. It is used by the calls that read the pack, on the threads that make them, and so possibly on
+/// several at once, until detailflow_pack_free.
+/// @param pack Receives the handle. Free it with detailflow_pack_free.
+/// @param error May be NULL.
+/// @return IO when read_at fails; BAD_FORMAT: see detailflow_pack_open.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_pack_open_reader(
+    reader: In<'_, detailflow_reader>,
+    pack: Out<'_, *mut detailflow_pack>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let place = pack.place("pack")?;
+        place.set_handle(detailflow_pack::new(Called(HostReader::new(reader)?), READER)?);
         Ok(())
     })
 }
@@ -184,13 +248,77 @@ pub extern "C" fn detailflow_pack_salvage(
     call(error, || {
         let (path, target) = (path.path("path")?, target.path("target")?);
         let place = entry_count.place("entry_count")?;
-        let done = crate::tokens::salvage(path, target)?;
-        place.set(done.entries);
-        if let Some(place) = shortened_count.optional() {
-            place.set(done.shortened);
-        }
+        salvaged(crate::tokens::salvage(path, target)?, place, shortened_count);
         Ok(())
     })
+}
+
+/// As detailflow_pack_salvage, of a pack that lies in memory.
+///
+/// @param data The damaged pack.
+/// @param size Bytes at `data`.
+/// @param target The file to write; it appears complete or not at all.
+/// @param entry_count Receives the number of entries of the new pack.
+/// @param shortened_count Receives how many of them lost tokens; may be NULL.
+/// @param error May be NULL.
+/// @return IO; BAD_FORMAT when nothing is left.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_pack_salvage_memory(
+    data: In<'_, c_void>,
+    size: usize,
+    target: Text<'_>,
+    entry_count: Out<'_, u32>,
+    shortened_count: Out<'_, u32>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let (source, target) = (block(data, size)?, target.path("target")?);
+        let place = entry_count.place("entry_count")?;
+        salvaged(Salvage::from_source(source, MEMORY)?.write(target)?, place, shortened_count);
+        Ok(())
+    })
+}
+
+/// As detailflow_pack_salvage, of a pack that callbacks read.
+///
+/// @param reader The damaged pack; used within the call, on this thread.
+/// @param target The file to write; it appears complete or not at all.
+/// @param entry_count Receives the number of entries of the new pack.
+/// @param shortened_count Receives how many of them lost tokens; may be NULL.
+/// @param error May be NULL.
+/// @return IO, also when read_at fails; BAD_FORMAT when nothing is left.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_pack_salvage_reader(
+    reader: In<'_, detailflow_reader>,
+    target: Text<'_>,
+    entry_count: Out<'_, u32>,
+    shortened_count: Out<'_, u32>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        let (source, target) = (Called(HostReader::new(reader)?), target.path("target")?);
+        let place = entry_count.place("entry_count")?;
+        salvaged(Salvage::from_source(source, READER)?.write(target)?, place, shortened_count);
+        Ok(())
+    })
+}
+
+/// What errors call packs that have no path.
+const MEMORY: &str = "(memory)";
+const READER: &str = "(reader)";
+
+/// Memory of the host, which the caller keeps valid.
+fn block(data: In<'_, c_void>, size: usize) -> Result<HostBlock, Failure> {
+    let block = HostBlock::new(data, size, None, std::ptr::null_mut());
+    block.check()?;
+    Ok(block)
+}
+
+fn salvaged(done: Salvaged, entries: Place<'_, u32>, shortened: Out<'_, u32>) {
+    entries.set(done.entries);
+    if let Some(place) = shortened.optional() {
+        place.set(done.shortened);
+    }
 }
 
 /// A pack being written. Not thread-safe: concurrent calls return BUSY.
@@ -288,6 +416,9 @@ fn finished() -> Failure {
     Failure::new(DETAILFLOW_STATUS_WRONG_STATE, "the pack is finished; the writer can only be freed")
 }
 
-fn with(pack: Shared<'_, detailflow_pack>, body: impl FnOnce(&Pack) -> Outcome) -> detailflow_status {
+fn with(
+    pack: Shared<'_, detailflow_pack>,
+    body: impl FnOnce(&Pack<Box<dyn ReadAt + Send + Sync>>) -> Outcome,
+) -> detailflow_status {
     on(pack, |this| body(&this.pack))
 }

@@ -362,6 +362,11 @@ impl<T: Plain> In<'_, T> {
 }
 
 impl<'a> In<'a, c_void> {
+    /// The address alone.
+    pub(super) fn address(&self) -> *const c_void {
+        self.0
+    }
+
     /// `size` bytes, which must not be NULL.
     pub(super) fn bytes(self, size: usize, name: &str) -> Result<&'a [u8], Failure> {
         if self.0.is_null() {

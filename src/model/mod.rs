@@ -1,27 +1,30 @@
 //! A model: a bundle with its graphs compiled, immutable and shared.
 //!
-//! `options` says how a model is opened, `open` opens it, `variant` chooses which variant of the bundle, `signature` holds
-//! the signatures that its graphs must have, `codec` turns pictures into tokens and tokens into images, `timing` measures
-//! and predicts latencies.
+//! `options` says how a model is opened, `open` opens it, `watch` watches that, `place` is where graphs come from, `variant`
+//! chooses which variant of the bundle, `signature` holds the signatures that its graphs must have, `codec` turns pictures
+//! into tokens and tokens into images, `timing` measures and predicts latencies.
 
 pub(crate) mod codec;
 mod open;
 mod options;
+mod place;
 mod signature;
 mod timing;
 mod variant;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-pub use self::open::{OpenCancel, OpenProgress, OpenWatch};
 pub use self::options::{ModelOptions, Precision};
+use self::place::Place;
 use self::variant::{form_of, key_shape};
+pub use self::watch::{OpenCancel, OpenProgress, OpenWatch};
 use crate::bundle::{self, Bundle, FilesInMemory, Variant};
 use crate::plan::{KvShape, Schedule};
 use crate::runtime::{self, Device, DeviceSampler, Form, Graph, GraphOptions, JointStep, KvCacheOptions, Report};
-use crate::support::error::Result;
+use crate::support::error::{Error, Result};
 use crate::support::parallel::Threads;
 use crate::support::sync::lock;
 use crate::timing::latency::LatencyModel;
@@ -34,9 +37,12 @@ pub struct Model(Arc<Inner>);
 struct Inner {
     bundle: Bundle,
     variant: Variant,
-    /// The graphs and weights; None where ONNX Runtime maps the files.
+    /// The graphs and weights in memory, until the encoder is compiled; None where ONNX Runtime maps the files, and where no
+    /// encoder is to follow.
     files: Option<FilesInMemory>,
     options: GraphOptions,
+    /// Whether the encoder is to be used.
+    encodes: bool,
     asked: Device,
     /// Why devices before this one were refused.
     refused: Vec<String>,
@@ -45,7 +51,7 @@ struct Inner {
     decoder: Graph,
     /// Samples on the device; None where logits are copied to the CPU.
     sampler: Option<DeviceSampler>,
-    /// Compiled when the first picture is encoded.
+    /// Compiled when the first picture is encoded, or when the model is opened.
     encoder: Mutex<Option<Arc<Graph>>>,
     latency: LatencyModel,
     /// For generations that step together.
@@ -84,7 +90,7 @@ impl Model {
     /// Which execution provider runs which graph, and the memory that it holds.
     ///
     /// # Errors
-    /// [`Error::State`](crate::Error::State) when the process is ending.
+    /// [`Error::State`] when the process is ending.
     pub fn report(&self) -> Result<Report> {
         let inner = &*self.0;
         let encoder = lock(&inner.encoder).clone();
@@ -95,6 +101,12 @@ impl Model {
             refused: inner.refused.clone(),
             graphs: graphs.chain(inner.sampler.iter().map(DeviceSampler::report)).collect::<Result<_>>()?,
         })
+    }
+
+    /// Whether it encodes pictures: its bundle has the encoder, and [`ModelOptions::encoder`] was not false.
+    #[must_use]
+    pub fn can_encode(&self) -> bool {
+        self.0.encodes && self.bundle().can_encode()
     }
 
     /// Threads within an operator; 0 is one per core.
@@ -147,16 +159,12 @@ impl Model {
             return Ok(graph.clone());
         }
         let file = inner.variant.encoder.as_ref().ok_or_else(|| inner.bundle.cannot("encode pictures"))?;
-        let ports = signature::encoder_ports(&inner.bundle);
-        let graph = Arc::new(open::compile(
-            &inner.bundle,
-            inner.files.as_ref(),
-            file,
-            &inner.options,
-            self.form(),
-            None,
-            ports,
-        )?);
+        if !inner.encodes {
+            let text = format!("the model {} was opened without its encoder, by the option encoder", inner.bundle.name);
+            return Err(Error::State(text));
+        }
+        let place = Place { bundle: &inner.bundle, files: inner.files.as_ref(), options: &inner.options };
+        let graph = Arc::new(place.compile(file, self.form(), None, signature::encoder_ports(&inner.bundle))?);
         *encoder = Some(graph.clone());
         Ok(graph)
     }
@@ -193,11 +201,11 @@ impl Model {
     }
 }
 
-/// The default bundle: the folder named by the environment variable `DETAILFLOW_BUNDLE`; else `detailflow/` beside our
+/// The default bundle: what the environment variable `DETAILFLOW_BUNDLE` names; else `detailflow/` beside our
 /// library or executable, `../share/detailflow`, or the shipped bundle of the checkout. Never one in the working directory.
 ///
 /// # Errors
-/// [`Error::NoBundle`](crate::Error::NoBundle) with every place that was searched.
+/// [`Error::NoBundle`] with every place that was searched.
 pub fn default_bundle() -> Result<PathBuf> {
     bundle::locate(&runtime::anchors())
 }

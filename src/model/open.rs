@@ -1,126 +1,30 @@
 //! Opening a model: read the bundle, choose a device and a variant, compile the graphs.
 
-use std::fmt;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::options::MAX_THREADS;
+use super::place::Place;
 use super::variant::{choose, form_of, key_shape};
+use super::watch::OpenWatch;
 use super::{Inner, Model, default_bundle, signature};
 use crate::bundle::{Bundle, FilesInMemory, Variant};
-use crate::kernels::kv::{KvLayout, SlotTable};
+use crate::kernels::kv::KvLayout;
 use crate::model::ModelOptions;
 use crate::plan::Step;
-use crate::runtime::{
-    self, Device, DeviceOptions, DeviceSampler, Form, Graph, GraphOptions, GraphSource, Interrupt, KvCache, Port,
-};
+use crate::runtime::{self, Device, DeviceOptions, Form, GraphOptions, Interrupt, KvCache, Port};
+use crate::support::block::Block;
 use crate::support::error::{Error, Result};
 use crate::support::host;
 use crate::support::log;
 use crate::support::memory::{copied, filled};
 use crate::support::platform::{allowed_cpus, knows_open_files};
+use crate::support::read_at::ReadAt;
 use crate::timing::latency::LatencyModel;
 
-/// Stops the opening of a model from any thread. Clones stop the same one.
-#[derive(Clone, Debug, Default)]
-pub struct OpenCancel(Arc<AtomicBool>);
-
-impl OpenCancel {
-    /// A handle that is not cancelled.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Stops the opening: [`Model::open_with`] returns [`Error::Cancelled`] as soon as the stage in progress ends, such as
-    /// the compilation of one graph. Stays set.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether it was cancelled.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// How far the opening of a model is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OpenProgress<'a> {
-    /// Stages done. Starts again when a device is refused and the next one is tried.
-    pub done: usize,
-    /// Stages of the device that is being tried.
-    pub total: usize,
-    /// The stage that starts now: `files`, the file name of a graph that is compiled, or `first run`. Empty at the end.
-    pub stage: &'a str,
-}
-
-type OnProgress<'a> = Box<dyn FnMut(OpenProgress<'_>) + 'a>;
-
-/// Watches and stops the opening of a model. The default does neither.
-///
-/// ```no_run
-/// use detailflow::{Model, ModelOptions, OpenCancel, OpenWatch};
-///
-/// let cancel = OpenCancel::new();
-/// let watch = OpenWatch::new()
-///     .with_progress(|progress| println!("{}/{} {}", progress.done, progress.total, progress.stage))
-///     .with_cancel(cancel.clone());
-/// let model = Model::open_with(None, &ModelOptions::new(), watch)?;
-/// # detailflow::Result::<()>::Ok(())
-/// ```
-#[derive(Default)]
-pub struct OpenWatch<'a> {
-    progress: Option<OnProgress<'a>>,
-    cancel: Option<OpenCancel>,
-}
-
-impl<'a> OpenWatch<'a> {
-    /// Neither watches nor stops.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Calls `progress` on the opening thread before each stage and at the end.
-    #[must_use]
-    pub fn with_progress(mut self, progress: impl FnMut(OpenProgress<'_>) + 'a) -> Self {
-        self.progress = Some(Box::new(progress));
-        self
-    }
-
-    /// Stops when `cancel` is cancelled.
-    #[must_use]
-    pub fn with_cancel(mut self, cancel: OpenCancel) -> Self {
-        self.cancel = Some(cancel);
-        self
-    }
-
-    /// A stage starts, unless the opening was cancelled.
-    fn stage(&mut self, done: usize, total: usize, stage: &str) -> Result<()> {
-        if let Some(progress) = &mut self.progress {
-            host::call_back(|| progress(OpenProgress { done, total, stage }));
-        }
-        self.check()
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.cancel.as_ref().is_some_and(OpenCancel::is_cancelled) { Err(Error::Cancelled) } else { Ok(()) }
-    }
-}
-
-impl fmt::Debug for OpenWatch<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenWatch").field("progress", &self.progress.is_some()).field("cancel", &self.cancel).finish()
-    }
-}
-
 impl Model {
-    /// Opens the bundle in the folder `path` and compiles its autoregressive graph (where it has one) and its decoder.
-    /// Loads ONNX Runtime when that has not happened yet (see [`init`](crate::init)).
+    /// Opens the bundle at `path`, a folder or a single file ([`Bundle::open`]), and compiles its autoregressive graph (where it
+    /// has one) and its decoder. Loads ONNX Runtime when that has not happened yet (see [`init`](crate::init)).
     ///
     /// # Errors
     /// Those of [`Bundle::open`]; [`Error::Runtime`] when there is no ONNX Runtime or it is too old for the
@@ -144,16 +48,11 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Cancelled`] when `watch` was cancelled; those of [`open`](Self::open) and [`default_bundle`].
-    pub fn open_with(path: Option<&Path>, options: &ModelOptions, mut watch: OpenWatch<'_>) -> Result<Self> {
-        let _host = host::enter();
-        options.check()?;
-        watch.stage(0, 1, "files")?;
-        let bundle = match path {
+    pub fn open_with(path: Option<&Path>, options: &ModelOptions, watch: OpenWatch<'_>) -> Result<Self> {
+        Self::opened(options, watch, |_| match path {
             Some(path) => Bundle::open(path),
             None => Bundle::open(default_bundle()?),
-        }?;
-        watch.check()?;
-        Self::compile(bundle, options, &mut watch)
+        })
     }
 
     /// Compiles a bundle that is open already.
@@ -164,6 +63,62 @@ impl Model {
         let _host = host::enter();
         options.check()?;
         Self::compile(bundle, options, &mut OpenWatch::new())
+    }
+
+    /// Opens a single-file bundle that lies in memory. The memory is used as long as the model or a clone of it lives. ONNX
+    /// Runtime copies the weights that the graphs use. Errors call the bundle `name`.
+    ///
+    /// # Errors
+    /// Those of [`Bundle::from_memory`] and [`open_with`](Self::open_with).
+    pub fn open_memory(
+        bytes: Arc<[u8]>,
+        name: impl Into<PathBuf>,
+        options: &ModelOptions,
+        watch: OpenWatch<'_>,
+    ) -> Result<Self> {
+        Self::open_block(Arc::new(bytes), name.into(), options, watch)
+    }
+
+    pub(crate) fn open_block(
+        block: Block,
+        name: PathBuf,
+        options: &ModelOptions,
+        watch: OpenWatch<'_>,
+    ) -> Result<Self> {
+        Self::opened(options, watch, |_| Bundle::from_block(block, name))
+    }
+
+    /// Opens a single-file bundle that `reader` reads, on this thread and only within this call: the encoder is compiled too,
+    /// unless [`ModelOptions::encoder`] is false. Files up to 32 MB are read to be checked, and those of the variant that opens
+    /// are read into memory, until ONNX Runtime has copied the weights that its graphs use. Errors call the bundle `name`.
+    /// Afterwards the reader is dropped, and what would read the bundle again ([`Bundle::verify`] and others) is
+    /// [`Error::State`].
+    ///
+    /// # Errors
+    /// Those of [`Bundle::from_reader`] and [`open_with`](Self::open_with). A cancelled opening ends at the next read.
+    pub fn open_reader(
+        reader: impl ReadAt + Send + Sync + 'static,
+        name: impl Into<PathBuf>,
+        options: &ModelOptions,
+        watch: OpenWatch<'_>,
+    ) -> Result<Self> {
+        let model = Self::opened(options, watch, |watch| Bundle::from_reader(watch.over(reader), name))?;
+        model.bundle().detach();
+        Ok(model)
+    }
+
+    /// Opens a bundle by `open` and compiles it.
+    fn opened(
+        options: &ModelOptions,
+        mut watch: OpenWatch<'_>,
+        open: impl FnOnce(&OpenWatch<'_>) -> Result<Bundle>,
+    ) -> Result<Self> {
+        let _host = host::enter();
+        options.check()?;
+        watch.stage(0, 1, "files")?;
+        let bundle = open(&watch)?;
+        watch.check()?;
+        Self::compile(bundle, options, &mut watch)
     }
 
     fn compile(bundle: Bundle, options: &ModelOptions, watch: &mut OpenWatch<'_>) -> Result<Self> {
@@ -202,16 +157,14 @@ impl Model {
     ) -> Result<Self> {
         let variant = choose(&bundle, options, device, runtime::library()?)?.clone();
         let asked = options.device.clone();
-        let ModelOptions { threads, spinning, weights_in_memory, .. } = *options;
+        let ModelOptions { threads, spinning, weights_in_memory, encoder: encodes, .. } = *options;
         let cpus = allowed_cpus().min(MAX_THREADS);
         let parallel_for = options.parallel_for.clone();
         let device_path = device.with_absolute_path()?;
         let options = GraphOptions { device: device_path, device_options, threads, parallel_for, cpus, spinning };
-        if !weights_in_memory && !knows_open_files() {
+        if !weights_in_memory && bundle.is_on_disk() && !knows_open_files() {
             log::info(|| "without /proc ONNX Runtime maps no files: weights are read into memory".into());
         }
-        let in_memory = weights_in_memory || !knows_open_files();
-        let files = in_memory.then(|| FilesInMemory::read(&bundle, graphs_of(&variant))).transpose()?;
         let form = form_of(&variant);
         if options.parallel_for.is_some() && (form != Form::Native || *device != Device::Cpu) {
             log::emit(log::Severity::Warning, || {
@@ -221,8 +174,15 @@ impl Model {
             });
         }
         let draw = bundle.draw.clone().filter(|_| form == Form::Fixed && *device != Device::Cpu);
+        let encoder = variant.encoder.as_deref().filter(|_| encodes);
+        let names = || variant.ar.iter().chain([&variant.decoder]).chain(&draw).map(String::as_str).chain(encoder);
+        let in_memory = weights_in_memory || !bundle.is_on_disk() || !knows_open_files();
+        let files = in_memory.then(|| FilesInMemory::read(&bundle, names())).transpose()?;
+        // Otherwise it is compiled for the first picture.
+        let encoder_now = encoder.filter(|_| bundle.is_reader());
         let tried = *device != Device::Cpu;
-        let total = 2 + usize::from(variant.ar.is_some()) + usize::from(draw.is_some()) + usize::from(tried);
+        let optional = [variant.ar.is_some(), draw.is_some(), encoder_now.is_some(), tried];
+        let total = 2 + optional.into_iter().map(usize::from).sum::<usize>();
         // The files are done.
         let mut done = 1;
         let mut stage = |name: &str| {
@@ -230,32 +190,38 @@ impl Model {
             done += 1;
             stage
         };
+        let place = Place { bundle: &bundle, files: files.as_ref(), options: &options };
         let mut graph = |file: &str, keys: Option<KvLayout>, ports: (Vec<Port>, Vec<Port>)| {
             stage(file)?;
-            compile(&bundle, files.as_ref(), file, &options, form, keys, ports)
+            place.compile(file, form, keys, ports)
         };
         let keys = Some(KvLayout::from(key_shape(&bundle, &variant)));
         let ports = signature::ar_ports(&bundle, &variant);
         let ar = variant.ar.as_ref().map(|file| graph(file, keys, ports)).transpose()?;
         let decoder = graph(&variant.decoder, None, signature::decoder_ports(&bundle))?;
-        let sampler = match draw {
+        let encoder = encoder_now.map(|file| graph(file, None, signature::encoder_ports(&bundle))).transpose()?;
+        let sampler = match &draw {
             Some(draw) => {
-                stage(&draw)?;
-                sampler(&bundle, &draw, &options)
+                stage(draw)?;
+                place.sampler(draw)
             }
             None => None,
         };
+        // For an encoder that is still to be compiled.
+        let is_complete = encoder.is_some() || !encodes || variant.encoder.is_none();
+        let files = files.filter(|_| !is_complete);
         let model = Self(Arc::new(Inner {
             bundle,
             variant,
             files,
             options,
+            encodes,
             asked,
             refused: copied("refused devices", refused)?,
             ar,
             decoder,
             sampler,
-            encoder: Mutex::new(None),
+            encoder: Mutex::new(encoder.map(Arc::new)),
             latency: LatencyModel::default(),
             joint_step: Mutex::default(),
         }));
@@ -296,38 +262,4 @@ impl Model {
             Err(other) => Err(other),
         }
     }
-}
-
-/// The sampler of a device, the graph `draw`. Where the provider cannot run it, as where there is none, logits are copied
-/// to the CPU and sampled there: the tokens are the same.
-fn sampler(bundle: &Bundle, draw: &str, options: &GraphOptions) -> Option<DeviceSampler> {
-    let sampler = DeviceSampler::open(&bundle.path().join(draw), options, bundle.codes);
-    if let Err(why) = &sampler {
-        log::emit(log::Severity::Warning, || format!("{why}; tokens are sampled on the CPU"));
-    }
-    sampler.ok()
-}
-
-/// The files of the graphs of a variant.
-fn graphs_of(variant: &Variant) -> impl Iterator<Item = &String> {
-    variant.ar.iter().chain([&variant.decoder]).chain(&variant.encoder)
-}
-
-/// Compiles a graph that may use our own operators in form `native`. One that does not compile, or is not what the
-/// manifest says, is an error of the bundle.
-pub(super) fn compile(
-    bundle: &Bundle,
-    files: Option<&FilesInMemory>,
-    file: &str,
-    options: &GraphOptions,
-    form: Form,
-    keys: Option<KvLayout>,
-    (inputs, outputs): (Vec<Port>, Vec<Port>),
-) -> Result<Graph> {
-    let slots = (form == Form::Native).then(|| SlotTable::new(keys));
-    let source = GraphSource { path: &bundle.path().join(file), memory: files.and_then(|files| files.graph(file)) };
-    Graph::compile(source, options, slots, &inputs, &outputs).map_err(|error| match error {
-        Error::Failed { graph, reason } => Error::bundle(bundle.path(), format!("{graph}: {reason}")),
-        other => other,
-    })
 }

@@ -18,7 +18,7 @@ pub(super) const MAX_THREADS: usize = 1024;
 /// let options = ModelOptions::new().with_threads(1).with_precision(Precision::Int8);
 /// assert_eq!(options.threads, 1);
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelOptions {
     /// Where graphs run. A device that is not available is an error, unless
@@ -54,11 +54,32 @@ pub struct ModelOptions {
     /// mapped from their file: opening is faster, and processes share the memory, but the file must not change while the
     /// model is open (see [`Bundle`](crate::Bundle)).
     pub weights_in_memory: bool,
+    /// Whether the model is to encode pictures, if its bundle has the encoder. Default: true, with which the encoder is compiled
+    /// for the first picture, or, for a bundle behind a reader, when the model is opened. With false encoding is
+    /// [`Error::State`].
+    pub encoder: bool,
     /// None: on the CPU the first that the bundle lists; on other devices fp16, then fp32, then the others.
     pub precision: Option<Precision>,
     /// None: on the CPU the first that the bundle lists and the CPU runs well; on other devices
     /// [`Fixed`](Form::Fixed) where it is chosen automatically (CUDA, WebGPU), then the first that the bundle lists.
     pub form: Option<Form>,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self {
+            device: Device::default(),
+            device_options: DeviceOptions::default(),
+            allow_fallback: false,
+            spinning: Spinning::default(),
+            threads: 0,
+            parallel_for: None,
+            weights_in_memory: false,
+            encoder: true,
+            precision: None,
+            form: None,
+        }
+    }
 }
 
 impl ModelOptions {
@@ -114,6 +135,13 @@ impl ModelOptions {
     #[must_use]
     pub fn with_weights_in_memory(mut self, in_memory: bool) -> Self {
         self.weights_in_memory = in_memory;
+        self
+    }
+
+    /// Sets [`encoder`](Self::encoder).
+    #[must_use]
+    pub fn with_encoder(mut self, encoder: bool) -> Self {
+        self.encoder = encoder;
         self
     }
 

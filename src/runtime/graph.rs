@@ -1,6 +1,5 @@
 //! One ONNX file, compiled, with the signature that it must have.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
 use super::port::{Port, check};
 use super::row_copy::RowCopy;
-use super::session::{self, GraphOptions, GraphSource};
+use super::session::{self, Compiled, GraphOptions, GraphSource};
 use crate::kernels::kv::SlotTable;
 use crate::support::error::Result;
 use crate::support::sync::{MutexGuard, lock};
@@ -22,17 +21,16 @@ use crate::support::sync::{MutexGuard, lock};
 /// twice at once.
 pub(crate) struct Graph {
     session: RuntimeOwned<Mutex<Session>>,
-    /// The weights of a graph in memory: the session may use them where they are.
-    _weights: Vec<(String, Arc<[u8]>)>,
     /// Tells our own operators the sequence slots of a run; `None` for a graph without such operators.
     slots: Option<SlotTable>,
-    path: PathBuf,
     name: String,
     options: GraphOptions,
     /// Copies rows of the KV cache within device memory; compiled when it is first needed.
     row_copy: Mutex<Option<Arc<RowCopy>>>,
     /// Nodes by provider.
     assigned: Vec<Assigned>,
+    /// Matrix multiplications of the graph; not counted on the CPU.
+    matmuls: usize,
     /// The memory that holds the KV caches, once there is one.
     kv_memory: OnceLock<String>,
     /// Nanoseconds spent in runs, over all users.
@@ -49,22 +47,20 @@ impl Graph {
         inputs: &[Port],
         outputs: &[Port],
     ) -> Result<Self> {
-        let GraphSource { path, memory } = source;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let GraphSource { name, .. } = source;
         let _inside = exit::enter()?;
-        let (session, assigned) = session::compile(source, &name, options, slots.as_ref())?;
-        check(&name, "input", session.inputs(), inputs)?;
-        check(&name, "output", session.outputs(), outputs)?;
+        let Compiled { session, assigned, matmuls } = session::compile(source, options, slots.as_ref())?;
+        check(name, "input", session.inputs(), inputs)?;
+        check(name, "output", session.outputs(), outputs)?;
         Ok(Self {
             session: RuntimeOwned::new(Mutex::new(session)),
-            _weights: memory.map(|memory| memory.weights.clone()).unwrap_or_default(),
             slots,
-            path: path.to_owned(),
-            name,
+            name: name.to_owned(),
             options: options.clone(),
             row_copy: Mutex::default(),
             kv_memory: OnceLock::new(),
             assigned,
+            matmuls,
             spent: AtomicU64::new(0),
         })
     }
@@ -73,7 +69,7 @@ impl Graph {
     pub fn report(&self) -> Result<GraphReport> {
         let _inside = exit::enter()?;
         let kv_memory = self.kv_memory.get().cloned();
-        Ok(device::report(&self.lock(), &self.path, &self.assigned, &self.options.device, kv_memory))
+        Ok(device::report(&self.lock(), &self.name, self.matmuls, &self.assigned, &self.options.device, kv_memory))
     }
 
     pub fn name(&self) -> &str {

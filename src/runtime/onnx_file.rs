@@ -1,6 +1,6 @@
 //! As much of the ONNX file format (protocol buffers) as we need: the operators in a file, and a graph of one node.
 
-use crate::support::protobuf::{BYTES, VARINT, next};
+use crate::support::protobuf::{VARINT, next, put_bytes, put_varint};
 
 /// Field numbers of ONNX's messages.
 const IR_VERSION_OF_MODEL: u64 = 1;
@@ -89,23 +89,17 @@ pub(super) fn single_node(name: &str, operator: &str, inputs: &[Value<'_>], outp
 
 /// A field that holds a number.
 fn number(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3 | VARINT), varint(value)].concat()
+    let mut bytes = Vec::new();
+    put_varint(&mut bytes, field << 3 | VARINT);
+    put_varint(&mut bytes, value);
+    bytes
 }
 
 /// A field that holds bytes.
-#[allow(clippy::disallowed_methods, reason = "names and nodes of a graph of ours")]
 fn message(field: u64, bytes: &[u8]) -> Vec<u8> {
-    [varint(field << 3 | BYTES), varint(bytes.len() as u64), bytes.to_vec()].concat()
-}
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
+    let mut message = Vec::new();
+    put_bytes(&mut message, field, bytes);
+    message
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Samples tokens on the device, where the logits are: by the graph `draw` of a bundle. For each token, six settings go to
 //! the device, and the token and its log-probability come back.
 
-use std::path::Path;
 use std::time::Duration;
 
 use ort::memory::Allocator;
@@ -37,12 +36,12 @@ const BYTES_A_CODE: usize = 16 * 5;
 const LARGEST_RUN: usize = 256 << 20;
 
 impl DeviceSampler {
-    /// Compiles the graph `path` for `codes` codes and samples one token with it, because a provider may compile a graph
+    /// Compiles a graph for `codes` codes and samples one token with it, because a provider may compile a graph
     /// that it cannot run.
     ///
     /// # Errors
     /// [`Error::Device`] or [`Error::Failed`] when the graph does not compile, does not run, or samples another token.
-    pub fn open(path: &Path, options: &GraphOptions, codes: usize) -> Result<Self> {
+    pub fn open(source: GraphSource<'_>, options: &GraphOptions, codes: usize) -> Result<Self> {
         use Dim::{Free, Is};
         let inputs = [
             Port::floats("logits", &[Free, Free, Is(codes)]),
@@ -52,10 +51,7 @@ impl DeviceSampler {
             Port { element: Element::Bool, ..Port::ids("cut", &[Is(1)]) },
         ];
         let outputs = [Port::floats("drawn", &[Free, Is(2)])];
-        let sampler = Self {
-            graph: Graph::compile(GraphSource { path, memory: None }, options, None, &inputs, &outputs)?,
-            codes,
-        };
+        let sampler = Self { graph: Graph::compile(source, options, None, &inputs, &outputs)?, codes };
         let fail = |error| exit::reason(failed(sampler.graph.name(), error));
         let _inside = exit::enter()?;
         let last = codes - 1;
@@ -137,10 +133,10 @@ impl DeviceSampler {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::runtime::{Device, DeviceOptions, Spinning};
+    use crate::runtime::{Device, DeviceOptions, GraphContent, Spinning};
     use crate::sample::{Sampler, log_probability, uniform};
 
     fn sampler(bundle: &str, codes: usize) -> DeviceSampler {
@@ -153,7 +149,9 @@ mod tests {
             cpus: 1,
             spinning: Spinning::Runs,
         };
-        DeviceSampler::open(&path, &options, codes).unwrap()
+        let content = GraphContent::File(&path);
+        let source = GraphSource { name: "draw.onnx", bundle: Path::new(bundle), content };
+        DeviceSampler::open(source, &options, codes).unwrap()
     }
 
     /// Logits like those of a model: about normal, standard deviation 2; rounded to `step`, so that some are equal.

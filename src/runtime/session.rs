@@ -12,10 +12,11 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use super::device::{self, Assigned, Device, DeviceOptions};
 use super::failure::failed;
 use super::threads::PoolThreads;
-use super::{exit, library, operators};
+use super::{exit, library, operators, sys};
 use crate::bundle::GraphInMemory;
 use crate::kernels::kv::SlotTable;
 use crate::support::error::{Error, Result};
+use crate::support::files::read;
 use crate::support::parallel::{ParallelFor, Threads};
 use crate::support::sync::lock;
 
@@ -34,10 +35,50 @@ pub enum Spinning {
 /// Where a graph is read from.
 #[derive(Clone, Copy)]
 pub(crate) struct GraphSource<'a> {
-    /// Its file. ONNX Runtime maps the weights beside it.
-    pub path: &'a Path,
-    /// The content instead.
-    pub memory: Option<&'a GraphInMemory>,
+    /// The name of its file in the bundle.
+    pub name: &'a str,
+    /// The bundle, which with the name, or the bytes in memory, tells the graph from others.
+    pub bundle: &'a Path,
+    pub content: GraphContent<'a>,
+}
+
+/// A graph, and where its weights are.
+#[derive(Clone, Copy)]
+pub(crate) enum GraphContent<'a> {
+    /// A file. ONNX Runtime maps the weights beside it.
+    File(&'a Path),
+    /// The bytes of the graph. ONNX Runtime maps the weights, which are in files of the folder.
+    Beside { graph: &'a [u8], folder: &'a str },
+    /// The bytes of all.
+    Memory(&'a GraphInMemory),
+}
+
+impl GraphContent<'_> {
+    /// The bytes of the graph that are in memory.
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::File(_) => None,
+            Self::Beside { graph, .. } => Some(graph),
+            Self::Memory(memory) => Some(memory.graph.bytes()),
+        }
+    }
+
+    /// The matrix multiplications of the graph; 0 when it cannot be read, in which case it did not compile either.
+    fn matmuls(&self) -> usize {
+        match self {
+            Self::File(path) => read(path, u64::MAX).map_or(0, |bytes| device::matmuls_in(&bytes)),
+            other => other.bytes().map_or(0, device::matmuls_in),
+        }
+    }
+}
+
+/// A graph that was compiled.
+pub(super) struct Compiled {
+    pub session: Session,
+    /// Its nodes by provider.
+    pub assigned: Vec<Assigned>,
+    /// Its matrix multiplications; not counted on the CPU.
+    pub matmuls: usize,
 }
 
 /// Options for compiling a graph.
@@ -126,16 +167,15 @@ impl Registering {
     }
 }
 
-/// Compiles a graph, with our own operators if there are `slots` for them. Also returns the nodes by provider.
+/// Compiles a graph, with our own operators if there are `slots` for them.
 ///
 /// # Errors
 /// [`Error::Device`] when the graph cannot be compiled for the device, for any reason; on the CPU [`Error::Failed`].
 pub(super) fn compile(
-    GraphSource { path, memory }: GraphSource<'_>,
-    name: &str,
+    GraphSource { name, bundle, content }: GraphSource<'_>,
     options: &GraphOptions,
     slots: Option<&SlotTable>,
-) -> Result<(Session, Vec<Assigned>)> {
+) -> Result<Compiled> {
     let fail = |error: ort::Error| blame(name, options, error);
     let (mut builder, threads) = builder(name, options)?;
     if let Some(slots) = slots {
@@ -143,28 +183,26 @@ pub(super) fn compile(
         builder = builder.with_operators(domain).map_err(|error| fail(error.into()))?;
     }
     let registering = slots.map(|_| Registering::begin());
-    let session = match memory {
-        None => builder.commit_from_file(path),
-        Some(memory) => {
-            for (file, content) in &memory.weights {
-                builder = builder
-                    .with_external_initializer_file_in_memory(file, content.clone())
-                    .map_err(|error| fail(error.into()))?;
-            }
-            builder.commit_from_memory(&memory.graph)
-        }
+    let session = match content {
+        GraphContent::File(path) => builder.commit_from_file(path),
+        GraphContent::Beside { graph, folder } => builder
+            .with_config_entry("session.model_external_initializers_file_folder_path", folder)
+            .map_err(|error| fail(error.into()))?
+            .commit_from_memory(graph),
+        GraphContent::Memory(memory) => sys::commit_from_memory(builder, memory),
     };
     let session = session.map_err(fail)?;
     if let Some(registering) = registering {
         registering.done();
     }
-    exit::arm(&(path, &options.device));
+    exit::arm(&(bundle, name, content.bytes(), &options.device));
     let assigned = device::assigned(&session).map_err(fail)?;
-    if options.device != Device::Cpu && device::all_on_cpu(path, &assigned) {
+    let matmuls = if options.device == Device::Cpu { 0 } else { content.matmuls() };
+    if options.device != Device::Cpu && device::all_on_cpu(matmuls, &assigned) {
         let why = format!("{name}: the provider takes none of its matrix multiplications; all would run on the CPU");
         return Err(device::refused(&options.device, why));
     }
-    Ok((session, assigned))
+    Ok(Compiled { session, assigned, matmuls })
 }
 
 /// A session builder with the options that hold on every device.

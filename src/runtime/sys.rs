@@ -1,11 +1,16 @@
-//! Calls around ONNX Runtime that Rust has no safe name for: finding, probing and loading libraries.
+//! Calls around ONNX Runtime that Rust has no safe name for: finding, probing and loading libraries; weights in foreign memory.
 
-#![allow(unsafe_code, reason = "loading and probing shared libraries")]
+#![allow(unsafe_code, reason = "loading and probing shared libraries, and lending memory to ONNX Runtime")]
 
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use ort::AsPointer;
+use ort::session::Session;
+use ort::session::builder::SessionBuilder;
+
+use crate::bundle::GraphInMemory;
 use crate::support::error::{Error, Result};
 use crate::support::platform;
 
@@ -101,4 +106,29 @@ pub(super) fn load_failure(path: &Path) -> Option<String> {
         // What the system says is one level down.
         Err(error) => Some(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)),
     }
+}
+
+/// Compiles a graph with its weights from memory. ONNX Runtime copies the weights while it compiles (measured), so that they
+/// are not needed afterwards.
+pub(super) fn commit_from_memory(mut builder: SessionBuilder, memory: &GraphInMemory) -> ort::Result<Session> {
+    for (file, content) in &memory.weights {
+        #[cfg(windows)]
+        let name: Vec<ort::sys::os_char> = file.encode_utf16().chain([0]).collect();
+        #[cfg(not(windows))]
+        let name: Vec<ort::sys::os_char> = file.bytes().chain([0]).map(|byte| byte as ort::sys::os_char).collect();
+        let bytes = content.bytes();
+        let (names, contents, lengths) = ([name.as_ptr()], [bytes.as_ptr().cast::<c_char>().cast_mut()], [bytes.len()]);
+        // SAFETY: one name that ends with zero, one memory and its length. ONNX Runtime copies the name, reads the memory
+        // and does not write it; it stays where it is until the graph is compiled, after which the builder is gone.
+        unsafe {
+            ort::Error::result_from_status((ort::api().AddExternalInitializersFromMemory)(
+                builder.ptr_mut(),
+                names.as_ptr(),
+                contents.as_ptr(),
+                lengths.as_ptr(),
+                1,
+            ))?;
+        }
+    }
+    builder.commit_from_memory(memory.graph.bytes())
 }

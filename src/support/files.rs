@@ -135,7 +135,6 @@ impl NewFile {
     }
 
     /// Whether it is a file whose first byte is the next one to be written, rather than a pipe.
-    #[cfg(feature = "image-files")]
     pub fn can_seek(&mut self) -> bool {
         std::io::Seek::stream_position(&mut self.file).is_ok_and(|at| at == 0)
     }

@@ -2,6 +2,8 @@
 //! locks, text, protocol buffers, the state of the host ([`host`]) and its threads ([`parallel`]), and all that differs between
 //! operating systems ([`platform`]).
 
+pub(crate) mod block;
+pub(crate) mod crc32;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod hex;
@@ -12,6 +14,7 @@ pub(crate) mod memory;
 pub(crate) mod parallel;
 pub(crate) mod platform;
 pub(crate) mod protobuf;
+pub(crate) mod read_at;
 pub(crate) mod sync;
 mod temporary;
 pub(crate) mod text;

@@ -1,4 +1,4 @@
-//! The wire format of protocol buffers, which ONNX files are written in, as far as reading them needs it.
+//! The wire format of protocol buffers, which ONNX files are written in, as far as we read and write them.
 
 /// Wire types.
 pub(crate) const VARINT: u64 = 0;
@@ -31,6 +31,22 @@ pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Field<'a>>, Damaged
         _ => None,
     };
     Ok(Some((number, bytes.ok_or(Damaged)?)))
+}
+
+/// Appends a field that has a length.
+pub(crate) fn put_bytes(message: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+    put_varint(message, number << 3 | BYTES);
+    put_varint(message, bytes.len() as u64);
+    message.extend_from_slice(bytes);
+}
+
+/// Appends a number.
+pub(crate) fn put_varint(message: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        message.push(value as u8 & 0x7f | 0x80);
+        value >>= 7;
+    }
+    message.push(value as u8);
 }
 
 /// The bytes are no message.

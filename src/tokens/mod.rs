@@ -21,4 +21,6 @@ pub use any::{AnyTokens, TokenFileKind, kind, open_any};
 pub use dft::{Damage, Dft, Soundness};
 pub use geometry::{Geometry, TokenizerId};
 pub use json::{TokenFile, TokenImage};
-pub use pack::{Entry, Found, Pack, PackWriter, ReadAt, Salvage, Salvaged, salvage};
+pub use pack::{Entry, Found, Pack, PackWriter, Salvage, Salvaged, salvage};
+
+pub use crate::support::read_at::ReadAt;

@@ -58,6 +58,11 @@ int main(int argc, char **argv)
     OK(detailflow_pack_find_entry(pack, "one", &number));
     OK(detailflow_pack_salvage("saved.dftpack", "salvaged.dftpack", &number, &threads, NULL));
     OK(detailflow_bundle_strip(bundle, "stripped", NULL, NULL));
+    OK(detailflow_bundle_pack(bundle, "packed.dflow", NULL));
+    OK(detailflow_bundle_unpack("packed.dflow", "unpacked", NULL));
+    detailflow_model_free(model);
+    model = check_open("packed.dflow", 1);
+    OK(detailflow_model_encode_file(model, "saved.png", tokens, count, &count));
     free(tokens);
     free(pixels);
     detailflow_pack_free(pack);

@@ -85,6 +85,7 @@ static void null_is_refused_without_a_model(void)
     NAMES(detailflow_model_options_set_precision(NULL, "fp32"), "options");
     NAMES(detailflow_model_options_set_form(NULL, "mha"), "options");
     NAMES(detailflow_model_options_set_weights_in_memory(NULL, 1), "options");
+    NAMES(detailflow_model_options_set_encoder(NULL, 1), "options");
     OK(detailflow_model_options_new(&options, NULL));
     NAMES(detailflow_model_options_set_device(options, NULL), "device");
     NAMES(detailflow_model_options_set_device_option(options, NULL, "b"), "key");
@@ -95,6 +96,9 @@ static void null_is_refused_without_a_model(void)
 
     NAMES(detailflow_model_open("x", NULL, NULL, NULL), "model");
     NAMES(detailflow_model_open(NULL, NULL, NULL, NULL), "model");
+    NAMES(detailflow_model_open_memory(NULL, 0, NULL, NULL, NULL, NULL, NULL), "data");
+    NAMES(detailflow_model_open_memory("x", 1, NULL, NULL, NULL, NULL, NULL), "model");
+    NAMES(detailflow_model_open_reader(NULL, NULL, NULL, NULL), "detailflow_reader");
     NAMES(detailflow_model_get_info(NULL, &info), "model");
     NAMES(detailflow_model_get_report(NULL, NULL, 0, &count), "model");
     NAMES(detailflow_device_list_new(NULL, NULL), "list");
@@ -103,6 +107,8 @@ static void null_is_refused_without_a_model(void)
     NAMES(detailflow_device_list_get_metadata(NULL, 0, 0, NULL, NULL, NULL), "list");
     detailflow_device_list_free(NULL);
     NAMES(detailflow_bundle_strip("bundle", NULL, NULL, NULL), "target");
+    NAMES(detailflow_bundle_pack("bundle", NULL, NULL), "target");
+    NAMES(detailflow_bundle_unpack("bundle", NULL, NULL), "target");
     NAMES(detailflow_model_get_class_name(NULL, 0, &name), "model");
     NAMES(detailflow_model_find_class(NULL, "x", &number), "model");
     NAMES(detailflow_model_get_level(NULL, 0, &level), "model");
@@ -170,6 +176,9 @@ static void null_is_refused_without_a_model(void)
     NAMES(detailflow_dft_repair(NULL, pixel, sizeof pixel, 0, pixel, sizeof pixel, &count), "request");
     NAMES(detailflow_pack_open(NULL, &pack, NULL), "path");
     NAMES(detailflow_pack_open("x", NULL, NULL), "pack");
+    NAMES(detailflow_pack_open_memory(NULL, 0, &pack, NULL), "data");
+    NAMES(detailflow_pack_open_memory("x", 1, NULL, NULL), "pack");
+    NAMES(detailflow_pack_open_reader(NULL, &pack, NULL), "detailflow_reader");
     NAMES(detailflow_pack_get_count(NULL, &number), "pack");
     NAMES(detailflow_pack_find_entry(NULL, "x", &number), "pack");
     NAMES(detailflow_pack_get_entry_name(NULL, 0, buffer, sizeof buffer, &count), "pack");
@@ -179,6 +188,10 @@ static void null_is_refused_without_a_model(void)
     NAMES(detailflow_pack_salvage(NULL, "y", &number, NULL, NULL), "path");
     NAMES(detailflow_pack_salvage("x", NULL, &number, NULL, NULL), "target");
     NAMES(detailflow_pack_salvage("x", "y", NULL, NULL, NULL), "entry_count");
+    NAMES(detailflow_pack_salvage_memory(NULL, 0, "y", &number, NULL, NULL), "data");
+    NAMES(detailflow_pack_salvage_memory("x", 1, NULL, &number, NULL, NULL), "target");
+    NAMES(detailflow_pack_salvage_memory("x", 1, "y", NULL, NULL, NULL), "entry_count");
+    NAMES(detailflow_pack_salvage_reader(NULL, "y", &number, NULL, NULL), "detailflow_reader");
     NAMES(detailflow_pack_writer_new(NULL, &writer, NULL), "path");
     NAMES(detailflow_pack_writer_new("x", NULL, NULL), "writer");
     NAMES(detailflow_pack_writer_add(NULL, "x", pixel, sizeof pixel, &number), "writer");

@@ -720,6 +720,84 @@ static void worker_close_stops_callback(const Model &model)
     BAD(worker.submit(request), Status::wrong_state, "");
 }
 
+/* From one file, memory and callbacks the same as from the folder. */
+static void bundles_open_from_anywhere(const char *bundle, const Model &model, const Tokens &tokens)
+{
+    GOOD(bundle_pack(bundle, "packed.dflow"));
+    GOOD(bundle_unpack("packed.dflow", "unpacked"));
+    BAD(bundle_pack("packed.dflow", "packed.dflow"), Status::invalid_argument, "itself");
+    BAD(bundle_unpack("none.dflow", "other"), Status::not_found, "none.dflow");
+    const std::uint32_t size = GOOD(model.get_info()).image_size;
+    const auto decode = [&](const Model &other) {
+        Bytes pixels(size * size * 4);
+        GOOD(other.decode(tokens, 0, Image(Format::rgba8, size, size, pixels)));
+        return pixels;
+    };
+    const Bytes wanted = decode(model);
+    const auto same = [&](const Model &other) { CHECK(decode(other) == wanted); };
+    ModelOptions options = GOOD(ModelOptions::make());
+    GOOD(options.set_threads(1));
+    GOOD(options.set_encoder(false));
+    same(GOOD(Model::open("packed.dflow", options)));
+    same(GOOD(Model::open("unpacked")));
+
+    Bytes bytes = read("packed.dflow");
+    const auto shared = std::make_shared<const Bytes>(bytes);
+    {
+        const Model memory = GOOD(Model::open_memory(*shared, shared, options));
+        CHECK(shared.use_count() == 2 && GOOD(memory.get_info()).can_encode == 0);
+        same(memory);
+    }
+    CHECK(shared.use_count() == 1);
+    BAD(Model::open_memory(Span<const std::uint8_t>(*shared).first(100), shared), Status::bad_bundle, "");
+    CHECK(shared.use_count() == 1);
+    BAD(Model::open_memory(*shared, shared, ModelOptions()), Status::invalid_argument, "");
+    CHECK(shared.use_count() == 1);
+
+    int reads = 0;
+    bool fails = false;
+    const auto read_at = [&](std::uint64_t offset, void *buffer, std::size_t count) -> std::size_t {
+        reads++;
+        std::memcpy(buffer, shared->data() + offset, count);
+        return fails ? count - 1 : count;
+    };
+    const Reader reader = make_reader(shared->size(), read_at);
+    same(GOOD(Model::open_reader(reader, options)));
+    const int without_encoder = reads;
+    reads = 0;
+    same(GOOD(Model::open_reader(reader)));
+    CHECK(without_encoder < reads);
+    BAD(Model::open_reader(reader, ModelOptions()), Status::invalid_argument, "");
+    fails = true;
+    BAD(Model::open_reader(reader), Status::io, "read_at");
+
+    same(GOOD(Model::open_memory(bytes, std::move(bytes))));
+}
+
+/* token_files_tell_damage has left a damaged pack and what was saved of it. */
+static void packs_open_from_anywhere()
+{
+    const Bytes saved = read("saved.dftpack"), cut = read("cut.dftpack");
+    const Pack file = GOOD(Pack::open("saved.dftpack"));
+    const std::uint32_t count = GOOD(file.get_count());
+    const auto reader_of = [](const Bytes &bytes) {
+        return [&bytes](std::uint64_t offset, void *buffer, std::size_t size) -> std::size_t {
+            std::memcpy(buffer, bytes.data() + offset, size);
+            return size;
+        };
+    };
+    const auto read_saved = reader_of(saved), read_cut = reader_of(cut);
+    const Pack memory = GOOD(Pack::open_memory(saved));
+    const Pack called = GOOD(Pack::open_reader(make_reader(saved.size(), read_saved)));
+    CHECK(count > 0 && GOOD(memory.get_count()) == count && GOOD(called.get_count()) == count);
+    CHECK(GOOD(memory.get_entry(0)) == GOOD(file.get_entry(0)) && GOOD(called.get_entry(0)) == GOOD(file.get_entry(0)));
+    BAD(Pack::open_memory(cut), Status::bad_format, "");
+    CHECK(GOOD(pack_salvage_memory(cut, "memory.dftpack")).entry_count == count);
+    CHECK(GOOD(pack_salvage_reader(make_reader(cut.size(), read_cut), "reader.dftpack")).entry_count == count);
+    BAD(pack_salvage_memory(Span<const std::uint8_t>(cut).first(3), "memory.dftpack"), Status::bad_format, "");
+    CHECK(read("memory.dftpack") == saved && read("reader.dftpack") == saved);
+}
+
 int main(int argc, char **argv)
 {
     const char *const bundle = check_bundle(argc, argv);
@@ -735,7 +813,9 @@ int main(int argc, char **argv)
     best_of_retains_best(model);
     costs_follow_calibration(model);
     token_files_tell_damage(model);
+    packs_open_from_anywhere();
     bundle_strip_keeps_decoder(bundle, model, tokens);
+    bundles_open_from_anywhere(bundle, model, tokens);
     worker_reports_events(model);
     worker_close_stops_callback(model);
     return 0;

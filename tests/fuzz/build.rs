@@ -8,8 +8,16 @@ use std::path::Path;
 const SKIPPED: [&str; 1] = ["detailflow_model_calibrate"];
 
 /// Functions that take milliseconds: called for one in 16 only.
-const SLOW: [&str; 4] =
-    ["detailflow_model_open", "detailflow_bundle_strip", "detailflow_device_list_new", "detailflow_generate_image"];
+const SLOW: [&str; 8] = [
+    "detailflow_model_open",
+    "detailflow_model_open_memory",
+    "detailflow_model_open_reader",
+    "detailflow_bundle_strip",
+    "detailflow_bundle_pack",
+    "detailflow_bundle_unpack",
+    "detailflow_device_list_new",
+    "detailflow_generate_image",
+];
 
 /// Kinds of handles, in the order of `api::KINDS`.
 const HANDLES: [&str; 13] = [
@@ -141,8 +149,10 @@ fn caller(out: &mut String, index: usize, result: &str, name: &str, parameters: 
                 let structure = match parameter.kind.trim_start_matches("const ") {
                     "detailflow_image *" => "Content::Images",
                     "detailflow_sprite *" => "Content::Sprites",
+                    "detailflow_reader *" => "Content::Reader",
                     _ if is_struct => "Content::Struct",
                     "float *" if parameter.is_input() => "Content::Floats",
+                    "void *" if name.ends_with("_open_memory") => "Content::Kept",
                     "void *" if parameter.is_input() => "Content::File",
                     _ if parameter.is_input() => "Content::Numbers",
                     _ => "Content::Output",

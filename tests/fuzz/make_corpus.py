@@ -193,6 +193,48 @@ def pictures():
     put("picture", "pam", b"\x09P7\nWIDTH 2\nHEIGHT 2\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(range(12)))
 
 
+def single_files():
+    """Single-file bundles: changes of the small one (place, offset, byte), and small zip files."""
+
+    def changed(name, *changes):
+        put("dflow_file", name, b"\x01" + b"".join(bytes(change) for change in changes))
+
+    changed("whole")
+    # A header: version, flags, method, CRC-32, lengths, length of the name, extra fields, the name.
+    for name, offset, value in [
+        ("header-magic", 0, 0),
+        ("header-flags", 6, 8),
+        ("header-method", 8, 8),
+        ("header-crc", 14, 1),
+        ("header-length", 18, 1),
+        ("header-name", 26, 200),
+        ("header-extra", 28, 0),
+        ("header-text", 30, 0x2F),
+    ]:
+        changed(name, (1, offset, value))
+    # The last place is the end; those before it are records of the directory.
+    for name, place, offset, value in [
+        ("end-entries", 14, 8, 200),
+        ("end-length", 14, 12, 0),
+        ("end-offset", 14, 16, 255),
+        ("end-comment", 14, 20, 1),
+        ("record-flags", 8, 8, 1),
+        ("record-method", 8, 10, 8),
+        ("record-length", 8, 24, 254),
+        ("record-header", 8, 42, 1),
+        ("record-name", 8, 46, 0x5C),
+        ("cut", 13, 20, 255),
+    ]:
+        changed(name, (place, offset, value))
+    changed("wide", *[(8, 24 + at, 254) for at in range(4)], (8, 30, 20))
+    end = b"PK\x05\x06" + bytes(18)
+    put("dflow_file", "empty", b"\x00" + end)
+    put("dflow_file", "no-zip", b"\x00hello")
+    locator = b"PK\x06\x07" + bytes(4) + bytes(8) + b"\x01\0\0\0"
+    end_64 = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(44)
+    put("dflow_file", "wide-empty", b"\x00" + end_64 + locator + end[:8] + b"\xff" * 12 + b"\0\0")
+
+
 def programs():
     """Inputs that are programs of calls or of changes: random bytes of several lengths, the same in each run."""
     numbers = random.Random(2)
@@ -208,6 +250,7 @@ def main():
     token_files(str(Path(sys.argv[1]).resolve()))
     manifests()
     pictures()
+    single_files()
     programs()
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     print(f"{len(files)} inputs, {sum(path.stat().st_size for path in files)} bytes")

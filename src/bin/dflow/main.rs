@@ -7,6 +7,7 @@
 mod atlas;
 mod batches;
 mod bench;
+mod bundle;
 mod cost;
 mod doctor;
 mod generate;
@@ -87,6 +88,8 @@ enum Command {
     /// One configuration of `bench`, in a process of its own
     #[command(hide = true)]
     BenchOne(bench::OneArgs),
+    /// Write a bundle as a single file, or a single file as a folder
+    Bundle(bundle::BundleCommandArgs),
     /// Reduce a bundle to its decoder, for programs that ship tokens
     Strip(strip::StripArgs),
     /// Check a bundle: file lengths, hashes, graph signatures, one run of each graph, accuracy
@@ -98,8 +101,9 @@ enum Command {
 /// Selects the bundle.
 #[derive(Args)]
 struct BundleArgs {
-    /// Folder of the bundle [default: the environment variable DETAILFLOW_BUNDLE, else the bundle installed with dflow]
-    #[arg(long, value_name = "DIR")]
+    /// The bundle, a folder or a single file (.dflow) [default: the environment variable DETAILFLOW_BUNDLE, else the bundle
+    /// installed with dflow]
+    #[arg(long, value_name = "PATH")]
     bundle: Option<PathBuf>,
 }
 
@@ -247,6 +251,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => cost::calibrate(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchOne(args) => bench::serve(&args),
+        Command::Bundle(args) => bundle::run(&args),
         Command::Strip(args) => strip::run(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Doctor(args) => doctor::doctor(&args),

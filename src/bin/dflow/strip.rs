@@ -10,10 +10,10 @@ use crate::{Failure, interrupt, say};
 
 #[derive(Args)]
 pub struct StripArgs {
-    /// Folder of the bundle
+    /// The bundle: a folder, or a single file
     bundle: PathBuf,
-    /// Folder to write; a bundle there is replaced
-    #[arg(short, long, value_name = "DIR")]
+    /// Folder to write, or a single file when the name ends with .dflow; a bundle there is replaced
+    #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// Copy only this precision, such as int8 [default: all]
     #[arg(long, value_name = "P")]

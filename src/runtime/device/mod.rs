@@ -36,6 +36,6 @@ pub use list::{DeviceInfo, devices};
 pub(super) use memory::allocator;
 pub use name::{Device, DeviceKind};
 pub use options::DeviceOptions;
-pub(super) use placement::{all_on_cpu, assigned, report};
+pub(super) use placement::{all_on_cpu, assigned, matmuls_in, report};
 pub(crate) use preference::Suitability;
 pub use report::{AllocatorMemory, Assigned, GraphReport, Report};

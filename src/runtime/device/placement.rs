@@ -1,7 +1,6 @@
 //! Which provider took which nodes of a graph, and whether the device got any that matter.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use ort::session::Session;
 
@@ -11,7 +10,6 @@ use super::name::Device;
 use super::raw;
 use super::report::{Assigned, GraphReport};
 use crate::runtime::onnx_file;
-use crate::support::files::read;
 
 /// The nodes of a session by provider, those of the CPU last.
 pub(in crate::runtime) fn assigned(session: &Session) -> ort::Result<Vec<Assigned>> {
@@ -49,24 +47,24 @@ fn matmuls<'a>(assigned: impl IntoIterator<Item = &'a Assigned>) -> usize {
     operators.filter(|(kind, _)| MATMULS.contains(&kind.as_str())).map(|(_, count)| count).sum()
 }
 
-/// Matrix multiplications in the file; 0 when it cannot be read, in which case it did not compile either.
-fn matmuls_in_file(path: &Path) -> usize {
-    let count = |bytes: Vec<u8>| onnx_file::operators(&bytes).iter().filter(|kind| MATMULS.contains(kind)).count();
-    read(path, u64::MAX).map_or(0, count)
+/// Matrix multiplications in a graph.
+pub(in crate::runtime) fn matmuls_in(graph: &[u8]) -> usize {
+    onnx_file::operators(graph).iter().filter(|kind| MATMULS.contains(kind)).count()
 }
 
-/// Whether the device got none of the matrix multiplications. Nodes that a provider takes in a second pass are not always
-/// recorded, so those of the CPU are counted: all that the file has run there.
-pub(in crate::runtime) fn all_on_cpu(path: &Path, assigned: &[Assigned]) -> bool {
+/// Whether the device got none of the matrix multiplications, of which the graph has `all`. Nodes that a provider takes in a
+/// second pass are not always recorded, so those of the CPU are counted: all that the graph has run there.
+pub(in crate::runtime) fn all_on_cpu(all: usize, assigned: &[Assigned]) -> bool {
     let (cpu, others): (Vec<_>, Vec<_>) = assigned.iter().partition(|assigned| assigned.provider == CPU_PROVIDER);
-    matmuls(others) == 0 && matmuls(cpu) >= matmuls_in_file(path)
+    matmuls(others) == 0 && matmuls(cpu) >= all
 }
 
-/// The report of one graph.
+/// The report of the graph `name`, which has `all` matrix multiplications.
 #[allow(clippy::disallowed_methods, reason = "one entry for each execution provider")]
 pub(in crate::runtime) fn report(
     session: &Session,
-    path: &Path,
+    name: &str,
+    all: usize,
     assigned: &[Assigned],
     device: &Device,
     kv_memory: Option<String>,
@@ -74,9 +72,9 @@ pub(in crate::runtime) fn report(
     let own = || assigned.iter().map(|assigned| assigned.provider.as_str()).find(|provider| *provider != CPU_PROVIDER);
     let provider = device.facts().providers.first().copied().or_else(own);
     // Matrix multiplications that no provider is recorded for run on the device's own.
-    let incomplete = *device != Device::Cpu && matmuls(assigned) < matmuls_in_file(path);
+    let incomplete = *device != Device::Cpu && matmuls(assigned) < all;
     GraphReport {
-        graph: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        graph: name.to_owned(),
         providers: assigned.to_vec(),
         rest: provider.filter(|_| incomplete).map(str::to_owned),
         memory: memory::allocated(session, device),
@@ -95,14 +93,15 @@ mod tests {
 
     #[test]
     fn graph_without_matmuls_on_the_device_counts_as_all_on_cpu() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small/ar.fp32.plain.onnx");
-        assert_eq!(matmuls_in_file(&path), 13);
-        assert_eq!(matmuls_in_file(Path::new("/nonexistent")), 0);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small/ar.fp32.plain.onnx");
+        let graph = matmuls_in(&std::fs::read(path).unwrap());
+        assert_eq!(graph, 13);
+        assert_eq!(matmuls_in(b""), 0);
         let all = [assigned("XProvider", &[("Add", 1)]), assigned(CPU_PROVIDER, &[("MatMul", 13), ("Add", 3)])];
-        assert!(all_on_cpu(&path, &all));
+        assert!(all_on_cpu(graph, &all));
         let one = [assigned("XProvider", &[("MatMul", 1)]), assigned(CPU_PROVIDER, &[("MatMul", 12)])];
-        assert!(!all_on_cpu(&path, &one));
+        assert!(!all_on_cpu(graph, &one));
         // The thirteenth is not recorded, but it is not on the CPU either.
-        assert!(!all_on_cpu(&path, &[assigned(CPU_PROVIDER, &[("MatMul", 12)])]));
+        assert!(!all_on_cpu(graph, &[assigned(CPU_PROVIDER, &[("MatMul", 12)])]));
     }
 }

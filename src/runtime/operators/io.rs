@@ -45,9 +45,15 @@ impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a,
     pub fn new(context: &KernelContext<'a>, index: usize, what: &str) -> ort::Result<Self> {
         let tensor: ValueRef<'a, TensorValueType<T>> =
             context.constant_input(index).map_err(|error| ort::Error::new(format!("{what}: {}", error.message())))?;
-        let values: *const [T] = tensor.try_extract_tensor()?.1;
-        // SAFETY: the values belong to the graph, not to this reference. They stay where they are, unchanged, for 'a.
-        Ok(Self { values: unsafe { &*values }, _tensor: tensor })
+        // SAFETY: a tensor of T in CPU memory, as `constant_input` has checked.
+        let (data, length) = unsafe { values::<T>(tensor.ptr().cast_mut())? };
+        // Weights are used where they are: in a file that is mapped, which need not be ours.
+        if !data.is_aligned() {
+            return Err(refuse(format!("{what}: it begins at no multiple of {} bytes", align_of::<T>())));
+        }
+        // SAFETY: aligned, of this length. The values belong to the graph, not to this reference. They stay where they are,
+        // unchanged, for 'a.
+        Ok(Self { values: unsafe { std::slice::from_raw_parts(data, length) }, _tensor: tensor })
     }
 
     /// `None` when the operator has no such input.

@@ -137,6 +137,15 @@ pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::
     family::read_exact_at(file, buffer, offset)
 }
 
+/// Whether `path` is still the file that was opened as `file`, and not another that took its name. Where the system does not
+/// number its files, whether they have one length and one time of the last change.
+pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(ours), Ok(theirs)) => family::is_same_file(&ours, &theirs),
+        _ => false,
+    }
+}
+
 /// Sets a variable in the environment of this process.
 ///
 /// # Safety

@@ -45,3 +45,8 @@ pub(super) fn kind_of_file(_metadata: &Metadata) -> &'static str {
 pub(super) fn read_exact_at(_file: &File, _buffer: &mut [u8], _offset: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+pub(super) fn is_same_file(ours: &Metadata, theirs: &Metadata) -> bool {
+    let both = |metadata: &Metadata| (metadata.len(), metadata.modified().ok());
+    both(ours) == both(theirs)
+}

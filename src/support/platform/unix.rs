@@ -151,3 +151,7 @@ pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
 pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     file.read_exact_at(buffer, offset)
 }
+
+pub(super) fn is_same_file(ours: &Metadata, theirs: &Metadata) -> bool {
+    (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())
+}

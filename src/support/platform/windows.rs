@@ -57,3 +57,8 @@ pub(super) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64)
     }
     Ok(())
 }
+
+pub(super) fn is_same_file(ours: &Metadata, theirs: &Metadata) -> bool {
+    let both = |metadata: &Metadata| (metadata.len(), metadata.modified().ok());
+    both(ours) == both(theirs)
+}

@@ -7,11 +7,9 @@
 mod layout;
 mod reader;
 mod salvage;
-mod source;
 mod writer;
 
 pub(super) use layout::LETTERS;
 pub use reader::{Entry, Pack};
 pub use salvage::{Found, Salvage, Salvaged, salvage};
-pub use source::ReadAt;
 pub use writer::PackWriter;

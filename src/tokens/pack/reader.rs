@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::super::dft::{Dft, Soundness};
 use super::layout::{FOOTER, Footer, HEAD, Head, MAGIC, NameRecord, Place, RECORD, hash};
-use super::source::ReadAt;
 use crate::support::error::{Error, Result};
 use crate::support::files::open;
 use crate::support::memory::filled;
+use crate::support::read_at::ReadAt;
 
 /// Name records that are read at once: 1 KiB.
 const BLOCK: u32 = 64;

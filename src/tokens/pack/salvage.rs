@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::super::dft::{self, Damage, Dft, Soundness};
 use super::layout::{HEAD, HEAD_MAGIC, Head, LONGEST_NAME, check_name};
-use super::source::ReadAt;
 use super::writer::PackWriter;
 use crate::support::error::{Error, Result};
 use crate::support::files::open;
 use crate::support::memory::filled;
+use crate::support::read_at::ReadAt;
 
 /// Bytes that are read at once.
 const STEP: usize = 1 << 16;
@@ -75,6 +75,28 @@ impl<R: ReadAt> Salvage<R> {
         let path = name.into();
         let size = source.size().map_err(|error| Error::reading(&path, error))?;
         Ok(Self { source, path, size, at: 0, window: Vec::new(), start: 0 })
+    }
+
+    /// Writes what it finds from here on as a new pack `target`, as [`salvage`] does.
+    ///
+    /// # Errors
+    /// As [`salvage`].
+    pub fn write(self, target: impl AsRef<Path>) -> Result<Salvaged> {
+        let path = self.path.clone();
+        let mut pack = PackWriter::create(target)?;
+        let mut shortened = 0;
+        for found in self {
+            let Found { name, dft, soundness, .. } = found?;
+            let name = name.filter(|name| !pack.contains(name) && check_name(name).is_ok());
+            pack.add(name.as_deref(), &dft)?;
+            shortened += u32::from(soundness.sound < soundness.promised);
+        }
+        if pack.is_empty() {
+            return Err(Error::format(&path, "no entry of it is sound"));
+        }
+        let entries = pack.len();
+        pack.finish()?;
+        Ok(Salvaged { entries, shortened })
     }
 
     /// The bytes from `at` on: at least `needed`, or all that are left.
@@ -176,19 +198,5 @@ impl<R: ReadAt> Iterator for Salvage<R> {
 /// # Errors
 /// [`Error::NotFound`], [`Error::Io`], or [`Error::Format`] if no entry is left. No file is written then.
 pub fn salvage(path: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Salvaged> {
-    let path = path.as_ref();
-    let mut pack = PackWriter::create(target)?;
-    let mut shortened = 0;
-    for found in Salvage::open(path)? {
-        let Found { name, dft, soundness, .. } = found?;
-        let name = name.filter(|name| !pack.contains(name) && check_name(name).is_ok());
-        pack.add(name.as_deref(), &dft)?;
-        shortened += u32::from(soundness.sound < soundness.promised);
-    }
-    if pack.is_empty() {
-        return Err(Error::format(path, "no entry of it is sound"));
-    }
-    let entries = pack.len();
-    pack.finish()?;
-    Ok(Salvaged { entries, shortened })
+    Salvage::open(path)?.write(target)
 }

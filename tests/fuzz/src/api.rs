@@ -7,9 +7,10 @@
 //! What the header calls an error of the caller does not happen: a handle is freed only while no thread is in a call with it,
 //! and freed handles are used by sequences of one thread only.
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{LazyLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{Bytes, data, find_runtime, scratch};
 
@@ -197,18 +198,20 @@ impl World {
         let choice = bytes.u8();
         let folder = scratch().to_str().unwrap();
         let path = match name {
-            "path" | "library" => Some(match choice % 8 {
+            "path" | "library" => Some(match choice % 9 {
                 0..=2 => data("small").to_str().unwrap().to_owned(),
                 3 => format!("{folder}/x.png"),
                 4 => format!("{folder}/x.dftpack"),
                 5 => format!("{folder}/missing"),
                 6 => folder.to_owned(),
-                _ => format!("{folder}/x.tga"),
+                7 => format!("{folder}/x.tga"),
+                _ => format!("{folder}/y.dflow"),
             }),
-            "target" => Some(match choice % 4 {
+            "target" => Some(match choice % 5 {
                 0 => format!("{folder}/stripped"),
                 1 => format!("{folder}/y.dftpack"),
                 2 => format!("{folder}/missing/y"),
+                3 => format!("{folder}/y.dflow"),
                 _ => folder.to_owned(),
             }),
             _ => None,
@@ -244,6 +247,10 @@ enum Content {
     Struct,
     Images,
     Sprites,
+    /// A file that stays where it is, as an object may use it after the call.
+    Kept,
+    /// A reader of such a file.
+    Reader,
 }
 
 /// Memory for an array, with what it points at.
@@ -253,13 +260,21 @@ struct Array {
     count: usize,
     null: bool,
     inner: Vec<Vec<u8>>,
+    /// What is used instead of `bytes`.
+    kept: Option<&'static [u8]>,
 }
 
 impl Array {
     fn new(world: &World, bytes: &mut Bytes, count: usize, size: usize, content: Content) -> Self {
         let choice = bytes.u8();
-        let mut array =
-            Self { bytes: vec![0xA5; count * size], before: Vec::new(), count, null: choice >= 248, inner: Vec::new() };
+        let mut array = Self {
+            bytes: vec![0xA5; count * size],
+            before: Vec::new(),
+            count,
+            null: choice >= 248,
+            inner: Vec::new(),
+            kept: None,
+        };
         match content {
             Content::Output => {}
             Content::Numbers => {
@@ -275,6 +290,16 @@ impl Array {
             Content::File => {
                 array.bytes = file(bytes);
                 array.count = array.bytes.len();
+            }
+            Content::Kept => {
+                let file = kept(bytes);
+                array.count = file.len();
+                array.kept = Some(file);
+            }
+            Content::Reader => {
+                for element in array.bytes.chunks_mut(size) {
+                    put(element, reader(bytes));
+                }
             }
             Content::Struct => {
                 array.bytes.fill(if choice & 3 == 3 { 0xA5 } else { 0 });
@@ -304,7 +329,11 @@ impl Array {
     }
 
     fn pointer(&mut self) -> *mut c_void {
-        if self.null { std::ptr::null_mut() } else { self.bytes.as_mut_ptr().cast() }
+        match self.kept {
+            _ if self.null => std::ptr::null_mut(),
+            Some(kept) => kept.as_ptr().cast_mut().cast(),
+            None => self.bytes.as_mut_ptr().cast(),
+        }
     }
 
     fn len(&self) -> usize {
@@ -396,6 +425,68 @@ fn file(bytes: &mut Bytes) -> Vec<u8> {
     }
     file
 }
+
+/// One of a few files that are never freed: packs, single-file bundles, whole and damaged.
+fn kept(bytes: &mut Bytes) -> &'static [u8] {
+    static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let pack = include_bytes!("../corpus/dftpack/two").to_vec();
+        let path = scratch().join("kept.dflow");
+        detailflow::Bundle::open(data("small")).unwrap().pack(&path, |_, _| true).unwrap();
+        let bundle = std::fs::read(path).unwrap();
+        let damaged = |file: &[u8], from_end: usize| {
+            let mut file = file.to_vec();
+            let at = file.len() - from_end;
+            file[at] ^= 1;
+            file
+        };
+        vec![
+            damaged(&pack, 9),
+            pack[..pack.len() - 20].to_vec(),
+            damaged(&bundle, 30),
+            bundle[..bundle.len() - 1].to_vec(),
+            Vec::new(),
+            pack.clone(),
+            pack,
+            bundle,
+        ]
+    });
+    &FILES[bytes.below(FILES.len())]
+}
+
+/// A reader of such a file, which may lie about its size, or fail.
+fn reader(bytes: &mut Bytes) -> detailflow::ffi::detailflow_reader {
+    let file = kept(bytes);
+    let choice = bytes.u8();
+    // The callback is given one of these, which are never freed.
+    static READERS: LazyLock<RwLock<BTreeMap<(usize, bool), &'static (&'static [u8], bool)>>> =
+        LazyLock::new(RwLock::default);
+    let fails = choice & 15 == 14;
+    let read_at: detailflow::ffi::detailflow_read_at_fn = if choice & 31 == 12 { None } else { Some(callback_read_at) };
+    let user = *READERS
+        .write()
+        .unwrap()
+        .entry((file.as_ptr() as usize, fails))
+        .or_insert_with(|| Box::leak(Box::new((file, fails))));
+    detailflow::ffi::detailflow_reader {
+        struct_size: size_of::<detailflow::ffi::detailflow_reader>() as u32,
+        reserved: u32::from(choice == 255),
+        size: if choice & 15 == 13 { bytes.number() } else { file.len() as u64 },
+        read_at,
+        user: (&raw const *user).cast_mut().cast(),
+    }
+}
+
+unsafe extern "C" fn callback_read_at(user: *mut c_void, offset: u64, buffer: *mut c_void, count: usize) -> usize {
+    // SAFETY: one of READERS.
+    let (file, fails) = unsafe { *user.cast::<(&'static [u8], bool)>() };
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(file.len());
+    let part = &file[start..(start.saturating_add(count)).min(file.len())];
+    // SAFETY: the buffer has `count` bytes.
+    unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(part.as_ptr(), part.len()) };
+    if fails { part.len() / 2 } else { part.len() }
+}
+
+unsafe extern "C" fn callback_release(_: *mut c_void) {}
 
 impl Bytes<'_> {
     fn place(&mut self) -> Place {

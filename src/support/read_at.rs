@@ -1,12 +1,14 @@
-//! The source that a pack is read from.
+//! Bytes with random access, which a pack or a single-file bundle is read from.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 
-use crate::support::platform;
+use crate::support::{host, platform};
 
 /// A source of bytes with random access: a file, memory, an entry of an archive. Reads take an offset and share no
 /// position, so any number of threads may read at once.
+///
+/// An implementation is not trusted: what it says of its size, and what it reads, are checked like the content of a file.
 pub trait ReadAt {
     /// The size in bytes.
     ///
@@ -66,5 +68,39 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         (**self).read_exact_at(buffer, offset)
+    }
+}
+
+impl<R: ReadAt + ?Sized> ReadAt for Box<R> {
+    fn size(&self) -> Result<u64> {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+}
+
+impl<R: ReadAt + ?Sized> ReadAt for std::sync::Arc<R> {
+    fn size(&self) -> Result<u64> {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+}
+
+/// A reader of the host, which runs in the host's float environment.
+#[derive(Debug)]
+pub(crate) struct Called<R>(pub R);
+
+impl<R: ReadAt> ReadAt for Called<R> {
+    fn size(&self) -> Result<u64> {
+        host::call_back(|| self.0.size())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        host::call_back(|| self.0.read_exact_at(buffer, offset))
     }
 }

@@ -1,0 +1,111 @@
+//! How much memory a model takes after it was opened, by where its bundle is. Prints the table of onnx/PERFORMANCE.md:
+//!
+//!     cargo test --release --test resident -- --nocapture
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use detailflow::{Bundle, Form, Model, ModelOptions, OpenWatch};
+
+/// Names of the environment variables that tell a child what to open.
+const PLACE: &str = "DETAILFLOW_TEST_PLACE";
+const FORM: &str = "DETAILFLOW_TEST_FORM";
+const FILE: &str = "DETAILFLOW_TEST_FILE";
+
+const FORMS: [Form; 3] = [Form::Native, Form::Mha, Form::Plain];
+const PLACES: [&str; 5] = ["folder", "single file", "folder, weights in memory", "block", "callbacks"];
+
+fn sprites() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundles/sprites")
+}
+
+/// KiB of resident memory: without a file behind it, and mapped from files.
+#[derive(Clone, Copy)]
+struct Resident {
+    anonymous: i64,
+    file: i64,
+}
+
+impl Resident {
+    fn now() -> Self {
+        let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        let number = |key: &str| -> i64 {
+            let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let anonymous = number("Anonymous:");
+        Self { anonymous, file: number("Rss:") - anonymous }
+    }
+
+    fn all(self) -> i64 {
+        self.anonymous + self.file
+    }
+}
+
+/// What opening adds in a process of its own, in which ONNX Runtime is at work already: the least of three.
+fn measured(place: &str, form: Form, file: &Path) -> Resident {
+    let once = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child", "--ignored", "--nocapture"]);
+        command.env(PLACE, place).env(FORM, form.name()).env(FILE, file);
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{place}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        let line = text.lines().find_map(|line| line.split("resident ").nth(1)).unwrap_or_else(|| panic!("{text}"));
+        let numbers: Vec<i64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+        Resident { anonymous: numbers[0], file: numbers[1] }
+    };
+    (0..3).map(|_| once()).min_by_key(|resident| resident.all()).unwrap()
+}
+
+#[test]
+#[ignore = "a process of the other test"]
+fn child() {
+    let (Ok(place), Ok(form)) = (std::env::var(PLACE), std::env::var(FORM)) else { return };
+    let file = PathBuf::from(std::env::var_os(FILE).unwrap());
+    let options = ModelOptions::new().with_threads(1).with_form(form.parse().unwrap());
+    // What the first model of a process takes is not this one's.
+    let first = Model::open(common::small(), &ModelOptions::new().with_threads(1)).unwrap();
+    let block: Option<Arc<[u8]>> = (place == "block").then(|| std::fs::read(&file).unwrap().into());
+    let before = Resident::now();
+    let watch = OpenWatch::new();
+    let model = match &*place {
+        "folder" => Model::open(sprites(), &options),
+        "single file" => Model::open(&file, &options),
+        "folder, weights in memory" => Model::open(sprites(), &options.with_weights_in_memory(true)),
+        "block" => Model::open_memory(block.clone().unwrap(), "block", &options, watch),
+        _ => Model::open_reader(std::fs::File::open(&file).unwrap(), "callbacks", &options, watch),
+    };
+    let model = model.unwrap();
+    let after = Resident::now();
+    println!("resident {} {}", after.anonymous - before.anonymous, after.file - before.file);
+    drop((model, first, block));
+}
+
+#[test]
+fn single_file_takes_the_memory_of_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sprites.dflow");
+    Bundle::open(sprites()).unwrap().pack(&file, |_, _| true).unwrap();
+    println!("| form | where | anonymous, MB | mapped, MB | together |\n|---|---|---|---|---|");
+    for form in FORMS {
+        let mut folder = None;
+        for place in PLACES {
+            let resident = measured(place, form, &file);
+            let megabytes = |kib: i64| kib as f64 * 1024.0 / 1e6;
+            let [anonymous, mapped, all] = [resident.anonymous, resident.file, resident.all()].map(megabytes);
+            println!("| {form} | {place} | {anonymous:.1} | {mapped:.1} | {all:.1} |");
+            let folder = *folder.get_or_insert(resident);
+            if place == "single file" {
+                let (wanted, found) = (folder.all(), resident.all());
+                // What a process takes is not the same each time, by some dozen pages.
+                assert!(found * 100 <= wanted * 105 + 25_600, "{form}: {found} KiB, from the folder {wanted} KiB");
+            }
+        }
+    }
+}
