@@ -230,6 +230,7 @@ pub use mips::*;
 pub use model::*;
 pub use options::*;
 pub use pack::*;
+pub use parallel::*;
 pub use request::*;
 pub use status::*;
 pub use tokens::*;
