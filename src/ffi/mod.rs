@@ -234,6 +234,7 @@ pub use mips::*;
 pub use model::*;
 pub use options::*;
 pub use pack::*;
+pub use parallel::*;
 pub use reader::*;
 pub use request::*;
 pub use status::*;

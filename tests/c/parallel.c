@@ -120,17 +120,16 @@ static void stop_pool(void)
 
 static void on_pool(void *user, uint32_t count, detailflow_task_fn task, void *context)
 {
-    int left = (int)count;
+    int left = (int)count - 1;
     uint32_t index;
     CHECK(user == &pool && count >= 1 && count <= 1024);
     __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
-    for (index = 0; index < count; index++) {
+    for (index = 1; index < count; index++) {
         post(task, context, index, &left);
     }
+    task(context, 0);
     while (__atomic_load_n(&left, __ATOMIC_SEQ_CST) > 0) {
-        if (!run_one()) {
-            sched_yield();
-        }
+        sched_yield();
     }
 }
 
@@ -362,6 +361,7 @@ int main(int argc, char **argv)
     detailflow_model_free(model);
 
     /* Long after the models are freed. */
+    CHECK(kept_count > 0);
     for (at = 0; at < kept_count; at++) {
         kept[at].task(kept[at].context, 0);
     }
