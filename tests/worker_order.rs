@@ -1,7 +1,7 @@
-//! Interleavings of a worker's threads with submit, cancel, take and close: a model check of `src/worker/queue.rs`,
+//! Interleavings of a worker's threads with submit, cancel, take and close: a model check of `src/worker/queue`,
 //! whose lock and conditions are replaced by loom's. A lost wake-up or cancel shows as a deadlock or an endless run.
 
-#[path = "../src/worker/queue.rs"]
+#[path = "../src/worker/queue/mod.rs"]
 #[allow(dead_code, reason = "the worker uses the rest")]
 mod queue;
 

@@ -560,7 +560,8 @@ fn submit_options(user: u64, flags: u32) -> Result<SubmitOptions, Failure> {
             DECODE | LAST_ONLY
         )));
     }
-    Ok(SubmitOptions { user, decode: flags & DECODE != 0, last_only: flags & LAST_ONLY != 0 })
+    let options = SubmitOptions::new().with_user(user);
+    Ok(options.with_decode(flags & DECODE != 0).with_last_only(flags & LAST_ONLY != 0))
 }
 
 fn take(

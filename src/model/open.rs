@@ -248,6 +248,8 @@ impl Model {
             sampler,
             encoder: Mutex::new(None),
             latency: LatencyModel::default(),
+            #[cfg(feature = "worker")]
+            pace: Mutex::default(),
             joint_step: Mutex::default(),
         }));
         if tried {
