@@ -338,6 +338,9 @@ typedef enum detailflow_submit_flag {
     DETAILFLOW_SUBMIT_FLAG_DECODE = 1,
     /// No events for levels, only the last event of the job.
     DETAILFLOW_SUBMIT_FLAG_LAST_ONLY = 2,
+    /// The job is held at the level of its request, unless that is the finest: it reports that level (also with LAST_ONLY),
+    /// frees its KV cache, and waits for detailflow_worker_continue or detailflow_worker_cancel.
+    DETAILFLOW_SUBMIT_FLAG_HOLD = 4,
 } detailflow_submit_flag;
 
 /// Kinds of events.
@@ -678,13 +681,40 @@ typedef struct detailflow_level_cost {
     uint64_t time_ns;
 } detailflow_level_cost;
 
-/// Receives the events of a worker, on its threads, never on two at once. While it runs, all jobs of its thread stand
+/// Receives the events of a worker, on its threads (without threads: inside detailflow_worker_tick), never on two at once. While it runs, all jobs of its thread stand
 /// still. It must return (no exception, no longjmp). It may call every function of the library: freeing its own worker or
 /// a model cancels and does not wait, and waiting for an event of its own worker returns at once without one.
 ///
 /// @param user What was given to detailflow_worker_set_callback.
 /// @param event Belongs to the callback: free it with detailflow_event_free, then or later, on any thread.
 typedef void (DETAILFLOW_CALL *detailflow_event_fn)(void *user, struct detailflow_event *event);
+
+/// What a call of detailflow_worker_tick did, and what is left.
+typedef struct detailflow_tick_report {
+    /// sizeof(detailflow_tick_report).
+    uint32_t struct_size;
+    /// Units of work: steps, decodes, and preparations of jobs.
+    uint32_t unit_count;
+    /// Units that were steps, each of one or more jobs.
+    uint32_t step_count;
+    /// Units that were runs of the decoder, each for one or more images.
+    uint32_t decode_count;
+    /// Images that completed a level, counted once for each level.
+    uint32_t image_count;
+    /// 1 when another call would find work to do; 0 also when too many events wait to be taken
+    /// (detailflow_worker_options_set_event_bytes).
+    uint32_t more;
+    /// The time that the call took.
+    uint64_t time_ns;
+    /// The longest unit.
+    uint64_t longest_unit_ns;
+    /// The predicted time of the next unit; 0 when there is none, or its time was not measured yet.
+    uint64_t next_unit_ns;
+    /// Jobs that have work left and are neither paused nor held.
+    uint64_t ready_count;
+    /// Jobs that are paused or held.
+    uint64_t parked_count;
+} detailflow_tick_report;
 
 /// Properties of an event.
 typedef struct detailflow_event_info {
@@ -1689,7 +1719,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_new(
 /// Sets the number of threads. Each works on one batch of jobs. A model runs one graph at a time, so more than one thread
 /// helps for several models, or to start short jobs beside long ones that cannot be batched.
 ///
-/// @param threads 1 (the default) to 64.
+/// @param threads 0 to 64; 1 is the default. 0: no threads, the worker is driven by detailflow_worker_tick.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_threads(
     detailflow_worker_options *options, uint32_t threads);
 
@@ -1714,6 +1744,12 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_b
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_event_bytes(
     detailflow_worker_options *options, uint64_t bytes);
 
+/// Sets which jobs come first.
+///
+/// @param order One of DETAILFLOW_WORKER_ORDER_*.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_order(
+    detailflow_worker_options *options, uint32_t order);
+
 /// The message of the last failed call with these options: see "Text" above.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_get_message(
     const detailflow_worker_options *options, char *buffer, size_t capacity, size_t *length);
@@ -1721,7 +1757,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_get_m
 /// Frees options. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_worker_options_free(detailflow_worker_options *options);
 
-/// Starts a worker. It takes requests of any models.
+/// Starts a worker, and its threads unless it has none. It takes requests of any models.
 ///
 /// @param options NULL takes the defaults.
 /// @param worker Receives the handle. Free it with detailflow_worker_free.
@@ -1732,8 +1768,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_new(
 
 /// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
 /// before this returns. Inside that callback the worker handle is already invalid. Without a callback, unread events are
-/// dropped. Called inside the worker's own callback, this does not wait, and the callback is not called again. NULL does
-/// nothing.
+/// dropped. Called inside the worker's own callback, this does not wait, and the callback is not called again. Without
+/// threads nothing is waited for: no job runs between two ticks. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_worker_free(detailflow_worker *worker);
 
 /// Stops a worker before it is freed: cancels all jobs, and stops its callback. After success the callback is not running
@@ -1784,6 +1820,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_poll(
 /// As detailflow_worker_poll, but waits for an event. A loop over it ends when detailflow_worker_get_pending gives 0.
 ///
 /// @param timeout_ns 0 does not wait, UINT64_MAX waits without limit.
+/// @return WRONG_STATE for a worker without threads: it does nothing while its owner waits.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_wait(
     const detailflow_worker *worker, uint64_t timeout_ns, detailflow_event **event);
 
@@ -1810,6 +1847,22 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_get_pending(
 /// @param user Passed to the callback.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_set_callback(
     const detailflow_worker *worker, detailflow_event_fn callback, void *user);
+
+/// Drives a worker without threads (detailflow_worker_options_set_threads) for one frame: does the work that is predicted
+/// to fit into the budget, but at least one unit when there is any.
+///
+/// - A unit prepares one job, steps jobs of one model together, or decodes images of one level together: as many as are
+///   predicted to take half the budget at most.
+/// - A unit whose time was not measured yet runs as the first of a call. Predictions follow the load of the machine.
+/// - Events are taken with detailflow_worker_poll; a callback receives them inside this call, on its thread.
+/// - No job runs between two calls.
+///
+/// @param budget_ns 0 does one unit.
+/// @param report Filled; its struct_size is set. May be NULL.
+/// @return WRONG_STATE when the worker has threads; BUSY when another thread is inside this call, or when it is called
+/// inside the worker's own callback.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_tick(
+    const detailflow_worker *worker, uint64_t budget_ns, detailflow_tick_report *report);
 
 /// Gets the properties of an event.
 ///

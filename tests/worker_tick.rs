@@ -61,7 +61,17 @@ fn told(events: &[Event]) -> String {
     events.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// Ticks until nothing is left to do.
+/// Ticks until nothing is left to do: shapes that were not measured yet end a tick.
+fn settle(worker: &Worker) -> TickReport {
+    loop {
+        let report = worker.tick(ENOUGH).unwrap();
+        if !report.more {
+            return report;
+        }
+    }
+}
+
+/// As [`settle`], taking the events.
 fn all(worker: &Worker, budget: Duration) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
@@ -150,11 +160,7 @@ fn tick_without_budget_does_one_unit() {
     }
     // One to begin, seven steps, three levels.
     let sum = |of: fn(&TickReport) -> usize| reports.iter().map(of).sum::<usize>();
-    assert_eq!(
-        (reports.len(), sum(|r| r.steps), sum(|r| r.decodes), sum(|r| r.images)),
-        (11, 7, 3, 3),
-        "{reports:#?}"
-    );
+    assert_eq!((reports.len(), sum(|r| r.steps), sum(|r| r.decodes), sum(|r| r.images)), (11, 7, 3, 3), "{reports:#?}");
     assert_eq!(told(&taken(&worker)), "1 16 px, 1 24 px, 1 32 px, 1 done");
 }
 
@@ -182,7 +188,7 @@ fn callback_gets_events_inside_tick_on_its_thread() {
     });
     worker.submit(&request(&model, 3), DECODE).unwrap();
     worker.submit(&at_level(&model, 4, 16), DECODE).unwrap();
-    assert!(!worker.tick(ENOUGH).unwrap().more);
+    assert!(!settle(&worker).more);
     assert_eq!(told(&heard.lock().unwrap()), "1 16 px, 2 16 px, 2 done, 1 24 px, 1 32 px, 1 done");
     // What is left when it goes is told, too.
     worker.submit(&request(&model, 3), DECODE).unwrap();
@@ -204,11 +210,11 @@ fn second_thread_in_tick_is_busy() {
     });
     worker.submit(&at_level(&model, 1, 16), DECODE.with_last_only(true)).unwrap();
     let other = worker.clone();
-    let ticking = std::thread::spawn(move || other.tick(ENOUGH).map(|report| report.more));
+    let ticking = std::thread::spawn(move || settle(&other).more);
     said.recv().unwrap();
     assert!(matches!(worker.tick(ENOUGH), Err(Error::Busy(_))));
     drop(go);
-    assert!(!ticking.join().unwrap().unwrap());
+    assert!(!ticking.join().unwrap());
     assert_eq!(worker.tick(ENOUGH).unwrap().units, 0);
 }
 
@@ -344,7 +350,7 @@ fn jobs_that_do_not_run_are_dropped() {
         let noted = heard.clone();
         worker.set_callback(move |event| noted.lock().unwrap().push(event));
         let held = worker.submit(&at_level(&model, 1, 16), DECODE.with_hold(true)).unwrap();
-        worker.tick(ENOUGH).unwrap();
+        settle(&worker);
         let paused = worker.submit(&request(&model, 2), DECODE).unwrap();
         worker.tick(Duration::ZERO).unwrap();
         worker.pause(paused).unwrap();
@@ -389,7 +395,7 @@ fn full_events_stop_ticks_until_some_are_taken() {
     let model = native();
     let worker = Worker::new(&WorkerOptions::new().with_threads(0).with_event_bytes(1)).unwrap();
     worker.submit(&request(&model, 8), DECODE).unwrap();
-    let report = worker.tick(ENOUGH).unwrap();
+    let report = settle(&worker);
     assert_eq!((report.more, report.jobs_ready), (false, 1));
     assert_eq!(worker.tick(ENOUGH).unwrap().units, 0);
     assert_eq!(told(&taken(&worker)), "1 16 px");
@@ -427,4 +433,49 @@ fn threads_follow_priority_and_coarse_first() {
         "1 16 px, 3 16 px, 3 24 px, 3 32 px, 3 done, 1 24 px, 1 32 px, 1 done, 2 16 px, 2 24 px, 2 32 px, 2 done"
     );
     assert!(run(WorkerOrder::CoarseFirst, 2).starts_with("1 16 px, "));
+}
+
+#[test]
+fn pictures_are_given_to_a_target_before_their_event() {
+    let model = native();
+    for worker in [driven(), Worker::new(&WorkerOptions::new()).unwrap()] {
+        let mut wanted = request(&model, 40);
+        wanted.set_count(2).unwrap();
+        let given = Arc::new(Mutex::new(Vec::new()));
+        let into = given.clone();
+        worker
+            .submit_into(&wanted, SubmitOptions::new(), move |pictures| {
+                into.lock().unwrap().push(pictures.to_vec());
+                Ok(())
+            })
+            .unwrap();
+        let mut seen = 0;
+        while worker.pending() > 0 {
+            if worker.is_driven() {
+                worker.tick(Duration::ZERO).unwrap();
+            }
+            for event in taken(&worker) {
+                seen += usize::from(!event.is_last());
+                assert!(given.lock().unwrap().len() >= seen);
+                assert_eq!(event.pictures(), given.lock().unwrap()[seen - 1]);
+            }
+        }
+        assert_eq!((seen, Arc::strong_count(&given)), (3, 1), "it is gone");
+        // What fails or panics fails its job.
+        for panics in [false, true] {
+            let body = move |_: &[detailflow::Image]| {
+                assert!(!panics, "a target that panics");
+                Err(Error::Invalid("no room".into()))
+            };
+            worker.submit_into(&wanted, SubmitOptions::new(), body).unwrap();
+            while worker.pending() > 0 {
+                if worker.is_driven() {
+                    worker.tick(ENOUGH).unwrap();
+                }
+                for event in taken(&worker) {
+                    assert!(name(&event).contains(if panics { "a target that panics" } else { "no room" }));
+                }
+            }
+        }
+    }
 }

@@ -210,6 +210,7 @@ mod param;
 mod plain;
 mod request;
 mod status;
+mod submit;
 mod tokens;
 mod vary;
 mod worker;

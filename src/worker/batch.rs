@@ -147,7 +147,9 @@ fn decode_level(level: Level, courses: &mut [&mut Course]) -> Result<()> {
     }
     for (course, pictures) in courses.iter_mut().zip(pictures) {
         if pictures.len() == course.images {
-            course.decoded(pictures);
+            if let Err(kind) = guarded(|| course.decoded(pictures)) {
+                course.stop(kind);
+            }
         } else {
             course.stop(EventKind::Cancelled);
         }

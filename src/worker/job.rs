@@ -9,6 +9,7 @@ use crate::model::Model;
 use crate::pixels::Image;
 use crate::plan::{Level, Step};
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::reserve;
 use crate::support::sync::Arc;
 
@@ -92,7 +93,8 @@ impl Task for Course {
     }
 
     fn is_held(&self) -> bool {
-        self.held
+        // Its level is decoded and reported first.
+        self.held && !self.reports
     }
 
     fn retarget(&mut self, tokens: usize) {
@@ -120,6 +122,9 @@ impl Task for Course {
         }
     }
 }
+
+/// Takes the pictures of a level.
+pub(super) type Target = Box<dyn FnMut(&[Image]) -> Result<()> + Send>;
 
 /// What is to be done for a job next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +157,8 @@ pub(super) struct Course {
     decoded: Option<Level>,
     /// Pictures of the next event that are decoded already.
     pub part: Vec<Image>,
+    /// Takes the pictures of each event.
+    target: Option<Target>,
     /// Levels that were reported, or would have been.
     pub rank: u32,
     /// It has reached its target and waits to be continued.
@@ -166,7 +173,7 @@ pub(super) struct Course {
 
 impl Course {
     /// A job that has no number yet; `load` is its size in a batch.
-    pub fn new(subject: Subject, load: Option<Load>, options: SubmitOptions) -> Self {
+    pub fn new(subject: Subject, load: Option<Load>, options: SubmitOptions, target: Option<Target>) -> Self {
         let model = subject.model().clone();
         Self {
             id: 0,
@@ -184,6 +191,7 @@ impl Course {
             pictures: Arc::default(),
             decoded: None,
             part: Vec::new(),
+            target,
             held: false,
             ready: false,
             reports: false,
@@ -293,8 +301,12 @@ impl Course {
     }
 
     /// Sets the pictures of the level of [`to_decode`](Self::to_decode).
-    pub fn decoded(&mut self, pictures: Vec<Image>) {
+    pub fn decoded(&mut self, pictures: Vec<Image>) -> Result<()> {
+        if let Some(target) = &mut self.target {
+            host::call_back(|| target(&pictures))?;
+        }
         (self.pictures, self.decoded) = (Arc::new(pictures), self.level());
+        Ok(())
     }
 
     pub fn is_cancelled(&self) -> bool {
@@ -365,6 +377,8 @@ impl Course {
         if !matches!(kind, EventKind::Done | EventKind::Failed(Error::Internal(_))) {
             let _ = self.snapshot();
         }
+        // Its memory is the owner's again before the end is known.
+        self.target = None;
         self.event(kind)
     }
 }

@@ -39,15 +39,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use event::{Event, EventKind};
-use job::{Course, Subject};
+use job::{Course, Subject, Target};
 pub use options::{SubmitOptions, WorkerOptions, WorkerOrder};
 use queue::{Load, Queue};
-pub use tick::TickReport;
 use tick::Driver;
+pub use tick::TickReport;
 
 use crate::generation::Generation;
 use crate::generation::request::Request;
 use crate::model::Model;
+use crate::pixels::Image;
 use crate::runtime::{self, Form};
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
@@ -122,9 +123,29 @@ impl Worker {
     /// Those of [`Generation::new`], except that [`Error::OutOfMemory`] is mostly reported as an event; [`Error::State`]
     /// if the worker is closed or the process is ending.
     pub fn submit(&self, request: &Request, options: SubmitOptions) -> Result<JobId> {
+        self.submit_request(request, options, None)
+    }
+
+    /// As [`submit`](Self::submit); and the images of each level that is reported are decoded and given to `target`, in the
+    /// order of the request, before the event of that level. It is called on the thread that generates, on no two at once,
+    /// and its error or panic fails the job. It is dropped before the last event of the job.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit).
+    pub fn submit_into(
+        &self,
+        request: &Request,
+        options: SubmitOptions,
+        target: impl FnMut(&[Image]) -> Result<()> + Send + 'static,
+    ) -> Result<JobId> {
+        self.submit_request(request, options.with_decode(true), Some(Box::new(target)))
+    }
+
+    fn submit_request(&self, request: &Request, options: SubmitOptions, target: Option<Target>) -> Result<JobId> {
         request.model().ar()?;
         request.given()?;
-        self.enqueue(Subject::Request(Box::new(request.try_clone()?)), options).map_err(|(_, error)| error)
+        let subject = Subject::Request(Box::new(request.try_clone()?));
+        self.enqueue(subject, options, target).map_err(|(_, error)| error)
     }
 
     /// Submits a generation as a job, which continues it. Its own [cancel handle](Generation::cancel_handle) cancels the
@@ -142,13 +163,19 @@ impl Worker {
         generation: Generation,
         options: SubmitOptions,
     ) -> std::result::Result<JobId, (Box<Generation>, Error)> {
-        self.enqueue(Subject::Generation(Box::new(generation)), options).map_err(|(subject, error)| match subject {
+        self.enqueue(Subject::Generation(Box::new(generation)), options, None).map_err(|(subject, error)| match subject
+        {
             Subject::Generation(generation) => (generation, error),
             Subject::Request(_) => unreachable!("a generation was submitted"),
         })
     }
 
-    fn enqueue(&self, subject: Subject, mut options: SubmitOptions) -> std::result::Result<JobId, (Subject, Error)> {
+    fn enqueue(
+        &self,
+        subject: Subject,
+        mut options: SubmitOptions,
+        target: Option<Target>,
+    ) -> std::result::Result<JobId, (Subject, Error)> {
         match check_priority(options.priority) {
             Ok(priority) => options.priority = priority,
             Err(error) => return Err((subject, error)),
@@ -164,7 +191,7 @@ impl Worker {
         };
         let load = together.then(|| subject.load());
         let closed = || Error::State("the worker is closed: it accepts no more jobs".into());
-        let submitted = self.shared.queue.try_submit(model, Course::new(subject, load, options));
+        let submitted = self.shared.queue.try_submit(model, Course::new(subject, load, options, target));
         submitted.map(JobId).map_err(|course| (course.into_subject(), closed()))
     }
 
@@ -322,6 +349,14 @@ impl Worker {
         }
         // A thread of the worker cannot wait for itself. It is in the callback, or in one for log messages.
         IN_CALLBACK.get() || self.shared.queue.silence(Some(Instant::now()))
+    }
+
+    /// Before its handle is freed, perhaps inside its own callback: nothing is told any more then, and all jobs end.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn retire(&self) {
+        if self.is_driven() && self.is_own_thread() {
+            self.shared.queue.close(true);
+        }
     }
 
     fn check_job(&self, job: JobId) -> Result<()> {

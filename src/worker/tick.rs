@@ -216,7 +216,9 @@ fn decode(level: Level, pictures: usize, courses: &mut [Course]) -> Result<()> {
     }
     for course in courses.iter_mut().filter(|course| course.part.len() == course.images) {
         let part = std::mem::take(&mut course.part);
-        course.decoded(part);
+        if let Err(kind) = guarded(|| course.decoded(part)) {
+            course.stop(kind);
+        }
     }
     Ok(())
 }

@@ -275,11 +275,7 @@ impl<T: Task> Queue<T> {
     /// [`put_back`](Self::put_back): the first one, and behind it those of its group that `joins` it, as many as `room`
     /// says. `None` if there is none, or too many events wait to be taken.
     #[allow(dead_code, reason = "a driven worker does, and not every test of the queue")]
-    pub fn take_unit(
-        &self,
-        room: impl Fn(&T) -> u64,
-        joins: impl Fn(&T, &T) -> bool,
-    ) -> Option<Vec<(u64, T)>> {
+    pub fn take_unit(&self, room: impl Fn(&T) -> u64, joins: impl Fn(&T, &T) -> bool) -> Option<Vec<(u64, T)>> {
         let mut state = self.deliver(lock(&self.state));
         if state.held >= self.most {
             return None;
@@ -533,12 +529,7 @@ impl<T: Task> State<T> {
     }
 
     /// The first waiting task, and those behind it that join it.
-    fn unit(
-        &self,
-        most: Load,
-        room: impl Fn(&T) -> u64,
-        joins: impl Fn(&T, &T) -> bool,
-    ) -> Option<Vec<u64>> {
+    fn unit(&self, most: Load, room: impl Fn(&T) -> u64, joins: impl Fn(&T, &T) -> bool) -> Option<Vec<u64>> {
         /// Tasks behind the first one that are looked at.
         const MOST: usize = 256;
         let mut ready = self.waiting.ready().map(|(_, waiting)| waiting);
