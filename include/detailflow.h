@@ -343,6 +343,19 @@ typedef enum detailflow_submit_flag {
     DETAILFLOW_SUBMIT_FLAG_HOLD = 4,
 } detailflow_submit_flag;
 
+/// Which jobs of a worker come first.
+typedef enum detailflow_worker_order {
+    /// The default: COARSE_FIRST without threads, PRIORITY_FIRST with threads.
+    DETAILFLOW_WORKER_ORDER_DEFAULT = 0,
+    /// Jobs that have reached fewer levels (coarse levels of all jobs come before fine levels of any), then those of higher
+    /// priority, then those submitted before. Jobs keep their KV cache from level to level, up to
+    /// detailflow_worker_options_set_batch_bytes in all; beyond that, the caches of the jobs that come last are freed, and
+    /// the steps over their tokens are repeated.
+    DETAILFLOW_WORKER_ORDER_COARSE_FIRST = 1,
+    /// Jobs of higher priority, then those submitted before.
+    DETAILFLOW_WORKER_ORDER_PRIORITY_FIRST = 2,
+} detailflow_worker_order;
+
 /// Kinds of events.
 typedef enum detailflow_event_kind {
     /// A level is complete.
@@ -415,6 +428,9 @@ typedef struct detailflow_request detailflow_request;
 
 /// Where to find ONNX Runtime. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_runtime_options detailflow_runtime_options;
+
+/// How a request is submitted. Not thread-safe: concurrent calls return BUSY.
+typedef struct detailflow_submit_options detailflow_submit_options;
 
 /// Generates in the background, on its own threads. Thread-safe. When several threads wait, each event goes to one of them.
 typedef struct detailflow_worker detailflow_worker;
@@ -1903,6 +1919,96 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_event_get_job_messag
 
 /// Frees an event. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_event_free(detailflow_event *event);
+
+/// Creates default options: user 0, no flags, priority 0, no targets.
+///
+/// @param options Receives the handle. Free it with detailflow_submit_options_free.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_new(
+    detailflow_submit_options **options, detailflow_error *error);
+
+/// Sets a number that each event of the job has.
+///
+/// @param user Any number; the default is 0.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_set_user(
+    detailflow_submit_options *options, uint64_t user);
+
+/// Sets flags.
+///
+/// @param flags 0 (the default), or DETAILFLOW_SUBMIT_FLAG_* combined with `|`.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_set_flags(
+    detailflow_submit_options *options, uint32_t flags);
+
+/// Sets the priority of the job; see detailflow_worker_set_priority.
+///
+/// @param priority Any number but NaN; the default is 0.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_set_priority(
+    detailflow_submit_options *options, float priority);
+
+/// Sets where the pixels of one image go: each level that is reported is decoded and written there before its event. The
+/// event has the pixels as well.
+///
+/// A target of the level's size gets the pixels as they are decoded; a smaller one the image downscaled as
+/// detailflow_model_decode_mips does, a larger one upscaled bilinearly.
+///
+/// @param image_index Of the request; checked by detailflow_worker_submit_with.
+/// @param targets Square images, each with its own size, format and stride: one, or a mip chain. The descriptions are
+/// copied. The memory must not be touched or freed until the last event of the job was taken or given to the callback, or
+/// the worker was freed; except that it may be read from a level's event until the worker goes on, in a worker without
+/// threads until the next tick. No two targets of a job may overlap.
+/// @param target_count 0 removes the targets of the image.
+/// @return INVALID_ARGUMENT when an image is not square or its memory is too small, or two overlap.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_set_target(
+    detailflow_submit_options *options, uint32_t image_index, detailflow_image *targets, size_t target_count);
+
+/// The message of the last failed call with these options: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_get_message(
+    const detailflow_submit_options *options, char *buffer, size_t capacity, size_t *length);
+
+/// Frees options. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_submit_options_free(detailflow_submit_options *options);
+
+/// Submits a request, with options. Otherwise as detailflow_worker_submit.
+///
+/// @param request Not changed; may be changed or freed afterwards.
+/// @param options NULL takes the defaults. Not changed; may be changed or freed afterwards. Two jobs with targets in the
+/// same memory must not run at the same time.
+/// @param job Receives the number of the job, 1 and up; may be NULL. Events may come before this returns.
+/// @return Those of detailflow_worker_submit; INVALID_ARGUMENT when a target is for an image that the request does not
+/// have.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_submit_with(
+    const detailflow_worker *worker, const detailflow_request *request, const detailflow_submit_options *options,
+    uint64_t *job);
+
+/// Changes the priority of a job, whether it runs or waits. Of two jobs at the same level (with PRIORITY_FIRST: at any) the
+/// one of higher priority runs first, of two of the same priority the one submitted first. It counts from the next step
+/// on. Does nothing when the job has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+/// @param priority Any number but NaN: importance, or minus the distance.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_set_priority(
+    const detailflow_worker *worker, uint64_t job, float priority);
+
+/// Pauses a job, a running one within a step. It keeps its tokens and frees its KV cache; when it goes on, the steps over
+/// its tokens are repeated. Does nothing when it has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_pause(const detailflow_worker *worker, uint64_t job);
+
+/// Lets a paused job go on, in its old place. Does nothing when it is not paused or has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_resume(
+    const detailflow_worker *worker, uint64_t job);
+
+/// Changes the level at which a job ends or is held. A held job (DETAILFLOW_SUBMIT_FLAG_HOLD) goes on, and gets the tokens
+/// that one run to that level gives; it is held there again, and ends at the finest level. A job that has passed the level
+/// ends, or is held, where it is. Does nothing when it has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+/// @param level_size Pixels per side; 0 is the finest level.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_continue(
+    const detailflow_worker *worker, uint64_t job, uint32_t level_size);
 
 /// Encodes tokens as a token file (.dft) in memory. 128 tokens of 13 bits in groups of 8 take 272 bytes.
 ///

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 20] = [
+const SOURCES: [&str; 21] = [
     "status",
     "error",
     "log",
@@ -25,6 +25,7 @@ const SOURCES: [&str; 20] = [
     "best_of",
     "cost",
     "worker",
+    "submit",
     "tokens",
     "pack",
     "plain",
