@@ -1,13 +1,16 @@
 //! Background generation: a worker runs submitted jobs on its own threads and reports progress as events.
 //!
 //! For callers that must not block: a game loop, a server, a user interface. A caller that may block uses [`Generation`]
-//! directly; one that generates within a frame budget uses [`Generation::advance`].
+//! directly; one that generates within a frame budget uses [`Worker::tick`] or [`Generation::advance`].
 //!
 //! Jobs of one model are batched, whatever their class, level, guidance and length: finished jobs leave the batch, and
 //! waiting jobs join before the next step, in the order of submission. So a queue of small requests takes little longer
 //! than one large request, and each job gives the same tokens as alone. [`WorkerOptions::batch`] and
 //! [`WorkerOptions::batch_bytes`] limit the batch. A job that does not fit waits and is not overtaken by smaller ones. Jobs
 //! of another model wait until the running batch is done, unless another thread is free.
+//!
+//! A worker without threads is driven by [`Worker::tick`], once per frame of a game: see `tick`. Which jobs come first is
+//! [`WorkerOrder`]; priorities, pauses and targets of jobs may be changed at any time.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -126,6 +126,11 @@ static void scheduling(const detailflow_model *model, const detailflow_request *
     OK(detailflow_submit_options_set_flags(options, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY | DETAILFLOW_SUBMIT_FLAG_HOLD));
     INVALID(detailflow_submit_options_set_priority(options, (float)(0.0 / strtod("0", NULL))), "priority is NaN");
     OK(detailflow_submit_options_set_priority(options, -2.5f));
+    {
+        char message[64];
+        OK(detailflow_submit_options_get_message(options, message, sizeof message, NULL));
+        CHECK(strcmp(message, "priority is NaN") == 0);
+    }
     OK(detailflow_request_set_level_size(short_request, coarse.level_size));
     first = submit(worker, short_request, options);
     second = submit(worker, request, NULL);
