@@ -10,10 +10,7 @@ use super::message::Message;
 use super::param::{Exclusive, Out, Owned, Shared};
 use super::request::detailflow_request;
 use super::status::{Failure, detailflow_status};
-use super::worker::{
-    DETAILFLOW_SUBMIT_FLAG_DECODE, DETAILFLOW_SUBMIT_FLAG_HOLD, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, detailflow_worker,
-    with,
-};
+use super::worker::{detailflow_worker, flagged, with};
 use crate::support::memory::{copied, reserve};
 use crate::worker::{JobId, SubmitOptions};
 
@@ -255,19 +252,4 @@ pub extern "C" fn detailflow_worker_continue(
     level_size: u32,
 ) -> detailflow_status {
     with(worker, |worker| Ok(worker.continue_to(JobId(job), level_size)?))
-}
-
-/// Options with these flags, or an error for those that there are not.
-pub(super) fn flagged(flags: u32) -> Result<SubmitOptions, Failure> {
-    const DECODE: u32 = DETAILFLOW_SUBMIT_FLAG_DECODE as u32;
-    const LAST_ONLY: u32 = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY as u32;
-    const HOLD: u32 = DETAILFLOW_SUBMIT_FLAG_HOLD as u32;
-    const ALL: u32 = DECODE | LAST_ONLY | HOLD;
-    if flags & !ALL != 0 {
-        return Err(Failure::invalid(format!(
-            "flags is {flags:#x}; it must be 0 or a combination of DETAILFLOW_SUBMIT_FLAG_*, up to {ALL:#x}"
-        )));
-    }
-    let options = SubmitOptions::new().with_decode(flags & DECODE != 0).with_last_only(flags & LAST_ONLY != 0);
-    Ok(options.with_hold(flags & HOLD != 0))
 }

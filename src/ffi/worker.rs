@@ -15,9 +15,8 @@ use super::param::{Exclusive, Out, Owned, Shared, new_handle};
 use super::plain::{Plain, nanoseconds};
 use super::request::detailflow_request;
 use super::status::{DETAILFLOW_STATUS_BUSY, DETAILFLOW_STATUS_OK, Failure, Outcome, detailflow_status};
-use super::submit::flagged;
 use crate::support::error::Error;
-use crate::worker::{Event, EventKind, JobId, TickReport, Worker, WorkerOptions, WorkerOrder};
+use crate::worker::{Event, EventKind, JobId, SubmitOptions, TickReport, Worker, WorkerOptions, WorkerOrder};
 
 /// Flags of detailflow_worker_submit, combined with `|`.
 #[repr(C)]
@@ -715,4 +714,19 @@ fn event_object(event: Event) -> detailflow_event {
 
 pub(super) fn with(worker: Shared<'_, detailflow_worker>, body: impl FnOnce(&Worker) -> Outcome) -> detailflow_status {
     on(worker, |this| body(&this.worker))
+}
+
+/// Options with these flags, or an error for those that there are not.
+pub(super) fn flagged(flags: u32) -> Result<SubmitOptions, Failure> {
+    const DECODE: u32 = DETAILFLOW_SUBMIT_FLAG_DECODE as u32;
+    const LAST_ONLY: u32 = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY as u32;
+    const HOLD: u32 = DETAILFLOW_SUBMIT_FLAG_HOLD as u32;
+    const ALL: u32 = DECODE | LAST_ONLY | HOLD;
+    if flags & !ALL != 0 {
+        return Err(Failure::invalid(format!(
+            "flags is {flags:#x}; it must be 0 or a combination of DETAILFLOW_SUBMIT_FLAG_*, up to {ALL:#x}"
+        )));
+    }
+    let options = SubmitOptions::new().with_decode(flags & DECODE != 0).with_last_only(flags & LAST_ONLY != 0);
+    Ok(options.with_hold(flags & HOLD != 0))
 }

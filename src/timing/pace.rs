@@ -24,12 +24,30 @@ const FAST: f64 = 0.9;
 /// The recent speed of one model.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Seconds of the last runs, divided by the factor of their time.
-    runs: BTreeMap<Shape, VecDeque<f64>>,
+    runs: BTreeMap<Shape, Runs>,
     /// How slow the machine is.
     factor: f64,
     /// The last runs in relation to what was usual for their shapes.
     ratios: VecDeque<f64>,
+}
+
+/// The last runs of a shape, in seconds, divided by the factor of their time.
+#[derive(Debug, Default)]
+struct Runs {
+    last: VecDeque<f64>,
+    /// The median, and what nearly all of them stay below.
+    usual: f64,
+    high: f64,
+}
+
+impl Runs {
+    fn push(&mut self, seconds: f64) {
+        push(&mut self.last, seconds, WINDOW);
+        let sorted = sorted(&self.last);
+        self.usual = sorted[(sorted.len() - 1) / 2];
+        // One of the runs may have been interrupted, and the first of a shape is often slow.
+        self.high = sorted[if sorted.len() >= ATTACK { sorted.len() - 2 } else { sorted.len() - 1 }];
+    }
 }
 
 impl Default for Pace {
@@ -43,12 +61,12 @@ impl Pace {
     pub fn note(&mut self, shape: Shape, took: Duration) {
         let seconds = took.as_secs_f64() / self.factor;
         let runs = self.runs.entry(shape).or_default();
-        if runs.len() >= ATTACK {
-            push(&mut self.ratios, seconds / median(runs).max(1e-9), RELEASE);
+        if runs.last.len() >= ATTACK {
+            push(&mut self.ratios, seconds / runs.usual.max(1e-9), RELEASE);
         }
-        push(runs, seconds, WINDOW);
+        runs.push(seconds);
         let slow = self.ratios.iter().rev().take(ATTACK).copied().fold(f64::INFINITY, f64::min);
-        let usual = median(&self.ratios);
+        let usual = sorted(&self.ratios).get(RELEASE / 2).copied().unwrap_or(1.0);
         if self.ratios.len() >= ATTACK && slow > SLOW {
             self.change(slow);
         } else if self.ratios.len() == RELEASE && usual < FAST {
@@ -58,11 +76,7 @@ impl Pace {
 
     /// A time within which a run of this shape ends, nearly always; `None` if none was measured.
     pub fn predict(&self, shape: Shape) -> Option<Duration> {
-        let mut sorted: Vec<f64> = self.runs.get(&shape)?.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        // One of the runs may have been interrupted, and the first of a shape is often slow.
-        let last = sorted.len() - 1;
-        self.time(sorted[if sorted.len() >= ATTACK { last - 1 } else { last }])
+        self.time(self.runs.get(&shape)?.high)
     }
 
     /// As [`predict`](Self::predict), else an estimate from other shapes of its kind; `None` if there are none.
@@ -90,11 +104,10 @@ fn push(window: &mut VecDeque<f64>, value: f64, most: usize) {
     window.push_back(value);
 }
 
-/// The lower median; 0 when there is none.
-fn median(values: &VecDeque<f64>) -> f64 {
+fn sorted(values: &VecDeque<f64>) -> Vec<f64> {
     let mut sorted: Vec<f64> = values.iter().copied().collect();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+    sorted
 }
 
 #[cfg(test)]

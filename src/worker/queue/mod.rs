@@ -539,11 +539,11 @@ impl<T: Task> State<T> {
             let room = Load { pictures: room(&first.task), ..most };
             for other in ready.take(MOST).filter(|other| T::same(&other.group, &first.group)) {
                 let Some(sum) = other.load.map(|other| load.and(other)) else { continue };
-                if !joins(&first.task, &other.task) {
-                    continue;
-                }
                 if !sum.is_within(room) {
                     break;
+                }
+                if !joins(&first.task, &other.task) {
+                    continue;
                 }
                 load = sum;
                 ids.push(other.id);
