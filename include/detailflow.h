@@ -116,6 +116,12 @@
  *
  * - A detailflow_worker generates submitted requests on its own threads, and reports each job by events, in the order in
  *   which things happened. The last event of a job is DONE, CANCELLED or FAILED, and comes exactly once.
+ * - A worker with 0 threads works inside detailflow_worker_tick, on the thread that calls it, within a budget of time. No
+ *   job of it runs between two ticks.
+ * - Jobs wait in one order, which detailflow_worker_options_set_order chooses: by the number of levels that they have
+ *   reached, by priority, by submission. Priorities, pauses and targets may be changed at any time, by any thread; they
+ *   count from the next step on, and have no effect on a job that has ended. A number that no job has is INVALID_ARGUMENT.
+ * - Paused and held jobs keep their tokens and free their KV cache. They count as pending.
  * - Freeing a worker cancels its jobs and waits until they have stopped. detailflow_worker_close does so with a timeout.
  * - Freeing a model does the same with all jobs of that model that were submitted before, in any worker. The worker
  *   itself is not affected. What is submitted later, from requests and generations that are still alive, runs.
@@ -362,7 +368,23 @@ typedef enum detailflow_submit_flag {
     DETAILFLOW_SUBMIT_FLAG_DECODE = 1,
     /// No events for levels, only the last event of the job.
     DETAILFLOW_SUBMIT_FLAG_LAST_ONLY = 2,
+    /// The job is held at the level of its request, unless that is the finest: it reports that level (also with LAST_ONLY),
+    /// frees its KV cache, and waits for detailflow_worker_continue or detailflow_worker_cancel.
+    DETAILFLOW_SUBMIT_FLAG_HOLD = 4,
 } detailflow_submit_flag;
+
+/// Which jobs of a worker come first.
+typedef enum detailflow_worker_order {
+    /// The default: COARSE_FIRST without threads, PRIORITY_FIRST with threads.
+    DETAILFLOW_WORKER_ORDER_DEFAULT = 0,
+    /// Jobs that have reached fewer levels (coarse levels of all jobs come before fine levels of any), then those of higher
+    /// priority, then those submitted before. Jobs keep their KV cache from level to level, up to
+    /// detailflow_worker_options_set_batch_bytes in all; beyond that, the caches of the jobs that come last are freed, and
+    /// the steps over their tokens are repeated.
+    DETAILFLOW_WORKER_ORDER_COARSE_FIRST = 1,
+    /// Jobs of higher priority, then those submitted before.
+    DETAILFLOW_WORKER_ORDER_PRIORITY_FIRST = 2,
+} detailflow_worker_order;
 
 /// Kinds of events.
 typedef enum detailflow_event_kind {
@@ -436,6 +458,9 @@ typedef struct detailflow_request detailflow_request;
 
 /// Where to find ONNX Runtime. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_runtime_options detailflow_runtime_options;
+
+/// How a request is submitted. Not thread-safe: concurrent calls return BUSY.
+typedef struct detailflow_submit_options detailflow_submit_options;
 
 /// Generates in the background, on its own threads. Thread-safe. When several threads wait, each event goes to one of them.
 typedef struct detailflow_worker detailflow_worker;
@@ -757,13 +782,40 @@ typedef struct detailflow_level_cost {
     uint64_t time_ns;
 } detailflow_level_cost;
 
-/// Receives the events of a worker, on its threads, never on two at once. While it runs, all jobs of its thread stand
+/// Receives the events of a worker, on its threads (without threads: inside detailflow_worker_tick), never on two at once. While it runs, all jobs of its thread stand
 /// still. It must return (no exception, no longjmp). It may call every function of the library: freeing its own worker or
 /// a model cancels and does not wait, and waiting for an event of its own worker returns at once without one.
 ///
 /// @param user What was given to detailflow_worker_set_callback.
 /// @param event Belongs to the callback: free it with detailflow_event_free, then or later, on any thread.
 typedef void (DETAILFLOW_CALL *detailflow_event_fn)(void *user, struct detailflow_event *event);
+
+/// What a call of detailflow_worker_tick did, and what is left.
+typedef struct detailflow_tick_report {
+    /// sizeof(detailflow_tick_report).
+    uint32_t struct_size;
+    /// Units of work: steps, decodes, and preparations of jobs.
+    uint32_t unit_count;
+    /// Units that were steps, each of one or more jobs.
+    uint32_t step_count;
+    /// Units that were runs of the decoder, each for one or more images.
+    uint32_t decode_count;
+    /// Images that completed a level, counted once for each level.
+    uint32_t image_count;
+    /// 1 when another call would find work to do; 0 also when too many events wait to be taken
+    /// (detailflow_worker_options_set_event_bytes).
+    uint32_t more;
+    /// The time that the call took.
+    uint64_t time_ns;
+    /// The longest unit.
+    uint64_t longest_unit_ns;
+    /// The predicted time of the next unit; 0 when there is none, or its time was not measured yet.
+    uint64_t next_unit_ns;
+    /// Jobs that have work left and are neither paused nor held.
+    uint64_t ready_count;
+    /// Jobs that are paused or held.
+    uint64_t parked_count;
+} detailflow_tick_report;
 
 /// Properties of an event.
 typedef struct detailflow_event_info {
@@ -1892,7 +1944,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_new(
 /// Sets the number of threads. Each works on one batch of jobs. A model runs one graph at a time, so more than one thread
 /// helps for several models, or to start short jobs beside long ones that cannot be batched.
 ///
-/// @param threads 1 (the default) to 64.
+/// @param threads 0 to 64; 1 is the default. 0: no threads, the worker is driven by detailflow_worker_tick.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_threads(
     detailflow_worker_options *options, uint32_t threads);
 
@@ -1917,6 +1969,12 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_b
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_event_bytes(
     detailflow_worker_options *options, uint64_t bytes);
 
+/// Sets which jobs come first.
+///
+/// @param order One of DETAILFLOW_WORKER_ORDER_*.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_set_order(
+    detailflow_worker_options *options, uint32_t order);
+
 /// The message of the last failed call with these options: see "Text" above.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_get_message(
     const detailflow_worker_options *options, char *buffer, size_t capacity, size_t *length);
@@ -1924,7 +1982,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_options_get_m
 /// Frees options. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_worker_options_free(detailflow_worker_options *options);
 
-/// Starts a worker. It takes requests of any models.
+/// Starts a worker, and its threads unless it has none. It takes requests of any models.
 ///
 /// @param options NULL takes the defaults.
 /// @param worker Receives the handle. Free it with detailflow_worker_free.
@@ -1935,8 +1993,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_new(
 
 /// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
 /// before this returns. Inside that callback the worker handle is already invalid. Without a callback, unread events are
-/// dropped. Called inside the worker's own callback, this does not wait, and the callback is not called again. NULL does
-/// nothing.
+/// dropped. Called inside the worker's own callback, this does not wait, and the callback is not called again. Without
+/// threads nothing is waited for: no job runs between two ticks. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_worker_free(detailflow_worker *worker);
 
 /// Stops a worker before it is freed: cancels all jobs, and stops its callback. After success the callback is not running
@@ -1987,6 +2045,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_poll(
 /// As detailflow_worker_poll, but waits for an event. A loop over it ends when detailflow_worker_get_pending gives 0.
 ///
 /// @param timeout_ns 0 does not wait, UINT64_MAX waits without limit.
+/// @return WRONG_STATE for a worker without threads: it does nothing while its owner waits.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_wait(
     const detailflow_worker *worker, uint64_t timeout_ns, detailflow_event **event);
 
@@ -2013,6 +2072,22 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_get_pending(
 /// @param user Passed to the callback.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_set_callback(
     const detailflow_worker *worker, detailflow_event_fn callback, void *user);
+
+/// Drives a worker without threads (detailflow_worker_options_set_threads) for one frame: does the work that is predicted
+/// to fit into the budget, but at least one unit when there is any.
+///
+/// - A unit prepares one job, steps jobs of one model together, or decodes images of one level together: as many as are
+///   predicted to take half the budget at most.
+/// - A unit whose time was not measured yet runs as the first of a call. Predictions follow the load of the machine.
+/// - Events are taken with detailflow_worker_poll; a callback receives them inside this call, on its thread.
+/// - No job runs between two calls.
+///
+/// @param budget_ns 0 does one unit.
+/// @param report Filled; its struct_size is set. May be NULL.
+/// @return WRONG_STATE when the worker has threads; BUSY when another thread is inside this call, or when it is called
+/// inside the worker's own callback.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_tick(
+    const detailflow_worker *worker, uint64_t budget_ns, detailflow_tick_report *report);
 
 /// Gets the properties of an event.
 ///
@@ -2053,6 +2128,96 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_event_get_job_messag
 
 /// Frees an event. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_event_free(detailflow_event *event);
+
+/// Creates default options: user 0, no flags, priority 0, no targets.
+///
+/// @param options Receives the handle. Free it with detailflow_submit_options_free.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_new(
+    detailflow_submit_options **options, detailflow_error *error);
+
+/// Sets a number that each event of the job has.
+///
+/// @param user Any number; the default is 0.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_set_user(
+    detailflow_submit_options *options, uint64_t user);
+
+/// Sets flags.
+///
+/// @param flags 0 (the default), or DETAILFLOW_SUBMIT_FLAG_* combined with `|`.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_set_flags(
+    detailflow_submit_options *options, uint32_t flags);
+
+/// Sets the priority of the job; see detailflow_worker_set_priority.
+///
+/// @param priority Any number but NaN; the default is 0.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_set_priority(
+    detailflow_submit_options *options, float priority);
+
+/// Sets where the pixels of one image go: each level that is reported is decoded and written there before its event. The
+/// event has the pixels as well.
+///
+/// A target of the level's size gets the pixels as they are decoded; a smaller one the image downscaled as
+/// detailflow_model_decode_mips does, a larger one upscaled bilinearly.
+///
+/// @param image_index Of the request; checked by detailflow_worker_submit_with.
+/// @param targets Square images, each with its own size, format and stride: one, or a mip chain. The descriptions are
+/// copied. The memory must not be touched or freed until the last event of the job was taken or given to the callback, or
+/// the worker was freed; except that it may be read from a level's event until the worker goes on, in a worker without
+/// threads until the next tick. No two targets of a job may overlap.
+/// @param target_count 0 removes the targets of the image.
+/// @return INVALID_ARGUMENT when an image is not square or its memory is too small, or two overlap.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_set_target(
+    detailflow_submit_options *options, uint32_t image_index, detailflow_image *targets, size_t target_count);
+
+/// The message of the last failed call with these options: see "Text" above.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_submit_options_get_message(
+    const detailflow_submit_options *options, char *buffer, size_t capacity, size_t *length);
+
+/// Frees options. NULL does nothing.
+DETAILFLOW_API void DETAILFLOW_CALL detailflow_submit_options_free(detailflow_submit_options *options);
+
+/// Submits a request, with options. Otherwise as detailflow_worker_submit.
+///
+/// @param request Not changed; may be changed or freed afterwards.
+/// @param options NULL takes the defaults. Not changed; may be changed or freed afterwards. Two jobs with targets in the
+/// same memory must not run at the same time.
+/// @param job Receives the number of the job, 1 and up; may be NULL. Events may come before this returns.
+/// @return Those of detailflow_worker_submit; INVALID_ARGUMENT when a target is for an image that the request does not
+/// have.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_submit_with(
+    const detailflow_worker *worker, const detailflow_request *request, const detailflow_submit_options *options,
+    uint64_t *job);
+
+/// Changes the priority of a job, whether it runs or waits. Of two jobs at the same level (with PRIORITY_FIRST: at any) the
+/// one of higher priority runs first, of two of the same priority the one submitted first. It counts from the next step
+/// on. Does nothing when the job has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+/// @param priority Any number but NaN: importance, or minus the distance.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_set_priority(
+    const detailflow_worker *worker, uint64_t job, float priority);
+
+/// Pauses a job, a running one within a step. It keeps its tokens and frees its KV cache; when it goes on, the steps over
+/// its tokens are repeated. Does nothing when it has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_pause(const detailflow_worker *worker, uint64_t job);
+
+/// Lets a paused job go on, in its old place. Does nothing when it is not paused or has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_resume(
+    const detailflow_worker *worker, uint64_t job);
+
+/// Changes the level at which a job ends or is held. A held job (DETAILFLOW_SUBMIT_FLAG_HOLD) goes on, and gets the tokens
+/// that one run to that level gives; it is held there again, and ends at the finest level. A job that has passed the level
+/// ends, or is held, where it is. Does nothing when it has ended.
+///
+/// @param job A number from detailflow_worker_submit; INVALID_ARGUMENT for any other.
+/// @param level_size Pixels per side; 0 is the finest level.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_worker_continue(
+    const detailflow_worker *worker, uint64_t job, uint32_t level_size);
 
 /// Encodes tokens as a token file (.dft) in memory. 128 tokens of 13 bits in groups of 8 take 272 bytes.
 ///

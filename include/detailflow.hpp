@@ -404,6 +404,7 @@ struct Free {
     void operator()(detailflow_generation *handle) const noexcept { detailflow_generation_free(handle); }
     void operator()(detailflow_cancel *handle) const noexcept { detailflow_cancel_free(handle); }
     void operator()(detailflow_best_of_options *handle) const noexcept { detailflow_best_of_options_free(handle); }
+    void operator()(detailflow_submit_options *handle) const noexcept { detailflow_submit_options_free(handle); }
     void operator()(detailflow_worker_options *handle) const noexcept { detailflow_worker_options_free(handle); }
     void operator()(detailflow_worker *handle) const noexcept { detailflow_worker_free(handle); }
     void operator()(detailflow_event *handle) const noexcept { detailflow_event_free(handle); }
@@ -1700,6 +1701,8 @@ enum class SubmitFlag : std::uint32_t {
     decode = DETAILFLOW_SUBMIT_FLAG_DECODE,
     /// No events for levels, only the last event of the job.
     last_only = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY,
+    /// The job is held at the level of its request, unless that is the finest: see Worker::continue_to.
+    hold = DETAILFLOW_SUBMIT_FLAG_HOLD,
 };
 
 /// Both flags.
@@ -1746,6 +1749,16 @@ public:
     }
 };
 
+/// Which jobs of a worker come first: detailflow_worker_order.
+enum class WorkerOrder : std::uint32_t {
+    /// coarse_first without threads, priority_first with threads.
+    standard = DETAILFLOW_WORKER_ORDER_DEFAULT,
+    /// Jobs that have reached fewer levels, then those of higher priority, then those submitted before.
+    coarse_first = DETAILFLOW_WORKER_ORDER_COARSE_FIRST,
+    /// Jobs of higher priority, then those submitted before.
+    priority_first = DETAILFLOW_WORKER_ORDER_PRIORITY_FIRST,
+};
+
 /// How a worker works.
 class WorkerOptions : public detail::Owner<detailflow_worker_options> {
 public:
@@ -1754,7 +1767,8 @@ public:
     /// Creates default options: one thread, 64 MiB of events, jobs batched where that is faster.
     static Result<WorkerOptions> make() { return detail::own<WorkerOptions>(detailflow_worker_options_new); }
 
-    /// Sets the number of threads, 1 (the default) to 64. Each works on one batch of jobs.
+    /// Sets the number of threads, 0 to 64; 1 is the default. Each works on one batch of jobs. 0: the worker is driven by
+    /// Worker::tick.
     Result<void> set_threads(std::uint32_t threads)
     {
         return detail::done(detailflow_worker_options_set_threads(get(), threads));
@@ -1775,10 +1789,51 @@ public:
     {
         return detail::done(detailflow_worker_options_set_event_bytes(get(), bytes));
     }
+    /// Sets which jobs come first.
+    Result<void> set_order(WorkerOrder order)
+    {
+        return detail::done(detailflow_worker_options_set_order(get(), static_cast<std::uint32_t>(order)));
+    }
 
     /// The message of the last failed call with these options; "" when none failed.
     std::string get_message() const { return message_of(detailflow_worker_options_get_message); }
 };
+
+/// How a request is submitted.
+class SubmitOptions : public detail::Owner<detailflow_submit_options> {
+public:
+    using Owner::Owner;
+
+    /// Creates default options: user 0, no flags, priority 0, no targets.
+    static Result<SubmitOptions> make() { return detail::own<SubmitOptions>(detailflow_submit_options_new); }
+
+    /// Sets a number that each event of the job has.
+    Result<void> set_user(std::uint64_t user) { return detail::done(detailflow_submit_options_set_user(get(), user)); }
+    /// Sets flags.
+    Result<void> set_flags(SubmitFlag flags)
+    {
+        return detail::done(detailflow_submit_options_set_flags(get(), static_cast<std::uint32_t>(flags)));
+    }
+    /// Sets the priority of the job: any number but NaN; the default is 0.
+    Result<void> set_priority(float priority)
+    {
+        return detail::done(detailflow_submit_options_set_priority(get(), priority));
+    }
+    /// Sets where the pixels of one image go: one square target or a mip chain, of any sizes, formats and strides. Each
+    /// level that is reported is resized to each of them before its event. The memory must stay valid until the last event
+    /// of the job was taken.
+    Result<void> set_target(std::uint32_t image_index, Span<Image> targets)
+    {
+        return detail::done(
+            detailflow_submit_options_set_target(get(), image_index, detail::array(targets), targets.size()));
+    }
+
+    /// The message of the last failed call with these options; "" when none failed.
+    std::string get_message() const { return message_of(detailflow_submit_options_get_message); }
+};
+
+/// What a call of Worker::tick did, and what is left.
+using TickReport = detailflow_tick_report;
 
 /// Generates in the background, on its own threads. Any number of threads may submit, poll, wait and cancel at once.
 /// The destructor cancels all jobs and waits until they have stopped, except inside the worker's own callback.
@@ -1816,6 +1871,13 @@ public:
             return detailflow_worker_submit(get(), request.get(), user, static_cast<std::uint32_t>(flags), job);
         });
     }
+    /// Submits a request, with options.
+    Result<std::uint64_t> submit(const Request &request, const SubmitOptions &options) const
+    {
+        return detail::value<std::uint64_t>([&](std::uint64_t *job) {
+            return detailflow_worker_submit_with(get(), request.get(), options.get(), job);
+        });
+    }
     /// Submits a generation, started or not; the worker continues it. After a failure it stays the caller's.
     Result<std::uint64_t> submit_generation(Generation &&generation, std::uint64_t user = 0,
                                             SubmitFlag flags = SubmitFlag::none) const
@@ -1828,6 +1890,29 @@ public:
             }
             return status;
         });
+    }
+
+    /// Drives a worker without threads for one frame: does the work that is predicted to fit into the budget, but at least
+    /// one unit when there is any. A callback is called inside. Status::busy when another thread is inside, or when it is
+    /// called inside the worker's own callback.
+    Result<TickReport> tick(std::uint64_t budget_ns) const
+    {
+        return detail::fill<TickReport>(
+            [&](TickReport *report) { return detailflow_worker_tick(get(), budget_ns, report); });
+    }
+    /// Changes the priority of a job, whether it runs or waits: any number but NaN, the higher the sooner.
+    Result<void> set_priority(std::uint64_t job, float priority) const
+    {
+        return detail::done(detailflow_worker_set_priority(get(), job, priority));
+    }
+    /// Pauses a job. It keeps its tokens and frees its KV cache.
+    Result<void> pause(std::uint64_t job) const { return detail::done(detailflow_worker_pause(get(), job)); }
+    /// Lets a paused job go on.
+    Result<void> resume(std::uint64_t job) const { return detail::done(detailflow_worker_resume(get(), job)); }
+    /// Changes the level at which a job ends or is held; a held job goes on. 0 is the finest level.
+    Result<void> continue_to(std::uint64_t job, std::uint32_t level_size) const
+    {
+        return detail::done(detailflow_worker_continue(get(), job, level_size));
     }
 
     /// Takes the next event, in the order in which they happened. Empty when there is none, or a callback is set.

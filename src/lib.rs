@@ -88,7 +88,7 @@ pub use tasks::{
     Sprite, StepCost, Tolerance,
 };
 #[cfg(feature = "worker")]
-pub use worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
+pub use worker::{Event, EventKind, JobId, SubmitOptions, TickReport, Worker, WorkerOptions, WorkerOrder};
 
 /// The version of this library, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

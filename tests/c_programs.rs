@@ -100,6 +100,9 @@ programs! {
     worker_close_plain: "worker_close" Plain [];
     worker_close_sanitized: "worker_close" Sanitized [];
     worker_close_valgrind: "worker_close" Valgrind [];
+    tick_plain: "tick" Plain [];
+    tick_sanitized: "tick" Sanitized [];
+    tick_valgrind: "tick" Valgrind ["few"];
     opening_plain: "opening" Plain [];
     opening_sanitized: "opening" Sanitized [];
     files_in_memory_plain: "files_in_memory" Plain [];

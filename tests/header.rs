@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 22] = [
+const SOURCES: [&str; 23] = [
     "status",
     "error",
     "log",
@@ -27,6 +27,7 @@ const SOURCES: [&str; 22] = [
     "best_of",
     "cost",
     "worker",
+    "submit",
     "tokens",
     "pack",
     "plain",

@@ -185,7 +185,7 @@ fn submit_of_an_invalid_request_is_refused() {
     assert!(worker.wait(Duration::from_millis(3)).is_none());
     let fine = WorkerOptions::default();
     for (options, word) in [
-        (fine.clone().with_threads(0), "0 threads"),
+        (fine.clone().with_threads(64 + 2), "66 threads"),
         (fine.clone().with_threads(65), "65 threads"),
         (fine.clone().with_batch_bytes(0), "batch_bytes is 0"),
         (fine.clone().with_event_bytes(0), "event_bytes is 0"),

@@ -1,7 +1,7 @@
-//! Interleavings of a worker's threads with submit, cancel, take and close: a model check of `src/worker/queue.rs`,
+//! Interleavings of a worker's threads with submit, cancel, take and close: a model check of `src/worker/queue`,
 //! whose lock and conditions are replaced by loom's. A lost wake-up or cancel shows as a deadlock or an endless run.
 
-#[path = "../src/worker/queue.rs"]
+#[path = "../src/worker/queue/mod.rs"]
 #[allow(dead_code, reason = "the worker uses the rest")]
 mod queue;
 
@@ -127,6 +127,16 @@ fn work(queue: &Queue<Job>, registers: bool) -> Vec<Vec<u64>> {
         let mut ends = Vec::new();
         match queue.ready(&ids) {
             Ready::Cancelled(ids) => ends.extend(ids.into_iter().map(|id| (id, What::Cancelled))),
+            Ready::Leave(ids) => {
+                for id in ids {
+                    let at = batch.iter().position(|course| course.id == id).unwrap();
+                    let course = batch.remove(at);
+                    course.job.working.store(false, SeqCst);
+                    queue.put_back(id, course.job);
+                }
+                continue;
+            }
+            Ready::Retarget(_) => continue,
             Ready::Go(jobs) => {
                 batch.extend(jobs.into_iter().map(course));
                 for course in batch.iter_mut().filter(|course| course.stop.is_none()) {
@@ -514,5 +524,29 @@ fn group_runs_on_one_thread_and_others_serve_other_groups() {
         for thread in threads {
             thread.join().unwrap();
         }
+    });
+}
+
+/// A pause, a resume and a cancel from another thread at any moment: nothing is lost, and the job ends once.
+#[test]
+fn paused_job_goes_on_or_ends_once() {
+    explore(2, || {
+        let queue: Shared = Arc::new(Queue::new(usize::MAX, ROOM));
+        let id = queue.submit("a", sized(Kind::Short, 1)).unwrap();
+        let working = worker(&queue);
+        let other = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                queue.set_paused(id, true);
+                queue.set_priority(id, 2.0);
+                queue.set_paused(id, false);
+            })
+        };
+        let events = take(&queue, 1);
+        assert_eq!(events.last().map(|event| event.what), Some(What::Done));
+        other.join().unwrap();
+        assert_eq!((queue.pending(), queue.counts()), (0, (0, 0)));
+        queue.close(false);
+        working.join().unwrap();
     });
 }

@@ -165,6 +165,18 @@ private:
     std::vector<double> generating_, all_;
 };
 
+// What was generated: steps, the longest unit of work, and cells that have their coarsest and their finest level.
+struct Counts {
+    std::uint32_t steps = 0, begun = 0, finished = 0;
+    double longest_unit_ms = 0;
+
+    void add(std::uint32_t more_steps, double unit_ms)
+    {
+        steps += more_steps;
+        longest_unit_ms = std::max(longest_unit_ms, unit_ms);
+    }
+};
+
 // A window of square cells, and the graph below them.
 class Wall {
 public:
@@ -256,7 +268,25 @@ public:
         return pixels;
     }
 
+    // Writes a JSON file; prints why when that fails.
+    bool write(const char *path, double budget_ms) const
+    {
+        std::FILE *file = std::fopen(path, "w");
+        if (file == nullptr) {
+            std::perror(path);
+            return false;
+        }
+        std::fprintf(file, "{\n");
+        times.write(file, budget_ms);
+        std::fprintf(file, " \"longest_unit_ms\": %.3f,\n \"steps\": %u,\n \"cells\": %zu,\n", stats.longest_unit_ms,
+                     stats.steps, cells());
+        std::fprintf(file, " \"cells_begun\": %u,\n \"cells_finished\": %u\n}\n", stats.begun, stats.finished);
+        std::fclose(file);
+        return true;
+    }
+
     FrameTimes times;
+    Counts stats;
 
 private:
     void render(double budget_ms)

@@ -21,6 +21,19 @@ pub(super) fn on<T: Object>(handle: Shared<'_, T>, body: impl FnOnce(&T) -> Outc
     }
 }
 
+/// As [`on`], for a body during which the handle may be freed: it uses what `keep` takes from it.
+pub(super) fn on_kept<T: Object, K, B: FnOnce() -> Outcome>(
+    handle: Shared<'_, T>,
+    keep: impl FnOnce(&T) -> (K, std::sync::Arc<Message>),
+    body: impl FnOnce(K) -> B,
+) -> detailflow_status {
+    let _host = host::enter();
+    match guard(|| handle.get().map(keep)) {
+        Ok((kept, message)) => finish(guard(body(kept)), Some(&message)),
+        Err(failure) => finish(Err(failure), None),
+    }
+}
+
 /// Runs the body of a function that changes the value of a handle, or gives BUSY when another thread is inside.
 pub(super) fn change<T: Guard>(
     handle: Exclusive<'_, T>,

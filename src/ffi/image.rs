@@ -169,6 +169,7 @@ impl Source<'_> {
 }
 
 /// An image that is an output. Its memory is checked when its size is known.
+#[derive(Clone, Copy)]
 pub(super) struct Target<'a>(detailflow_image, PhantomData<&'a mut [u8]>);
 
 impl<'a> Out<'a, detailflow_image> {
@@ -182,6 +183,40 @@ impl<'a> Out<'a, detailflow_image> {
         let mut targets = crate::support::memory::reserve(name, images.len())?;
         targets.extend(images.into_iter().map(|image| Target(image, PhantomData)));
         Ok(targets)
+    }
+}
+
+// SAFETY: the contract of stored targets lets the library write their memory from any thread until the job has ended.
+unsafe impl Send for Target<'static> {}
+// SAFETY: as above; a description of memory is only read.
+unsafe impl Sync for Target<'static> {}
+
+impl Out<'_, detailflow_image> {
+    /// An array of square outputs whose memory is written later, by a job.
+    pub(super) fn stored_targets(self, count: usize, name: &str) -> Result<Vec<Target<'static>>, Failure> {
+        let images = self.read_all(count)?;
+        let mut targets = crate::support::memory::reserve(name, images.len())?;
+        for (at, image) in images.into_iter().enumerate() {
+            let target = Target(image, PhantomData);
+            let checked = target.side().and_then(|size| target.fits(size));
+            checked.map_err(|failure| failure.within(name, at))?;
+            targets.push(target);
+        }
+        Ok(targets)
+    }
+}
+
+impl Target<'static> {
+    /// Writes a picture, resized to the image's size.
+    pub(super) fn fill(self, picture: &Image) -> crate::support::error::Result<()> {
+        let internal = |failure: Failure| crate::support::error::Error::Internal(failure.message);
+        self.write(&picture.resize(self.0.width)?).map_err(internal)
+    }
+
+    /// Where its memory begins and ends.
+    pub(super) fn span(&self) -> (usize, usize) {
+        let start = self.0.pixels.addr();
+        (start, start.saturating_add(Checked::new(self.0).map_or(0, |checked| checked.length)))
     }
 }
 

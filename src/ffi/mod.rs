@@ -115,6 +115,12 @@
 //!
 //! - A detailflow_worker generates submitted requests on its own threads, and reports each job by events, in the order in
 //!   which things happened. The last event of a job is DONE, CANCELLED or FAILED, and comes exactly once.
+//! - A worker with 0 threads works inside detailflow_worker_tick, on the thread that calls it, within a budget of time. No
+//!   job of it runs between two ticks.
+//! - Jobs wait in one order, which detailflow_worker_options_set_order chooses: by the number of levels that they have
+//!   reached, by priority, by submission. Priorities, pauses and targets may be changed at any time, by any thread; they
+//!   count from the next step on, and have no effect on a job that has ended. A number that no job has is INVALID_ARGUMENT.
+//! - Paused and held jobs keep their tokens and free their KV cache. They count as pending.
 //! - Freeing a worker cancels its jobs and waits until they have stopped. detailflow_worker_close does so with a timeout.
 //! - Freeing a model does the same with all jobs of that model that were submitted before, in any worker. The worker
 //!   itself is not affected. What is submitted later, from requests and generations that are still alive, runs.
@@ -216,6 +222,7 @@ mod plain;
 mod reader;
 mod request;
 mod status;
+mod submit;
 mod tokens;
 mod vary;
 mod worker;

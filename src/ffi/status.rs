@@ -119,6 +119,7 @@ impl From<&Error> for Failure {
             Error::Format { .. } | Error::Tokens(_) => DETAILFLOW_STATUS_BAD_FORMAT,
             Error::Cancelled => DETAILFLOW_STATUS_CANCELLED,
             Error::State(_) => DETAILFLOW_STATUS_WRONG_STATE,
+            Error::Busy(_) => DETAILFLOW_STATUS_BUSY,
             Error::Failed { .. } => DETAILFLOW_STATUS_FAILED,
             Error::Internal(_) => DETAILFLOW_STATUS_INTERNAL,
         };

@@ -1,21 +1,22 @@
 //! Workers: generate in the background.
 
 use std::ffi::{c_char, c_void};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::{call, change, get_message, on};
+use super::call::{call, change, get_message, on, on_kept};
 use super::error::detailflow_error;
-use super::family::family;
+use super::family::{Family, family};
 use super::generation::{detailflow_generation, give_generation};
 use super::handle::{Guard, Guarded, Object};
 use super::image::detailflow_image;
 use super::message::Message;
 use super::param::{Exclusive, Out, Owned, Shared, new_handle};
-use super::plain::Plain;
+use super::plain::{Plain, nanoseconds};
 use super::request::detailflow_request;
 use super::status::{DETAILFLOW_STATUS_BUSY, DETAILFLOW_STATUS_OK, Failure, Outcome, detailflow_status};
 use crate::support::error::Error;
-use crate::worker::{Event, EventKind, JobId, SubmitOptions, Worker, WorkerOptions};
+use crate::worker::{Event, EventKind, JobId, SubmitOptions, TickReport, Worker, WorkerOptions, WorkerOrder};
 
 /// Flags of detailflow_worker_submit, combined with `|`.
 #[repr(C)]
@@ -26,9 +27,31 @@ pub enum detailflow_submit_flag {
     DETAILFLOW_SUBMIT_FLAG_DECODE = 1,
     /// No events for levels, only the last event of the job.
     DETAILFLOW_SUBMIT_FLAG_LAST_ONLY = 2,
+    /// The job is held at the level of its request, unless that is the finest: it reports that level (also with LAST_ONLY),
+    /// frees its KV cache, and waits for detailflow_worker_continue or detailflow_worker_cancel.
+    DETAILFLOW_SUBMIT_FLAG_HOLD = 4,
 }
 
-family!(detailflow_submit_flag: DETAILFLOW_SUBMIT_FLAG_DECODE, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY);
+family!(detailflow_submit_flag:
+    DETAILFLOW_SUBMIT_FLAG_DECODE, DETAILFLOW_SUBMIT_FLAG_LAST_ONLY, DETAILFLOW_SUBMIT_FLAG_HOLD);
+
+/// Which jobs of a worker come first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum detailflow_worker_order {
+    /// The default: COARSE_FIRST without threads, PRIORITY_FIRST with threads.
+    DETAILFLOW_WORKER_ORDER_DEFAULT = 0,
+    /// Jobs that have reached fewer levels (coarse levels of all jobs come before fine levels of any), then those of higher
+    /// priority, then those submitted before. Jobs keep their KV cache from level to level, up to
+    /// detailflow_worker_options_set_batch_bytes in all; beyond that, the caches of the jobs that come last are freed, and
+    /// the steps over their tokens are repeated.
+    DETAILFLOW_WORKER_ORDER_COARSE_FIRST = 1,
+    /// Jobs of higher priority, then those submitted before.
+    DETAILFLOW_WORKER_ORDER_PRIORITY_FIRST = 2,
+}
+
+family!(detailflow_worker_order:
+    DETAILFLOW_WORKER_ORDER_DEFAULT, DETAILFLOW_WORKER_ORDER_COARSE_FIRST, DETAILFLOW_WORKER_ORDER_PRIORITY_FIRST);
 
 /// Kinds of events.
 #[repr(C)]
@@ -70,8 +93,9 @@ impl Guard for detailflow_worker_options {
 /// Generates in the background, on its own threads. Thread-safe. When several threads wait, each event goes to one of them.
 #[derive(Debug)]
 pub struct detailflow_worker {
-    worker: Worker,
-    message: Message,
+    /// Both outlive the handle when it is freed inside a tick, by the callback.
+    worker: Arc<Worker>,
+    message: Arc<Message>,
 }
 
 impl Object for detailflow_worker {
@@ -135,7 +159,44 @@ unsafe impl Plain for detailflow_event_info {
     }
 }
 
-/// Receives the events of a worker, on its threads, never on two at once. While it runs, all jobs of its thread stand
+/// What a call of detailflow_worker_tick did, and what is left.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct detailflow_tick_report {
+    /// sizeof(detailflow_tick_report).
+    pub struct_size: u32,
+    /// Units of work: steps, decodes, and preparations of jobs.
+    pub unit_count: u32,
+    /// Units that were steps, each of one or more jobs.
+    pub step_count: u32,
+    /// Units that were runs of the decoder, each for one or more images.
+    pub decode_count: u32,
+    /// Images that completed a level, counted once for each level.
+    pub image_count: u32,
+    /// 1 when another call would find work to do; 0 also when too many events wait to be taken
+    /// (detailflow_worker_options_set_event_bytes).
+    pub more: u32,
+    /// The time that the call took.
+    pub time_ns: u64,
+    /// The longest unit.
+    pub longest_unit_ns: u64,
+    /// The predicted time of the next unit; 0 when there is none, or its time was not measured yet.
+    pub next_unit_ns: u64,
+    /// Jobs that have work left and are neither paused nor held.
+    pub ready_count: u64,
+    /// Jobs that are paused or held.
+    pub parked_count: u64,
+}
+
+// SAFETY: struct_size comes first, and it holds numbers only.
+unsafe impl Plain for detailflow_tick_report {
+    const NAME: &'static str = "detailflow_tick_report";
+    fn struct_size(&mut self) -> &mut u32 {
+        &mut self.struct_size
+    }
+}
+
+/// Receives the events of a worker, on its threads (without threads: inside detailflow_worker_tick), never on two at once. While it runs, all jobs of its thread stand
 /// still. It must return (no exception, no longjmp). It may call every function of the library: freeing its own worker or
 /// a model cancels and does not wait, and waiting for an event of its own worker returns at once without one.
 ///
@@ -176,7 +237,7 @@ pub extern "C" fn detailflow_worker_options_new(
 /// Sets the number of threads. Each works on one batch of jobs. A model runs one graph at a time, so more than one thread
 /// helps for several models, or to start short jobs beside long ones that cannot be batched.
 ///
-/// @param threads 1 (the default) to 64.
+/// @param threads 0 to 64; 1 is the default. 0: no threads, the worker is driven by detailflow_worker_tick.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_worker_options_set_threads(
     options: Exclusive<'_, detailflow_worker_options>,
@@ -225,6 +286,24 @@ pub extern "C" fn detailflow_worker_options_set_event_bytes(
     change(options, |options| set(options, options.clone().with_event_bytes(bytes)))
 }
 
+/// Sets which jobs come first.
+///
+/// @param order One of DETAILFLOW_WORKER_ORDER_*.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_worker_options_set_order(
+    options: Exclusive<'_, detailflow_worker_options>,
+    order: u32,
+) -> detailflow_status {
+    change(options, |options| {
+        options.order = match detailflow_worker_order::choose(order, "order")? {
+            DETAILFLOW_WORKER_ORDER_DEFAULT => WorkerOrder::Default,
+            DETAILFLOW_WORKER_ORDER_COARSE_FIRST => WorkerOrder::CoarseFirst,
+            DETAILFLOW_WORKER_ORDER_PRIORITY_FIRST => WorkerOrder::PriorityFirst,
+        };
+        Ok(())
+    })
+}
+
 /// The message of the last failed call with these options: see "Text" above.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_worker_options_get_message(
@@ -242,7 +321,7 @@ pub extern "C" fn detailflow_worker_options_free(options: Owned<detailflow_worke
     options.free(|_| {});
 }
 
-/// Starts a worker. It takes requests of any models.
+/// Starts a worker, and its threads unless it has none. It takes requests of any models.
 ///
 /// @param options NULL takes the defaults.
 /// @param worker Receives the handle. Free it with detailflow_worker_free.
@@ -258,18 +337,18 @@ pub extern "C" fn detailflow_worker_new(
         let place = worker.place("worker")?;
         let options = options.optional()?.map(|options| options.0.copy()).transpose()?;
         let worker = Worker::new(&options.unwrap_or_default())?;
-        place.set_handle(detailflow_worker { worker, message: Message::default() });
+        place.set_handle(detailflow_worker { worker: Arc::new(worker), message: Arc::default() });
         Ok(())
     })
 }
 
 /// Frees a worker: cancels all jobs and waits until they have stopped. A callback receives the last event of each job
 /// before this returns. Inside that callback the worker handle is already invalid. Without a callback, unread events are
-/// dropped. Called inside the worker's own callback, this does not wait, and the callback is not called again. NULL does
-/// nothing.
+/// dropped. Called inside the worker's own callback, this does not wait, and the callback is not called again. Without
+/// threads nothing is waited for: no job runs between two ticks. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_worker_free(worker: Owned<detailflow_worker>) {
-    worker.free(|_| {});
+    worker.free(|this| this.worker.retire());
 }
 
 /// Stops a worker before it is freed: cancels all jobs, and stops its callback. After success the callback is not running
@@ -321,7 +400,7 @@ pub extern "C" fn detailflow_worker_submit(
 ) -> detailflow_status {
     with(worker, |worker| {
         let request = request.get()?;
-        let options = submit_options(user, flags)?;
+        let options = flagged(flags)?.with_user(user);
         let id = request.0.read(|request| Ok(worker.submit(request, options)?))?;
         if let Some(place) = job.optional() {
             place.set(id.0);
@@ -347,7 +426,7 @@ pub extern "C" fn detailflow_worker_submit_generation(
     job: Out<'_, u64>,
 ) -> detailflow_status {
     with(worker, |worker| {
-        let options = submit_options(user, flags)?;
+        let options = flagged(flags)?.with_user(user);
         #[allow(clippy::result_large_err, reason = "the generation goes back into its handle")]
         let submit = |generation| {
             worker.submit_or_return(generation, options).map_err(|(generation, error)| (*generation, error.into()))
@@ -374,12 +453,20 @@ pub extern "C" fn detailflow_worker_poll(
 /// As detailflow_worker_poll, but waits for an event. A loop over it ends when detailflow_worker_get_pending gives 0.
 ///
 /// @param timeout_ns 0 does not wait, UINT64_MAX waits without limit.
+/// @return WRONG_STATE for a worker without threads: it does nothing while its owner waits.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_worker_wait(
     worker: Shared<'_, detailflow_worker>,
     timeout_ns: u64,
     event: Out<'_, *mut detailflow_event>,
 ) -> detailflow_status {
+    if let Ok(this) = worker.get()
+        && this.worker.is_driven()
+    {
+        return with(worker, |_| {
+            Err(Error::State("a worker without threads cannot be waited for: tick it, and poll".into()).into())
+        });
+    }
     take(worker, event, |worker| worker.wait(Duration::from_nanos(timeout_ns)))
 }
 
@@ -438,6 +525,36 @@ pub extern "C" fn detailflow_worker_set_callback(
             unsafe { (host.callback)(host.user, new_handle(event_object(event))) };
         });
         Ok(())
+    })
+}
+
+/// Drives a worker without threads (detailflow_worker_options_set_threads) for one frame: does the work that is predicted
+/// to fit into the budget, but at least one unit when there is any.
+///
+/// - A unit prepares one job, steps jobs of one model together, or decodes images of one level together: as many as are
+///   predicted to take half the budget at most.
+/// - A unit whose time was not measured yet runs as the first of a call. Predictions follow the load of the machine.
+/// - Events are taken with detailflow_worker_poll; a callback receives them inside this call, on its thread.
+/// - No job runs between two calls.
+///
+/// @param budget_ns 0 does one unit.
+/// @param report Filled; its struct_size is set. May be NULL.
+/// @return WRONG_STATE when the worker has threads; BUSY when another thread is inside this call, or when it is called
+/// inside the worker's own callback.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_worker_tick(
+    worker: Shared<'_, detailflow_worker>,
+    budget_ns: u64,
+    report: Out<'_, detailflow_tick_report>,
+) -> detailflow_status {
+    // The callback may free the worker.
+    let kept = |this: &detailflow_worker| (this.worker.clone(), this.message.clone());
+    on_kept(worker, kept, |worker| {
+        move || {
+            let report = report.optional_struct()?;
+            let done = worker.tick(Duration::from_nanos(budget_ns))?;
+            report.map_or(Ok(()), |report| report.write(tick_report(&done)))
+        }
     })
 }
 
@@ -544,23 +661,28 @@ pub extern "C" fn detailflow_event_free(event: Owned<detailflow_event>) {
     event.free(|_| {});
 }
 
+fn tick_report(done: &TickReport) -> detailflow_tick_report {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    detailflow_tick_report {
+        struct_size: 0,
+        unit_count: count(done.units),
+        step_count: count(done.steps),
+        decode_count: count(done.decodes),
+        image_count: count(done.images),
+        more: u32::from(done.more),
+        time_ns: nanoseconds(Some(done.time)),
+        longest_unit_ns: if done.units == 0 { 0 } else { nanoseconds(Some(done.longest)) },
+        next_unit_ns: nanoseconds(done.next),
+        ready_count: done.jobs_ready as u64,
+        parked_count: done.jobs_parked as u64,
+    }
+}
+
 /// Takes changed options, when they make sense.
 fn set(options: &mut WorkerOptions, changed: WorkerOptions) -> Outcome {
     changed.check()?;
     *options = changed;
     Ok(())
-}
-
-fn submit_options(user: u64, flags: u32) -> Result<SubmitOptions, Failure> {
-    const DECODE: u32 = DETAILFLOW_SUBMIT_FLAG_DECODE as u32;
-    const LAST_ONLY: u32 = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY as u32;
-    if flags & !(DECODE | LAST_ONLY) != 0 {
-        return Err(Failure::invalid(format!(
-            "flags is {flags:#x}; it must be 0 or a combination of DETAILFLOW_SUBMIT_FLAG_*, up to {:#x}",
-            DECODE | LAST_ONLY
-        )));
-    }
-    Ok(SubmitOptions { user, decode: flags & DECODE != 0, last_only: flags & LAST_ONLY != 0 })
 }
 
 fn take(
@@ -590,6 +712,21 @@ fn event_object(event: Event) -> detailflow_event {
     detailflow_event { event, status, message }
 }
 
-fn with(worker: Shared<'_, detailflow_worker>, body: impl FnOnce(&Worker) -> Outcome) -> detailflow_status {
+pub(super) fn with(worker: Shared<'_, detailflow_worker>, body: impl FnOnce(&Worker) -> Outcome) -> detailflow_status {
     on(worker, |this| body(&this.worker))
+}
+
+/// Options with these flags, or an error for those that there are not.
+pub(super) fn flagged(flags: u32) -> Result<SubmitOptions, Failure> {
+    const DECODE: u32 = DETAILFLOW_SUBMIT_FLAG_DECODE as u32;
+    const LAST_ONLY: u32 = DETAILFLOW_SUBMIT_FLAG_LAST_ONLY as u32;
+    const HOLD: u32 = DETAILFLOW_SUBMIT_FLAG_HOLD as u32;
+    const ALL: u32 = DECODE | LAST_ONLY | HOLD;
+    if flags & !ALL != 0 {
+        return Err(Failure::invalid(format!(
+            "flags is {flags:#x}; it must be 0 or a combination of DETAILFLOW_SUBMIT_FLAG_*, up to {ALL:#x}"
+        )));
+    }
+    let options = SubmitOptions::new().with_decode(flags & DECODE != 0).with_last_only(flags & LAST_ONLY != 0);
+    Ok(options.with_hold(flags & HOLD != 0))
 }

@@ -14,6 +14,8 @@ pub(crate) mod rows;
 mod sample_step;
 mod snapshot;
 mod state;
+#[cfg(feature = "worker")]
+mod suspend;
 #[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only a worker steps generations together"))]
 mod together;
 

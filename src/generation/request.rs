@@ -278,6 +278,12 @@ impl Request {
         self
     }
 
+    /// Sets the number of tokens that each image will have; at least those that it begins with.
+    #[cfg(feature = "worker")]
+    pub(crate) fn stop_at(&mut self, tokens: usize) {
+        self.target = tokens.max(self.prefixes.first().map_or(0, |prefix| prefix.len()));
+    }
+
     /// How many tokens the images begin with.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ use crate::support::error::{Error, Result};
 use crate::support::parallel::Threads;
 use crate::support::sync::lock;
 use crate::timing::latency::LatencyModel;
+#[cfg(feature = "worker")]
+use crate::timing::pace::Pace;
 
 /// A DetailFlow model with its graphs compiled. Clones share it. Any number of threads may use it at once; each graph runs
 /// for one of them at a time.
@@ -54,6 +56,8 @@ struct Inner {
     /// Compiled when the first picture is encoded, or when the model is opened.
     encoder: Mutex<Option<Arc<Graph>>>,
     latency: LatencyModel,
+    #[cfg(feature = "worker")]
+    pace: Mutex<Pace>,
     /// For generations that step together.
     joint_step: Mutex<JointStep>,
 }
@@ -145,6 +149,12 @@ impl Model {
     /// Measured latencies.
     pub(crate) fn latency(&self) -> &LatencyModel {
         &self.0.latency
+    }
+
+    /// The times of units of work.
+    #[cfg(feature = "worker")]
+    pub(crate) fn pace(&self) -> &Mutex<Pace> {
+        &self.0.pace
     }
 
     pub(crate) fn decoder(&self) -> &Graph {

@@ -223,6 +223,8 @@ impl Model {
             sampler,
             encoder: Mutex::new(encoder.map(Arc::new)),
             latency: LatencyModel::default(),
+            #[cfg(feature = "worker")]
+            pace: Mutex::default(),
             joint_step: Mutex::default(),
         }));
         if tried {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::model::Model;
+#[cfg(feature = "worker")]
+use crate::support::sync::lock;
 use crate::timing::latency::{Shape, Table};
 #[cfg(feature = "calibration")]
 use crate::timing::store::{self, Measured};
@@ -30,6 +32,25 @@ impl Model {
     #[must_use]
     pub fn predict_decode(&self, pictures: usize, tokens: usize) -> Option<Duration> {
         self.latency().predict(self.decode_shape(pictures, tokens)?, || self.stored_latency())
+    }
+
+    /// Records the time of a unit of work of a driven worker.
+    #[cfg(feature = "worker")]
+    pub(crate) fn note_unit(&self, shape: Shape, took: Duration) {
+        lock(self.pace()).note(shape, took);
+    }
+
+    /// The time of a unit of work, as the last ones of its shape took it; None when there was none.
+    #[cfg(feature = "worker")]
+    pub(crate) fn predict_unit(&self, shape: Shape) -> Option<Duration> {
+        lock(self.pace()).predict(shape)
+    }
+
+    /// As [`predict_unit`](Self::predict_unit), or an estimate from other shapes or from a calibration.
+    #[cfg(feature = "worker")]
+    pub(crate) fn guess_unit(&self, shape: Shape) -> Option<Duration> {
+        let guess = lock(self.pace()).guess(shape);
+        guess.or_else(|| self.latency().predict(shape, || self.stored_latency()))
     }
 
     pub(crate) fn decode_shape(&self, pictures: usize, tokens: usize) -> Option<Shape> {

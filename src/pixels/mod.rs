@@ -4,7 +4,8 @@
 //! - RGB models use the byte rule of the reference code: `trunc(clamp(127.5 x + 128, 0, 255))`.
 //! - RGBA models give premultiplied colour: `p = clamp((x + 1) / 2, 0, 1)`, alpha is `p3`, straight colour is
 //!   `min(p / alpha, 1)` (0 where alpha is 0), a byte is `round(255 v)`.
-//! - Downscaling averages areas in linear light, weighted by alpha. Upscaling repeats pixels by an integer factor.
+//! - Downscaling averages areas in linear light, weighted by alpha. Upscaling repeats pixels by an
+//!   integer factor; [`Image::resize`] interpolates to any size.
 //! - Reading and writing picture files needs the feature `image-files`.
 
 mod atlas;
@@ -26,6 +27,7 @@ mod resize;
 #[cfg(feature = "image-files")]
 mod rows;
 mod square;
+mod upscale;
 mod write;
 
 pub use atlas::{Layout, layout};

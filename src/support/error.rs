@@ -75,6 +75,9 @@ pub enum Error {
     /// The call is not allowed in the object's present state.
     #[error("{}", shown(.0))]
     State(String),
+    /// Another thread is inside a call that one at a time may make.
+    #[error("{}", shown(.0))]
+    Busy(String),
     /// ONNX Runtime failed while running a graph.
     #[error("{} failed: {}", shown(graph), shown(reason))]
     Failed {

@@ -18,6 +18,9 @@ pub(crate) enum Shape {
     Step { rows: usize, query: usize },
     /// A decode: images, tokens of each, patches of each.
     Decode { pictures: usize, tokens: usize, patches: usize },
+    /// Making a job ready for its first step: batch rows. Never stored.
+    #[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only workers measure it"))]
+    Begin { rows: usize },
 }
 
 impl Shape {
@@ -26,6 +29,7 @@ impl Shape {
         match self {
             Self::Step { rows, query } => rows as f64 * query as f64,
             Self::Decode { pictures, tokens, patches } => pictures as f64 * (tokens as f64 + patches as f64),
+            Self::Begin { rows } => rows as f64,
         }
     }
 
@@ -36,6 +40,7 @@ impl Shape {
             (Self::Decode { tokens: a, patches: x, .. }, Self::Decode { tokens: b, patches: y, .. }) => {
                 (a, x) == (b, y)
             }
+            (Self::Begin { .. }, Self::Begin { .. }) => true,
             _ => false,
         }
     }
@@ -116,7 +121,8 @@ pub(crate) fn median(times: impl Iterator<Item = Duration>) -> Duration {
     *sorted.select_nth_unstable(middle).1
 }
 
-fn estimate(known: &Table, shape: Shape) -> Option<Duration> {
+/// An estimate from other shapes of its kind, rather too high than too low; `None` when there are none.
+pub(super) fn estimate(known: &Table, shape: Shape) -> Option<Duration> {
     if let Some(&time) = known.get(&shape) {
         return Some(time);
     }

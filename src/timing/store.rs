@@ -79,7 +79,7 @@ pub(crate) fn load(key: &str, shape: impl Fn(Measured) -> Option<Shape>) -> Opti
 /// # Errors
 /// [`Error::Io`] when the folder or the file cannot be written.
 pub(crate) fn save(path: &Path, key: &str, table: &Table) -> Result<()> {
-    let entries = table.iter().map(|(&shape, &time)| entry(shape, time)).collect();
+    let entries = table.iter().filter_map(|(&shape, &time)| entry(shape, time)).collect();
     let file = File { format: FORMAT, key: key.to_owned(), entries };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| Error::writing(folder, error))?;
@@ -93,10 +93,11 @@ pub(crate) fn short_hash(bytes: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(bytes)[..8])
 }
 
-fn entry(shape: Shape, time: Duration) -> Entry {
+fn entry(shape: Shape, time: Duration) -> Option<Entry> {
     let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    match shape {
+    Some(match shape {
         Shape::Step { rows, query } => Entry::Step { rows, query, nanoseconds },
         Shape::Decode { pictures, tokens, .. } => Entry::Decode { pictures, tokens, nanoseconds },
-    }
+        Shape::Begin { .. } => return None,
+    })
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::event::EventKind;
-use super::job::{Course, Job};
-use super::queue::{Queue, Ready};
+use super::job::Course;
+use super::queue::{Queue, Ready, Task};
 use crate::generation::{Generation, step_together};
 use crate::model::codec::decode_at_once;
 use crate::pixels::Image;
@@ -14,13 +14,13 @@ use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
 
 /// Runs jobs until the queue is closed.
-pub(super) fn work(queue: &Queue<Job>) {
+pub(super) fn work(queue: &Queue<Course>) {
     // In the order of submission, which is also that of the events of one step.
     let mut batch: Vec<Course> = Vec::new();
     loop {
         if batch.is_empty() {
             let Some(jobs) = queue.next() else { return };
-            batch.extend(jobs.into_iter().map(|(id, job)| Course::new(id, job)));
+            batch.extend(jobs.into_iter().map(|(id, course)| course.taken(id)));
         }
         let ids: Vec<u64> = batch.iter().map(|course| course.id).collect();
         match queue.ready(&ids) {
@@ -28,19 +28,33 @@ pub(super) fn work(queue: &Queue<Job>) {
                 let cancelled = batch.iter_mut().filter(|course| ids.contains(&course.id));
                 cancelled.for_each(|course| course.stop(EventKind::Cancelled));
             }
+            Ready::Leave(ids) => {
+                for course in batch.extract_if(.., |course| ids.contains(&course.id)) {
+                    queue.put_back(course.id, course);
+                }
+                continue;
+            }
+            Ready::Retarget(targets) => {
+                for (id, tokens) in targets {
+                    let course = batch.iter_mut().find(|course| course.id == id);
+                    course.into_iter().for_each(|course| course.retarget(tokens));
+                }
+                continue;
+            }
             Ready::Go(jobs) => {
-                batch.extend(jobs.into_iter().map(|(id, job)| Course::new(id, job)));
+                batch.extend(jobs.into_iter().map(|(id, course)| course.taken(id)));
                 begin(queue, &mut batch);
                 step(&mut batch);
                 decode(&mut batch);
             }
         }
-        report(queue, &mut batch);
+        // In the order of the jobs.
+        batch = std::mem::take(&mut batch).into_iter().filter_map(|course| report(queue, course)).collect();
     }
 }
 
 /// Runs what may panic or fail, and returns how the job ends then.
-fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R, EventKind> {
+pub(super) fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R, EventKind> {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(Error::Cancelled)) => Err(EventKind::Cancelled),
@@ -51,7 +65,7 @@ fn guarded<R>(body: impl FnOnce() -> Result<R>) -> Result<R, EventKind> {
 
 /// Starts the jobs that have not started. A job for which there is no memory beside the others waits until some of these
 /// have ended, as do those behind it; it fails only when it is alone.
-fn begin(queue: &Queue<Job>, batch: &mut [Course]) {
+fn begin(queue: &Queue<Course>, batch: &mut [Course]) {
     let mut others = batch.iter().filter(|course| course.is_active()).count();
     for course in batch.iter_mut().filter(|course| !course.is_active()) {
         if course.too_many.is_some_and(|many| others >= many) {
@@ -69,7 +83,7 @@ fn begin(queue: &Queue<Job>, batch: &mut [Course]) {
 }
 
 /// One step of each.
-fn step(batch: &mut [Course]) {
+pub(super) fn step(batch: &mut [Course]) {
     let mut active: Vec<&mut Generation> = batch.iter_mut().filter_map(Course::active).collect();
     let results = catch_unwind(AssertUnwindSafe(|| step_together(&mut active)));
     let mut results = match results {
@@ -133,7 +147,9 @@ fn decode_level(level: Level, courses: &mut [&mut Course]) -> Result<()> {
     }
     for (course, pictures) in courses.iter_mut().zip(pictures) {
         if pictures.len() == course.images {
-            course.decoded(pictures);
+            if let Err(kind) = guarded(|| course.decoded(pictures)) {
+                course.stop(kind);
+            }
         } else {
             course.stop(EventKind::Cancelled);
         }
@@ -141,20 +157,22 @@ fn decode_level(level: Level, courses: &mut [&mut Course]) -> Result<()> {
     Ok(())
 }
 
-/// Reports what has happened, in the order of the jobs, and removes those that ended.
-fn report(queue: &Queue<Job>, batch: &mut Vec<Course>) {
-    for mut course in std::mem::take(batch) {
-        if std::mem::take(&mut course.reports) {
-            queue.tell(course.event(EventKind::Level));
-        }
-        match course.end.take() {
-            None => batch.push(course),
-            Some(kind) => {
-                let id = course.id;
-                // Frees the KV cache before the end is reported.
-                let last = course.last(kind);
-                queue.end(id, last);
-            }
+/// Reports what has happened to a job. Returns it if it goes on; otherwise it has ended or is held.
+pub(super) fn report(queue: &Queue<Course>, mut course: Course) -> Option<Course> {
+    if course.reports {
+        queue.tell(course.event(EventKind::Level));
+    }
+    course.reported();
+    queue.reached(course.id, course.rank);
+    match course.end.take() {
+        None if course.is_held() => queue.put_back(course.id, course),
+        None => return Some(course),
+        Some(kind) => {
+            let id = course.id;
+            // Frees the KV cache before the end is reported.
+            let last = course.last(kind);
+            queue.end(id, last);
         }
     }
+    None
 }

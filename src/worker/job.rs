@@ -7,8 +7,9 @@ use crate::generation::request::Request;
 use crate::generation::{Cancel, Generation, Progress};
 use crate::model::Model;
 use crate::pixels::Image;
-use crate::plan::Level;
+use crate::plan::{Level, Step};
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::reserve;
 use crate::support::sync::Arc;
 
@@ -23,6 +24,14 @@ impl Subject {
         match self {
             Self::Request(request) => request.model(),
             Self::Generation(generation) => generation.model(),
+        }
+    }
+
+    /// Tokens that each image has.
+    fn known(&self) -> usize {
+        match self {
+            Self::Request(request) => request.prefixes.first().map_or(0, |prefix| prefix.len()),
+            Self::Generation(generation) => generation.tokens(0).map_or(0, <[u32]>::len),
         }
     }
 
@@ -49,14 +58,7 @@ impl Subject {
     }
 }
 
-pub(super) struct Job {
-    pub subject: Subject,
-    pub options: SubmitOptions,
-    /// `None` if it runs alone.
-    pub load: Option<Load>,
-}
-
-impl Task for Job {
+impl Task for Course {
     type Group = Model;
     type Stop = Cancel;
     type Event = Event;
@@ -73,19 +75,72 @@ impl Task for Job {
         stop.cancel();
     }
 
-    fn cancelled(self, id: u64) -> Event {
-        Course::new(id, self).last(EventKind::Cancelled)
+    fn cancelled(mut self, id: u64) -> Event {
+        self.id = id;
+        self.last(EventKind::Cancelled)
     }
 
     fn bytes(event: &Event) -> usize {
         event.bytes()
     }
+
+    fn rank(&self) -> u32 {
+        self.rank
+    }
+
+    fn priority(&self) -> f32 {
+        self.options.priority
+    }
+
+    fn is_held(&self) -> bool {
+        // Its level is decoded and reported first.
+        self.held && !self.reports
+    }
+
+    fn retarget(&mut self, tokens: usize) {
+        self.held = false;
+        match &mut self.subject {
+            Subject::Request(request) => request.stop_at(tokens),
+            Subject::Generation(generation) => generation.stop_at(tokens),
+        }
+    }
+
+    fn memory(&self) -> u64 {
+        match &self.subject {
+            Subject::Generation(generation) if self.cancel.is_some() => generation.cache_bytes(),
+            _ => 0,
+        }
+    }
+
+    fn free_memory(&mut self) {
+        // One that was submitted as a generation keeps what it came with until it has begun.
+        if let Subject::Generation(generation) = &mut self.subject
+            && self.cancel.is_some()
+        {
+            // Without memory for that it keeps its cache.
+            let _ = generation.free_cache();
+        }
+    }
 }
 
-/// A running job.
+/// Takes the pictures of a level.
+pub(super) type Target = Box<dyn FnMut(&[Image]) -> Result<()> + Send>;
+
+/// What is to be done for a job next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Decoding the pictures of a level.
+    Decode(Level),
+    /// This step, or its end when there is none.
+    Step(Option<Step>),
+}
+
+/// A job, from its submission to its last event.
 pub(super) struct Course {
     pub id: u64,
     pub model: Model,
+    /// `None` if it runs alone.
+    load: Option<Load>,
     options: SubmitOptions,
     pub images: usize,
     subject: Subject,
@@ -100,6 +155,16 @@ pub(super) struct Course {
     /// The pictures decoded last, and their level.
     pictures: Arc<Vec<Image>>,
     decoded: Option<Level>,
+    /// Pictures of the next event that are decoded already.
+    pub part: Vec<Image>,
+    /// Takes the pictures of each event.
+    target: Option<Target>,
+    /// Levels that were reported, or would have been.
+    pub rank: u32,
+    /// It has reached its target and waits to be continued.
+    held: bool,
+    /// It has begun, or begun again, in its present batch.
+    ready: bool,
     /// A level was reached and is to be reported.
     pub reports: bool,
     /// How it has ended.
@@ -107,10 +172,14 @@ pub(super) struct Course {
 }
 
 impl Course {
-    pub fn new(id: u64, Job { subject, options, .. }: Job) -> Self {
+    /// A job that has no number yet; `load` is its size in a batch.
+    pub fn new(subject: Subject, load: Option<Load>, options: SubmitOptions, target: Option<Target>) -> Self {
+        let model = subject.model().clone();
         Self {
-            id,
-            model: subject.model().clone(),
+            id: 0,
+            rank: rank(&model, subject.known()),
+            model,
+            load,
             options,
             images: subject.images(),
             subject,
@@ -121,13 +190,34 @@ impl Course {
             tokens: Arc::default(),
             pictures: Arc::default(),
             decoded: None,
+            part: Vec::new(),
+            target,
+            held: false,
+            ready: false,
             reports: false,
             end: None,
         }
     }
 
-    /// Starts the job and allocates its memory. May be tried again after [`Error::OutOfMemory`].
-    pub fn begin(&mut self, queue: &Queue<Job>) -> Result<()> {
+    /// When its turn has come; `id` is its number.
+    pub fn taken(mut self, id: u64) -> Self {
+        self.id = id;
+        self.ready = false;
+        self
+    }
+
+    pub fn into_subject(self) -> Subject {
+        self.subject
+    }
+
+    /// Starts the job, or goes on with it, and allocates its memory. May be tried again after [`Error::OutOfMemory`].
+    pub fn begin(&mut self, queue: &Queue<Self>) -> Result<()> {
+        if let (Some(cancel), Subject::Generation(generation)) = (&self.cancel, &mut self.subject) {
+            generation.reserve_cache()?;
+            queue.started(self.id, cancel.clone());
+            self.ready = true;
+            return Ok(());
+        }
         if let Subject::Request(request) = &self.subject {
             self.subject = Subject::Generation(Box::new(Generation::new(request)?));
         }
@@ -136,12 +226,13 @@ impl Course {
         self.reached = generation.progress().level;
         queue.started(self.id, cancel.clone());
         self.cancel = Some(cancel);
+        self.ready = true;
         Ok(())
     }
 
-    /// Whether it has started and not ended: it takes part in the next step.
+    /// Whether it has begun and not ended: it takes part in the next step.
     pub fn is_active(&self) -> bool {
-        self.cancel.is_some() && self.end.is_none()
+        self.ready && self.end.is_none()
     }
 
     /// The generation that takes part in the next step.
@@ -162,19 +253,45 @@ impl Course {
             self.reports = !self.options.last_only;
         }
         let done = progress.steps_left == 0;
+        let all = progress.tokens == self.model.bundle().tokens();
+        self.held = done && self.options.hold && !all;
+        self.reports |= self.held;
         if self.reports || done {
             self.snapshot()?;
         }
-        if done {
+        if done && !self.held {
             self.end = Some(EventKind::Done);
         }
         Ok(())
     }
 
+    /// Counts the levels that were reached, once they were reported.
+    pub fn reported(&mut self) {
+        self.reports = false;
+        self.rank = rank(&self.model, self.subject.known());
+    }
+
+    /// Where it stands: jobs with equal places step together.
+    pub fn place(&self) -> Option<Step> {
+        match &self.subject {
+            Subject::Request(request) => request.model().schedule(request.target).after(0),
+            Subject::Generation(generation) => generation.upcoming().map(|(step, _)| step),
+        }
+    }
+
+    /// What is to be done for it next.
+    pub fn need(&self) -> Need {
+        self.to_decode().map_or_else(|| Need::Step(self.place()), Need::Decode)
+    }
+
+    /// Whether it has reached a level that is to be reported, or its end.
+    pub fn is_finishing(&self) -> bool {
+        self.reports || matches!(self.end, Some(EventKind::Done))
+    }
+
     /// The level of the next event, if its pictures are still to be decoded.
     pub fn to_decode(&self) -> Option<Level> {
-        let coming = self.reports || matches!(self.end, Some(EventKind::Done));
-        let level = self.level().filter(|_| coming && self.options.decode);
+        let level = self.level().filter(|_| self.is_finishing() && self.options.decode);
         level.filter(|_| level != self.decoded)
     }
 
@@ -184,8 +301,12 @@ impl Course {
     }
 
     /// Sets the pictures of the level of [`to_decode`](Self::to_decode).
-    pub fn decoded(&mut self, pictures: Vec<Image>) {
+    pub fn decoded(&mut self, pictures: Vec<Image>) -> Result<()> {
+        if let Some(target) = &mut self.target {
+            host::call_back(|| target(&pictures))?;
+        }
         (self.pictures, self.decoded) = (Arc::new(pictures), self.level());
+        Ok(())
     }
 
     pub fn is_cancelled(&self) -> bool {
@@ -209,6 +330,22 @@ impl Course {
         }
         (self.steps, self.tokens) = (steps, Arc::new(tokens));
         Ok(())
+    }
+
+    /// Batch rows of its next step.
+    pub fn rows(&self) -> usize {
+        match &self.subject {
+            Subject::Request(request) => request.images().len() * (1 + usize::from(request.guidance.is_on())),
+            Subject::Generation(generation) => generation.upcoming().map_or(0, |(_, rows)| rows),
+        }
+    }
+
+    /// Whether it needs memory before it can step.
+    pub fn is_new(&self) -> bool {
+        match &self.subject {
+            Subject::Request(_) => true,
+            Subject::Generation(generation) => self.cancel.is_none() || !generation.has_cache(),
+        }
     }
 
     /// The finest complete level of the recorded tokens.
@@ -240,6 +377,13 @@ impl Course {
         if !matches!(kind, EventKind::Done | EventKind::Failed(Error::Internal(_))) {
             let _ = self.snapshot();
         }
+        // Its memory is the owner's again before the end is known.
+        self.target = None;
         self.event(kind)
     }
+}
+
+/// The number of levels that `tokens` complete.
+fn rank(model: &Model, tokens: usize) -> u32 {
+    model.bundle().ladder().levels().iter().filter(|level| level.tokens <= tokens).count() as u32
 }

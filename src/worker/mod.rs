@@ -1,13 +1,16 @@
 //! Background generation: a worker runs submitted jobs on its own threads and reports progress as events.
 //!
 //! For callers that must not block: a game loop, a server, a user interface. A caller that may block uses [`Generation`]
-//! directly; one that generates within a frame budget uses [`Generation::advance`].
+//! directly; one that generates within a frame budget uses [`Worker::tick`] or [`Generation::advance`].
 //!
 //! Jobs of one model are batched, whatever their class, level, guidance and length: finished jobs leave the batch, and
 //! waiting jobs join before the next step, in the order of submission. So a queue of small requests takes little longer
 //! than one large request, and each job gives the same tokens as alone. [`WorkerOptions::batch`] and
 //! [`WorkerOptions::batch_bytes`] limit the batch. A job that does not fit waits and is not overtaken by smaller ones. Jobs
 //! of another model wait until the running batch is done, unless another thread is free.
+//!
+//! A worker without threads is driven by [`Worker::tick`], once per frame of a game: see `tick`. Which jobs come first is
+//! [`WorkerOrder`]; priorities, pauses and targets of jobs may be changed at any time.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -29,7 +32,9 @@
 mod batch;
 mod event;
 mod job;
+mod options;
 mod queue;
+mod tick;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,12 +42,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use event::{Event, EventKind};
-use job::{Job, Subject};
+use job::{Course, Subject, Target};
+pub use options::{SubmitOptions, WorkerOptions, WorkerOrder};
 use queue::{Load, Queue};
+use tick::Driver;
+pub use tick::TickReport;
 
 use crate::generation::Generation;
 use crate::generation::request::Request;
 use crate::model::Model;
+use crate::pixels::Image;
 use crate::runtime::{self, Form};
 use crate::support::error::{Error, Result};
 use crate::support::memory::reserve;
@@ -52,142 +61,6 @@ use crate::support::{host, log};
 /// The ID of a job of one worker: jobs count from 1 in the order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
-
-/// Options of a worker.
-///
-/// ```
-/// let options = detailflow::WorkerOptions::new().with_threads(2).with_batch(16);
-/// # let _ = options;
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct WorkerOptions {
-    /// Number of threads, 1 (the default) to 64. Each runs one batch, or one job that is not batched; the batch of a model
-    /// is always on one thread. A model runs one graph at a time, so more threads are useful for several models, or to
-    /// start short jobs beside long ones where jobs are not batched.
-    pub threads: usize,
-    /// The largest batch in pictures, over all its jobs; a larger job runs alone. 1 runs each job alone, one after another.
-    /// 0 (the default) is 64 if the attention form can step pictures at different positions in one run (`native`), and 1
-    /// otherwise: there jobs would take turns by the step, finish no sooner and need their memory at once.
-    pub batch: usize,
-    /// The largest KV cache of a batch in bytes, at least 1 (default 2 GiB); a job that needs more runs alone.
-    pub batch_bytes: u64,
-    /// Back-pressure limit: jobs pause while unread events hold at least this many bytes. At least 1, default 64 MiB. One
-    /// step may exceed it by one event of each job in the batch.
-    pub event_bytes: usize,
-}
-
-impl Default for WorkerOptions {
-    fn default() -> Self {
-        Self { threads: 1, batch: 0, batch_bytes: 2 << 30, event_bytes: 64 << 20 }
-    }
-}
-
-const MOST_THREADS: usize = 64;
-/// The default batch: beyond it a step takes longer in proportion to its pictures.
-const USUAL_BATCH: usize = 64;
-
-impl WorkerOptions {
-    /// The default options.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets [`threads`](Self::threads).
-    #[must_use]
-    pub fn with_threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
-        self
-    }
-
-    /// Sets [`batch`](Self::batch).
-    #[must_use]
-    pub fn with_batch(mut self, pictures: usize) -> Self {
-        self.batch = pictures;
-        self
-    }
-
-    /// Sets [`batch_bytes`](Self::batch_bytes).
-    #[must_use]
-    pub fn with_batch_bytes(mut self, bytes: u64) -> Self {
-        self.batch_bytes = bytes;
-        self
-    }
-
-    /// Sets [`event_bytes`](Self::event_bytes).
-    #[must_use]
-    pub fn with_event_bytes(mut self, bytes: usize) -> Self {
-        self.event_bytes = bytes;
-        self
-    }
-
-    /// Checks the ranges; [`Worker::new`] does so too.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if an option is out of range.
-    pub fn check(&self) -> Result<()> {
-        let Self { threads, batch_bytes, event_bytes, .. } = *self;
-        if !(1..=MOST_THREADS).contains(&threads) {
-            return Err(Error::Invalid(format!(
-                "worker: {threads} threads are out of range: 1 to {MOST_THREADS} are allowed"
-            )));
-        }
-        if batch_bytes == 0 {
-            return Err(Error::Invalid(
-                "worker: batch_bytes is 0; at least 1 is allowed (batch 1 disables batching)".into(),
-            ));
-        }
-        if event_bytes == 0 {
-            return Err(Error::Invalid(
-                "worker: event_bytes is 0; at least 1 is allowed, or no job would start".into(),
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Options of a job.
-#[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct SubmitOptions {
-    /// A number of the caller's choice (default 0), passed on in each event of the job.
-    pub user: u64,
-    /// Whether the worker decodes the pictures of each event (default false); otherwise [`Event::image`] does so, on the
-    /// thread that calls it.
-    pub decode: bool,
-    /// Whether only the last event is reported (default false), and none for each level.
-    pub last_only: bool,
-}
-
-impl SubmitOptions {
-    /// The default options.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { user: 0, decode: false, last_only: false }
-    }
-
-    /// Sets [`user`](Self::user).
-    #[must_use]
-    pub const fn with_user(mut self, user: u64) -> Self {
-        self.user = user;
-        self
-    }
-
-    /// Sets [`decode`](Self::decode).
-    #[must_use]
-    pub const fn with_decode(mut self, decode: bool) -> Self {
-        self.decode = decode;
-        self
-    }
-
-    /// Sets [`last_only`](Self::last_only).
-    #[must_use]
-    pub const fn with_last_only(mut self, last_only: bool) -> Self {
-        self.last_only = last_only;
-        self
-    }
-}
 
 /// Generates in the background. May be shared: any number of threads may use it at once.
 ///
@@ -200,8 +73,10 @@ pub struct Worker {
 }
 
 struct Shared {
-    queue: Queue<Job>,
+    queue: Queue<Course>,
     batch: usize,
+    /// Of a worker without threads; locked while it ticks.
+    driver: Option<Mutex<Driver>>,
 }
 
 /// All workers, for [`cancel_model`].
@@ -223,9 +98,10 @@ impl Worker {
         options.check()?;
         host::check_not_forked()?;
         host::watch_forks();
-        let pictures = if options.batch == 0 { USUAL_BATCH } else { options.batch };
-        let room = Load { pictures: pictures as u64, bytes: options.batch_bytes };
-        let shared = Arc::new(Shared { queue: Queue::new(options.event_bytes, room), batch: options.batch });
+        let room = Load { pictures: options.pictures() as u64, bytes: options.batch_bytes };
+        let queue = Queue::ordered(options.event_bytes, room, options.is_coarse_first(), options.batch_bytes);
+        let driver = (options.threads == 0).then(|| Mutex::new(Driver::new(options.pictures())));
+        let shared = Arc::new(Shared { queue, batch: options.batch, driver });
         let mut worker = Self { shared: shared.clone(), threads: reserve("a worker", options.threads)? };
         let host_thread = host::thread();
         for number in 0..options.threads {
@@ -250,9 +126,29 @@ impl Worker {
     /// Those of [`Generation::new`], except that [`Error::OutOfMemory`] is mostly reported as an event; [`Error::State`]
     /// if the worker is closed or the process is ending.
     pub fn submit(&self, request: &Request, options: SubmitOptions) -> Result<JobId> {
+        self.submit_request(request, options, None)
+    }
+
+    /// As [`submit`](Self::submit); and the images of each level that is reported are decoded and given to `target`, in the
+    /// order of the request, before the event of that level. It is called on the thread that generates, on no two at once,
+    /// and its error or panic fails the job. It is dropped before the last event of the job.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit).
+    pub fn submit_into(
+        &self,
+        request: &Request,
+        options: SubmitOptions,
+        target: impl FnMut(&[Image]) -> Result<()> + Send + 'static,
+    ) -> Result<JobId> {
+        self.submit_request(request, options.with_decode(true), Some(Box::new(target)))
+    }
+
+    fn submit_request(&self, request: &Request, options: SubmitOptions, target: Option<Target>) -> Result<JobId> {
         request.model().ar()?;
         request.given()?;
-        self.enqueue(Subject::Request(Box::new(request.try_clone()?)), options).map_err(|(_, error)| error)
+        let subject = Subject::Request(Box::new(request.try_clone()?));
+        self.enqueue(subject, options, target).map_err(|(_, error)| error)
     }
 
     /// Submits a generation as a job, which continues it. Its own [cancel handle](Generation::cancel_handle) cancels the
@@ -270,13 +166,23 @@ impl Worker {
         generation: Generation,
         options: SubmitOptions,
     ) -> std::result::Result<JobId, (Box<Generation>, Error)> {
-        self.enqueue(Subject::Generation(Box::new(generation)), options).map_err(|(subject, error)| match subject {
+        self.enqueue(Subject::Generation(Box::new(generation)), options, None).map_err(|(subject, error)| match subject
+        {
             Subject::Generation(generation) => (generation, error),
             Subject::Request(_) => unreachable!("a generation was submitted"),
         })
     }
 
-    fn enqueue(&self, subject: Subject, options: SubmitOptions) -> std::result::Result<JobId, (Subject, Error)> {
+    fn enqueue(
+        &self,
+        subject: Subject,
+        mut options: SubmitOptions,
+        target: Option<Target>,
+    ) -> std::result::Result<JobId, (Subject, Error)> {
+        match check_priority(options.priority) {
+            Ok(priority) => options.priority = priority,
+            Err(error) => return Err((subject, error)),
+        }
         let _inside = match runtime::enter() {
             Ok(inside) => inside,
             Err(error) => return Err((subject, error)),
@@ -288,8 +194,79 @@ impl Worker {
         };
         let load = together.then(|| subject.load());
         let closed = || Error::State("the worker is closed: it accepts no more jobs".into());
-        let submitted = self.shared.queue.try_submit(model, Job { subject, options, load });
-        submitted.map(JobId).map_err(|job| (job.subject, closed()))
+        let submitted = self.shared.queue.try_submit(model, Course::new(subject, load, options, target));
+        submitted.map(JobId).map_err(|course| (course.into_subject(), closed()))
+    }
+
+    /// Drives a worker without threads ([`WorkerOptions::threads`] 0) for one frame: does the work that is predicted to fit
+    /// into `budget`, but at least one unit when there is any. A unit prepares one job, steps jobs together, or decodes
+    /// images of one level together; as many as may take half the budget. A unit whose time was not measured yet runs as
+    /// the first of a call. With a callback, it receives the events on this thread, within the call.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the worker has threads; [`Error::Busy`] if another thread is in this call, or if it is called
+    /// inside the worker's own callback.
+    pub fn tick(&self, budget: Duration) -> Result<TickReport> {
+        let _host = host::enter();
+        host::check_not_forked()?;
+        let driver = self.shared.driver.as_ref().ok_or_else(|| {
+            Error::State("the worker has threads of its own: only one with 0 threads is driven by tick".into())
+        })?;
+        let mut driver = driver.try_lock().map_err(|_| Error::Busy("another tick of this worker is running".into()))?;
+        let _here = Here::set(self.shared.address());
+        Ok(driver.tick(&self.shared.queue, budget))
+    }
+
+    /// Whether it has no threads and is driven by [`tick`](Self::tick).
+    #[must_use]
+    pub fn is_driven(&self) -> bool {
+        self.shared.driver.is_some()
+    }
+
+    /// Changes the priority of a job, whether it runs or waits; it counts from the next step on. No effect on a job that has
+    /// ended.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there never was such a job, or `priority` is NaN.
+    pub fn set_priority(&self, job: JobId, priority: f32) -> Result<()> {
+        let priority = check_priority(priority)?;
+        self.check_job(job)?;
+        self.shared.queue.set_priority(job.0, priority);
+        Ok(())
+    }
+
+    /// Pauses a job: a running one within a step. Its tokens are kept and its KV cache is freed, so that the steps over its
+    /// tokens are repeated when it goes on. No effect on a job that has ended.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there never was such a job.
+    pub fn pause(&self, job: JobId) -> Result<()> {
+        self.check_job(job)?;
+        self.shared.queue.set_paused(job.0, true);
+        Ok(())
+    }
+
+    /// Lets a paused job go on, in its old place. No effect on a job that is not paused or has ended.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there never was such a job.
+    pub fn resume(&self, job: JobId) -> Result<()> {
+        self.check_job(job)?;
+        self.shared.queue.set_paused(job.0, false);
+        Ok(())
+    }
+
+    /// Changes the level at which a job ends, or is held ([`SubmitOptions::hold`]), to `level_size` pixels; 0 is the finest.
+    /// A held job goes on and gets the tokens that one run to that level gives. A job that has passed the level ends, or is
+    /// held, where it is. No effect on a job that has ended.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there never was such a job, or its model has no such level (the error lists the levels).
+    pub fn continue_to(&self, job: JobId, level_size: u32) -> Result<()> {
+        self.check_job(job)?;
+        self.shared.queue.retarget(job.0, |model| {
+            if level_size == 0 { Ok(model.bundle().tokens()) } else { Ok(model.level(level_size)?.tokens) }
+        })
     }
 
     /// Takes the oldest event; `None` if there is none now, or a callback is set.
@@ -298,10 +275,11 @@ impl Worker {
         self.shared.queue.take(Some(Instant::now()))
     }
 
-    /// As [`poll`](Self::poll), but waits up to `timeout` for an event. On threads of this worker it does not wait.
+    /// As [`poll`](Self::poll), but waits up to `timeout` for an event. On threads of this worker, and on a worker
+    /// that is driven by [`tick`](Self::tick), it does not wait.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> Option<Event> {
-        if self.is_own_thread() {
+        if self.is_driven() || self.is_own_thread() {
             return self.poll();
         }
         // A timeout beyond the clock's range is no deadline.
@@ -314,9 +292,7 @@ impl Worker {
     /// # Errors
     /// [`Error::Invalid`] if there never was such a job.
     pub fn cancel(&self, job: JobId) -> Result<()> {
-        if !self.shared.queue.knows(job.0) {
-            return Err(Error::Invalid(format!("job {} was never submitted to this worker", job.0)));
-        }
+        self.check_job(job)?;
         self.shared.queue.cancel(|id, _| id == job.0);
         Ok(())
     }
@@ -378,6 +354,21 @@ impl Worker {
         IN_CALLBACK.get() || self.shared.queue.silence(Some(Instant::now()))
     }
 
+    /// Before its handle is freed, perhaps inside its own callback: nothing is told any more then, and all jobs end.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn retire(&self) {
+        if self.is_driven() && self.is_own_thread() {
+            self.shared.queue.close(true);
+        }
+    }
+
+    fn check_job(&self, job: JobId) -> Result<()> {
+        if self.shared.queue.knows(job.0) {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!("job {} was never submitted to this worker", job.0)))
+    }
+
     fn is_own_thread(&self) -> bool {
         HERE.get() == self.shared.address()
     }
@@ -403,6 +394,11 @@ impl Drop for Worker {
             // A thread cannot wait for itself; it ends after its callback has returned.
             return;
         }
+        if self.is_driven() {
+            // No job is running: all have ended, and only their last events are to be delivered.
+            let _here = Here::set(self.shared.address());
+            self.shared.queue.deliver_all();
+        }
         for thread in self.threads.drain(..) {
             // No panic leaves a thread of the worker.
             let _ = thread.join();
@@ -418,6 +414,29 @@ impl std::fmt::Debug for Worker {
             .field("pending", &self.pending())
             .finish_non_exhaustive()
     }
+}
+
+/// Marks this thread as one of a worker while it lives.
+struct Here(usize);
+
+impl Here {
+    fn set(address: usize) -> Self {
+        Self(HERE.replace(address))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        HERE.set(self.0);
+    }
+}
+
+/// A number that priorities are compared by: not NaN, and with one zero.
+fn check_priority(priority: f32) -> Result<f32> {
+    if priority.is_nan() {
+        return Err(Error::Invalid("the priority of a job is NaN".into()));
+    }
+    Ok(priority + 0.0)
 }
 
 /// The main function of a worker's thread.

@@ -1,6 +1,6 @@
 //! What levels cost and give, in one place: slices of a frame, the time of each level, predictions, forks, best of many.
 //!
-//!     cargo bench --bench levels -- [--sprites 10000] [--hz 60] [--threads T] [--large BUNDLE] [--repeat R]
+//!     cargo bench --bench levels -- [--sprites 10000] [--hz 60] [--threads T] [--large BUNDLE] [--repeat R] [--only ticks]
 //!
 //! The sprites are drawn with the default bundle. `--hz 0` draws slice after slice; otherwise the rest of each frame is
 //! slept through, as a game would spend it otherwise. `--large` names a second bundle for the tables of levels, such as
@@ -10,10 +10,18 @@ use std::time::{Duration, Instant};
 
 use detailflow::{
     BestOf, Generation, Guidance, ImageRequest, Model, ModelOptions, PixelFormat, Request, Result, Round, Sampling,
-    Scorer, tasks,
+    Scorer, SubmitOptions, Worker, WorkerOptions, WorkerOrder, tasks,
 };
 
+/// What is printed.
+#[derive(PartialEq)]
+enum Part {
+    All,
+    Ticks,
+}
+
 struct Arguments {
+    part: Part,
     sprites: usize,
     hz: f64,
     threads: usize,
@@ -24,6 +32,9 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = arguments();
     let options = ModelOptions::new().with_threads(arguments.threads);
+    if arguments.part == Part::Ticks {
+        return ticks(&Model::open_default(&options.with_threads(1))?, &arguments);
+    }
     let shipped = Model::open_default(&options)?;
     println!("== {} ({}), {} threads", shipped.bundle().name(), shipped.variant().precision, arguments.threads);
     levels(&shipped, arguments.repeat)?;
@@ -46,6 +57,7 @@ fn main() -> Result<()> {
     }
     // As a game does it: with one thread, its own. A second one that has slept since the last frame may wake late.
     let alone = Model::open_default(&options.with_threads(1))?;
+    ticks(&alone, &arguments)?;
     slices(&alone, arguments.sprites, arguments.hz)?;
     // What that saves; a tenth of them tells.
     slices(&shipped, arguments.sprites.div_ceil(10), arguments.hz)
@@ -269,6 +281,86 @@ fn slices(model: &Model, sprites: usize, hz: f64) -> Result<()> {
     Ok(())
 }
 
+/// Sprites by a worker that is ticked once per frame, and the same pictures in plain batches of the same size.
+fn ticks(model: &Model, arguments: &Arguments) -> Result<()> {
+    for order in [WorkerOrder::CoarseFirst, WorkerOrder::PriorityFirst] {
+        for budget in [2, 4] {
+            ticked(model, arguments, order, Duration::from_millis(budget))?;
+        }
+    }
+    Ok(())
+}
+
+fn ticked(model: &Model, arguments: &Arguments, order: WorkerOrder, budget: Duration) -> Result<()> {
+    let Arguments { sprites, hz, .. } = *arguments;
+    let classes = model.bundle().classes().len();
+    let worker = Worker::new(&WorkerOptions::new().with_threads(0).with_order(order).with_batch_bytes(8 << 30))?;
+    let mut wanted = request(model, 1)?;
+    let decode = SubmitOptions::new().with_decode(true).with_last_only(true);
+    for sprite in 0..sprites {
+        wanted.set_image(0, ImageRequest { class: (sprite % classes) as u32, seed: sprite as u64 })?;
+        worker.submit(&wanted, decode)?;
+    }
+    let (mut times, mut longest, mut steps) = (Vec::new(), Duration::ZERO, 0);
+    let mut over = 0;
+    let begun = Instant::now();
+    while worker.pending() > 0 {
+        let frame = Instant::now();
+        let report = worker.tick(budget)?;
+        times.push(report.time);
+        longest = longest.max(report.longest);
+        over += usize::from(report.time > budget + report.longest);
+        steps += report.steps;
+        while worker.poll().is_some() {}
+        if hz > 0.0 {
+            std::thread::sleep(Duration::from_secs_f64(1.0 / hz).saturating_sub(frame.elapsed()));
+        }
+    }
+    let whole = begun.elapsed();
+    let work: Duration = times.iter().sum();
+    let each = model.bundle().ladder().levels().len();
+    let schedule = tasks::cost(&wanted)?.levels[each - 1].steps;
+    let batch = sprites as f64 * schedule as f64 / steps as f64;
+    let plain = plain(model, (batch.round() as u32).max(1))?;
+    let (work, rate) = (work.as_secs_f64(), sprites as f64 / work.as_secs_f64());
+    times.sort_unstable();
+    let at = |part: f64| ms(times[((times.len() - 1) as f64 * part) as usize]);
+    println!(
+        "\n== ticks of {} ms, {order:?}: {sprites} sprites in {} frames, {:.0} s",
+        ms(budget),
+        times.len(),
+        whole.as_secs_f64()
+    );
+    println!(
+        "  a tick: p50 {:.2} ms, p99 {:.2} ms ({:.2} x budget), worst {:.2} ms; longest unit {:.2} ms",
+        at(0.5),
+        at(0.99),
+        at(0.99) / ms(budget),
+        at(1.0),
+        ms(longest)
+    );
+    println!(
+        "  longer than the budget and its own longest unit: {over}; of all budgets {:.0} % used",
+        100.0 * work / (budget.as_secs_f64() * times.len() as f64)
+    );
+    println!(
+        "  batch {batch:.1}: {rate:.1} sprites a second of work; plain batches of {} give {plain:.1}: {:.1} %",
+        batch.round(),
+        100.0 * rate / plain
+    );
+    Ok(())
+}
+
+/// Pictures a second of plain batches, one after the other.
+fn plain(model: &Model, batch: u32) -> Result<f64> {
+    let wanted = request(model, batch)?;
+    let mut times = Vec::new();
+    for _ in 0..=200 / batch {
+        times.push(draw_level(&wanted)?);
+    }
+    Ok(f64::from(batch) / middle(times).as_secs_f64())
+}
+
 fn middle(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
@@ -285,9 +377,9 @@ fn resident() -> f64 {
 }
 
 fn arguments() -> Arguments {
-    let mut parsed = Arguments { sprites: 1000, hz: 0.0, threads: 2, large: None, repeat: 5 };
+    let mut parsed = Arguments { part: Part::All, sprites: 1000, hz: 0.0, threads: 2, large: None, repeat: 5 };
     let usage = || -> ! {
-        eprintln!("usage: [--sprites N] [--hz F] [--threads T] [--large BUNDLE] [--repeat R]");
+        eprintln!("usage: [--sprites N] [--hz F] [--threads T] [--large BUNDLE] [--repeat R] [--only ticks]");
         std::process::exit(2)
     };
     // Cargo adds --bench.
@@ -299,6 +391,7 @@ fn arguments() -> Arguments {
             "--hz" => parsed.hz = value.parse().unwrap_or_else(|_| usage()),
             "--threads" => parsed.threads = value.parse().unwrap_or_else(|_| usage()),
             "--repeat" => parsed.repeat = value.parse().ok().filter(|&n| n > 0).unwrap_or_else(|| usage()),
+            "--only" if value == "ticks" => parsed.part = Part::Ticks,
             "--large" => parsed.large = Some(value),
             _ => usage(),
         }

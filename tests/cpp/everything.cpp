@@ -622,6 +622,55 @@ static void bundle_strip_keeps_decoder(const char *bundle, const Model &model, c
     BAD(bundle_strip(bundle, "other", "fp7"), Status::invalid_argument, "fp7");
 }
 
+static void worker_is_driven_by_ticks(const Model &model)
+{
+    const std::uint32_t coarse = GOOD(model.get_level(0)).level_size, fine = GOOD(model.get_info()).image_size;
+    Request request = request_of(model, 1, 9);
+    const Tokens expected = GOOD(GOOD(generate(request)).get_tokens(0));
+    GOOD(request.set_level_size(coarse));
+    WorkerOptions options = GOOD(WorkerOptions::make());
+    GOOD(options.set_threads(0));
+    GOOD(options.set_order(WorkerOrder::priority_first));
+    const Worker worker = GOOD(Worker::make(options));
+    BAD(worker.wait(0), Status::wrong_state, "threads");
+    SubmitOptions how = GOOD(SubmitOptions::make());
+    GOOD(how.set_user(3));
+    GOOD(how.set_flags(SubmitFlag::hold));
+    GOOD(how.set_priority(2));
+    BAD(how.set_flags(static_cast<SubmitFlag>(64)), Status::invalid_argument, "flags");
+    CHECK(how.get_message().find("flags") != std::string::npos);
+    Bytes pixels(std::size_t(4) * fine * fine);
+    Image targets[] = {Image(Format::rgba8, fine, fine, pixels)};
+    GOOD(how.set_target(0, targets));
+    const std::uint64_t job = GOOD(worker.submit(request, how));
+    GOOD(worker.set_priority(job, 0.5f));
+    GOOD(worker.pause(job));
+    CHECK(GOOD(worker.tick(UINT64_MAX)).parked_count == 1);
+    GOOD(worker.resume(job));
+    /* Held at the coarsest level, then continued to the finest. */
+    for (const EventKind until : {EventKind::level, EventKind::done}) {
+        for (bool over = false; !over;) {
+            CHECK(GOOD(worker.tick(0)).unit_count == 1);
+            for (Event event = GOOD(worker.poll()); event; event = GOOD(worker.poll())) {
+                const EventInfo info = GOOD(event.get_info());
+                over = over || kind(info) == until;
+                CHECK(info.user == 3 && info.decoded == 1);
+                if (kind(info) == EventKind::done) {
+                    CHECK(GOOD(event.get_tokens(0)) == expected);
+                    Bytes same(pixels.size());
+                    GOOD(event.decode_level(0, Image(Format::rgba8, fine, fine, same)));
+                    CHECK(same == pixels);
+                }
+            }
+        }
+        if (until == EventKind::level) {
+            CHECK(GOOD(worker.tick(UINT64_MAX)).parked_count == 1);
+            GOOD(worker.continue_to(job, 0));
+        }
+    }
+    CHECK(GOOD(worker.get_pending()) == 0);
+}
+
 static void worker_reports_events(const Model &model)
 {
     const Request request = request_of(model, 2, 5);
@@ -632,7 +681,7 @@ static void worker_reports_events(const Model &model)
     GOOD(options.set_batch_size(8));
     GOOD(options.set_batch_bytes(1 << 30));
     BAD(options.set_batch_bytes(0), Status::invalid_argument, "");
-    BAD(options.set_threads(0), Status::invalid_argument, "");
+    BAD(options.set_threads(65), Status::invalid_argument, "");
     CHECK(!options.get_message().empty());
     BAD(Worker::make(WorkerOptions()), Status::invalid_argument, "moved");
     const Worker worker = GOOD(Worker::make(options));
@@ -816,6 +865,7 @@ int main(int argc, char **argv)
     packs_open_from_anywhere();
     bundle_strip_keeps_decoder(bundle, model, tokens);
     bundles_open_from_anywhere(bundle, model, tokens);
+    worker_is_driven_by_ticks(model);
     worker_reports_events(model);
     worker_close_stops_callback(model);
     return 0;

@@ -20,7 +20,7 @@ const SLOW: [&str; 8] = [
 ];
 
 /// Kinds of handles, in the order of `api::KINDS`.
-const HANDLES: [&str; 13] = [
+const HANDLES: [&str; 14] = [
     "model",
     "model_options",
     "runtime_options",
@@ -34,6 +34,7 @@ const HANDLES: [&str; 13] = [
     "event",
     "pack",
     "pack_writer",
+    "submit_options",
 ];
 
 struct Parameter<'a> {
@@ -161,6 +162,10 @@ fn caller(out: &mut String, index: usize, result: &str, name: &str, parameters: 
                     .unwrap();
                 if parameter.name != "error" {
                     writeln!(after, "    {variable}.check(status, {name:?}, {:?});", parameter.name).unwrap();
+                }
+                if name == "detailflow_submit_options_set_target" {
+                    // Jobs write there later.
+                    writeln!(after, "    world.keep({variable}.inner);").unwrap();
                 }
                 arguments.push(format!("{variable}.pointer()"));
             }

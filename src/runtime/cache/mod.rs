@@ -99,9 +99,7 @@ impl KvCache {
         let on_host = form != Form::Fixed || graph.options().device.memory().is_none();
         let queries = memory::copied("a KV cache", queries)?;
         let frame = Frame { names: names.into(), shape, form, rows, codes, logits_stay, on_host, queries };
-        let nothing =
-            Origin { memory: SharedMemory::Empty, rows: RowMap { origin_rows: 0, rows: Vec::new(), positions: 0 } };
-        let mut cache = Self { layout: Layout::Forked(nothing), frame, waiting: Waiting::default() };
+        let mut cache = Self { layout: Layout::Forked(nothing()), frame, waiting: Waiting::default() };
         cache.own(graph)?;
         Ok(cache)
     }
@@ -125,6 +123,13 @@ impl KvCache {
         };
         let rows = RowMap { origin_rows, rows: map, positions };
         Ok(Self { layout: Layout::Forked(Origin { memory, rows }), frame, waiting: Waiting::default() })
+    }
+
+    /// An empty cache for `rows` batch rows, which takes no memory until its first step.
+    #[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only jobs of a worker are suspended"))]
+    pub fn without_memory(&self, rows: usize) -> Self {
+        let frame = Frame { rows, ..self.frame.clone() };
+        Self { layout: Layout::Forked(nothing()), frame, waiting: Waiting::default() }
     }
 
     /// Number of batch rows.
@@ -167,7 +172,7 @@ impl KvCache {
         matches!(self.layout, Layout::Forked(_))
     }
 
-    /// Gives the rows memory of their own, for a step with other generations (form `native`).
+    /// Gives the rows memory of their own, before the next step does so.
     pub fn own_rows(&mut self, graph: &Graph) -> Result<()> {
         self.own(graph)
     }
@@ -281,6 +286,11 @@ impl KvCache {
         let reason = format!("the output \"logits\" has {} values; expected {length}", values.len());
         Err(Error::Failed { graph: graph.name().to_owned(), reason })
     }
+}
+
+/// The origin of a cache that starts from nothing.
+fn nothing() -> Origin {
+    Origin { memory: SharedMemory::Empty, rows: RowMap { origin_rows: 0, rows: Vec::new(), positions: 0 } }
 }
 
 fn kv_cache_of(rows: usize) -> String {

@@ -16,7 +16,7 @@ use crate::{Bytes, data, find_runtime, scratch};
 
 include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
-const KINDS: usize = 13;
+const KINDS: usize = 14;
 /// Handles of each kind that may be alive at once.
 const SLOTS: usize = 3;
 const MODEL: usize = 0;
@@ -38,6 +38,8 @@ pub struct World {
     /// Whether addresses of freed handles may be used: with one thread only.
     alone: bool,
     freed: RwLock<Vec<usize>>,
+    /// Memory that jobs write to until all handles are freed.
+    kept: RwLock<Vec<Vec<u8>>>,
 }
 
 /// A handle in use: none of these is freed while it is held.
@@ -115,7 +117,12 @@ impl Place {
 impl World {
     fn new(alone: bool) -> Self {
         let handles = std::array::from_fn(|_| std::array::from_fn(|_| Slot::new(0)));
-        Self { handles, alone, freed: RwLock::default() }
+        Self { handles, alone, freed: RwLock::default(), kept: RwLock::default() }
+    }
+
+    /// Keeps memory valid until all handles are freed.
+    fn keep(&self, memory: Vec<Vec<u8>>) {
+        self.kept.write().unwrap().extend(memory);
     }
 
     /// A handle of this kind mostly. `None` when another thread is freeing it.
@@ -603,7 +610,7 @@ fn free(kind: usize, handle: usize) {
         detailflow_model_free detailflow_model_options_free detailflow_runtime_options_free detailflow_cancel_free
         detailflow_device_list_free detailflow_request_free detailflow_generation_free detailflow_best_of_options_free
         detailflow_worker_free detailflow_worker_options_free detailflow_event_free detailflow_pack_free
-        detailflow_pack_writer_free
+        detailflow_pack_writer_free detailflow_submit_options_free
     );
     // SAFETY: a handle of this kind, which no other thread uses.
     unsafe { frees[kind](handle as *mut c_void) };
