@@ -1,10 +1,12 @@
 //! What levels cost and give, in one place: slices of a frame, the time of each level, predictions, forks, best of many.
 //!
 //!     cargo bench --bench levels -- [--sprites 10000] [--hz 60] [--threads T] [--large BUNDLE] [--repeat R] [--only ticks]
+//!         [--budget MS]
 //!
 //! The sprites are drawn with the default bundle. `--hz 0` draws slice after slice; otherwise the rest of each frame is
 //! slept through, as a game would spend it otherwise. `--large` names a second bundle for the tables of levels, such as
-//! the random detailflow-16 that `make bench` exports. `--sprites 0` leaves the slices out.
+//! the random detailflow-16 that `make bench` exports. `--sprites 0` leaves the slices out. `--budget` is that of ticks;
+//! without it they are measured with 2 ms and with 4 ms.
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,8 @@ struct Arguments {
     threads: usize,
     large: Option<String>,
     repeat: usize,
+    /// Of ticks, in milliseconds.
+    budgets: Vec<u64>,
 }
 
 fn main() -> Result<()> {
@@ -284,8 +288,8 @@ fn slices(model: &Model, sprites: usize, hz: f64) -> Result<()> {
 /// Sprites by a worker that is ticked once per frame, and the same pictures in plain batches of the same size.
 fn ticks(model: &Model, arguments: &Arguments) -> Result<()> {
     for order in [WorkerOrder::CoarseFirst, WorkerOrder::PriorityFirst] {
-        for budget in [2, 4] {
-            ticked(model, arguments, order, Duration::from_millis(budget))?;
+        for budget in &arguments.budgets {
+            ticked(model, arguments, order, Duration::from_millis(*budget))?;
         }
     }
     Ok(())
@@ -377,9 +381,12 @@ fn resident() -> f64 {
 }
 
 fn arguments() -> Arguments {
-    let mut parsed = Arguments { part: Part::All, sprites: 1000, hz: 0.0, threads: 2, large: None, repeat: 5 };
+    let mut parsed =
+        Arguments { part: Part::All, sprites: 1000, hz: 0.0, threads: 2, large: None, repeat: 5, budgets: vec![2, 4] };
     let usage = || -> ! {
-        eprintln!("usage: [--sprites N] [--hz F] [--threads T] [--large BUNDLE] [--repeat R] [--only ticks]");
+        eprintln!(
+            "usage: [--sprites N] [--hz F] [--threads T] [--large BUNDLE] [--repeat R] [--only ticks] [--budget MS]"
+        );
         std::process::exit(2)
     };
     // Cargo adds --bench.
@@ -392,6 +399,7 @@ fn arguments() -> Arguments {
             "--threads" => parsed.threads = value.parse().unwrap_or_else(|_| usage()),
             "--repeat" => parsed.repeat = value.parse().ok().filter(|&n| n > 0).unwrap_or_else(|| usage()),
             "--only" if value == "ticks" => parsed.part = Part::Ticks,
+            "--budget" => parsed.budgets = vec![value.parse().unwrap_or_else(|_| usage())],
             "--large" => parsed.large = Some(value),
             _ => usage(),
         }
