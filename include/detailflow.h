@@ -782,9 +782,10 @@ typedef struct detailflow_level_cost {
     uint64_t time_ns;
 } detailflow_level_cost;
 
-/// Receives the events of a worker, on its threads (without threads: inside detailflow_worker_tick), never on two at once. While it runs, all jobs of its thread stand
-/// still. It must return (no exception, no longjmp). It may call every function of the library: freeing its own worker or
-/// a model cancels and does not wait, and waiting for an event of its own worker returns at once without one.
+/// Receives the events of a worker, on its threads (without threads: inside detailflow_worker_tick), never on two at once.
+/// While it runs, all jobs of its thread stand still. It must return (no exception, no longjmp). It may call every function
+/// of the library: freeing its own worker or a model cancels and does not wait, and waiting for an event of its own worker
+/// returns at once without one.
 ///
 /// @param user What was given to detailflow_worker_set_callback.
 /// @param event Belongs to the callback: free it with detailflow_event_free, then or later, on any thread.
