@@ -1,4 +1,4 @@
-//! Generations that wait: their KV cache is freed, and computed again from their tokens when they continue.
+//! Generations that wait: their KV cache is packed, or it is freed and computed again from their tokens when they continue.
 
 use super::Generation;
 use super::rows::BatchRows;
@@ -32,7 +32,17 @@ impl Generation {
         Ok(())
     }
 
-    /// Reserves the memory of a freed cache again. A step does so too.
+    /// Reduces the KV cache to what it holds until the next step, where the form allows it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory); nothing has changed then.
+    pub(crate) fn pack_cache(&mut self) -> Result<()> {
+        self.state.cache.pack(self.state.fed)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Reserves the memory of a freed or packed cache again. A step does so too.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -46,7 +56,7 @@ impl Generation {
         !self.state.cache.refers()
     }
 
-    /// Bytes of the KV cache; 0 after it was freed.
+    /// Bytes of the KV cache; fewer after it was packed, 0 after it was freed.
     pub(crate) fn cache_bytes(&self) -> u64 {
         self.state.cache.bytes().0
     }

@@ -69,6 +69,23 @@ impl KvLayout {
     fn bytes(&self) -> u64 {
         self.length().map_or(u64::MAX, |length| (length * size_of::<f32>()) as u64)
     }
+
+    /// Where the elements of the first `positions` positions lie in a slot: pieces of contiguous ones, with their lengths.
+    fn pieces(self, positions: usize) -> impl Iterator<Item = (usize, usize)> {
+        let whole = self.key_index(0, positions / LANES * LANES);
+        let columns = if positions.is_multiple_of(LANES) { 0 } else { self.head_dim };
+        (0..self.layers * self.kv_heads).flat_map(move |head| {
+            let keys = head * (self.keys_of_head() + self.values_of_head());
+            let rest = (0..columns).map(move |d| (keys + whole + d * LANES, positions % LANES));
+            let values = (keys + self.keys_of_head(), positions * self.padded_head_dim());
+            [(keys, whole)].into_iter().chain(rest).chain([values])
+        })
+    }
+
+    /// Elements of the first `positions` positions of a slot.
+    fn packed_length(self, positions: usize) -> usize {
+        self.layers * self.kv_heads * positions * (self.head_dim + self.padded_head_dim())
+    }
 }
 
 impl From<KvShape> for KvLayout {
@@ -98,7 +115,7 @@ pub(crate) struct KvSlot {
 
 // SAFETY: a slot owns its memory.
 unsafe impl Send for KvSlot {}
-// SAFETY: the memory is only read or written by whoever holds the guard of the slot's table, or owns the slot (drop).
+// SAFETY: the memory is only read or written by whoever holds the guard of the slot's table, or has the slot by `&mut`.
 unsafe impl Sync for KvSlot {}
 
 /// Memory of dropped slots, for the next ones: new memory from the system is cleared page by page, which takes as long as a
@@ -145,6 +162,45 @@ impl KvSlot {
         let values = keys + l.keys_of_head();
         // SAFETY: both lie within the memory, by the arithmetic of `length`.
         unsafe { (self.memory.as_ptr().add(keys), self.memory.as_ptr().add(values)) }
+    }
+}
+
+impl KvSlot {
+    /// Its first `positions` positions, and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    ///
+    /// # Panics
+    /// When it has fewer.
+    pub fn pack(&mut self, positions: usize) -> Result<Vec<f32>> {
+        assert!(positions <= self.layout.positions, "KV slot: {positions} positions of {}", self.layout);
+        let mut packed: Vec<f32> = reserve("a KV cache", self.layout.packed_length(positions))?;
+        for (at, length) in self.layout.pieces(positions) {
+            // SAFETY: within the slot, by the arithmetic of `length`; nobody else refers to it.
+            packed.extend_from_slice(unsafe { NonNull::slice_from_raw_parts(self.memory.add(at), length).as_ref() });
+        }
+        Ok(packed)
+    }
+
+    /// Takes the positions that [`pack`](Self::pack) gave.
+    ///
+    /// # Panics
+    /// When `packed` has another length than that.
+    pub fn unpack(&mut self, packed: &[f32], positions: usize) {
+        assert!(
+            positions <= self.layout.positions && packed.len() == self.layout.packed_length(positions),
+            "KV slot: {positions} positions in {} elements of {}",
+            packed.len(),
+            self.layout
+        );
+        let mut from = 0;
+        for (at, length) in self.layout.pieces(positions) {
+            // SAFETY: within the slot, by the arithmetic of `length`; nobody else refers to it.
+            unsafe { NonNull::slice_from_raw_parts(self.memory.add(at), length).as_mut() }
+                .copy_from_slice(&packed[from..from + length]);
+            from += length;
+        }
     }
 }
 
@@ -260,17 +316,9 @@ impl KvGuard<'_> {
         let l = target.layout;
         assert!(self.table.owns(target) && self.table.owns(source), "KV slots: copied between graphs");
         assert!(target.memory != source.memory && positions <= l.positions, "KV slots: {positions} positions of {l}");
-        for (layer, head) in (0..l.layers).flat_map(|layer| (0..l.kv_heads).map(move |head| (layer, head))) {
-            let ((to, to_values), (from, from_values)) = (target.head(layer, head), source.head(layer, head));
+        for (at, length) in l.pieces(positions) {
             // SAFETY: within both slots, which are two of one table and so of one layout; the guard keeps others away.
-            unsafe {
-                let whole = l.key_index(0, positions / LANES * LANES);
-                to.copy_from_nonoverlapping(from, whole);
-                for index in (0..l.head_dim).map(|d| whole + d * LANES) {
-                    to.add(index).copy_from_nonoverlapping(from.add(index), positions % LANES);
-                }
-                to_values.copy_from_nonoverlapping(from_values, positions * l.padded_head_dim());
-            }
+            unsafe { target.memory.add(at).copy_from_nonoverlapping(source.memory.add(at), length) };
         }
     }
 }
@@ -304,14 +352,20 @@ mod tests {
                 }
             }
             guard.copy(&b, &a, copied);
+            let (mut a, mut c) = (a, table.new_slot().unwrap());
+            let packed = a.pack(copied).unwrap();
+            c.unpack(&packed, copied);
+            assert_eq!(c.pack(copied).unwrap(), packed);
             for (layer, head, d, position) in all() {
-                let (keys, values) = b.head(layer, head);
-                // SAFETY: as above.
-                let got = unsafe {
-                    (*keys.add(layout.key_index(d, position)), *values.add(position * layout.padded_head_dim() + d))
-                };
-                let expected = if position < copied { number(layer, head, d, position) } else { 0.0 };
-                assert_eq!(got, (expected, -expected), "{copied} copied, position {position}");
+                for (how, slot) in [("copied", &b), ("packed", &c)] {
+                    let (keys, values) = slot.head(layer, head);
+                    // SAFETY: as above.
+                    let got = unsafe {
+                        (*keys.add(layout.key_index(d, position)), *values.add(position * layout.padded_head_dim() + d))
+                    };
+                    let expected = if position < copied { number(layer, head, d, position) } else { 0.0 };
+                    assert_eq!(got, (expected, -expected), "{copied} {how}, position {position}");
+                }
             }
         }
     }

@@ -1,7 +1,12 @@
-//! Large pieces of memory from the system: zero, committed page by page as they are touched, in huge pages where available.
-//! (General allocators clear them by hand; with small pages a slot of a large model costs thousands of page faults.)
+//! Large pieces of memory from the system: zero; in huge pages, committed as they are touched, where available. (General
+//! allocators clear them by hand; with small pages a slot of a large model costs thousands of page faults.) A piece that is
+//! smaller than a huge page is committed at once, in one call in place of a page fault for each of its pages.
 
 use std::ptr::NonNull;
+
+/// Less than the huge pages of x86-64 and most others.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Allocates `bytes` zeros (at least one page). None when the system has no memory.
 #[cfg(unix)]
@@ -15,7 +20,8 @@ pub(super) fn allocate(bytes: usize) -> Option<NonNull<u8>> {
     #[cfg(target_os = "linux")]
     // SAFETY: the mapping just made; it is advice, and may be refused.
     unsafe {
-        libc::madvise(memory, bytes.max(1), libc::MADV_HUGEPAGE);
+        let advice = if bytes < HUGE_PAGE { libc::MADV_POPULATE_WRITE } else { libc::MADV_HUGEPAGE };
+        libc::madvise(memory, bytes.max(1), advice);
     }
     NonNull::new(memory.cast())
 }

@@ -13,6 +13,9 @@
 //! **Forks.** A position is never written twice. So a fork at first only refers to the memory of its origin, which
 //! continues to write behind the fork's last position. The fork gets memory of its own, with a copy of its rows, when it
 //! first steps. The copy is made under the graph's lock, while nothing writes.
+//!
+//! **Packed caches.** One of form `native` that waits can be reduced to the positions that it has; it is the origin of what
+//! continues it.
 
 mod fixed;
 mod frame;
@@ -60,6 +63,7 @@ enum SharedMemory {
     /// A cache that starts from nothing.
     Empty,
     Native(Vec<Arc<KvSlot>>),
+    Packed(Arc<native::Packed>),
     Mha(mha::MhaBuffers),
     Plain(plain::PlainValues),
     Fixed(fixed::FixedBuffers),
@@ -132,6 +136,24 @@ impl KvCache {
         Self { layout: Layout::Forked(nothing()), frame, waiting: Waiting::default() }
     }
 
+    /// Reduces its memory to the first `positions` positions, which are those that it has, until its next step. No effect in
+    /// other forms than `native`, and while forks refer to it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; nothing has changed then.
+    #[cfg_attr(not(feature = "worker"), allow(dead_code, reason = "only jobs of a worker wait"))]
+    pub fn pack(&mut self, positions: usize) -> Result<()> {
+        let Layout::Native(cache) = &mut self.layout else { return Ok(()) };
+        let count = self.frame.rows;
+        let mut rows = memory::reserve("rows", count)?;
+        rows.extend(0..count);
+        if let Some(packed) = cache.pack(positions)? {
+            let rows = RowMap { origin_rows: count, rows, positions };
+            self.layout = Layout::Forked(Origin { memory: SharedMemory::Packed(Arc::new(packed)), rows });
+        }
+        Ok(())
+    }
+
     /// Number of batch rows.
     pub fn rows(&self) -> usize {
         self.frame.rows
@@ -141,6 +163,9 @@ impl KvCache {
     pub fn bytes(&self) -> (u64, u64) {
         let Frame { shape, form, rows, .. } = self.frame;
         match &self.layout {
+            Layout::Forked(Origin { memory: SharedMemory::Packed(packed), .. }) => {
+                (packed.iter().map(|row| size_of_val(&row[..]) as u64).sum(), 0)
+            }
             Layout::Forked(Origin { rows, .. }) => {
                 let grown = KvShape { positions: rows.positions, ..shape };
                 (0, if form == Form::Plain { grown } else { shape }.bytes(rows.origin_rows))
@@ -202,10 +227,11 @@ impl KvCache {
         let _inside = exit::enter()?;
         library::environment()?;
         self.layout = match frame.form {
-            Form::Native => {
-                let origin: &[Arc<KvSlot>] = if let SharedMemory::Native(slots) = shared { slots } else { &[] };
-                Layout::Native(native::NativeCache::new(graph, frame, origin, rows, &need, waiting)?)
-            }
+            Form::Native => Layout::Native(match shared {
+                SharedMemory::Packed(packed) => native::NativeCache::unpack(graph, packed, rows, &need)?,
+                SharedMemory::Native(slots) => native::NativeCache::new(graph, frame, slots, rows, &need, waiting)?,
+                _ => native::NativeCache::new(graph, frame, &[], rows, &need, waiting)?,
+            }),
             Form::Mha => {
                 let origin = if let SharedMemory::Mha(buffers) = shared { Some(&*buffers) } else { None };
                 Layout::Mha(mha::MhaCache::new(graph, frame, origin, rows, &need, waiting)?)

@@ -17,7 +17,32 @@ pub(super) struct NativeCache {
     joint: JointStep,
 }
 
+/// The keys and values of rows that wait, `[row]`: of the positions that there are, and nothing else.
+pub(super) type Packed = Vec<Vec<f32>>;
+
 impl NativeCache {
+    /// A cache that goes on with packed rows.
+    pub fn unpack(graph: &Graph, packed: &Packed, rows: &RowMap, need: &Need) -> Result<Self> {
+        let mut slots: Vec<Arc<KvSlot>> = memory::reserve("rows", rows.rows.len())?;
+        for &row in &rows.rows {
+            let mut slot = graph.slots().new_slot().ok_or_else(|| need.out_of_memory())?;
+            slot.unpack(&packed[row], rows.positions);
+            slots.push(Arc::new(slot));
+        }
+        Ok(Self { slots, joint: JointStep::default() })
+    }
+
+    /// Packs the first `positions` positions of all rows, whose slots are freed with this cache. `None` when forks refer to
+    /// them.
+    pub fn pack(&mut self, positions: usize) -> Result<Option<Packed>> {
+        let mut packed: Packed = memory::reserve("rows", self.slots.len())?;
+        for slot in &mut self.slots {
+            let Some(slot) = Arc::get_mut(slot) else { return Ok(None) };
+            packed.push(slot.pack(positions)?);
+        }
+        Ok(Some(packed))
+    }
+
     /// Takes over the origin's slots that nothing else refers to, and copies the others.
     pub fn new(
         graph: &Graph,
