@@ -46,6 +46,12 @@ impl Model {
         lock(self.pace()).predict(shape)
     }
 
+    /// The usual time of such a unit, and whether that is certain; None when there was none.
+    #[cfg(feature = "worker")]
+    pub(crate) fn usual_unit(&self, shape: Shape) -> Option<(Duration, bool)> {
+        lock(self.pace()).usual(shape)
+    }
+
     /// As [`predict_unit`](Self::predict_unit), or an estimate from other shapes or from a calibration.
     #[cfg(feature = "worker")]
     pub(crate) fn guess_unit(&self, shape: Shape) -> Option<Duration> {
