@@ -382,12 +382,48 @@ fn caches_beyond_the_limit_are_freed_and_made_again() {
         worker.submit(&request(&model, seed), SubmitOptions::new()).unwrap();
     }
     let events = all(&worker, ENOUGH);
+    // The first level of all; then those that have memory go on, and others when they have ended.
     let levels: Vec<u32> = events.iter().map(|event| event.level().unwrap().size).collect();
-    assert!(levels.is_sorted(), "{levels:?}");
+    assert!(levels[..8].iter().all(|&size| size == levels[0]), "{levels:?}");
     for event in &events {
         check(event, &whole(&request(&model, event.job().0 - 1)));
     }
     assert_eq!(events.iter().filter(|event| event.is_last()).count(), 8);
+}
+
+/// Steps that were repeated because caches were freed would be more than those of the jobs alone.
+#[test]
+fn caches_of_waiting_jobs_are_packed_before_any_step_is_repeated() {
+    let model = native();
+    let whole = Generation::new(&request(&model, 0)).unwrap();
+    let (each, steps) = (whole.memory().own, whole.progress().steps_left);
+    let options = WorkerOptions::new().with_threads(0).with_batch_bytes(5 * each);
+    let worker = Worker::new(&options.with_batch(1)).unwrap();
+    for seed in 0..8 {
+        worker.submit(&request(&model, seed), SubmitOptions::new()).unwrap();
+    }
+    let mut done = 0;
+    while worker.pending() > 0 {
+        done += worker.tick(Duration::ZERO).unwrap().steps;
+        taken(&worker);
+    }
+    assert_eq!(done, 8 * steps);
+}
+
+#[test]
+fn job_that_is_larger_than_the_limit_runs_without_repeating_steps() {
+    let model = native();
+    let whole = Generation::new(&request(&model, 0)).unwrap().progress().steps_left;
+    for order in [WorkerOrder::CoarseFirst, WorkerOrder::PriorityFirst] {
+        let options = WorkerOptions::new().with_threads(0).with_batch_bytes(1).with_order(order);
+        let worker = Worker::new(&options).unwrap();
+        worker.submit(&request(&model, 0), SubmitOptions::new()).unwrap();
+        let mut done = 0;
+        for _ in 0..100 {
+            done += worker.tick(Duration::ZERO).unwrap().steps;
+        }
+        assert_eq!((done, worker.pending()), (whole, 1), "{order:?}: its last event waits");
+    }
 }
 
 #[test]

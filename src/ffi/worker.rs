@@ -42,9 +42,11 @@ pub enum detailflow_worker_order {
     /// The default: COARSE_FIRST without threads, PRIORITY_FIRST with threads.
     DETAILFLOW_WORKER_ORDER_DEFAULT = 0,
     /// Jobs that have reached fewer levels (coarse levels of all jobs come before fine levels of any), then those of higher
-    /// priority, then those submitted before. Jobs keep their KV cache from level to level, up to
-    /// detailflow_worker_options_set_batch_bytes in all; beyond that, the caches of the jobs that come last are freed, and
-    /// the steps over their tokens are repeated.
+    /// priority, then those submitted before. Between two levels a job keeps its KV cache. When all that wait, with what they
+    /// need to go on, would be more than detailflow_worker_options_set_batch_bytes, those that come last wait: in form
+    /// `native` with a cache of only the positions that it has, until others have ended. So the first level of all comes
+    /// before the second of any; the finer ones come in that order among as many jobs as there is memory for. When even the
+    /// waiting caches are too much, the last ones are freed, and the steps over their tokens are repeated.
     DETAILFLOW_WORKER_ORDER_COARSE_FIRST = 1,
     /// Jobs of higher priority, then those submitted before.
     DETAILFLOW_WORKER_ORDER_PRIORITY_FIRST = 2,
@@ -263,7 +265,8 @@ pub extern "C" fn detailflow_worker_options_set_batch_size(
     })
 }
 
-/// Sets the largest KV cache of jobs that are generated together. A job that needs more is a batch of its own.
+/// Sets the largest KV cache of jobs that are generated together. A job that needs more is a batch of its own. Jobs that wait
+/// between two levels keep as much beside it; see detailflow_worker_order.
 ///
 /// @param bytes At least 1; the default is 2 GiB.
 #[unsafe(no_mangle)]

@@ -112,6 +112,13 @@ impl Task for Course {
         }
     }
 
+    fn pack_memory(&mut self) {
+        if let Subject::Generation(generation) = &mut self.subject {
+            // Without memory for that it keeps its cache as it is.
+            let _ = generation.pack_cache();
+        }
+    }
+
     fn free_memory(&mut self) {
         // One that was submitted as a generation keeps what it came with until it has begun.
         if let Subject::Generation(generation) = &mut self.subject

@@ -20,7 +20,8 @@ pub struct WorkerOptions {
     /// 0 (the default) is 64 if the attention form can step pictures at different positions in one run (`native`), and 1
     /// otherwise: there jobs would take turns by the step, finish no sooner and need their memory at once.
     pub batch: usize,
-    /// The largest KV cache of a batch in bytes, at least 1 (default 2 GiB); a job that needs more runs alone.
+    /// The largest KV cache of a batch in bytes, at least 1 (default 2 GiB); a job that needs more runs alone. Jobs that wait
+    /// between two levels keep as much beside it; see [`WorkerOrder::CoarseFirst`].
     pub batch_bytes: u64,
     /// Back-pressure limit: jobs pause while unread events hold at least this many bytes. At least 1, default 64 MiB. One
     /// step may exceed it by one event of each job in the batch.
@@ -40,8 +41,11 @@ pub enum WorkerOrder {
     /// 2. Higher priority.
     /// 3. Order of submission.
     ///
-    /// Jobs keep their KV cache from level to level, up to [`WorkerOptions::batch_bytes`] in all; beyond that, caches of the
-    /// jobs that come last are freed, and the steps over their tokens are repeated when their turn comes.
+    /// Between two levels a job keeps its KV cache. When all that wait, with what they need to go on, would be more than
+    /// [`WorkerOptions::batch_bytes`], those that come last wait: in form `native` with a cache of only the positions that it
+    /// has, until others have ended. So the first level of all comes before the second of any; the finer ones come in that order
+    /// among as many jobs as there is memory for. When even the waiting caches are too much, the last ones are freed, and the
+    /// steps over their tokens are repeated.
     CoarseFirst,
     /// 1. Higher priority.
     /// 2. Order of submission.
@@ -145,8 +149,8 @@ impl WorkerOptions {
 pub struct SubmitOptions {
     /// A number of the caller's choice (default 0), passed on in each event of the job.
     pub user: u64,
-    /// Whether the worker decodes the pictures of each event (default false); otherwise [`Event::image`](super::Event::image) does so, on the
-    /// thread that calls it.
+    /// Whether the worker decodes the pictures of each event (default false); otherwise [`Event::image`](super::Event::image)
+    /// does so, on the thread that calls it.
     pub decode: bool,
     /// Whether only the last event is reported (default false), and none for each level.
     pub last_only: bool,

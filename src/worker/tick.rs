@@ -71,13 +71,11 @@ impl Driver {
 
     pub fn tick(&mut self, queue: &Queue<Course>, budget: Duration) -> TickReport {
         let begun = Instant::now();
-        // At least two of the longest units fit.
-        let longest = budget / 2;
         let mut done = TickReport::default();
-        while let Some(jobs) = queue.take_unit(|first| self.room(first, longest), |a, b| a.need() == b.need()) {
+        while let Some(jobs) = queue.take_unit(|first| self.room(first, budget), |a, b| a.need() == b.need()) {
             let mut courses: Vec<Course> = jobs.into_iter().map(|(id, course)| course.taken(id)).collect();
             let Some(model) = courses.first().map(|course| course.model.clone()) else { break };
-            let unit = Unit::of(&courses, longest);
+            let unit = Unit::of(&courses, budget);
             let predicted = unit.predict(&model);
             let fits = predicted.is_some_and(|time| begun.elapsed().saturating_add(time) <= budget);
             if done.units > 0 && !fits {
@@ -115,22 +113,22 @@ impl Driver {
     }
 
     /// How many pictures may be in the unit of this job.
-    fn room(&self, first: &Course, longest: Duration) -> u64 {
+    fn room(&self, first: &Course, budget: Duration) -> u64 {
         match first.need() {
-            Need::Decode(level) => decode_size(&first.model, level, longest) as u64,
-            Need::Step(_) => self.most.min(self.fits).min(step_size(first, self.most, longest)),
+            Need::Decode(level) => decode_size(&first.model, level, budget) as u64,
+            Need::Step(_) => self.most.min(self.fits).min(step_size(first, self.most, budget)),
         }
     }
 }
 
 impl Unit {
-    fn of(courses: &[Course], longest: Duration) -> Self {
+    fn of(courses: &[Course], budget: Duration) -> Self {
         let first = &courses[0];
         match first.need() {
             Need::Decode(level) => {
                 let left: usize = courses.iter().map(|course| course.images - course.part.len()).sum();
                 // Few different sizes, so that their times are known soon.
-                let pictures = decode_size(&first.model, level, longest).min(1 << left.max(1).ilog2());
+                let pictures = decode_size(&first.model, level, budget).min(1 << left.max(1).ilog2());
                 Self::Decode { level, pictures, shape: first.model.decode_shape(pictures, level.tokens) }
             }
             Need::Step(next) => {
@@ -223,29 +221,33 @@ fn decode(level: Level, pictures: usize, courses: &mut [Course]) -> Result<()> {
     Ok(())
 }
 
-/// The largest power of two of pictures whose decode should not take longer; at least 1.
-fn decode_size(model: &Model, level: Level, longest: Duration) -> usize {
+/// The same for pictures that are decoded together.
+fn decode_size(model: &Model, level: Level, budget: Duration) -> usize {
     let prefix = model.bundle().ladder().prefix(level.tokens).expect("a level is a prefix");
-    let fits = |pictures: usize| {
-        let shape = model.decode_shape(pictures, level.tokens);
-        shape.and_then(|shape| model.guess_unit(shape)).is_some_and(|time| time <= longest)
-    };
-    doubled(decode_at_once(prefix) as u64, |pictures| fits(pictures as usize)) as usize
+    doubled(decode_at_once(prefix) as u64, |pictures| {
+        let shape = model.decode_shape(pictures as usize, level.tokens);
+        shape.is_some_and(|shape| fits(model, shape, budget))
+    }) as usize
 }
 
-/// The largest power of two of pictures whose steps to the next level should not take longer each; at least 1.
-fn step_size(first: &Course, most: u64, longest: Duration) -> u64 {
+/// The largest power of two of pictures whose next step should not take longer than half the budget; at least 1. A size that
+/// was never tried may take the whole budget, once.
+fn step_size(first: &Course, most: u64, budget: Duration) -> u64 {
     let Some(next) = first.place() else { return most };
     let rows = first.rows().div_ceil(first.images.max(1));
-    let levels = first.model.bundle().ladder().levels();
-    let end = levels.get(first.rank as usize).map_or(usize::MAX, |level| level.tokens);
-    let last = first.model.schedule(end).steps().last().map_or(next.query, |step| step.query);
     doubled(most, |pictures| {
-        [next.query, last].iter().all(|&query| {
-            let shape = Shape::Step { rows: rows.saturating_mul(pictures as usize), query };
-            first.model.guess_unit(shape).is_some_and(|time| time <= longest)
-        })
+        let shape = Shape::Step { rows: rows.saturating_mul(pictures as usize), query: next.query };
+        fits(&first.model, shape, budget)
     })
+}
+
+/// Whether units of this shape may run: they usually take half of the budget at most. Until that is certain, all of it.
+fn fits(model: &Model, shape: Shape, budget: Duration) -> bool {
+    match model.usual_unit(shape) {
+        Some((time, true)) => time <= budget / 2,
+        Some((time, false)) => time <= budget,
+        None => model.guess_unit(shape).is_some_and(|time| time <= budget),
+    }
 }
 
 /// The largest power of two up to `most` that fits, as all below it do; at least 1.

@@ -1,8 +1,8 @@
 //! The queue between the threads of a worker and its users: waiting jobs, running jobs, and events to be taken. One lock
 //! and two condition variables; no thread spins.
 //!
-//! **Order.** Waiting tasks are ordered by levels reached (where that counts), then priority, then number; see `order`. A
-//! running task goes back among them when it is paused or held, when another of higher urgency needs its place in the
+//! **Order.** Waiting tasks are ordered by levels reached (where that counts), then priority, then number; one whose memory
+//! was freed comes after all others until there is room for it; see `order`. A running task goes back among them when it is paused or held, when another of higher urgency needs its place in the
 //! batch, and after each unit of work of a queue that is driven.
 //!
 //! **Batches.** Tasks of one group that have a size run together on one thread: it takes the waiting ones when it starts,
@@ -67,7 +67,10 @@ pub(crate) trait Task: Sized {
         0
     }
 
-    /// Frees that memory.
+    /// Reduces its memory to what it needs while it waits.
+    fn pack_memory(&mut self) {}
+
+    /// Frees its memory.
     fn free_memory(&mut self) {}
 }
 
@@ -183,6 +186,7 @@ impl<T: Task> Queue<T> {
         let mut state = lock(&self.state);
         loop {
             state = self.deliver(state);
+            state.waiting.admit_late();
             if let Some(id) = state.first_free() {
                 let first = state.run(id);
                 let id = first.0;
@@ -214,6 +218,7 @@ impl<T: Task> Queue<T> {
         let mut state = lock(&self.state);
         loop {
             state = self.deliver(state);
+            state.waiting.admit_late();
             if let Some(first) = state.changed(ids, self.room) {
                 return first;
             }
@@ -280,6 +285,7 @@ impl<T: Task> Queue<T> {
         if state.held >= self.most {
             return None;
         }
+        state.waiting.admit_late();
         let ids = state.unit(self.room, room, joins)?;
         Some(ids.into_iter().map(|id| state.run(id)).collect())
     }
@@ -299,7 +305,7 @@ impl<T: Task> Queue<T> {
     /// Frees the memory of waiting tasks. Returns whether any had some.
     #[allow(dead_code, reason = "a driven worker does, and not every test of the queue")]
     pub fn free_memory(&self) -> bool {
-        lock(&self.state).waiting.free_beyond(0)
+        lock(&self.state).waiting.free_all()
     }
 
     /// How many tasks may run, and how many are paused or held.
@@ -532,8 +538,10 @@ impl<T: Task> State<T> {
     fn unit(&self, most: Load, room: impl Fn(&T) -> u64, joins: impl Fn(&T, &T) -> bool) -> Option<Vec<u64>> {
         /// Tasks behind the first one that are looked at.
         const MOST: usize = 256;
-        let mut ready = self.waiting.ready().map(|(_, waiting)| waiting);
-        let first = ready.next()?;
+        let mut ready = self.waiting.ready();
+        let (_, first) = ready.next()?;
+        // For more late ones there is no memory.
+        let ready = ready.take_while(|(urgency, _)| !urgency.late).map(|(_, waiting)| waiting);
         let mut ids = vec![first.id];
         if let Some(mut load) = first.load {
             let room = Load { pictures: room(&first.task), ..most };

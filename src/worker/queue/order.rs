@@ -9,6 +9,8 @@ use super::{Load, Task};
 /// What a job comes before another by, apart from its number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Urgency {
+    /// It has reached a level, and there is no room for the rest of its memory beside the jobs that come before it.
+    pub late: bool,
     /// Levels reached; 0 for all jobs where levels do not count.
     pub rank: u32,
     /// The higher the sooner.
@@ -17,7 +19,7 @@ pub(crate) struct Urgency {
 
 impl Ord for Urgency {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.rank.cmp(&other.rank).then(other.priority.total_cmp(&self.priority))
+        self.late.cmp(&other.late).then(self.rank.cmp(&other.rank)).then(other.priority.total_cmp(&self.priority))
     }
 }
 
@@ -48,20 +50,45 @@ pub(super) struct Waiting<T: Task> {
 }
 
 /// All jobs that are not running.
+///
+/// **Memory.** What ready jobs keep is counted. With coarse levels first, a job that has reached a level counts with all the
+/// memory that it will need, so that it can go on; when that is too much, the last of these jobs become late: their memory is
+/// packed, they count with what is left, and come after all others until there is room. When even that is too much, the last late ones lose their
+/// memory, and their steps are repeated. In every other order the last jobs lose their memory.
 pub(super) struct Line<T: Task> {
     /// Whether jobs with fewer levels come first.
     coarse_first: bool,
-    /// The most memory that jobs keep while they wait.
+    /// The most memory that jobs count with while they wait.
     most: u64,
     ready: BTreeMap<Key, Waiting<T>>,
     /// Paused and held jobs.
     parked: BTreeMap<u64, Waiting<T>>,
     /// The keys of the ready jobs.
     keys: BTreeMap<u64, Key>,
-    /// Ready jobs with memory, and how much all of them have.
-    keeping: BTreeMap<Key, u64>,
-    kept: u64,
+    /// Ready jobs that count with memory.
+    kept: Ledger,
 }
+
+/// Memory by job.
+#[derive(Default)]
+struct Ledger {
+    bytes: BTreeMap<Key, u64>,
+    sum: u64,
+}
+
+impl Ledger {
+    fn set(&mut self, key: Key, bytes: u64) {
+        let before = if bytes > 0 { self.bytes.insert(key, bytes) } else { self.bytes.remove(&key) };
+        self.sum = self.sum.saturating_sub(before.unwrap_or(0)).saturating_add(bytes);
+    }
+
+    fn last(&self) -> Option<Key> {
+        self.bytes.last_key_value().map(|(&key, _)| key)
+    }
+}
+
+/// Before all late jobs, and behind all others.
+const LATE: Key = (Urgency { late: true, rank: 0, priority: f32::INFINITY }, 0);
 
 impl<T: Task> Line<T> {
     pub fn new(coarse_first: bool, most: u64) -> Self {
@@ -71,53 +98,107 @@ impl<T: Task> Line<T> {
             ready: BTreeMap::new(),
             parked: BTreeMap::new(),
             keys: BTreeMap::new(),
-            keeping: BTreeMap::new(),
-            kept: 0,
+            kept: Ledger::default(),
         }
     }
 
+    /// The urgency of a job that is not late.
     pub fn urgency(&self, rank: u32, priority: f32) -> Urgency {
-        Urgency { rank: if self.coarse_first { rank } else { 0 }, priority }
+        Urgency { late: false, rank: if self.coarse_first { rank } else { 0 }, priority }
     }
 
-    /// Adds a job. One that may not run gives its memory up; of the others the last ones do when it is too much.
+    /// Adds a job. One that may not run gives its memory up.
     pub fn add(&mut self, mut waiting: Waiting<T>) {
         if waiting.paused || waiting.task.is_held() {
             waiting.task.free_memory();
             self.parked.insert(waiting.id, waiting);
             return;
         }
-        let key = (self.urgency(waiting.task.rank(), waiting.priority), waiting.id);
-        self.keys.insert(waiting.id, key);
-        self.keep(key, waiting.task.memory());
-        self.ready.insert(key, waiting);
-        self.free_beyond(self.most);
+        let urgency = self.urgency(waiting.task.rank(), waiting.priority);
+        let late = urgency.rank > 0 && waiting.task.memory() == 0;
+        self.insert((Urgency { late, ..urgency }, waiting.id), waiting);
+        self.shrink();
     }
 
-    /// Frees the memory of the jobs that run last until the others have at most this much. Returns whether any did.
-    pub fn free_beyond(&mut self, most: u64) -> bool {
-        let before = self.kept;
-        while self.kept > most
-            && let Some((&key, _)) = self.keeping.last_key_value()
-        {
-            self.keep(key, 0);
-            if let Some(waiting) = self.ready.get_mut(&key) {
-                waiting.task.free_memory();
+    fn insert(&mut self, key: Key, waiting: Waiting<T>) {
+        let (memory, whole) = (waiting.task.memory(), waiting.load.map_or(0, |load| load.bytes));
+        let goes_on = key.0.rank > 0 && !key.0.late;
+        self.kept.set(key, if goes_on { memory.max(whole) } else { memory });
+        self.keys.insert(waiting.id, key);
+        self.ready.insert(key, waiting);
+    }
+
+    /// Changes the memory of a ready job.
+    fn change_at(&mut self, key: Key, change: impl FnOnce(&mut T)) {
+        if let Some(mut waiting) = self.take(key) {
+            change(&mut waiting.task);
+            self.insert(key, waiting);
+        }
+    }
+
+    /// Takes a ready job out.
+    fn take(&mut self, key: Key) -> Option<Waiting<T>> {
+        self.kept.set(key, 0);
+        self.keys.remove(&key.1);
+        self.ready.remove(&key)
+    }
+
+    /// Has jobs count with less memory, the last ones first, until all together have at most this much. The first job keeps
+    /// its memory: it is the next to run.
+    fn shrink(&mut self) {
+        while self.kept.sum > self.most {
+            let first = self.ready.first_key_value().map(|(&key, _)| key);
+            let goes_on = self.kept.bytes.range(..LATE).next_back().map(|(&key, _)| key);
+            if let Some(key) = goes_on.filter(|key| key.0.rank > 0 && Some(*key) != first)
+                && let Some(mut waiting) = self.take(key)
+            {
+                waiting.task.pack_memory();
+                self.insert((Urgency { late: true, ..key.0 }, key.1), waiting);
+            } else if let Some(key) = self.kept.last().filter(|key| Some(*key) != first) {
+                self.free(key);
+            } else {
+                return;
             }
         }
-        self.kept < before
     }
 
-    fn keep(&mut self, key: Key, bytes: u64) {
-        let before = if bytes > 0 { self.keeping.insert(key, bytes) } else { self.keeping.remove(&key) };
-        self.kept = self.kept.saturating_sub(before.unwrap_or(0)).saturating_add(bytes);
+    fn free(&mut self, key: Key) {
+        self.change_at(key, |task| task.free_memory());
+        // Whatever it says, it does not count any more.
+        self.kept.set(key, 0);
+    }
+
+    /// Frees the memory of all ready jobs. Returns whether any had some.
+    pub fn free_all(&mut self) -> bool {
+        let any = self.ready.values().any(|waiting| waiting.task.memory() > 0);
+        while let Some(key) = self.kept.last() {
+            self.free(key);
+        }
+        any
+    }
+
+    /// Lets late jobs go on in their order, as far as there is room for the rest of their memory; several at once, so that they
+    /// step together. Called while no job that belongs here is elsewhere.
+    pub fn admit_late(&mut self) {
+        if self.kept.sum > self.most - self.most / 8 {
+            return;
+        }
+        while let Some((&key, waiting)) = self.ready.range(LATE..).next() {
+            let whole = waiting.load.map_or(0, |load| load.bytes);
+            let more = whole.saturating_sub(waiting.task.memory());
+            if self.kept.sum.saturating_add(more) > self.most {
+                return;
+            }
+            if let Some(waiting) = self.take(key) {
+                self.insert((Urgency { late: false, ..key.0 }, key.1), waiting);
+            }
+        }
     }
 
     /// Takes a job out, wherever it is.
     pub fn remove(&mut self, id: u64) -> Option<Waiting<T>> {
-        let Some(key) = self.keys.remove(&id) else { return self.parked.remove(&id) };
-        self.keep(key, 0);
-        self.ready.remove(&key)
+        let Some(&key) = self.keys.get(&id) else { return self.parked.remove(&id) };
+        self.take(key)
     }
 
     /// Changes a job, wherever it is, and puts it where it belongs then. `None` if it is not here.
