@@ -298,7 +298,7 @@ fn ticks(model: &Model, arguments: &Arguments) -> Result<()> {
 fn ticked(model: &Model, arguments: &Arguments, order: WorkerOrder, budget: Duration) -> Result<()> {
     let Arguments { sprites, hz, .. } = *arguments;
     let classes = model.bundle().classes().len();
-    let worker = Worker::new(&WorkerOptions::new().with_threads(0).with_order(order).with_batch_bytes(8 << 30))?;
+    let worker = Worker::new(&WorkerOptions::new().with_threads(0).with_order(order))?;
     let mut wanted = request(model, 1)?;
     let decode = SubmitOptions::new().with_decode(true).with_last_only(true);
     for sprite in 0..sprites {
@@ -325,7 +325,7 @@ fn ticked(model: &Model, arguments: &Arguments, order: WorkerOrder, budget: Dura
     let each = model.bundle().ladder().levels().len();
     let schedule = tasks::cost(&wanted)?.levels[each - 1].steps;
     let batch = sprites as f64 * schedule as f64 / steps as f64;
-    let plain = plain(model, (batch.round() as u32).max(1))?;
+    let plain = plain(model, (batch.round() as u32).max(1), hz, budget)?;
     let (work, rate) = (work.as_secs_f64(), sprites as f64 / work.as_secs_f64());
     times.sort_unstable();
     let at = |part: f64| ms(times[((times.len() - 1) as f64 * part) as usize]);
@@ -355,14 +355,33 @@ fn ticked(model: &Model, arguments: &Arguments, order: WorkerOrder, budget: Dura
     Ok(())
 }
 
-/// Pictures a second of plain batches, one after the other.
-fn plain(model: &Model, batch: u32) -> Result<f64> {
+/// Pictures a second of work of plain batches, one after the other. With `hz` as much work as fits into the budget is done in
+/// each frame, so that caches and clocks of the processor are those of a game.
+fn plain(model: &Model, batch: u32, hz: f64, budget: Duration) -> Result<f64> {
     let wanted = request(model, batch)?;
-    let mut times = Vec::new();
-    for _ in 0..=200 / batch {
-        times.push(draw_level(&wanted)?);
+    let (mut work, mut pictures, mut in_frame) = (Duration::ZERO, 0, Duration::ZERO);
+    let mut count = |begun: Instant| {
+        work += begun.elapsed();
+        in_frame += begun.elapsed();
+        if hz > 0.0 && in_frame >= budget.mul_f64(0.9) {
+            std::thread::sleep(Duration::from_secs_f64(1.0 / hz).saturating_sub(in_frame));
+            in_frame = Duration::ZERO;
+        }
+    };
+    for _ in 0..=400 / batch {
+        let mut begun = Instant::now();
+        let mut generation = Generation::new(&wanted)?;
+        while generation.step()?.steps_left > 0 {
+            count(begun);
+            begun = Instant::now();
+        }
+        for image in 0..batch as usize {
+            std::hint::black_box(generation.image(image)?);
+        }
+        count(begun);
+        pictures += batch;
     }
-    Ok(f64::from(batch) / middle(times).as_secs_f64())
+    Ok(f64::from(pictures) / work.as_secs_f64())
 }
 
 fn middle(mut times: Vec<Duration>) -> Duration {
