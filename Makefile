@@ -14,6 +14,7 @@
 #   make test-hosts    C programs as unusual hosts: rounding modes, limits, fork, small stacks, no /proc, other allocators
 #   make test-devices  OpenVINO and WebGPU (fetched into target/), WebGPU on the software driver of Debian's chromium
 #   make test-train    training and the PyTorch baseline (installs PyTorch into target/venv-train, 5 GB)
+#   make test-ports    builds for other systems, run under qemu and Wine and on an old glibc; tests/ports/setup.sh installs the tools
 #   make test-fuzz     every fuzz target: the committed inputs, then 5 seconds
 #
 #   make fuzz SECONDS=600 [TARGET=picture]   the same for longer; inputs that were found are kept in target/fuzz
@@ -40,7 +41,7 @@ TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp)
 
-.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-fuzz fuzz advisories skipped lint bench install
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-fuzz fuzz advisories skipped lint bench install
 
 all: dflow libraries
 
@@ -58,7 +59,7 @@ demo: dflow
 test: all $(VENV)/tests
 	@rm -rf target/skipped
 	@$(MAKE) --no-print-directory -j2 test-rust test-exporter; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
-	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-hosts (unusual hosts), test-devices (OpenVINO, WebGPU), test-train (PyTorch).'
+	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-hosts (unusual hosts), test-devices (OpenVINO, WebGPU), test-ports (other systems), test-train (PyTorch).'
 
 test-rust: $(RUNTIME)
 	$(TEST)
@@ -88,6 +89,11 @@ test-devices: $(RUNTIME)
 
 test-train: dflow $(TRAIN_VENV)/ready
 	$(TRAIN_VENV)/bin/python -m pytest -q -rs tests/train tests/exporter/test_baseline.py
+
+# The tokens of this machine's own `dflow` are what every other system must draw.
+test-ports: dflow
+	@rm -rf target/skipped
+	@tests/ports/run; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
 
 test-fuzz: $(RUNTIME)
 	tests/fuzz/run 5

@@ -1,13 +1,18 @@
+# shellcheck shell=bash
 # Sourced by the scripts of this folder, from the repository root: where the tools are, and what several of them do.
 #
 # Each port is a script NAME.sh that builds the library for another system at opt-level 1, runs what can be run here, and
 # exits with 0 only if all of it passed. What cannot run calls `skip`.
 set -euo pipefail
 
-# Everything that setup.sh fetches, and each port's target folder.
+# Everything that setup.sh fetches, and what the ports build.
 PORTS=${DETAILFLOW_PORTS:-$PWD/target/ports}
+# Zig, and the Rust that has the sources of std.
+export PATH=$PORTS/bin:$PATH
 # One optimization level for all ports: a build of the release profile costs 5 to 8 minutes of CPU time each.
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+# Cargo has a folder for each target in it.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PORTS/target}
 
 # runtime PLATFORM: the folder with the ONNX Runtime of a platform tag of PyPI, such as win_amd64.
 runtime() { echo "$PORTS/ort-$1/onnxruntime/capi"; }
