@@ -5,6 +5,7 @@
 //! Where a system cannot answer, a function returns `None` or an empty value; nothing here fails.
 
 #![allow(unsafe_code, reason = "calls of the operating system")]
+#![cfg_attr(not(feature = "load-runtime"), allow(dead_code, reason = "some is for finding and loading libraries"))]
 
 pub(crate) mod float;
 #[cfg(target_os = "linux")]
@@ -24,7 +25,7 @@ use unix as family;
 #[cfg(windows)]
 use windows as family;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,17 @@ use std::path::{Path, PathBuf};
 /// The file that this code was loaded from: our shared library, or the executable that it is linked into.
 pub(crate) fn own_file() -> Option<PathBuf> {
     family::own_file()
+}
+
+/// The library or executable that has this address in its code or data.
+pub(crate) fn file_of(address: *const c_void) -> Option<PathBuf> {
+    #[cfg(unix)]
+    return unix::file_of(address);
+    #[cfg(not(unix))]
+    {
+        let _ = address;
+        None
+    }
 }
 
 /// Has the process call `handler` when it ends by `exit()` or by returning from `main`. Handlers run in the reverse order of

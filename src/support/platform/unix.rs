@@ -8,12 +8,15 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, Permi
 use std::path::{Path, PathBuf};
 
 pub(super) fn own_file() -> Option<PathBuf> {
-    // SAFETY: an all-zero Dl_info is valid, dladdr fills it or returns 0, and the name it gives lives as long as
-    // the library, which is longer than this call.
+    file_of(own_file as *const c_void)
+}
+
+pub(super) fn file_of(address: *const c_void) -> Option<PathBuf> {
+    // SAFETY: an all-zero Dl_info is valid, dladdr takes any address, fills the struct or returns 0, and the name it gives
+    // lives as long as the library, which is longer than this call.
     unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
-        let here: fn() -> Option<PathBuf> = own_file;
-        if libc::dladdr(here as *const c_void, &mut info) == 0 || info.dli_fname.is_null() {
+        if libc::dladdr(address, &mut info) == 0 || info.dli_fname.is_null() {
             return None;
         }
         path_from_bytes(CStr::from_ptr(info.dli_fname).to_bytes())
