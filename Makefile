@@ -5,6 +5,8 @@
 #                      python3 with venv, and installs everything else below target/
 #   make lint          formatters, linters, type checks, licences, and the words of the documentation
 #   make install       into PREFIX (default /opt/detailflow)
+#   make dist          zips for Linux, Windows and macOS in target/dist, with ONNX Runtime, model, headers and dflow; needs
+#                      tests/ports/setup.sh (Debian 12) and half an hour
 #   make bench         images of the published size, random weights: dflow, the model in PyTorch, and plain ONNX Runtime in turns
 #                      (a quarter of an hour; writes 3 GB below target/, and installs PyTorch there, 5 GB)
 #
@@ -41,7 +43,7 @@ TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp)
 
-.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-fuzz fuzz advisories skipped lint bench install
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-fuzz fuzz advisories skipped lint bench install dist
 
 all: dflow libraries
 
@@ -133,6 +135,9 @@ install: all
 	install -m 644 include/detailflow.h include/detailflow.hpp $(DESTDIR)$(PREFIX)/include
 	install -m 644 onnx/bundles/sprites/* $(DESTDIR)$(PREFIX)/share/detailflow
 	install -m 755 $(RUNTIME) $(DESTDIR)$(PREFIX)/runtime
+
+dist:
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=3 CARGO_TARGET_DIR=$(CURDIR)/target/dist-build .ci/dist
 
 # $(call fetch,LIST,FOLDER): downloads the wheel that onnx/LIST.txt pins, checks its hash and unpacks it into FOLDER. The wheel
 # is the one for this CPU architecture, whichever version of Python is installed.

@@ -217,12 +217,14 @@ pub(crate) fn cpu_model_name() -> String {
     String::new()
 }
 
-/// Loads the library `name` by the system's own search and returns the absolute path of the file found. The library stays
-/// loaded.
+/// Loads the library `name` by the system's own search and returns the path of the file found: an absolute one, except on
+/// Android, where a library in an APK has a path inside that file, or only its name. The library stays loaded.
 pub(crate) fn find_library(name: &str) -> Option<PathBuf> {
     #[cfg(target_os = "linux")]
     return linux::find_library(name);
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(all(unix, not(target_os = "linux")))]
+    return unix::find_library(name);
+    #[cfg(not(unix))]
     {
         let _ = name;
         None
@@ -242,12 +244,15 @@ pub(crate) fn truncated_library(path: &Path) -> Option<String> {
     }
 }
 
-/// The names that the system gives the file of the shared library `name`, most likely first.
+/// The names that the system gives the file of the shared library `name`, most likely first. On iOS and its relatives it is
+/// part of a framework, which an app has in its folder `Frameworks`.
 pub(crate) fn library_file_names(name: &str) -> Vec<String> {
     if cfg!(windows) {
         vec![format!("{name}.dll")]
-    } else if cfg!(target_vendor = "apple") {
+    } else if cfg!(target_os = "macos") {
         vec![format!("lib{name}.dylib")]
+    } else if cfg!(target_vendor = "apple") {
+        vec![format!("Frameworks/{name}.framework/{name}"), format!("{name}.framework/{name}")]
     } else {
         vec![format!("lib{name}.so"), format!("lib{name}.so.1")]
     }

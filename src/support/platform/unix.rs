@@ -23,6 +23,22 @@ pub(super) fn file_of(address: *const c_void) -> Option<PathBuf> {
     }
 }
 
+/// On Linux the library's link map tells its path, whatever is in it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn find_library(name: &str) -> Option<PathBuf> {
+    let text = std::ffi::CString::new(name).ok()?;
+    // SAFETY: dlopen of a name, and a look for a symbol; the handle is never closed.
+    let symbol = unsafe {
+        let handle = libc::dlopen(text.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL);
+        if handle.is_null() {
+            return None;
+        }
+        libc::dlsym(handle, c"OrtGetApiBase".as_ptr())
+    };
+    let path = file_of(symbol).unwrap_or_else(|| PathBuf::from(name));
+    Some(path.canonicalize().unwrap_or(path))
+}
+
 pub(super) fn at_exit(handler: extern "C" fn()) {
     // SAFETY: the handler is code of this library, which is never unloaded.
     let _ = unsafe { libc::atexit(handler) };
