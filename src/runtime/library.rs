@@ -17,9 +17,19 @@ use crate::support::{host, log, platform};
 
 /// The API that this build is written for: ONNX Runtime 1.24.
 const LEAST_MINOR: u32 = ort::MINOR_VERSION;
-const REMEDY: &str = r#"To fix this (in a checkout, run `make`):
+const REMEDY: &str = if cfg!(windows) {
+    r#"To fix this, put onnxruntime.dll into a folder runtime beside this program; or, in PowerShell:
+  py -m venv onnxruntime; onnxruntime\Scripts\pip install onnxruntime
+  $env:ORT_DYLIB_PATH = "$PWD\onnxruntime\Lib\site-packages\onnxruntime\capi\onnxruntime.dll""#
+} else if cfg!(target_vendor = "apple") {
+    r#"To fix this:
   python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
-  export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#;
+  export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.*.dylib)""#
+} else {
+    r#"To fix this (in a checkout, run `make`):
+  python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
+  export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#
+};
 
 /// The ONNX Runtime that this process uses.
 #[derive(Debug, Clone)]
@@ -28,7 +38,8 @@ pub struct Library {
     pub path: PathBuf,
     /// Its own version, such as `1.32.0`.
     pub version: String,
-    /// How the file was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `checkout` or `system`.
+    /// How the file was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `own folder` (beside our library or executable),
+    /// `checkout` or `system`.
     pub found_by: &'static str,
 }
 
@@ -53,9 +64,9 @@ pub fn init(path: Option<&Path>) -> Result<&'static Library> {
     load(path).map(|loaded| &loaded.library)
 }
 
-/// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime` in a
-/// folder `runtime/` beside or above our library or executable, in `target/runtime` of a checkout, or by the system's
-/// library search.
+/// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime`
+/// (`onnxruntime.dll`) in `runtime/` beside our library, beside it, in `runtime/` above it, or in `target/runtime` of a
+/// checkout; then the same for the executable; then, on Linux, by the system's library search.
 ///
 /// # Errors
 /// Those of [`init`].
@@ -69,7 +80,7 @@ pub(super) fn environment() -> Result<&'static Environment> {
 
 fn load(named: Option<&Path>) -> Result<&'static Loaded> {
     let _inside = super::exit::enter()?;
-    host::watch_forks();
+    host::settle();
     let _one_at_a_time = lock(&LOADING);
     if let Some(loaded) = LOADED.get() {
         if let Some(path) = named
@@ -124,7 +135,7 @@ fn forward(level: ort::logging::LogLevel, category: &str, _id: &str, _location: 
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
+    match (platform::canonical(a), platform::canonical(b)) {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,
     }
@@ -141,9 +152,10 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
     let names = platform::library_file_names("onnxruntime");
     let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
     for anchor in sys::anchors() {
-        let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.join("../runtime"), "runtime folder")];
-        let folders = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
-        for (folder, found_by) in folders {
+        let above = anchor.parent().map(|above| (above.join("runtime"), "runtime folder"));
+        let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.clone(), "own folder")].into_iter().chain(above);
+        let built = checkouts(&anchor).map(|checkout| (checkout.join("target").join("runtime"), "checkout"));
+        for (folder, found_by) in beside.chain(built) {
             for name in &names {
                 let candidate = folder.join(name);
                 if candidate.is_file() {
@@ -156,7 +168,7 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
             }
         }
     }
-    for name in &names {
+    for name in names.iter().filter(|_| platform::SEARCHES_LIBRARIES) {
         if let Some(path) = sys::find_by_system(name) {
             return Ok((path, "system"));
         }
@@ -174,5 +186,5 @@ fn existing(path: &Path, named_by: &str) -> Result<PathBuf> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(|error| Error::reading(path, error))
+    platform::canonical(path).map_err(|error| Error::reading(path, error))
 }

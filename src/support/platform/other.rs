@@ -8,6 +8,17 @@ pub(super) fn own_file() -> Option<PathBuf> {
     None
 }
 
+pub(super) fn stay_loaded() {}
+
+pub(super) unsafe fn load_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    // SAFETY: the caller's promise.
+    unsafe { libloading::Library::new(path) }
+}
+
+pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize()
+}
+
 pub(super) fn at_exit(_handler: extern "C" fn()) {}
 
 pub(super) fn at_fork_in_child(_handler: extern "C" fn()) {}

@@ -1,9 +1,9 @@
 //! Unix: Linux, macOS, the BSDs, Android.
 
-use std::ffi::{CStr, OsStr, c_void};
+use std::ffi::{CStr, CString, OsStr, c_void};
 use std::fs::{File, Metadata, Permissions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,24 @@ pub(super) fn own_file() -> Option<PathBuf> {
         }
         path_from_bytes(CStr::from_ptr(info.dli_fname).to_bytes())
     }
+}
+
+pub(super) fn stay_loaded() {
+    // A library that is unloaded meanwhile, or is part of the executable, is not opened.
+    let name = own_file().and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
+    if let Some(name) = name {
+        // SAFETY: a C string. The library is loaded already, so that no initializer runs; the handle is never closed.
+        unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    }
+}
+
+pub(super) unsafe fn load_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    // SAFETY: the caller's promise.
+    unsafe { libloading::Library::new(path) }
+}
+
+pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize()
 }
 
 pub(super) fn at_exit(handler: extern "C" fn()) {
@@ -134,17 +152,6 @@ pub(super) fn kind_of_file(metadata: &Metadata) -> &'static str {
         "a device"
     } else {
         "a special file"
-    }
-}
-
-#[cfg(target_vendor = "apple")]
-pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
-    let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
-    let (a, b) = (text(a)?, text(b)?);
-    // SAFETY: two C strings that live until the call returns.
-    match unsafe { libc::renamex_np(a.as_ptr(), b.as_ptr(), libc::RENAME_SWAP) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 
