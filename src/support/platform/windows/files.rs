@@ -1,7 +1,9 @@
 //! Files and paths.
 
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::windows::ffi::OsStrExt;
 use std::os::windows::fs::FileExt;
 use std::path::{Component, Path, PathBuf, Prefix};
 use std::time::Duration;
@@ -21,52 +23,32 @@ pub(in super::super) fn canonical(path: &Path) -> io::Result<PathBuf> {
 
 fn plain(full: &Path) -> Option<PathBuf> {
     let mut components = full.components();
-    let mut plain = match components.next()? {
-        Component::Prefix(prefix) => match prefix.kind() {
-            Prefix::VerbatimDisk(disk) => format!("{}:", char::from(disk)),
-            Prefix::VerbatimUNC(server, share) => format!(r"\\{}\{}", server.to_str()?, share.to_str()?),
-            _ => return None,
-        },
+    let Component::Prefix(prefix) = components.next()? else { return None };
+    let mut plain = match prefix.kind() {
+        Prefix::VerbatimDisk(disk) => OsString::from(format!("{}:", char::from(disk))),
+        Prefix::VerbatimUNC(server, share) => {
+            let mut plain = OsString::from(r"\\");
+            plain.push(server);
+            plain.push(r"\");
+            plain.push(share);
+            plain
+        }
         _ => return None,
     };
-    for component in components {
-        match component {
-            Component::RootDir => plain.push('\\'),
-            Component::Normal(name) => {
-                let name = name.to_str()?;
-                if name.ends_with(['.', ' ']) || is_device_name(name) || name.contains('/') {
-                    return None;
-                }
-                if !plain.ends_with('\\') {
-                    plain.push('\\');
-                }
-                plain.push_str(name);
-            }
-            _ => return None,
-        }
-    }
-    (plain.encode_utf16().count() < MAX_PATH as usize - 12).then(|| plain.into())
+    plain.push(components.as_path());
+    // Some programs know no longer paths; a folder needs room for a name of 8.3 characters.
+    let is_short = plain.encode_wide().count() < MAX_PATH as usize - 12;
+    let means_the_same = is_short && std::path::absolute(&plain).is_ok_and(|absolute| absolute.as_os_str() == plain);
+    means_the_same.then(|| plain.into())
 }
 
-/// Whether a name in any folder means a device, as `NUL` and `con.txt` do.
-fn is_device_name(name: &str) -> bool {
-    let stem = name.split(['.', ':']).next().unwrap_or_default().trim_end().to_ascii_uppercase();
-    let numbered = |word: &str| {
-        let digit = stem.strip_prefix(word).and_then(|rest| rest.strip_prefix(['1', '2', '3', '4', '5', '6', '7', '8', '9']));
-        digit.is_some_and(str::is_empty)
-    };
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&&*stem) || numbered("COM") || numbered("LPT")
-}
-
-/// A device: `NUL`, `\\.\pipe\name`.
+/// A device: `NUL`, `\\.\pipe\name`. Which names are devices in any folder depends on the version of Windows.
 pub(in super::super) fn is_open_file_name(path: &Path) -> bool {
-    match path.components().next() {
-        Some(Component::Prefix(prefix)) if matches!(prefix.kind(), Prefix::DeviceNS(_)) => return true,
-        // There a name is a name.
-        Some(Component::Prefix(prefix)) if prefix.kind().is_verbatim() => return false,
-        _ => {}
+    let absolute = std::path::absolute(path).unwrap_or_default();
+    match absolute.components().next() {
+        Some(Component::Prefix(prefix)) => matches!(prefix.kind(), Prefix::DeviceNS(_)),
+        _ => false,
     }
-    path.file_name().is_some_and(|name| name.to_str().is_some_and(is_device_name))
 }
 
 pub(in super::super) fn open_for_reading(path: &Path, _follow: bool) -> io::Result<File> {
@@ -139,7 +121,7 @@ mod tests {
 
     #[test]
     fn device_names_are_told_from_files() {
-        for path in ["NUL", "nul", r"C:\folder\Nul", "NUL.png", "con", "COM1", "lpt9.txt", r"\\.\pipe\x", r"\\.\NUL"] {
+        for path in ["NUL", "nul", "con", "COM1", r"\\.\pipe\x", r"\\.\NUL"] {
             assert!(is_open_file_name(Path::new(path)), "{path}");
         }
         for path in ["null", "COM", "COM10", "folder/x.png", r"\\?\C:\nul", "", "connect.png"] {
