@@ -22,8 +22,8 @@ pub struct Library {
     pub path: PathBuf,
     /// Its own version, such as `1.32.0`.
     pub version: String,
-    /// How the file was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `checkout`, `system`, or `host`
-    /// ([`set_api`](crate::set_api)).
+    /// How the file was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `own folder` (beside our library or executable),
+    /// `checkout`, `system`, or `host` ([`set_api`](crate::set_api)).
     pub found_by: &'static str,
 }
 
@@ -56,9 +56,9 @@ pub(super) fn use_copy(copy: sys::Copy) -> Result<&'static Library> {
     load(Asked::Copy(copy)).map(|loaded| &loaded.library)
 }
 
-/// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime` in a
-/// folder `runtime/` beside or above our library or executable, in `target/runtime` of a checkout, or by the system's
-/// library search.
+/// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime`
+/// (`onnxruntime.dll`) in `runtime/` beside our library, beside it, in `runtime/` above it, or in `target/runtime` of a
+/// checkout; then the same for the executable; then, on Linux, by the system's library search.
 ///
 /// # Errors
 /// Those of [`init`].
@@ -81,7 +81,7 @@ enum Asked<'a> {
 
 fn load(asked: Asked<'_>) -> Result<&'static Loaded> {
     let _inside = super::exit::enter()?;
-    host::watch_forks();
+    host::settle();
     let _one_at_a_time = lock(&LOADING);
     if let Some(loaded) = LOADED.get() {
         let Library { path, version, .. } = &loaded.library;
@@ -141,7 +141,7 @@ fn forward(level: ort::logging::LogLevel, category: &str, _id: &str, _location: 
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
+    match (platform::canonical(a), platform::canonical(b)) {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,
     }

@@ -7,9 +7,22 @@ use crate::support::error::{Error, Result};
 use crate::support::files::checkouts;
 use crate::support::platform;
 
-const REMEDY: &str = r#"To fix this (in a checkout, run `make`):
+const REMEDY: &str = if cfg!(windows) {
+    r#"To fix this, put onnxruntime.dll into a folder runtime beside this program; or, in PowerShell:
+  py -m venv onnxruntime; onnxruntime\Scripts\pip install onnxruntime
+  $env:ORT_DYLIB_PATH = "$PWD\onnxruntime\Lib\site-packages\onnxruntime\capi\onnxruntime.dll""#
+} else if cfg!(any(target_os = "android", target_os = "ios")) {
+    "To fix this, put it into the app (Android: lib/ABI/libonnxruntime.so; iOS: Frameworks/onnxruntime.framework), or link it and \
+     give it to detailflow_runtime_set_api"
+} else if cfg!(target_vendor = "apple") {
+    r#"To fix this:
   python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
-  export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#;
+  export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.*.dylib)""#
+} else {
+    r#"To fix this (in a checkout, run `make`):
+  python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
+  export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#
+};
 
 /// Loads ONNX Runtime: the file that is named, otherwise the one that is found. Returns its absolute path, and how it was found.
 ///
@@ -34,9 +47,11 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
     let names = platform::library_file_names("onnxruntime");
     let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
     for anchor in sys::anchors() {
-        let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.join("../runtime"), "runtime folder")];
-        let folders = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
-        for (folder, found_by) in folders {
+        let above = anchor.parent().map(|above| (above.join("runtime"), "runtime folder"));
+        let beside =
+            [(anchor.join("runtime"), "runtime folder"), (anchor.clone(), "own folder")].into_iter().chain(above);
+        let built = checkouts(&anchor).map(|checkout| (checkout.join("target").join("runtime"), "checkout"));
+        for (folder, found_by) in beside.chain(built) {
             for name in &names {
                 let candidate = folder.join(name);
                 if candidate.is_file() {
@@ -49,7 +64,7 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
             }
         }
     }
-    for name in &names {
+    for name in names.iter().filter(|_| platform::SEARCHES_LIBRARIES) {
         if let Some(path) = sys::find_by_system(name) {
             return Ok((path, "system"));
         }
@@ -67,5 +82,5 @@ fn existing(path: &Path, named_by: &str) -> Result<PathBuf> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(|error| Error::reading(path, error))
+    platform::canonical(path).map_err(|error| Error::reading(path, error))
 }

@@ -27,7 +27,9 @@ fn find_anchors() -> Vec<PathBuf> {
     let paths = [platform::own_file(), std::env::current_exe().ok()];
     for path in paths.into_iter().flatten() {
         // Through links: a link to the library in /usr/lib must not hide what lies beside the file itself.
-        let Some(path) = path.canonicalize().ok().or_else(|| path.is_absolute().then_some(path)) else { continue };
+        let Some(path) = platform::canonical(&path).ok().or_else(|| path.is_absolute().then_some(path)) else {
+            continue;
+        };
         if let Some(folder) = path.parent()
             && !folders.iter().any(|known| known == folder)
         {
@@ -69,8 +71,8 @@ impl Copy {
         if let Some(why) = platform::truncated_library(path) {
             return Err(refuse(why));
         }
-        // SAFETY: loading runs the library's initializers. Whoever named the file, or put it where we look, vouches for it.
-        let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
+        // SAFETY: whoever named the file, or put it where we look, vouches for it.
+        let library = unsafe { platform::load_library(path) }.map_err(|error| {
             // What the system says is one level down.
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             refuse(format!("not a library that can be loaded: {error}{cause}"))
@@ -151,8 +153,8 @@ pub(super) fn load_failure(path: &Path) -> Option<String> {
     if let Some(why) = platform::truncated_library(path) {
         return Some(why);
     }
-    // SAFETY: loading runs the library's initializers. It lies beside the ONNX Runtime in use, or was named by the host.
-    match unsafe { libloading::Library::new(path) } {
+    // SAFETY: it lies beside the ONNX Runtime in use, or was named by the host.
+    match unsafe { platform::load_library(path) } {
         Ok(library) => {
             std::mem::forget(library);
             None
