@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 packages=(
     # Rust 1.96 with the sources of std: for systems whose std no package has, it is compiled along (-Zbuild-std).
     rustc-web cargo-web libstd-rust-web-dev rust-web-src
-    gcc g++ libc6-dev make file binutils llvm ca-certificates
+    gcc g++ libc6-dev make file unzip binutils llvm ca-certificates
     # ARM64: /usr/aarch64-linux-gnu is also what qemu takes as the system's libraries.
     gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
     # Windows. The compilers named posix are those with threads.
