@@ -944,6 +944,20 @@ DETAILFLOW_API void DETAILFLOW_CALL detailflow_runtime_options_free(detailflow_r
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_init(
     const detailflow_runtime_options *options, detailflow_error *error);
 
+/// Uses the ONNX Runtime that the host has loaded or linked itself: nothing is searched and no library is loaded. For
+/// consoles, iOS, and engines with a copy of their own.
+///
+/// Must come before the first call that needs ONNX Runtime. The copy must not be unloaded; its environment is shared with
+/// the host. An environment that the host has made before keeps the host's log function; either way the log level becomes
+/// WARNING and telemetry is turned off.
+///
+/// @param ort_api_base What OrtGetApiBase() of ONNX Runtime returned, a const OrtApiBase *.
+/// @param error May be NULL.
+/// @return NO_RUNTIME when it is older than 1.24 (the message has both versions); WRONG_STATE when another ONNX Runtime is in
+/// use. The same pointer once more does nothing.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_set_api(
+    const void *ort_api_base, detailflow_error *error);
+
 /// Creates default options: CPU, one thread per core that the process may use, the default precision and attention form
 /// of the device (detailflow_model_options_set_precision, detailflow_model_options_set_form).
 ///

@@ -388,6 +388,24 @@ fn runtime_cases(mode: Mode, cases: &[&str]) {
     }
 }
 
+#[test]
+fn host_api_plain() {
+    host_api_cases(Mode::Plain);
+}
+
+#[test]
+fn host_api_sanitized() {
+    host_api_cases(Mode::Sanitized);
+}
+
+/// Case `only` needs another build: tests/ports/linked-runtime.sh.
+fn host_api_cases(mode: Mode) {
+    let program = Program::new("host_api", mode);
+    for case in ["given", "own", "late"] {
+        program.passes(&[case, runtime().to_str().unwrap()], 100);
+    }
+}
+
 /// A library that stands alone, with nothing beside it: what is said when there is no ONNX Runtime.
 #[test]
 fn missing_runtime_error_names_every_place_and_the_remedy() {

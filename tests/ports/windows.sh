@@ -90,6 +90,11 @@ c_program() {
             in_folder "runtime-$how" "$run" "${arguments[@]}"
         done
         ;;
+    host_api)
+        for how in given own late; do
+            in_folder "host_api-$how" "$run" "$small" "$how" "$(windows_path "$RUN/programs/runtime/onnxruntime.dll")"
+        done
+        ;;
     exit_in_flight)
         for how in exit return thread orphans late join worker callback inside freed; do
             in_folder "exit-$how" "$run" "$small" "$how"

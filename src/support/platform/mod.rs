@@ -5,6 +5,7 @@
 //! Where a system cannot answer, a function returns `None` or an empty value; nothing here fails.
 
 #![allow(unsafe_code, reason = "calls of the operating system")]
+#![cfg_attr(not(feature = "load-runtime"), allow(dead_code, reason = "some is for finding and loading libraries"))]
 
 #[cfg(target_vendor = "apple")]
 mod apple;
@@ -26,14 +27,19 @@ use unix as family;
 #[cfg(windows)]
 use windows as family;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file that this code was loaded from: our shared library, or the executable that it is linked into.
 pub(crate) fn own_file() -> Option<PathBuf> {
-    family::own_file()
+    file_of(own_file as *const c_void)
+}
+
+/// The library or executable that has this address in its code or data.
+pub(crate) fn file_of(address: *const c_void) -> Option<PathBuf> {
+    family::file_of(address)
 }
 
 /// Has this code stay in memory until the process ends, also when the host unloads our library. What cannot be unloaded stays
@@ -50,6 +56,7 @@ pub(crate) fn stay_loaded() {
 ///
 /// # Safety
 /// Its initializers run: whoever named the file, or put it where we look, vouches for it.
+#[cfg(feature = "load-runtime")]
 pub(crate) unsafe fn load_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
     // SAFETY: the caller's promise.
     unsafe { family::load_library(path) }
@@ -259,7 +266,7 @@ pub(crate) fn cpu_model_name() -> String {
 }
 
 /// Whether [`find_library`] searches at all. Windows itself has an ONNX Runtime, which is too old and must not be found.
-pub(crate) const SEARCHES_LIBRARIES: bool = cfg!(target_os = "linux");
+pub(crate) const SEARCHES_LIBRARIES: bool = cfg!(unix);
 
 /// The environment variable with the folders in which the system looks for libraries.
 pub(crate) const LIBRARY_FOLDERS: &str = if cfg!(windows) {
@@ -270,12 +277,14 @@ pub(crate) const LIBRARY_FOLDERS: &str = if cfg!(windows) {
     "LD_LIBRARY_PATH"
 };
 
-/// Loads the library `name` by the system's own search and returns the absolute path of the file found. The library stays
-/// loaded.
+/// Loads the library `name` by the system's own search and returns the path of the file found: an absolute one, except on
+/// Android, where a library in an APK has a path inside that file, or only its name. The library stays loaded.
 pub(crate) fn find_library(name: &str) -> Option<PathBuf> {
     #[cfg(target_os = "linux")]
     return linux::find_library(name);
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(all(unix, not(target_os = "linux")))]
+    return unix::find_library(name);
+    #[cfg(not(unix))]
     {
         let _ = name;
         None
@@ -295,12 +304,15 @@ pub(crate) fn truncated_library(path: &Path) -> Option<String> {
     }
 }
 
-/// The names that the system gives the file of the shared library `name`, most likely first.
+/// The names that the system gives the file of the shared library `name`, most likely first. On iOS and its relatives it is
+/// part of a framework, which an app has in its folder `Frameworks`.
 pub(crate) fn library_file_names(name: &str) -> Vec<String> {
     if cfg!(windows) {
         vec![format!("{name}.dll")]
-    } else if cfg!(target_vendor = "apple") {
+    } else if cfg!(target_os = "macos") {
         vec![format!("lib{name}.dylib")]
+    } else if cfg!(target_vendor = "apple") {
+        vec![format!("Frameworks/{name}.framework/{name}"), format!("{name}.framework/{name}")]
     } else {
         vec![format!("lib{name}.so"), format!("lib{name}.so.1")]
     }

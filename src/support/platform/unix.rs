@@ -7,13 +7,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-pub(super) fn own_file() -> Option<PathBuf> {
-    // SAFETY: an all-zero Dl_info is valid, dladdr fills it or returns 0, and the name it gives lives as long as
-    // the library, which is longer than this call.
+pub(super) fn file_of(address: *const c_void) -> Option<PathBuf> {
+    // SAFETY: an all-zero Dl_info is valid, dladdr takes any address, fills the struct or returns 0, and the name it gives
+    // lives as long as the library, which is longer than this call.
     unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
-        let here: fn() -> Option<PathBuf> = own_file;
-        if libc::dladdr(here as *const c_void, &mut info) == 0 || info.dli_fname.is_null() {
+        if libc::dladdr(address, &mut info) == 0 || info.dli_fname.is_null() {
             return None;
         }
         path_from_bytes(CStr::from_ptr(info.dli_fname).to_bytes())
@@ -22,13 +21,14 @@ pub(super) fn own_file() -> Option<PathBuf> {
 
 pub(super) fn stay_loaded() {
     // A library that is unloaded meanwhile, or is part of the executable, is not opened.
-    let name = own_file().and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
+    let name = super::own_file().and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
     if let Some(name) = name {
         // SAFETY: a C string. The library is loaded already, so that no initializer runs; the handle is never closed.
         unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
     }
 }
 
+#[cfg(feature = "load-runtime")]
 pub(super) unsafe fn load_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
     // SAFETY: the caller's promise.
     unsafe { libloading::Library::new(path) }
@@ -36,6 +36,22 @@ pub(super) unsafe fn load_library(path: &Path) -> Result<libloading::Library, li
 
 pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
+}
+
+/// On Linux the library's link map tells its path, whatever is in it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn find_library(name: &str) -> Option<PathBuf> {
+    let text = CString::new(name).ok()?;
+    // SAFETY: dlopen of a name, and a look for a symbol; the handle is never closed.
+    let symbol = unsafe {
+        let handle = libc::dlopen(text.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL);
+        if handle.is_null() {
+            return None;
+        }
+        libc::dlsym(handle, c"OrtGetApiBase".as_ptr())
+    };
+    let path = file_of(symbol).unwrap_or_else(|| PathBuf::from(name));
+    Some(path.canonicalize().unwrap_or(path))
 }
 
 pub(super) fn at_exit(handler: extern "C" fn()) {
