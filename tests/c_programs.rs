@@ -45,6 +45,7 @@ fn valgrind(test: impl FnOnce()) {
 }
 
 programs! {
+    held_plain: "held" Plain [];
     names_plain: "names" Plain [];
     names_sanitized: "names" Sanitized [];
     null_plain: "null" Plain [];

@@ -80,6 +80,14 @@ c_program() {
         in_folder cost-known "$run" "$small" known
         ;;
     runtime)
+        # What a library needs is found beside it: one that loads so far that its functions are looked at.
+        mkdir -p "$RUN/neighbours"
+        echo 'int neighbour(void) { return 1; }' >"$RUN/neighbours/neighbour.c"
+        echo 'int neighbour(void); int needs(void) { return neighbour(); }' >"$RUN/neighbours/needs.c"
+        "$MINGW-gcc-posix" -shared "$RUN/neighbours/neighbour.c" -o "$RUN/neighbours/neighbour.dll"
+        "$MINGW-gcc-posix" -shared "$RUN/neighbours/needs.c" "$RUN/neighbours/neighbour.dll" -o "$RUN/neighbours/needs.dll"
+        in_folder runtime-neighbour "$run" "$small" foreign "$(windows_path "$RUN/programs/runtime/onnxruntime.dll")" \
+            "$(windows_path "$RUN/neighbours/needs.dll")"
         for how in text foreign missing environment second nowhere; do
             arguments=("$small" "$how" "$(windows_path "$RUN/programs/runtime/onnxruntime.dll")" "$(windows_path "$RUN/programs/detailflow.dll")")
             if [ "$how" = nowhere ]; then
