@@ -24,6 +24,7 @@
 #
 # With DETAILFLOW_EVERYTHING=1 in the environment a skipped test is a failure.
 
+, := ,
 PREFIX ?= /opt/detailflow
 PYTHON ?= python3
 CARGO ?= cargo
@@ -36,6 +37,9 @@ OPENVINO := target/openvino/libonnxruntime_providers_openvino_plugin.so
 WEBGPU := target/webgpu/libonnxruntime.so
 CUDA := target/runtime-cuda/libonnxruntime.so
 BENCH := target/bench/detailflow-16
+# The name by which programs ask for the library: without a version, since the C API only grows, and without the path of this
+# folder. Not in a build script: Cargo gives no arguments to libraries that are built by --crate-type.
+NAME := $(if $(filter Darwin,$(shell uname)),-install_name$(,)@rpath/libdetailflow.dylib,-soname$(,)libdetailflow.so)
 # The options of `python -m detailflow_onnx compare`.
 COMPARE ?= --runtime
 PIP := bin/pip install --quiet --disable-pip-version-check
@@ -52,7 +56,7 @@ dflow: $(RUNTIME)
 
 # The crate by itself is a Rust library; these are the C ones, target/release/libdetailflow.so and .a.
 libraries:
-	$(CARGO) rustc --release --locked --lib --crate-type cdylib,staticlib
+	$(CARGO) rustc --release --locked --lib --crate-type cdylib,staticlib -- -C link-arg=-Wl,$(NAME)
 
 demo: dflow
 	target/release/dflow generate all --count 4 -o demo.png

@@ -35,8 +35,8 @@ impl Guard for detailflow_runtime_options {
 }
 
 /// Creates default options: ONNX Runtime is the file that the environment variable ORT_DYLIB_PATH names. Without it,
-/// these are searched: a folder runtime/ beside or above this library or the executable, target/runtime of a checkout,
-/// the system's library path.
+/// these are searched: runtime/ beside this library, the library's own folder, runtime/ above it, target/runtime of a
+/// checkout; the same places of the executable; except on Windows, the system's library path.
 ///
 /// @param options Receives the handle. Free it with detailflow_runtime_options_free.
 /// @param error May be NULL.

@@ -2,7 +2,7 @@
  * A host that loads the library as a plugin, by its path, and unloads it:
  *
  *     plugin LIBRARY finds [BUNDLE]   generates with the bundle and the ONNX Runtime that lie beside the library
- *     plugin LIBRARY unused           a library that has done nothing much is unloaded
+ *     plugin LIBRARY unused           a library that has done nothing is unloaded
  *     plugin LIBRARY unloads          it is unloaded while its threads work: nothing happens, and it can be loaded again
  *
  * The program is not linked with the library.
@@ -76,7 +76,6 @@ int main(int argc, char **argv)
     find_all(library);
     CHECK(abi_version() >= DETAILFLOW_ABI_VERSION && posix_is_loaded(path));
     if (strcmp(how, "unused") == 0) {
-        CHECK(model_open("nowhere", NULL, &model, NULL) == DETAILFLOW_STATUS_NOT_FOUND);
         posix_unload(library);
         CHECK(!posix_is_loaded(path));
         return 0;

@@ -56,6 +56,28 @@ static CHECK_UNUSED int posix_is_absolute(const char *path)
 #endif
 }
 
+/* Opens a file such that no other program may, until posix_let_go. */
+static CHECK_UNUSED void *posix_hold(const char *path)
+{
+#if defined(_WIN32)
+    void *file = CreateFileA(path, GENERIC_READ, 0, NULL, OPEN_EXISTING, 0, NULL);
+    CHECK(file != INVALID_HANDLE_VALUE);
+#else
+    void *file = fopen(path, "rb");
+    CHECK(file != NULL);
+#endif
+    return file;
+}
+
+static CHECK_UNUSED void posix_let_go(void *file)
+{
+#if defined(_WIN32)
+    CHECK(CloseHandle(file));
+#else
+    CHECK(fclose((FILE *)file) == 0);
+#endif
+}
+
 /* Loads a shared library by its path, UTF-8. Fails the check when there is none. */
 static CHECK_UNUSED void *posix_load(const char *path)
 {

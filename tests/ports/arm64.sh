@@ -1,18 +1,14 @@
 #!/usr/bin/env bash
 # Linux on ARM64, under qemu: the kernels of each instruction set, `dflow`, and the C example.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
 . tests/ports/common.sh
 
 target=aarch64-unknown-linux-gnu
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PORTS/target}
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 out=$CARGO_TARGET_DIR/$target/release
 work=$PORTS/arm64
 mkdir -p "$work"
 
-cargo build --release --locked --features cli --target $target
-cargo rustc --release --locked --features cli --lib --crate-type cdylib --target $target
+build $target
 tests=$(cargo test --no-run --release --locked --features cli --lib --target $target --message-format json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 aarch64-linux-gnu-gcc -std=c99 -Wall -Wextra -Werror -Iinclude examples/c/generate.c -L"$out" -ldetailflow -o "$work/generate"

@@ -22,10 +22,15 @@ GLIBC=2.28
 
 # build TARGET: builds dflow and the shared library, and sets BUILT to their folder.
 build() {
-    local target=$1 build=(cargo build) rustc=(cargo rustc) options=(--release --locked --target "$1")
+    local target=$1 build=(cargo build) rustc=(cargo rustc) options=(--release --locked --target "$1") name=()
     case $target in
         *-linux-gnu) options[3]=$target.$GLIBC ;;&
         *-linux-gnu | *-apple-darwin) build=(cargo-zigbuild zigbuild) rustc=(cargo-zigbuild rustc) ;;
+    esac
+    # As `make libraries` names them.
+    case $target in
+        *-linux-gnu) name=(-- -C "link-arg=-Wl,-soname,libdetailflow.so") ;;
+        *-apple-darwin) name=(-- -C "link-arg=-Wl,-install_name,@rpath/libdetailflow.dylib") ;;
     esac
     # No package has std for these: it is compiled along.
     case $target in
@@ -34,7 +39,7 @@ build() {
     (
         export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc-posix
         if [ "${#options[@]}" -gt 4 ]; then export RUSTC_BOOTSTRAP=1; fi
-        "${rustc[@]}" "${options[@]}" --lib --crate-type cdylib
+        "${rustc[@]}" "${options[@]}" --lib --crate-type cdylib "${name[@]}"
         "${build[@]}" "${options[@]}" --features cli
     )
     # shellcheck disable=SC2034 # for the scripts

@@ -2,22 +2,11 @@
 # Windows x86-64: built with mingw-w64, run under Wine.
 . tests/ports/common.sh
 
-TARGET=x86_64-pc-windows-gnu
-BUILT=${CARGO_TARGET_DIR:-$PORTS/target}/$TARGET/release
 # Where things are run. Wine knows it as Z:$RUN.
 RUN=$PORTS/run-windows
 export WINEPREFIX=$PORTS/wine WINEDEBUG=-all LC_ALL=C.UTF-8
 MINGW=x86_64-w64-mingw32
-
-build() {
-    (
-        # Debian's compiler, which has the sources of the standard library.
-        export PATH=/usr/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$MINGW-gcc-posix
-        export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PORTS/target}
-        cargo rustc -Zbuild-std=std,panic_unwind --release --locked --lib --crate-type cdylib --target $TARGET
-        cargo build -Zbuild-std=std,panic_unwind --release --locked --features cli --target $TARGET
-    )
-}
+WINESERVER=/usr/lib/wine/wineserver64
 
 # wine PROGRAM ARGUMENT...: at most two minutes.
 wine() { LD_PRELOAD=$PORTS/amx_permission.so timeout 120 /usr/lib/wine/wine64 "$@"; }
@@ -32,7 +21,7 @@ prepare_wine() {
     [ -e "$system/kernel32.dll" ] || wine wineboot -i >/dev/null 2>&1
     $MINGW-gcc-posix -O1 -shared tests/ports/bcryptprimitives_stub.c -o "$system/bcryptprimitives.dll" -ladvapi32
     # One server for all programs.
-    /usr/lib/wine/wineserver64 -p 2>/dev/null || /usr/lib/wine/wineserver -p
+    "$WINESERVER" -p >/dev/null 2>&1 </dev/null
 }
 
 # program FILE [OPTION...]: compiles a C or C++ program of tests/ beside the DLL.
@@ -91,6 +80,14 @@ c_program() {
         in_folder cost-known "$run" "$small" known
         ;;
     runtime)
+        # What a library needs is found beside it: one that loads so far that its functions are looked at.
+        mkdir -p "$RUN/neighbours"
+        echo 'int neighbour(void) { return 1; }' >"$RUN/neighbours/neighbour.c"
+        echo 'int neighbour(void); int needs(void) { return neighbour(); }' >"$RUN/neighbours/needs.c"
+        "$MINGW-gcc-posix" -shared "$RUN/neighbours/neighbour.c" -o "$RUN/neighbours/neighbour.dll"
+        "$MINGW-gcc-posix" -shared "$RUN/neighbours/needs.c" "$RUN/neighbours/neighbour.dll" -o "$RUN/neighbours/needs.dll"
+        in_folder runtime-neighbour "$run" "$small" foreign "$(windows_path "$RUN/programs/runtime/onnxruntime.dll")" \
+            "$(windows_path "$RUN/neighbours/needs.dll")"
         for how in text foreign missing environment second nowhere; do
             arguments=("$small" "$how" "$(windows_path "$RUN/programs/runtime/onnxruntime.dll")" "$(windows_path "$RUN/programs/detailflow.dll")")
             if [ "$how" = nowhere ]; then
@@ -126,8 +123,8 @@ c_program() {
 command_line() {
     local game=$RUN/'ä ö 画像 🎮' out=$RUN/work/dflow
     mkdir -p "$game/runtime"
-    ln -f "$(runtime win_amd64)/onnxruntime.dll" "$game/runtime/"
-    ln -f "$RUN/programs/dflow.exe" "$game/"
+    cp -l "$(runtime win_amd64)/onnxruntime.dll" "$game/runtime/"
+    cp -l "$RUN/programs/dflow.exe" "$game/"
     cp -r onnx/bundles/sprites "$game/detailflow"
     in_folder dflow "$game/dflow.exe" generate all --seed 7 -o '画像 🎮.png' --tokens-out 'ä.json'
     same_tokens "$out/ä.json"
@@ -135,17 +132,14 @@ command_line() {
     in_folder doctor "$game/dflow.exe" doctor
     # Paths as people know them.
     grep -q "^ONNX Runtime .* Z:.*${game##*/}.runtime.onnxruntime.dll (runtime folder)" "$RUN/work/doctor.log"
-    if grep -qF '\\?\' "$RUN/work/doctor.log"; then
-        echo 'doctor shows a path with \\?\' >&2
-        return 1
-    fi
+    if grep -F '\\?\' "$RUN/work/doctor.log" >&2; then return 1; fi
     # What is not there, and what to do about it.
     cp "$RUN/programs/dflow.exe" "$RUN/alone/"
-    ! in_folder missing "$RUN/alone/dflow.exe" doctor 2>/dev/null
+    if in_folder missing "$RUN/alone/dflow.exe" doctor 2>/dev/null; then return 1; fi
     grep -q 'onnxruntime.dll' "$RUN/work/missing.log"
     # shellcheck disable=SC2016 # PowerShell's own
     grep -qF '$env:ORT_DYLIB_PATH' "$RUN/work/missing.log"
-    ! grep -q "libonnxruntime\|system's library search\|export ORT" "$RUN/work/missing.log"
+    if grep "libonnxruntime\|system's library search\|export ORT" "$RUN/work/missing.log" >&2; then return 1; fi
     # A star is expanded by the program, and NUL is a device.
     in_folder nul "$game/dflow.exe" generate wand --seed 7 -o wand.png --tokens-out NUL
     [ "$(ls "$RUN/work/nul")" = wand.png ]
@@ -160,14 +154,13 @@ command_line() {
 plugins() {
     local plugin=$RUN/plugins/x small how
     small=$(windows_path tests/data/small)
-    rm -rf "$RUN/plugins"
     mkdir -p "$plugin/runtime" "$RUN/host"
     "$MINGW-gcc-posix" -std=c11 -Wall -Wextra -Werror -pedantic -D__USE_MINGW_ANSI_STDIO=1 -O1 -Iinclude -Itests/c tests/c/plugin.c \
         -static -lpsapi -o "$RUN/host/plugin.exe"
-    ln "$RUN/programs/detailflow.dll" "$plugin/"
+    cp -l "$RUN/programs/detailflow.dll" "$plugin/"
     cp -r tests/data/small "$plugin/detailflow"
     in_folder plugin-unused "$RUN/host/plugin.exe" "$(windows_path "$plugin/detailflow.dll")" unused
-    ln "$(runtime win_amd64)/onnxruntime.dll" "$plugin/runtime/"
+    cp -l "$(runtime win_amd64)/onnxruntime.dll" "$plugin/runtime/"
     for how in finds unloads; do
         in_folder "plugin-$how" "$RUN/host/plugin.exe" "$(windows_path "$plugin/detailflow.dll")" "$how"
     done
@@ -184,3 +177,63 @@ cpp_programs() {
     in_folder everything "$RUN/programs/everything.exe" "$(windows_path tests/data/small)" \
         "$(windows_path "$RUN/programs/runtime/onnxruntime.dll")"
 }
+
+# What Visual C++ links with has every function of the header, and no other name.
+import_library() {
+    local declared=$RUN/declared exported=$RUN/exported
+    gendef - "$BUILT/detailflow.dll" 2>/dev/null >"$RUN/detailflow.def"
+    llvm-dlltool -m i386:x86-64 -d "$RUN/detailflow.def" -D detailflow.dll -l "$RUN/detailflow.lib"
+    sed -n 's/^DETAILFLOW_API .* \(detailflow_[a-z0-9_]*\)(.*/\1/p' include/detailflow.h | sort >"$declared"
+    sed -n '/^EXPORTS/,$p' "$RUN/detailflow.def" | tail -n +2 | tr -d '\r' | sort >"$exported"
+    [ "$(wc -l <"$declared")" -gt 140 ]
+    diff "$declared" "$exported"
+    # A program that is linked with it runs.
+    "$MINGW-gcc-posix" -std=c11 -DDETAILFLOW_SHARED -Iinclude examples/c/generate.c "$RUN/detailflow.lib" -static -o "$RUN/ä ö 画像 🎮/example.exe"
+    cp -l "$RUN/programs/detailflow.dll" "$RUN/ä ö 画像 🎮/"
+    in_folder example "$RUN/ä ö 画像 🎮/example.exe"
+    [ -s "$RUN/work/example/sprite.png" ]
+}
+
+# Forms of the ONNX Runtime with DirectML, which a game on Windows ships; on the CPU here, as Wine has no Direct3D 12.
+directml() {
+    local game=$RUN/directml form
+    if [ ! -e "$(runtime directml)/onnxruntime.dll" ]; then
+        skip windows-directml "there is no $(runtime directml)/onnxruntime.dll"
+        return
+    fi
+    mkdir -p "$game/runtime"
+    cp -l "$(runtime directml)"/*.dll "$game/runtime/"
+    cp -l "$RUN/programs/dflow.exe" "$game/"
+    cp -r onnx/bundles/sprites "$game/detailflow"
+    for form in native plain fixed; do
+        in_folder "directml-$form" "$game/dflow.exe" generate all --seed 7 --form "$form" -o x.png --tokens-out x.json
+    done
+    same_tokens "$RUN/work/directml-native/x.json"
+}
+
+# job NAME COMMAND ARGUMENT...: says how long it took.
+job() {
+    local name=$1 begun=$SECONDS
+    shift
+    "$@"
+    echo "windows: $name ($((SECONDS - begun)) s)"
+}
+
+build x86_64-pc-windows-gnu
+prepare_wine
+trap '"$WINESERVER" -k || true' EXIT
+rm -rf "$RUN"
+mkdir -p "$RUN/programs/runtime" "$RUN/work" "$RUN/alone"
+cp -l "$(runtime win_amd64)/onnxruntime.dll" "$RUN/programs/runtime/"
+cp "$BUILT/dflow.exe" "$BUILT/detailflow.dll" "$RUN/programs/"
+job dflow command_line
+job import_library import_library
+job plugin plugins
+job directml directml
+# Two at a time.
+export RUN BUILT MINGW PORTS
+export -f job c_program cpp_programs program in_folder wine windows_path skip
+{
+    echo cpp_programs
+    for file in tests/c/*.c; do echo "c_program $file"; done
+} | xargs -P 2 -I{} bash -euo pipefail -c 'words="{}"; job "${words##*/}" $words'

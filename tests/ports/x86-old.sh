@@ -1,7 +1,5 @@
 #!/usr/bin/env bash
 # x86-64 without the newer instructions, under qemu: this machine's own `dflow` and ONNX Runtime.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
 . tests/ports/common.sh
 
 export ORT_DYLIB_PATH=$PWD/target/runtime/libonnxruntime.so DETAILFLOW_BUNDLE=$PWD/onnx/bundles/sprites
