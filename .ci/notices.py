@@ -8,8 +8,8 @@ metadata = json.load(sys.stdin)
 packages = {package["id"]: package for package in metadata["packages"]}
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
 
-# What is linked: dependencies that are neither for tests nor for build scripts. Procedural macros and what they need are
-# named too, which does no harm.
+# What is linked: dependencies that are neither for tests nor for build scripts. Procedural macros and what they need
+# are named too, which does no harm.
 linked, waiting = set(), [metadata["resolve"]["root"]]
 while waiting:
     crate = waiting.pop()

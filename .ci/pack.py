@@ -1,4 +1,4 @@
-"""Packs a folder into FOLDER.zip, after it has written CONTENTS.txt: the lines given, then each file's size and SHA-256.
+"""Packs a folder into FOLDER.zip, after it has written CONTENTS.txt: the lines given, each file's size and SHA-256.
 
     python3 .ci/pack.py FOLDER LINE...
 
