@@ -426,9 +426,11 @@ fn missing_runtime_error_names_every_place_and_the_remedy() {
 #[test]
 fn plugin_finds_runtime_and_bundle_beside_the_library() {
     let plugin = Plugin::new();
-    for (runtime_at, arguments) in
-        [("runtime/libonnxruntime.so", &["finds"][..]), ("libonnxruntime.so", &["finds"]), ("../runtime/libonnxruntime.so", &["finds"])]
-    {
+    for (runtime_at, arguments) in [
+        ("runtime/libonnxruntime.so", &["finds"][..]),
+        ("libonnxruntime.so", &["finds"]),
+        ("../runtime/libonnxruntime.so", &["finds"]),
+    ] {
         let place = plugin.folder.join(runtime_at);
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
         std::fs::hard_link(runtime(), &place).or_else(|_| std::fs::copy(runtime(), &place).map(drop)).unwrap();
