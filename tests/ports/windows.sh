@@ -24,8 +24,8 @@ prepare_wine() {
     cc -shared -fPIC -O1 tests/ports/amx_permission.c -o "$PORTS/amx_permission.so"
     [ -e "$system/kernel32.dll" ] || wine wineboot -i >/dev/null 2>&1
     $MINGW-gcc-posix -O1 -shared tests/ports/bcryptprimitives_stub.c -o "$system/bcryptprimitives.dll" -ladvapi32
-    # One server for all programs.
-    "$WINESERVER" -p >/dev/null 2>&1 </dev/null
+    # One server for all programs; there may be one from before.
+    "$WINESERVER" -p >/dev/null 2>&1 </dev/null || true
 }
 
 # program FILE [OPTION...]: compiles a C or C++ program of tests/ beside the DLL.
