@@ -12,7 +12,11 @@ WINESERVER=/usr/lib/wine/wineserver64
 wine() { LD_PRELOAD=$PORTS/amx_permission.so timeout 120 /usr/lib/wine/wine64 "$@"; }
 
 # windows_path PATH: as programs under Wine name it.
-windows_path() { echo "Z:$(realpath "$1" | tr / '\\')"; }
+windows_path() {
+    local path
+    path=$(realpath "$1")
+    echo "Z:${path//\//\\}"
+}
 
 # A prefix with the one library that Wine 8 lacks.
 prepare_wine() {
@@ -20,17 +24,17 @@ prepare_wine() {
     cc -shared -fPIC -O1 tests/ports/amx_permission.c -o "$PORTS/amx_permission.so"
     [ -e "$system/kernel32.dll" ] || wine wineboot -i >/dev/null 2>&1
     $MINGW-gcc-posix -O1 -shared tests/ports/bcryptprimitives_stub.c -o "$system/bcryptprimitives.dll" -ladvapi32
-    # One server for all programs.
-    "$WINESERVER" -p >/dev/null 2>&1 </dev/null
+    # One server for all programs; there may be one from before.
+    "$WINESERVER" -p >/dev/null 2>&1 </dev/null || true
 }
 
 # program FILE [OPTION...]: compiles a C or C++ program of tests/ beside the DLL.
 program() {
-    local file=$1 name compiler=(gcc-posix -std=c11)
+    local file=$1 name compiler=("$MINGW-gcc-posix" -std=c11)
     shift
     name=$(basename "${file%.*}")
-    [ "${file##*.}" = c ] || compiler=(g++-posix -std=c++17 -Wconversion -fno-exceptions -fno-rtti)
-    "$MINGW-${compiler[@]}" -Wall -Wextra -Werror -pedantic -D__USE_MINGW_ANSI_STDIO=1 -DDETAILFLOW_SHARED \
+    [ "${file##*.}" = c ] || compiler=("$MINGW-g++-posix" -std=c++17 -Wconversion -fno-exceptions -fno-rtti)
+    "${compiler[@]}" -Wall -Wextra -Werror -pedantic -D__USE_MINGW_ANSI_STDIO=1 -DDETAILFLOW_SHARED \
         -Iinclude -Itests/c "$file" "$BUILT/libdetailflow.dll.a" -static -lpsapi -o "$RUN/programs/$name.exe" "$@"
 }
 
@@ -132,7 +136,7 @@ command_line() {
     in_folder doctor "$game/dflow.exe" doctor
     # Paths as people know them.
     grep -q "^ONNX Runtime .* Z:.*${game##*/}.runtime.onnxruntime.dll (runtime folder)" "$RUN/work/doctor.log"
-    if grep -F '\\?\' "$RUN/work/doctor.log" >&2; then return 1; fi
+    if grep -F "\\\\?\\" "$RUN/work/doctor.log" >&2; then return 1; fi
     # What is not there, and what to do about it.
     cp "$RUN/programs/dflow.exe" "$RUN/alone/"
     if in_folder missing "$RUN/alone/dflow.exe" doctor 2>/dev/null; then return 1; fi
@@ -147,7 +151,8 @@ command_line() {
     cp "$RUN/work/star-dft/wand.dft" "$RUN/work/star-dft/other.dft"
     in_folder star "$game/dflow.exe" pack '..\star-dft\*.dft' -o star.dftpack
     in_folder star-list "$game/dflow.exe" unpack --list '..\star\star.dftpack'
-    grep -q '^other' "$RUN/work/star-list.log" && grep -q '^wand' "$RUN/work/star-list.log"
+    grep -q other "$RUN/work/star-list.log"
+    grep -q wand "$RUN/work/star-list.log"
 }
 
 # A host elsewhere, and the library in a folder of plugins with what it needs beside it.
@@ -231,9 +236,13 @@ job import_library import_library
 job plugin plugins
 job directml directml
 # Two at a time.
+one() {
+    set -euo pipefail
+    case $1 in
+    *.c) job "$1" c_program "$1" ;;
+    *) job "$1" "$1" ;;
+    esac
+}
 export RUN BUILT MINGW PORTS
-export -f job c_program cpp_programs program in_folder wine windows_path skip
-{
-    echo cpp_programs
-    for file in tests/c/*.c; do echo "c_program $file"; done
-} | xargs -P 2 -I{} bash -euo pipefail -c 'words="{}"; job "${words##*/}" $words'
+export -f one job c_program cpp_programs program in_folder wine windows_path
+printf '%s\n' cpp_programs tests/c/*.c | xargs -P 2 -I{} bash -c 'one {}'
