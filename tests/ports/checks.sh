@@ -30,9 +30,9 @@ if ! diff <(echo "$declared") <(echo "$exported"); then
     echo "checks: the library for macOS exports other functions than the header declares" >&2
     exit 1
 fi
-name=$(llvm-objdump --macho --dylib-id "$library" | tail -n 1)
-if [ "$name" != @rpath/libdetailflow.dylib ]; then
-    echo "checks: the install name of the library for macOS is $name" >&2
+install_name=$(llvm-objdump --macho --dylib-id "$library" | tail -n 1)
+if [ "$install_name" != @rpath/libdetailflow.dylib ]; then
+    echo "checks: the install install_name of the library for macOS is $install_name" >&2
     exit 1
 fi
 # ARM64 Macs load nothing that is not signed; the linker signs.
