@@ -5,6 +5,8 @@
 #                      python3 with venv, and installs everything else below target/
 #   make lint          formatters, linters, type checks, licences, and the words of the documentation
 #   make install       into PREFIX (default /opt/detailflow)
+#   make dist          zips for Linux, Windows and macOS in target/dist, with ONNX Runtime, model, headers and dflow; needs
+#                      tests/ports/setup.sh (Debian 12) and half an hour
 #   make bench         images of the published size, random weights: dflow, the model in PyTorch, and plain ONNX Runtime in turns
 #                      (a quarter of an hour; writes 3 GB below target/, and installs PyTorch there, 5 GB)
 #
@@ -14,6 +16,7 @@
 #   make test-hosts    C programs as unusual hosts: rounding modes, limits, fork, small stacks, no /proc, other allocators
 #   make test-devices  OpenVINO and WebGPU (fetched into target/), WebGPU on the software driver of Debian's chromium
 #   make test-train    training and the PyTorch baseline (installs PyTorch into target/venv-train, 5 GB)
+#   make test-ports    builds for other systems, run under qemu and Wine and on an old glibc; tests/ports/setup.sh installs the tools
 #   make test-fuzz     every fuzz target: the committed inputs, then 5 seconds
 #
 #   make fuzz SECONDS=600 [TARGET=picture]   the same for longer; inputs that were found are kept in target/fuzz
@@ -21,6 +24,7 @@
 #
 # With DETAILFLOW_EVERYTHING=1 in the environment a skipped test is a failure.
 
+, := ,
 PREFIX ?= /opt/detailflow
 PYTHON ?= python3
 CARGO ?= cargo
@@ -33,6 +37,9 @@ OPENVINO := target/openvino/libonnxruntime_providers_openvino_plugin.so
 WEBGPU := target/webgpu/libonnxruntime.so
 CUDA := target/runtime-cuda/libonnxruntime.so
 BENCH := target/bench/detailflow-16
+# The name by which programs ask for the library: without a version, since the C API only grows, and without the path of this
+# folder. Not in a build script: Cargo gives no arguments to libraries that are built by --crate-type.
+NAME := $(if $(filter Darwin,$(shell uname)),-install_name$(,)@rpath/libdetailflow.dylib,-soname$(,)libdetailflow.so)
 # The options of `python -m detailflow_onnx compare`.
 COMPARE ?= --runtime
 PIP := bin/pip install --quiet --disable-pip-version-check
@@ -40,7 +47,7 @@ TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp)
 
-.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-fuzz fuzz advisories skipped lint bench install
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-fuzz fuzz advisories skipped lint bench install dist
 
 all: dflow libraries
 
@@ -49,7 +56,7 @@ dflow: $(RUNTIME)
 
 # The crate by itself is a Rust library; these are the C ones, target/release/libdetailflow.so and .a.
 libraries:
-	$(CARGO) rustc --release --locked --lib --crate-type cdylib,staticlib
+	$(CARGO) rustc --release --locked --lib --crate-type cdylib,staticlib -- -C link-arg=-Wl,$(NAME)
 
 demo: dflow
 	target/release/dflow generate all --count 4 -o demo.png
@@ -58,7 +65,7 @@ demo: dflow
 test: all $(VENV)/tests
 	@rm -rf target/skipped
 	@$(MAKE) --no-print-directory -j2 test-rust test-exporter; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
-	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-hosts (unusual hosts), test-devices (OpenVINO, WebGPU), test-train (PyTorch).'
+	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-hosts (unusual hosts), test-devices (OpenVINO, WebGPU), test-ports (other systems), test-train (PyTorch).'
 
 test-rust: $(RUNTIME)
 	$(TEST)
@@ -88,6 +95,11 @@ test-devices: $(RUNTIME)
 
 test-train: dflow $(TRAIN_VENV)/ready
 	$(TRAIN_VENV)/bin/python -m pytest -q -rs tests/train tests/exporter/test_baseline.py
+
+# The tokens of this machine's own `dflow` are what every other system must draw.
+test-ports: dflow
+	@rm -rf target/skipped
+	@tests/ports/run; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
 
 test-fuzz: $(RUNTIME)
 	tests/fuzz/run 5
@@ -127,6 +139,9 @@ install: all
 	install -m 644 include/detailflow.h include/detailflow.hpp $(DESTDIR)$(PREFIX)/include
 	install -m 644 onnx/bundles/sprites/* $(DESTDIR)$(PREFIX)/share/detailflow
 	install -m 755 $(RUNTIME) $(DESTDIR)$(PREFIX)/runtime
+
+dist:
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=3 CARGO_TARGET_DIR=$(CURDIR)/target/dist-build .ci/dist
 
 # $(call fetch,LIST,FOLDER): downloads the wheel that onnx/LIST.txt pins, checks its hash and unpacks it into FOLDER. The wheel
 # is the one for this CPU architecture, whichever version of Python is installed.

@@ -144,6 +144,9 @@
  *
  * - ONNX Runtime is loaded once, by the first call that needs it, and never unloaded. At that moment the environment
  *   variable ORT_DISABLE_TELEMETRY is set to 1: call detailflow_runtime_init early if other threads read the environment.
+ *   ONNX Runtime for Windows does not look at it; there telemetry is turned off by a call right after loading.
+ * - From then on, and from the first worker on, this library stays in memory when the host unloads it (dlclose,
+ *   FreeLibrary).
  * - Listing devices, or opening a model on a device other than the CPU, loads the execution provider libraries beside
  *   ONNX Runtime, or the plugin that was named, and what those need.
  * - The library opens no socket. It reads these files:
@@ -166,6 +169,11 @@
  *   that opens the model. With few threads left (RLIMIT_NPROC, pids.max), little address space, or without /proc,
  *   detailflow_model_open returns OUT_OF_MEMORY or opens a model with fewer threads.
  * - exit() is safe at any time: running steps are stopped and waited for; later calls return WRONG_STATE.
+ *   - On Windows this is so for exit() of ucrtbase.dll (Visual C++ with /MD) and msvcrt.dll, and of a program that this library
+ *     is linked into statically. A program with a C runtime of its own (/MT) that loads the DLL, and ExitProcess(), end
+ *     all other threads first, in the middle of what they do: end workers and generations before.
+ *   - In the handlers of Windows that run after that (DllMain, static objects of DLLs) functions return WRONG_STATE, and
+ *     `_free` does nothing.
  * - fork(): until ONNX Runtime is loaded and the first worker is started, a child may use the library. Later it works in
  *   the parent only. In the child every function that returns a status returns WRONG_STATE; `_free` does nothing, at once;
  *   detailflow_version, detailflow_version_number, detailflow_abi_version, detailflow_status_name and
@@ -916,8 +924,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_log_set_callback(
     uint32_t severity, detailflow_log_fn callback, void *user, detailflow_error *error);
 
 /// Creates default options: ONNX Runtime is the file that the environment variable ORT_DYLIB_PATH names. Without it,
-/// these are searched: a folder runtime/ beside or above this library or the executable, target/runtime of a checkout,
-/// the system's library path.
+/// these are searched: runtime/ beside this library, the library's own folder, runtime/ above it, target/runtime of a
+/// checkout; the same places of the executable; except on Windows, the system's library path.
 ///
 /// @param options Receives the handle. Free it with detailflow_runtime_options_free.
 /// @param error May be NULL.
@@ -945,6 +953,20 @@ DETAILFLOW_API void DETAILFLOW_CALL detailflow_runtime_options_free(detailflow_r
 /// loaded before. A second call that names the same file does nothing.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_init(
     const detailflow_runtime_options *options, detailflow_error *error);
+
+/// Uses the ONNX Runtime that the host has loaded or linked itself: nothing is searched and no library is loaded. For
+/// consoles, iOS, and engines with a copy of their own.
+///
+/// Must come before the first call that needs ONNX Runtime. The copy must not be unloaded; its environment is shared with
+/// the host. An environment that the host has made before keeps the host's log function; either way the log level becomes
+/// WARNING and telemetry is turned off.
+///
+/// @param ort_api_base What OrtGetApiBase() of ONNX Runtime returned, a const OrtApiBase *.
+/// @param error May be NULL.
+/// @return NO_RUNTIME when it is older than 1.24 (the message has both versions); WRONG_STATE when another ONNX Runtime is in
+/// use. The same pointer once more does nothing.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_runtime_set_api(
+    const void *ort_api_base, detailflow_error *error);
 
 /// Creates default options: CPU, one thread per core that the process may use, the default precision and attention form
 /// of the device (detailflow_model_options_set_precision, detailflow_model_options_set_form).

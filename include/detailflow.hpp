@@ -534,6 +534,13 @@ inline Result<void> runtime_init(const RuntimeOptions &options)
     return detail::done([&](detailflow_error *error) { return detailflow_runtime_init(options.get(), error); });
 }
 
+/// Uses the ONNX Runtime that the host has loaded or linked itself, by what its OrtGetApiBase() returned: nothing is searched
+/// and no library is loaded. Must come before the first call that needs ONNX Runtime.
+inline Result<void> runtime_set_api(const void *ort_api_base)
+{
+    return detail::done([&](detailflow_error *error) { return detailflow_runtime_set_api(ort_api_base, error); });
+}
+
 // --- Images ---
 
 /// Pixel formats: detailflow_format.

@@ -72,7 +72,7 @@ pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance};
 pub use runtime::{
     AllocatorMemory, Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, Form, GraphReport, Library, Report,
-    Spinning, devices, init, library,
+    Spinning, devices, init, library, set_api,
 };
 pub use sample::{Sampling, SamplingCurves};
 pub use support::error::{Error, Result};

@@ -45,6 +45,9 @@ fn valgrind(test: impl FnOnce()) {
 }
 
 programs! {
+    held_plain: "held" Plain [];
+    names_plain: "names" Plain [];
+    names_sanitized: "names" Sanitized [];
     null_plain: "null" Plain [];
     null_cpp: "null" Cpp [];
     null_sanitized: "null" Sanitized [];
@@ -386,6 +389,24 @@ fn runtime_cases(mode: Mode, cases: &[&str]) {
     }
 }
 
+#[test]
+fn host_api_plain() {
+    host_api_cases(Mode::Plain);
+}
+
+#[test]
+fn host_api_sanitized() {
+    host_api_cases(Mode::Sanitized);
+}
+
+/// Case `only` needs another build: tests/ports/linked-runtime.sh.
+fn host_api_cases(mode: Mode) {
+    let program = Program::new("host_api", mode);
+    for case in ["given", "own", "late"] {
+        program.passes(&[case, runtime().to_str().unwrap()], 100);
+    }
+}
+
 /// A library that stands alone, with nothing beside it: what is said when there is no ONNX Runtime.
 #[test]
 fn missing_runtime_error_names_every_place_and_the_remedy() {
@@ -399,6 +420,68 @@ fn missing_runtime_error_names_every_place_and_the_remedy() {
     command.env("LD_LIBRARY_PATH", alone.path());
     let output = run(command, Duration::from_secs(60));
     assert!(output.status.success(), "runtime nowhere: {}\n{}", output.status, text(&output));
+}
+
+/// A host that knows nothing of the library loads it from a folder of plugins, with all that it needs beside it.
+#[test]
+fn plugin_finds_runtime_and_bundle_beside_the_library() {
+    let plugin = Plugin::new();
+    for (runtime_at, arguments) in [
+        ("runtime/libonnxruntime.so", &["finds"][..]),
+        ("libonnxruntime.so", &["finds"]),
+        ("../runtime/libonnxruntime.so", &["finds"]),
+    ] {
+        let place = plugin.folder.join(runtime_at);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::hard_link(runtime(), &place).or_else(|_| std::fs::copy(runtime(), &place).map(drop)).unwrap();
+        plugin.passes(arguments);
+        std::fs::remove_file(place).unwrap();
+    }
+}
+
+/// Threads of the library and of ONNX Runtime may be at work when a host unloads it, so it stays in memory then; no flag of
+/// the linker is needed.
+#[test]
+fn plugin_that_works_stays_in_memory_when_it_is_unloaded() {
+    let plugin = Plugin::new();
+    plugin.passes(&["unused"]);
+    std::os::unix::fs::symlink(runtime(), plugin.folder.join("libonnxruntime.so")).unwrap();
+    plugin.passes(&["unloads"]);
+}
+
+/// `tests/c/plugin.c`, which is not linked with the library, and a folder with the library and a bundle elsewhere.
+struct Plugin {
+    _root: tempfile::TempDir,
+    folder: PathBuf,
+    host: PathBuf,
+}
+
+impl Plugin {
+    fn new() -> Self {
+        let root_folder = tempfile::tempdir().unwrap();
+        let (folder, host) = (root_folder.path().join("plugins/x"), root_folder.path().join("host"));
+        std::fs::create_dir_all(folder.join("detailflow")).unwrap();
+        std::fs::create_dir(&host).unwrap();
+        std::fs::copy(libraries().join("libdetailflow.so"), folder.join("libdetailflow.so")).unwrap();
+        for file in std::fs::read_dir(bundle()).unwrap().map(|entry| entry.unwrap().path()) {
+            std::fs::copy(&file, folder.join("detailflow").join(file.file_name().unwrap())).unwrap();
+        }
+        let mut compiler = Command::new("cc");
+        // Optimized, so that the functions of check.h that are not used need no library.
+        compiler.args(["-std=c99", "-O1"]).args(STRICT).args(["-Iinclude", "-Itests/c", "tests/c/plugin.c", "-ldl"]);
+        succeeds(compiler.args(["-lpthread", "-o"]).arg(host.join("plugin")).current_dir(root()));
+        Self { _root: root_folder, folder, host }
+    }
+
+    fn passes(&self, arguments: &[&str]) {
+        let mut command = Command::new(self.host.join("plugin"));
+        command.arg(self.folder.join("libdetailflow.so")).args(arguments).current_dir(&self.host);
+        for name in ["DETAILFLOW_BUNDLE", "ORT_DYLIB_PATH", "LD_LIBRARY_PATH"] {
+            command.env_remove(name);
+        }
+        let output = run(command, Duration::from_secs(100));
+        assert!(output.status.success(), "plugin {arguments:?}: {}\n{}", output.status, text(&output));
+    }
 }
 
 // --- The checkers check ---

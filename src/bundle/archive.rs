@@ -11,7 +11,7 @@ use crate::support::crc32::Crc32;
 use crate::support::error::{Error, Result};
 use crate::support::files::open;
 use crate::support::memory::filled;
-use crate::support::platform::is_same_file;
+use crate::support::platform::{self, is_same_file};
 use crate::support::read_at::{Called, ReadAt};
 use crate::support::sync::lock;
 
@@ -50,7 +50,7 @@ impl Archive {
     pub fn file(path: PathBuf) -> Result<Self> {
         let file = open(&path).map_err(|error| Error::reading(&path, error))?;
         // Where it really is: ONNX Runtime refuses weights that a link leads out of the folder for.
-        let real = path.canonicalize().map_err(|error| Error::reading(&path, error))?;
+        let real = platform::canonical(&path).map_err(|error| Error::reading(&path, error))?;
         let folder = real.parent().unwrap_or(Path::new("")).to_owned();
         let name = real.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         Self::new(path, Bytes::File { file, folder, name })

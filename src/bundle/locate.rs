@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::error::{Error, Result};
 use crate::support::files::checkouts;
+use crate::support::platform;
 
 /// The folder in the environment variable `DETAILFLOW_BUNDLE`; otherwise the first that exists for each folder of
 /// `anchors` (that of our library, that of the executable): `detailflow/` in it, `../share/detailflow`, and
@@ -17,11 +18,11 @@ pub(crate) fn find(anchors: &[PathBuf]) -> Result<PathBuf> {
     }
     let mut tried: Vec<PathBuf> = Vec::new();
     for anchor in anchors {
-        let beside = [anchor.join("detailflow"), anchor.join("../share/detailflow")];
-        let checkout = checkouts(anchor).map(|checkout| checkout.join("onnx/bundles/sprites"));
-        for candidate in beside.into_iter().chain(checkout) {
+        let shared = anchor.parent().map(|above| above.join("share").join("detailflow"));
+        let checkout = checkouts(anchor).map(|checkout| checkout.join("onnx").join("bundles").join("sprites"));
+        for candidate in [anchor.join("detailflow")].into_iter().chain(shared).chain(checkout) {
             if is_bundle(&candidate) {
-                return Ok(candidate.canonicalize().unwrap_or(candidate));
+                return Ok(platform::canonical(&candidate).unwrap_or(candidate));
             }
             if !tried.contains(&candidate) {
                 tried.push(candidate);

@@ -6,15 +6,16 @@ use super::Bundle;
 use super::names::FILE;
 use super::source::Source;
 use crate::support::error::{Error, Result};
+use crate::support::platform;
 
 /// Checks that a single file can be written to `target`: it is not the bundle that is read, and no folder.
 pub(super) fn check_file(bundle: &Bundle, target: &Path) -> Result<()> {
-    let Ok(real) = target.canonicalize() else { return Ok(()) };
+    let Ok(real) = platform::canonical(target) else { return Ok(()) };
     let refuse = |what: &str| Err(Error::Invalid(format!("{} {what}", target.display())));
     if real.is_dir() {
         return refuse("is a folder; name a file, such as model.dflow");
     }
-    match bundle.source.is_on_disk().then(|| bundle.path().canonicalize()) {
+    match bundle.source.is_on_disk().then(|| platform::canonical(bundle.path())) {
         Some(Ok(own)) if real.starts_with(&own) => {
             refuse("is the bundle itself or lies in its folder; choose another file")
         }
@@ -31,7 +32,7 @@ pub(super) fn check_folder(source: &Bundle, target: &Path) -> Result<()> {
         Ok(metadata) if !metadata.is_dir() => return refuse("exists and is not a folder"),
         Ok(_) => {}
     }
-    let real = |path: &Path| path.canonicalize().map_err(|error| Error::reading(path, error));
+    let real = |path: &Path| platform::canonical(path).map_err(|error| Error::reading(path, error));
     if source.source.is_on_disk() && real(source.path())?.starts_with(real(target)?) {
         return refuse("is the bundle itself or a folder above it; choose another folder");
     }

@@ -71,11 +71,11 @@ pub(super) fn call(error: Out<'_, detailflow_error>, body: impl FnOnce() -> Outc
     finish(outcome, None)
 }
 
-/// Runs `body`, but not in a forked child, where a lock may be held for ever; a panic becomes a failure. What a panic leaves
+/// Runs `body`, but not where threads are gone, of which one may have held a lock; a panic becomes a failure. What a panic leaves
 /// half-done is reachable through handles only, whose parts check themselves on the next call.
 fn guard<R>(body: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
     let body = || {
-        host::check_not_forked()?;
+        host::check_threads()?;
         body()
     };
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(Error::from_panic(&*panic).into()))

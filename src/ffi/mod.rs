@@ -143,6 +143,9 @@
 //!
 //! - ONNX Runtime is loaded once, by the first call that needs it, and never unloaded. At that moment the environment
 //!   variable ORT_DISABLE_TELEMETRY is set to 1: call detailflow_runtime_init early if other threads read the environment.
+//!   ONNX Runtime for Windows does not look at it; there telemetry is turned off by a call right after loading.
+//! - From then on, and from the first worker on, this library stays in memory when the host unloads it (dlclose,
+//!   FreeLibrary).
 //! - Listing devices, or opening a model on a device other than the CPU, loads the execution provider libraries beside
 //!   ONNX Runtime, or the plugin that was named, and what those need.
 //! - The library opens no socket. It reads these files:
@@ -165,6 +168,11 @@
 //!   that opens the model. With few threads left (RLIMIT_NPROC, pids.max), little address space, or without /proc,
 //!   detailflow_model_open returns OUT_OF_MEMORY or opens a model with fewer threads.
 //! - exit() is safe at any time: running steps are stopped and waited for; later calls return WRONG_STATE.
+//!   - On Windows this is so for exit() of ucrtbase.dll (Visual C++ with /MD) and msvcrt.dll, and of a program that this library
+//!     is linked into statically. A program with a C runtime of its own (/MT) that loads the DLL, and ExitProcess(), end
+//!     all other threads first, in the middle of what they do: end workers and generations before.
+//!   - In the handlers of Windows that run after that (DllMain, static objects of DLLs) functions return WRONG_STATE, and
+//!     `_free` does nothing.
 //! - fork(): until ONNX Runtime is loaded and the first worker is started, a child may use the library. Later it works in
 //!   the parent only. In the child every function that returns a status returns WRONG_STATE; `_free` does nothing, at once;
 //!   detailflow_version, detailflow_version_number, detailflow_abi_version, detailflow_status_name and

@@ -10,7 +10,7 @@ use super::family::{Family, family};
 use super::handle::{Guard, Guarded, Object};
 use super::message::Message;
 use super::parallel::{detailflow_parallel_for_fn, on_host};
-use super::param::{Exclusive, Out, Owned, Shared, Text, on_off};
+use super::param::{Exclusive, In, Out, Owned, Shared, Text, on_off};
 use super::status::{c_string, detailflow_status};
 use crate::model::{ModelOptions, OpenCancel, OpenProgress};
 use crate::runtime::Spinning;
@@ -35,8 +35,8 @@ impl Guard for detailflow_runtime_options {
 }
 
 /// Creates default options: ONNX Runtime is the file that the environment variable ORT_DYLIB_PATH names. Without it,
-/// these are searched: a folder runtime/ beside or above this library or the executable, target/runtime of a checkout,
-/// the system's library path.
+/// these are searched: runtime/ beside this library, the library's own folder, runtime/ above it, target/runtime of a
+/// checkout; the same places of the executable; except on Windows, the system's library path.
 ///
 /// @param options Receives the handle. Free it with detailflow_runtime_options_free.
 /// @param error May be NULL.
@@ -97,6 +97,29 @@ pub extern "C" fn detailflow_runtime_init(
     call(error, || {
         let library = options.optional()?.map(|options| options.0.copy()).transpose()?.flatten();
         crate::runtime::init(library.as_deref())?;
+        Ok(())
+    })
+}
+
+/// Uses the ONNX Runtime that the host has loaded or linked itself: nothing is searched and no library is loaded. For
+/// consoles, iOS, and engines with a copy of their own.
+///
+/// Must come before the first call that needs ONNX Runtime. The copy must not be unloaded; its environment is shared with
+/// the host. An environment that the host has made before keeps the host's log function; either way the log level becomes
+/// WARNING and telemetry is turned off.
+///
+/// @param ort_api_base What OrtGetApiBase() of ONNX Runtime returned, a const OrtApiBase *.
+/// @param error May be NULL.
+/// @return NO_RUNTIME when it is older than 1.24 (the message has both versions); WRONG_STATE when another ONNX Runtime is in
+/// use. The same pointer once more does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_runtime_set_api(
+    ort_api_base: In<'_, c_void>,
+    error: Out<'_, detailflow_error>,
+) -> detailflow_status {
+    call(error, || {
+        // SAFETY: the contract: NULL, or what OrtGetApiBase returned.
+        unsafe { crate::runtime::set_api(ort_api_base.address()) }?;
         Ok(())
     })
 }

@@ -86,14 +86,14 @@ pub struct Owned<T>(*mut T);
 
 impl<T: Object> Owned<T> {
     /// Frees the object after `before` ran with it. Does nothing for NULL; a handle that is not alive or of another kind
-    /// is left alone, and the log is told. In a forked child it leaks.
+    /// is left alone, and the log is told. Where threads are gone it leaks.
     pub(super) fn free(self, before: impl FnOnce(&T)) {
         quietly(|| {
             if self.0.is_null() {
                 return;
             }
-            if host::is_forked() {
-                // Its parts may be locked by threads that are not here.
+            if host::threads_are_gone() {
+                // Its parts may be locked by threads that are gone.
                 return;
             }
             match retire(self.0) {

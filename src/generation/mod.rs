@@ -111,7 +111,7 @@ impl Generation {
     /// As [`new`](Self::new); `scoring` computes all tokens that are given.
     pub(crate) fn begin(request: &Request, scoring: bool) -> Result<Self> {
         let _host = host::enter();
-        host::check_not_forked()?;
+        host::check_threads()?;
         let model = request.model().clone();
         let bundle = model.bundle();
         let each = bundle.tokens();
@@ -172,7 +172,7 @@ impl Generation {
     /// which the step can be tried again. Earlier tokens stay.
     pub fn step(&mut self) -> Result<Progress> {
         let _host = host::enter();
-        host::check_not_forked()?;
+        host::check_threads()?;
         let begun = Instant::now();
         let Some(step) = self.prepare()? else { return Ok(self.progress()) };
         let Self { spec, state, cancel, .. } = self;

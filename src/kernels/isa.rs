@@ -3,6 +3,8 @@
 //!
 //! Adding one takes a GEMM driver in `gemm/`, a matrix product in `attention/`, and a row in the table below.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -120,6 +122,11 @@ fn has_vnni512() -> bool {
         && is_x86_feature_detected!("avx512vnni")
 }
 
+#[cfg(target_arch = "aarch64")]
+fn has_dot_products() -> bool {
+    is_aarch64_feature_detected!("dotprod")
+}
+
 // The best first.
 instruction_sets! {
     /// x86-64 AMX: tiles for many rows. Up to 16 rows `Vnni512` is as fast, since reading the weights takes the time; it also
@@ -158,7 +165,51 @@ instruction_sets! {
         gemm: [_ => gemm::x86::avx2, unsigned: false;],
         attention: attention::x86::matmul256,
     }
-    /// Plain Rust for every CPU; slow.
+    /// x86-64 SSSE3: 128-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Ssse3 {
+        detected: is_x86_feature_detected!("ssse3"),
+        vectors: Baseline,
+        gemm: [_ => gemm::x86::ssse3, unsigned: false;],
+        attention: attention::portable::matmul,
+    }
+    /// Every x86-64 CPU.
+    #[cfg(target_arch = "x86_64")]
+    Sse2 {
+        detected: true,
+        vectors: Baseline,
+        gemm: [_ => gemm::sse2::run, unsigned: false;],
+        attention: attention::portable::matmul,
+    }
+    /// AArch64 I8MM: products of two rows and two columns, eight deep, in one instruction. Zipping the columns takes as long
+    /// as it saves with fewer than four rows.
+    #[cfg(target_arch = "aarch64")]
+    I8mm {
+        detected: has_dot_products() && is_aarch64_feature_detected!("i8mm"),
+        vectors: Baseline,
+        gemm: [
+            4.. => gemm::neon::i8mm, unsigned: false;
+            _ => gemm::neon::dot, unsigned: false;
+        ],
+        attention: attention::neon::matmul,
+    }
+    /// AArch64 with dot products: vectors that sum four products at once.
+    #[cfg(target_arch = "aarch64")]
+    Dot {
+        detected: has_dot_products(),
+        vectors: Baseline,
+        gemm: [_ => gemm::neon::dot, unsigned: false;],
+        attention: attention::neon::matmul,
+    }
+    /// Every AArch64 CPU.
+    #[cfg(target_arch = "aarch64")]
+    Neon {
+        detected: true,
+        vectors: Baseline,
+        gemm: [_ => gemm::neon::neon, unsigned: false;],
+        attention: attention::neon::matmul,
+    }
+    /// Plain Rust for every CPU; it is what the others are compared with.
     #[cfg(all())]
     Portable {
         detected: true,
@@ -181,22 +232,23 @@ impl Isa {
     }
 }
 
-/// Defines `$name`, which runs the generic `$body` compiled for the widest vectors that the CPU has. The source is the same for
-/// all of them, and so are the results.
+/// Defines `$name`, which runs the generic `$body` compiled for the widest vectors that the CPU has; the const parameter of
+/// `$body` says whether those have fused multiply-adds. The source is the same for all of them, and so are the results.
 macro_rules! multiversion {
-    ($(#[$doc:meta])* $visibility:vis fn $name:ident($isa:ident, $($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:path) => {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident($isa:ident, $($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
         $(#[$doc])*
         $visibility fn $name($isa: $crate::kernels::Isa, $($argument: $kind),*) $(-> $result)? {
             use $crate::kernels::isa::Vectors;
+            use $crate::kernels::simd::FUSED;
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
             fn bits512($($argument: $kind),*) $(-> $result)? {
-                $body($($argument),*)
+                $body::<true>($($argument),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn bits256($($argument: $kind),*) $(-> $result)? {
-                $body($($argument),*)
+                $body::<true>($($argument),*)
             }
             match $isa.vectors() {
                 #[cfg(target_arch = "x86_64")]
@@ -205,7 +257,7 @@ macro_rules! multiversion {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 Vectors::X86Bits256 => unsafe { bits256($($argument),*) },
-                Vectors::Baseline => $body($($argument),*),
+                Vectors::Baseline => $body::<FUSED>($($argument),*),
             }
         }
     };

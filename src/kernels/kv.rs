@@ -206,8 +206,8 @@ impl KvSlot {
 
 impl Drop for KvSlot {
     fn drop(&mut self) {
-        if host::is_forked() {
-            // A thread that is not here may hold the lock.
+        if host::threads_are_gone() {
+            // One of them may have held the lock.
             return;
         }
         if let Some(pool) = self.pool.upgrade() {

@@ -3,10 +3,11 @@
 //! brings it into the graphs.
 //!
 //! **Bit-identical everywhere.** Integer GEMMs are exact in whatever order they are summed. All f32 arithmetic is done on 16
-//! lanes in one fixed order, whatever the register width, with fused multiply-adds where (and only where) the source says so.
+//! lanes in one fixed order, whatever the register width, with fused multiply-adds where (and only where) the source says so;
+//! CPUs without that instruction compute the same from others ([`simd::mul_add`]).
 //! So the result of a row depends on that row alone: not on its position in a batch, not on threads, not on the CPU.
 //!
-//! **Instruction sets.** [`isa`] has one row for each. Adding one takes a file in `gemm/`, a file in `attention/`, and a row.
+//! **Instruction sets.** [`isa`] has one row for each. Adding one takes a kernel in `gemm/`, one in `attention/`, and a row.
 //!
 //! **Unsafe** code in this folder: vector loads and stores, and buffers that several threads write at disjoint places.
 

@@ -2,7 +2,7 @@
 //! own (per-row dynamic quantization).
 
 use super::isa::multiversion;
-use super::simd::{MAGIC, exp, lane_sums, lane_sums_of_squares, max_magnitude, reciprocal, sum};
+use super::simd::{MAGIC, exp, lane_sums, lane_sums_of_squares, max_magnitude, mul_add, reciprocal, sum};
 
 /// The largest magnitude of a quantized value.
 const MAX_QUANTIZED: f32 = 127.0;
@@ -36,14 +36,14 @@ multiversion! {
 }
 
 #[inline(always)]
-fn body(prologue: Prologue<'_>, x: &[f32], unsigned: bool, work: &mut [f32], to: &mut [i8]) -> f32 {
+fn body<const FUSED: bool>(prologue: Prologue<'_>, x: &[f32], unsigned: bool, work: &mut [f32], to: &mut [i8]) -> f32 {
     let width = work.len();
     // A factor of all values, applied to the scale only.
     let mut factor = 1.0;
     match prologue {
         Prologue::Plain => work.copy_from_slice(x),
         Prologue::RmsNorm { gain, epsilon } => {
-            factor = 1.0 / (sum(lane_sums_of_squares(x)) / width as f32 + epsilon).sqrt();
+            factor = 1.0 / (sum(lane_sums_of_squares::<FUSED>(x)) / width as f32 + epsilon).sqrt();
             for ((to, &x), &gain) in work.iter_mut().zip(x).zip(gain) {
                 *to = x * gain;
             }
@@ -53,22 +53,22 @@ fn body(prologue: Prologue<'_>, x: &[f32], unsigned: bool, work: &mut [f32], to:
             for (to, &x) in work.iter_mut().zip(x) {
                 *to = x - mean;
             }
-            let scale = 1.0 / (sum(lane_sums_of_squares(work)) / width as f32 + epsilon).sqrt();
+            let scale = 1.0 / (sum(lane_sums_of_squares::<FUSED>(work)) / width as f32 + epsilon).sqrt();
             for ((to, &gain), &shift) in work.iter_mut().zip(gain).zip(shift) {
-                *to = (*to * scale).mul_add(gain, shift);
+                *to = mul_add::<FUSED>(*to * scale, gain, shift);
             }
         }
         Prologue::SwiGlu => {
             let (gate, value) = x.split_at(width);
             for ((to, &gate), &value) in work.iter_mut().zip(gate).zip(value) {
-                *to = gate * reciprocal(1.0 + exp(-gate)) * value;
+                *to = gate * reciprocal::<FUSED>(1.0 + exp::<FUSED>(-gate)) * value;
             }
         }
         Prologue::Gelu => {
             for (to, &x) in work.iter_mut().zip(x) {
                 // 0.5 x (1 + tanh u) is x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3).
-                let u = 0.797_884_6 * (0.044_715 * x * x).mul_add(x, x);
-                *to = x * reciprocal(1.0 + exp(-2.0 * u));
+                let u = 0.797_884_6 * mul_add::<FUSED>(0.044_715 * x * x, x, x);
+                *to = x * reciprocal::<FUSED>(1.0 + exp::<FUSED>(-2.0 * u));
             }
         }
     }
@@ -78,7 +78,7 @@ fn body(prologue: Prologue<'_>, x: &[f32], unsigned: bool, work: &mut [f32], to:
     // Flipping the highest bit adds 128.
     let flip = if unsigned { i8::MIN } else { 0 };
     for (to, &value) in quantized.iter_mut().zip(&*work) {
-        *to = value.mul_add(inverse, MAGIC).to_bits() as i8 ^ flip;
+        *to = mul_add::<FUSED>(value, inverse, MAGIC).to_bits() as i8 ^ flip;
     }
     padding.fill(0);
     top / MAX_QUANTIZED * factor

@@ -2,7 +2,6 @@
 
 use super::{ModelOptions, Precision};
 use crate::bundle::{Bundle, KeyKind, Variant};
-use crate::kernels::Isa;
 use crate::kernels::kv::KvLayout;
 use crate::plan::KvShape;
 use crate::runtime::{self, Device, Element, Form, Suitability};
@@ -49,7 +48,7 @@ pub(super) fn choose<'a>(
         options.precision.as_ref().is_none_or(|precision| precision.name() == variant.precision)
             && options.form.is_none_or(|form| form.name() == variant.form)
             && match variant.form.parse() {
-                Ok(form) => device.allows(form, options.form.is_some(), is_fast(variant)),
+                Ok(form) => device.allows(form, options.form.is_some()),
                 Err(_) => false,
             }
             && (named || device.suitability(&variant.devices) < Suitability::Other)
@@ -77,9 +76,4 @@ pub(super) fn choose<'a>(
         options.form.map_or("any", Form::name),
         there.join(", ")
     )))
-}
-
-/// Whether our own operators are faster on this CPU than ONNX Runtime's: int8 GEMMs in portable code are not.
-fn is_fast(variant: &Variant) -> bool {
-    !matches!(variant.precision.as_str(), "int8" | "int4") || Isa::best() != Isa::Portable
 }

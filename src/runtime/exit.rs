@@ -51,7 +51,7 @@ pub(crate) fn enter() -> Result<Inside> {
 
 /// As [`enter`], for what takes no lock of a graph.
 pub(super) fn enter_anywhere() -> Result<Inside> {
-    host::check_not_forked()?;
+    host::check_threads()?;
     let depth = DEPTH.get();
     if depth == 0 {
         // Counted before the check: either the handler sees this thread, or this thread sees that the process is ending.
@@ -98,8 +98,8 @@ pub(super) fn arm(what: &impl Hash) {
 }
 
 extern "C" fn handler() {
-    if host::is_forked() {
-        // The threads that are counted are in the parent.
+    if host::threads_are_gone() {
+        // Those that are counted would be waited for.
         return;
     }
     ENDING.store(true, Ordering::SeqCst);

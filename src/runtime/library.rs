@@ -1,4 +1,4 @@
-//! Finds ONNX Runtime, checks and loads it, and makes the only environment.
+//! Loads ONNX Runtime and makes the only environment.
 //!
 //! It is loaded once for the process and never unloaded: the environment is leaked on purpose, so that `exit()` with work
 //! in flight does not destroy it. `ort` panics when it is used before a library is loaded, so everything in this crate
@@ -9,26 +9,21 @@ use std::sync::{Mutex, OnceLock};
 
 use ort::environment::Environment;
 
-use super::sys;
+use super::{search, sys};
 use crate::support::error::{Error, Result};
-use crate::support::files::checkouts;
 use crate::support::sync::lock;
 use crate::support::{host, log, platform};
-
-/// The API that this build is written for: ONNX Runtime 1.24.
-const LEAST_MINOR: u32 = ort::MINOR_VERSION;
-const REMEDY: &str = r#"To fix this (in a checkout, run `make`):
-  python3 -m venv onnxruntime && onnxruntime/bin/pip install onnxruntime
-  export ORT_DYLIB_PATH="$(ls "$PWD"/onnxruntime/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)""#;
 
 /// The ONNX Runtime that this process uses.
 #[derive(Debug, Clone)]
 pub struct Library {
-    /// Absolute path of the library file.
+    /// Absolute path of the library file; the executable's when ONNX Runtime is linked into it. Empty when the host gave it
+    /// and the system does not tell.
     pub path: PathBuf,
     /// Its own version, such as `1.32.0`.
     pub version: String,
-    /// How the file was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `checkout` or `system`.
+    /// How the file was found: `option`, `ORT_DYLIB_PATH`, `runtime folder`, `own folder` (beside our library or executable),
+    /// `checkout`, `system`, or `host` ([`set_api`](crate::set_api)).
     pub found_by: &'static str,
 }
 
@@ -50,12 +45,20 @@ static LOADED: OnceLock<Loaded> = OnceLock::new();
 /// - when the file is not a library, not ONNX Runtime, or older than 1.24;
 /// - when another file was loaded before: a process has one ONNX Runtime.
 pub fn init(path: Option<&Path>) -> Result<&'static Library> {
-    load(path).map(|loaded| &loaded.library)
+    load(path.map_or(Asked::Any, Asked::File)).map(|loaded| &loaded.library)
 }
 
-/// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime` in a
-/// folder `runtime/` beside or above our library or executable, in `target/runtime` of a checkout, or by the system's
-/// library search.
+/// Uses a copy that the host has loaded or linked.
+///
+/// # Errors
+/// [`Error::State`] when another copy is in use.
+pub(super) fn use_copy(copy: sys::Copy) -> Result<&'static Library> {
+    load(Asked::Copy(copy)).map(|loaded| &loaded.library)
+}
+
+/// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime`
+/// (`onnxruntime.dll`) in `runtime/` beside our library, beside it, in `runtime/` above it, or in `target/runtime` of a
+/// checkout; then the same for the executable; then, on Linux, by the system's library search.
 ///
 /// # Errors
 /// Those of [`init`].
@@ -64,38 +67,52 @@ pub fn library() -> Result<&'static Library> {
 }
 
 pub(super) fn environment() -> Result<&'static Environment> {
-    load(None).map(|loaded| &loaded.environment)
+    load(Asked::Any).map(|loaded| &loaded.environment)
 }
 
-fn load(named: Option<&Path>) -> Result<&'static Loaded> {
+/// Which ONNX Runtime is asked for.
+enum Asked<'a> {
+    /// The one in use; if there is none, the one that is found.
+    Any,
+    File(&'a Path),
+    /// The host's own.
+    Copy(sys::Copy),
+}
+
+fn load(asked: Asked<'_>) -> Result<&'static Loaded> {
     let _inside = super::exit::enter()?;
-    host::watch_forks();
+    host::settle();
     let _one_at_a_time = lock(&LOADING);
     if let Some(loaded) = LOADED.get() {
-        if let Some(path) = named
-            && !same_file(path, &loaded.library.path)
-        {
-            return Err(Error::Runtime(format!(
+        let Library { path, version, .. } = &loaded.library;
+        return match asked {
+            Asked::File(other) if !same_file(other, path) => Err(Error::Runtime(format!(
                 "ONNX Runtime was loaded from {} before; a process has one ONNX Runtime, so {} cannot be loaded",
-                loaded.library.path.display(),
-                path.display()
-            )));
-        }
-        return Ok(loaded);
+                path.display(),
+                other.display()
+            ))),
+            Asked::Copy(copy) if !copy.is_used() => Err(Error::State(format!(
+                "ONNX Runtime {version} from {} is in use; the host's ({}) must be given before the first call that needs one",
+                path.display(),
+                copy.version
+            ))),
+            _ => Ok(loaded),
+        };
     }
-    let (path, found_by) = find(named)?;
-    // ONNX Runtime reads the variable when it is loaded; by the time of `with_telemetry(false)` below it has already
-    // written files.
-    sys::disable_telemetry();
-    let version = sys::probe(&path, LEAST_MINOR)?;
+    let (copy, path, found_by) = match asked {
+        Asked::Any => search::load(None)?,
+        Asked::File(path) => search::load(Some(path))?,
+        Asked::Copy(copy) => {
+            let path = copy.file().unwrap_or_default();
+            (copy, path, "host")
+        }
+    };
+    let version = copy.version.clone();
+    copy.take()?;
     log::info(|| format!("ONNX Runtime {version} from {} ({found_by})", path.display()));
 
     let refuse = |error: &dyn std::fmt::Display| Error::Runtime(format!("ONNX Runtime at {}: {error}", path.display()));
-    let builder = ort::init_from(&path)
-        .map_err(|error| refuse(&error))?
-        .with_name("detailflow")
-        .with_telemetry(false)
-        .with_logger(std::sync::Arc::new(forward));
+    let builder = ort::init().with_name("detailflow").with_telemetry(false).with_logger(std::sync::Arc::new(forward));
     // It would ask for AMX tiles, which its float kernels do not use; our own ask when they need them.
     let environment = platform::refusing_amx(|| builder.build()).map_err(|error| refuse(&error))?;
     // A second handle that is never dropped: the environment outlives every static destructor.
@@ -124,55 +141,8 @@ fn forward(level: ort::logging::LogLevel, category: &str, _id: &str, _location: 
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
+    match (platform::canonical(a), platform::canonical(b)) {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,
     }
-}
-
-/// The absolute path to load, and how it was found.
-fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
-    if let Some(path) = named {
-        return Ok((existing(path, "the path given")?, "option"));
-    }
-    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty()) {
-        return Ok((existing(Path::new(&path), "ORT_DYLIB_PATH")?, "ORT_DYLIB_PATH"));
-    }
-    let names = platform::library_file_names("onnxruntime");
-    let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
-    for anchor in sys::anchors() {
-        let beside = [(anchor.join("runtime"), "runtime folder"), (anchor.join("../runtime"), "runtime folder")];
-        let folders = beside.into_iter().chain(checkouts(&anchor).map(|c| (c.join("target/runtime"), "checkout")));
-        for (folder, found_by) in folders {
-            for name in &names {
-                let candidate = folder.join(name);
-                if candidate.is_file() {
-                    return Ok((absolute(&candidate)?, found_by));
-                }
-                let line = candidate.display().to_string();
-                if !tried.contains(&line) {
-                    tried.push(line);
-                }
-            }
-        }
-    }
-    for name in &names {
-        if let Some(path) = sys::find_by_system(name) {
-            return Ok((path, "system"));
-        }
-        tried.push(format!("{name} (the system's library search)"));
-    }
-    Err(Error::Runtime(format!("ONNX Runtime was not found. Tried:\n  {}\n{REMEDY}", tried.join("\n  "))))
-}
-
-/// A path that the caller or the environment names is used or is an error, never skipped.
-fn existing(path: &Path, named_by: &str) -> Result<PathBuf> {
-    if !path.is_file() {
-        return Err(Error::Runtime(format!("ONNX Runtime: {named_by} names {}, which is not a file", path.display())));
-    }
-    absolute(path)
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(|error| Error::reading(path, error))
 }

@@ -5,7 +5,7 @@
 //!
 //! - `version`, `form`, `failure`, `onnx_file`: small pure parts;
 //! - `sys`, `exit`: calls to the system; `exit()` while work is in flight;
-//! - `library`: finds ONNX Runtime, loads it and makes the environment;
+//! - `search`: finds and loads ONNX Runtime; `library`: makes its environment; `host_api`: the host's own copy instead;
 //! - `device`: devices and their execution providers; one row of facts for each;
 //! - `operators`: our own operators, for form `native`;
 //! - `threads`: the threads of a session's pool;
@@ -24,6 +24,7 @@ mod exit;
 mod failure;
 mod form;
 mod graph;
+mod host_api;
 mod interrupt;
 mod library;
 mod onnx_file;
@@ -31,6 +32,11 @@ mod operators;
 mod port;
 mod row_copy;
 mod sampler;
+#[cfg(feature = "load-runtime")]
+mod search;
+#[cfg(not(feature = "load-runtime"))]
+#[path = "no_search.rs"]
+mod search;
 mod session;
 mod sys;
 mod threads;
@@ -46,6 +52,7 @@ pub(crate) use device::{Suitability, candidates};
 pub(crate) use exit::enter;
 pub use form::Form;
 pub(crate) use graph::Graph;
+pub use host_api::set_api;
 pub(crate) use interrupt::Interrupt;
 pub use library::{Library, init, library};
 pub(crate) use port::{Dim, Element, Port};

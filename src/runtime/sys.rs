@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "loading and probing shared libraries, and lending memory to ONNX Runtime")]
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -27,7 +27,9 @@ fn find_anchors() -> Vec<PathBuf> {
     let paths = [platform::own_file(), std::env::current_exe().ok()];
     for path in paths.into_iter().flatten() {
         // Through links: a link to the library in /usr/lib must not hide what lies beside the file itself.
-        let Some(path) = path.canonicalize().ok().or_else(|| path.is_absolute().then_some(path)) else { continue };
+        let Some(path) = platform::canonical(&path).ok().or_else(|| path.is_absolute().then_some(path)) else {
+            continue;
+        };
         if let Some(folder) = path.parent()
             && !folders.iter().any(|known| known == folder)
         {
@@ -38,6 +40,7 @@ fn find_anchors() -> Vec<PathBuf> {
 }
 
 /// Says no to ONNX Runtime's telemetry, in the one way that it hears in time.
+#[cfg(feature = "load-runtime")]
 pub(super) fn disable_telemetry() {
     // SAFETY: changing the environment while another thread reads it is a race in C. It happens once, while the
     // first model is opened, and is documented there; ONNX Runtime offers no other way that comes before its first
@@ -45,47 +48,99 @@ pub(super) fn disable_telemetry() {
     unsafe { platform::set_environment_variable("ORT_DISABLE_TELEMETRY", "1") };
 }
 
-/// Loads the library `path`, checks that it is an ONNX Runtime with at least API `least_minor`, and returns its version. The
-/// library stays loaded.
-///
-/// # Errors
-/// [`Error::Runtime`] when the file is not a library, not ONNX Runtime, or too old.
-pub(super) fn probe(path: &Path, least_minor: u32) -> Result<String> {
-    let refuse = |reason: String| Error::Runtime(format!("{}: {reason}", path.display()));
-    if let Some(why) = platform::truncated_library(path) {
-        return Err(refuse(why));
-    }
-    // SAFETY: loading runs the library's initializers. Whoever named the file, or put it where we look, vouches for it.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
-        // What the system says is one level down.
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        refuse(format!("not a library that can be loaded: {error}{cause}"))
-    })?;
-    type GetApiBase = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
-    // SAFETY: the symbol of this name has this type in every ONNX Runtime since 1.0; the pointers it gives are
-    // static.
-    let (version, api) = unsafe {
-        let base = library
-            .get::<GetApiBase>(b"OrtGetApiBase\0")
-            .map_err(|_| refuse("not ONNX Runtime: it has no OrtGetApiBase".into()))?();
-        if base.is_null() {
-            return Err(refuse("not ONNX Runtime: OrtGetApiBase returns NULL".into()));
-        }
-        let version = CStr::from_ptr(((*base).GetVersionString)() as *const c_char).to_string_lossy().into_owned();
-        // An old library prints to stderr when it is asked for a newer API, so the version is checked first.
-        let (major, minor) = super::major_minor(&version);
-        let api = (major, minor) >= (1, least_minor) && !((*base).GetApi)(least_minor).is_null();
-        (version, api)
-    };
-    if !api {
-        return Err(refuse(format!("ONNX Runtime {version} is too old; 1.{least_minor} or newer is needed")));
-    }
-    // Unloading would run its destructors, and `ort` loads it again at once.
-    std::mem::forget(library);
-    Ok(version)
+/// The API that this build is written for: ONNX Runtime 1.24.
+const LEAST_MINOR: u32 = ort::MINOR_VERSION;
+
+/// A copy of ONNX Runtime in this process, checked.
+pub(super) struct Copy {
+    /// Its functions.
+    api: ort::sys::OrtApi,
+    /// The address that tells copies apart.
+    base: usize,
+    pub version: String,
 }
 
+impl Copy {
+    /// Loads the library `path`, which stays loaded.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when the file is not a library, not ONNX Runtime, or too old.
+    #[cfg(feature = "load-runtime")]
+    pub fn load(path: &Path) -> Result<Self> {
+        let refuse = |reason: String| Error::Runtime(format!("{}: {reason}", path.display()));
+        if let Some(why) = platform::truncated_library(path) {
+            return Err(refuse(why));
+        }
+        // SAFETY: whoever named the file, or put it where we look, vouches for it.
+        let library = unsafe { platform::load_library(path) }.map_err(|error| {
+            // What the system says is one level down.
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            refuse(format!("not a library that can be loaded: {error}{cause}"))
+        })?;
+        type GetApiBase = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+        // SAFETY: the symbol of this name has this type in every ONNX Runtime since 1.0; the pointers it gives are static.
+        let copy = unsafe {
+            let get = library.get::<GetApiBase>(b"OrtGetApiBase\0");
+            let base = get.map_err(|_| refuse("not ONNX Runtime: it has no OrtGetApiBase".into()))?();
+            Self::at(base).map_err(refuse)?
+        };
+        // Unloading would run its destructors.
+        std::mem::forget(library);
+        Ok(copy)
+    }
+
+    /// The copy whose `OrtGetApiBase` returned `base`; an error, in words, when it is too old.
+    ///
+    /// # Safety
+    /// `base` is what `OrtGetApiBase` of an ONNX Runtime returned, or NULL, and that copy is never unloaded.
+    pub unsafe fn at(base: *const ort::sys::OrtApiBase) -> std::result::Result<Self, String> {
+        if base.is_null() {
+            return Err("not ONNX Runtime: OrtGetApiBase returns NULL".into());
+        }
+        // SAFETY: the caller's promise. The functions are valid as long as the copy is loaded.
+        unsafe {
+            let version = CStr::from_ptr(((*base).GetVersionString)() as *const c_char).to_string_lossy().into_owned();
+            // An old library prints to stderr when it is asked for a newer API, so the version is checked first.
+            let new_enough = super::major_minor(&version) >= (1, LEAST_MINOR);
+            let api = if new_enough { ((*base).GetApi)(LEAST_MINOR) } else { std::ptr::null() };
+            match api.as_ref() {
+                Some(api) => Ok(Self { api: api.clone(), base: base as usize, version }),
+                None => Err(format!("ONNX Runtime {version} is too old; 1.{LEAST_MINOR} or newer is needed")),
+            }
+        }
+    }
+
+    /// The file that it was loaded from, where the system tells: a library, or the executable that it is linked into.
+    pub fn file(&self) -> Option<PathBuf> {
+        platform::file_of(self.api.CreateSession as *const c_void)
+    }
+
+    /// Whether it is the copy that was taken into use.
+    pub fn is_used(&self) -> bool {
+        USED.get() == Some(&self.base)
+    }
+
+    /// Takes it into use: `ort` calls its functions from now on. A process has one copy.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when another was taken before.
+    pub fn take(self) -> Result<()> {
+        if *USED.get_or_init(|| self.base) != self.base {
+            return Err(Error::Runtime(
+                "another copy of ONNX Runtime was taken into use before; a process has one".into(),
+            ));
+        }
+        // False when it is the same copy once more, after an environment that could not be made.
+        let _ = ort::set_api(self.api);
+        Ok(())
+    }
+}
+
+/// The copy in use, by its address.
+static USED: OnceLock<usize> = OnceLock::new();
+
 /// Asks the system's own search for a library and returns the absolute path of what it found.
+#[cfg(feature = "load-runtime")]
 pub(super) fn find_by_system(name: &str) -> Option<PathBuf> {
     // The search runs the library's initialisers when it finds one.
     disable_telemetry();
@@ -93,12 +148,13 @@ pub(super) fn find_by_system(name: &str) -> Option<PathBuf> {
 }
 
 /// Why the library `path` cannot be loaded; `None` when it can. It stays loaded, since ONNX Runtime is about to load it.
+#[cfg(feature = "load-runtime")]
 pub(super) fn load_failure(path: &Path) -> Option<String> {
     if let Some(why) = platform::truncated_library(path) {
         return Some(why);
     }
-    // SAFETY: loading runs the library's initializers. It lies beside the ONNX Runtime in use, or was named by the host.
-    match unsafe { libloading::Library::new(path) } {
+    // SAFETY: it lies beside the ONNX Runtime in use, or was named by the host.
+    match unsafe { platform::load_library(path) } {
         Ok(library) => {
             std::mem::forget(library);
             None
@@ -106,6 +162,12 @@ pub(super) fn load_failure(path: &Path) -> Option<String> {
         // What the system says is one level down.
         Err(error) => Some(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)),
     }
+}
+
+/// Unknown: this build loads no libraries.
+#[cfg(not(feature = "load-runtime"))]
+pub(super) fn load_failure(_path: &Path) -> Option<String> {
+    None
 }
 
 /// Compiles a graph with its weights from memory. ONNX Runtime copies the weights while it compiles (measured), so that they

@@ -75,7 +75,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// A file being written: a temporary file beside the target, renamed by [`finish`](Self::finish). Until then, and when it is
 /// dropped unfinished, the old file stays. A symbolic link to a file stays a link. A target that is not a regular file (a FIFO,
-/// a device), or is named as an open file of this process (/dev/stdout), is written through: nothing of it is removed.
+/// a device), or is named as an open file of this process (/dev/stdout) or as a device (NUL), is written through: nothing of it is removed.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     path: PathBuf,
@@ -121,7 +121,7 @@ impl NewFile {
     /// [`Error::Io`]; the old file stays.
     pub fn finish(mut self) -> Result<()> {
         let Some((part, target)) = &self.part else { return Ok(()) };
-        let moved = self.file.sync_all().and_then(|()| std::fs::rename(part, target));
+        let moved = self.file.sync_all().and_then(|()| platform::replace(part, target));
         moved.map_err(|error| Error::writing(&self.path, error))?;
         self.part = None;
         Ok(())
@@ -256,10 +256,12 @@ fn target(path: &Path) -> io::Result<Target> {
     const MOST_LINKS: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
+        if platform::is_open_file_name(&path) {
+            return Ok(Target::Through);
+        }
         match std::fs::symlink_metadata(&path) {
             // It does not exist, or cannot be examined: creating it reports what is wrong.
             Err(_) => return Ok(Target::Replaced(path)),
-            Ok(_) if platform::is_open_file_name(&path) => return Ok(Target::Through),
             Ok(metadata) if metadata.is_symlink() => {
                 let link = std::fs::read_link(&path)?;
                 path = path.parent().map_or_else(|| link.clone(), |folder| folder.join(&link));

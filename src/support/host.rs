@@ -1,5 +1,5 @@
 //! The host's process and threads, which belong to it: what is set aside at every entry from outside and given back on the
-//! way out, and what becomes of the library in a forked child.
+//! way out, and what becomes of the library where its threads are gone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,12 +49,14 @@ pub(crate) fn begin_thread(host: HostThread) {
 
 /// Whether this process is a forked child, which has none of the threads of its parent, and locks that nobody opens.
 static FORKED: AtomicBool = AtomicBool::new(false);
-static WATCHING: AtomicBool = AtomicBool::new(false);
+static SETTLED: AtomicBool = AtomicBool::new(false);
 
-/// Has children that are forked from now on told from this process. Called before ONNX Runtime is loaded and before a thread
-/// is started: until then a child may use the library like any process.
-pub(crate) fn watch_forks() {
-    if !WATCHING.swap(true, Ordering::SeqCst) {
+/// Settles in this process: the library stays in memory from now on, and children that are forked are told from this process.
+/// Called before ONNX Runtime is loaded and before a thread is started: until then the host may unload the library, and a child
+/// may use it like any process.
+pub(crate) fn settle() {
+    if !SETTLED.swap(true, Ordering::SeqCst) {
+        platform::stay_loaded();
         platform::at_fork_in_child(forked);
     }
 }
@@ -63,20 +65,24 @@ extern "C" fn forked() {
     FORKED.store(true, Ordering::SeqCst);
 }
 
-/// Whether this is a forked child in which the library cannot work. Looked at before any lock is taken.
-pub(crate) fn is_forked() -> bool {
-    FORKED.load(Ordering::Relaxed)
+/// Whether the threads of this process are gone, of which some may have held our locks: in a forked child, and in the last
+/// moments of a process on Windows. The library cannot work then. Looked at before any lock is taken.
+pub(crate) fn threads_are_gone() -> bool {
+    FORKED.load(Ordering::Relaxed) || platform::threads_are_gone()
 }
 
 /// # Errors
-/// [`Error::State`] in a forked child.
-pub(crate) fn check_not_forked() -> Result<()> {
-    if is_forked() {
+/// [`Error::State`] when [`threads_are_gone`].
+pub(crate) fn check_threads() -> Result<()> {
+    if FORKED.load(Ordering::Relaxed) {
         return Err(Error::State(
             "this process was forked after ONNX Runtime was loaded or a worker was started: the library works in the parent \
              only; fork before, or start a new program (exec)"
                 .into(),
         ));
+    }
+    if platform::threads_are_gone() {
+        return Err(Error::State("the process is ending".into()));
     }
     Ok(())
 }

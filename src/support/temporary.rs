@@ -95,7 +95,7 @@ fn clean_once(target: &Path, now: Option<SystemTime>) {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let (Some(now), Ok(folder)) = (now, folder.canonicalize()) else { return };
+    let (Some(now), Ok(folder)) = (now, platform::canonical(folder)) else { return };
     // Another thread is cleaning, or was in the process that this one was forked from.
     let Ok(mut cleaned) = CLEANED.try_lock() else { return };
     let cleaned = cleaned.get_or_insert_default();

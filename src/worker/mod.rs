@@ -96,8 +96,8 @@ impl Worker {
     /// [`Error::Invalid`] if an option is out of range, [`Error::OutOfMemory`] if the system cannot start a thread.
     pub fn new(options: &WorkerOptions) -> Result<Self> {
         options.check()?;
-        host::check_not_forked()?;
-        host::watch_forks();
+        host::check_threads()?;
+        host::settle();
         let room = Load { pictures: options.pictures() as u64, bytes: options.batch_bytes };
         let queue = Queue::ordered(options.event_bytes, room, options.is_coarse_first(), options.batch_bytes);
         let driver = (options.threads == 0).then(|| Mutex::new(Driver::new(options.pictures())));
@@ -208,7 +208,7 @@ impl Worker {
     /// inside the worker's own callback.
     pub fn tick(&self, budget: Duration) -> Result<TickReport> {
         let _host = host::enter();
-        host::check_not_forked()?;
+        host::check_threads()?;
         let driver = self.shared.driver.as_ref().ok_or_else(|| {
             Error::State("the worker has threads of its own: only one with 0 threads is driven by tick".into())
         })?;
@@ -382,8 +382,8 @@ impl Shared {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if host::is_forked() {
-            // Its threads are in the parent, and cannot be waited for.
+        if host::threads_are_gone() {
+            // They cannot be waited for.
             std::mem::forget(std::mem::take(&mut self.threads));
             return;
         }

@@ -2,15 +2,11 @@
  * What a request costs before it is drawn, and calibration: what one process measures another knows.
  *
  *     cost BUNDLE counts              steps, levels, bytes and work against what is then done
- *     cost BUNDLE calibrate           measures, and leaves one file below $XDG_CACHE_HOME, which was empty
+ *     cost BUNDLE calibrate           measures, and leaves one file below $XDG_CACHE_HOME, which was empty (not on Windows)
  *     cost BUNDLE known [threads]     times are known before the first step
  *     cost BUNDLE unknown [threads]   they are not, and are once something ran
  */
-#include "check.h"
-
-#include <dirent.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "posix.h"
 
 static detailflow_cost cost_of(const detailflow_request *request)
 {

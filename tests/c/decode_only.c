@@ -1,6 +1,6 @@
 /* A bundle that holds the decoder alone (second argument): it opens, decodes as the whole one does (first argument), and
    says of everything else that it cannot. And one that is made here. */
-#include "check.h"
+#include "posix.h"
 
 /* Tokens that no model drew; any are a picture. */
 static uint32_t *some_tokens(detailflow_model_info info)
@@ -126,7 +126,7 @@ static void bundle_strip_makes_the_same(const char *bundle, const detailflow_mod
     mine = check_open("mine", 1);
     model_can(mine, 0, 0);
     path = check_info(mine).path;
-    CHECK(path[0] == '/' && strcmp(strrchr(path, '/'), "/mine") == 0);
+    CHECK(posix_is_absolute(path) && strcmp(path + strlen(path) - 4, "mine") == 0);
     CHECK(strcmp(check_info(mine).tokenizer_id, check_info(whole).tokenizer_id) == 0);
     stripped_bundle_decodes_the_same(whole, mine);
     detailflow_model_free(mine);

@@ -1,10 +1,8 @@
 /* Devices: what is listed can be selected, and a model that is freed gives back what it took.
  *
  * Arguments after the bundle: the device (cpu without), and how often to open it (12). */
-#include "check.h"
+#include "posix.h"
 
-#include <stdint.h>
-#include <unistd.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -12,14 +10,10 @@
 /* Bytes of this process that are in memory, without what its allocator keeps for later. */
 static size_t resident(void)
 {
-    size_t pages[2] = {0, 0};
-    FILE *file = fopen("/proc/self/statm", "r");
 #ifdef __GLIBC__
     malloc_trim(0);
 #endif
-    CHECK(file != NULL && fscanf(file, "%zu %zu", &pages[0], &pages[1]) == 2);
-    CHECK(fclose(file) == 0);
-    return pages[1] * (size_t)sysconf(_SC_PAGESIZE);
+    return posix_resident();
 }
 
 static void device_list_is_complete(void)

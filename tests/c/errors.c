@@ -1,9 +1,7 @@
 /* Bad values, files that are none, messages and logs: the right code each time, and a message that names the subject. */
-#include "check.h"
+#include "posix.h"
 
 #include <math.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static void write_text(const char *path, const char *text)
 {
@@ -108,7 +106,7 @@ static void request_setters_check_at_once(const detailflow_model *model)
     uint32_t *tokens, *again, index = 77;
     size_t count, same;
     const char *name = NULL;
-    char near[512];
+    char similar[512];
 
     OK(detailflow_request_new(model, &request));
     tokens = check_draw(model, 0, &count);
@@ -135,8 +133,8 @@ static void request_setters_check_at_once(const detailflow_model *model)
     INVALID(detailflow_request_set_top_p(request, 1.5f), "top-p");
     INVALID(detailflow_request_set_level_size(request, 1), "levels");
     INVALID(detailflow_request_set_level_size(request, UINT32_MAX), "4294967295");
-    CHECK(snprintf(near, sizeof near, "%u", (unsigned)info.image_size) > 0);
-    CHECK(strstr(detailflow_last_message(), near) != NULL);
+    CHECK(snprintf(similar, sizeof similar, "%u", (unsigned)info.image_size) > 0);
+    CHECK(strstr(detailflow_last_message(), similar) != NULL);
     OK(detailflow_request_set_top_k(request, UINT32_MAX));
     OK(detailflow_request_set_top_k(request, info.top_k));
 
@@ -150,12 +148,12 @@ static void request_setters_check_at_once(const detailflow_model *model)
     /* Classes by name. */
     OK(detailflow_model_get_class_name(model, info.class_count - 1, &name));
     INVALID(detailflow_model_get_class_name(model, info.class_count, &name), "class");
-    CHECK(snprintf(near, sizeof near, "%.400sx", name) > 0);
-    INVALID(detailflow_model_find_class(model, near, &index), near);
+    CHECK(snprintf(similar, sizeof similar, "%.400sx", name) > 0);
+    INVALID(detailflow_model_find_class(model, similar, &index), similar);
     CHECK(strstr(detailflow_last_message(), "did you mean") != NULL);
     CHECK(strstr(strstr(detailflow_last_message(), "did you mean"), name) != NULL);
-    CHECK(snprintf(near, sizeof near, "%u", (unsigned)info.class_count) > 0);
-    INVALID(detailflow_model_find_class(model, near, &index), near);
+    CHECK(snprintf(similar, sizeof similar, "%u", (unsigned)info.class_count) > 0);
+    INVALID(detailflow_model_find_class(model, similar, &index), similar);
     INVALID(detailflow_model_find_class(model, "", &index), "class");
     INVALID(detailflow_model_find_class(model, "\xff", &index), "UTF-8");
     CHECK(index == 77);

@@ -1,5 +1,5 @@
 /* One call from nothing to pixels, and steps up to a level. */
-#include "check.h"
+#include "posix.h"
 
 /* Every level, by name and by index of the class: what a request gives. */
 static void generate_image_gives_what_a_request_gives(const detailflow_model *model)

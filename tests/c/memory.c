@@ -1,9 +1,8 @@
 /* The caller's memory: structs of older and newer headers, sizes, strides, capacities; nothing is written where something
  * is wrong. */
-#include "check.h"
+#include "posix.h"
 
 #include <math.h>
-#include <unistd.h>
 
 /* A struct as a newer header would have it. */
 struct newer_info {

@@ -112,7 +112,7 @@ static void generation_refuses_misuse(const detailflow_model *model, detailflow_
 {
     const detailflow_level first = check_level(model, 0);
     detailflow_generation *generation = NULL, *fork;
-    const uint32_t none[1] = {2}, twice[2] = {1, 1}, far[1] = {UINT32_MAX}, both[2] = {0, 1};
+    const uint32_t none[1] = {2}, twice[2] = {1, 1}, beyond[1] = {UINT32_MAX}, both[2] = {0, 1};
     const uint64_t seeds[2] = {1, 2};
     uint32_t class_index = 77;
     uint64_t seed = 77;
@@ -139,7 +139,7 @@ static void generation_refuses_misuse(const detailflow_model *model, detailflow_
     INVALID(detailflow_generation_retain_images(generation, both, 0), "at least one");
     INVALID(detailflow_generation_retain_images(generation, NULL, 1), "image_indices is NULL");
     INVALID(detailflow_generation_retain_images(generation, none, 1), "image 2");
-    INVALID(detailflow_generation_retain_images(generation, far, 1), "image 4294967295");
+    INVALID(detailflow_generation_retain_images(generation, beyond, 1), "image 4294967295");
     INVALID(detailflow_generation_retain_images(generation, twice, 2), "image 1 is named twice");
     INVALID(detailflow_generation_retain_images(generation, both, 3), "too many");
     INVALID(detailflow_generation_retain_images(generation, both, SIZE_MAX), "too many");

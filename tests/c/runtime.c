@@ -4,7 +4,13 @@
  *
  *     runtime BUNDLE CASE RUNTIME LIBRARY     paths of a good ONNX Runtime and of a library that is none
  */
-#include "check.h"
+#include "posix.h"
+
+#if defined(_WIN32)
+#define IN_RUNTIME "runtime\\onnxruntime.dll"
+#else
+#define IN_RUNTIME "runtime/libonnxruntime.so"
+#endif
 
 static detailflow_status init(const char *library)
 {
@@ -82,7 +88,7 @@ int main(int argc, char **argv)
         CHECK(unsetenv("ORT_DYLIB_PATH") == 0);
         FAILS(detailflow_model_open(bundle, NULL, &model, NULL), DETAILFLOW_STATUS_NO_RUNTIME, "was not found");
         CHECK(strstr(detailflow_last_message(), "ORT_DYLIB_PATH") != NULL);
-        CHECK(strstr(detailflow_last_message(), "runtime/libonnxruntime.so") != NULL);
+        CHECK(strstr(detailflow_last_message(), IN_RUNTIME) != NULL);
         CHECK(strstr(detailflow_last_message(), "pip install onnxruntime") != NULL);
     } else if (strcmp(which, "second") == 0) {
         OK(init(runtime));

@@ -36,6 +36,8 @@ fn build_libraries() -> PathBuf {
         command.arg("--profile").arg(folder.file_name().unwrap());
     }
     command.arg("--target-dir").arg(folder.parent().unwrap()).current_dir(root());
+    // As the Makefile does.
+    command.args(["--", "-C", "link-arg=-Wl,-soname,libdetailflow.so"]);
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}\n{}", text(&output));
     for name in ["libdetailflow.so", "libdetailflow.a"] {

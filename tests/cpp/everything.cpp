@@ -4,6 +4,7 @@
  *     everything BUNDLE RUNTIME       RUNTIME: the file of ONNX Runtime
  */
 #include "check.hpp"
+#include "posix.h"
 
 #include <atomic>
 #include <cmath>

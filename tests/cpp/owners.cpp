@@ -9,8 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#if defined(_WIN32)
+#include <csetjmp>
+#else
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
 
 using namespace detailflow;
 
@@ -43,6 +47,21 @@ static_assert(std::is_constructible_v<Image, Format, unsigned, unsigned, Numbers
               std::is_convertible_v<Image, ConstImage> && !std::is_convertible_v<ConstImage, Image>);
 
 /* Whether a function ends in std::abort. Before the library has threads. */
+#if defined(_WIN32)
+static std::jmp_buf before_abort;
+
+template <class F>
+static bool aborts(F call)
+{
+    if (setjmp(before_abort) != 0) {
+        return true;
+    }
+    std::signal(SIGABRT, [](int) { std::longjmp(before_abort, 1); });
+    call();
+    std::signal(SIGABRT, SIG_DFL);
+    return false;
+}
+#else
 template <class F>
 static bool aborts(F call)
 {
@@ -56,6 +75,7 @@ static bool aborts(F call)
     CHECK(waitpid(child, &status, 0) == child);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
+#endif
 
 static void results_hold_value_or_error()
 {

@@ -233,7 +233,11 @@ impl From<Error> for Failure {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    #[cfg(windows)]
+    let cli = Cli::parse_from(wild::args_os());
+    #[cfg(not(windows))]
+    let cli = Cli::parse();
+    let result = match cli.command {
         Command::Info(args) => info::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Vary(args) => vary::vary(&args),

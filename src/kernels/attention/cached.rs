@@ -276,7 +276,7 @@ multiversion! {
 }
 
 #[inline(always)]
-fn rotate_body(x: &[f32], cos: &[f32], sin: &[f32], scale: f32, to: &mut [f32]) {
+fn rotate_body<const FUSED: bool>(x: &[f32], cos: &[f32], sin: &[f32], scale: f32, to: &mut [f32]) {
     let half = cos.len();
     let ((first, second), (left, right)) = (x.split_at(half), to.split_at_mut(half));
     let (second, right, sin) = (&second[..half], &mut right[..half], &sin[..half]);

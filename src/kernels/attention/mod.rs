@@ -4,6 +4,8 @@
 mod cached;
 mod full;
 pub(super) mod matmul;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod portable;
 mod softmax;
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,6 @@
 //! The matrix product of attention in plain Rust.
 
-use super::super::simd::{LANES, Lanes};
+use super::super::simd::{FUSED, LANES, Lanes, mul_add_lanes};
 use super::matmul::MatMul;
 
 pub(in crate::kernels) fn matmul(product: MatMul<'_>) {
@@ -13,9 +13,7 @@ pub(in crate::kernels) fn matmul(product: MatMul<'_>) {
                     let b = product.b.add(k * product.b_row_stride + vector * product.b_vector_stride);
                     (*product.a.add(row * product.a_stride + k), b.cast::<Lanes>().read_unaligned())
                 };
-                for i in 0..LANES {
-                    sums[i] = a.mul_add(line[i], sums[i]);
-                }
+                sums = mul_add_lanes::<FUSED>(a, &line, &sums);
             }
             // SAFETY: as above.
             unsafe {

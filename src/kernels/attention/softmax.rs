@@ -9,7 +9,7 @@ multiversion! {
 }
 
 #[inline(always)]
-fn softmax_body(scores: &mut [f32], visible: usize) {
+fn softmax_body<const FUSED: bool>(scores: &mut [f32], visible: usize) {
     scores[visible..].fill(f32::NEG_INFINITY);
     let (blocks, _) = scores.as_chunks_mut::<LANES>();
     let mut top = [f32::NEG_INFINITY; LANES];
@@ -19,10 +19,13 @@ fn softmax_body(scores: &mut [f32], visible: usize) {
         }
     }
     let top = largest(top);
+    // Finite, and so far below that its power is 0: infinity is an invalid operation where multiply-adds are computed.
+    scores[visible..].fill(top - (top.abs() + 200.0));
+    let (blocks, _) = scores.as_chunks_mut::<LANES>();
     let mut total = [0.0; LANES];
     for block in &mut *blocks {
         for i in 0..LANES {
-            block[i] = exp(block[i] - top);
+            block[i] = exp::<FUSED>(block[i] - top);
             total[i] += block[i];
         }
     }

@@ -40,7 +40,7 @@ impl<'a> PackedWeights<'a> {
     }
 
     /// The address of panel `first`, which the following ones are behind.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Portable code slices instead.
+    #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "x86_64")), allow(dead_code))] // Portable code slices instead.
     pub(super) fn panel(&self, first: usize) -> *const i8 {
         assert!(first < self.panels, "packed weights: no such panel");
         self.bytes[first * self.depth * PANEL..].as_ptr()

@@ -17,7 +17,8 @@ pub(in crate::kernels) fn run(
             for (four, packed) in row.as_chunks::<4>().0.iter().zip(packed.as_chunks::<{ 4 * PANEL }>().0) {
                 for (sum, column) in sums.iter_mut().zip(packed.as_chunks::<4>().0) {
                     for i in 0..4 {
-                        *sum += i32::from(four[i]) * i32::from(column[i]);
+                        // Compilers make vectors of a sum that wraps; of one that is checked they do not.
+                        *sum = sum.wrapping_add(i32::from(four[i]) * i32::from(column[i]));
                     }
                 }
             }

@@ -7,60 +7,7 @@ use std::array::from_fn;
 use std::ops::Range;
 
 use super::operands::{Epilogue, PANEL, PackedWeights, QuantizedRows};
-
-/// Bytes of four steps of a panel's columns: a cache line.
-const LINE: usize = 4 * PANEL;
-
-/// The panels that come after these. They are prefetched while these are multiplied, each pass over the rows fetching its
-/// share; otherwise memory would be idle while the later passes compute.
-#[derive(Clone, Copy)]
-struct PanelPrefetch {
-    from: *const i8,
-    pass: usize,
-    passes: usize,
-}
-
-/// Defines a driver that loops over panels and rows, and calls the kernel for as many at once as fit into the registers. All
-/// rows are multiplied with a few panels at a time, so that those are read from memory once, in as few passes of as equal a
-/// height as possible. Up to `$single` rows are one pass; with more, a pass has at most `$most`. Then come the heights, with the
-/// number of panels that are taken at once for each.
-macro_rules! driver {
-    ($name:ident, $features:literal, $kernel:ident, $single:literal, $most:literal, $($height:literal x $panels:literal),+) => {
-        pub(in crate::kernels) fn $name(rows: QuantizedRows<'_>, weights: PackedWeights<'_>, panels: Range<usize>, epilogue: &impl Epilogue) {
-            #[target_feature(enable = $features)]
-            fn inner(rows: QuantizedRows<'_>, weights: PackedWeights<'_>, panels: Range<usize>, epilogue: &impl Epilogue) {
-                let passes = rows.count.div_ceil(if rows.count <= $single { $single } else { $most });
-                let together = match rows.count.div_ceil(passes) {
-                    $($height => $panels,)+
-                    _ => 1,
-                };
-                let mut panel = panels.start;
-                while panel < panels.end {
-                    let width = if panel + together <= panels.end { together } else { 1 };
-                    for pass in 0..passes {
-                        let (row, end) = (pass * rows.count / passes, (pass + 1) * rows.count / passes);
-                        // Beyond the end of this piece, too: what comes after is mostly taken next, by this thread.
-                        let next = panel + width;
-                        let next = if next + width <= weights.panels { next } else { panel };
-                        let prefetch = PanelPrefetch { from: weights.panel(next), pass, passes };
-                        #[allow(unreachable_patterns, reason = "some heights take one panel at once")]
-                        // SAFETY: so many rows from `row` and panels from `panel` are there, as deep as the weights.
-                        unsafe {
-                            match (end - row, width) {
-                                $(($height, $panels) => $kernel::<$height, $panels>(rows, weights, row, panel, prefetch, epilogue),)+
-                                $(($height, 1) => $kernel::<$height, 1>(rows, weights, row, panel, prefetch, epilogue),)+
-                                _ => unreachable!("heights differ by one at most"),
-                            }
-                        };
-                    }
-                    panel += width;
-                }
-            }
-            // SAFETY: `isa` selects this driver only where the CPU has these features.
-            unsafe { inner(rows, weights, panels, epilogue) }
-        }
-    };
-}
+use super::passes::{LINE, PanelPrefetch, apply_baseline, driver};
 
 #[rustfmt::skip]
 driver!(
@@ -69,6 +16,7 @@ driver!(
 );
 driver!(vnni256, "avx2,avxvnni", kernel_vnni256, 6, 6, 1 x 2, 2 x 2, 3 x 1, 4 x 1, 5 x 1, 6 x 1);
 driver!(avx2, "avx2", kernel_avx2, 4, 4, 1 x 2, 2 x 2, 3 x 1, 4 x 1);
+driver!(ssse3, "ssse3", kernel_ssse3, 2, 2, 1 x 1, 2 x 1);
 
 /// Applies the epilogue, compiled for 512-bit vectors. Not inlined: the kernel's registers are for its sums.
 #[inline(never)]
@@ -174,52 +122,70 @@ vnni!(
     _mm256_setzero_si256, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi32, _mm256_dpbusd_avx_epi32
 );
 
-/// Sums pairs of products in 16 bits, which cannot overflow: 2 x 127 x 127. The sign is moved from the row to the weights.
-///
-/// # Safety
-/// `R` rows from `row` and `P` panels from `panel` are there.
-#[target_feature(enable = "avx2")]
-unsafe fn kernel_avx2<const R: usize, const P: usize>(
-    rows: QuantizedRows<'_>,
-    weights: PackedWeights<'_>,
-    row: usize,
-    panel: usize,
-    prefetch: PanelPrefetch,
-    epilogue: &impl Epilogue,
-) {
-    let _ = prefetch; // Computing takes longer than reading memory here.
-    let depth = weights.depth;
-    let ones = _mm256_set1_epi16(1);
-    let a = rows.bytes[row * depth..].as_ptr();
-    let b = weights.panel(panel);
-    let mut sums = [[[_mm256_setzero_si256(); 2]; P]; R];
-    // SAFETY: `R` rows of `depth` bytes and `P` panels of 16 times that.
-    unsafe {
-        let (below, right): ([usize; R], [usize; P]) = (from_fn(|r| r * depth), from_fn(|p| p * depth * PANEL));
-        let (mut a, mut b) = (a, b);
-        for _ in 0..depth / 4 {
-            for r in 0..R {
-                let four = _mm256_set1_epi32(a.wrapping_add(below[r]).cast::<i32>().read_unaligned());
-                let size = _mm256_abs_epi8(four);
-                for p in 0..P {
-                    for half in 0..2 {
-                        let line = b.wrapping_add(right[p]).wrapping_add(half * (LINE / 2));
-                        let line = _mm256_sign_epi8(_mm256_loadu_si256(line.cast()), four);
-                        let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(size, line), ones);
-                        sums[r][p][half] = _mm256_add_epi32(sums[r][p][half], pairs);
+/// Defines a kernel that sums pairs of products in 16 bits, which cannot overflow: 2 x 127 x 127. The sign is moved from the row
+/// to the weights. `$parts` vectors are a panel wide.
+macro_rules! pairs {
+    (
+        $name:ident, $features:literal, $apply:ident, $parts:literal x $vector:ty, $zero:ident, $load:ident, $store:ident,
+        $spread:ident, $ones:ident, $abs:ident, $sign:ident, $multiply:ident, $widen:ident, $add:ident
+    ) => {
+        /// # Safety
+        /// `R` rows from `row` and `P` panels from `panel` are there.
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const R: usize, const P: usize>(
+            rows: QuantizedRows<'_>,
+            weights: PackedWeights<'_>,
+            row: usize,
+            panel: usize,
+            prefetch: PanelPrefetch,
+            epilogue: &impl Epilogue,
+        ) {
+            let _ = prefetch; // Computing takes longer than reading memory here.
+            let depth = weights.depth;
+            let ones = $ones(1);
+            let a = rows.bytes[row * depth..].as_ptr();
+            let b = weights.panel(panel);
+            let mut sums = [[[$zero(); $parts]; P]; R];
+            // SAFETY: `R` rows of `depth` bytes and `P` panels of 16 times that.
+            unsafe {
+                let (below, right): ([usize; R], [usize; P]) = (from_fn(|r| r * depth), from_fn(|p| p * depth * PANEL));
+                let (mut a, mut b) = (a, b);
+                for _ in 0..depth / 4 {
+                    for r in 0..R {
+                        let four: $vector = $spread(a.wrapping_add(below[r]).cast::<i32>().read_unaligned());
+                        let size = $abs(four);
+                        for p in 0..P {
+                            for part in 0..$parts {
+                                let line = b.wrapping_add(right[p]).wrapping_add(part * (LINE / $parts));
+                                let line = $sign($load(line.cast()), four);
+                                let pairs = $widen($multiply(size, line), ones);
+                                sums[r][p][part] = $add(sums[r][p][part], pairs);
+                            }
+                        }
                     }
+                    (a, b) = (a.wrapping_add(4), b.wrapping_add(LINE));
+                }
+                for p in 0..P {
+                    let mut out = [[0i32; PANEL]; R];
+                    for r in 0..R {
+                        for part in 0..$parts {
+                            $store(out[r].as_mut_ptr().add(PANEL / $parts * part).cast(), sums[r][p][part]);
+                        }
+                    }
+                    $apply(epilogue, row, panel + p, &out);
                 }
             }
-            (a, b) = (a.wrapping_add(4), b.wrapping_add(LINE));
         }
-        for p in 0..P {
-            let mut out = [[0i32; PANEL]; R];
-            for r in 0..R {
-                for half in 0..2 {
-                    _mm256_storeu_si256(out[r].as_mut_ptr().add(8 * half).cast(), sums[r][p][half]);
-                }
-            }
-            apply_narrow(epilogue, row, panel + p, &out);
-        }
-    }
+    };
 }
+
+#[rustfmt::skip]
+pairs!(
+    kernel_avx2, "avx2", apply_narrow, 2 x __m256i, _mm256_setzero_si256, _mm256_loadu_si256, _mm256_storeu_si256,
+    _mm256_set1_epi32, _mm256_set1_epi16, _mm256_abs_epi8, _mm256_sign_epi8, _mm256_maddubs_epi16, _mm256_madd_epi16, _mm256_add_epi32
+);
+#[rustfmt::skip]
+pairs!(
+    kernel_ssse3, "ssse3", apply_baseline, 4 x __m128i, _mm_setzero_si128, _mm_loadu_si128, _mm_storeu_si128,
+    _mm_set1_epi32, _mm_set1_epi16, _mm_abs_epi8, _mm_sign_epi8, _mm_maddubs_epi16, _mm_madd_epi16, _mm_add_epi32
+);

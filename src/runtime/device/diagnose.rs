@@ -10,6 +10,7 @@ use super::name::Device;
 use super::raw;
 use crate::runtime::{library, sys};
 use crate::support::error::{Error, Result};
+use crate::support::platform;
 
 /// The error of a device that cannot be used.
 pub(in crate::runtime) fn refused(device: &Device, why: impl Display) -> Error {
@@ -34,8 +35,9 @@ pub(super) fn require(device: &Device) -> Result<()> {
     if let Some(missing) = facts.providers.iter().find(|provider| !built_in.iter().any(|name| name == *provider)) {
         let why = format!(
             "the ONNX Runtime in use, {path} ({version}), was built without {missing} (it has: {}). To fix this, get the \
-             libonnxruntime of {} and set ORT_DYLIB_PATH to it",
+             {} of {} and set ORT_DYLIB_PATH to it",
             list(&built_in),
+            file_name("onnxruntime"),
             facts.package
         );
         return Err(refused(device, why));
@@ -74,7 +76,7 @@ fn remedy(device: &Device, message: &str) -> Option<String> {
     let word = message.split([' ', ':', '"', '\'']).find(|word| word.contains(".so") || word.contains(".dll"));
     let missing = word.and_then(|word| word.rsplit(['/', '\\']).next()).and_then(owner);
     if let Some(owner) = missing {
-        return Some(format!("{owner}; its folder must be in LD_LIBRARY_PATH, or in PATH on Windows"));
+        return Some(format!("{owner}; its folder must be in {}", platform::LIBRARY_FOLDERS));
     }
     let mut remedies = device.facts().remedies.iter();
     remedies.find(|(words, _)| message.contains(words)).map(|(_, remedy)| (*remedy).to_owned())

@@ -120,7 +120,9 @@ pub(super) fn find(device: &Device) -> Result<PathBuf> {
     let beside = library.path.parent().unwrap_or(Path::new(""));
     let mut folders = vec![beside.to_owned(), beside.join("openvino"), beside.join("../../onnxruntime_ep_openvino")];
     for anchor in sys::anchors() {
-        folders.extend(["runtime", "runtime/openvino", "../runtime", "../runtime/openvino"].map(|at| anchor.join(at)));
+        for runtime in [Some(&*anchor), anchor.parent()].into_iter().flatten().map(|folder| folder.join("runtime")) {
+            folders.extend([runtime.clone(), runtime.join("openvino")]);
+        }
     }
     if let Some(found) = folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file()) {
         return Ok(found);

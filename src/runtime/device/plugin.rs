@@ -14,6 +14,7 @@ use super::options::DeviceOptions;
 use super::raw;
 use crate::runtime::{exit, sys};
 use crate::support::error::Result;
+use crate::support::platform;
 use crate::support::sync::{MutexGuard, lock};
 
 /// A registered library, and which of the environment's offers are its own: their numbers do not change.
@@ -54,7 +55,7 @@ pub(super) fn register(
     path: &Path,
 ) -> Result<(Vec<NumberedOffer>, DeviceListLock)> {
     // A path that the caller named is used or is an error, never searched for.
-    let found = path.canonicalize().ok().filter(|path| path.is_file());
+    let found = platform::canonical(path).ok().filter(|path| path.is_file());
     let path = found.ok_or_else(|| refused(device, format!("{} is not a file", path.display())))?;
     let mut listed = DeviceListLock::new();
     let offers = || raw::offers(environment).map_err(|error| refused(device, error.message()));

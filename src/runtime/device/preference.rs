@@ -42,13 +42,12 @@ impl Device {
         }
     }
 
-    /// Whether a variant of `form` may run here. `named`: the caller asked for the form. `fast`: our own operators are
-    /// faster than ONNX Runtime's on this CPU.
-    pub(crate) fn allows(&self, form: Form, named: bool, fast: bool) -> bool {
+    /// Whether a variant of `form` may run here. `named`: the caller asked for the form.
+    pub(crate) fn allows(&self, form: Form, named: bool) -> bool {
         let facts = self.facts();
         let allows = |choice| choice == Choice::Automatic || (choice == Choice::Named && named);
         match form {
-            Form::Native => named || (fast && allows(facts.native)),
+            Form::Native => named || allows(facts.native),
             Form::Fixed => allows(facts.fixed),
             Form::Mha | Form::Plain => true,
         }
@@ -88,21 +87,19 @@ mod tests {
     fn forms_are_allowed_where_the_device_runs_them() {
         let openvino = Device::OpenVino { kind: DeviceKind::Cpu };
         let directml = Device::DirectMl { index: 0 };
-        for (device, form, named, fast, allowed) in [
-            (Device::Cpu, Form::Native, false, true, true),
-            (Device::Cpu, Form::Native, false, false, false),
-            (Device::Cpu, Form::Native, true, false, true),
-            (CUDA, Form::Native, false, true, false),
-            (CUDA, Form::Native, true, true, true),
-            (Device::Cpu, Form::Fixed, false, true, true),
-            (CUDA, Form::Fixed, false, false, true),
-            (directml.clone(), Form::Fixed, false, true, false),
-            (directml, Form::Fixed, true, true, true),
-            (openvino.clone(), Form::Fixed, true, true, false),
-            (openvino, Form::Plain, false, false, true),
-            (Device::Cpu, Form::Mha, false, false, true),
+        for (device, form, named, allowed) in [
+            (Device::Cpu, Form::Native, false, true),
+            (CUDA, Form::Native, false, false),
+            (CUDA, Form::Native, true, true),
+            (Device::Cpu, Form::Fixed, false, true),
+            (CUDA, Form::Fixed, false, true),
+            (directml.clone(), Form::Fixed, false, false),
+            (directml, Form::Fixed, true, true),
+            (openvino.clone(), Form::Fixed, true, false),
+            (openvino, Form::Plain, false, true),
+            (Device::Cpu, Form::Mha, false, true),
         ] {
-            assert_eq!(device.allows(form, named, fast), allowed, "{device} {form:?} {named} {fast}");
+            assert_eq!(device.allows(form, named), allowed, "{device} {form:?} {named}");
         }
     }
 }

@@ -1,11 +1,14 @@
-//! Everything that differs between operating systems. One file per family: `unix`, `linux` (what Linux adds to Unix),
-//! `windows` and `other`; this file selects and documents the functions. `float` is the float environment of a thread. The
+//! Everything that differs between operating systems. One file per family: `unix`, `linux` and `apple` (what these add to
+//! Unix), `windows` and `other`; this file selects and documents the functions. `float` is the float environment of a thread. The
 //! page handling of the kernels' own memory is the only exception and lives in `kernels::memory`.
 //!
 //! Where a system cannot answer, a function returns `None` or an empty value; nothing here fails.
 
 #![allow(unsafe_code, reason = "calls of the operating system")]
+#![cfg_attr(not(feature = "load-runtime"), allow(dead_code, reason = "some is for finding and loading libraries"))]
 
+#[cfg(target_vendor = "apple")]
+mod apple;
 pub(crate) mod float;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -24,20 +27,54 @@ use unix as family;
 #[cfg(windows)]
 use windows as family;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file that this code was loaded from: our shared library, or the executable that it is linked into.
 pub(crate) fn own_file() -> Option<PathBuf> {
-    family::own_file()
+    file_of(own_file as *const c_void)
+}
+
+/// The library or executable that has this address in its code or data.
+pub(crate) fn file_of(address: *const c_void) -> Option<PathBuf> {
+    family::file_of(address)
+}
+
+/// Has this code stay in memory until the process ends, also when the host unloads our library. What cannot be unloaded stays
+/// anyway.
+pub(crate) fn stay_loaded() {
+    family::stay_loaded();
+}
+
+/// Loads the library `path`, an absolute path. Libraries that it needs are found beside it too where that is not the system's
+/// rule by itself.
+///
+/// # Errors
+/// The system's.
+///
+/// # Safety
+/// Its initializers run: whoever named the file, or put it where we look, vouches for it.
+#[cfg(feature = "load-runtime")]
+pub(crate) unsafe fn load_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    // SAFETY: the caller's promise.
+    unsafe { family::load_library(path) }
 }
 
 /// Has the process call `handler` when it ends by `exit()` or by returning from `main`. Handlers run in the reverse order of
-/// their registration. No effect where the system has no such list.
+/// their registration. No effect where the system has no such list. On Windows only the first call counts; what has to be done
+/// before the destructors of libraries run is done in time nevertheless.
 pub(crate) fn at_exit(handler: extern "C" fn()) {
     family::at_exit(handler);
+}
+
+/// Whether the system has ended all threads but this one, which may have held locks: on Windows, as soon as the process ends.
+pub(crate) fn threads_are_gone() -> bool {
+    #[cfg(windows)]
+    return windows::threads_are_gone();
+    #[cfg(not(windows))]
+    false
 }
 
 /// Has every child of `fork()` call `handler` before `fork` returns there. No effect where the system has no `fork`.
@@ -68,8 +105,16 @@ pub(crate) fn path_from_bytes(bytes: &CStr) -> Option<PathBuf> {
     family::path_from_bytes(bytes.to_bytes())
 }
 
-/// Whether `path` is a name that the system gives to an open file of a process, such as `/proc/self/fd/1` or `/dev/fd/1`: such
-/// a file is written through, never replaced. Links are not followed, except in the folder.
+/// The absolute path of an existing file or folder, with all links followed, in the form that people know.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
+    family::canonical(path)
+}
+
+/// Whether `path` is a name that the system gives to an open file of a process, such as `/proc/self/fd/1` or `/dev/fd/1`, or to
+/// a device, such as `NUL`: it is written through, never replaced. Links are not followed, except in the folder.
 pub(crate) fn is_open_file_name(path: &Path) -> bool {
     family::is_open_file_name(path)
 }
@@ -113,6 +158,17 @@ pub(crate) fn kind_of_file(metadata: &Metadata) -> &'static str {
     if metadata.is_dir() { "a folder" } else { family::kind_of_file(metadata) }
 }
 
+/// Renames the file `from`, so that it replaces `to`. Waits for a moment where another program keeps `to` from being replaced.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(windows)]
+    return windows::replace(from, to);
+    #[cfg(not(windows))]
+    std::fs::rename(from, to)
+}
+
 /// Exchanges two files or folders, of which each has a name at every moment.
 ///
 /// # Errors
@@ -121,7 +177,7 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     return linux::exchange(a, b);
     #[cfg(target_vendor = "apple")]
-    return unix::exchange(a, b);
+    return apple::exchange(a, b);
     #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
     {
         let _ = (a, b);
@@ -160,7 +216,11 @@ pub(crate) unsafe fn set_environment_variable(name: &str, value: &str) {
 pub(crate) fn available_memory() -> Option<u64> {
     #[cfg(target_os = "linux")]
     return linux::available_memory();
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_vendor = "apple")]
+    return apple::available_memory();
+    #[cfg(windows)]
+    return windows::available_memory();
+    #[cfg(not(any(target_os = "linux", target_vendor = "apple", windows)))]
     None
 }
 
@@ -205,12 +265,26 @@ pub(crate) fn cpu_model_name() -> String {
     String::new()
 }
 
-/// Loads the library `name` by the system's own search and returns the absolute path of the file found. The library stays
-/// loaded.
+/// Whether [`find_library`] searches at all. Windows itself has an ONNX Runtime, which is too old and must not be found.
+pub(crate) const SEARCHES_LIBRARIES: bool = cfg!(unix);
+
+/// The environment variable with the folders in which the system looks for libraries.
+pub(crate) const LIBRARY_FOLDERS: &str = if cfg!(windows) {
+    "PATH"
+} else if cfg!(target_vendor = "apple") {
+    "DYLD_LIBRARY_PATH"
+} else {
+    "LD_LIBRARY_PATH"
+};
+
+/// Loads the library `name` by the system's own search and returns the path of the file found: an absolute one, except on
+/// Android, where a library in an APK has a path inside that file, or only its name. The library stays loaded.
 pub(crate) fn find_library(name: &str) -> Option<PathBuf> {
     #[cfg(target_os = "linux")]
     return linux::find_library(name);
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(all(unix, not(target_os = "linux")))]
+    return unix::find_library(name);
+    #[cfg(not(unix))]
     {
         let _ = name;
         None
@@ -230,12 +304,15 @@ pub(crate) fn truncated_library(path: &Path) -> Option<String> {
     }
 }
 
-/// The names that the system gives the file of the shared library `name`, most likely first.
+/// The names that the system gives the file of the shared library `name`, most likely first. On iOS and its relatives it is
+/// part of a framework, which an app has in its folder `Frameworks`.
 pub(crate) fn library_file_names(name: &str) -> Vec<String> {
     if cfg!(windows) {
         vec![format!("{name}.dll")]
-    } else if cfg!(target_vendor = "apple") {
+    } else if cfg!(target_os = "macos") {
         vec![format!("lib{name}.dylib")]
+    } else if cfg!(target_vendor = "apple") {
+        vec![format!("Frameworks/{name}.framework/{name}"), format!("{name}.framework/{name}")]
     } else {
         vec![format!("lib{name}.so"), format!("lib{name}.so.1")]
     }
@@ -264,8 +341,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_file_is_found_on_unix() {
-        assert_eq!(own_file().is_some_and(|file| file.exists()), cfg!(unix));
+    fn own_file_is_found() {
+        assert_eq!(own_file().is_some_and(|file| file.exists()), cfg!(any(unix, windows)));
     }
 
     #[test]

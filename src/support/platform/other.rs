@@ -1,11 +1,24 @@
 //! Systems that are neither Unix nor Windows: what the standard library offers everywhere.
 
+use std::ffi::c_void;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(super) fn own_file() -> Option<PathBuf> {
+pub(super) fn file_of(_address: *const c_void) -> Option<PathBuf> {
     None
+}
+
+pub(super) fn stay_loaded() {}
+
+#[cfg(feature = "load-runtime")]
+pub(super) unsafe fn load_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    // SAFETY: the caller's promise.
+    unsafe { libloading::Library::new(path) }
+}
+
+pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize()
 }
 
 pub(super) fn at_exit(_handler: extern "C" fn()) {}

@@ -1,23 +1,57 @@
 //! Unix: Linux, macOS, the BSDs, Android.
 
-use std::ffi::{CStr, OsStr, c_void};
+use std::ffi::{CStr, CString, OsStr, c_void};
 use std::fs::{File, Metadata, Permissions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-pub(super) fn own_file() -> Option<PathBuf> {
-    // SAFETY: an all-zero Dl_info is valid, dladdr fills it or returns 0, and the name it gives lives as long as
-    // the library, which is longer than this call.
+pub(super) fn file_of(address: *const c_void) -> Option<PathBuf> {
+    // SAFETY: an all-zero Dl_info is valid, dladdr takes any address, fills the struct or returns 0, and the name it gives
+    // lives as long as the library, which is longer than this call.
     unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
-        let here: fn() -> Option<PathBuf> = own_file;
-        if libc::dladdr(here as *const c_void, &mut info) == 0 || info.dli_fname.is_null() {
+        if libc::dladdr(address, &mut info) == 0 || info.dli_fname.is_null() {
             return None;
         }
         path_from_bytes(CStr::from_ptr(info.dli_fname).to_bytes())
     }
+}
+
+pub(super) fn stay_loaded() {
+    // A library that is unloaded meanwhile, or is part of the executable, is not opened.
+    let name = super::own_file().and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
+    if let Some(name) = name {
+        // SAFETY: a C string. The library is loaded already, so that no initializer runs; the handle is never closed.
+        unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    }
+}
+
+#[cfg(feature = "load-runtime")]
+pub(super) unsafe fn load_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    // SAFETY: the caller's promise.
+    unsafe { libloading::Library::new(path) }
+}
+
+pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize()
+}
+
+/// On Linux the library's link map tells its path, whatever is in it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn find_library(name: &str) -> Option<PathBuf> {
+    let text = CString::new(name).ok()?;
+    // SAFETY: dlopen of a name, and a look for a symbol; the handle is never closed.
+    let symbol = unsafe {
+        let handle = libc::dlopen(text.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL);
+        if handle.is_null() {
+            return None;
+        }
+        libc::dlsym(handle, c"OrtGetApiBase".as_ptr())
+    };
+    let path = file_of(symbol).unwrap_or_else(|| PathBuf::from(name));
+    Some(path.canonicalize().unwrap_or(path))
 }
 
 pub(super) fn at_exit(handler: extern "C" fn()) {
@@ -134,17 +168,6 @@ pub(super) fn kind_of_file(metadata: &Metadata) -> &'static str {
         "a device"
     } else {
         "a special file"
-    }
-}
-
-#[cfg(target_vendor = "apple")]
-pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
-    let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
-    let (a, b) = (text(a)?, text(b)?);
-    // SAFETY: two C strings that live until the call returns.
-    match unsafe { libc::renamex_np(a.as_ptr(), b.as_ptr(), libc::RENAME_SWAP) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 
