@@ -1,5 +1,5 @@
-//! GEMM with the vectors of AArch64, with the dot products and matrix products of int8 where the CPU has them. The compiler has
-//! no stable intrinsics for those two instructions, so they are inline assembly.
+//! GEMM with the vectors of AArch64, and with its instructions `sdot` and `smmla` where the CPU has them. The compiler has no
+//! stable intrinsics for those two, so they are inline assembly.
 
 #![allow(clippy::needless_range_loop, reason = "the arrays stand for registers; the indices name them")]
 
