@@ -114,5 +114,5 @@ pub(crate) fn is_invalid_raised() -> bool {
     arch::is_invalid_raised()
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
