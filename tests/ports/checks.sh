@@ -32,7 +32,7 @@ if ! diff <(echo "$declared") <(echo "$exported"); then
 fi
 install_name=$(llvm-objdump --macho --dylib-id "$library" | tail -n 1)
 if [ "$install_name" != @rpath/libdetailflow.dylib ]; then
-    echo "checks: the install install_name of the library for macOS is $install_name" >&2
+    echo "checks: the install name of the library for macOS is $install_name" >&2
     exit 1
 fi
 # ARM64 Macs load nothing that is not signed; the linker signs.

@@ -72,7 +72,8 @@ try_in_root() {
     "${run[@]}" /game/bin/dflow doctor
     "${run[@]}" /game/bin/dflow generate all --seed 7 --form native -o /game/all.png --tokens-out /game/tokens.json
     same_tokens "$root/game/tokens.json"
-    "${run[@]}" /game/bin/generate
+    # Without /proc the loader does not know $ORIGIN.
+    LD_LIBRARY_PATH=/game/lib "${run[@]}" /game/bin/generate
     rm -r "$root/sprite.png" "$root/game"
 }
 
