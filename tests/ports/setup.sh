@@ -37,18 +37,25 @@ parts=(arm64_std windows_objects programs runtimes bullseye bullseye_arm64)
 have_arm64_std() { [ -e $std/$arm64 ]; }
 # Debian's package of the other architecture, by package lists of its own, so that apt's stay as they are.
 make_arm64_std() {
-    download_package debian-security bookworm-security arm64 libstd-rust-web-dev
+    download_package bookworm-security bookworm-security arm64 libstd-rust-web-dev
     cp -r "$PORTS/unpacked$std/$arm64" $std/
     rm -rf "$PORTS/unpacked"
 }
 
-# download_package ARCHIVE SUITE ARCHITECTURE NAME...: unpacks Debian packages into $PORTS/unpacked.
+# mirror CODENAME: where apt gets the packages of that part of Debian 12.
+mirror() {
+    # shellcheck disable=SC2016 # for apt
+    apt-get indextargets --format '$(REPO_URI)' "Codename: $1" | sort -u | head -n 1
+}
+
+# download_package CODENAME SUITE ARCHITECTURE NAME...: unpacks Debian packages, from that mirror, into $PORTS/unpacked.
 download_package() {
-    local archive=$1 suite=$2 architecture=$3 lists=$PORTS/lists-$2-$3
+    local suite=$2 architecture=$3 lists=$PORTS/lists-$2-$3 archive
+    archive=$(mirror "$1")
     shift 3
     rm -rf "$PORTS/unpacked"
     mkdir -p "$lists/partial" "$PORTS/unpacked"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/$archive $suite main" >"$lists.list"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $suite main" >"$lists.list"
     local options=(
         "-oAPT::Architecture=$architecture" "-oAPT::Architectures=$architecture" "-oDir::State::Lists=$lists"
         -oDir::State::status=/dev/null "-oDir::Etc::SourceList=$lists.list" -oDir::Etc::SourceParts=/dev/null
@@ -125,7 +132,7 @@ have_bullseye() { [ -e "$PORTS/bullseye/bin/sh" ]; }
 # Debian 11: glibc 2.31, the one of Steam Runtime sniper and Ubuntu 20.04.
 make_bullseye() {
     rm -rf "$PORTS/bullseye" "$PORTS/bullseye.new"
-    debootstrap --variant=minbase bullseye "$PORTS/bullseye.new" http://deb.debian.org/debian >"$PORTS/debootstrap.log"
+    debootstrap --variant=minbase bullseye "$PORTS/bullseye.new" "$(mirror bookworm)" >"$PORTS/debootstrap.log"
     rm -rf "$PORTS"/bullseye.new/var/{cache/apt,lib/apt}/*
     mv "$PORTS/bullseye.new" "$PORTS/bullseye"
 }
@@ -134,7 +141,7 @@ have_bullseye_arm64() { [ -e "$PORTS/bullseye-arm64/lib/ld-linux-aarch64.so.1" ]
 # Its libraries for ARM64, for programs under qemu.
 make_bullseye_arm64() {
     rm -rf "$PORTS/bullseye-arm64"
-    download_package debian bullseye arm64 libc6 libgcc-s1 libstdc++6
+    download_package bookworm bullseye arm64 libc6 libgcc-s1 libstdc++6
     mv "$PORTS/unpacked" "$PORTS/bullseye-arm64"
 }
 
