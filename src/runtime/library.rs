@@ -53,7 +53,7 @@ pub fn init(path: Option<&Path>) -> Result<&'static Library> {
 /// # Errors
 /// [`Error::State`] when another copy is in use.
 pub(super) fn use_copy(copy: sys::Copy) -> Result<&'static Library> {
-    load(Asked::Copy(copy)).map(|loaded| &loaded.library)
+    load(Asked::Copy(Box::new(copy))).map(|loaded| &loaded.library)
 }
 
 /// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime`
@@ -76,7 +76,7 @@ enum Asked<'a> {
     Any,
     File(&'a Path),
     /// The host's own.
-    Copy(sys::Copy),
+    Copy(Box<sys::Copy>),
 }
 
 fn load(asked: Asked<'_>) -> Result<&'static Loaded> {
@@ -104,7 +104,7 @@ fn load(asked: Asked<'_>) -> Result<&'static Loaded> {
         Asked::File(path) => search::load(Some(path))?,
         Asked::Copy(copy) => {
             let path = copy.file().unwrap_or_default();
-            (copy, path, "host")
+            (*copy, path, "host")
         }
     };
     let version = copy.version.clone();

@@ -60,6 +60,13 @@ pub(super) fn cpu_model_name() -> String {
     name.map_or(String::new(), |name| name.trim_start_matches([' ', '\t', ':']).to_owned())
 }
 
+// The C library of musl does not tell where a library was found.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn find_library(_: &str) -> Option<PathBuf> {
+    None
+}
+
+#[cfg(target_env = "gnu")]
 pub(super) fn find_library(name: &str) -> Option<PathBuf> {
     let name = CString::new(name).ok()?;
     // SAFETY: dlopen of a name; the link map belongs to the handle, which is never closed.

@@ -163,7 +163,7 @@ impl<T: Task> Line<T> {
     }
 
     fn free(&mut self, key: Key) {
-        self.change_at(key, |task| task.free_memory());
+        self.change_at(key, T::free_memory);
         // Whatever it says, it does not count any more.
         self.kept.set(key, 0);
     }
