@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Functions that are not called: too slow, or nothing to find.
-const SKIPPED: [&str; 1] = ["detailflow_model_calibrate"];
+const SKIPPED: [&str; 2] = ["detailflow_model_calibrate", "detailflow_runtime_set_api"];
 
 /// Functions that take milliseconds: called for one in 16 only.
 const SLOW: [&str; 8] = [
