@@ -356,7 +356,7 @@ fn ticked(model: &Model, arguments: &Arguments, order: WorkerOrder, budget: Dura
 }
 
 /// Pictures a second of work of plain batches, one after the other. With `hz` as much work as fits into the budget is done in
-/// each frame, so that caches and clocks of the processor are those of a game.
+/// each frame, so that the processor's caches and clock rate are those of a game.
 fn plain(model: &Model, batch: u32, hz: f64, budget: Duration) -> Result<f64> {
     let wanted = request(model, batch)?;
     let (mut work, mut pictures, mut in_frame) = (Duration::ZERO, 0, Duration::ZERO);

@@ -20,7 +20,7 @@ export ZIG_GLOBAL_CACHE_DIR=$PORTS/zig-cache ZIG_LOCAL_CACHE_DIR=$PORTS/zig-cach
 # The least glibc that we are linked for, which is the one that ONNX Runtime needs.
 GLIBC=2.28
 
-# build TARGET: builds dflow and the shared library, and sets BUILT to their folder.
+# build TARGET: builds the shared library and, except for macOS, dflow, and sets BUILT to their folder.
 build() {
     local target=$1 build=(cargo build) rustc=(cargo rustc) options=(--release --locked --target "$1") name=()
     case $target in
@@ -40,7 +40,11 @@ build() {
         export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc-posix
         if [ "${#options[@]}" -gt 4 ]; then export RUSTC_BOOTSTRAP=1; fi
         "${rustc[@]}" "${options[@]}" --lib --crate-type cdylib "${name[@]}"
-        "${build[@]}" "${options[@]}" --features cli
+        # For macOS dflow needs frameworks of Apple's SDK.
+        case $target in
+            *-apple-darwin) ;;
+            *) "${build[@]}" "${options[@]}" --features cli ;;
+        esac
     )
     # shellcheck disable=SC2034 # for the scripts
     BUILT=$CARGO_TARGET_DIR/$target/release

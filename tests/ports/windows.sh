@@ -40,7 +40,7 @@ program() {
 
 # in_folder NAME COMMAND ARGUMENT...: runs a program in an empty folder of its own; what it says is shown when it fails.
 in_folder() {
-    local folder=$RUN/work/$1 status=0
+    local folder=$RUN/runs/$1 status=0
     shift
     rm -rf "$folder"
     mkdir -p "$folder"
@@ -73,7 +73,7 @@ c_program() {
     worker) in_folder worker "$run" "$small" "$tiny" ;;
     decode_only)
         in_folder strip "$RUN/programs/dflow.exe" strip "$small" -o alone
-        in_folder decode_only "$run" "$small" "$(windows_path "$RUN/work/strip/alone")"
+        in_folder decode_only "$run" "$small" "$(windows_path "$RUN/runs/strip/alone")"
         ;;
     cost)
         in_folder cost "$run" "$small" counts
@@ -125,7 +125,7 @@ c_program() {
 
 # A game in a folder with umlauts, Japanese and emoji; nothing is set, so that all is found beside the program.
 command_line() {
-    local game=$RUN/'ä ö 画像 🎮' out=$RUN/work/dflow
+    local game=$RUN/'ä ö 画像 🎮' out=$RUN/runs/dflow
     mkdir -p "$game/runtime"
     cp -l "$(runtime win_amd64)/onnxruntime.dll" "$game/runtime/"
     cp -l "$RUN/programs/dflow.exe" "$game/"
@@ -135,24 +135,24 @@ command_line() {
     [ -s "$out/画像 🎮.png" ]
     in_folder doctor "$game/dflow.exe" doctor
     # Paths as people know them.
-    grep -q "^ONNX Runtime .* Z:.*${game##*/}.runtime.onnxruntime.dll (runtime folder)" "$RUN/work/doctor.log"
-    if grep -F "\\\\?\\" "$RUN/work/doctor.log" >&2; then return 1; fi
+    grep -q "^ONNX Runtime .* Z:.*${game##*/}.runtime.onnxruntime.dll (runtime folder)" "$RUN/runs/doctor.log"
+    if grep -F "\\\\?\\" "$RUN/runs/doctor.log" >&2; then return 1; fi
     # What is not there, and what to do about it.
     cp "$RUN/programs/dflow.exe" "$RUN/alone/"
     if in_folder missing "$RUN/alone/dflow.exe" doctor 2>/dev/null; then return 1; fi
-    grep -q 'onnxruntime.dll' "$RUN/work/missing.log"
+    grep -q 'onnxruntime.dll' "$RUN/runs/missing.log"
     # shellcheck disable=SC2016 # PowerShell's own
-    grep -qF '$env:ORT_DYLIB_PATH' "$RUN/work/missing.log"
-    if grep "libonnxruntime\|system's library search\|export ORT" "$RUN/work/missing.log" >&2; then return 1; fi
+    grep -qF '$env:ORT_DYLIB_PATH' "$RUN/runs/missing.log"
+    if grep "libonnxruntime\|system's library search\|export ORT" "$RUN/runs/missing.log" >&2; then return 1; fi
     # A star is expanded by the program, and NUL is a device.
     in_folder nul "$game/dflow.exe" generate wand --seed 7 -o wand.png --tokens-out NUL
-    [ "$(ls "$RUN/work/nul")" = wand.png ]
+    [ "$(ls "$RUN/runs/nul")" = wand.png ]
     in_folder star-dft "$game/dflow.exe" encode '..\nul\wand.png' -o wand.dft
-    cp "$RUN/work/star-dft/wand.dft" "$RUN/work/star-dft/other.dft"
+    cp "$RUN/runs/star-dft/wand.dft" "$RUN/runs/star-dft/other.dft"
     in_folder star "$game/dflow.exe" pack '..\star-dft\*.dft' -o star.dftpack
     in_folder star-list "$game/dflow.exe" unpack --list '..\star\star.dftpack'
-    grep -q other "$RUN/work/star-list.log"
-    grep -q wand "$RUN/work/star-list.log"
+    grep -q other "$RUN/runs/star-list.log"
+    grep -q wand "$RUN/runs/star-list.log"
 }
 
 # A host elsewhere, and the library in a folder of plugins with what it needs beside it.
@@ -196,7 +196,7 @@ import_library() {
     "$MINGW-gcc-posix" -std=c11 -DDETAILFLOW_SHARED -Iinclude examples/c/generate.c "$RUN/detailflow.lib" -static -o "$RUN/ä ö 画像 🎮/example.exe"
     cp -l "$RUN/programs/detailflow.dll" "$RUN/ä ö 画像 🎮/"
     in_folder example "$RUN/ä ö 画像 🎮/example.exe"
-    [ -s "$RUN/work/example/sprite.png" ]
+    [ -s "$RUN/runs/example/sprite.png" ]
 }
 
 # Forms of the ONNX Runtime with DirectML, which a game on Windows ships; on the CPU here, as Wine has no Direct3D 12.
@@ -213,7 +213,7 @@ directml() {
     for form in native plain fixed; do
         in_folder "directml-$form" "$game/dflow.exe" generate all --seed 7 --form "$form" -o x.png --tokens-out x.json
     done
-    same_tokens "$RUN/work/directml-native/x.json"
+    same_tokens "$RUN/runs/directml-native/x.json"
 }
 
 # job NAME COMMAND ARGUMENT...: says how long it took.
@@ -228,7 +228,7 @@ build x86_64-pc-windows-gnu
 prepare_wine
 trap '"$WINESERVER" -k || true' EXIT
 rm -rf "$RUN"
-mkdir -p "$RUN/programs/runtime" "$RUN/work" "$RUN/alone"
+mkdir -p "$RUN/programs/runtime" "$RUN/runs" "$RUN/alone"
 cp -l "$(runtime win_amd64)/onnxruntime.dll" "$RUN/programs/runtime/"
 cp "$BUILT/dflow.exe" "$BUILT/detailflow.dll" "$RUN/programs/"
 job dflow command_line
