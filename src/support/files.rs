@@ -75,7 +75,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// A file being written: a temporary file beside the target, renamed by [`finish`](Self::finish). Until then, and when it is
 /// dropped unfinished, the old file stays. A symbolic link to a file stays a link. A target that is not a regular file (a FIFO,
-/// a device), or is named as an open file of this process (/dev/stdout) or as a device (NUL), is written through: nothing of it is removed.
+/// a device), or is named as an open file of this process (/dev/stdout) or as a device (NUL), is written through: nothing of
+/// it is removed.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     path: PathBuf,

@@ -2,8 +2,9 @@
 //! and two condition variables; no thread spins.
 //!
 //! **Order.** Waiting tasks are ordered by levels reached (where that counts), then priority, then number; one whose memory
-//! was freed comes after all others until there is room for it; see `order`. A running task goes back among them when it is paused or held, when another of higher urgency needs its place in the
-//! batch, and after each unit of work of a queue that is driven.
+//! was packed or freed comes after all others until there is room for it; see `order`. A running task goes back among them
+//! when it is paused or held, when another of higher urgency needs its place in the batch, and after each unit of work of a
+//! queue that is driven.
 //!
 //! **Batches.** Tasks of one group that have a size run together on one thread: it takes the waiting ones when it starts,
 //! and those that came since between two pieces of work, as far as there is room. Within a group the order is kept: a task

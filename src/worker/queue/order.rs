@@ -53,8 +53,8 @@ pub(super) struct Waiting<T: Task> {
 ///
 /// **Memory.** What ready jobs keep is counted. With coarse levels first, a job that has reached a level counts with all the
 /// memory that it will need, so that it can go on; when that is too much, the last of these jobs become late: their memory is
-/// packed, they count with what is left, and come after all others until there is room. When even that is too much, the last late ones lose their
-/// memory, and their steps are repeated. In every other order the last jobs lose their memory.
+/// packed, they count with what is left, and come after all others until there is room. When even that is too much, the last
+/// late ones lose their memory, and their steps are repeated. In every other order the last jobs lose their memory.
 pub(super) struct Line<T: Task> {
     /// Whether jobs with fewer levels come first.
     coarse_first: bool,
