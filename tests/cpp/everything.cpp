@@ -31,6 +31,19 @@ static Request request_of(const Model &model, std::uint32_t count, std::uint64_t
     return request;
 }
 
+/* A path as messages show it. */
+static std::string shown(std::string path)
+{
+#ifdef _WIN32
+    for (char &c : path) {
+        if (c == '/') {
+            c = '\\';
+        }
+    }
+#endif
+    return path;
+}
+
 static Bytes read(const char *path)
 {
     std::ifstream file(path, std::ios::binary);
@@ -128,11 +141,7 @@ static Model model_opens_with_options(const char *bundle)
         GOOD(other.set_device_option("colour", "red"));
         BAD(Model::open(bundle, other), Status::invalid_argument, "colour");
         GOOD(other.set_device("plugin:/there/is/none.so"));
-#ifdef _WIN32
-        const std::string missing = "\\there\\is\\none.so";
-#else
-        const std::string missing = "/there/is/none.so";
-#endif
+        const std::string missing = shown("/there/is/none.so");
         BAD(Model::open(bundle, other), Status::no_device, missing.c_str());
         GOOD(other.set_allow_fallback(true));
         const Model fallen = GOOD(Model::open(bundle, other));
@@ -585,7 +594,7 @@ static void token_files_tell_damage(const Model &model)
     CHECK(!writer.get_message().empty());
     GOOD(writer.finish());
     BAD(writer.finish(), Status::wrong_state, "");
-    BAD(PackWriter::make("no/such/folder/pictures.dftpack"), Status::io, "no/such/folder");
+    BAD(PackWriter::make("no/such/folder/pictures.dftpack"), Status::io, shown("no/such/folder").c_str());
 
     const Pack pack = GOOD(Pack::open("pictures.dftpack"));
     CHECK(GOOD(pack.get_count()) == 2 && GOOD(pack.find_entry("first")) == 0);

@@ -1,13 +1,13 @@
-//! What Linux adds to Unix: files under /proc and /sys, and the link map of a loaded library.
+//! What Linux adds to Unix: files under /proc and /sys, and its own calls.
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{path_from_bytes, read_exact_at};
+use super::read_exact_at;
 
 pub(super) fn available_memory() -> Option<u64> {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
@@ -60,32 +60,6 @@ pub(super) fn cpu_model_name() -> String {
     name.map_or(String::new(), |name| name.trim_start_matches([' ', '\t', ':']).to_owned())
 }
 
-// The C library of musl does not tell where a library was found.
-#[cfg(not(target_env = "gnu"))]
-pub(super) fn find_library(_: &str) -> Option<PathBuf> {
-    None
-}
-
-#[cfg(target_env = "gnu")]
-pub(super) fn find_library(name: &str) -> Option<PathBuf> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: dlopen of a name; the link map belongs to the handle, which is never closed.
-    unsafe {
-        let handle = libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL);
-        if handle.is_null() {
-            return None;
-        }
-        let mut map: *const LinkMap = std::ptr::null();
-        if libc::dlinfo(handle, libc::RTLD_DI_LINKMAP, (&raw mut map).cast()) != 0
-            || map.is_null()
-            || (*map).name.is_null()
-        {
-            return None;
-        }
-        path_from_bytes(CStr::from_ptr((*map).name))?.canonicalize().ok()
-    }
-}
-
 pub(super) fn truncated_library(path: &Path) -> Option<String> {
     let file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
@@ -121,13 +95,6 @@ fn elf_length(read: impl Fn(&mut [u8], u64) -> Option<()>) -> Option<u64> {
         (word(segment, 0)? == LOAD).then_some(offset.saturating_add(length))
     };
     segments.chunks_exact(each).filter_map(end).max()
-}
-
-/// The public head of glibc's and musl's `struct link_map`.
-#[repr(C)]
-struct LinkMap {
-    address: usize,
-    name: *const c_char,
 }
 
 pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<()> {

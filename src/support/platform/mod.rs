@@ -1,6 +1,6 @@
-//! Everything that differs between operating systems. One file per family: `unix`, `linux` and `apple` (what these add to
-//! Unix), `windows` and `other`; this file selects and documents the functions. `float` is the float environment of a thread. The
-//! page handling of the kernels' own memory is the only exception and lives in `kernels::memory`.
+//! Everything that differs between operating systems. One file per family: `unix`, `linux`, `link_map` (glibc) and `apple`
+//! (what these add to Unix), `windows` and `other`; this file selects and documents the functions. `float` is the float
+//! environment of a thread. The page handling of the kernels' own memory is the only exception and lives in `kernels::memory`.
 //!
 //! Where a system cannot answer, a function returns `None` or an empty value; nothing here fails.
 
@@ -10,6 +10,8 @@
 #[cfg(target_vendor = "apple")]
 mod apple;
 pub(crate) mod float;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod link_map;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(unix)]
@@ -280,9 +282,9 @@ pub(crate) const LIBRARY_FOLDERS: &str = if cfg!(windows) {
 /// Loads the library `name` by the system's own search and returns the path of the file found: an absolute one, except on
 /// Android, where a library in an APK has a path inside that file, or only its name. The library stays loaded.
 pub(crate) fn find_library(name: &str) -> Option<PathBuf> {
-    #[cfg(target_os = "linux")]
-    return linux::find_library(name);
-    #[cfg(all(unix, not(target_os = "linux")))]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    return link_map::find_library(name);
+    #[cfg(all(unix, not(all(target_os = "linux", target_env = "gnu"))))]
     return unix::find_library(name);
     #[cfg(not(unix))]
     {

@@ -38,8 +38,8 @@ pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
 }
 
-/// On Linux the library's link map tells its path, whatever is in it.
-#[cfg(not(target_os = "linux"))]
+/// With glibc the library's link map tells its path, whatever is in it.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(super) fn find_library(name: &str) -> Option<PathBuf> {
     let text = CString::new(name).ok()?;
     // SAFETY: dlopen of a name, and a look for a symbol; the handle is never closed.
