@@ -447,6 +447,7 @@ fn plugin_that_works_stays_in_memory_when_it_is_unloaded() {
     plugin.passes(&["unused"]);
     std::os::unix::fs::symlink(runtime(), plugin.folder.join("libonnxruntime.so")).unwrap();
     plugin.passes(&["unloads"]);
+    plugin.passes(&["settled"]);
 }
 
 /// `tests/c/plugin.c`, which is not linked with the library, and a folder with the library and a bundle elsewhere.

@@ -4,6 +4,8 @@
  *     plugin LIBRARY finds [BUNDLE]   generates with the bundle and the ONNX Runtime that lie beside the library
  *     plugin LIBRARY unused           a library that has done nothing is unloaded
  *     plugin LIBRARY unloads          it is unloaded while its threads work: nothing happens, and it can be loaded again
+ *     plugin LIBRARY settled          the same when all its threads and those that called it have ended: ONNX Runtime, which
+ *                                     is never unloaded, calls it at exit
  *
  * The program is not linked with the library.
  */
@@ -15,14 +17,16 @@ static const char *(*last_message)(void);
 static detailflow_status (*model_open)(const char *, const detailflow_model_options *, detailflow_model **,
                                        detailflow_error *);
 static void (*model_free)(detailflow_model *);
+static void (*request_free)(detailflow_request *);
+static void (*generation_free)(detailflow_generation *);
 static detailflow_status (*request_new)(const detailflow_model *, detailflow_request **);
 static detailflow_status (*set_image_count)(detailflow_request *, uint32_t);
 static detailflow_status (*generate)(const detailflow_request *, detailflow_generation **);
 static detailflow_status (*get_tokens)(const detailflow_generation *, uint32_t, uint32_t *, size_t, size_t *);
 static detailflow_status (*worker_new)(const detailflow_worker_options *, detailflow_worker **, detailflow_error *);
-static detailflow_status (*worker_submit)(detailflow_worker *, const detailflow_request *, uint32_t, uint32_t,
+static detailflow_status (*worker_submit)(const detailflow_worker *, const detailflow_request *, uint64_t, uint32_t,
                                           uint64_t *);
-static detailflow_status (*worker_wait)(detailflow_worker *, uint64_t, detailflow_event **);
+static detailflow_status (*worker_wait)(const detailflow_worker *, uint64_t, detailflow_event **);
 
 static void find_all(void *library)
 {
@@ -30,6 +34,8 @@ static void find_all(void *library)
     posix_find(library, "detailflow_last_message", &last_message, sizeof last_message);
     posix_find(library, "detailflow_model_open", &model_open, sizeof model_open);
     posix_find(library, "detailflow_model_free", &model_free, sizeof model_free);
+    posix_find(library, "detailflow_request_free", &request_free, sizeof request_free);
+    posix_find(library, "detailflow_generation_free", &generation_free, sizeof generation_free);
     posix_find(library, "detailflow_request_new", &request_new, sizeof request_new);
     posix_find(library, "detailflow_request_set_image_count", &set_image_count, sizeof set_image_count);
     posix_find(library, "detailflow_generate", &generate, sizeof generate);
@@ -58,7 +64,16 @@ static detailflow_request *draw(const char *bundle, detailflow_model **model)
     good(generate(request, &generation));
     good(get_tokens(generation, 0, tokens, 1024, &count));
     CHECK(count > 0);
+    generation_free(generation);
     return request;
+}
+
+static void *draw_and_free(void *bundle)
+{
+    detailflow_model *model = NULL;
+    request_free(draw(bundle, &model));
+    model_free(model);
+    return NULL;
 }
 
 int main(int argc, char **argv)
@@ -69,6 +84,7 @@ int main(int argc, char **argv)
     detailflow_worker *worker = NULL;
     detailflow_event *event = NULL;
     void *library;
+    pthread_t thread;
     int at;
 
     CHECK(argc > 2);
@@ -78,6 +94,12 @@ int main(int argc, char **argv)
     if (strcmp(how, "unused") == 0) {
         posix_unload(library);
         CHECK(!posix_is_loaded(path));
+        return 0;
+    }
+    if (strcmp(how, "settled") == 0) {
+        CHECK(pthread_create(&thread, NULL, draw_and_free, NULL) == 0 && pthread_join(thread, NULL) == 0);
+        posix_unload(library);
+        CHECK(posix_is_loaded(path));
         return 0;
     }
     request = draw(argc > 3 ? argv[3] : NULL, &model);

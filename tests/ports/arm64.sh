@@ -3,13 +3,12 @@
 . tests/ports/common.sh
 
 target=aarch64-unknown-linux-gnu
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 out=$CARGO_TARGET_DIR/$target/release
 work=$PORTS/arm64
 mkdir -p "$work"
 
 build $target
-tests=$(cargo test --no-run --release --locked --features cli --lib --target $target --message-format json-render-diagnostics |
+tests=$(cargo-zigbuild test --no-run --release --locked --features cli --lib --target $target.$GLIBC --message-format json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 aarch64-linux-gnu-gcc -std=c99 -Wall -Wextra -Werror -Iinclude examples/c/generate.c -L"$out" -ldetailflow -o "$work/generate"
 

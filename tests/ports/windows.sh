@@ -166,7 +166,7 @@ plugins() {
     cp -r tests/data/small "$plugin/detailflow"
     in_folder plugin-unused "$RUN/host/plugin.exe" "$(windows_path "$plugin/detailflow.dll")" unused
     cp -l "$(runtime win_amd64)/onnxruntime.dll" "$plugin/runtime/"
-    for how in finds unloads; do
+    for how in finds unloads settled; do
         in_folder "plugin-$how" "$RUN/host/plugin.exe" "$(windows_path "$plugin/detailflow.dll")" "$how"
     done
     # ONNX Runtime directly beside the library.
