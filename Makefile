@@ -16,6 +16,7 @@
 #   make test-hosts    C programs as unusual hosts: rounding modes, limits, fork, small stacks, no /proc, other allocators
 #   make test-devices  OpenVINO and WebGPU (fetched into target/), WebGPU on the software driver of Debian's chromium
 #   make test-train    training and the PyTorch baseline (installs PyTorch into target/venv-train, 5 GB)
+#   make test-embed    the examples in other languages and in engines; tests/embed/setup.sh installs compilers and engines
 #   make test-ports    builds for other systems, run under qemu and Wine and on an old glibc; tests/ports/setup.sh installs the tools
 #   make test-fuzz     every fuzz target: the committed inputs, then 5 seconds
 #
@@ -47,7 +48,7 @@ TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp)
 
-.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-fuzz fuzz advisories skipped lint bench install dist
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-embed test-fuzz fuzz advisories skipped lint bench install dist
 
 all: dflow libraries
 
@@ -65,7 +66,7 @@ demo: dflow
 test: all $(VENV)/tests
 	@rm -rf target/skipped
 	@$(MAKE) --no-print-directory -j2 test-rust test-exporter; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
-	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-hosts (unusual hosts), test-devices (OpenVINO, WebGPU), test-ports (other systems), test-train (PyTorch).'
+	@echo 'Passed. Not part of it: make test-tools (valgrind, strace, SDL2), test-hosts (unusual hosts), test-devices (OpenVINO, WebGPU), test-ports (other systems), test-embed (other languages), test-train (PyTorch).'
 
 test-rust: $(RUNTIME)
 	$(TEST)
@@ -100,6 +101,11 @@ test-train: dflow $(TRAIN_VENV)/ready
 test-ports: dflow
 	@rm -rf target/skipped
 	@tests/ports/run; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
+
+# The languages load the shared library.
+test-embed: all
+	@rm -rf target/skipped
+	@tests/embed/run; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
 
 test-fuzz: $(RUNTIME)
 	tests/fuzz/run 5

@@ -31,6 +31,14 @@ ALSO = [
     "examples/*/*.c",
     "examples/*/*.cpp",
     "examples/*/*.hpp",
+    "examples/*/**/*.py",
+    "examples/*/**/*.cs",
+    "examples/*/**/*.java",
+    "examples/*/**/*.lua",
+    "examples/*/**/*.js",
+    "examples/*/**/*.ts",
+    "examples/*/**/*.go",
+    "examples/*/**/*.rs",
 ]
 
 RUST = re.compile(

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs, as root on Debian 12, the packages that the scripts of this folder name:
+#   tests/embed/setup.sh [NAME...]
+set -euo pipefail
+cd "$(dirname "$0")"
+
+scripts=("${@/%/.sh}")
+[ "${#scripts[@]}" -gt 0 ] || scripts=(*.sh)
+missing=()
+for package in $(sed -n 's/^# packages: //p' "${scripts[@]}"); do
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
