@@ -5,9 +5,11 @@
 //! table that the slot belongs to: the guard holds the table's lock, and attention and copies take it by `&mut`.
 
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::memory;
+use super::packed::block_bytes;
+use super::pieces::Pieces;
 use super::simd::LANES;
 use crate::plan::KvShape;
 use crate::support::error::Result;
@@ -58,20 +60,20 @@ impl KvLayout {
     }
 
     /// Elements of a slot. None when they are more than can be addressed.
-    fn length(&self) -> Option<usize> {
+    pub(super) fn length(&self) -> Option<usize> {
         let layer = (self.head_dim.checked_mul(self.positions.checked_next_multiple_of(LANES)?)?)
             .checked_add(self.positions.checked_mul(self.head_dim.checked_next_multiple_of(LANES)?)?)?
             .checked_mul(self.kv_heads)?;
         layer.checked_mul(self.layers).filter(|length| length.checked_mul(size_of::<f32>()).is_some())
     }
 
-    /// Bytes of a slot; `u64::MAX` when they are more than can be addressed.
-    fn bytes(&self) -> u64 {
-        self.length().map_or(u64::MAX, |length| (length * size_of::<f32>()) as u64)
+    /// Bytes of a slot; `usize::MAX` when they are more than can be addressed.
+    fn slot_bytes(&self) -> usize {
+        self.length().map_or(usize::MAX, |length| length * size_of::<f32>())
     }
 
     /// Where the elements of the first `positions` positions lie in a slot: pieces of contiguous ones, with their lengths.
-    fn pieces(self, positions: usize) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn pieces(self, positions: usize) -> impl Iterator<Item = (usize, usize)> {
         let whole = self.key_index(0, positions / LANES * LANES);
         let columns = if positions.is_multiple_of(LANES) { 0 } else { self.head_dim };
         (0..self.layers * self.kv_heads).flat_map(move |head| {
@@ -83,7 +85,7 @@ impl KvLayout {
     }
 
     /// Elements of the first `positions` positions of a slot.
-    fn packed_length(self, positions: usize) -> usize {
+    pub(super) fn packed_length(self, positions: usize) -> usize {
         self.layers * self.kv_heads * positions * (self.head_dim + self.padded_head_dim())
     }
 }
@@ -118,34 +120,13 @@ unsafe impl Send for KvSlot {}
 // SAFETY: the memory is only read or written by whoever holds the guard of the slot's table, or has the slot by `&mut`.
 unsafe impl Sync for KvSlot {}
 
-/// Memory of dropped slots, for the next ones: new memory from the system is cleared page by page, which takes as long as a
-/// step of a small model.
+/// The memory of the slots of one graph, and of what is packed of them.
 #[derive(Debug)]
-struct SlotPool {
+pub(super) struct SlotPool {
     layout: KvLayout,
-    spares: Mutex<Vec<SpareMemory>>,
-}
-
-#[derive(Debug)]
-struct SpareMemory(NonNull<f32>);
-
-// SAFETY: nothing else refers to it.
-unsafe impl Send for SpareMemory {}
-
-/// At most this many bytes of spare memory are kept, until their table is dropped.
-const MOST_SPARE_BYTES: u64 = 64 << 20;
-
-impl Drop for SlotPool {
-    fn drop(&mut self) {
-        let spares = std::mem::take(self.spares.get_mut().unwrap_or_else(PoisonError::into_inner));
-        spares.into_iter().for_each(|spare| free(self.layout, spare.0));
-    }
-}
-
-fn free(layout: KvLayout, memory: NonNull<f32>) {
-    let length = layout.length().expect("the length was checked when the slot was made");
-    // SAFETY: it was allocated with this length, and nothing refers to it any more.
-    unsafe { memory::free(memory.cast(), length * size_of::<f32>()) }
+    slots: Pieces,
+    /// Of [`PackedSlot`](super::packed::PackedSlot).
+    pub blocks: Pieces,
 }
 
 impl KvSlot {
@@ -163,44 +144,14 @@ impl KvSlot {
         // SAFETY: both lie within the memory, by the arithmetic of `length`.
         unsafe { (self.memory.as_ptr().add(keys), self.memory.as_ptr().add(values)) }
     }
-}
 
-impl KvSlot {
-    /// Its first `positions` positions, and nothing else.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-    ///
-    /// # Panics
-    /// When it has fewer.
-    pub fn pack(&mut self, positions: usize) -> Result<Vec<f32>> {
-        assert!(positions <= self.layout.positions, "KV slot: {positions} positions of {}", self.layout);
-        let mut packed: Vec<f32> = reserve("a KV cache", self.layout.packed_length(positions))?;
-        for (at, length) in self.layout.pieces(positions) {
-            // SAFETY: within the slot, by the arithmetic of `length`; nobody else refers to it.
-            packed.extend_from_slice(unsafe { NonNull::slice_from_raw_parts(self.memory.add(at), length).as_ref() });
-        }
-        Ok(packed)
+    /// Its elements, [`KvLayout::length`] of them. Nobody else refers to them.
+    pub(super) fn memory(&mut self) -> NonNull<f32> {
+        self.memory
     }
 
-    /// Takes the positions that [`pack`](Self::pack) gave.
-    ///
-    /// # Panics
-    /// When `packed` has another length than that.
-    pub fn unpack(&mut self, packed: &[f32], positions: usize) {
-        assert!(
-            positions <= self.layout.positions && packed.len() == self.layout.packed_length(positions),
-            "KV slot: {positions} positions in {} elements of {}",
-            packed.len(),
-            self.layout
-        );
-        let mut from = 0;
-        for (at, length) in self.layout.pieces(positions) {
-            // SAFETY: within the slot, by the arithmetic of `length`; nobody else refers to it.
-            unsafe { NonNull::slice_from_raw_parts(self.memory.add(at), length).as_mut() }
-                .copy_from_slice(&packed[from..from + length]);
-            from += length;
-        }
+    pub(super) fn pool(&self) -> &Weak<SlotPool> {
+        &self.pool
     }
 }
 
@@ -210,13 +161,13 @@ impl Drop for KvSlot {
             // One of them may have held the lock.
             return;
         }
-        if let Some(pool) = self.pool.upgrade() {
-            let mut spares = lock(&pool.spares);
-            if (spares.len() as u64 + 1) * self.layout.bytes() <= MOST_SPARE_BYTES && spares.try_reserve(1).is_ok() {
-                return spares.push(SpareMemory(self.memory));
+        // SAFETY: it is of this size, from these pieces or from the system, and is not used any more.
+        unsafe {
+            match self.pool.upgrade() {
+                Some(pool) => pool.slots.free(self.memory.cast()),
+                None => memory::free(self.memory.cast(), self.layout.slot_bytes()),
             }
         }
-        free(self.layout, self.memory);
     }
 }
 
@@ -240,8 +191,12 @@ pub(crate) struct KvGuard<'a> {
 impl SlotTable {
     /// A table of slots of this layout; without one, for a graph that has no KV cache.
     pub fn new(layout: Option<KvLayout>) -> Self {
-        let pool = layout.map(|layout| Arc::new(SlotPool { layout, spares: Mutex::default() }));
-        Self { slots: Arc::default(), pool }
+        let pool = layout.map(|layout| SlotPool {
+            layout,
+            slots: Pieces::new(layout.slot_bytes()),
+            blocks: Pieces::new(block_bytes(layout)),
+        });
+        Self { slots: Arc::default(), pool: pool.map(Arc::new) }
     }
 
     pub fn layout(&self) -> Option<KvLayout> {
@@ -257,13 +212,8 @@ impl SlotTable {
     /// table no layout.
     pub fn new_slot(&self) -> Option<KvSlot> {
         let pool = self.pool.as_ref()?;
-        let layout = pool.layout;
-        let spare = lock(&pool.spares).pop();
-        let memory = match spare {
-            Some(SpareMemory(memory)) => memory,
-            None => memory::allocate(layout.length()?.checked_mul(size_of::<f32>())?)?.cast(),
-        };
-        Some(KvSlot { memory, layout, pool: Arc::downgrade(pool) })
+        let memory = pool.slots.allocate()?.cast();
+        Some(KvSlot { memory, layout: pool.layout, pool: Arc::downgrade(pool) })
     }
 
     fn owns(&self, slot: &KvSlot) -> bool {
@@ -325,6 +275,8 @@ impl KvGuard<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::packed::PackedSlot;
+    use super::super::pieces::MOST_SPARE_BYTES;
     use super::*;
 
     #[test]
@@ -353,9 +305,9 @@ mod tests {
             }
             guard.copy(&b, &a, copied);
             let (mut a, mut c) = (a, table.new_slot().unwrap());
-            let packed = a.pack(copied).unwrap();
-            c.unpack(&packed, copied);
-            assert_eq!(c.pack(copied).unwrap(), packed);
+            let packed = PackedSlot::of(&mut a, copied).unwrap();
+            packed.restore(&mut c);
+            assert_eq!(packed.bytes(), (copied.div_ceil(4) * block_bytes(layout)) as u64);
             for (layer, head, d, position) in all() {
                 for (how, slot) in [("copied", &b), ("packed", &c)] {
                     let (keys, values) = slot.head(layer, head);
@@ -377,8 +329,8 @@ mod tests {
         let slots: Vec<KvSlot> = (0..6).map(|_| table.new_slot().unwrap()).collect();
         let addresses: Vec<_> = slots.iter().map(|slot| slot.memory).collect();
         drop(slots);
-        let kept = MOST_SPARE_BYTES / layout.bytes();
-        assert_eq!((kept, lock(&table.pool.as_ref().unwrap().spares).len()), (4, 4));
+        let kept = MOST_SPARE_BYTES / layout.slot_bytes() as u64;
+        assert_eq!((kept, table.pool.as_ref().unwrap().slots.spares()), (4, 4));
         assert!(addresses.contains(&table.new_slot().unwrap().memory));
         // The table goes first.
         let slot = table.new_slot().unwrap();
@@ -387,16 +339,29 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_one_packed_slot_gave_up_serve_another_of_more_positions() {
+        let table = SlotTable::new(Some(KvLayout { layers: 2, kv_heads: 3, head_dim: 5, positions: 37 }));
+        let blocks = || table.pool.as_ref().unwrap().blocks.spares();
+        let mut slot = table.new_slot().unwrap();
+        drop([4, 4, 4].map(|positions| PackedSlot::of(&mut slot, positions).unwrap()));
+        assert_eq!(blocks(), 3);
+        let larger = PackedSlot::of(&mut slot, 12).unwrap();
+        assert_eq!(blocks(), 0);
+        // The table goes first.
+        drop((table, slot, larger));
+    }
+
+    #[test]
     fn slots_beyond_the_address_space_are_none() {
         let layout = KvLayout { layers: usize::MAX / 2, kv_heads: 9, head_dim: 64, positions: 128 };
         assert!(SlotTable::new(Some(layout)).new_slot().is_none());
-        assert_eq!(layout.bytes(), u64::MAX);
+        assert_eq!(layout.slot_bytes(), usize::MAX);
     }
 
     #[test]
     fn slot_bytes_are_those_of_the_plan() {
         let shape = KvShape { layers: 2, heads: 3, positions: 37, head_width: 5, half: false, alignment: LANES };
-        assert_eq!(KvLayout::from(shape).bytes(), shape.bytes(1));
+        assert_eq!(KvLayout::from(shape).slot_bytes() as u64, shape.bytes(1));
     }
 
     #[test]

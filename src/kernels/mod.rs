@@ -1,5 +1,5 @@
 //! Arithmetic of our own operators on the CPU: linear layers with int8 weights ([`linear`]) and attention ([`attention`]) over
-//! the KV cache ([`kv`]). Pure computing: no ONNX Runtime, no file, no allocation in the steady state; `runtime::operators`
+//! the KV cache ([`kv`], [`packed`] while it waits). Pure computing: no ONNX Runtime, no file, no allocation in the steady state; `runtime::operators`
 //! brings it into the graphs.
 //!
 //! **Bit-identical everywhere.** Integer GEMMs are exact in whatever order they are summed. All f32 arithmetic is done on 16
@@ -19,6 +19,8 @@ mod isa;
 pub(crate) mod kv;
 pub(crate) mod linear;
 pub(crate) mod memory;
+pub(crate) mod packed;
+mod pieces;
 mod pool;
 mod quantize;
 mod simd;

@@ -34,6 +34,7 @@ use super::library;
 use super::sampler::{DeviceSampler, SampledToken};
 use super::together::Run;
 use crate::kernels::kv::KvSlot;
+use crate::kernels::packed::PackedSlot;
 use crate::plan::{KvShape, Step};
 use crate::sample::SampleQuery;
 use crate::support::error::{Error, Result};
@@ -164,7 +165,7 @@ impl KvCache {
         let Frame { shape, form, rows, .. } = self.frame;
         match &self.layout {
             Layout::Forked(Origin { memory: SharedMemory::Packed(packed), .. }) => {
-                (packed.iter().map(|row| size_of_val(&row[..]) as u64).sum(), 0)
+                (packed.iter().map(PackedSlot::bytes).sum(), 0)
             }
             Layout::Forked(Origin { rows, .. }) => {
                 let grown = KvShape { positions: rows.positions, ..shape };

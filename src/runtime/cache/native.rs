@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::frame::{Frame, Need, RowMap, Waiting};
 use crate::kernels::kv::{KvSlot, SlotTable};
+use crate::kernels::packed::PackedSlot;
 use crate::plan::Step;
 use crate::runtime::graph::Graph;
 use crate::runtime::interrupt::Interrupt;
@@ -17,8 +18,8 @@ pub(super) struct NativeCache {
     joint: JointStep,
 }
 
-/// The keys and values of rows that wait, `[row]`: of the positions that there are, and nothing else.
-pub(super) type Packed = Vec<Vec<f32>>;
+/// The keys and values of rows that wait.
+pub(super) type Packed = Vec<PackedSlot>;
 
 impl NativeCache {
     /// A cache that goes on with packed rows.
@@ -26,7 +27,7 @@ impl NativeCache {
         let mut slots: Vec<Arc<KvSlot>> = memory::reserve("rows", rows.rows.len())?;
         for &row in &rows.rows {
             let mut slot = graph.slots().new_slot().ok_or_else(|| need.out_of_memory())?;
-            slot.unpack(&packed[row], rows.positions);
+            packed[row].restore(&mut slot);
             slots.push(Arc::new(slot));
         }
         Ok(Self { slots, joint: JointStep::default() })
@@ -38,7 +39,7 @@ impl NativeCache {
         let mut packed: Packed = memory::reserve("rows", self.slots.len())?;
         for slot in &mut self.slots {
             let Some(slot) = Arc::get_mut(slot) else { return Ok(None) };
-            packed.push(slot.pack(positions)?);
+            packed.push(PackedSlot::of(slot, positions)?);
         }
         Ok(Some(packed))
     }
