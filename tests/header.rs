@@ -1,7 +1,12 @@
 //! `include/detailflow.h` is what cbindgen makes of `src/ffi`, byte for byte, compiles alone and twice in every
 //! dialect, and agrees with the library.
 //!
-//! `UPDATE_HEADER=1 cargo test --test header` rewrites it.
+//! `include/detailflow.json` and `include/detailflow_cdef.h` say the same to programs.
+//!
+//! `UPDATE_HEADER=1 cargo test --test header` rewrites all three.
+
+#[path = "common/description.rs"]
+mod description;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -126,21 +131,41 @@ fn declaration(line: &str) -> String {
     lines.join("\n")
 }
 
-#[test]
-fn committed_header_is_the_generated_one() {
-    let path = root().join("include/detailflow.h");
-    let generated = generate();
+/// Compares a committed file with what it should be, or rewrites it.
+fn is_committed(name: &str, generated: &str) {
+    let path = root().join("include").join(name);
     if std::env::var_os("UPDATE_HEADER").is_some() {
-        std::fs::write(&path, &generated).unwrap();
+        std::fs::write(&path, generated).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     if let Some((at, (a, b))) = committed.lines().zip(generated.lines()).enumerate().find(|(_, (a, b))| a != b) {
         panic!(
-            "detailflow.h differs from src/ffi at line {}:\n  committed: {a}\n  generated: {b}\nUPDATE_HEADER=1 rewrites it",
+            "{name} differs from src/ffi at line {}:\n  committed: {a}\n  generated: {b}\nUPDATE_HEADER=1 rewrites it",
             at + 1
         );
     }
-    assert!(committed == generated, "detailflow.h differs from src/ffi in length; UPDATE_HEADER=1 rewrites it");
+    assert!(committed == generated, "{name} differs from src/ffi in length; UPDATE_HEADER=1 rewrites it");
+}
+
+#[test]
+fn committed_header_is_the_generated_one() {
+    is_committed("detailflow.h", &generate());
+}
+
+fn described() -> String {
+    let read = |name: &str| std::fs::read_to_string(root().join(format!("src/ffi/{name}.rs"))).unwrap();
+    let sources: Vec<String> = SOURCES.iter().map(|name| read(name)).collect();
+    description::description(&generate(), &description::source_parameters(&sources))
+}
+
+#[test]
+fn committed_description_is_the_generated_one() {
+    is_committed("detailflow.json", &described());
+}
+
+#[test]
+fn committed_plain_declarations_are_the_generated_ones() {
+    is_committed("detailflow_cdef.h", &description::plain_declarations(&generate()));
 }
 
 #[test]
