@@ -130,7 +130,7 @@ class Generation extends Owner {
         return this.#now(native.generation_step);
     }
 
-    /** At least one step, and more as long as they should end within so many milliseconds. On another thread. */
+    /** At least one step, and more as long as they should end within `budgetMs`. On another thread. */
     async advance(budgetMs, { signal } = {}) {
         return this.#later(signal, native.generation_advance, nanoseconds(budgetMs, 'budgetMs'));
     }

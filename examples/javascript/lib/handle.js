@@ -237,19 +237,19 @@ async function withSignal(signal, cancel, work) {
     }
 }
 
-/** `value`, when it is a whole number that 32 bits hold. */
+/** `value`, when it is an integer that 32 bits hold. */
 function u32(value, name) {
     if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > 0xffffffff) {
-        throw new RangeError(`${name}: ${String(value)} is not a whole number from 0 to 4294967295`);
+        throw new RangeError(`${name}: ${String(value)} is not an integer from 0 to 4294967295`);
     }
     return value;
 }
 
-/** `value` as a bigint, when it is a whole number that 64 bits hold. */
+/** `value` as a bigint, when it is an integer that 64 bits hold. */
 function u64(value, name) {
     const whole = typeof value === 'bigint' || Number.isSafeInteger(value);
     if (!whole || value < 0 || value > 0xffffffffffffffffn) {
-        throw new RangeError(`${name}: ${String(value)} is not a whole number from 0 to 2^64 - 1 (a number up to 2^53 - 1, or a bigint)`);
+        throw new RangeError(`${name}: ${String(value)} is not an integer from 0 to 2^64 - 1 (a number up to 2^53 - 1, or a bigint)`);
     }
     return BigInt(value);
 }
@@ -257,7 +257,7 @@ function u64(value, name) {
 /** `value`, when it is a number. */
 function float(value, name) {
     if (typeof value !== 'number') {
-        throw new TypeError(`${name}: ${String(value)} is not a number`);
+        throw new TypeError(`${name}: ${String(value)} is no number`);
     }
     return value;
 }

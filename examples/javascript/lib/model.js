@@ -12,8 +12,9 @@ const NO_CLASS = 0xffffffff;
 
 /** Options of opening, as the library has them. The process does not wait for an opening that it has no use for: `cancel`. */
 function ownerOf(options, cancel) {
+    const trigger = cancel._handle();
     const owner = new Owner(handleFrom((out) => native.model_options_new(out, null)), native.model_options_free,
-        () => cancel.trigger());
+        () => native.cancel_trigger(trigger, null));
     const set = (name, ...values) => check(native[`model_options_set_${name}`](owner._handle(), ...values));
     try {
         if (options.device !== undefined) set('device', string(options.device, 'device'));
@@ -27,7 +28,7 @@ function ownerOf(options, cancel) {
         if (options.form !== undefined) set('form', string(options.form, 'form'));
         if (options.weightsInMemory !== undefined) set('weights_in_memory', Number(Boolean(options.weightsInMemory)));
         if (options.encoder !== undefined) set('encoder', Number(Boolean(options.encoder)));
-        set('cancel', cancel._handle());
+        set('cancel', trigger);
     } catch (error) {
         owner.close();
         throw error;
@@ -169,7 +170,7 @@ class Model extends Owner {
         return text((...out) => native.model_get_report(this._handle(), ...out));
     }
 
-    /** Pixels per side of the picture that so many tokens decode to. */
+    /** Pixels per side of the picture that a prefix decodes to. */
     prefixSize(tokenCount) {
         const size = new Uint32Array(1);
         check(native.model_get_prefix_size(this._handle(), u32(tokenCount, 'tokenCount'), size));

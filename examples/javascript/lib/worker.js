@@ -122,7 +122,7 @@ class Worker extends Owner {
         return this.#event((out) => native.worker_poll(this._handle(), out));
     }
 
-    /** The next event, or null after so many milliseconds. It polls, so that no thread of Node waits meanwhile. */
+    /** The next event, or null after `timeoutMs` milliseconds. It polls, so that no thread of Node waits meanwhile. */
     async wait(timeoutMs = Infinity) {
         nanoseconds(timeoutMs, 'timeoutMs');
         const end = performance.now() + timeoutMs;
@@ -159,7 +159,7 @@ class Worker extends Owner {
         return Number(count[0]);
     }
 
-    /** Drives a worker that has no threads for so many milliseconds, on this thread. */
+    /** Drives a worker that has no threads for about `budgetMs` milliseconds, on this thread. */
     tick(budgetMs) {
         const report = filled('tick_report', (memory) =>
             native.worker_tick(this._handle(), nanoseconds(budgetMs, 'budgetMs'), memory));
