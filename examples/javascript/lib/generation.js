@@ -50,6 +50,8 @@ class Request extends Owner {
     constructor(model, settings = {}) {
         const handle = handleFrom((out) => native.request_new(model._handle(), out));
         super(handle, native.request_free);
+        // A worker keeps the models of its jobs.
+        this._keeps(model);
         try {
             this.set(settings);
         } catch (error) {
@@ -95,11 +97,10 @@ function triggerCancel(generation) {
 
 /** A request being generated, or finished. */
 class Generation extends Owner {
-    /** @param {Request | bigint} request */
-    constructor(request) {
-        const handle = typeof request === 'bigint' ? request
-            : handleFrom((out) => native.generation_new(request._handle(), out));
-        super(handle, native.generation_free, triggerCancel);
+    /** @param {Request | Generation} from @param {bigint} [handle] That of a fork. */
+    constructor(from, handle) {
+        super(handle ?? handleFrom((out) => native.generation_new(from._handle(), out)), native.generation_free, triggerCancel);
+        this._keeps(from._kept);
     }
 
     #now(call, ...args) {
@@ -233,7 +234,7 @@ class Generation extends Owner {
     /** A generation with the same tokens so far that goes on with other seeds, one for each image. */
     fork(seeds) {
         const list = BigUint64Array.from(seeds, (seed) => u64(seed, 'seeds'));
-        return new Generation(handleFrom((out) => native.generation_fork(this._handle(), list, list.length, out)));
+        return new Generation(this, handleFrom((out) => native.generation_fork(this._handle(), list, list.length, out)));
     }
 
     /** Goes on with these images only. */

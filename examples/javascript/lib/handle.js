@@ -122,6 +122,7 @@ process.on('exit', () => {
 /** The owner of a handle. */
 class Owner {
     #state;
+    #kept;
 
     /**
      * @param {bigint} address
@@ -131,6 +132,15 @@ class Owner {
     constructor(address, free, stop) {
         this.#state = new State(address, free, stop);
         collected.register(this, this.#state, this.#state);
+    }
+
+    /** The model that it was made from is not collected before it. */
+    _keeps(model) {
+        this.#kept = model;
+    }
+
+    get _kept() {
+        return this.#kept;
     }
 
     /** The handle; throws when it is closed. */

@@ -69,6 +69,9 @@ class JobEvent extends Owner {
 
 /** Generates in the background, on threads of its own, or in `tick` when it has none. */
 class Worker extends Owner {
+    // Freeing a model ends its jobs, so the models of jobs are not collected before they have ended.
+    #models = new Set();
+
     constructor(options = {}) {
         const handle = handleFrom((out) => native.worker_options_new(out, null));
         const set = (name, value) => check(native[`worker_options_set_${name}`](handle, value));
@@ -86,8 +89,16 @@ class Worker extends Owner {
         super(worker, native.worker_free);
     }
 
+    #keep(owner) {
+        if (this.pending === 0) {
+            this.#models.clear();
+        }
+        this.#models.add(owner._kept);
+    }
+
     /** Submits a request; returns the number of the job. `user` comes back in its events. */
     submit(request, { user = 0, flags = 0, priority = 0 } = {}) {
+        this.#keep(request);
         const job = new BigUint64Array(1);
         const options = handleFrom((out) => native.submit_options_new(out, null));
         try {
@@ -106,6 +117,7 @@ class Worker extends Owner {
         const job = new BigUint64Array(1);
         const handle = generation._handle();
         generation._idle();
+        this.#keep(generation);
         check(native.worker_submit_generation(this._handle(), handle, u64(user, 'user'), u32(flags, 'flags'), job));
         generation._giveAway();
         return Number(job[0]);

@@ -254,6 +254,19 @@ test('fork_and_retain_go_on_from_the_same_tokens', async () => {
     await fork.finish();
 });
 
+test('model_of_a_job_is_not_collected', async () => {
+    const worker = new Worker();
+    (() => {
+        const mine = Model.openSync(undefined, { threads: 1 });
+        worker.submit(new Request(mine, { imageCount: 16 }), { flags: SubmitFlag.LAST_ONLY });
+    })();
+    for (let round = 0; round < 5; round++) {
+        global.gc();
+        await new Promise(setImmediate);
+    }
+    assert.equal((await worker.wait()).kind, EventKind.DONE);
+});
+
 test('collected_owners_free_their_handles_under_load', async () => {
     const { native } = require('../lib/native.js');
     let freed = 0;

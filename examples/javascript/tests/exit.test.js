@@ -100,6 +100,19 @@ test('thread_that_ends_by_itself_closes_what_it_opened', () => {
     assert.deepEqual([child.status, child.stdout, child.stderr], [0, 'thread ended 3\n', '']);
 });
 
+test('worker_of_a_thread_that_ended_is_freed', () => {
+    const child = inThread('threads.parentPort.postMessage(inWorker()._handle()); process.exit(3);', `
+        thread.on('exit', () => console.log(require(${JSON.stringify(path.join(__dirname, '..', 'lib', 'native.js'))})
+            .native.worker_get_pending(message, new BigUint64Array(1))));`);
+    // 1 is INVALID_ARGUMENT: no such handle.
+    assert.deepEqual([child.status, child.stdout, child.stderr], [0, 'thread ended 3\n1\n', '']);
+});
+
+test('close_of_a_worker_that_draws_does_not_hang', () => {
+    const child = ended('const worker = inWorker(); setTimeout(() => { worker.close(); process.exitCode = 7; }, 0);');
+    assert.deepEqual([child.status, child.stderr], [7, '']);
+});
+
 test('uncaught_exception_of_a_thread_while_it_draws_reaches_its_owner', () => {
     const child = inThread("inWorker(); inStep(); setImmediate(() => { throw new Error('on purpose'); });", '');
     assert.deepEqual([child.status, child.stdout, child.stderr], [0, 'on purpose\nthread ended 1\n', '']);
