@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::error::{Error, Result};
-use crate::support::files::checkouts;
+use crate::support::files::{checkout_of_dependency, checkouts};
 use crate::support::platform;
 
 /// The folder in the environment variable `DETAILFLOW_BUNDLE`; otherwise the first that exists for each folder of
 /// `anchors` (that of our library, that of the executable): `detailflow/` in it, `../share/detailflow`, and
-/// `onnx/bundles/sprites` of the checkout that it was built in.
+/// `onnx/bundles/sprites` of the checkout that it was built in; at last the same of the checkout that a Rust program in its
+/// build folder depends on by path.
 ///
 /// # Errors
 /// [`Error::NoBundle`] if there is none; the message lists the folders.
@@ -16,17 +17,20 @@ pub(crate) fn find(anchors: &[PathBuf]) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("DETAILFLOW_BUNDLE").filter(|value| !value.is_empty()) {
         return Ok(PathBuf::from(named));
     }
-    let mut tried: Vec<PathBuf> = Vec::new();
-    for anchor in anchors {
+    let shipped = |checkout: &Path| checkout.join("onnx").join("bundles").join("sprites");
+    let beside = anchors.iter().flat_map(|anchor| {
         let shared = anchor.parent().map(|above| above.join("share").join("detailflow"));
-        let checkout = checkouts(anchor).map(|checkout| checkout.join("onnx").join("bundles").join("sprites"));
-        for candidate in [anchor.join("detailflow")].into_iter().chain(shared).chain(checkout) {
-            if is_bundle(&candidate) {
-                return Ok(platform::canonical(&candidate).unwrap_or(candidate));
-            }
-            if !tried.contains(&candidate) {
-                tried.push(candidate);
-            }
+        [anchor.join("detailflow")].into_iter().chain(shared).chain(checkouts(anchor).map(shipped))
+    });
+    let dependency =
+        anchors.iter().filter_map(|anchor| checkout_of_dependency(anchor)).map(|checkout| shipped(&checkout));
+    let mut tried: Vec<PathBuf> = Vec::new();
+    for candidate in beside.chain(dependency) {
+        if is_bundle(&candidate) {
+            return Ok(platform::canonical(&candidate).unwrap_or(candidate));
+        }
+        if !tried.contains(&candidate) {
+            tried.push(candidate);
         }
     }
     let folders: String = tried.iter().map(|path| format!("\n  {}", path.display())).collect();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::sys;
 use crate::support::error::{Error, Result};
-use crate::support::files::checkouts;
+use crate::support::files::{checkout_of_dependency, checkouts};
 use crate::support::platform;
 
 const REMEDY: &str = if cfg!(windows) {
@@ -50,17 +50,10 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
         let above = anchor.parent().map(|above| (above.join("runtime"), "runtime folder"));
         let beside =
             [(anchor.join("runtime"), "runtime folder"), (anchor.clone(), "own folder")].into_iter().chain(above);
-        let built = checkouts(&anchor).map(|checkout| (checkout.join("target").join("runtime"), "checkout"));
+        let built = checkouts(&anchor).map(|checkout| (built_runtime(checkout), "checkout"));
         for (folder, found_by) in beside.chain(built) {
-            for name in &names {
-                let candidate = folder.join(name);
-                if candidate.is_file() {
-                    return Ok((absolute(&candidate)?, found_by));
-                }
-                let line = candidate.display().to_string();
-                if !tried.contains(&line) {
-                    tried.push(line);
-                }
+            if let Some(path) = in_folder(&folder, &names, &mut tried)? {
+                return Ok((path, found_by));
             }
         }
     }
@@ -70,7 +63,32 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
         }
         tried.push(format!("{name} (the system's library search)"));
     }
+    for checkout in sys::anchors().iter().filter_map(|anchor| checkout_of_dependency(anchor)) {
+        if let Some(path) = in_folder(&built_runtime(&checkout), &names, &mut tried)? {
+            return Ok((path, "checkout of the dependency"));
+        }
+    }
     Err(Error::Runtime(format!("ONNX Runtime was not found. Tried:\n  {}\n{REMEDY}", tried.join("\n  "))))
+}
+
+/// Where `make` of a checkout puts ONNX Runtime.
+fn built_runtime(checkout: &Path) -> PathBuf {
+    checkout.join("target").join("runtime")
+}
+
+/// The absolute path of ONNX Runtime in a folder; notes what was tried.
+fn in_folder(folder: &Path, names: &[String], tried: &mut Vec<String>) -> Result<Option<PathBuf>> {
+    for name in names {
+        let candidate = folder.join(name);
+        if candidate.is_file() {
+            return absolute(&candidate).map(Some);
+        }
+        let line = candidate.display().to_string();
+        if !tried.contains(&line) {
+            tried.push(line);
+        }
+    }
+    Ok(None)
 }
 
 /// A path that the caller or the environment names is used or is an error, never skipped.

@@ -8,6 +8,8 @@ scripts=("${@/%/.sh}")
 [ "${#scripts[@]}" -gt 0 ] || scripts=(*.sh)
 missing=()
 for package in $(sed -n 's/^# packages: //p' "${scripts[@]}"); do
+    # A program of that name that came another way (npm with a Node of its makers) is as good, and excludes the package.
+    command -v "$package" >/dev/null && continue
     dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
 done
 if [ "${#missing[@]}" -gt 0 ]; then
