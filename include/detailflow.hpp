@@ -68,7 +68,8 @@
 #ifndef DETAILFLOW_HPP
 #define DETAILFLOW_HPP
 
-#if (defined(_MSVC_LANG) && _MSVC_LANG < 201703L) || (!defined(_MSVC_LANG) && __cplusplus < 201703L)
+#if (defined(_MSVC_LANG) && _MSVC_LANG < 201703L) || \
+    (!defined(_MSVC_LANG) && defined(__cplusplus) && __cplusplus < 201703L)
 #error "detailflow.hpp needs C++17 or newer: compile with -std=c++17 (MSVC: /std:c++17)"
 #else
 

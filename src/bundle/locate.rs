@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::error::{Error, Result};
-use crate::support::files::checkouts;
+use crate::support::layout::{bundle_folders, checkouts};
 use crate::support::platform;
 
 /// The folder in the environment variable `DETAILFLOW_BUNDLE`; otherwise the first that exists for each folder of
-/// `anchors` (that of our library, that of the executable): `detailflow/` in it, `../share/detailflow`, and
-/// `onnx/bundles/sprites` of the checkout that it was built in.
+/// `anchors` (that of our library, that of the executable): `detailflow/` in it, `../share/detailflow` (of a
+/// folder `lib/x86_64-linux-gnu` also `../../share/detailflow`), and `onnx/bundles/sprites` of the checkout that it was built
+/// in.
 ///
 /// # Errors
 /// [`Error::NoBundle`] if there is none; the message lists the folders.
@@ -18,9 +19,8 @@ pub(crate) fn find(anchors: &[PathBuf]) -> Result<PathBuf> {
     }
     let mut tried: Vec<PathBuf> = Vec::new();
     for anchor in anchors {
-        let shared = anchor.parent().map(|above| above.join("share").join("detailflow"));
         let checkout = checkouts(anchor).map(|checkout| checkout.join("onnx").join("bundles").join("sprites"));
-        for candidate in [anchor.join("detailflow")].into_iter().chain(shared).chain(checkout) {
+        for candidate in bundle_folders(anchor).into_iter().chain(checkout) {
             if is_bundle(&candidate) {
                 return Ok(platform::canonical(&candidate).unwrap_or(candidate));
             }

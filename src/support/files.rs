@@ -274,12 +274,6 @@ fn target(path: &Path) -> io::Result<Target> {
     Err(io::Error::other("too many levels of symbolic links"))
 }
 
-/// Checkouts of this project that `folder` may be a build folder of: target/release, target/release/deps and
-/// target/TRIPLE/release are two or three folders below one.
-pub(crate) fn checkouts(folder: &Path) -> impl Iterator<Item = &Path> {
-    folder.ancestors().skip(1).take(4).filter(|above| above.join("Cargo.toml").is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
