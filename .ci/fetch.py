@@ -2,8 +2,8 @@
 
     python3 .ci/fetch.py LIST FOLDER
 
-The wheel is the one for this CPU architecture, whichever version of Python runs this. It needs pip and no virtual environment:
-Python's own pip, or else the one that `python3 -m venv` would install.
+The wheel is the one for this CPU architecture, whichever version of Python runs this. It needs pip and no virtual
+environment: Python's own pip, or else the one that `python3 -m venv` would install.
 """
 
 import ensurepip

@@ -6,8 +6,10 @@ from pathlib import Path
 
 
 def linked_packages(metadata: dict) -> list[dict]:
-    """The package itself and what is linked: dependencies that are neither for tests nor for build scripts. Procedural macros
-    and what they need are named too, which does no harm."""
+    """The package itself and what is linked: dependencies that are neither for tests nor for build scripts.
+
+    Procedural macros and what they need are named too, which does no harm.
+    """
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     linked, waiting = set(), [metadata["resolve"]["root"]]
     while waiting:
@@ -22,6 +24,7 @@ def linked_packages(metadata: dict) -> list[dict]:
 
 
 def main() -> None:
+    """Reads the metadata and prints the notices."""
     metadata = json.load(sys.stdin)
     texts: dict[str, list[str]] = {}
     without = []

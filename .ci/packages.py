@@ -1,9 +1,9 @@
 """Writes the files by which CMake and pkg-config find the library, out of the templates in include/packages.
 
-    python3 .ci/packages.py OUT VERSION --libdir lib --shared lib/libdetailflow.so --runtime runtime/libonnxruntime.so
+    python3 .ci/packages.py OUT VERSION --libdir lib --shared lib/libdetailflow.so --runtime FILE
 
-OUT takes the place of the prefix: the files go to OUT/LIBDIR/cmake/detailflow and OUT/LIBDIR/pkgconfig. Paths are relative to
-the prefix. With --static also detailflow-static.pc is written; with --implib, which only Windows has, no .pc is.
+OUT takes the place of the prefix: files go to OUT/LIBDIR/cmake/detailflow and OUT/LIBDIR/pkgconfig. Paths are relative
+to the prefix. With --static also detailflow-static.pc is written; with --implib, which only Windows has, no .pc is.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     cargo metadata ... | python3 .ci/sbom.py --runtime FILE --runtime-list onnx/runtime.txt --bundle FOLDER
 
-The parts are the library with its Rust crates and the Rust standard library, ONNX Runtime, and the model. The same parts give
-the same bytes: there is no time in it, and its serial number is made from the rest.
+The parts are the library with its Rust crates and the Rust standard library, ONNX Runtime and the model. The same parts
+give the same bytes: there is no time in it, and its serial number is made from the rest.
 """
 
 import argparse
@@ -22,10 +22,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def sha256(path: Path) -> list[dict[str, str]]:
+    """The hashes of a file."""
     return [{"alg": "SHA-256", "content": hashlib.sha256(path.read_bytes()).hexdigest()}]
 
 
 def licence(expression: str) -> list[dict[str, str]]:
+    """The licences of a crate."""
     # Some crates write "MIT/Apache-2.0".
     return [{"expression": re.sub(r"\s*/\s*", " OR ", expression)}]
 
@@ -66,6 +68,7 @@ def crates(metadata: dict) -> tuple[dict, list[dict], list[dict]]:
 
 
 def rust() -> dict:
+    """The standard library of the Rust in PATH."""
     version = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
     return {
         "type": "library",
@@ -77,6 +80,7 @@ def rust() -> dict:
 
 
 def runtime(file: Path, wanted: Path) -> dict:
+    """ONNX Runtime, as the list pins it."""
     name, version = re.search(r"^([\w-]+)==([\w.]+)", wanted.read_text(encoding="utf-8"), re.MULTILINE).groups()
     return {
         "type": "library",
@@ -91,6 +95,7 @@ def runtime(file: Path, wanted: Path) -> dict:
 
 
 def bundle(folder: Path) -> dict:
+    """A model, with its files."""
     manifest = json.loads((folder / "detailflow.json").read_text(encoding="utf-8"))
     name = manifest["name"]
     return {
@@ -107,6 +112,7 @@ def bundle(folder: Path) -> dict:
 
 
 def main() -> None:
+    """Reads the metadata and prints the bill of materials."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runtime", type=Path, required=True)
     parser.add_argument("--runtime-list", type=Path, required=True)
