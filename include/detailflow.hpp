@@ -71,6 +71,8 @@
 #if (defined(_MSVC_LANG) && _MSVC_LANG < 201703L) ||                                                                   \
     (!defined(_MSVC_LANG) && defined(__cplusplus) && __cplusplus < 201703L)
 #error "detailflow.hpp needs C++17 or newer: compile with -std=c++17 (MSVC: /std:c++17)"
+/* GCC and Clang go on after an #error, and report all that follows from it. A file that does not exist stops them. */
+#include "detailflow.hpp needs C++17"
 #else
 
 #include "detailflow.h"
