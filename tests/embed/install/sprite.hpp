@@ -9,14 +9,19 @@ inline bool draw_sprite(const char *path)
     using namespace detailflow;
     const Result<void> result = [&]() -> Result<void> {
         Result<Model> model = Model::open();
-        if (!model) return model.error();
+        if (!model)
+            return model.error();
         Result<Request> request = Request::make(*model);
-        if (!request) return request.error();
-        if (Result<void> set = request->set_seed(1); !set) return set;
+        if (!request)
+            return request.error();
+        if (Result<void> set = request->set_seed(1); !set)
+            return set;
         Result<Generation> generation = generate(*request);
-        if (!generation) return generation.error();
+        if (!generation)
+            return generation.error();
         return generation->save(0, path);
     }();
-    if (!result) std::fprintf(stderr, "%s: %s\n", status_name(result.status()), result.message());
+    if (!result)
+        std::fprintf(stderr, "%s: %s\n", status_name(result.status()), result.message());
     return result.ok();
 }
