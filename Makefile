@@ -4,7 +4,9 @@
 #   make test          the tests of the library, the C and C++ programs and the exporter; needs Rust, a C and C++ compiler and
 #                      python3 with venv, and installs everything else below target/
 #   make lint          formatters, linters, type checks, licences, and the words of the documentation
-#   make install       into PREFIX (default /opt/detailflow)
+#   make install       on Linux: into PREFIX (default /opt/detailflow) and LIBDIR (default PREFIX/lib; PREFIX/lib64 and
+#                      PREFIX/lib/x86_64-linux-gnu are possible too), below DESTDIR: libraries, headers, files for CMake and
+#                      pkg-config, dflow, ONNX Runtime, the model, licences. make uninstall, with the same, removes them
 #   make dist          zips for Linux, Windows and macOS in target/dist, with ONNX Runtime, model, headers and dflow; needs
 #                      tests/ports/setup.sh (Debian 12) and half an hour
 #   make bench         images of the published size, random weights: dflow, the model in PyTorch, and plain ONNX Runtime in turns
@@ -27,6 +29,7 @@
 
 , := ,
 PREFIX ?= /opt/detailflow
+LIBDIR ?= $(PREFIX)/lib
 PYTHON ?= python3
 CARGO ?= cargo
 VENV := target/venv
@@ -34,6 +37,8 @@ TRAIN_VENV := target/venv-train
 LINT_VENV := target/venv-lint
 BENCH_VENV := target/venv-bench
 RUNTIME := target/runtime/libonnxruntime.so
+# The licences of all that is installed, in one folder.
+LICENSES := target/licenses/sbom.cdx.json
 OPENVINO := target/openvino/libonnxruntime_providers_openvino_plugin.so
 WEBGPU := target/webgpu/libonnxruntime.so
 CUDA := target/runtime-cuda/libonnxruntime.so
@@ -48,9 +53,9 @@ TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp)
 
-.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-embed test-fuzz fuzz advisories skipped lint bench install dist
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-embed test-fuzz fuzz advisories skipped lint bench install uninstall dist
 
-all: dflow libraries
+all: dflow libraries $(LICENSES)
 
 dflow: $(RUNTIME)
 	$(CARGO) build --release --locked --features cli
@@ -137,41 +142,44 @@ advisories: $(LINT_VENV)/ready
 bench: all $(BENCH)/detailflow.json $(BENCH_VENV)/ready
 	$(BENCH_VENV)/bin/python -m detailflow_onnx compare $(BENCH) $(COMPARE)
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/detailflow $(DESTDIR)$(PREFIX)/runtime
-	install -m 755 target/release/dflow $(DESTDIR)$(PREFIX)/bin
-	install -m 755 target/release/libdetailflow.so $(DESTDIR)$(PREFIX)/lib
-	install -m 644 target/release/libdetailflow.a $(DESTDIR)$(PREFIX)/lib
-	install -m 644 include/detailflow.h include/detailflow.hpp $(DESTDIR)$(PREFIX)/include
-	install -m 644 onnx/bundles/sprites/* $(DESTDIR)$(PREFIX)/share/detailflow
-	install -m 755 $(RUNTIME) $(DESTDIR)$(PREFIX)/runtime
+# Where there is no Cargo, as below sudo, what `make` has built before is installed.
+install: $(if $(shell command -v $(CARGO)),all)
+	.ci/install install '$(PREFIX)' '$(LIBDIR)' '$(DESTDIR)'
+
+uninstall:
+	.ci/install uninstall '$(PREFIX)' '$(LIBDIR)' '$(DESTDIR)'
 
 dist:
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=3 CARGO_TARGET_DIR=$(CURDIR)/target/dist-build .ci/dist
 
-# $(call fetch,LIST,FOLDER): downloads the wheel that onnx/LIST.txt pins, checks its hash and unpacks it into FOLDER. The wheel
-# is the one for this CPU architecture, whichever version of Python is installed.
-fetch = rm -rf $(2) && $(VENV)/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
-		--python-version 3.13 --platform manylinux_2_28_$$(uname -m) --dest $(2) --requirement onnx/$(1).txt \
-		&& cd $(2) && $(CURDIR)/$(VENV)/bin/python -m zipfile -e *.whl .
+# $(call fetch,LIST,FOLDER): downloads the wheel that onnx/LIST.txt pins, checks its hash and unpacks it into FOLDER.
+fetch = $(PYTHON) .ci/fetch.py onnx/$(1).txt $(2)
 
-$(RUNTIME): onnx/runtime.txt | $(VENV)/bin/python
+$(RUNTIME): onnx/runtime.txt
 	$(call fetch,runtime,target/wheel)
 	mkdir -p target/runtime && mv target/wheel/onnxruntime/capi/libonnxruntime.so.* $@
+	mv target/wheel/onnxruntime/LICENSE target/wheel/onnxruntime/ThirdPartyNotices.txt target/runtime
 	rm -rf target/wheel && touch $@
 
-$(OPENVINO): onnx/openvino.txt | $(VENV)/bin/python
+# A runtime that was fetched without its licences is fetched again.
+target/runtime/ThirdPartyNotices.txt: | $(RUNTIME)
+	@test -f $@ || { rm $(RUNTIME) && $(MAKE) --no-print-directory $(RUNTIME); }
+
+$(LICENSES): Cargo.lock onnx/runtime.txt .ci/licenses .ci/notices.py .ci/sbom.py target/runtime/ThirdPartyNotices.txt
+	.ci/licenses $(@D) $$(rustc -vV | sed -n 's/^host: //p') $(RUNTIME) onnx/runtime.txt target/runtime
+
+$(OPENVINO): onnx/openvino.txt
 	$(call fetch,openvino,target/wheel-openvino)
 	rm -rf target/openvino && mv target/wheel-openvino/onnxruntime_ep_openvino target/openvino
 	rm -rf target/wheel-openvino && touch $@
 
-$(WEBGPU): onnx/webgpu.txt | $(VENV)/bin/python
+$(WEBGPU): onnx/webgpu.txt
 	$(call fetch,webgpu,target/wheel-webgpu)
 	mkdir -p target/webgpu && mv target/wheel-webgpu/onnxruntime/capi/libonnxruntime.so.* $@
 	rm -rf target/wheel-webgpu && touch $@
 
 # 250 MB, for the tests of CUDA's error messages; no other target needs it.
-$(CUDA): onnx/cuda.txt | $(VENV)/bin/python
+$(CUDA): onnx/cuda.txt
 	$(call fetch,cuda,target/wheel-cuda)
 	mkdir -p $(@D) && mv target/wheel-cuda/onnxruntime/capi/libonnxruntime_providers_* $(@D) && mv target/wheel-cuda/onnxruntime/capi/libonnxruntime.so.* $@
 	rm -rf target/wheel-cuda && touch $@

@@ -206,7 +206,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Define DETAILFLOW_SHARED on Windows when linking to the DLL. */
+/**
+ * @def DETAILFLOW_API
+ * Marks each function of the library. Define DETAILFLOW_SHARED on Windows when linking to the DLL.
+ *
+ * @def DETAILFLOW_CALL
+ * The calling convention of functions and callbacks.
+ */
 #if defined(_WIN32)
 #if defined(DETAILFLOW_BUILD)
 #define DETAILFLOW_API __declspec(dllexport)
@@ -215,7 +221,6 @@
 #else
 #define DETAILFLOW_API
 #endif
-/* The calling convention of functions and callbacks. */
 #define DETAILFLOW_CALL __cdecl
 #else
 #if defined(__GNUC__)
@@ -223,7 +228,6 @@
 #else
 #define DETAILFLOW_API
 #endif
-/* The calling convention of functions and callbacks. */
 #define DETAILFLOW_CALL
 #endif
 
@@ -924,8 +928,9 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_log_set_callback(
     uint32_t severity, detailflow_log_fn callback, void *user, detailflow_error *error);
 
 /// Creates default options: ONNX Runtime is the file that the environment variable ORT_DYLIB_PATH names. Without it,
-/// these are searched: runtime/ beside this library, the library's own folder, runtime/ above it, target/runtime of a
-/// checkout; the same places of the executable; except on Windows, the system's library path.
+/// these are searched: runtime/ and detailflow/runtime/ beside this library, the library's own folder, runtime/ above it,
+/// target/runtime of a checkout; the same places of the executable, and of one in bin/ also detailflow/runtime/ below
+/// ../lib/ARCH-linux-gnu, ../lib64 and ../lib; except on Windows, the system's library path.
 ///
 /// @param options Receives the handle. Free it with detailflow_runtime_options_free.
 /// @param error May be NULL.
@@ -1190,7 +1195,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_upscale(
 ///
 /// @param path The bundle: a folder, its detailflow.json, or a single file (.dflow). Weights are used where they are mapped
 /// from their file. NULL takes the default bundle: what the environment variable DETAILFLOW_BUNDLE names; without it
-/// detailflow/ beside this library or the executable, ../share/detailflow, or the bundle that is shipped with the checkout.
+/// detailflow/ beside this library or the executable, ../share/detailflow (of a folder lib/ARCH-linux-gnu also
+/// ../../share/detailflow), or the bundle that is shipped with the checkout.
 /// @param options NULL takes the defaults.
 /// @param model Receives the handle. Free it with detailflow_model_free.
 /// @param error May be NULL.

@@ -68,8 +68,11 @@
 #ifndef DETAILFLOW_HPP
 #define DETAILFLOW_HPP
 
-#if (defined(_MSVC_LANG) && _MSVC_LANG < 201703L) || (!defined(_MSVC_LANG) && __cplusplus < 201703L)
+#if (defined(_MSVC_LANG) && _MSVC_LANG < 201703L) ||                                                                   \
+    (!defined(_MSVC_LANG) && defined(__cplusplus) && __cplusplus < 201703L)
 #error "detailflow.hpp needs C++17 or newer: compile with -std=c++17 (MSVC: /std:c++17)"
+/* GCC and Clang go on after an #error, and report all that follows from it. A file that does not exist stops them. */
+#include "detailflow.hpp needs C++17"
 #else
 
 #include "detailflow.h"
@@ -153,20 +156,29 @@ public:
 
     /// Whether there is a value.
     bool ok() const noexcept { return state_.index() == 0; }
+    /// The same.
     explicit operator bool() const noexcept { return ok(); }
 
     /// The value. std::abort when there is none.
     T &value() & noexcept { return *existing(std::get_if<0>(&state_)); }
+    /// The value. std::abort when there is none.
     const T &value() const & noexcept { return *existing(std::get_if<0>(&state_)); }
+    /// The value, moved out. std::abort when there is none.
     T value() && noexcept { return std::move(value()); }
+    /// The value. std::abort when there is none.
     T &operator*() & noexcept { return value(); }
+    /// The value. std::abort when there is none.
     const T &operator*() const & noexcept { return value(); }
+    /// The value, moved out. std::abort when there is none.
     T operator*() && noexcept { return std::move(value()); }
+    /// A member of the value. std::abort when there is none.
     T *operator->() noexcept { return &value(); }
+    /// A member of the value. std::abort when there is none.
     const T *operator->() const noexcept { return &value(); }
 
     /// The value, or `other` when there is none.
     T value_or(T other) const & { return ok() ? value() : std::move(other); }
+    /// The value, moved out, or `other` when there is none.
     T value_or(T other) && { return ok() ? std::move(value()) : std::move(other); }
 
     /// Status::ok, or why there is no value.
@@ -200,6 +212,7 @@ public:
 
     /// Whether it is a success.
     bool ok() const noexcept { return !error_; }
+    /// The same.
     explicit operator bool() const noexcept { return ok(); }
 
     /// Status::ok, or the status of the error.
@@ -247,12 +260,17 @@ public:
     {
     }
 
+    /// The first element; may be NULL when there are none.
     constexpr T *data() const noexcept { return data_; }
+    /// The number of elements.
     constexpr std::size_t size() const noexcept { return size_; }
+    /// Whether there are no elements.
     constexpr bool empty() const noexcept { return size_ == 0; }
+    /// The first element, for loops.
     constexpr T *begin() const noexcept { return data_; }
+    /// Behind the last element.
     constexpr T *end() const noexcept { return data_ + size_; }
-    /// Not checked.
+    /// An element. The index is not checked.
     constexpr T &operator[](std::size_t index) const noexcept { return data_[index]; }
     /// The first `count` elements, or all when there are fewer.
     constexpr Span first(std::size_t count) const noexcept { return {data_, count < size_ ? count : size_}; }
@@ -262,8 +280,10 @@ private:
     std::size_t size_ = 0;
 };
 
+/// A span of a container.
 template <class C>
 Span(C &&) -> Span<std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>>;
+/// A span of an array.
 template <class T, std::size_t N>
 Span(T (&)[N]) -> Span<T>;
 
@@ -394,6 +414,7 @@ auto with_text(std::string_view text, Call call) -> decltype(call(static_cast<co
 /// Empty options are an error, and not the defaults.
 inline Error empty_options() { return {Status::invalid_argument, "options are NULL: they were moved or released"}; }
 
+/// @cond
 /// How each handle is freed.
 struct Free {
     void operator()(detailflow_runtime_options *handle) const noexcept { detailflow_runtime_options_free(handle); }
@@ -411,11 +432,13 @@ struct Free {
     void operator()(detailflow_pack *handle) const noexcept { detailflow_pack_free(handle); }
     void operator()(detailflow_pack_writer *handle) const noexcept { detailflow_pack_writer_free(handle); }
 };
+/// @endcond
 
 /// The owner of a handle.
 template <class T>
 class Owner {
 public:
+    /// The type of the handle in C.
     using Handle = T;
 
     /// Empty.
@@ -427,6 +450,7 @@ public:
     explicit operator bool() const noexcept { return handle_ != nullptr; }
     /// The handle, for the C API. The owner keeps it.
     T *get() noexcept { return handle_.get(); }
+    /// The handle, for the C API. The owner keeps it.
     const T *get() const noexcept { return handle_.get(); }
     /// Hands the handle over: the caller frees it.
     [[nodiscard]] T *release() noexcept { return handle_.release(); }
@@ -1409,7 +1433,9 @@ using Progress = detailflow_progress;
 
 /// Class and seed of an image.
 struct ImageSource {
+    /// The class.
     std::uint32_t class_index;
+    /// The seed that its random numbers were drawn from.
     std::uint64_t seed;
 };
 

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::error::{Error, Result};
-use crate::support::files::{checkout_of_dependency, checkouts};
+use crate::support::layout::{bundle_folders, checkout_of_dependency, checkouts};
 use crate::support::platform;
 
 /// The folder in the environment variable `DETAILFLOW_BUNDLE`; otherwise the first that exists for each folder of
-/// `anchors` (that of our library, that of the executable): `detailflow/` in it, `../share/detailflow`, and
-/// `onnx/bundles/sprites` of the checkout that it was built in; at last the same of the checkout that a Rust program in its
-/// build folder depends on by path.
+/// `anchors` (that of our library, that of the executable): `detailflow/` in it, `../share/detailflow` (of a
+/// folder `lib/x86_64-linux-gnu` also `../../share/detailflow`), and `onnx/bundles/sprites` of the checkout that it was built
+/// in; at last the same of the checkout that a Rust program in its build folder depends on by path.
 ///
 /// # Errors
 /// [`Error::NoBundle`] if there is none; the message lists the folders.
@@ -18,10 +18,8 @@ pub(crate) fn find(anchors: &[PathBuf]) -> Result<PathBuf> {
         return Ok(PathBuf::from(named));
     }
     let shipped = |checkout: &Path| checkout.join("onnx").join("bundles").join("sprites");
-    let beside = anchors.iter().flat_map(|anchor| {
-        let shared = anchor.parent().map(|above| above.join("share").join("detailflow"));
-        [anchor.join("detailflow")].into_iter().chain(shared).chain(checkouts(anchor).map(shipped))
-    });
+    let beside =
+        anchors.iter().flat_map(|anchor| bundle_folders(anchor).into_iter().chain(checkouts(anchor).map(shipped)));
     let dependency =
         anchors.iter().filter_map(|anchor| checkout_of_dependency(anchor)).map(|checkout| shipped(&checkout));
     let mut tried: Vec<PathBuf> = Vec::new();

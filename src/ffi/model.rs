@@ -155,7 +155,8 @@ unsafe impl Plain for detailflow_level {
 ///
 /// @param path The bundle: a folder, its detailflow.json, or a single file (.dflow). Weights are used where they are mapped
 /// from their file. NULL takes the default bundle: what the environment variable DETAILFLOW_BUNDLE names; without it
-/// detailflow/ beside this library or the executable, ../share/detailflow, or the bundle that is shipped with the checkout.
+/// detailflow/ beside this library or the executable, ../share/detailflow (of a folder lib/ARCH-linux-gnu also
+/// ../../share/detailflow), or the bundle that is shipped with the checkout.
 /// @param options NULL takes the defaults.
 /// @param model Receives the handle. Free it with detailflow_model_free.
 /// @param error May be NULL.

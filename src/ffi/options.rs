@@ -35,8 +35,9 @@ impl Guard for detailflow_runtime_options {
 }
 
 /// Creates default options: ONNX Runtime is the file that the environment variable ORT_DYLIB_PATH names. Without it,
-/// these are searched: runtime/ beside this library, the library's own folder, runtime/ above it, target/runtime of a
-/// checkout; the same places of the executable; except on Windows, the system's library path.
+/// these are searched: runtime/ and detailflow/runtime/ beside this library, the library's own folder, runtime/ above it,
+/// target/runtime of a checkout; the same places of the executable, and of one in bin/ also detailflow/runtime/ below
+/// ../lib/ARCH-linux-gnu, ../lib64 and ../lib; except on Windows, the system's library path.
 ///
 /// @param options Receives the handle. Free it with detailflow_runtime_options_free.
 /// @param error May be NULL.

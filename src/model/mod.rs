@@ -212,7 +212,8 @@ impl Model {
 }
 
 /// The default bundle: what the environment variable `DETAILFLOW_BUNDLE` names; else `detailflow/` beside our
-/// library or executable, `../share/detailflow`, or the shipped bundle of the checkout. Never one in the working directory.
+/// library or executable, `../share/detailflow` (of a folder `lib/ARCH-linux-gnu` also `../../share/detailflow`), or the
+/// shipped bundle of the checkout. Never one in the working directory.
 ///
 /// # Errors
 /// [`Error::NoBundle`] with every place that was searched.

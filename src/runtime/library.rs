@@ -57,9 +57,9 @@ pub(super) fn use_copy(copy: sys::Copy) -> Result<&'static Library> {
 }
 
 /// The ONNX Runtime in use. The first call loads it: the file that `ORT_DYLIB_PATH` names; otherwise `libonnxruntime`
-/// (`onnxruntime.dll`) in `runtime/` beside our library, beside it, in `runtime/` above it, or in `target/runtime` of a
-/// checkout; then the same for the executable; then, on Linux, by the system's library search; then in `target/runtime` of the
-/// checkout that a Rust program in its build folder depends on by path.
+/// (`onnxruntime.dll`) in `runtime/` or `detailflow/runtime/` beside our library, beside it, in `runtime/` above it, or in
+/// `target/runtime` of a checkout; then the same for the executable; then, on Linux, by the system's library search; then in
+/// `target/runtime` of the checkout that a Rust program in its build folder depends on by path.
 ///
 /// # Errors
 /// Those of [`init`].

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::sys;
 use crate::support::error::{Error, Result};
-use crate::support::files::{checkout_of_dependency, checkouts};
+use crate::support::layout::{checkout_of_dependency, checkouts, runtime_folders};
 use crate::support::platform;
 
 const REMEDY: &str = if cfg!(windows) {
@@ -47,9 +47,10 @@ fn find(named: Option<&Path>) -> Result<(PathBuf, &'static str)> {
     let names = platform::library_file_names("onnxruntime");
     let mut tried = vec!["ORT_DYLIB_PATH (not set)".to_owned()];
     for anchor in sys::anchors() {
-        let above = anchor.parent().map(|above| (above.join("runtime"), "runtime folder"));
-        let beside =
-            [(anchor.join("runtime"), "runtime folder"), (anchor.clone(), "own folder")].into_iter().chain(above);
+        let beside = runtime_folders(&anchor).into_iter().map(|folder| {
+            let found_by = if folder == anchor { "own folder" } else { "runtime folder" };
+            (folder, found_by)
+        });
         let built = checkouts(&anchor).map(|checkout| (built_runtime(checkout), "checkout"));
         for (folder, found_by) in beside.chain(built) {
             if let Some(path) = in_folder(&folder, &names, &mut tried)? {

@@ -274,61 +274,9 @@ fn target(path: &Path) -> io::Result<Target> {
     Err(io::Error::other("too many levels of symbolic links"))
 }
 
-/// Checkouts of this project that `folder` may be a build folder of: target/release, target/release/deps and
-/// target/TRIPLE/release are two or three folders below one.
-pub(crate) fn checkouts(folder: &Path) -> impl Iterator<Item = &Path> {
-    folder.ancestors().skip(1).take(4).filter(|above| above.join("Cargo.toml").is_file())
-}
-
-/// This crate as the compiler was given it: "" when it is built in its own checkout, a folder below the workspace that it is a
-/// member of, and absolute when a project elsewhere depends on it by path.
-fn source() -> &'static Path {
-    Path::new(file!()).ancestors().nth(3).unwrap_or(Path::new(""))
-}
-
-/// The checkout of this project that a program depends on by path, when `folder` is in the build folder of that program's own
-/// project. Only a program in a build folder of Cargo has one: a shipped program must not look into a folder that has this
-/// name by chance.
-pub(crate) fn checkout_of_dependency(folder: &Path) -> Option<PathBuf> {
-    checkout_at(folder, source())
-}
-
-fn checkout_at(folder: &Path, source: &Path) -> Option<PathBuf> {
-    // Cargo writes the one when it makes a build folder, the other into each.
-    let made_by_cargo =
-        |above: &&Path| ["CACHEDIR.TAG", ".rustc_info.json"].iter().any(|name| above.join(name).is_file());
-    let build = folder.ancestors().skip(1).take(4).find(made_by_cargo)?;
-    let checkout = build.parent()?.join(source);
-    checkout.join("Cargo.toml").is_file().then_some(checkout)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn checkout_of_dependency_is_found_from_build_folders_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let (game, library) = (folder.path().join("game"), folder.path().join("library"));
-        for made in [game.join("target/release/deps"), game.join("vendor/library"), library.clone()] {
-            std::fs::create_dir_all(made).unwrap();
-        }
-        for checkout in [&library, &game.join("vendor/library")] {
-            std::fs::write(checkout.join("Cargo.toml"), "").unwrap();
-        }
-        let beside = [game.join("target/release"), game.join("target/release/deps")];
-        for anchor in &beside {
-            assert_eq!(checkout_at(anchor, &library), None, "no folder of Cargo");
-        }
-        std::fs::write(game.join("target/.rustc_info.json"), "").unwrap();
-        for anchor in &beside {
-            assert_eq!(checkout_at(anchor, &library), Some(library.clone()));
-            assert_eq!(checkout_at(anchor, Path::new("vendor/library")), Some(game.join("vendor/library")));
-            assert_eq!(checkout_at(anchor, &folder.path().join("gone")), None);
-        }
-        assert_eq!(checkout_at(&game, &library), None, "a shipped program");
-        assert!(source().join("src/support/files.rs").is_file(), "{}", source().display());
-    }
 
     #[test]
     fn write_file_by_several_threads_is_atomic() {

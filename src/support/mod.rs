@@ -9,6 +9,7 @@ pub(crate) mod files;
 pub(crate) mod hex;
 pub(crate) mod host;
 pub(crate) mod json;
+pub(crate) mod layout;
 pub mod log;
 pub(crate) mod memory;
 pub(crate) mod parallel;

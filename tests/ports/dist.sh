@@ -15,6 +15,13 @@ for zip in "$DETAILFLOW_DIST"/*.zip; do
     listed=$(grep -oE '[0-9a-f]{64}  .*' "$game/CONTENTS.txt")
     (cd "$game" && sha256sum --check --quiet <<<"$listed")
     [ "$(wc -l <<<"$listed")" -eq $(($(find "$game" -type f | wc -l) - 1)) ]
+    # The licences of all parts, and the examples.
+    for file in LICENSE-MIT LICENSE-APACHE RUST_CRATES.txt onnxruntime/LICENSE onnxruntime/ThirdPartyNotices.txt \
+        ../share/detailflow/LICENSE.md ../examples/README.md ../examples/cpp/frame_loop.cpp \
+        ../lib/cmake/detailflow/detailflow-config.cmake; do
+        [ -s "$game/licenses/$file" ] || { echo "$game: no $file" >&2 && exit 1; }
+    done
+    python3 tests/embed/sbom/check.py "$game/sbom.cdx.json" "$game"
 done
 
 # example PLATFORM COMPILER OPTION...: builds the C example of a zip as its users do, and sets `game` to the folder.
