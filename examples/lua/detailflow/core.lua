@@ -24,8 +24,12 @@ local function load_library()
         places[1] = named
     else
         -- LÖVE: beside the .love file, or beside the executable that it was fused with.
-        local love_filesystem = rawget(_G, "love") and love.filesystem
-        local folder = love_filesystem and love_filesystem.getSourceBaseDirectory() or own_folder()
+        local folder
+        if rawget(_G, "love") then
+            folder = require("love.filesystem").getSourceBaseDirectory()
+        else
+            folder = own_folder()
+        end
         if folder then
             places[1] = folder .. "/" .. file
         end
