@@ -4,8 +4,9 @@
 --     local model = detailflow.open()
 --     model:request { class = "potion", seed = 7 }:generate():save "potion.png"
 --
--- Failed calls raise an error with the fields status, name and message. Indices of classes, images and tokens count from 0, as
--- in the C API; lists are Lua's own. Times are in seconds. Everything that has close() is also freed as garbage.
+-- Failed calls raise an error with the fields status, name and message. Indices of classes, images and tokens count
+-- from 0, as in the C API; lists are Lua's own. Times are in seconds. Everything that has close() is also freed as
+-- garbage.
 --
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local core = require "detailflow.core"
@@ -44,7 +45,8 @@ return {
     give = core.give,
     take = core.take,
 
-    -- For functions of the C API that have no method here: detailflow.check(detailflow.C.detailflow_x(object:handle(), ...)).
+    -- For functions of the C API that have no method here:
+    -- detailflow.check(detailflow.C.detailflow_x(object:handle(), ...)).
     C = core.C,
     check = core.check,
     is_error = function(value) return getmetatable(value) == core.Error end,

@@ -62,7 +62,7 @@ local function round_trip(model, tokens, class, seed)
     print_pixels("decoded", model:decode(back))
 end
 
--- 5. Cancels between two steps: Lua has no threads. In LÖVE another thread can: examples/love/cancel.lua.
+-- 5. Cancels between two steps: Lua has no threads. In LÖVE another thread can: examples/love/cancel.
 local function cancel(model)
     local generation = model:request { count = 64 }:start()
     local stop = generation:cancel_handle()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# LÖVE: a dungeon whose pictures come out of the .love file, under Xvfb; EMBED_SECONDS is the length of each of the four runs whose
-# frames are timed (default 4).
+# LÖVE: a dungeon whose pictures come out of the .love file, under Xvfb; EMBED_SECONDS is the length of each of the
+# four runs whose frames are timed (default 4).
 # packages: love xvfb xauth libgl1-mesa-dri zip
 . tests/embed/common.sh
 needs love xvfb-run xauth zip
@@ -36,6 +36,9 @@ ln -s "$WORK/dungeon.love" "$DETAILFLOW_LIBRARY" "$WORK/beside"
 (unset DETAILFLOW_LIBRARY && ORT_DYLIB_PATH=$ROOT/target/runtime/libonnxruntime.so timeout 300 \
     xvfb-run -a -s "-screen 0 1024x768x24" love "$WORK/beside/dungeon.love" --walk --frames 5) >"$WORK/beside.txt"
 
+# Another dungeon, and a player who walks by key.
+timeout 300 xvfb-run -a -s "-screen 0 1024x768x24" love "$WORK/dungeon.love" --seed 4 --frames 5 >"$WORK/keys.txt"
+
 # 3. It ends with 0 while pictures are made, and while the model is opened.
 for how in event exit close; do
     dungeon --frames 20 --quit "$how" >"$WORK/quit.txt"
@@ -51,7 +54,7 @@ diff <(grep ^cancelled target/embed/scenario.txt) "$WORK/cancelled.txt"
 
 # 5. What a frame takes, with and without generation, in turn. Nothing is demanded here: the machine may be busy.
 frames=$((${EMBED_SECONDS:-4} * 60))
-for run in 1 2; do
+for _ in 1 2; do
     dungeon --frames "$frames" >>"$WORK/with.txt"
     dungeon --frames "$frames" --no-generation >>"$WORK/without.txt"
 done

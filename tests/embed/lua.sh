@@ -21,6 +21,14 @@ same_output "$WORK/output.txt"
 luajit examples/lua/scenario.lua "$WORK/sprites.dflow" >"$WORK/output.txt"
 same_output "$WORK/output.txt"
 
+# The first program of the README, which writes potion.png.
+# shellcheck disable=SC2016 # the fences of Markdown
+sed -n '/^```lua$/,/^```$/{/^```/d;p}' examples/lua/README.md >"$WORK/first.lua"
+(cd "$WORK" && luajit first.lua >first.txt)
+[ "$(wc -l <"$WORK/first.txt")" -eq 11 ]
+"$LIBRARIES/dflow" generate potion --seed 7 -o "$WORK/command.png" >"$WORK/command.txt"
+cmp "$WORK/potion.png" "$WORK/command.png"
+
 # 3. The binding.
 luajit tests/embed/lua/test.lua "$WORK/sprites.dflow" "$WORK"
 luajit -joff tests/embed/lua/test.lua "$WORK/sprites.dflow" "$WORK" >"$WORK/interpreted.txt"

@@ -1,8 +1,9 @@
--- A thread of LÖVE cancels what another one generates. The handle passes as a number; examples/love/README.md has the command.
+-- A thread of LÖVE cancels what another one generates. The handle passes as a number; examples/love/README.md has the
+-- command.
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local detailflow = require "detailflow"
 
-function love.load(arguments)
+function love.load()
     local model = detailflow.open()
     local generation = model:request { count = 64 }:start()
     local cancel = generation:cancel_handle()

@@ -1,4 +1,5 @@
--- A dungeon from a seed: rooms, corridors, ponds, things, and a walk through all rooms. Pictures are named here, and made elsewhere.
+-- A dungeon from a seed: rooms, corridors, ponds, things, and a walk through all rooms. Pictures are named here, and
+-- made elsewhere.
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local dungeon = {}
 

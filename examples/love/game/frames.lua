@@ -28,8 +28,8 @@ function frames.line()
         #ticks, part(ticks, 0.5) * 1e3, part(ticks, 0.99) * 1e3, part(ticks, 1) * 1e3)
 end
 
--- The loop of LÖVE, with a rhythm of its own where there is no vertical sync. `frame(dt)` does everything of one frame but
--- drawing and returns the time of the worker.
+-- The loop of LÖVE, with a rhythm of its own where there is no vertical sync. `frame(dt)` does everything of one
+-- frame but drawing and returns the time of the worker.
 function frames.run(frame)
     love.load(love.arg.parseGameArguments(arg), arg)
     love.timer.step()

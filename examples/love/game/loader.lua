@@ -1,5 +1,5 @@
--- A thread that opens the model while the game shows how far it is. The bundle is a file in the game's own file system: inside
--- the .love file.
+-- A thread that opens the model while the game shows how far it is. The bundle is a file in the game's own file
+-- system: inside the .love file.
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local bundle, cancel_address, channel = ...
 require "love.filesystem"

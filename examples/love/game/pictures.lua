@@ -1,5 +1,5 @@
--- The pictures of the game: one job for each class and seed that is wanted, worked on in the frames of the game. Their pixels
--- go into one texture, coarse first, and again at each finer level.
+-- The pictures of the game: one job for each class and seed that is wanted, worked on in the frames of the game.
+-- Their pixels go into one texture, coarse first, and again at each finer level.
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local detailflow = require "detailflow"
 

@@ -13,7 +13,8 @@ function view.start()
     font, small = love.graphics.newFont(16), love.graphics.newFont(12)
 end
 
--- The light on a cell: that of the torch where it is seen, and little where it is only remembered. It changes gradually.
+-- The light on a cell: that of the torch where it is seen, and little where it is only remembered. It changes
+-- gradually.
 local function lit(cell, player)
     local wanted = 0.16
     if cell.visible then

@@ -170,8 +170,8 @@ function core.struct(name)
     return struct
 end
 
--- Owners. Each kind of handle is a class: objects have close(), is_closed() and address(), and are freed when they become
--- garbage.
+-- Owners. Each kind of handle is a class: objects have close(), is_closed() and address(), and are freed when they
+-- become garbage.
 local classes = {}
 
 function core.class(kind)
@@ -213,8 +213,8 @@ end
 
 -- An object that frees the handle. `held` is kept alive until then.
 --
--- The finalizer is a closure, which refers to C and to `held`, not the C function alone: so the library stays loaded, and
--- `held` alive, as long as there is a handle to be freed, also when all become garbage at once.
+-- The finalizer is a closure, which refers to C and to `held`, not the C function alone: so the library stays loaded,
+-- and `held` alive, as long as there is a handle to be freed, also when all become garbage at once.
 function core.own(kind, handle, object, held)
     object = object or {}
     local free = "detailflow_" .. kind .. "_free"

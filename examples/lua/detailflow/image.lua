@@ -57,7 +57,8 @@ function image.new(width, height, format)
     return make(width, height, format, 0, pixels, size, pixels)
 end
 
--- Pixels in memory that someone else owns: `pointer` to `capacity` bytes. `owner`, if given, is kept alive by the image.
+-- Pixels in memory that someone else owns: `pointer` to `capacity` bytes. `owner`, if given, is kept alive by the
+-- image.
 function image.wrap(pointer, capacity, width, height, format, stride, owner)
     return make(width, height, format, stride, pointer, capacity, owner)
 end

@@ -43,9 +43,9 @@ local setters = {
     progress = function() return 0 end,
 }
 
--- Opens with options; open(handle of the options, where the model goes) is the call. What it calls back is Lua, so neither this
--- function nor those that are passed to it may be compiled (jit.off): LuaJIT ends the process when compiled code calls a C
--- function that calls back.
+-- Opens with options; open(handle of the options, where the model goes) is the call. What it calls back is Lua, so
+-- neither this function nor those that are passed to it may be compiled (jit.off): LuaJIT ends the process when
+-- compiled code calls a C function that calls back.
 local function open_with(settings, open)
     settings = settings or {}
     local out = core.out "model_options"
@@ -133,9 +133,9 @@ function Model.open_memory(data, settings)
 end
 jit.off(Model.open_memory, true)
 
--- Opens a single-file bundle that Lua reads. `reader.size` is its size; `reader.read(offset, count, buffer)` returns `count`
--- bytes from that offset as a string, or writes them to the buffer (a pointer) and returns true. It is called within this
--- call only.
+-- Opens a single-file bundle that Lua reads. `reader.size` is its size; `reader.read(offset, count, buffer)` returns
+-- `count` bytes from that offset as a string, or writes them to the buffer (a pointer) and returns true. It is called
+-- within this call only.
 function Model.open_reader(reader, settings)
     local failed, failure
     local function read(_, offset, buffer, count)

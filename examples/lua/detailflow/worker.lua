@@ -1,4 +1,5 @@
--- Workers, and the events that tell about their jobs. They are polled: callbacks would come on threads that Lua does not know.
+-- Workers, and the events that tell about their jobs. They are polled: callbacks would come on threads that Lua does
+-- not know.
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local core = require "detailflow.core"
 local image = require "detailflow.image"
@@ -38,8 +39,8 @@ local setters = {
     end,
 }
 
--- A worker with { threads =, batch_size =, batch_bytes =, event_bytes =, order = }; all are optional. With `threads = 0` it
--- works in tick().
+-- A worker with { threads =, batch_size =, batch_bytes =, event_bytes =, order = }; all are optional. With
+-- `threads = 0` it works in tick().
 function Worker.new(settings)
     local out = core.out "worker_options"
     check(C.detailflow_worker_options_new(out, nil))
@@ -71,9 +72,10 @@ local function check_names(settings)
     end
 end
 
--- Submits a request: { user = a number that its events have, priority =, decode =, last_only =, hold =, targets = }. `targets`
--- is a list of square images: each level of the first image of the request is written into the first of them, at its size, and so on.
--- They must not be read but between a level's event and the next tick, or after the last event. Returns the job.
+-- Submits a request: { user = a number that its events have, priority =, decode =, last_only =, hold =, targets = }.
+-- `targets` is a list of square images, one for each image of the request: each level is written there, scaled to the
+-- size of the target, before its event. They must not be read but between a level's event and the next tick, or after the
+-- last event. Returns the job.
 function Worker:submit(request, settings)
     settings = settings or {}
     check_names(settings)
@@ -96,8 +98,8 @@ function Worker:submit(request, settings)
     return number
 end
 
--- Submits a generation, started or not, which the worker continues: { user =, decode =, last_only =, hold = }. The object is
--- closed then.
+-- Submits a generation, started or not, which the worker continues: { user =, decode =, last_only =, hold = }. The
+-- object is closed then.
 function Worker:submit_generation(generation, settings)
     settings = settings or {}
     check_names(settings)

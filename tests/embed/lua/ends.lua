@@ -4,7 +4,8 @@ local how = arg[1]
 local detailflow = require "detailflow"
 
 if how == "unload" then
-    -- The module and a handle become garbage at once, before ONNX Runtime is loaded, which would keep the library in memory.
+    -- The module and a handle become garbage at once, before ONNX Runtime is loaded, which would keep the library in
+    -- memory.
     local cancels = {}
     for at = 1, 100 do
         cancels[at] = detailflow.cancel()
@@ -19,6 +20,8 @@ if how == "unload" then
     for _ = 1, 5 do
         collectgarbage()
     end
+    -- And once more, as tools for live reloading do.
+    require("detailflow").cancel():trigger()
     return
 end
 

@@ -1,8 +1,8 @@
--- Looks whether the pictures of a screenshot are where they should be, and are what the default model gives for their class, seed
--- and level:
+-- Looks whether the pictures of a screenshot are where they should be, and are what the default model gives for their
+-- class, seed and level:
 --     love tests/embed/love/check SCREENSHOT.png LEAST [LEVEL]
--- SCREENSHOT.png.txt has a line for each picture: class, seed, level, x, y, colour of the light. At least LEAST things have to be
--- there, and with LEVEL all pictures have that level.
+-- SCREENSHOT.png.txt has a line for each picture: class, seed, level, x, y, colour of the light. At least LEAST
+-- things have to be there, and with LEVEL all pictures have that level.
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local SIDE, SCALE, WIDTH, HEIGHT = 32, 2, 960, 576
 local detailflow = require "detailflow"
@@ -59,12 +59,14 @@ local function read(path)
     return grounds, things
 end
 
--- The share of pixels of a picture that the screenshot has, over its ground; nil when it cannot be told: where it is cut off, under
--- the map in the corner, under the player, or without a level.
+-- The share of pixels of a picture that the screenshot has, over its ground; nil when it cannot be told: where it is
+-- cut off, under the map in the corner, under the player, or without a level.
 local function share(screenshot, picture, ground, player, seed)
     local under_map = picture.x + 64 > WIDTH - 160 and picture.y < 120
-    local under_player = picture ~= player and math.abs(picture.x - player.x) < 64 and math.abs(picture.y - player.y) < 64
-    if picture.x < 0 or picture.y < 0 or picture.x + 64 > WIDTH or picture.y + 64 > HEIGHT or under_map or under_player then
+    local under_player = picture ~= player
+        and math.abs(picture.x - player.x) < 64 and math.abs(picture.y - player.y) < 64
+    local cut = picture.x < 0 or picture.y < 0 or picture.x + 64 > WIDTH or picture.y + 64 > HEIGHT
+    if cut or under_map or under_player then
         return nil
     end
     if picture.level == 0 or not ground or ground.level == 0 then
