@@ -1,5 +1,6 @@
 // Statuses of the C API, and the exception that carries one. SPDX-License-Identifier: MIT OR Apache-2.0
 using System;
+using System.Runtime.CompilerServices;
 
 namespace DetailFlow
 {
@@ -43,6 +44,7 @@ namespace DetailFlow
         /// <summary>
         /// Throws when a call has failed. The message is that of this thread, so this comes right after the call.
         /// </summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         internal static void Check(Status status, Exception inner = null)
         {
             if (status != Status.Ok)

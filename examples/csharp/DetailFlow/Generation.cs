@@ -1,5 +1,6 @@
 // A generation: steps, tokens, pixels. SPDX-License-Identifier: MIT OR Apache-2.0
 using System;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Threading;
 
@@ -44,6 +45,7 @@ namespace DetailFlow
     /// A generation. One thread steps it; meanwhile other threads may read its progress, tokens and pixels, cancel it, and
     /// dispose of it, which cancels the step that runs.
     /// </summary>
+    /// <remarks>NoInlining: see Library.Redirect.</remarks>
     public sealed class Generation : IDisposable
     {
         internal GenerationHandle Handle { get; }
@@ -84,6 +86,7 @@ namespace DetailFlow
         }
 
         /// <summary>One step.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Progress Step()
         {
             var progress = Empty();
@@ -92,6 +95,7 @@ namespace DetailFlow
         }
 
         /// <summary>At least one step, and further ones that should end within the time.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Progress Advance(TimeSpan budget)
         {
             var progress = Empty();
@@ -100,6 +104,7 @@ namespace DetailFlow
         }
 
         /// <summary>Steps until a level is complete; 0 is the one at which the request ends.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Progress AdvanceToLevel(int levelSize)
         {
             var progress = Empty();
@@ -120,6 +125,7 @@ namespace DetailFlow
             return new Progress(progress);
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Progress GetProgress()
         {
             var progress = Empty();
@@ -128,6 +134,7 @@ namespace DetailFlow
         }
 
         /// <summary>What cancels this generation.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Cancel GetCancel()
         {
             CancelHandle cancel;
@@ -152,6 +159,7 @@ namespace DetailFlow
         }
 
         /// <summary>The class of an image, and its seed.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public int GetImageSource(int image, out ulong seed)
         {
             uint classIndex;
@@ -161,6 +169,7 @@ namespace DetailFlow
         }
 
         /// <summary>A generation with the same tokens so far that goes on with other seeds, one for each image.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Generation Fork(params ulong[] seeds)
         {
             GenerationHandle fork;
@@ -169,12 +178,14 @@ namespace DetailFlow
         }
 
         /// <summary>Changes the level at which it ends; 0 is the finest.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public void SetLevelSize(int levelSize)
         {
             Calls.Check(Native.detailflow_generation_set_level_size(Handle, Calls.Unsigned(levelSize, "levelSize")));
         }
 
         /// <summary>Writes a picture file of all tokens so far.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public void Save(string path, int image = 0)
         {
             Calls.Check(Native.detailflow_generation_save(Handle, Calls.Unsigned(image, "image"), Utf8.Bytes(path)));

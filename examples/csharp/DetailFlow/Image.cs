@@ -1,5 +1,6 @@
 // Pixels in the memory of the caller: an array, a span, or an address. SPDX-License-Identifier: MIT OR Apache-2.0
 using System;
+using System.Runtime.CompilerServices;
 #if !DETAILFLOW_NO_SPAN
 using System.Runtime.InteropServices;
 #endif
@@ -127,6 +128,7 @@ namespace DetailFlow
         }
 #endif
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         internal static void Save(ref detailflow_image image, string path)
         {
             Calls.Check(Native.detailflow_image_save(ref image, Utf8.Bytes(path), IntPtr.Zero));

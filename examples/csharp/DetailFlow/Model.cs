@@ -161,6 +161,7 @@ namespace DetailFlow
         }
 
         /// <summary>The index of a class; the message of the exception suggests similar names.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public int FindClass(string name)
         {
             uint index;
@@ -169,6 +170,7 @@ namespace DetailFlow
         }
 
         /// <summary>Pixels per side that so many tokens decode to.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public int GetPrefixSize(int tokenCount)
         {
             uint size;

@@ -13,6 +13,7 @@ namespace DetailFlow
         internal RequestHandle Handle { get; }
         internal Model Model { get; }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Request(Model model)
         {
             RequestHandle handle;
@@ -103,12 +104,14 @@ namespace DetailFlow
         }
 
         /// <summary>Guidance as a curve over the tokens: a value at each of these tokens, linear between them.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Request SetGuidance(int[] tokens, float[] values)
         {
             Calls.Check(Native.detailflow_request_set_guidance_curve(Handle, Points(tokens, values), values, Count(tokens)));
             return this;
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Request SetTemperature(int[] tokens, float[] values)
         {
             Calls.Check(Native.detailflow_request_set_temperature_curve(
@@ -116,12 +119,14 @@ namespace DetailFlow
             return this;
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Request SetTopK(int[] tokens, float[] values)
         {
             Calls.Check(Native.detailflow_request_set_top_k_curve(Handle, Points(tokens, values), values, Count(tokens)));
             return this;
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Request SetTopP(int[] tokens, float[] values)
         {
             Calls.Check(Native.detailflow_request_set_top_p_curve(Handle, Points(tokens, values), values, Count(tokens)));
@@ -137,6 +142,7 @@ namespace DetailFlow
         }
 
         /// <summary>The tokens that every image begins with: all, or those of a level.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Request SetPrefix(uint[] tokens, int levelSize = 0)
         {
             Calls.Check(Native.detailflow_request_set_prefix(
@@ -145,6 +151,7 @@ namespace DetailFlow
         }
 
         /// <summary>The tokens that one image begins with.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Request SetImagePrefix(int image, uint[] tokens)
         {
             Calls.Check(Native.detailflow_request_set_image_prefix(
@@ -161,6 +168,7 @@ namespace DetailFlow
         }
 
         /// <summary>A generation of this request, before its first step.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Generation Begin()
         {
             GenerationHandle generation;
@@ -185,6 +193,7 @@ namespace DetailFlow
         }
 
         /// <summary>Images that share the tokens up to a level, and then go on with the seeds of this request.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Generation Vary(uint[] tokens, int levelSize)
         {
             GenerationHandle generation;
@@ -194,6 +203,7 @@ namespace DetailFlow
         }
 
         /// <summary>A picture file of any size, encoded and generated anew from a level on.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Generation Redetail(string path, int levelSize)
         {
             GenerationHandle generation;
@@ -203,6 +213,7 @@ namespace DetailFlow
         }
 
         /// <summary>As the other, of a picture in memory.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public Generation Redetail(Image picture, int levelSize)
         {
             GenerationHandle generation;

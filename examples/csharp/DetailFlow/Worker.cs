@@ -180,6 +180,7 @@ namespace DetailFlow
         }
 
         /// <summary>The next event; null when there is none.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public JobEvent Poll()
         {
             IntPtr taken;
@@ -226,6 +227,7 @@ namespace DetailFlow
         /// <summary>Jobs whose last event was not taken yet.</summary>
         public int Pending
         {
+            [MethodImpl(MethodImplOptions.NoInlining)]
             get
             {
                 UIntPtr count;
