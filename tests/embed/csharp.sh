@@ -6,7 +6,7 @@ needs mcs mono
 
 sources=examples/csharp
 # compile FILE ARGUMENT...
-compile() { mcs -optimize+ -warnaserror -warn:4 -out:"$WORK/$1" "${@:2}"; }
+compile() { mcs -codepage:utf8 -optimize+ -warnaserror -warn:4 -out:"$WORK/$1" "${@:2}"; }
 
 compile DetailFlow.dll -unsafe -target:library "$sources"/DetailFlow/*.cs
 # For runtimes without Span.
@@ -14,7 +14,7 @@ compile plain.dll -unsafe -target:library -define:DETAILFLOW_NO_SPAN "$sources"/
 for program in Layout Exits; do
     compile "$program.exe" -r:"$WORK/DetailFlow.dll" "$sources/tests/$program.cs"
 done
-compile Tests.exe -unsafe -r:"$WORK/DetailFlow.dll" "$sources"/tests/{Tests,Check,Imports}.cs
+compile Tests.exe -unsafe -r:"$WORK/DetailFlow.dll" "$sources"/tests/{Tests,Pictures,Check,Imports}.cs
 compile Scenario.exe -r:"$WORK/DetailFlow.dll" "$sources/Scenario.cs"
 
 # The structs have the layout of the header.
@@ -57,13 +57,16 @@ echo 'unsigned detailflow_abi_version(void) { return 0; } const char *detailflow
     cc -shared -fPIC -x c - -o "$WORK/old.so"
 fails "libdetailflow 0.0.1 has ABI version 0; this binding needs 1 or a later one" \
     env DETAILFLOW_LIBRARY="$WORK/old.so" mono "$WORK/Scenario.exe"
-env -u DETAILFLOW_LIBRARY LD_LIBRARY_PATH="$LIBRARIES" mono "$WORK/Scenario.exe" >"$WORK/output.txt"
-same_output "$WORK/output.txt"
-mkdir "$WORK/beside"
+env -u DETAILFLOW_LIBRARY LD_LIBRARY_PATH="$LIBRARIES" mkdir "$WORK/beside"
 cp "$WORK/DetailFlow.dll" "$WORK/Scenario.exe" "$LIBRARIES/libdetailflow.so" "$WORK/beside"
 env -u DETAILFLOW_LIBRARY ORT_DYLIB_PATH="$ROOT/target/runtime/libonnxruntime.so" \
     DETAILFLOW_BUNDLE="$ROOT/onnx/bundles/sprites" mono "$WORK/beside/Scenario.exe" >"$WORK/output.txt"
 same_output "$WORK/output.txt"
 
-mono "$WORK/Scenario.exe" >"$WORK/output.txt"
+# The commands and the program of the README.
+bash -euc "$(sed '/^...csharp$/,/^...$/d' "$sources/README.md" | sed -n 's/^    //p' | grep -v '^apt-get ')" >"$WORK/output.txt"
 same_output "$WORK/output.txt"
+sed -n '/^...csharp$/,/^...$/p' "$sources/README.md" | sed '1d;$d' >"$WORK/Program.cs"
+compile Program.exe -r:"$WORK/DetailFlow.dll" "$WORK/Program.cs"
+(cd "$WORK" && mono Program.exe)
+[ -s "$WORK/potion.png" ]

@@ -67,5 +67,11 @@ env -u DETAILFLOW_LIBRARY ORT_DYLIB_PATH="$ROOT/target/runtime/libonnxruntime.so
     "${java[@]}" -cp "$jna:$WORK/beside/detailflow.jar:$WORK/programs" Scenario >"$WORK/output.txt"
 same_output "$WORK/output.txt"
 
-"${scenario[@]}" >"$WORK/output.txt"
+# The commands and the program of the README.
+bash -euc "$(sed '/^...java$/,/^...$/d' "$sources/README.md" | sed -n 's/^    //p' | grep -v '^apt-get ')" >"$WORK/output.txt"
 same_output "$WORK/output.txt"
+mkdir "$WORK/program"
+sed -n '/^...java$/,/^...$/p' "$sources/README.md" | sed '1d;$d' >"$WORK/program/Program.java"
+javac -cp "$binding" -d "$WORK/program" "$WORK/program/Program.java"
+(cd "$WORK" && "${java[@]}" -cp "$binding:$WORK/program" Program)
+[ -s "$WORK/potion.png" ]

@@ -1,5 +1,5 @@
-// Owners of the handles of the C API. A SafeHandle is freed once, by Dispose or by the garbage collector, and not while a call
-// uses it; a call with a disposed one throws ObjectDisposedException. SPDX-License-Identifier: MIT OR Apache-2.0
+// Owners of the handles of the C API. A SafeHandle is freed once, by Dispose or by the garbage collector, and not while a
+// call uses it; a call with a disposed one throws ObjectDisposedException. SPDX-License-Identifier: MIT OR Apache-2.0
 using System;
 using System.Collections.Generic;
 using System.Runtime.InteropServices;
@@ -95,7 +95,7 @@ namespace DetailFlow
         }
     }
 
-    /// <summary>The workers that are open are closed before the runtime ends: their jobs stop while it still works.</summary>
+    /// <summary>Workers that are open are closed before the runtime ends: their jobs stop while it works.</summary>
     sealed class WorkerHandle : Handle
     {
         static readonly HashSet<WeakReference> Open = new HashSet<WeakReference>();

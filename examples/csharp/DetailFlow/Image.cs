@@ -32,7 +32,7 @@ namespace DetailFlow
         Qoi = 7,
     }
 
-    /// <summary>An image at an address. The memory is the caller's, and must stay where it is during a call with the image.</summary>
+    /// <summary>An image at an address, in memory of the caller that must not move during a call with it.</summary>
     public struct Image
     {
         public IntPtr Pixels;
@@ -47,7 +47,8 @@ namespace DetailFlow
         /// <summary>Bytes from one row to the next; 0 when there is no gap.</summary>
         public int Stride;
 
-        public Image(IntPtr pixels, long capacity, int width, int height, PixelFormat format = PixelFormat.Rgba8, int stride = 0)
+        public Image(
+            IntPtr pixels, long capacity, int width, int height, PixelFormat format = PixelFormat.Rgba8, int stride = 0)
         {
             Pixels = pixels;
             Capacity = capacity;
@@ -108,7 +109,8 @@ namespace DetailFlow
         }
 
         /// <summary>Writes pixels of rows without gaps to a picture file.</summary>
-        public static unsafe void Save(string path, byte[] pixels, int width, int height, PixelFormat format = PixelFormat.Rgba8)
+        public static unsafe void Save(
+            string path, byte[] pixels, int width, int height, PixelFormat format = PixelFormat.Rgba8)
         {
             fixed (byte* first = pixels)
             {

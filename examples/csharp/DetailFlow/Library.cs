@@ -130,7 +130,8 @@ namespace DetailFlow
 
 #if !NET5_0_OR_GREATER && !UNITY_5_3_OR_NEWER
         [DllImport("__Internal", CallingConvention = CallingConvention.Cdecl)]
-        static extern void mono_dllmap_insert(IntPtr image, byte[] library, byte[] function, byte[] target, byte[] targetFunction);
+        static extern void mono_dllmap_insert(
+            IntPtr image, byte[] library, byte[] function, byte[] target, byte[] targetFunction);
 
         [DllImport("kernel32", CharSet = CharSet.Unicode, SetLastError = true)]
         static extern IntPtr LoadLibraryW(string path);

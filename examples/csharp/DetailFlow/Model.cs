@@ -169,7 +169,7 @@ namespace DetailFlow
             return (int)index;
         }
 
-        /// <summary>Pixels per side that so many tokens decode to.</summary>
+        /// <summary>Pixels per side that a number of tokens decodes to.</summary>
         [MethodImpl(MethodImplOptions.NoInlining)]
         public int GetPrefixSize(int tokenCount)
         {

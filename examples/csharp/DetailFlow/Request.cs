@@ -5,8 +5,8 @@ using System.Runtime.CompilerServices;
 namespace DetailFlow
 {
     /// <summary>
-    /// A request: one image of class 0 with seed 0 at the finest level, with the model's default sampling, until it is changed.
-    /// One thread at a time.
+    /// A request: one image of class 0 with seed 0 at the finest level, with the model's default sampling, until it is
+    /// changed. One thread at a time.
     /// </summary>
     public sealed class Request : IDisposable
     {

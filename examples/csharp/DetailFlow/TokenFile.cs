@@ -71,7 +71,8 @@ namespace DetailFlow
             var number = classIndex.HasValue ? Calls.Unsigned(classIndex.Value, "classIndex") : NoClass;
             var seeds = seed.HasValue ? new[] { seed.Value } : null;
             var count = Calls.Size(tokens.Length);
-            Calls.Check(Native.detailflow_dft_encode(model.Handle, tokens, count, number, seeds, null, UIntPtr.Zero, out size));
+            Calls.Check(Native.detailflow_dft_encode(
+                model.Handle, tokens, count, number, seeds, null, UIntPtr.Zero, out size));
             var data = new byte[checked((int)size)];
             Calls.Check(Native.detailflow_dft_encode(model.Handle, tokens, count, number, seeds, data, size, out size));
             return Read(data);

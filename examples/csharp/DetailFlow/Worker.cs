@@ -118,7 +118,7 @@ namespace DetailFlow
             }
         }
 
-        /// <summary>Cancels all jobs, and waits at most for the steps that run. Events that were not taken are dropped.</summary>
+        /// <summary>Cancels all jobs, and waits for the steps that run. Events that were not taken are dropped.</summary>
         public void Dispose()
         {
             try
@@ -140,7 +140,7 @@ namespace DetailFlow
             Calls.Check(Native.detailflow_worker_close(handle, 0));
         }
 
-        /// <summary>Submits a request, which may be changed or disposed of afterwards. Returns the number of the job.</summary>
+        /// <summary>Submits a request, which may be changed or disposed of afterwards. Returns the job's number.</summary>
         /// <param name="user">Each event of the job has it.</param>
         public ulong Submit(Request request, ulong user = 0, SubmitFlags flags = SubmitFlags.None, float priority = 0)
         {
@@ -157,7 +157,7 @@ namespace DetailFlow
             return job;
         }
 
-        /// <summary>Submits a generation, started or not. After success it belongs to the worker and counts as disposed.</summary>
+        /// <summary>Submits a generation, started or not. Then it belongs to the worker and counts as disposed.</summary>
         public ulong Submit(Generation generation, ulong user = 0, SubmitFlags flags = SubmitFlags.None)
         {
             ulong job;
@@ -203,7 +203,8 @@ namespace DetailFlow
                     left = TimeSpan.Zero;
                 }
                 IntPtr taken;
-                Calls.Check(Native.detailflow_worker_wait(handle, Calls.Nanoseconds(left < Slice ? left : Slice), out taken));
+                var part = Calls.Nanoseconds(left < Slice ? left : Slice);
+                Calls.Check(Native.detailflow_worker_wait(handle, part, out taken));
                 if (taken != IntPtr.Zero || left == TimeSpan.Zero)
                 {
                     return JobEvent.Of(taken);

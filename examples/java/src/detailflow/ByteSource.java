@@ -10,7 +10,7 @@ public interface ByteSource {
     /** Bytes of the file. */
     long size() throws IOException;
 
-    /** Reads bytes from an offset on into a buffer, as many as it takes or fewer; returns how many, and advances the buffer. */
+    /** Reads bytes from an offset on into a buffer, as many as it takes or fewer, and advances it; returns how many. */
     int read(long offset, ByteBuffer target) throws IOException;
 
     /** A channel, which is not closed. */

@@ -14,7 +14,7 @@ import detailflow.Structs.detailflow_progress;
 import detailflow.Structs.detailflow_reader;
 import detailflow.Structs.detailflow_tick_report;
 
-/** Functions of detailflow.h, bound by Library.load: JNA's direct mapping. Unsigned integers are Java's of the same width. */
+/** Functions of detailflow.h: JNA's direct mapping, bound by Library.load. Unsigned integers have Java's signed types. */
 final class C {
     private C() {}
 

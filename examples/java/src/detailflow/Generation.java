@@ -144,8 +144,8 @@ public final class Generation extends Handle {
     }
 
     /**
-     * Decodes all tokens so far into a direct buffer, from its position on. While another thread steps, a size may be outdated
-     * when this is called: INVALID_ARGUMENT.
+     * Decodes all tokens so far into a direct buffer, from its position on. While another thread steps, the size may be
+     * outdated when this is called: INVALID_ARGUMENT.
      *
      * @param size Progress.prefixSize
      * @param stride bytes from one row to the next; 0 when there is no gap

@@ -37,9 +37,8 @@ public final class Library {
         NativeLibrary library = find();
         int version = library.getFunction("detailflow_abi_version").invokeInt(new Object[0]);
         if (Integer.compareUnsigned(version, ABI_VERSION) < 0) {
-            throw new UnsatisfiedLinkError("libdetailflow "
-                + library.getFunction("detailflow_version").invokeString(new Object[0], false) + " has ABI version " + version
-                + "; this binding needs " + ABI_VERSION + " or a later one");
+            String name = library.getFunction("detailflow_version").invokeString(new Object[0], false);
+            throw new UnsatisfiedLinkError("libdetailflow " + name + " has ABI version " + version + "; this binding needs " + ABI_VERSION + " or a later one");
         }
         Native.register(C.class, library);
         loaded = true;
@@ -66,8 +65,9 @@ public final class Library {
         try {
             return NativeLibrary.getInstance(name);
         } catch (UnsatisfiedLinkError error) {
+            String detail = error.getMessage().lines().findFirst().orElse("");
             UnsatisfiedLinkError clear = new UnsatisfiedLinkError(
-                otherwise + ": set DETAILFLOW_LIBRARY to its path (" + error.getMessage().lines().findFirst().orElse("") + ")");
+                otherwise + ": set DETAILFLOW_LIBRARY to its path (" + detail + ")");
             clear.initCause(error);
             throw clear;
         }

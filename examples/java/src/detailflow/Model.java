@@ -119,7 +119,7 @@ public final class Model extends Handle {
         return index.getValue();
     }
 
-    /** Pixels per side that so many tokens decode to. */
+    /** Pixels per side that a number of tokens decodes to. */
     public int prefixSize(int tokenCount) {
         IntByReference size = new IntByReference();
         SizeT count = new SizeT(Image.unsigned(tokenCount, "tokenCount"));

@@ -2,8 +2,8 @@
 package detailflow;
 
 /**
- * Sizes and offsets of the structs: with the argument "source" it prints a C program that prints what it prints without one, if
- * the structs are those of detailflow.h.
+ * Sizes and offsets of the structs: with the argument "source" it prints a C program that prints what it prints without
+ * one, if the structs are those of detailflow.h.
  */
 final class Layout {
     private Layout() {}
