@@ -1,0 +1,267 @@
+// A generation: steps, tokens, pixels. SPDX-License-Identifier: MIT OR Apache-2.0
+using System;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Threading;
+
+namespace DetailFlow
+{
+    /// <summary>How far a generation is: detailflow_progress.</summary>
+    public struct Progress
+    {
+        public int StepsDone;
+
+        /// <summary>0 when it is finished.</summary>
+        public int StepsLeft;
+
+        public int TokenCount;
+
+        /// <summary>Pixels per side that the tokens so far decode to; 0 while there are none.</summary>
+        public int PrefixSize;
+
+        /// <summary>Pixels per side of the finest level that is complete; 0 before the first.</summary>
+        public int LevelSize;
+
+        public int LevelTokenCount;
+        public int ImageCount;
+
+        /// <summary>The predicted time of the next step; zero when it is not known.</summary>
+        public TimeSpan NextStep;
+
+        internal Progress(detailflow_progress progress)
+        {
+            StepsDone = (int)progress.steps_done;
+            StepsLeft = (int)progress.steps_left;
+            TokenCount = (int)progress.token_count;
+            PrefixSize = (int)progress.prefix_size;
+            LevelSize = (int)progress.level_size;
+            LevelTokenCount = (int)progress.level_token_count;
+            ImageCount = (int)progress.image_count;
+            NextStep = TimeSpan.FromTicks((long)(progress.next_step_ns / 100));
+        }
+    }
+
+    /// <summary>
+    /// A generation. One thread steps it; meanwhile other threads may read its progress, tokens and pixels, cancel it, and
+    /// dispose of it, which cancels the step that runs.
+    /// </summary>
+    /// <remarks>NoInlining: see Library.Redirect.</remarks>
+    public sealed class Generation : IDisposable
+    {
+        internal GenerationHandle Handle { get; }
+        internal Model Model { get; }
+
+        internal Generation(GenerationHandle handle, Model model)
+        {
+            Handle = handle;
+            Model = model;
+        }
+
+        /// <summary>Also while another thread steps: its call then throws, within a step.</summary>
+        public void Dispose()
+        {
+            try
+            {
+                using (var cancel = GetCancel())
+                {
+                    cancel.Trigger();
+                }
+            }
+            catch (ObjectDisposedException)
+            {
+                // It is closed already, or a worker has it.
+            }
+            catch (DetailFlowException)
+            {
+                // Nothing to cancel: the process is ending.
+            }
+            Handle.Dispose();
+        }
+
+        static detailflow_progress Empty()
+        {
+            var progress = default(detailflow_progress);
+            progress.struct_size = (uint)Marshal.SizeOf(typeof(detailflow_progress));
+            return progress;
+        }
+
+        /// <summary>One step.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public Progress Step()
+        {
+            var progress = Empty();
+            Calls.Check(Native.detailflow_generation_step(Handle, ref progress));
+            return new Progress(progress);
+        }
+
+        /// <summary>At least one step, and further ones that should end within the time.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public Progress Advance(TimeSpan budget)
+        {
+            var progress = Empty();
+            Calls.Check(Native.detailflow_generation_advance(Handle, Calls.Nanoseconds(budget), ref progress));
+            return new Progress(progress);
+        }
+
+        /// <summary>Steps until a level is complete; 0 is the one at which the request ends.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public Progress AdvanceToLevel(int levelSize)
+        {
+            var progress = Empty();
+            Calls.Check(Native.detailflow_generation_advance_to_level(
+                Handle, Calls.Unsigned(levelSize, "levelSize"), ref progress));
+            return new Progress(progress);
+        }
+
+        /// <summary>All steps that are left. Ends with Status.Cancelled when the token is cancelled.</summary>
+        public Progress Finish(CancellationToken token = default(CancellationToken))
+        {
+            var progress = Empty();
+            using (var cancel = GetCancel())
+            using (token.Register(cancel.Trigger))
+            {
+                Calls.Check(Native.detailflow_generation_finish(Handle, ref progress));
+            }
+            return new Progress(progress);
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public Progress GetProgress()
+        {
+            var progress = Empty();
+            Calls.Check(Native.detailflow_generation_get_progress(Handle, ref progress));
+            return new Progress(progress);
+        }
+
+        /// <summary>What cancels this generation.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public Cancel GetCancel()
+        {
+            CancelHandle cancel;
+            Calls.Check(Native.detailflow_generation_get_cancel(Handle, out cancel));
+            return new Cancel(cancel);
+        }
+
+        /// <summary>The tokens of an image so far, coarse to fine.</summary>
+        public uint[] GetTokens(int image = 0)
+        {
+            var index = Calls.Unsigned(image, "image");
+            return Arrays.Get(Model.Info.TokenCount, (uint[] tokens, UIntPtr capacity, out UIntPtr count) =>
+                Native.detailflow_generation_get_tokens(Handle, index, tokens, capacity, out count));
+        }
+
+        /// <summary>The logarithm of the probability of each token; Request.SetLogProbabilities.</summary>
+        public float[] GetLogProbabilities(int image = 0)
+        {
+            var index = Calls.Unsigned(image, "image");
+            return Arrays.Get(Model.Info.TokenCount, (float[] values, UIntPtr capacity, out UIntPtr count) =>
+                Native.detailflow_generation_get_log_probabilities(Handle, index, values, capacity, out count));
+        }
+
+        /// <summary>The class of an image, and its seed.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public int GetImageSource(int image, out ulong seed)
+        {
+            uint classIndex;
+            Calls.Check(Native.detailflow_generation_get_image_source(
+                Handle, Calls.Unsigned(image, "image"), out classIndex, out seed));
+            return (int)classIndex;
+        }
+
+        /// <summary>A generation with the same tokens so far that goes on with other seeds, one for each image.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public Generation Fork(params ulong[] seeds)
+        {
+            GenerationHandle fork;
+            Calls.Check(Native.detailflow_generation_fork(Handle, seeds, Calls.Size(seeds.Length), out fork));
+            return new Generation(fork, Model);
+        }
+
+        /// <summary>Changes the level at which it ends; 0 is the finest.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public void SetLevelSize(int levelSize)
+        {
+            Calls.Check(Native.detailflow_generation_set_level_size(Handle, Calls.Unsigned(levelSize, "levelSize")));
+        }
+
+        /// <summary>Writes a picture file of all tokens so far.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public void Save(string path, int image = 0)
+        {
+            Calls.Check(Native.detailflow_generation_save(Handle, Calls.Unsigned(image, "image"), Utf8.Bytes(path)));
+        }
+
+        /// <summary>The pixels of all tokens so far: Progress.PrefixSize per side.</summary>
+        public byte[] Decode(int image = 0, PixelFormat format = PixelFormat.Rgba8)
+        {
+            return Decoding.ToArray(GetProgress().PrefixSize, format, All(image));
+        }
+
+        /// <summary>The pixels of the finest level that is complete: Progress.LevelSize per side.</summary>
+        public byte[] DecodeLevel(int image = 0, PixelFormat format = PixelFormat.Rgba8)
+        {
+            return Decoding.ToArray(GetProgress().LevelSize, format, Level(image));
+        }
+
+        // Into memory of the caller; they return the pixels per side. While another thread steps, a level may be completed
+        // between the look at the progress and the decoding: Status.InvalidArgument, and the next call succeeds.
+
+        public int Decode(int image, byte[] pixels, PixelFormat format = PixelFormat.Rgba8, int stride = 0)
+        {
+            var size = GetProgress().PrefixSize;
+            Decoding.Into(pixels, size, format, stride, All(image));
+            return size;
+        }
+
+        public int DecodeLevel(int image, byte[] pixels, PixelFormat format = PixelFormat.Rgba8, int stride = 0)
+        {
+            var size = GetProgress().LevelSize;
+            Decoding.Into(pixels, size, format, stride, Level(image));
+            return size;
+        }
+
+#if !DETAILFLOW_NO_SPAN
+        public int Decode(int image, Span<byte> pixels, PixelFormat format = PixelFormat.Rgba8, int stride = 0)
+        {
+            var size = GetProgress().PrefixSize;
+            Decoding.Into(pixels, size, format, stride, All(image));
+            return size;
+        }
+
+        public int DecodeLevel(int image, Span<byte> pixels, PixelFormat format = PixelFormat.Rgba8, int stride = 0)
+        {
+            var size = GetProgress().LevelSize;
+            Decoding.Into(pixels, size, format, stride, Level(image));
+            return size;
+        }
+#endif
+
+        public int Decode(
+            int image, IntPtr pixels, long capacity, PixelFormat format = PixelFormat.Rgba8, int stride = 0)
+        {
+            var size = GetProgress().PrefixSize;
+            Decoding.Into(pixels, capacity, size, format, stride, All(image));
+            return size;
+        }
+
+        public int DecodeLevel(
+            int image, IntPtr pixels, long capacity, PixelFormat format = PixelFormat.Rgba8, int stride = 0)
+        {
+            var size = GetProgress().LevelSize;
+            Decoding.Into(pixels, capacity, size, format, stride, Level(image));
+            return size;
+        }
+
+        DecodeCall All(int image)
+        {
+            var index = Calls.Unsigned(image, "image");
+            return (ref detailflow_image target) => Native.detailflow_generation_decode(Handle, index, ref target);
+        }
+
+        DecodeCall Level(int image)
+        {
+            var index = Calls.Unsigned(image, "image");
+            return (ref detailflow_image target) => Native.detailflow_generation_decode_level(Handle, index, ref target);
+        }
+    }
+}
