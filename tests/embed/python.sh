@@ -1,23 +1,28 @@
 #!/usr/bin/env bash
-# Python: the wheel of examples/python in a new virtual environment, its scenario and its tests.
+# Python: the wheel of examples/python in a virtual environment, its scenario and its tests.
 # packages: python3 python3-venv gcc
 . tests/embed/common.sh
 needs python3 cc
+. tests/embed/python/environment.sh
 
-python3 -m venv "$WORK/venv"
-python=$WORK/venv/bin/python
-pip() { "$python" -m pip --quiet --disable-pip-version-check "$@"; }
-pip install --require-hashes --only-binary=:all: --requirement tests/embed/python/requirements.txt
-# As a user does: library and bundle out of the checkout into the wheel, ONNX Runtime that of pip.
-export PYTHONDONTWRITEBYTECODE=1
-find examples/python | sort >"$WORK/before.txt"
-pip install ./examples/python
-find examples/python | sort | diff "$WORK/before.txt" -
-unset DETAILFLOW_LIBRARY
-
+cp examples/python/scenario.py "$WORK"
 cd "$WORK"
-cp "$ROOT/examples/python/scenario.py" .
 "$python" scenario.py >output.txt
 same_output output.txt
-"$WORK/venv/bin/mypy" --strict --cache-dir "$WORK/mypy" --package detailflow
-"$WORK/venv/bin/mypy" --strict --cache-dir "$WORK/mypy" scenario.py
+DETAILFLOW_CHECKOUT=$ROOT "$python" -m unittest discover --start-directory "$ROOT/examples/python/tests"
+mypy=$(dirname "$python")/mypy
+"$mypy" --strict --cache-dir "$WORK/mypy" --package detailflow
+"$mypy" --strict --cache-dir "$WORK/mypy" scenario.py
+
+# Out of an installed prefix, with the layout of Debian; and the error when nothing is built.
+mkdir -p prefix/lib/triplet prefix/share/detailflow empty wheels
+cp "$LIBRARIES/libdetailflow.so" prefix/lib/triplet
+cp "$ROOT"/onnx/bundles/sprites/* prefix/share/detailflow
+wheel() { "$python" -m pip --quiet --disable-pip-version-check wheel --no-deps -w "$1" "$ROOT/examples/python"; }
+DETAILFLOW_PREFIX=$WORK/prefix wheel wheels
+ls wheels/detailflow-*-py3-none-*.whl
+if DETAILFLOW_PREFIX=$WORK/empty wheel empty 2>error.txt; then
+    echo "python: a wheel without a library" >&2
+    exit 1
+fi
+grep -q 'no library; set DETAILFLOW_PREFIX to the PREFIX of `make install`' error.txt
