@@ -44,15 +44,26 @@ function checkError(status, error) {
     }
 }
 
-/** Texts and arrays: asks for the size, then for the data. `call(memory, capacity, count)` is a function of the library. */
+/** Asks for the size, then for the data: again when there was more by then, since another thread steps. `call(memory, capacity,
+ * count)` is a function of the library. */
 function array(Type, call) {
     const count = new BigUint64Array(1);
-    check(call(null, 0, count));
-    const memory = new Type(Number(count[0]));
-    if (memory.length > 0) {
-        check(call(memory, memory.length, count));
+    for (;;) {
+        check(call(null, 0, count));
+        const memory = new Type(Number(count[0]));
+        if (memory.length === 0) {
+            return memory;
+        }
+        const status = call(memory, memory.length, count);
+        if (status === Status.OK) {
+            return memory.subarray(0, Number(count[0]));
+        }
+        const message = native.last_message();
+        check(call(null, 0, count));
+        if (count[0] <= memory.length) {
+            throw new DetailFlowError(status, message);
+        }
     }
-    return memory.subarray(0, Number(count[0]));
 }
 
 function text(call) {
