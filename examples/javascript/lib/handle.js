@@ -270,7 +270,7 @@ function u32(value, name) {
 function u64(value, name) {
     const whole = typeof value === 'bigint' || Number.isSafeInteger(value);
     if (!whole || value < 0 || value > 0xffffffffffffffffn) {
-        throw new RangeError(`${name}: ${String(value)} is not an integer from 0 to 2^64 - 1 (a number up to 2^53 - 1, or a bigint)`);
+        throw new RangeError(`${name}: ${String(value)} is not an integer from 0 to 2^64 - 1 (above 2^53 - 1 as a bigint)`);
     }
     return BigInt(value);
 }
@@ -278,7 +278,7 @@ function u64(value, name) {
 /** `value`, when it is a number. */
 function float(value, name) {
     if (typeof value !== 'number') {
-        throw new TypeError(`${name}: ${String(value)} is no number`);
+        throw new TypeError(`${name}: ${String(value)} must be a number`);
     }
     return value;
 }
@@ -324,6 +324,6 @@ function filled(name, call) {
 }
 
 module.exports = {
-    DetailFlowError, Status, Owner, Cancel, check, checkError, later, array, text, handleFrom, filled, withSignal, u32, u64, float,
-    string, bytes, tokensOf, nanoseconds,
+    DetailFlowError, Status, Owner, Cancel, check, checkError, later, array, text, handleFrom, filled, withSignal, u32, u64,
+    float, string, bytes, tokensOf, nanoseconds,
 };
