@@ -44,15 +44,26 @@ function checkError(status, error) {
     }
 }
 
-/** Texts and arrays: asks for the size, then for the data. `call(memory, capacity, count)` is a function of the library. */
+/** Asks for the size, then for the data: again when there was more by then, since another thread steps. `call(memory, capacity,
+ * count)` is a function of the library. */
 function array(Type, call) {
     const count = new BigUint64Array(1);
-    check(call(null, 0, count));
-    const memory = new Type(Number(count[0]));
-    if (memory.length > 0) {
-        check(call(memory, memory.length, count));
+    for (;;) {
+        check(call(null, 0, count));
+        const memory = new Type(Number(count[0]));
+        if (memory.length === 0) {
+            return memory;
+        }
+        const status = call(memory, memory.length, count);
+        if (status === Status.OK) {
+            return memory.subarray(0, Number(count[0]));
+        }
+        const message = native.last_message();
+        check(call(null, 0, count));
+        if (count[0] <= memory.length) {
+            throw new DetailFlowError(status, message);
+        }
     }
-    return memory.subarray(0, Number(count[0]));
 }
 
 function text(call) {
@@ -259,7 +270,7 @@ function u32(value, name) {
 function u64(value, name) {
     const whole = typeof value === 'bigint' || Number.isSafeInteger(value);
     if (!whole || value < 0 || value > 0xffffffffffffffffn) {
-        throw new RangeError(`${name}: ${String(value)} is not an integer from 0 to 2^64 - 1 (a number up to 2^53 - 1, or a bigint)`);
+        throw new RangeError(`${name}: ${String(value)} is not an integer from 0 to 2^64 - 1 (above 2^53 - 1 as a bigint)`);
     }
     return BigInt(value);
 }
@@ -267,7 +278,7 @@ function u64(value, name) {
 /** `value`, when it is a number. */
 function float(value, name) {
     if (typeof value !== 'number') {
-        throw new TypeError(`${name}: ${String(value)} is no number`);
+        throw new TypeError(`${name}: ${String(value)} must be a number`);
     }
     return value;
 }
@@ -313,6 +324,6 @@ function filled(name, call) {
 }
 
 module.exports = {
-    DetailFlowError, Status, Owner, Cancel, check, checkError, later, array, text, handleFrom, filled, withSignal, u32, u64, float,
-    string, bytes, tokensOf, nanoseconds,
+    DetailFlowError, Status, Owner, Cancel, check, checkError, later, array, text, handleFrom, filled, withSignal, u32, u64,
+    float, string, bytes, tokensOf, nanoseconds,
 };

@@ -203,7 +203,7 @@ class Model extends Owner {
         return tokens;
     }
 
-    /** The tokens of a picture, on another thread: of pixels, of the bytes of a picture file, or of a picture file by its path. */
+    /** The tokens of a picture, on another thread: of pixels, of the bytes of a picture file, or of one by its path. */
     async encode(picture, options = {}) {
         if (typeof picture !== 'string') {
             return picture.width === undefined

@@ -241,6 +241,22 @@ test('worker_without_threads_is_ticked', async () => {
     assert.equal(last.kind, EventKind.DONE);
 });
 
+test('array_that_grew_meanwhile_is_asked_for_again', () => {
+    // As detailflow_generation_get_tokens while another thread steps.
+    const { array } = require('../lib/handle.js');
+    let tokens = 2;
+    const got = array(Uint32Array, (memory, capacity, count) => {
+        if (memory !== null && tokens === 2) {
+            tokens = 3;
+            return Status.INVALID_ARGUMENT;
+        }
+        count[0] = BigInt(tokens);
+        memory?.fill(tokens);
+        return Status.OK;
+    });
+    assert.deepEqual(got, Uint32Array.of(3, 3, 3));
+});
+
 test('fork_and_retain_go_on_from_the_same_tokens', async () => {
     const generation = new Generation(new Request(model, { imageCount: 3, seed: 1 }));
     await generation.advanceToLevel(8);

@@ -1,0 +1,3 @@
+module example.org/detailflow
+
+go 1.19
