@@ -94,14 +94,14 @@ end
 function Request:start()
     local out = core.out "generation"
     check(C.detailflow_generation_new(core.handle(self, "request"), out))
-    return core.own("generation", out[0])
+    return core.own("generation", out[0], { _model = self._model })
 end
 
 -- A generation that is finished.
 function Request:generate()
     local out = core.out "generation"
     check(C.detailflow_generate(core.handle(self, "request"), out))
-    return core.own("generation", out[0])
+    return core.own("generation", out[0], { _model = self._model })
 end
 
 -- What the request costs: { step_count =, multiply_adds =, kv_cache_bytes =, output_bytes =, seconds = }.
@@ -209,7 +209,7 @@ function Generation:fork(seeds)
     local out = core.out "generation"
     local array, count = core.array("uint64_t", seeds, "seed")
     check(C.detailflow_generation_fork(core.handle(self, "generation"), array, count, out))
-    return core.own("generation", out[0])
+    return core.own("generation", out[0], { _model = self._model })
 end
 
 -- Goes on with some of the images only; they are numbered from 0 in this order.

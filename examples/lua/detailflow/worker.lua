@@ -49,9 +49,10 @@ function Worker.new(settings)
     local worker = core.out "worker"
     check(C.detailflow_worker_new(options._handle, worker, nil))
     options:close()
-    -- The images that jobs write to, by job; alive as long as the worker is.
-    local targets = {}
-    return core.own("worker", worker[0], { _targets = targets }, targets)
+    -- What jobs need, by job: the images that they write to, and their model, since freeing a model ends its jobs. Alive as
+    -- long as the worker is.
+    local jobs = {}
+    return core.own("worker", worker[0], { _jobs = jobs }, jobs)
 end
 
 local function bits(settings)
@@ -94,7 +95,7 @@ function Worker:submit(request, settings)
     check(C.detailflow_worker_submit_with(handle, request_handle, pointer, job))
     options:close()
     local number = tonumber(job[0])
-    self._targets[number] = settings.targets and { unpack(settings.targets) }
+    self._jobs[number] = { model = request._model, unpack(settings.targets or {}) }
     return number
 end
 
@@ -112,7 +113,9 @@ function Worker:submit_generation(generation, settings)
         bits(settings), job))
     ffi.gc(generation_handle, nil)
     generation._handle = nil
-    return tonumber(job[0])
+    local number = tonumber(job[0])
+    self._jobs[number] = { model = generation._model }
+    return number
 end
 
 -- The event of a handle, or nil.
@@ -135,8 +138,8 @@ local function event(self, handle)
     object.steps_done = info.steps_done
     object.steps_left = info.steps_left
     object.decoded = info.decoded == 1
-    if object.is_last and self._targets then
-        self._targets[object.job] = nil
+    if object.is_last and self._jobs then
+        self._jobs[object.job] = nil
     end
     return object
 end

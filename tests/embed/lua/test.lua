@@ -346,6 +346,28 @@ function tests.garbage_is_freed_under_load()
     end
 end
 
+-- Freeing a model ends its jobs: one that is garbage while its jobs run must not.
+function tests.model_of_a_job_is_not_collected()
+    local worker = detailflow.worker()
+    local function submit()
+        local opened = detailflow.open(bundle, { threads = 1 })
+        local request = opened:request { count = 4 }
+        for _ = 1, 10 do
+            worker:submit(request, { last_only = true })
+        end
+        worker:submit_generation(request:start(), { last_only = true })
+    end
+    submit()
+    collect()
+    local done = 0
+    while worker:pending() > 0 do
+        local event = worker:wait()
+        assert(event.kind == "done", event.kind)
+        done = done + 1
+    end
+    assert(done == 11, done)
+end
+
 function tests.handles_go_to_another_owner()
     local generation = model:request { class = potion, seed = 7 }:start()
     local cancel = generation:cancel_handle()
