@@ -109,7 +109,7 @@ case $1 in build | rustc) ;; *) exec cargo "$@" ;; esac
 END
 chmod +x "$OUTSIDE/cargo"
 cd "$OUTSIDE/checkout"
-# install NAME=VALUE...
+# install_here install|uninstall NAME=VALUE...
 install_here() { make --no-print-directory --silent "$1" PYTHON="$OUTSIDE/python/bin/python" CARGO="$OUTSIDE/cargo" "${@:2}"; }
 
 install_here install PREFIX="$OUTSIDE/opt"
