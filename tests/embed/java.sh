@@ -32,7 +32,7 @@ program -Dfile.encoding=ISO-8859-1 Tests "$WORK"
 
 # Programs that end while work is going on end with 0; they do not hang.
 for way in return exit closed-model try collected step wait poll exit-elsewhere late closed; do
-    timeout 120 "${java[@]}" -cp "$binding:$WORK/tests" Exits "$way" >"$WORK/exit.txt" || {
+    timeout 600 "${java[@]}" -cp "$binding:$WORK/tests" Exits "$way" >"$WORK/exit.txt" || {
         echo "the program that ends with \"$way\" ended with $?" >&2
         exit 1
     }

@@ -8,8 +8,8 @@ static class Exits
     static Worker Drawing(Model model)
     {
         var worker = new Worker();
-        worker.Submit(new Request(model).SetImageCount(512));
-        worker.Submit(new Request(model).SetImageCount(512));
+        worker.Submit(new Request(model).SetImageCount(64));
+        worker.Submit(new Request(model).SetImageCount(64));
         return worker;
     }
 
@@ -47,7 +47,7 @@ static class Exits
             case "step":
                 Background(begun =>
                 {
-                    var generation = new Request(model).SetImageCount(512).Begin();
+                    var generation = new Request(model).SetImageCount(64).Begin();
                     generation.Step();
                     begun.Set();
                     generation.Finish();

@@ -132,7 +132,7 @@ static partial class Tests
 
     static void DisposingStopsAStepOfAnotherThread()
     {
-        var generation = new Request(model).SetImageCount(512).Begin();
+        var generation = new Request(model).SetImageCount(64).Begin();
         Exception thrown = null;
         var begun = new ManualResetEvent(false);
         var thread = new Thread(() =>
@@ -161,7 +161,7 @@ static partial class Tests
     static void DisposingAWorkerWhileItDraws()
     {
         var worker = new Worker();
-        using (var request = new Request(model).SetImageCount(512))
+        using (var request = new Request(model).SetImageCount(64))
         {
             worker.Submit(request);
             worker.Submit(request);

@@ -13,8 +13,8 @@ final class Exits {
 
     private static Worker drawing(Model model) {
         Worker worker = new Worker();
-        worker.submit(new Request(model).setImageCount(512));
-        worker.submit(new Request(model).setImageCount(512));
+        worker.submit(new Request(model).setImageCount(64));
+        worker.submit(new Request(model).setImageCount(64));
         return worker;
     }
 
@@ -62,7 +62,7 @@ final class Exits {
                 break;
             case "step":
                 background(begun -> {
-                    Generation generation = new Request(model).setImageCount(512).begin();
+                    Generation generation = new Request(model).setImageCount(64).begin();
                     generation.step();
                     begun.countDown();
                     generation.finish();
@@ -100,7 +100,7 @@ final class Exits {
             case "closed": {
                 // The hook of the binding closes the worker, at the same time as this one runs.
                 Worker worker = drawing(model);
-                Request request = new Request(model).setImageCount(512);
+                Request request = new Request(model).setImageCount(64);
                 Runtime.getRuntime().addShutdownHook(new Thread(() -> {
                     try {
                         while (true) {

@@ -113,7 +113,7 @@ final class Tests {
     }
 
     static void generation_closedWhileAnotherThreadSteps_stops() throws InterruptedException {
-        Generation generation = new Request(model).setImageCount(512).begin();
+        Generation generation = new Request(model).setImageCount(64).begin();
         Throwable[] thrown = new Throwable[1];
         generation.step();
         Thread thread = new Thread(() -> {
@@ -136,7 +136,7 @@ final class Tests {
 
     static void worker_closedWhileItDraws_stops() {
         Worker worker = new Worker();
-        try (Request request = new Request(model).setImageCount(512)) {
+        try (Request request = new Request(model).setImageCount(64)) {
             worker.submit(request);
             worker.submit(request);
         }
