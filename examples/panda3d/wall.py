@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from frames import FRAME, Frames
 from panda3d.core import (
     CardMaker,
     NodePath,
@@ -24,7 +25,6 @@ from panda3d.core import (
 )
 
 import detailflow
-from frames import FRAME, Frames
 
 COLUMNS, ROWS, SIDE, GAP = 8, 5, 96, 6
 WIDTH, HEIGHT = COLUMNS * (SIDE + GAP) + GAP, ROWS * (SIDE + GAP) + GAP
