@@ -76,8 +76,9 @@ class Handle:
         self.close()
 
     def __del__(self) -> None:
-        # Without attributes when __init__ did not come so far; after the exit hook the process ends anyway.
-        if getattr(self, "_pointer", None) is not None and not _ended:
+        # Without attributes when __init__ did not come so far. After the exit hook the process ends anyway; later still
+        # the globals of this module are None.
+        if _ended is False and getattr(self, "_pointer", None) is not None:
             self.close()
 
     def __reduce__(self) -> NoReturn:

@@ -154,7 +154,7 @@ class Model(Handle):
         return fill(Level, level)
 
     def prefix_size(self, token_count: int) -> int:
-        """Pixels per side of what so many tokens decode to."""
+        """Pixels per side of what a prefix of `token_count` tokens decode to."""
         size = ctypes.c_uint32()
         with self._use() as pointer:
             call("model_get_prefix_size", pointer, token_count, ctypes.byref(size))

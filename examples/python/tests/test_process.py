@@ -125,6 +125,9 @@ class Ending(unittest.TestCase):
             begun.wait()
         """)
 
+    def test_exit_with_objects_that_outlive_the_modules(self):
+        self.end("threading.kept = [model, model.request(), model.request().begin(), Worker()]")
+
     def test_exit_with_an_exception_while_drawing_in_async(self):
         self.end(
             """
