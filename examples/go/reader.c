@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "shim.h"
 #include "_cgo_export.h"
+#include "shim.h"
 
 static size_t DETAILFLOW_CALL read_at(void *user, uint64_t offset, void *buffer, size_t count)
 {

@@ -5,10 +5,9 @@ import json
 import sys
 from pathlib import Path
 
+import detailflow
 import numpy as np
 from panda3d.core import PNMImage, Texture
-
-import detailflow
 
 
 def read(path):
