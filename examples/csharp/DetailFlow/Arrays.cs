@@ -7,7 +7,10 @@ namespace DetailFlow
 
     static class Arrays
     {
-        /// <summary>What a call writes, at most so many elements.</summary>
+        /// <summary>
+        /// What a call writes, at most so many elements. The call is not asked for the number first: another thread may step
+        /// in between.
+        /// </summary>
         internal static T[] Get<T>(int most, ArrayCall<T> call)
         {
             UIntPtr count;

@@ -105,6 +105,7 @@ namespace DetailFlow
             }
         }
 
+        /// <summary>Cancels the jobs that workers have of it. Requests and generations of it go on.</summary>
         public void Dispose()
         {
             Handle.Dispose();

@@ -1,5 +1,6 @@
 // A worker: jobs in the background, or within a budget of each frame. SPDX-License-Identifier: MIT OR Apache-2.0
 using System;
+using System.Collections.Generic;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
@@ -100,6 +101,9 @@ namespace DetailFlow
         static readonly TimeSpan Slice = TimeSpan.FromMilliseconds(50);
         readonly WorkerHandle handle;
 
+        // The models of jobs whose last event was not taken yet: one that the collector frees would cancel its jobs.
+        readonly Dictionary<ulong, Model> models = new Dictionary<ulong, Model>();
+
         public Worker(WorkerOptions options = null)
         {
             Library.Load();
@@ -131,6 +135,10 @@ namespace DetailFlow
                 return;
             }
             handle.Dispose();
+            lock (models)
+            {
+                models.Clear();
+            }
         }
 
         /// <summary>Cancels all jobs; their events can still be taken, and submitting is an error.</summary>
@@ -152,7 +160,12 @@ namespace DetailFlow
                 Calls.Check(Native.detailflow_submit_options_set_user(options, user));
                 Calls.Check(Native.detailflow_submit_options_set_flags(options, (uint)flags));
                 Calls.Check(Native.detailflow_submit_options_set_priority(options, priority));
-                Calls.Check(Native.detailflow_worker_submit_with(handle, request.Handle, options, out job));
+                // Locked: its last event may be taken before this returns.
+                lock (models)
+                {
+                    Calls.Check(Native.detailflow_worker_submit_with(handle, request.Handle, options, out job));
+                    models.Add(job, request.Model);
+                }
             }
             return job;
         }
@@ -165,8 +178,12 @@ namespace DetailFlow
             try
             {
                 generation.Handle.DangerousAddRef(ref held);
-                Calls.Check(Native.detailflow_worker_submit_generation(
-                    handle, generation.Handle.DangerousGetHandle(), user, (uint)flags, out job));
+                lock (models)
+                {
+                    Calls.Check(Native.detailflow_worker_submit_generation(
+                        handle, generation.Handle.DangerousGetHandle(), user, (uint)flags, out job));
+                    models.Add(job, generation.Model);
+                }
                 generation.Handle.SetHandleAsInvalid();
             }
             finally
@@ -185,7 +202,7 @@ namespace DetailFlow
         {
             IntPtr taken;
             Calls.Check(Native.detailflow_worker_poll(handle, out taken));
-            return JobEvent.Of(taken);
+            return Taken(taken);
         }
 
         /// <summary>
@@ -207,9 +224,22 @@ namespace DetailFlow
                 Calls.Check(Native.detailflow_worker_wait(handle, part, out taken));
                 if (taken != IntPtr.Zero || left == TimeSpan.Zero)
                 {
-                    return JobEvent.Of(taken);
+                    return Taken(taken);
                 }
             }
+        }
+
+        JobEvent Taken(IntPtr taken)
+        {
+            var one = JobEvent.Of(taken);
+            if (one != null && one.Kind != EventKind.Level)
+            {
+                lock (models)
+                {
+                    models.Remove(one.Job);
+                }
+            }
+            return one;
         }
 
         /// <summary>Cancels a job; its last event follows.</summary>

@@ -24,7 +24,8 @@ static partial class Tests
             ReaderThatFailsIsTheInnerException, CollectorFreesUnderLoad, PixelsGoIntoMemoryOfTheCaller,
             TooLittleMemoryIsAnError,
             WorkerTicks, JobsPauseAndHold, GenerationGoesToAWorker, ForkGoesOn, CutTokenFileKeepsItsTokens, PictureIsEncoded,
-            SettingsAreChecked, ImportsAreNotInlined,
+            SettingsAreChecked, ImportsAreNotInlined, ModelOfAJobIsNotCollected, DisposedWorkerKeepsNoModel,
+            DisposingAModelEndsItsJobs, TokensAreReadWhileAnotherThreadSteps,
         };
         foreach (var test in tests)
         {

@@ -40,12 +40,14 @@ final class Tests {
     public static void main(String[] arguments) throws Exception {
         folder = Path.of(arguments[0]);
         model = Model.open();
-        Method[] methods = Tests.class.getDeclaredMethods();
-        Arrays.sort(methods, Comparator.comparing(Method::getName));
-        for (Method method : methods) {
-            if (method.getName().contains("_") && !method.isSynthetic()) {
-                method.invoke(null);
-                System.out.println("ok " + method.getName());
+        for (Class<?> tests : new Class<?>[] {Tests.class, Models.class}) {
+            Method[] methods = tests.getDeclaredMethods();
+            Arrays.sort(methods, Comparator.comparing(Method::getName));
+            for (Method method : methods) {
+                if (method.getName().contains("_") && !method.isSynthetic()) {
+                    method.invoke(null);
+                    System.out.println("ok " + method.getName());
+                }
             }
         }
     }

@@ -129,18 +129,31 @@ function core.array(type_name, list, what)
     return array, #list
 end
 
--- A list of numbers from a call with (array, capacity, count).
+-- A list of numbers from a call with (array, capacity, count). It is called again when the list has grown in between, since
+-- another thread steps.
 function core.list(type_name, call)
     local count = ffi.new "size_t[1]"
     check(call(nil, 0, count))
-    local capacity = tonumber(count[0])
-    local array = ffi.new(type_name .. "[?]", math.max(capacity, 1))
-    check(call(array, capacity, count))
-    local list = {}
-    for at = 1, math.min(capacity, tonumber(count[0])) do
-        list[at] = tonumber(array[at - 1])
+    while true do
+        local capacity = tonumber(count[0])
+        local array = ffi.new(type_name .. "[?]", math.max(capacity, 1))
+        local status = call(array, capacity, count)
+        if status == 0 then
+            local list = {}
+            for at = 1, tonumber(count[0]) do
+                list[at] = tonumber(array[at - 1])
+            end
+            return list
+        end
+        local message = ffi.string(C.detailflow_last_message())
+        if status ~= INVALID_ARGUMENT then
+            core.raise(status, message)
+        end
+        check(call(nil, 0, count))
+        if tonumber(count[0]) <= capacity then
+            core.raise(status, message)
+        end
     end
-    return list
 end
 
 -- A string from a call with (buffer, capacity, length).

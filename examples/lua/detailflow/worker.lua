@@ -50,9 +50,16 @@ function Worker.new(settings)
     check(C.detailflow_worker_new(options._handle, worker, nil))
     options:close()
     -- What jobs need, by job: the images that they write to, and their model, since freeing a model ends its jobs. Alive as
-    -- long as the worker is.
+    -- long as the worker is, until it is closed.
     local jobs = {}
     return core.own("worker", worker[0], { _jobs = jobs }, jobs)
+end
+
+local close = Worker.close
+
+function Worker:close()
+    close(self)
+    self._jobs = {}
 end
 
 local function bits(settings)

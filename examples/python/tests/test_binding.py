@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Errors, pixels, owners and threads of the package."""
+"""Errors, pixels and threads of the package."""
 
 import asyncio
-import gc
 import io
 import pickle
 import tempfile
 import threading
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -178,49 +178,6 @@ class Opening(unittest.TestCase):
             Model.open_memory(b"no bundle")
 
 
-class Owners(unittest.TestCase):
-    def test_use_after_close_raises_and_close_may_be_repeated(self):
-        model = Model()
-        request = model.request()
-        generation, worker = request.begin(), Worker()
-        for owner in (model, request, generation, worker):
-            owner.close()
-            owner.close()
-            self.assertTrue(owner.closed)
-        calls = [lambda: model.find_class("potion"), request.begin, generation.step, worker.poll, model.__enter__]
-        for call in calls:
-            with self.assertRaises(Closed):
-                call()
-
-    def test_owners_are_closed_in_any_order(self):
-        model = Model()
-        generation = model.request("potion", 7).begin()
-        model.close()
-        generation.finish()
-        self.assertEqual(generation.decode().shape, (32, 32, 4))
-        generation.close()
-
-    def test_job_survives_the_objects_that_it_was_made_from(self):
-        with Worker() as worker:
-            worker.submit(Model().request("potion", 7), flags=SubmitFlag.DECODE)
-            gc.collect()
-            *_, last = worker.events()
-        self.assertEqual(last.kind, EventKind.DONE)
-        self.assertEqual(last.decode().shape, (32, 32, 4))
-
-    def test_everything_may_be_collected_under_load(self):
-        for _ in range(10):
-            model = Model(threads=1)
-            worker = Worker()
-            worker.submit(model.request(images=8))
-            generation = model.request(images=8).begin()
-            generation.step()
-            cycle = [model, worker, generation]
-            cycle.append(cycle)
-            del model, worker, generation, cycle
-            gc.collect()
-
-
 class Threads(WithModel):
     def test_another_thread_cancels(self):
         with self.model.request(images=64).begin() as generation:
@@ -268,6 +225,21 @@ class Threads(WithModel):
         worker.close()
         thread.join()
         self.assertEqual(raised, [Closed])
+
+    def test_tokens_are_read_while_another_thread_steps(self):
+        with self.model.request().begin() as generation:
+            call, read = detailflow._library.call, []
+
+            def call_after_a_step(name, *arguments):
+                # The other thread steps between the question for the size and the reading.
+                if name == "generation_get_tokens" and arguments[2] is not None and not read:
+                    read.append(name)
+                    generation.step()
+                call(name, *arguments)
+
+            with mock.patch.object(detailflow._library, "call", call_after_a_step):
+                self.assertEqual(generation.tokens().size, 1)
+            self.assertEqual(len(read), 1)
 
     def test_many_threads_use_and_close_the_same_objects(self):
         for _ in range(20):

@@ -1,6 +1,7 @@
 -- Tests of the Lua binding: luajit tests/embed/lua/test.lua SINGLE-FILE-BUNDLE SCRATCH-FOLDER
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local ffi = require "ffi"
+local core = require "detailflow.core"
 local detailflow = require "detailflow"
 local status = detailflow.status
 local bundle, scratch = arg[1], arg[2]
@@ -348,24 +349,48 @@ end
 
 -- Freeing a model ends its jobs: one that is garbage while its jobs run must not.
 function tests.model_of_a_job_is_not_collected()
-    local worker = detailflow.worker()
-    local function submit()
-        local opened = detailflow.open(bundle, { threads = 1 })
-        local request = opened:request { count = 4 }
+    local models = setmetatable({}, { __mode = "v" })
+    local function submit(worker)
+        models[1], models[2] = detailflow.open(bundle, { threads = 1 }), detailflow.open(bundle, { threads = 1 })
+        local request = models[1]:request { count = 4 }
         for _ = 1, 10 do
             worker:submit(request, { last_only = true })
         end
-        worker:submit_generation(request:start(), { last_only = true })
+        worker:submit_generation(models[2]:request():start(), { last_only = true })
     end
-    submit()
+    -- It works in tick only: nothing is done before the garbage is collected.
+    local worker = detailflow.worker { threads = 0 }
+    submit(worker)
     collect()
+    while worker:tick(1).more do end
     local done = 0
-    while worker:pending() > 0 do
-        local event = worker:wait()
+    for event in worker:events() do
         assert(event.kind == "done", event.kind)
         done = done + 1
     end
     assert(done == 11, done)
+    -- Nothing keeps them when the last events were taken, or the worker was closed.
+    collect()
+    assert(not models[1] and not models[2])
+    submit(worker)
+    worker:close()
+    collect()
+    assert(not models[1] and not models[2])
+end
+
+-- Another thread steps between the question for the number and the reading.
+function tests.tokens_may_grow_while_they_are_read()
+    local generation = model:request():start()
+    local capacities = {}
+    local tokens = core.list("uint32_t", function(array, capacity, count)
+        if array ~= nil and #capacities < 2 then
+            capacities[#capacities + 1] = capacity
+            generation:step()
+        end
+        return core.C.detailflow_generation_get_tokens(generation._handle, 0, array, capacity, count)
+    end)
+    assert(table.concat(capacities, " ") == "0 1")
+    assert(#tokens == 2 and table.concat(tokens, " ") == table.concat(generation:tokens(), " "))
 end
 
 function tests.handles_go_to_another_owner()

@@ -13,7 +13,10 @@ final class Arrays {
         void with(float[] array, SizeT capacity, SizeT.Reference count);
     }
 
-    /** What a call writes, at most so many elements. */
+    /**
+     * What a call writes, at most so many elements. The call is not asked for the number first: another thread may step in
+     * between.
+     */
     static int[] ints(int most, Ints call) {
         int[] array = new int[most];
         SizeT.Reference count = new SizeT.Reference();

@@ -14,11 +14,11 @@ import java.time.Duration;
  * it, which cancels the step that runs.
  */
 public final class Generation extends Handle {
-    private final int tokenCount;
+    final Model model;
 
-    Generation(PointerByReference made, int tokenCount) {
+    Generation(PointerByReference made, Model model) {
         super("generation", made, C::detailflow_generation_free);
-        this.tokenCount = tokenCount;
+        this.model = model;
     }
 
     /** Also while another thread steps: its call then throws, within a step. */
@@ -78,14 +78,14 @@ public final class Generation extends Handle {
     /** The tokens of an image so far, coarse to fine. */
     public int[] tokens(int image) {
         int index = Image.unsigned(image, "image");
-        return Arrays.ints(tokenCount, (tokens, capacity, count) ->
+        return Arrays.ints(model.info().tokenCount, (tokens, capacity, count) ->
             call(generation -> C.detailflow_generation_get_tokens(generation, index, tokens, capacity, count)));
     }
 
     /** The logarithm of the probability of each token; Request.setLogProbabilities. */
     public float[] logProbabilities(int image) {
         int index = Image.unsigned(image, "image");
-        return Arrays.floats(tokenCount, (values, capacity, count) ->
+        return Arrays.floats(model.info().tokenCount, (values, capacity, count) ->
             call(generation -> C.detailflow_generation_get_log_probabilities(generation, index, values, capacity, count)));
     }
 
@@ -111,7 +111,7 @@ public final class Generation extends Handle {
     public Generation fork(long... seeds) {
         PointerByReference made = new PointerByReference();
         call(generation -> C.detailflow_generation_fork(generation, seeds, new SizeT(seeds.length), made));
-        return new Generation(made, tokenCount);
+        return new Generation(made, model);
     }
 
     /** Changes the level at which it ends; 0 is the finest. */

@@ -70,6 +70,12 @@ public final class Model extends Handle {
         return new Model(made);
     }
 
+    /** Cancels the jobs that workers have of it. Requests and generations of it go on. */
+    @Override
+    public void close() {
+        super.close();
+    }
+
     /** What the model is; also after close. */
     public ModelInfo info() {
         return info;

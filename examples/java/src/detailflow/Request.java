@@ -8,7 +8,7 @@ import com.sun.jna.ptr.PointerByReference;
  * One thread at a time.
  */
 public final class Request extends Handle {
-    private final Model model;
+    final Model model;
 
     public Request(Model model) {
         super("request", make(model), C::detailflow_request_free);
@@ -133,7 +133,7 @@ public final class Request extends Handle {
     private Generation generation(java.util.function.Function<PointerByReference, Call> call) {
         PointerByReference made = new PointerByReference();
         call(call.apply(made));
-        return new Generation(made, model.info().tokenCount);
+        return new Generation(made, model);
     }
 
     /** A generation of this request, before its first step. */

@@ -6,6 +6,8 @@ import com.sun.jna.ptr.LongByReference;
 import com.sun.jna.ptr.PointerByReference;
 import detailflow.Structs.detailflow_tick_report;
 import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.Optional;
 
 /**
@@ -15,6 +17,9 @@ import java.util.Optional;
 public final class Worker extends Handle {
     /** A wait looks so often whether its thread was interrupted, or the worker closed by another thread. */
     private static final long SLICE = 50_000_000;
+
+    /** The models of jobs whose last event was not taken yet: one that the collector frees would cancel its jobs. */
+    private final Map<Long, Model> models = new HashMap<>();
 
     public Worker() {
         this(new WorkerOptions());
@@ -54,6 +59,9 @@ public final class Worker extends Handle {
             // It is closed already, or the process is ending.
         }
         super.close();
+        synchronized (models) {
+            models.clear();
+        }
     }
 
     /** Cancels all jobs; their events can still be taken, and submitting is an error. */
@@ -80,7 +88,11 @@ public final class Worker extends Handle {
             DetailFlowException.check(C.detailflow_submit_options_set_user(options, user));
             DetailFlowException.check(C.detailflow_submit_options_set_flags(options, SubmitFlag.bits(flags)));
             DetailFlowException.check(C.detailflow_submit_options_set_priority(options, priority));
-            call(worker -> request.status(raw -> C.detailflow_worker_submit_with(worker, raw, options, job)));
+            // Locked: its last event may be taken before this returns.
+            synchronized (models) {
+                call(worker -> request.status(raw -> C.detailflow_worker_submit_with(worker, raw, options, job)));
+                models.put(job.getValue(), request.model);
+            }
         } finally {
             C.detailflow_submit_options_free(options);
         }
@@ -91,8 +103,11 @@ public final class Worker extends Handle {
     public long submit(Generation generation, long user, SubmitFlag... flags) {
         LongByReference job = new LongByReference();
         int bits = SubmitFlag.bits(flags);
-        generation.consume(
-            raw -> status(worker -> C.detailflow_worker_submit_generation(worker, raw, user, bits, job)));
+        synchronized (models) {
+            generation.consume(
+                raw -> status(worker -> C.detailflow_worker_submit_generation(worker, raw, user, bits, job)));
+            models.put(job.getValue(), generation.model);
+        }
         return job.getValue();
     }
 
@@ -100,7 +115,7 @@ public final class Worker extends Handle {
     public Optional<JobEvent> poll() {
         PointerByReference taken = new PointerByReference();
         call(worker -> C.detailflow_worker_poll(worker, taken));
-        return JobEvent.of(taken);
+        return taken(taken);
     }
 
     /** Waits for the next event. */
@@ -137,7 +152,17 @@ public final class Worker extends Handle {
         }
         PointerByReference taken = new PointerByReference();
         call(worker -> C.detailflow_worker_wait(worker, nanoseconds, taken));
-        return JobEvent.of(taken);
+        return taken(taken);
+    }
+
+    private Optional<JobEvent> taken(PointerByReference taken) {
+        Optional<JobEvent> event = JobEvent.of(taken);
+        event.filter(one -> one.kind != JobEvent.Kind.LEVEL).ifPresent(last -> {
+            synchronized (models) {
+                models.remove(last.job);
+            }
+        });
+        return event;
     }
 
     /** Cancels a job; its last event follows. */
