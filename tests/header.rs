@@ -1,7 +1,7 @@
 //! `include/detailflow.h` is what cbindgen makes of `src/ffi`, byte for byte, compiles alone and twice in every
 //! dialect, and agrees with the library.
 //!
-//! `include/detailflow.json` and `include/detailflow_cdef.h` say the same to programs.
+//! `include/detailflow.json` and `include/detailflow.cdef` say the same to programs.
 //!
 //! `UPDATE_HEADER=1 cargo test --test header` rewrites all three.
 
@@ -165,7 +165,7 @@ fn committed_description_is_the_generated_one() {
 
 #[test]
 fn committed_plain_declarations_are_the_generated_ones() {
-    is_committed("detailflow_cdef.h", &description::plain_declarations(&generate()));
+    is_committed("detailflow.cdef", &description::plain_declarations(&generate()));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The C API for programs: `include/detailflow.json`, from the header and from the parameter types of `src/ffi`, which say
-//! what C does not: what a pointer is for. And `include/detailflow_cdef.h`, the declarations without a preprocessor.
+//! what C does not: what a pointer is for. And `include/detailflow.cdef`, the declarations without a preprocessor.
 
 use std::collections::BTreeMap;
 
@@ -337,7 +337,7 @@ pub fn description(header: &str, sources: &BTreeMap<String, Vec<Parameter>>) -> 
     serde_json::to_string_pretty(&whole).unwrap() + "\n"
 }
 
-/// `detailflow_cdef.h`.
+/// `detailflow.cdef`.
 pub fn plain_declarations(header: &str) -> String {
     let mut text = "/* The declarations of detailflow.h for tools that have no preprocessor (cffi, LuaJIT). Generated; do not edit.\n * \
                     SPDX-License-Identifier: MIT OR Apache-2.0 */\n\n"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# include/detailflow.json and include/detailflow_cdef.h, which bindings are generated from or read: they say what detailflow.h says.
+# include/detailflow.json and include/detailflow.cdef, which bindings are generated from or read: they say what detailflow.h says.
 # packages: luajit python3-cffi
 . tests/embed/common.sh
 needs luajit
@@ -14,9 +14,9 @@ cc -std=c11 -Wall -Wextra -Werror -Iinclude "$WORK/again.c" -o "$WORK/again"
 "$WORK/again" >"$WORK/sizes.txt"
 
 # What reads C without a preprocessor finds the same sizes, and a value at the end of the enums.
-luajit tests/embed/declarations/sizes.lua include/detailflow_cdef.h <"$WORK/sizes.txt"
-/usr/bin/python3 tests/embed/declarations/sizes.py include/detailflow_cdef.h <"$WORK/sizes.txt"
-cc -std=c99 -Wall -Wextra -Werror -include stdint.h -include stddef.h -fsyntax-only -x c include/detailflow_cdef.h
+luajit tests/embed/declarations/sizes.lua include/detailflow.cdef <"$WORK/sizes.txt"
+/usr/bin/python3 tests/embed/declarations/sizes.py include/detailflow.cdef <"$WORK/sizes.txt"
+cc -std=c99 -Wall -Wextra -Werror -include stdint.h -include stddef.h -fsyntax-only -x c include/detailflow.cdef
 
 # The comparison fails where one differs.
 sed 's/"uint64_t"/"uint32_t"/' include/detailflow.json >"$WORK/wrong.json"
