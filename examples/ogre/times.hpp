@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,6 +42,9 @@ public:
 private:
     double next_ = now_ms() + FRAME_MS;
 };
+
+// Milliseconds of CPU time that all threads of this program have used.
+inline double cpu_ms() { return static_cast<double>(std::clock()) * 1e3 / CLOCKS_PER_SEC; }
 
 // Times of one kind, in milliseconds.
 class Times {

@@ -15,8 +15,8 @@ if [ ! -d "$HEADERS/vendor/gdnative-sys/godot_headers" ]; then
 fi
 
 PROJECT=$WORK/project
-mkdir -p "$PROJECT/bin" "$WORK/home"
-export HOME=$WORK/home
+mkdir -p "$PROJECT/bin" "$WORK"/home/{.config,.cache,.local/share}
+export HOME=$WORK/home LANG=en_US.UTF-8
 cp examples/godot3/project/* "$PROJECT/"
 cp "$DETAILFLOW_LIBRARY" "$PROJECT/bin/"
 ln -s "$ROOT/target/runtime" "$PROJECT/bin/runtime"
@@ -27,9 +27,14 @@ target/release/dflow bundle pack onnx/bundles/sprites "$PROJECT/sprites.dflow"
 
 # godot PROGRAM ARGUMENT...: a script error is printed, and does not end the program by itself.
 godot() {
-    timeout 300 xvfb-run -a -s "-screen 0 1280x720x24" "$@" 2>&1 | tee "$WORK/output.txt" | grep -v locale
+    timeout 300 xvfb-run -a -s "-screen 0 1280x720x24" "$@" 2>&1 | tee "$WORK/output.txt"
     if grep -q "SCRIPT ERROR" "$WORK/output.txt"; then return 1; fi
 }
+
+cp tests/embed/godot3/faults.gd "$PROJECT/"
+godot godot3 --audio-driver Dummy --path "$PROJECT" --script res://faults.gd
+grep -qx "faults: none" "$WORK/output.txt"
+rm "$PROJECT/faults.gd"
 
 mkdir -p "$WORK/screen" "$WORK/exported" "$WORK/empty"
 godot godot3 --audio-driver Dummy --path "$PROJECT" "screenshot=$WORK/screen"
