@@ -178,6 +178,7 @@ func measure():
 			frames = so_far
 		return
 	if generates and times[true].size() >= wanted * pairs:
+		VisualServer.disconnect("frame_post_draw", self, "_on_frame_drawn")
 		print_times("frames without", times[false])
 		print_times("frames with generation", times[true])
 		print_times("  ticks", ticks)
