@@ -6,7 +6,6 @@ The wheel is the one for this CPU architecture, whichever version of Python runs
 environment: Python's own pip, or else the one that `python3 -m venv` would install.
 """
 
-import ensurepip
 import importlib.util
 import os
 import platform
@@ -21,8 +20,11 @@ def pip_path() -> list[str]:
     """What PYTHONPATH needs so that `python -m pip` works."""
     if importlib.util.find_spec("pip"):
         return []
-    # Debian keeps the wheels apart from Python.
-    folders = [Path(ensurepip.__file__).parent / "_bundled", Path("/usr/share/python-wheels")]
+    # Debian has the wheels in packages of their own, and ensurepip in that of venv.
+    folders = [Path("/usr/share/python-wheels")]
+    ensurepip = importlib.util.find_spec("ensurepip")
+    if ensurepip and ensurepip.origin:
+        folders.insert(0, Path(ensurepip.origin).parent / "_bundled")
     wheels = [wheel for folder in folders for wheel in sorted(folder.glob("pip-*.whl"))]
     if not wheels:
         sys.exit(f"{sys.executable} has neither pip nor venv: install one (Debian: apt-get install python3-venv)")

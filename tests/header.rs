@@ -163,6 +163,37 @@ fn committed_description_is_the_generated_one() {
     is_committed("detailflow.json", &described());
 }
 
+/// The rules that find it out by name and comment are right for these, and one that misses an array would show.
+#[test]
+fn description_says_what_is_an_array_and_what_may_be_null() {
+    let all: serde_json::Value = serde_json::from_str(&described()).unwrap();
+    let mut numbers = Vec::new();
+    for function in all["functions"].as_array().unwrap() {
+        for parameter in function["parameters"].as_array().unwrap() {
+            let name = format!("{}.{}", function["name"].as_str().unwrap(), parameter["name"].as_str().unwrap());
+            let kind = parameter["type"].as_str().unwrap();
+            if parameter["kind"] == "value" && kind.starts_with("const ") && kind.ends_with('*') {
+                numbers.push(name.clone());
+            }
+            let optional = parameter["optional"] == true;
+            match name.as_str() {
+                "detailflow_model_open.path"
+                | "detailflow_model_open.options"
+                | "detailflow_model_options_set_precision.precision"
+                | "detailflow_model_options_set_form.form"
+                | "detailflow_model_options_set_cancel.cancel"
+                | "detailflow_pack_writer_add.name"
+                | "detailflow_generation_get_tokens.tokens" => assert!(optional, "{name}"),
+                "detailflow_model_open.model"
+                | "detailflow_request_set_class.request"
+                | "detailflow_model_options_set_device.device" => assert!(!optional, "{name}"),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(numbers, ["detailflow_dft_encode.seed"]);
+}
+
 #[test]
 fn committed_plain_declarations_are_the_generated_ones() {
     is_committed("detailflow.cdef", &description::plain_declarations(&generate()));

@@ -59,9 +59,10 @@ fn checkout_at(folder: &Path, source: &Path) -> Option<PathBuf> {
     // Cargo writes the one when it makes a build folder, the other into each.
     let made_by_cargo =
         |above: &&Path| ["CACHEDIR.TAG", ".rustc_info.json"].iter().any(|name| above.join(name).is_file());
-    let build = folder.ancestors().skip(1).take(4).find(made_by_cargo)?;
-    let checkout = build.parent()?.join(source);
-    checkout.join("Cargo.toml").is_file().then_some(checkout)
+    // With `--target` there are two of them, one in the other.
+    let above = folder.ancestors().skip(1).take(4).filter(made_by_cargo);
+    let mut checkouts = above.filter_map(|build| Some(build.parent()?.join(source)));
+    checkouts.find(|checkout| checkout.join("Cargo.toml").is_file())
 }
 
 #[cfg(test)]
@@ -87,6 +88,12 @@ mod tests {
             assert_eq!(checkout_at(anchor, &library), Some(library.clone()));
             assert_eq!(checkout_at(anchor, Path::new("vendor/library")), Some(game.join("vendor/library")));
             assert_eq!(checkout_at(anchor, &folder.path().join("gone")), None);
+        }
+        let triple = game.join("target/x86_64-unknown-linux-gnu");
+        std::fs::create_dir_all(triple.join("release")).unwrap();
+        std::fs::write(triple.join("CACHEDIR.TAG"), "").unwrap();
+        for source in [library.as_path(), Path::new("vendor/library")] {
+            assert_eq!(checkout_at(&triple.join("release"), source), Some(game.join(source)));
         }
         assert_eq!(checkout_at(&game, &library), None, "a shipped program");
         assert!(source().join("src/support/layout.rs").is_file(), "{}", source().display());

@@ -149,14 +149,25 @@ fn type_text(kind: &syn::Type) -> String {
     }
 }
 
-/// What a parameter is for. `next` are the names and wrappers of those that follow.
-fn purpose(wrapper: &str, inner: &str, doc: &str, structs: &[String], next: &[(&str, &str)]) -> Map<String, Value> {
+/// What a parameter is for. `next` are those that follow: names, wrappers, and what they point to.
+fn purpose(
+    wrapper: &str,
+    inner: &str,
+    doc: &str,
+    structs: &[String],
+    next: &[(&str, &str, &str)],
+) -> Map<String, Value> {
     let mut entry = Map::new();
     let mut set = |key: &str, value: Value| _ = entry.insert(key.to_owned(), value);
     let is_length =
         |name: &str| matches!(name, "size" | "count" | "length") || name.ends_with("_count") || name.ends_with("_size");
-    let follows = next.first().filter(|(_, wrapper)| wrapper.is_empty()).map(|(name, _)| *name);
-    let length = follows.filter(|name| is_length(name));
+    let follows = next.first().filter(|(_, wrapper, _)| wrapper.is_empty()).map(|(name, ..)| *name);
+    let capacity = follows.filter(|name| *name == "capacity" && matches!(wrapper, "Out"));
+    // Arrays of numbers that follow each other have one length.
+    let is_number = |kind: &str| matches!(kind, "u32" | "u64" | "usize" | "f32");
+    let arrays = next.iter().take_while(|(_, wrapper, inner)| *wrapper == "In" && is_number(inner)).count();
+    let after = next.get(if wrapper == "In" && is_number(inner) { arrays } else { 0 });
+    let length = after.filter(|(name, wrapper, _)| wrapper.is_empty() && is_length(name)).map(|(name, ..)| *name);
     match wrapper {
         "Shared" | "Exclusive" | "Owned" => {
             set("kind", json!("handle"));
@@ -168,13 +179,13 @@ fn purpose(wrapper: &str, inner: &str, doc: &str, structs: &[String], next: &[(&
             set("direction", json!("in"));
         }
         "In" | "Out" => {
-            let capacity = follows.filter(|name| *name == "capacity");
             let is_struct = structs.iter().any(|name| name == inner);
             let kind = match (capacity, length) {
                 (Some(_), _) if inner == "c_char" => "text",
                 (None, None) if inner.starts_with("*mut ") => "handle",
                 (None, None) if inner.starts_with("*const ") => "text",
                 (None, None) if is_struct => "struct",
+                (None, None) if inner == "c_void" => "pointer",
                 (None, None) => "value",
                 _ => "array",
             };
@@ -196,7 +207,7 @@ fn purpose(wrapper: &str, inner: &str, doc: &str, structs: &[String], next: &[(&
             if let Some(capacity) = capacity {
                 set("capacity", json!(capacity));
                 // The whole block is filled where no number follows.
-                if let Some((written, "Out")) = next.get(1) {
+                if let Some((written, "Out", _)) = next.get(1) {
                     set("written", json!(written));
                 }
             }
@@ -214,8 +225,8 @@ fn purpose(wrapper: &str, inner: &str, doc: &str, structs: &[String], next: &[(&
             set("direction", json!("in"));
         }
     }
-    let lower = doc.to_lowercase();
-    if lower.contains("may be null") || doc.starts_with("NULL") || inner == "detailflow_error" {
+    let says_null = doc.contains("NULL") && !doc.contains("not be NULL");
+    if says_null || capacity.is_some() || inner == "detailflow_error" {
         set("optional", json!(true));
     }
     entry
@@ -238,8 +249,9 @@ fn parameters(
         let doc = docs.get(name).map_or("", String::as_str);
         let mut entry = Map::from_iter([("name".to_owned(), json!(name)), ("type".to_owned(), json!(kind))]);
         if let Some(given) = given {
-            let next: Vec<(&str, &str)> =
-                (at + 1..list.len()).map(|next| (list[next].1.as_str(), given[next].0.as_str())).collect();
+            let next: Vec<(&str, &str, &str)> = (at + 1..list.len())
+                .map(|next| (list[next].1.as_str(), given[next].0.as_str(), given[next].1.as_str()))
+                .collect();
             entry.extend(purpose(&given[at].0, &given[at].1, doc, structs, &next));
         }
         if !doc.is_empty() {
