@@ -2,6 +2,7 @@
 """Errors, pixels and threads of the package."""
 
 import asyncio
+import ctypes
 import io
 import pickle
 import tempfile
@@ -219,6 +220,20 @@ class Opening(unittest.TestCase):
         with self.assertRaises(Error) as raised:
             Model.open_reader(Short(self.path.read_bytes()))
         self.assertEqual(raised.exception.status, Status.IO)
+
+    def test_memory_that_is_not_contiguous_is_refused_before_it_is_copied(self):
+        allocated = []
+        libc = ctypes.CDLL(None)
+        malloc = libc.malloc
+        malloc.restype = ctypes.c_void_p
+        libc.malloc = mock.Mock(side_effect=lambda size: allocated.append(size) or malloc(ctypes.c_size_t(size)))
+        with mock.patch.object(detailflow._open.ctypes, "CDLL", lambda _: libc):
+            with self.assertRaises(TypeError):
+                Model.open_memory(memoryview(bytes(64))[::2])
+            self.assertEqual(allocated, [])
+            with self.assertRaises(Error):
+                Model.open_memory(b"no bundle")
+            self.assertEqual(allocated, [9])
 
     def test_damaged_memory_is_an_error(self):
         with self.assertRaises(Error):
