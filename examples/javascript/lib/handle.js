@@ -278,7 +278,7 @@ function u64(value, name) {
 /** `value` as a bigint, when it is an integer that comes back as the same number. */
 function safe(value, name) {
     if (!Number.isSafeInteger(value) || value < 0) {
-        throw new RangeError(`${name}: ${String(value)} is not a number from 0 to 2^53 - 1 without a fraction`);
+        throw new RangeError(`${name}: ${String(value)} is not an integer from 0 to 2^53 - 1`);
     }
     return BigInt(value);
 }

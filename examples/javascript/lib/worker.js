@@ -152,7 +152,8 @@ class Worker extends Owner {
         return this.#event((out) => native.worker_wait(this._handle(), nanoseconds(timeoutMs, 'timeoutMs'), out));
     }
 
-    /** `for await`: all events until no job is pending; a held or paused one is. Each is closed when the next one is asked for. */
+    /** `for await`: all events until no job is pending, as one that is held or paused is. Each is closed when the next is
+     * asked for. */
     async *[Symbol.asyncIterator]() {
         while (this.pending > 0) {
             // Not without limit: someone else may take the last event.
