@@ -50,7 +50,11 @@ END
 "$python" inside.py wheels/detailflow-*.whl "$ROOT/target/licenses"
 "$python" -m pip --quiet --disable-pip-version-check wheel --no-deps -w checkout "$ROOT/examples/python"
 "$python" inside.py checkout/detailflow-*.whl "$ROOT/target/licenses"
-rm "$documents/RUST_CRATES.txt"
+# As the zips have them.
+mv "$documents" prefix/licenses
+DETAILFLOW_PREFIX=$WORK/prefix wheel zip
+"$python" inside.py zip/detailflow-*.whl "$ROOT/target/licenses"
+rm prefix/licenses/RUST_CRATES.txt
 if DETAILFLOW_PREFIX=$WORK/prefix wheel empty 2>error.txt; then
     echo "python: a wheel without the licences of the crates" >&2
     exit 1
