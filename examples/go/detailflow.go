@@ -19,6 +19,7 @@ import "C"
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -253,6 +254,14 @@ func first[T any](data []T) *T {
 		return nil
 	}
 	return &data[0]
+}
+
+// fits says whether C holds a number: a conversion would cut it.
+func fits(name string, value int) error {
+	if value < 0 || int64(value) > math.MaxUint32 {
+		return invalid("%s: %d is not from 0 to %d", name, value, uint32(math.MaxUint32))
+	}
+	return nil
 }
 
 func flag(on bool) C.uint32_t {

@@ -82,6 +82,54 @@ func TestErrors_have_the_message_of_their_call_on_any_thread(t *testing.T) {
 	expect(t, err, df.StatusInvalidArgument, "")
 }
 
+func TestNumbers_that_c_has_not_are_refused_and_named(t *testing.T) {
+	model := open(t)
+	generation := drawn(model, 1)
+	request := must(df.NewRequest(model))
+	worker := must(df.NewWorker(nil))
+	request.SetLevelSize(8)
+	job := must(worker.Submit(request, df.SubmitOptions{Flags: df.SubmitHold}))
+	event := must(worker.Wait(ctx))
+	pixels := df.FromNRGBA(image.NewNRGBA(image.Rect(0, 0, 8, 8)))
+	tokens := must(event.Tokens(0))
+	// Cut to 32 bits they are 0 and 8.
+	for _, wrong := range []int{-1, 1 << 32, 1<<32 + 8} {
+		for name, call := range map[string]func() error{
+			"level size: AdvanceToLevel": func() error { _, err := generation.AdvanceToLevel(ctx, wrong); return err },
+			"level size: SetLevelSize":   func() error { return generation.SetLevelSize(wrong) },
+			"level size: request":        func() error { return request.SetLevelSize(wrong) },
+			"level size: SetPrefix":      func() error { return request.SetPrefix(tokens, wrong) },
+			"level size: Continue":       func() error { return worker.Continue(job, wrong) },
+			"level size: Decode":         func() error { _, err := model.Decode(tokens, wrong); return err },
+			"level size: DecodeInto":     func() error { return model.DecodeInto(tokens, wrong, pixels) },
+			"token count: PrefixSize":    func() error { _, err := model.PrefixSize(wrong); return err },
+			"image: Tokens":              func() error { _, err := generation.Tokens(wrong); return err },
+			"image: LogProbabilities":    func() error { _, err := generation.LogProbabilities(wrong); return err },
+			"image: ImageSource":         func() error { _, _, err := generation.ImageSource(wrong); return err },
+			"image: DecodeInto":          func() error { return generation.DecodeInto(wrong, pixels) },
+			"image: DecodeLevelInto":     func() error { return generation.DecodeLevelInto(wrong, pixels) },
+			"image: Save":                func() error { return generation.Save(wrong, "/no/such/folder/sprite.png") },
+			"image: event":               func() error { _, err := event.Tokens(wrong); return err },
+			"image: event DecodeLevel":   func() error { return event.DecodeLevelInto(wrong, pixels) },
+		} {
+			err := call()
+			argument, _, _ := strings.Cut(name, ":")
+			if !errors.Is(err, df.StatusInvalidArgument) || !strings.Contains(err.Error(), argument+": ") {
+				t.Errorf("%s with %d: %v", name, wrong, err)
+			}
+		}
+	}
+	if must(generation.Progress()).StepsDone != 0 {
+		t.Error("it was stepped")
+	}
+	for _, options := range []df.ModelOptions{
+		{Device: "cpu\x00x"}, {DeviceOptions: map[string]string{"a\x00b": "1"}}, {DeviceOptions: map[string]string{"a": "1\x00"}},
+	} {
+		_, err := df.Open(ctx, "", &options)
+		expect(t, err, df.StatusInvalidArgument, "zero byte")
+	}
+}
+
 func TestClosed_is_an_error_everywhere(t *testing.T) {
 	model := open(t)
 	request := must(df.NewRequest(model))

@@ -121,6 +121,9 @@ func (g *Generation) Advance(ctx context.Context, budget time.Duration) (Progres
 
 // AdvanceToLevel steps until a level is complete.
 func (g *Generation) AdvanceToLevel(ctx context.Context, size int) (Progress, error) {
+	if err := fits("level size", size); err != nil {
+		return Progress{}, err
+	}
 	return g.steps(ctx, func(h *C.detailflow_generation, p *C.detailflow_progress) C.detailflow_status {
 		return C.detailflow_generation_advance_to_level(h, C.uint32_t(size), p)
 	})
@@ -150,6 +153,9 @@ func (g *Generation) Cancel() error {
 
 // Tokens are the tokens of one image so far.
 func (g *Generation) Tokens(index int) ([]uint32, error) {
+	if err := fits("image", index); err != nil {
+		return nil, err
+	}
 	return array(func(data *uint32, capacity C.size_t, count *C.size_t) error {
 		return g.with(func(h *C.detailflow_generation) C.detailflow_status {
 			return C.detailflow_generation_get_tokens(h, C.uint32_t(index), (*C.uint32_t)(data), capacity, count)
@@ -159,6 +165,9 @@ func (g *Generation) Tokens(index int) ([]uint32, error) {
 
 // LogProbabilities are those of the tokens so far, when the request records them.
 func (g *Generation) LogProbabilities(index int) ([]float32, error) {
+	if err := fits("image", index); err != nil {
+		return nil, err
+	}
 	return array(func(data *float32, capacity C.size_t, count *C.size_t) error {
 		return g.with(func(h *C.detailflow_generation) C.detailflow_status {
 			return C.detailflow_generation_get_log_probabilities(h, C.uint32_t(index), (*C.float)(data), capacity, count)
@@ -168,6 +177,9 @@ func (g *Generation) LogProbabilities(index int) ([]float32, error) {
 
 // ImageSource is class and seed of one image.
 func (g *Generation) ImageSource(index int) (class uint32, seed uint64, err error) {
+	if err := fits("image", index); err != nil {
+		return 0, 0, err
+	}
 	var c C.uint32_t
 	var s C.uint64_t
 	err = g.with(func(h *C.detailflow_generation) C.detailflow_status {
@@ -205,6 +217,9 @@ func (g *Generation) decode(size func(Progress) int, into func(Pixels) error) (*
 
 // DecodeInto decodes all tokens so far into memory of the caller, of Progress.PrefixSize.
 func (g *Generation) DecodeInto(index int, target Pixels) error {
+	if err := fits("image", index); err != nil {
+		return err
+	}
 	p, err := target.raw()
 	if err != nil {
 		return err
@@ -216,6 +231,9 @@ func (g *Generation) DecodeInto(index int, target Pixels) error {
 
 // DecodeLevelInto decodes the finest complete level into memory of the caller, of Progress.LevelSize.
 func (g *Generation) DecodeLevelInto(index int, target Pixels) error {
+	if err := fits("image", index); err != nil {
+		return err
+	}
 	p, err := target.raw()
 	if err != nil {
 		return err
@@ -227,6 +245,9 @@ func (g *Generation) DecodeLevelInto(index int, target Pixels) error {
 
 // Save decodes all tokens so far and writes a picture file; the ending of the path chooses the format.
 func (g *Generation) Save(index int, path string) error {
+	if err := fits("image", index); err != nil {
+		return err
+	}
 	text, err := cText(path)
 	if err != nil {
 		return err
@@ -258,6 +279,9 @@ func (g *Generation) RetainImages(indices ...uint32) error {
 
 // SetLevelSize changes the level at which it ends.
 func (g *Generation) SetLevelSize(size int) error {
+	if err := fits("level size", size); err != nil {
+		return err
+	}
 	return g.with(func(h *C.detailflow_generation) C.detailflow_status {
 		return C.detailflow_generation_set_level_size(h, C.uint32_t(size))
 	})

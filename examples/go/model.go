@@ -93,12 +93,17 @@ func (o *ModelOptions) native(cancel *C.detailflow_cancel) (*C.detailflow_model_
 	text(o.Precision, func(v *C.char) C.detailflow_status { return C.detailflow_model_options_set_precision(options, v) })
 	text(o.Form, func(v *C.char) C.detailflow_status { return C.detailflow_model_options_set_form(options, v) })
 	for key, value := range o.DeviceOptions {
-		key := key
+		if err != nil {
+			break
+		}
+		var k *C.char
+		if k, err = cText(key); err != nil {
+			break
+		}
 		text(value, func(v *C.char) C.detailflow_status {
-			k := C.CString(key)
-			defer freeText(k)
 			return C.detailflow_model_options_set_device_option(options, k, v)
 		})
+		freeText(k)
 	}
 	set(func() C.detailflow_status {
 		return C.detailflow_model_options_set_allow_fallback(options, flag(o.AllowFallback))
@@ -278,6 +283,9 @@ func (m *Model) FindClass(name string) (uint32, error) {
 
 // PrefixSize is the size of the image that a prefix decodes to.
 func (m *Model) PrefixSize(tokenCount int) (int, error) {
+	if err := fits("token count", tokenCount); err != nil {
+		return 0, err
+	}
 	var size C.uint32_t
 	err := m.with(func(model *C.detailflow_model) C.detailflow_status {
 		return C.detailflow_model_get_prefix_size(model, C.size_t(tokenCount), &size)
@@ -303,6 +311,9 @@ func (m *Model) Report() (string, error) {
 
 // Decode decodes tokens, or the level of them that is named (0: all).
 func (m *Model) Decode(tokens []uint32, levelSize int) (*image.NRGBA, error) {
+	if err := fits("level size", levelSize); err != nil {
+		return nil, err
+	}
 	size := levelSize
 	if size == 0 {
 		var err error
@@ -315,6 +326,9 @@ func (m *Model) Decode(tokens []uint32, levelSize int) (*image.NRGBA, error) {
 
 // DecodeInto decodes into memory of the caller.
 func (m *Model) DecodeInto(tokens []uint32, levelSize int, target Pixels) error {
+	if err := fits("level size", levelSize); err != nil {
+		return err
+	}
 	p, err := target.raw()
 	if err != nil {
 		return err

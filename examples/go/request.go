@@ -154,6 +154,9 @@ func (r *Request) SetLogProbabilities(record bool) error {
 
 // SetPrefix sets the tokens that every image begins with, or those of a level of them (0: all). None removes it.
 func (r *Request) SetPrefix(tokens []uint32, levelSize int) error {
+	if err := fits("level size", levelSize); err != nil {
+		return err
+	}
 	return r.with(func(q *C.detailflow_request) C.detailflow_status {
 		return C.detailflow_request_set_prefix(q, (*C.uint32_t)(first(tokens)), C.size_t(len(tokens)), C.uint32_t(levelSize))
 	})
@@ -168,6 +171,9 @@ func (r *Request) SetImagePrefix(index uint32, tokens []uint32) error {
 
 // SetLevelSize sets the level at which the generation ends; 0 is the finest.
 func (r *Request) SetLevelSize(size int) error {
+	if err := fits("level size", size); err != nil {
+		return err
+	}
 	return r.with(func(q *C.detailflow_request) C.detailflow_status {
 		return C.detailflow_request_set_level_size(q, C.uint32_t(size))
 	})

@@ -276,6 +276,9 @@ func (w *Worker) Resume(job uint64) error {
 
 // Continue changes the level at which a job ends or is held; 0 is the finest.
 func (w *Worker) Continue(job uint64, levelSize int) error {
+	if err := fits("level size", levelSize); err != nil {
+		return err
+	}
 	return w.with(func(h *C.detailflow_worker) C.detailflow_status {
 		return C.detailflow_worker_continue(h, C.uint64_t(job), C.uint32_t(levelSize))
 	})
@@ -345,6 +348,9 @@ func (e *Event) Last() bool { return e.Kind != EventLevel }
 
 // Tokens are those that one image had.
 func (e *Event) Tokens(index int) ([]uint32, error) {
+	if err := fits("image", index); err != nil {
+		return nil, err
+	}
 	return array(func(data *uint32, capacity C.size_t, count *C.size_t) error {
 		return e.with(func(h unsafe.Pointer) C.detailflow_status {
 			return C.detailflow_event_get_tokens((*C.detailflow_event)(h), C.uint32_t(index), (*C.uint32_t)(data), capacity,
@@ -360,6 +366,9 @@ func (e *Event) DecodeLevel(index int) (*image.NRGBA, error) {
 
 // DecodeLevelInto decodes it into memory of the caller, of LevelSize.
 func (e *Event) DecodeLevelInto(index int, target Pixels) error {
+	if err := fits("image", index); err != nil {
+		return err
+	}
 	p, err := target.raw()
 	if err != nil {
 		return err

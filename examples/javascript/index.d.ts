@@ -290,10 +290,11 @@ export interface TickReport {
     parkedCount: number;
 }
 
-/** Generates in the background. `for await` gives its events until no job is pending, and closes each. */
+/** Generates in the background. `for await` gives its events until no job is pending, and closes each. A job that is held or
+ * paused is pending: the loop waits until it goes on or is cancelled. */
 export class Worker extends Owner implements AsyncIterable<JobEvent> {
     constructor(options?: WorkerOptions);
-    /** Returns the number of the job; `user` comes back in its events, `flags` are those of SubmitFlag. */
+    /** Returns the number of the job; `user`, up to 2^53 - 1, comes back in its events, `flags` are those of SubmitFlag. */
     submit(request: Request, options?: { user?: number; flags?: number; priority?: number }): number;
     /** The worker goes on with the generation, which is closed here. */
     submitGeneration(generation: Generation, options?: { user?: number; flags?: number }): number;

@@ -6,6 +6,8 @@ py3-none-PLATFORM, and one wheel serves every Python. Where the library and the 
 
 - DETAILFLOW_PREFIX, when it is set: an installed prefix, or the folder of a zip for this platform;
 - otherwise the checkout that this folder is part of: target/release and onnx/bundles/sprites, after `make`.
+
+The licences of all that is inside the library come with it: target/licenses, share/doc/detailflow or licenses/.
 """
 
 import base64
@@ -96,10 +98,13 @@ def first(what: str, places: list[Path], exists: Any, remedy: str) -> Path:
 
 
 def licenses() -> list[Path]:
-    """The licences of the package, in the checkout or the prefix."""
+    """The licences of the library and of the crates in it. Not those of ONNX Runtime, which is another wheel."""
     prefix = os.environ.get("DETAILFLOW_PREFIX")
-    roots = [CHECKOUT, *([Path(prefix), Path(prefix) / "share/doc/detailflow"] if prefix else [])]
-    return next((found for root in roots if (found := sorted(root.glob("LICENSE-*")))), [])
+    root = Path(prefix).expanduser().resolve() if prefix else CHECKOUT
+    places = [root / "share/doc/detailflow", root / "licenses"] if prefix else [root / "target/licenses"]
+    remedy = "set DETAILFLOW_PREFIX to a complete prefix" if prefix else "run `make` in the checkout"
+    folder = first("licences of the crates", places, lambda path: (path / "RUST_CRATES.txt").is_file(), remedy)
+    return [*sorted(folder.glob("LICENSE-*")), *sorted(folder.glob("RUST_*"))]
 
 
 def metadata(project: dict[str, Any]) -> str:
@@ -111,6 +116,7 @@ def metadata(project: dict[str, Any]) -> str:
         f"Summary: {project['description']}",
         f"Requires-Python: {project['requires-python']}",
         f"License-Expression: {project['license']}",
+        *[f"License-File: {path.name}" for path in licenses()],
         *[f"Requires-Dist: {dependency}" for dependency in project["dependencies"]],
         "Description-Content-Type: text/markdown",
     ]

@@ -24,8 +24,10 @@ fi
 
 venv=$ROOT/target/venv-sbom
 if ! cmp -s tests/embed/sbom/tools.txt "$venv/ready"; then
+    rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/embed/sbom/tools.txt
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: \
+        --requirement tests/embed/sbom/tools.txt
     cp tests/embed/sbom/tools.txt "$venv/ready"
 fi
 cat >"$WORK/schema.py" <<'END'

@@ -275,6 +275,14 @@ function u64(value, name) {
     return BigInt(value);
 }
 
+/** `value` as a bigint, when it is an integer that comes back as the same number. */
+function safe(value, name) {
+    if (!Number.isSafeInteger(value) || value < 0) {
+        throw new RangeError(`${name}: ${String(value)} is not an integer from 0 to 2^53 - 1`);
+    }
+    return BigInt(value);
+}
+
 /** `value`, when it is a number. */
 function float(value, name) {
     if (typeof value !== 'number') {
@@ -325,5 +333,5 @@ function filled(name, call) {
 
 module.exports = {
     DetailFlowError, Status, Owner, Cancel, check, checkError, later, array, text, handleFrom, filled, withSignal, u32, u64,
-    float, string, bytes, tokensOf, nanoseconds,
+    float, string, bytes, tokensOf, nanoseconds, safe,
 };

@@ -4,7 +4,7 @@
 // until this thread is idle, and this thread for the worker.
 const { native, struct, fields } = require('./native.js');
 const {
-    Owner, check, array, text, handleFrom, filled, later, DetailFlowError, Status, u32, u64, float, nanoseconds,
+    Owner, check, array, text, handleFrom, filled, later, DetailFlowError, Status, u32, u64, float, nanoseconds, safe,
 } = require('./handle.js');
 const { target, image } = require('./picture.js');
 
@@ -96,13 +96,13 @@ class Worker extends Owner {
         this.#models.add(owner._kept);
     }
 
-    /** Submits a request; returns the number of the job. `user` comes back in its events. */
+    /** Submits a request; returns the number of the job. `user`, up to 2^53 - 1, comes back in its events. */
     submit(request, { user = 0, flags = 0, priority = 0 } = {}) {
         this.#keep(request);
         const job = new BigUint64Array(1);
         const options = handleFrom((out) => native.submit_options_new(out, null));
         try {
-            check(native.submit_options_set_user(options, u64(user, 'user')));
+            check(native.submit_options_set_user(options, safe(user, 'user')));
             check(native.submit_options_set_flags(options, u32(flags, 'flags')));
             check(native.submit_options_set_priority(options, float(priority, 'priority')));
             check(native.worker_submit_with(this._handle(), request._handle(), options, job));
@@ -118,7 +118,7 @@ class Worker extends Owner {
         const handle = generation._handle();
         generation._idle();
         this.#keep(generation);
-        check(native.worker_submit_generation(this._handle(), handle, u64(user, 'user'), u32(flags, 'flags'), job));
+        check(native.worker_submit_generation(this._handle(), handle, safe(user, 'user'), u32(flags, 'flags'), job));
         generation._giveAway();
         return Number(job[0]);
     }
@@ -152,10 +152,15 @@ class Worker extends Owner {
         return this.#event((out) => native.worker_wait(this._handle(), nanoseconds(timeoutMs, 'timeoutMs'), out));
     }
 
-    /** `for await`: all events until no job is pending. Each is closed when the next one is asked for. */
+    /** `for await`: all events until no job is pending, as one that is held or paused is. Each is closed when the next is
+     * asked for. */
     async *[Symbol.asyncIterator]() {
         while (this.pending > 0) {
-            const event = await this.wait();
+            // Not without limit: someone else may take the last event.
+            const event = await this.wait(10 * POLL_MS);
+            if (event === null) {
+                continue;
+            }
             try {
                 yield event;
             } finally {

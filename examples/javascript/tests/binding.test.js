@@ -227,6 +227,47 @@ test('worker_events_are_polled', async () => {
     assert.throws(() => event.tokens(), closed);
 });
 
+test('worker_user_comes_back_as_it_was', () => {
+    const worker = new Worker({ threads: 0 });
+    const request = new Request(model);
+    for (const user of [2 ** 53, 2n ** 53n + 1n, 5n, -1, 0.5, '1']) {
+        assert.throws(() => worker.submit(request, { user }), /user/, String(user));
+        assert.throws(() => worker.submitGeneration(new Generation(request), { user }), /user/, String(user));
+    }
+    assert.equal(worker.pending, 0);
+    worker.submit(request, { user: Number.MAX_SAFE_INTEGER });
+    worker.cancelAll();
+    assert.equal(worker.poll().user, Number.MAX_SAFE_INTEGER);
+});
+
+test('for_await_waits_for_a_held_job_and_ends_when_another_takes_the_last_event', async () => {
+    const worker = new Worker();
+    const hold = () => {
+        const job = worker.submit(new Request(model, { levelSize: 8 }), { flags: SubmitFlag.HOLD });
+        assert.equal(worker.waitSync(Infinity).kind, EventKind.LEVEL);
+        return job;
+    };
+    const continued = hold();
+    const events = worker[Symbol.asyncIterator]();
+    let next = events.next();
+    await worker.wait(100);
+    worker.continue(continued);
+    assert.equal((await next).value.levelSize, 16);
+    while (!(await events.next()).done) {
+        // Until the job is done.
+    }
+    const cancelled = hold();
+    next = worker[Symbol.asyncIterator]().next();
+    worker.cancel(cancelled);
+    assert.equal(worker.waitSync(Infinity).kind, EventKind.CANCELLED);
+    assert.deepEqual(await next, { value: undefined, done: true });
+    const closing = hold();
+    next = worker[Symbol.asyncIterator]().next();
+    worker.close();
+    await assert.rejects(next, closed);
+    assert.ok(closing > cancelled);
+});
+
 test('worker_without_threads_is_ticked', async () => {
     const worker = new Worker({ threads: 0 });
     worker.submit(new Request(model));

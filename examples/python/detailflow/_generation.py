@@ -12,7 +12,7 @@ import numpy.typing as npt
 from . import _library, _structs
 from ._errors import Error, InvalidArgument
 from ._handle import Handle, close_at_exit
-from ._library import HANDLE, call, get_array, path_bytes
+from ._library import HANDLE, call, get_array, integers, path_bytes
 from ._model import Cancel, Model
 from ._pixels import Pixels, Tokens, empty, target
 from ._request import Request
@@ -131,14 +131,14 @@ class Generation(Handle):
 
     def fork(self, seeds: Sequence[int]) -> "Generation":
         """One with the same tokens so far, which goes on with other seeds: one for each image."""
-        array = np.array(seeds, np.uint64)
+        array = integers("generation_fork", seeds, np.uint64)
         with self._use() as pointer:
             made = _library.new("generation_fork", pointer, array.ctypes.data, array.size, HANDLE)
         return self._made(made, self._model, self._end)
 
     def retain(self, images: Sequence[int]) -> None:
         """Goes on with these images only, numbered from 0 in this order."""
-        array = np.array(images, np.uint32)
+        array = integers("generation_retain_images", images, np.uint32)
         with self._use() as pointer:
             call("generation_retain_images", pointer, array.ctypes.data, array.size)
 

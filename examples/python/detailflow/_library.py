@@ -3,10 +3,11 @@
 
 import ctypes
 import importlib.util
+import operator
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ._errors import InvalidArgument, NoRuntime, error_of
-from ._signatures import declare
+from ._signatures import CALLS, SIZE, U32, U64, S, declare
+from ._types import Status
 
 # The DETAILFLOW_ABI_VERSION of the header that this package was written for.
 ABI_VERSION = 1
@@ -71,9 +73,36 @@ def call(name: str, *arguments: Any) -> None:
 
     The message is that of the thread: a thread of Python is one of the system, so no other call comes between.
     """
-    status = getattr(_library, "detailflow_" + name)(*arguments)
+    checked = [_checked(name, kind, value) for kind, value in zip(CALLS[name], arguments, strict=True)]
+    status = getattr(_library, "detailflow_" + name)(*checked)
     if status != 0:
         raise error_of(status, _library.detailflow_last_message().decode("utf-8", "replace"))
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """An argument, when C can hold it: ctypes cuts integers, and a string of C ends at its first zero byte."""
+    if kind in (U32, U64, SIZE):
+        return integer(name, value, 8 * ctypes.sizeof(kind))
+    if kind is S and isinstance(value, bytes) and b"\0" in value:
+        raise InvalidArgument(Status.INVALID_ARGUMENT, f"{name}: {value!r} has a zero byte")
+    return value
+
+
+def integer(name: str, value: Any, bits: int) -> int:
+    """`value`, when it is an integer that an unsigned type of so many bits holds."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: {value!r} is not an integer") from None
+    if not 0 <= number < 1 << bits:
+        raise InvalidArgument(Status.INVALID_ARGUMENT, f"{name}: {number} is not from 0 to {(1 << bits) - 1}")
+    return number
+
+
+def integers(name: str, values: Iterable[Any], kind: type[Scalar]) -> npt.NDArray[Scalar]:
+    """An array of unsigned integers; numpy would cut those of another array."""
+    bits = 8 * np.dtype(kind).itemsize
+    return np.array([integer(name, value, bits) for value in values], kind)
 
 
 def new(name: str, *arguments: Any) -> int:

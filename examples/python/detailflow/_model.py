@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from . import _handle, _library, _open, _structs
 from ._handle import Handle
-from ._library import HANDLE, call, get_array, get_text, path_bytes
+from ._library import HANDLE, call, get_array, get_text, integer, integers, path_bytes
 from ._pixels import Pixels, Tokens, TokensLike, empty, source, target, tokens_array
 from ._types import NO_CLASS, Format, Level, MipsSource, ModelInfo, Spinning, fill
 
@@ -226,7 +226,7 @@ class Model(Handle):
 
     def calibrate(self, batch_sizes: Iterable[int] = (1,)) -> None:
         """Measures steps and decodes, for predictions; the result is kept in the user's cache directory."""
-        sizes = np.fromiter(batch_sizes, np.uint32)
+        sizes = integers("model_calibrate", batch_sizes, np.uint32)
         with self._use() as pointer:
             call("model_calibrate", pointer, sizes.ctypes.data, sizes.size)
 
@@ -241,7 +241,7 @@ class Model(Handle):
         """A token file (.dft) of tokens."""
         array = tokens_array(tokens)
         index = NO_CLASS if class_ is None else self._class_index(class_)
-        number = None if seed is None else ctypes.byref(ctypes.c_uint64(seed))
+        number = None if seed is None else ctypes.byref(ctypes.c_uint64(integer("seed", seed, 64)))
         with self._use() as pointer:
             before = (pointer, array.ctypes.data, array.size, index, number)
             return get_array("dft_encode", np.uint8, before).tobytes()

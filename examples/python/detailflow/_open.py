@@ -43,13 +43,15 @@ def _set(made: int, name: str, value: Any) -> None:
 
 def open_memory(data: Any, made: int) -> int:
     """Opens a copy of `data`. The C library frees it, so that no thread has to call Python."""
-    size = memoryview(data).nbytes
+    # Before anything is allocated, since it refuses what is not contiguous.
+    source = memoryview(data).cast("B")
+    size = source.nbytes
     libc = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
     libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
     copy = libc.malloc(max(size, 1))
     if not copy:
         raise OutOfMemory(Status.OUT_OF_MEMORY, f"the copy of the bundle takes {size} bytes")
-    memoryview((ctypes.c_char * size).from_address(copy)).cast("B")[:] = memoryview(data).cast("B")
+    memoryview((ctypes.c_char * size).from_address(copy)).cast("B")[:] = source
     # Also after a failure the library has called it.
     release = ctypes.cast(libc.free, ctypes.c_void_p)
     return _library.new("model_open_memory", copy, size, release, copy, made, HANDLE, None)

@@ -65,6 +65,8 @@ def describe(array: Pixels, format: Format | None) -> Image:
     if not isinstance(array, np.ndarray) or array.ndim != 3 or array.size == 0:
         raise ValueError("pixels are a numpy array of the shape (height, width, channels)")
     height, width, channels = array.shape
+    if max(height, width) > 0xFFFFFFFF:
+        raise ValueError(f"{width} x {height} pixels are too many")
     if format is None:
         format = _DEFAULTS.get((channels, array.dtype.name))
         if format is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _library, _structs
 from ._handle import Handle
-from ._library import HANDLE, call
+from ._library import HANDLE, call, integers
 from ._pixels import Pixels, TokensLike, source, tokens_array
 from ._types import Cost, Format, fill
 
@@ -100,11 +100,11 @@ class Request(Handle):
         curves = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
         for name, value in curves.items():
             if isinstance(value, Sequence):
-                indices = np.array([index for index, _ in value], np.uint32)
+                indices = integers(f"{name}_curve", (index for index, _ in value), np.uint32)
                 values = np.array([number for _, number in value], np.float32)
                 self._set(f"{name}_curve", indices.ctypes.data, values.ctypes.data, len(value))
             elif value is not None:
-                self._set(name, int(value) if name == "top_k" else value)
+                self._set(name, int(value) if name == "top_k" and float(value).is_integer() else value)
 
     def set_image_source(self, image: int, class_: str | int, seed: int) -> None:
         """Class and seed of one image."""

@@ -2,6 +2,7 @@
 """Errors, pixels and threads of the package."""
 
 import asyncio
+import ctypes
 import io
 import pickle
 import tempfile
@@ -65,6 +66,53 @@ class Errors(WithModel):
                 generation.advance_to_level(32)
             self.assertEqual(generation.progress.steps_done, 0)
             self.assertEqual(generation.advance_to_level(8).level_size, 8)
+
+    def test_integers_that_c_has_not_are_refused_and_named(self):
+        generation = self.model.request(images=2).begin()
+        worker = Worker(threads=0)
+        calls = {
+            "request_set_seed": [lambda: self.model.request(seed=2**64 + 7), lambda: self.model.request(seed=-1)],
+            "request_set_image_count": [lambda: self.model.request(images=2**32 + 1)],
+            "request_set_class": [lambda: self.model.request(2**32 + 3)],
+            "request_set_level_size": [lambda: self.model.request(level_size=2**32)],
+            "request_set_top_k": [lambda: self.model.request(top_k=2**32), lambda: self.model.request(top_k=-1)],
+            "top_k_curve": [lambda: self.model.request(top_k=[(2**32, 1), (2**32 + 1, 2)])],
+            "request_set_image_source": [lambda: self.model.request().set_image_source(2**32, 0, 0)],
+            "generation_advance_to_level": [lambda: generation.advance_to_level(2**32)],
+            "generation_get_tokens": [lambda: generation.tokens(2**32)],
+            "generation_fork": [lambda: generation.fork([1, -1]), lambda: generation.fork(np.array([1, -1]))],
+            "generation_retain_images": [lambda: generation.retain(np.array([2**32]))],
+            "model_get_prefix_size": [lambda: self.model.prefix_size(2**64 + 4)],
+            "model_find_level": [lambda: self.model.find_level(2**32)],
+            "seed": [lambda: self.model.dft_encode([1] * 32, seed=2**64)],
+            "model_options_set_threads": [lambda: Model(threads=2**32 + 1)],
+            "worker_cancel": [lambda: worker.cancel(-1)],
+            "submit_options_set_user": [lambda: worker.submit(self.model.request(), 2**64 + 5)],
+        }
+        with generation, worker:
+            for name, all_calls in calls.items():
+                for at, call in enumerate(all_calls):
+                    wanted = f"^INVALID_ARGUMENT: {name}: .* is not from 0 to"
+                    with self.subTest(name=name, at=at), self.assertRaisesRegex(InvalidArgument, wanted):
+                        call()
+            self.assertEqual((generation.progress.steps_done, worker.pending), (0, 0))
+        for wrong in ({"seed": 1.5}, {"images": "2"}, {"top_k": 1.5}):
+            with self.assertRaisesRegex(TypeError, "not an integer"):
+                self.model.request(**wrong)
+        with self.model.request(np.int64(3), np.uint64(2**64 - 1), top_k=4.0).begin() as generation:
+            self.assertEqual(generation.source(), (3, 2**64 - 1))
+
+    def test_text_with_a_zero_byte_is_refused(self):
+        calls = [
+            lambda: self.model.find_class("potion\0x"),
+            lambda: self.model.request("potion\0x"),
+            lambda: Model("sprites\0x"),
+            lambda: Model(device="cpu\0x"),
+            lambda: detailflow.image_save(np.zeros((8, 8, 4), np.uint8), "/no/such/a\0.png"),
+        ]
+        for at, call in enumerate(calls):
+            with self.subTest(at=at), self.assertRaisesRegex(InvalidArgument, "has a zero byte"):
+                call()
 
     def test_model_cannot_be_pickled(self):
         with self.assertRaisesRegex(TypeError, "cannot be pickled"):
@@ -172,6 +220,20 @@ class Opening(unittest.TestCase):
         with self.assertRaises(Error) as raised:
             Model.open_reader(Short(self.path.read_bytes()))
         self.assertEqual(raised.exception.status, Status.IO)
+
+    def test_memory_that_is_not_contiguous_is_refused_before_it_is_copied(self):
+        allocated = []
+        libc = ctypes.CDLL(None)
+        malloc = libc.malloc
+        malloc.restype = ctypes.c_void_p
+        libc.malloc = mock.Mock(side_effect=lambda size: allocated.append(size) or malloc(ctypes.c_size_t(size)))
+        with mock.patch.object(detailflow._open.ctypes, "CDLL", lambda _: libc):
+            with self.assertRaises(TypeError):
+                Model.open_memory(memoryview(bytes(64))[::2])
+            self.assertEqual(allocated, [])
+            with self.assertRaises(Error):
+                Model.open_memory(b"no bundle")
+            self.assertEqual(allocated, [9])
 
     def test_damaged_memory_is_an_error(self):
         with self.assertRaises(Error):
