@@ -226,7 +226,10 @@ fn purpose(
         }
     }
     let says_null = doc.contains("NULL") && !doc.contains("not be NULL");
-    if says_null || capacity.is_some() || inner == "detailflow_error" {
+    // What is received may be NULL without the pointer to it being so.
+    let received = inner.starts_with("*mut ");
+    let is_pointer = !wrapper.is_empty() || inner.ends_with("_fn") || inner.starts_with('*');
+    if is_pointer && !received && says_null || capacity.is_some() || inner == "detailflow_error" {
         set("optional", json!(true));
     }
     entry
