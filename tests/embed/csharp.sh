@@ -14,7 +14,7 @@ compile plain.dll -unsafe -target:library -define:DETAILFLOW_NO_SPAN "$sources"/
 for program in Layout Exits; do
     compile "$program.exe" -r:"$WORK/DetailFlow.dll" "$sources/tests/$program.cs"
 done
-compile Tests.exe -unsafe -r:"$WORK/DetailFlow.dll" "$sources"/tests/{Tests,Pictures,Models,Check,Imports}.cs
+compile Tests.exe -unsafe -r:"$WORK/DetailFlow.dll" "$sources"/tests/{Tests,Pictures,Models,Submits,Check,Imports}.cs
 compile Scenario.exe -r:"$WORK/DetailFlow.dll" "$sources/Scenario.cs"
 
 # The structs have the layout of the header.

@@ -26,6 +26,7 @@ static partial class Tests
             WorkerTicks, JobsPauseAndHold, GenerationGoesToAWorker, ForkGoesOn, CutTokenFileKeepsItsTokens, PictureIsEncoded,
             SettingsAreChecked, ImportsAreNotInlined, ModelOfAJobIsNotCollected, DisposedWorkerKeepsNoModel,
             DisposingAModelEndsItsJobs, TokensAreReadWhileAnotherThreadSteps,
+            GenerationInUseIsNotSubmitted, RefusedGenerationStaysOpen,
         };
         foreach (var test in tests)
         {

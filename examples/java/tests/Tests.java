@@ -40,7 +40,7 @@ final class Tests {
     public static void main(String[] arguments) throws Exception {
         folder = Path.of(arguments[0]);
         model = Model.open();
-        for (Class<?> tests : new Class<?>[] {Tests.class, Models.class}) {
+        for (Class<?> tests : new Class<?>[] {Tests.class, Models.class, Submits.class}) {
             Method[] methods = tests.getDeclaredMethods();
             Arrays.sort(methods, Comparator.comparing(Method::getName));
             for (Method method : methods) {
