@@ -124,7 +124,7 @@ namespace DetailFlow
             return new Progress(progress);
         }
 
-        /// <summary>At least one step, and further ones that should end within the time.</summary>
+        /// <summary>At least one step, and further ones that should end within the time; a negative one is 0.</summary>
         [MethodImpl(MethodImplOptions.NoInlining)]
         public Progress Advance(TimeSpan budget)
         {

@@ -257,7 +257,9 @@ namespace DetailFlow
             }
         }
 
-        /// <summary>Works for about so long, on this thread: of a worker with 0 threads.</summary>
+        /// <summary>
+        /// Works for about so long, on this thread: of a worker with 0 threads. A negative budget is 0: one unit.
+        /// </summary>
         public TickReport Tick(TimeSpan budget)
         {
             var report = default(detailflow_tick_report);

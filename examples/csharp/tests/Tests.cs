@@ -23,7 +23,8 @@ static partial class Tests
             DisposingAWorkerWhileItDraws, DisposingAWorkerWhileAnotherThreadWaits, ReaderOpensABundle,
             ReaderThatFailsIsTheInnerException, CollectorFreesUnderLoad, PixelsGoIntoMemoryOfTheCaller,
             TooLittleMemoryIsAnError,
-            WorkerTicks, JobsPauseAndHold, GenerationGoesToAWorker, ForkGoesOn, CutTokenFileKeepsItsTokens, PictureIsEncoded,
+            WorkerTicks, NegativeBudgetIsZero, JobsPauseAndHold, GenerationGoesToAWorker, ForkGoesOn,
+            CutTokenFileKeepsItsTokens, PictureIsEncoded,
             SettingsAreChecked, ImportsAreNotInlined, ModelOfAJobIsNotCollected, DisposedWorkerKeepsNoModel,
             DisposingAModelEndsItsJobs, TokensAreReadWhileAnotherThreadSteps,
             GenerationInUseIsNotSubmitted, RefusedGenerationStaysOpen,
@@ -282,6 +283,19 @@ static partial class Tests
                 Check.That(taken.Decoded, "it is decoded");
             }
             Check.Equal(null, worker.Poll(), "event");
+        }
+    }
+
+    // It is unlimited as a timeout only.
+    static void NegativeBudgetIsZero()
+    {
+        using (var worker = new Worker(new WorkerOptions { Threads = 0 }))
+        using (var request = new Request(model))
+        using (var generation = request.Begin())
+        {
+            worker.Submit(request);
+            Check.That(worker.Tick(Timeout.InfiniteTimeSpan).More, "the job is not finished");
+            Check.Equal(1, generation.Advance(TimeSpan.FromSeconds(-1)).StepsDone, "steps");
         }
     }
 
