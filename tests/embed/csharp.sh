@@ -57,7 +57,11 @@ echo 'unsigned detailflow_abi_version(void) { return 0; } const char *detailflow
     cc -shared -fPIC -x c - -o "$WORK/old.so"
 fails "libdetailflow 0.0.1 has ABI version 0; this binding needs 1 or a later one" \
     env DETAILFLOW_LIBRARY="$WORK/old.so" mono "$WORK/Scenario.exe"
-env -u DETAILFLOW_LIBRARY LD_LIBRARY_PATH="$LIBRARIES" mkdir "$WORK/beside"
+# Where the system looks.
+env -u DETAILFLOW_LIBRARY LD_LIBRARY_PATH="$LIBRARIES" mono "$WORK/Scenario.exe" >"$WORK/output.txt"
+same_output "$WORK/output.txt"
+# Beside the binding.
+mkdir "$WORK/beside"
 cp "$WORK/DetailFlow.dll" "$WORK/Scenario.exe" "$LIBRARIES/libdetailflow.so" "$WORK/beside"
 env -u DETAILFLOW_LIBRARY ORT_DYLIB_PATH="$ROOT/target/runtime/libonnxruntime.so" \
     DETAILFLOW_BUNDLE="$ROOT/onnx/bundles/sprites" mono "$WORK/beside/Scenario.exe" >"$WORK/output.txt"
