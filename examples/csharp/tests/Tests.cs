@@ -21,6 +21,7 @@ static partial class Tests
             ClassThatIsUnknownIsSuggested, TextIsUtf8, ZeroInTextIsRefused, ClosedObjectsThrow, ClosingTwiceDoesNothing,
             ObjectsOutliveTheirModel, CancellationTokenEndsFinish, DisposingStopsAStepOfAnotherThread,
             DisposingAWorkerWhileItDraws, DisposingAWorkerWhileAnotherThreadWaits, ReaderOpensABundle,
+            DefaultOpensWithOptions,
             ReaderThatFailsIsTheInnerException, CollectorFreesUnderLoad, PixelsGoIntoMemoryOfTheCaller,
             TooLittleMemoryIsAnError,
             WorkerTicks, NegativeBudgetIsZero, JobsPauseAndHold, GenerationGoesToAWorker, ForkGoesOn,
@@ -226,6 +227,18 @@ static partial class Tests
         using (var one = Model.Open(path, new ModelOptions { Form = "plain", Precision = "int8", Device = "cpu" }))
         {
             Check.Equal("plain", one.Info.Form, "form");
+        }
+    }
+
+    static void DefaultOpensWithOptions()
+    {
+        foreach (var options in new[] { new ModelOptions { Threads = 1, Encoder = false }, null })
+        {
+            using (var one = Model.Open(options))
+            {
+                Check.Equal(options == null, one.Info.CanEncode, "an encoder");
+                Check.Equal(Tokens(model), Tokens(one), "tokens");
+            }
         }
     }
 

@@ -204,6 +204,13 @@ final class Tests {
         }
     }
 
+    static void default_opensWithOptions() {
+        try (Model one = Model.open(new ModelOptions().threads(1).encoder(false))) {
+            Check.that(!one.info().canEncode, "the encoder was not opened");
+            Check.equal(tokens(model), tokens(one), "tokens");
+        }
+    }
+
     private interface Read {
         int read(ByteBuffer target) throws EOFException;
     }
