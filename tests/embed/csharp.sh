@@ -57,6 +57,9 @@ echo 'unsigned detailflow_abi_version(void) { return 0; } const char *detailflow
     cc -shared -fPIC -x c - -o "$WORK/old.so"
 fails "libdetailflow 0.0.1 has ABI version 0; this binding needs 1 or a later one" \
     env DETAILFLOW_LIBRARY="$WORK/old.so" mono "$WORK/Scenario.exe"
+# One resolver, also after a failed load.
+compile Resolver.exe -unsafe -define:NET5_0_OR_GREATER "$sources"/DetailFlow/*.cs "$sources"/tests/{Resolver,Check}.cs
+mono "$WORK/Resolver.exe" "$WORK/layout.c" "$WORK/layout-c.txt"
 # Where the system looks.
 env -u DETAILFLOW_LIBRARY LD_LIBRARY_PATH="$LIBRARIES" mono "$WORK/Scenario.exe" >"$WORK/output.txt"
 same_output "$WORK/output.txt"
