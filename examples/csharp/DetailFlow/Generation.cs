@@ -261,13 +261,33 @@ namespace DetailFlow
         /// <summary>The pixels of all tokens so far: Progress.PrefixSize per side.</summary>
         public byte[] Decode(int image = 0, PixelFormat format = PixelFormat.Rgba8)
         {
-            return Decoding.ToArray(GetProgress().PrefixSize, format, All(image));
+            return ToArray(progress => progress.PrefixSize, format, All(image));
         }
 
         /// <summary>The pixels of the finest level that is complete: Progress.LevelSize per side.</summary>
         public byte[] DecodeLevel(int image = 0, PixelFormat format = PixelFormat.Rgba8)
         {
-            return Decoding.ToArray(GetProgress().LevelSize, format, Level(image));
+            return ToArray(progress => progress.LevelSize, format, Level(image));
+        }
+
+        byte[] ToArray(Func<Progress, int> sizeOf, PixelFormat format, DecodeCall decode)
+        {
+            while (true)
+            {
+                var size = sizeOf(GetProgress());
+                try
+                {
+                    return Decoding.ToArray(size, format, decode);
+                }
+                catch (DetailFlowException error) when (error.Status == Status.InvalidArgument)
+                {
+                    // Once more if another thread has stepped to another size in between.
+                    if (sizeOf(GetProgress()) == size)
+                    {
+                        throw;
+                    }
+                }
+            }
         }
 
         // Into memory of the caller; they return the pixels per side. While another thread steps, a level may be completed

@@ -23,7 +23,7 @@ static partial class Tests
             DisposingAWorkerWhileItDraws, DisposingAWorkerWhileAnotherThreadWaits, ReaderOpensABundle,
             DefaultOpensWithOptions,
             ReaderThatFailsIsTheInnerException, CollectorFreesUnderLoad, PixelsGoIntoMemoryOfTheCaller,
-            TooLittleMemoryIsAnError,
+            PixelsAreReadWhileAnotherThreadSteps, TooLittleMemoryIsAnError,
             WorkerTicks, NegativeBudgetIsZero, JobsPauseAndHold, GenerationGoesToAWorker, ForkGoesOn,
             CutTokenFileKeepsItsTokens, PictureIsEncoded,
             SettingsAreChecked, ImportsAreNotInlined, ModelOfAJobIsNotCollected, DisposedWorkerKeepsNoModel,
