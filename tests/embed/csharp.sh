@@ -14,7 +14,7 @@ compile plain.dll -unsafe -target:library -define:DETAILFLOW_NO_SPAN "$sources"/
 for program in Layout Exits; do
     compile "$program.exe" -r:"$WORK/DetailFlow.dll" "$sources/tests/$program.cs"
 done
-compile Tests.exe -unsafe -r:"$WORK/DetailFlow.dll" "$sources"/tests/{Tests,Pictures,Models,Check,Imports}.cs
+compile Tests.exe -unsafe -r:"$WORK/DetailFlow.dll" "$sources"/tests/{Tests,Pictures,Models,Submits,Check,Imports}.cs
 compile Scenario.exe -r:"$WORK/DetailFlow.dll" "$sources/Scenario.cs"
 
 # The structs have the layout of the header.
@@ -57,7 +57,14 @@ echo 'unsigned detailflow_abi_version(void) { return 0; } const char *detailflow
     cc -shared -fPIC -x c - -o "$WORK/old.so"
 fails "libdetailflow 0.0.1 has ABI version 0; this binding needs 1 or a later one" \
     env DETAILFLOW_LIBRARY="$WORK/old.so" mono "$WORK/Scenario.exe"
-env -u DETAILFLOW_LIBRARY LD_LIBRARY_PATH="$LIBRARIES" mkdir "$WORK/beside"
+# One resolver, also after a failed load.
+compile Resolver.exe -unsafe -define:NET5_0_OR_GREATER "$sources"/DetailFlow/*.cs "$sources"/tests/{Resolver,Check}.cs
+mono "$WORK/Resolver.exe" "$WORK/layout.c" "$WORK/layout-c.txt"
+# Where the system looks.
+env -u DETAILFLOW_LIBRARY LD_LIBRARY_PATH="$LIBRARIES" mono "$WORK/Scenario.exe" >"$WORK/output.txt"
+same_output "$WORK/output.txt"
+# Beside the binding.
+mkdir "$WORK/beside"
 cp "$WORK/DetailFlow.dll" "$WORK/Scenario.exe" "$LIBRARIES/libdetailflow.so" "$WORK/beside"
 env -u DETAILFLOW_LIBRARY ORT_DYLIB_PATH="$ROOT/target/runtime/libonnxruntime.so" \
     DETAILFLOW_BUNDLE="$ROOT/onnx/bundles/sprites" mono "$WORK/beside/Scenario.exe" >"$WORK/output.txt"

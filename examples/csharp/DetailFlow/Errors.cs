@@ -69,10 +69,14 @@ namespace DetailFlow
             return new UIntPtr((ulong)value);
         }
 
-        /// <summary>Nanoseconds of a time; a negative time (Timeout.InfiniteTimeSpan) has no limit.</summary>
+        /// <summary>Nanoseconds of a time; 0 of a negative one: a budget that is used up.</summary>
         internal static ulong Nanoseconds(TimeSpan time)
         {
-            return time < TimeSpan.Zero || time.Ticks > long.MaxValue / 100 ? ulong.MaxValue : (ulong)time.Ticks * 100;
+            if (time < TimeSpan.Zero)
+            {
+                return 0;
+            }
+            return time.Ticks > long.MaxValue / 100 ? ulong.MaxValue : (ulong)time.Ticks * 100;
         }
     }
 }

@@ -48,13 +48,40 @@ namespace DetailFlow
     /// <remarks>NoInlining: see Library.Redirect.</remarks>
     public sealed class Generation : IDisposable
     {
-        internal GenerationHandle Handle { get; }
+        readonly GenerationHandle handle;
+        readonly Uses uses = new Uses();
         internal Model Model { get; }
 
         internal Generation(GenerationHandle handle, Model model)
         {
-            Handle = handle;
+            this.handle = handle;
             Model = model;
+        }
+
+        /// <summary>A call that takes the handle over when it succeeds. Busy while another thread uses it.</summary>
+        internal void Give(Func<IntPtr, Status> call)
+        {
+            uses.BeginGiving();
+            var held = false;
+            var given = false;
+            try
+            {
+                handle.DangerousAddRef(ref held);
+                Calls.Check(call(handle.DangerousGetHandle()));
+                given = true;
+                handle.SetHandleAsInvalid();
+            }
+            finally
+            {
+                if (held)
+                {
+                    handle.DangerousRelease();
+                }
+                if (!given)
+                {
+                    uses.UndoGiving();
+                }
+            }
         }
 
         /// <summary>Also while another thread steps: its call then throws, within a step.</summary>
@@ -75,7 +102,7 @@ namespace DetailFlow
             {
                 // Nothing to cancel: the process is ending.
             }
-            Handle.Dispose();
+            handle.Dispose();
         }
 
         static detailflow_progress Empty()
@@ -90,16 +117,22 @@ namespace DetailFlow
         public Progress Step()
         {
             var progress = Empty();
-            Calls.Check(Native.detailflow_generation_step(Handle, ref progress));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_step(handle, ref progress));
+            }
             return new Progress(progress);
         }
 
-        /// <summary>At least one step, and further ones that should end within the time.</summary>
+        /// <summary>At least one step, and further ones that should end within the time; a negative one is 0.</summary>
         [MethodImpl(MethodImplOptions.NoInlining)]
         public Progress Advance(TimeSpan budget)
         {
             var progress = Empty();
-            Calls.Check(Native.detailflow_generation_advance(Handle, Calls.Nanoseconds(budget), ref progress));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_advance(handle, Calls.Nanoseconds(budget), ref progress));
+            }
             return new Progress(progress);
         }
 
@@ -108,8 +141,11 @@ namespace DetailFlow
         public Progress AdvanceToLevel(int levelSize)
         {
             var progress = Empty();
-            Calls.Check(Native.detailflow_generation_advance_to_level(
-                Handle, Calls.Unsigned(levelSize, "levelSize"), ref progress));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_advance_to_level(
+                    handle, Calls.Unsigned(levelSize, "levelSize"), ref progress));
+            }
             return new Progress(progress);
         }
 
@@ -120,7 +156,10 @@ namespace DetailFlow
             using (var cancel = GetCancel())
             using (token.Register(cancel.Trigger))
             {
-                Calls.Check(Native.detailflow_generation_finish(Handle, ref progress));
+                using (uses.Enter())
+                {
+                    Calls.Check(Native.detailflow_generation_finish(handle, ref progress));
+                }
             }
             return new Progress(progress);
         }
@@ -129,7 +168,10 @@ namespace DetailFlow
         public Progress GetProgress()
         {
             var progress = Empty();
-            Calls.Check(Native.detailflow_generation_get_progress(Handle, ref progress));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_get_progress(handle, ref progress));
+            }
             return new Progress(progress);
         }
 
@@ -138,7 +180,10 @@ namespace DetailFlow
         public Cancel GetCancel()
         {
             CancelHandle cancel;
-            Calls.Check(Native.detailflow_generation_get_cancel(Handle, out cancel));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_get_cancel(handle, out cancel));
+            }
             return new Cancel(cancel);
         }
 
@@ -147,7 +192,12 @@ namespace DetailFlow
         {
             var index = Calls.Unsigned(image, "image");
             return Arrays.Get(Model.Info.TokenCount, (uint[] tokens, UIntPtr capacity, out UIntPtr count) =>
-                Native.detailflow_generation_get_tokens(Handle, index, tokens, capacity, out count));
+            {
+                using (uses.Enter())
+                {
+                    return Native.detailflow_generation_get_tokens(handle, index, tokens, capacity, out count);
+                }
+            });
         }
 
         /// <summary>The logarithm of the probability of each token; Request.SetLogProbabilities.</summary>
@@ -155,7 +205,12 @@ namespace DetailFlow
         {
             var index = Calls.Unsigned(image, "image");
             return Arrays.Get(Model.Info.TokenCount, (float[] values, UIntPtr capacity, out UIntPtr count) =>
-                Native.detailflow_generation_get_log_probabilities(Handle, index, values, capacity, out count));
+            {
+                using (uses.Enter())
+                {
+                    return Native.detailflow_generation_get_log_probabilities(handle, index, values, capacity, out count);
+                }
+            });
         }
 
         /// <summary>The class of an image, and its seed.</summary>
@@ -163,8 +218,11 @@ namespace DetailFlow
         public int GetImageSource(int image, out ulong seed)
         {
             uint classIndex;
-            Calls.Check(Native.detailflow_generation_get_image_source(
-                Handle, Calls.Unsigned(image, "image"), out classIndex, out seed));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_get_image_source(
+                    handle, Calls.Unsigned(image, "image"), out classIndex, out seed));
+            }
             return (int)classIndex;
         }
 
@@ -173,7 +231,10 @@ namespace DetailFlow
         public Generation Fork(params ulong[] seeds)
         {
             GenerationHandle fork;
-            Calls.Check(Native.detailflow_generation_fork(Handle, seeds, Calls.Size(seeds.Length), out fork));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_fork(handle, seeds, Calls.Size(seeds.Length), out fork));
+            }
             return new Generation(fork, Model);
         }
 
@@ -181,26 +242,52 @@ namespace DetailFlow
         [MethodImpl(MethodImplOptions.NoInlining)]
         public void SetLevelSize(int levelSize)
         {
-            Calls.Check(Native.detailflow_generation_set_level_size(Handle, Calls.Unsigned(levelSize, "levelSize")));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_set_level_size(handle, Calls.Unsigned(levelSize, "levelSize")));
+            }
         }
 
         /// <summary>Writes a picture file of all tokens so far.</summary>
         [MethodImpl(MethodImplOptions.NoInlining)]
         public void Save(string path, int image = 0)
         {
-            Calls.Check(Native.detailflow_generation_save(Handle, Calls.Unsigned(image, "image"), Utf8.Bytes(path)));
+            using (uses.Enter())
+            {
+                Calls.Check(Native.detailflow_generation_save(handle, Calls.Unsigned(image, "image"), Utf8.Bytes(path)));
+            }
         }
 
         /// <summary>The pixels of all tokens so far: Progress.PrefixSize per side.</summary>
         public byte[] Decode(int image = 0, PixelFormat format = PixelFormat.Rgba8)
         {
-            return Decoding.ToArray(GetProgress().PrefixSize, format, All(image));
+            return ToArray(progress => progress.PrefixSize, format, All(image));
         }
 
         /// <summary>The pixels of the finest level that is complete: Progress.LevelSize per side.</summary>
         public byte[] DecodeLevel(int image = 0, PixelFormat format = PixelFormat.Rgba8)
         {
-            return Decoding.ToArray(GetProgress().LevelSize, format, Level(image));
+            return ToArray(progress => progress.LevelSize, format, Level(image));
+        }
+
+        byte[] ToArray(Func<Progress, int> sizeOf, PixelFormat format, DecodeCall decode)
+        {
+            while (true)
+            {
+                var size = sizeOf(GetProgress());
+                try
+                {
+                    return Decoding.ToArray(size, format, decode);
+                }
+                catch (DetailFlowException error) when (error.Status == Status.InvalidArgument)
+                {
+                    // Once more if another thread has stepped to another size in between.
+                    if (sizeOf(GetProgress()) == size)
+                    {
+                        throw;
+                    }
+                }
+            }
         }
 
         // Into memory of the caller; they return the pixels per side. While another thread steps, a level may be completed
@@ -255,13 +342,25 @@ namespace DetailFlow
         DecodeCall All(int image)
         {
             var index = Calls.Unsigned(image, "image");
-            return (ref detailflow_image target) => Native.detailflow_generation_decode(Handle, index, ref target);
+            return (ref detailflow_image target) =>
+            {
+                using (uses.Enter())
+                {
+                    return Native.detailflow_generation_decode(handle, index, ref target);
+                }
+            };
         }
 
         DecodeCall Level(int image)
         {
             var index = Calls.Unsigned(image, "image");
-            return (ref detailflow_image target) => Native.detailflow_generation_decode_level(Handle, index, ref target);
+            return (ref detailflow_image target) =>
+            {
+                using (uses.Enter())
+                {
+                    return Native.detailflow_generation_decode_level(handle, index, ref target);
+                }
+            };
         }
     }
 }

@@ -20,6 +20,12 @@ namespace DetailFlow
         static readonly object Lock = new object();
         static bool loaded;
 
+        // The file that the imports are from; null when the runtime looks for it.
+        static string file;
+#if NET5_0_OR_GREATER
+        static bool hasResolver;
+#endif
+
         /// <summary>The version of the library, such as "0.1.0".</summary>
         public static string Version
         {
@@ -55,9 +61,10 @@ namespace DetailFlow
                 }
                 try
                 {
-                    if (path != null)
+                    file = path == null ? null : Path.GetFullPath(path);
+                    if (file != null)
                     {
-                        Redirect(path);
+                        Redirect();
                     }
                     CheckAbi();
                 }
@@ -92,18 +99,22 @@ namespace DetailFlow
 
         // Makes DllImport of Name load a file. Mono resolves the imports of a method when it compiles that method: therefore
         // no method that calls Native may be compiled, or inlined into one that is, before this.
-        static void Redirect(string path)
+        static void Redirect()
         {
-            path = Path.GetFullPath(path);
 #if NET5_0_OR_GREATER
-            NativeLibrary.SetDllImportResolver(typeof(Library).Assembly,
-                (name, assembly, search) => name == Name ? NativeLibrary.Load(path) : IntPtr.Zero);
+            // A second resolver is an error, also after a load that has failed.
+            if (!hasResolver)
+            {
+                NativeLibrary.SetDllImportResolver(typeof(Library).Assembly,
+                    (name, assembly, search) => name == Name && file != null ? NativeLibrary.Load(file) : IntPtr.Zero);
+                hasResolver = true;
+            }
 #elif !UNITY_5_3_OR_NEWER
             if (Type.GetType("Mono.Runtime") != null)
             {
-                mono_dllmap_insert(IntPtr.Zero, Utf8.Bytes(Name), null, Utf8.Bytes(path), null);
+                mono_dllmap_insert(IntPtr.Zero, Utf8.Bytes(Name), null, Utf8.Bytes(file), null);
             }
-            else if (RuntimeInformation.IsOSPlatform(OSPlatform.Windows) && LoadLibraryW(path) == IntPtr.Zero)
+            else if (RuntimeInformation.IsOSPlatform(OSPlatform.Windows) && LoadLibraryW(file) == IntPtr.Zero)
             {
                 // .NET Framework: DllImport then takes the module of this name that is loaded already.
                 throw new DllNotFoundException("error " + Marshal.GetLastWin32Error() + " of LoadLibrary");

@@ -42,6 +42,12 @@ namespace DetailFlow
             return OpenPath(path, options ?? new ModelOptions());
         }
 
+        /// <summary>Opens the default bundle.</summary>
+        public static Model Open(ModelOptions options)
+        {
+            return Open((string)null, options);
+        }
+
         /// <summary>
         /// Opens a .dflow bundle that a function reads, on this thread and before this returns. An exception of it ends the
         /// opening and is the inner exception.

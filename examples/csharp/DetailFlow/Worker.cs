@@ -170,28 +170,18 @@ namespace DetailFlow
             return job;
         }
 
-        /// <summary>Submits a generation, started or not. Then it belongs to the worker and counts as disposed.</summary>
+        /// <summary>
+        /// Submits a generation, started or not. Then it belongs to the worker and counts as disposed. Status.Busy while another
+        /// thread uses it.
+        /// </summary>
         public ulong Submit(Generation generation, ulong user = 0, SubmitFlags flags = SubmitFlags.None)
         {
-            ulong job;
-            var held = false;
-            try
+            ulong job = 0;
+            lock (models)
             {
-                generation.Handle.DangerousAddRef(ref held);
-                lock (models)
-                {
-                    Calls.Check(Native.detailflow_worker_submit_generation(
-                        handle, generation.Handle.DangerousGetHandle(), user, (uint)flags, out job));
-                    models.Add(job, generation.Model);
-                }
-                generation.Handle.SetHandleAsInvalid();
-            }
-            finally
-            {
-                if (held)
-                {
-                    generation.Handle.DangerousRelease();
-                }
+                generation.Give(raw =>
+                    Native.detailflow_worker_submit_generation(handle, raw, user, (uint)flags, out job));
+                models.Add(job, generation.Model);
             }
             return job;
         }
@@ -267,7 +257,9 @@ namespace DetailFlow
             }
         }
 
-        /// <summary>Works for about so long, on this thread: of a worker with 0 threads.</summary>
+        /// <summary>
+        /// Works for about so long, on this thread: of a worker with 0 threads. A negative budget is 0: one unit.
+        /// </summary>
         public TickReport Tick(TimeSpan budget)
         {
             var report = default(detailflow_tick_report);

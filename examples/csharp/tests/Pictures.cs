@@ -2,6 +2,7 @@
 using System;
 using System.IO;
 using System.Linq;
+using System.Threading;
 using DetailFlow;
 
 static partial class Tests
@@ -44,6 +45,28 @@ static partial class Tests
             span.Clear();
             model.Decode(tokens, 0, span);
             Check.That(decoded.SequenceEqual(expected), "the tokens decode to the same");
+        }
+    }
+
+    static void PixelsAreReadWhileAnotherThreadSteps()
+    {
+        for (var round = 0; round < 60; round++)
+        {
+            using (var request = new Request(model))
+            using (var generation = request.Begin())
+            {
+                generation.AdvanceToLevel(8);
+                var thread = new Thread(() => generation.Finish());
+                thread.Start();
+                var bytes = 0;
+                while (!thread.Join(0))
+                {
+                    var now = Math.Min(generation.Decode().Length, generation.DecodeLevel().Length);
+                    Check.That(now >= bytes, "the size grows");
+                    bytes = now;
+                }
+                Check.Equal(model.Info.ImageSize * model.Info.ImageSize * 4, generation.Decode().Length, "bytes");
+            }
         }
     }
 

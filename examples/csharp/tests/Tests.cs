@@ -21,11 +21,14 @@ static partial class Tests
             ClassThatIsUnknownIsSuggested, TextIsUtf8, ZeroInTextIsRefused, ClosedObjectsThrow, ClosingTwiceDoesNothing,
             ObjectsOutliveTheirModel, CancellationTokenEndsFinish, DisposingStopsAStepOfAnotherThread,
             DisposingAWorkerWhileItDraws, DisposingAWorkerWhileAnotherThreadWaits, ReaderOpensABundle,
+            DefaultOpensWithOptions,
             ReaderThatFailsIsTheInnerException, CollectorFreesUnderLoad, PixelsGoIntoMemoryOfTheCaller,
-            TooLittleMemoryIsAnError,
-            WorkerTicks, JobsPauseAndHold, GenerationGoesToAWorker, ForkGoesOn, CutTokenFileKeepsItsTokens, PictureIsEncoded,
+            PixelsAreReadWhileAnotherThreadSteps, TooLittleMemoryIsAnError,
+            WorkerTicks, NegativeBudgetIsZero, JobsPauseAndHold, GenerationGoesToAWorker, ForkGoesOn,
+            CutTokenFileKeepsItsTokens, PictureIsEncoded,
             SettingsAreChecked, ImportsAreNotInlined, ModelOfAJobIsNotCollected, DisposedWorkerKeepsNoModel,
             DisposingAModelEndsItsJobs, TokensAreReadWhileAnotherThreadSteps,
+            GenerationInUseIsNotSubmitted, RefusedGenerationStaysOpen,
         };
         foreach (var test in tests)
         {
@@ -227,6 +230,18 @@ static partial class Tests
         }
     }
 
+    static void DefaultOpensWithOptions()
+    {
+        foreach (var options in new[] { new ModelOptions { Threads = 1, Encoder = false }, null })
+        {
+            using (var one = Model.Open(options))
+            {
+                Check.Equal(options == null, one.Info.CanEncode, "an encoder");
+                Check.Equal(Tokens(model), Tokens(one), "tokens");
+            }
+        }
+    }
+
     static void ReaderThatFailsIsTheInnerException()
     {
         var error = Check.Fails(Status.Io, () => Model.Open(1000, (offset, buffer, count) =>
@@ -281,6 +296,19 @@ static partial class Tests
                 Check.That(taken.Decoded, "it is decoded");
             }
             Check.Equal(null, worker.Poll(), "event");
+        }
+    }
+
+    // It is unlimited as a timeout only.
+    static void NegativeBudgetIsZero()
+    {
+        using (var worker = new Worker(new WorkerOptions { Threads = 0 }))
+        using (var request = new Request(model))
+        using (var generation = request.Begin())
+        {
+            worker.Submit(request);
+            Check.That(worker.Tick(Timeout.InfiniteTimeSpan).More, "the job is not finished");
+            Check.Equal(1, generation.Advance(TimeSpan.FromSeconds(-1)).StepsDone, "steps");
         }
     }
 

@@ -113,4 +113,24 @@ final class Models {
             Check.equal(model.info().tokenCount, generation.tokens(3).length, "tokens");
         }
     }
+
+    static void pixels_readWhileAnotherThreadSteps_grow() throws InterruptedException {
+        try (Model model = Model.open(); Request request = new Request(model)) {
+            for (int round = 0; round < 60; round++) {
+                try (Generation generation = request.begin()) {
+                    generation.advanceToLevel(8);
+                    Thread thread = new Thread(generation::finish);
+                    thread.start();
+                    int bytes = 0;
+                    while (thread.isAlive()) {
+                        int now = Math.min(generation.decode(0).capacity(), generation.decodeLevel(0).capacity());
+                        Check.that(now >= bytes, "the size grows");
+                        bytes = now;
+                    }
+                    int side = model.info().imageSize;
+                    Check.equal(side * side * 4, generation.decode(0).capacity(), "bytes");
+                }
+            }
+        }
+    }
 }

@@ -40,7 +40,7 @@ final class Tests {
     public static void main(String[] arguments) throws Exception {
         folder = Path.of(arguments[0]);
         model = Model.open();
-        for (Class<?> tests : new Class<?>[] {Tests.class, Models.class}) {
+        for (Class<?> tests : new Class<?>[] {Tests.class, Models.class, Submits.class}) {
             Method[] methods = tests.getDeclaredMethods();
             Arrays.sort(methods, Comparator.comparing(Method::getName));
             for (Method method : methods) {
@@ -201,6 +201,13 @@ final class Tests {
                 path.toString(), new ModelOptions().form("plain").precision("int8").device("cpu"))) {
             Check.equal("plain", one.info().form, "form");
             Check.that(one.report().contains("plain"), one.report());
+        }
+    }
+
+    static void default_opensWithOptions() {
+        try (Model one = Model.open(new ModelOptions().threads(1).encoder(false))) {
+            Check.that(!one.info().canEncode, "the encoder was not opened");
+            Check.equal(tokens(model), tokens(one), "tokens");
         }
     }
 

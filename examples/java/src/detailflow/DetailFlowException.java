@@ -30,6 +30,11 @@ public final class DetailFlowException extends RuntimeException {
         }
     }
 
+    /** What the binding finds itself, without a call. */
+    static DetailFlowException busy(String message) {
+        return new DetailFlowException(Status.BUSY, "DETAILFLOW_STATUS_BUSY", message, null);
+    }
+
     static void check(int status) {
         check(status, null);
     }

@@ -8,6 +8,7 @@ import com.sun.jna.ptr.PointerByReference;
 import detailflow.Structs.detailflow_progress;
 import java.nio.ByteBuffer;
 import java.time.Duration;
+import java.util.function.ToIntFunction;
 
 /**
  * A generation. One thread steps it; meanwhile other threads may read its progress, tokens and pixels, cancel it, and close
@@ -129,18 +130,34 @@ public final class Generation extends Handle {
 
     /** All tokens so far as RGBA8 in a new direct buffer: Progress.prefixSize pixels per side. */
     public ByteBuffer decode(int image) {
-        int size = progress().prefixSize;
-        ByteBuffer pixels = Image.allocate(size, size, PixelFormat.RGBA8);
-        decode(image, size, pixels, PixelFormat.RGBA8, 0);
-        return pixels;
+        return decode(progress -> progress.prefixSize,
+            (size, pixels) -> decode(image, size, pixels, PixelFormat.RGBA8, 0));
     }
 
     /** The finest level that is complete as RGBA8 in a new direct buffer: Progress.levelSize pixels per side. */
     public ByteBuffer decodeLevel(int image) {
-        int size = progress().levelSize;
-        ByteBuffer pixels = Image.allocate(size, size, PixelFormat.RGBA8);
-        decodeLevel(image, size, pixels, PixelFormat.RGBA8, 0);
-        return pixels;
+        return decode(progress -> progress.levelSize,
+            (size, pixels) -> decodeLevel(image, size, pixels, PixelFormat.RGBA8, 0));
+    }
+
+    private interface Decode {
+        void to(int size, ByteBuffer pixels);
+    }
+
+    private ByteBuffer decode(ToIntFunction<Progress> sizeOf, Decode decode) {
+        while (true) {
+            int size = sizeOf.applyAsInt(progress());
+            ByteBuffer pixels = Image.allocate(size, size, PixelFormat.RGBA8);
+            try {
+                decode.to(size, pixels);
+                return pixels;
+            } catch (DetailFlowException error) {
+                // Once more if another thread has stepped to another size in between.
+                if (error.status() != Status.INVALID_ARGUMENT || sizeOf.applyAsInt(progress()) == size) {
+                    throw error;
+                }
+            }
+        }
     }
 
     /**

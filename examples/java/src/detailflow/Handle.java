@@ -25,6 +25,8 @@ abstract class Handle implements AutoCloseable {
         private Pointer handle;
         private int users;
         private boolean closed;
+        /** A call is taking the handle over. */
+        private boolean given;
 
         private State(String name, Pointer handle, Consumer<Pointer> free) {
             this.name = name;
@@ -33,11 +35,15 @@ abstract class Handle implements AutoCloseable {
         }
 
         private synchronized Pointer enter() {
-            if (closed) {
-                throw new IllegalStateException("the " + name + " is closed");
-            }
+            checkOpen();
             users++;
             return handle;
+        }
+
+        private void checkOpen() {
+            if (closed || given) {
+                throw new IllegalStateException("the " + name + " is closed");
+            }
         }
 
         private void leave() {
@@ -61,7 +67,7 @@ abstract class Handle implements AutoCloseable {
         }
 
         private Pointer takeLast() {
-            Pointer last = closed && users == 0 ? handle : null;
+            Pointer last = closed && !given && users == 0 ? handle : null;
             if (last != null) {
                 handle = null;
             }
@@ -84,18 +90,38 @@ abstract class Handle implements AutoCloseable {
             }
         }
 
-        /** A call that takes the handle over when it succeeds. */
+        /** A call that takes the handle over when it succeeds. Nobody else may be inside a call, or gets into one. */
         private void consume(Call call) {
-            Pointer used = enter();
+            Pointer taken;
+            synchronized (this) {
+                checkOpen();
+                if (users > 0) {
+                    throw DetailFlowException.busy("another thread uses the " + name);
+                }
+                given = true;
+                taken = handle;
+            }
+            boolean done = false;
             try {
-                DetailFlowException.check(call.with(used));
-                synchronized (this) {
+                DetailFlowException.check(call.with(taken));
+                done = true;
+            } finally {
+                endOfGiving(done);
+            }
+        }
+
+        private void endOfGiving(boolean done) {
+            Pointer last;
+            synchronized (this) {
+                given = false;
+                if (done) {
                     closed = true;
                     handle = null;
                 }
-            } finally {
-                leave();
+                // Not done, and closed meanwhile.
+                last = takeLast();
             }
+            freeLast(last);
         }
     }
 

@@ -34,7 +34,12 @@ public final class Model extends Handle {
 
     /** Opens the default bundle. */
     public static Model open() {
-        return open((String) null, new ModelOptions());
+        return open(new ModelOptions());
+    }
+
+    /** Opens the default bundle. */
+    public static Model open(ModelOptions options) {
+        return open((String) null, options);
     }
 
     /** Opens a bundle: a folder or a .dflow file; null opens the default one. */

@@ -99,7 +99,10 @@ public final class Worker extends Handle {
         return job.getValue();
     }
 
-    /** Submits a generation, started or not. After success it belongs to the worker and counts as closed. */
+    /**
+     * Submits a generation, started or not. After success it belongs to the worker and counts as closed. BUSY while another
+     * thread uses it.
+     */
     public long submit(Generation generation, long user, SubmitFlag... flags) {
         LongByReference job = new LongByReference();
         int bits = SubmitFlag.bits(flags);
