@@ -1,9 +1,9 @@
 /*
- * Streams generated textures: a worker generates and decodes mip chains in the background, the render thread takes what is
- * ready. Nothing here depends on an engine.
+ * Streams generated textures: a worker generates and decodes mip chains in the background, the render thread takes what
+ * is ready. Nothing here depends on an engine.
  *
- * Each texture is a job that stops at the coarsest level and is held there. promote() lets it go on to a finer level; the
- * tokens that it has are kept, so that nothing is generated twice.
+ * Each texture is a job that stops at the coarsest level and is held there. promote() lets it go on to a finer level;
+ * the tokens that it has are kept, so that nothing is generated twice.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -80,8 +80,8 @@ public:
     const std::vector<std::uint32_t> &levels() const { return levels_; }
     const detailflow::MipLayout &layout(std::uint32_t size) const { return layouts_.at(size); }
 
-    // Starts a texture, which is held at the level of `size`. Returns the number of its job. `user` comes back with its mip
-    // chains.
+    // Starts a texture, which is held at the level of `size`. Returns the number of its job. `user` comes back with its
+    // mip chains.
     std::uint64_t start(const Source &source, std::uint64_t user, std::uint32_t size, float priority)
     {
         using namespace detailflow;

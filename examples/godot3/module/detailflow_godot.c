@@ -86,7 +86,8 @@ static void destroy(godot_object *self, void *method_data, void *data)
     free(data);
 }
 
-/* Reads from Godot's File, which reads from exported packs too. Called within detailflow_model_open_reader, on its thread. */
+/* Reads from Godot's File, which reads from exported packs too. Called within detailflow_model_open_reader, on its
+ * thread. */
 static size_t DETAILFLOW_CALL read_at(void *file, uint64_t offset, void *buffer, size_t count)
 {
     godot_variant place = integer((int64_t)offset), size = integer((int64_t)count), bytes;
