@@ -6,13 +6,16 @@
 . tests/embed/common.sh
 needs godot3 xvfb-run cargo
 
-# The C headers of GDNative: from a crate, pinned by Cargo.lock.
+# The C headers of GDNative: from a crate, pinned by Cargo.lock; fetched again when that has changed.
 HEADERS=$ROOT/target/godot-headers
-if [ ! -d "$HEADERS/vendor/gdnative-sys/godot_headers" ]; then
+pins() { cat examples/godot3/headers/Cargo.{toml,lock}; }
+if ! pins | cmp -s - "$HEADERS/fetched"; then
+    rm -rf "$HEADERS"
     mkdir -p "$HEADERS"
     cp examples/godot3/headers/Cargo.* "$HEADERS/"
     touch "$HEADERS/none.rs"
     (cd "$HEADERS" && cargo vendor --quiet --locked vendor >/dev/null)
+    pins >"$HEADERS/fetched"
 fi
 
 PROJECT=$WORK/project
