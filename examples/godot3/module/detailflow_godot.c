@@ -295,8 +295,8 @@ static void report(godot_object *self, Flow *flow, detailflow_event *event)
     detailflow_event_free(event);
 }
 
-/* Keeps the object until the frame ends: it is an argument of a deferred call, which does nothing. Godot itself uses the
- * object after a method has returned. */
+/* Keeps the object until the frame ends: it is an argument of a deferred call, which does nothing. Godot itself uses
+ * the object after a method has returned. */
 static void keep_for_frame(godot_object *self)
 {
     godot_variant arguments[4], ignored;
