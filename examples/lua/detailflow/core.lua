@@ -272,7 +272,7 @@ function core.give(object)
     local address = object:address()
     core.owned(object)
     if object._holds then
-        core.raise(INVALID_ARGUMENT, tostring(object) .. " uses memory of this Lua state, and cannot be given to another")
+        core.raise(INVALID_ARGUMENT, tostring(object) .. " uses memory of its Lua state, which it cannot leave")
     end
     ffi.gc(object._handle, nil)
     object._handle = nil
