@@ -12,13 +12,12 @@
 // In place of the library's function: the first call fails.
 static std::atomic<int> calls{0};
 
-extern "C" detailflow_status DETAILFLOW_CALL detailflow_model_decode_mip_chain(
-    const detailflow_model *model, const std::uint32_t *tokens, std::size_t token_count, std::uint32_t source,
-    std::uint32_t size, std::uint32_t format, const std::size_t *offsets, std::size_t mip_count, void *block,
-    std::size_t capacity)
+extern "C" detailflow_status DETAILFLOW_CALL
+detailflow_model_decode_mip_chain(const detailflow_model *model, const std::uint32_t *tokens, std::size_t token_count,
+                                  std::uint32_t source, std::uint32_t size, std::uint32_t format,
+                                  const std::size_t *offsets, std::size_t mip_count, void *block, std::size_t capacity)
 {
-    static const auto real =
-        reinterpret_cast<decltype(&detailflow_model_decode_mip_chain)>(dlsym(RTLD_NEXT, __func__));
+    static const auto real = reinterpret_cast<decltype(&detailflow_model_decode_mip_chain)>(dlsym(RTLD_NEXT, __func__));
     const bool first = calls++ == 0;
     return real(model, tokens, first ? 0 : token_count, source, size, format, offsets, mip_count, block, capacity);
 }

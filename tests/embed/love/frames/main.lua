@@ -9,8 +9,8 @@ local good, failure = pcall(function()
         frames.add(work, work)
     end
     local line = frames.line()
-    assert(line == "frames 100000 missed 83333 median 50.00 p99 99.00 max 100.00 ticks 99999 median 50.00 p99 99.00 max 100.00",
-        line)
+    assert(line == "frames 100000 missed 83333 median 50.00 p99 99.00 max 100.00 "
+        .. "ticks 99999 median 50.00 p99 99.00 max 100.00", line)
 end)
 if not good then
     io.stderr:write(tostring(failure), "\n")
