@@ -242,7 +242,11 @@ func array[T any](f func(data *T, capacity C.size_t, count *C.size_t) error) ([]
 		if err == nil {
 			return data[:count], nil
 		}
-		if f(nil, 0, &more) != nil || more <= C.size_t(len(data)) {
+		// It may be closed by now.
+		if again := f(nil, 0, &more); again != nil {
+			return nil, again
+		}
+		if more <= C.size_t(len(data)) {
 			return nil, err
 		}
 	}

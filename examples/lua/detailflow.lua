@@ -39,9 +39,11 @@ return {
     dft = require "detailflow.dft",
 
     -- at(kind, address): a handle of another Lua state, as an object that does not own it. kind is "cancel", "model",
-    -- "worker", ...; address is what its owner's address() gave.
+    -- "worker", ...; address is what its owner's address() gave. A worker takes no targets then, and a request no names
+    -- of classes.
     at = core.borrow,
     -- give(object) ends the ownership and returns the address; take(kind, address) begins it in another Lua state.
+    -- A worker cannot be given: it writes to images of its state.
     give = core.give,
     take = core.take,
 

@@ -1,10 +1,11 @@
 /*
- * A flight through an endless corridor in OGRE, whose bricks and sprites are generated on the way. Each sprite appears in the
- * distance at the coarsest level, and is promoted to finer ones as it comes nearer. A worker generates and decodes the mip
- * chains; the render thread uploads those that are ready, for at most --upload-ms of each frame.
+ * A flight through an endless corridor in OGRE, whose bricks and sprites are generated on the way. Each sprite appears
+ * in the distance at the coarsest level, and is promoted to finer ones as it comes nearer. A worker generates and
+ * decodes the mip chains; the render thread uploads those that are ready, for at most --upload-ms of each frame.
  *
  *     c++ -std=c++17 -O2 -Iinclude examples/ogre/corridor.cpp $(pkg-config --cflags --libs OGRE-Bites) \
- *         -DOGRE_PLUGINS="\"$(pkg-config --variable=plugindir OGRE)\"" -Ltarget/release -ldetailflow -pthread -o target/corridor
+ *         -DOGRE_PLUGINS="\"$(pkg-config --variable=plugindir OGRE)\"" \
+ *         -Ltarget/release -ldetailflow -pthread -o target/corridor
  *     LD_LIBRARY_PATH=target/release target/corridor
  *
  * streamer.hpp is the part that uses libdetailflow, hall.hpp the part that uses OGRE.

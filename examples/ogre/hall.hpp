@@ -214,7 +214,8 @@ private:
         for (std::size_t tile = 0; tile < tiles.size(); tile++) {
             mesh->begin(tiles[tile]->material(), Ogre::RenderOperation::OT_TRIANGLE_LIST);
             Ogre::uint32 corners = 0;
-            // `along` is the left edge of the tile as seen from the corridor, `up` its height; with light at bottom and top.
+            // `along` is the left edge of the tile as seen from the corridor, `up` its height; with light at bottom and
+            // top.
             const auto quad = [&](const Vector3 &at, const Vector3 &along, const Vector3 &up, float v, float low,
                                   float high) {
                 const Vector3 points[4] = {at, at + along, at + along + up, at + up};

@@ -1,9 +1,9 @@
 /*
- * Streams generated textures: a worker generates and decodes mip chains in the background, the render thread takes what is
- * ready. Nothing here depends on an engine.
+ * Streams generated textures: a worker generates and decodes mip chains in the background, the render thread takes what
+ * is ready. Nothing here depends on an engine.
  *
- * Each texture is a job that stops at the coarsest level and is held there. promote() lets it go on to a finer level; the
- * tokens that it has are kept, so that nothing is generated twice.
+ * Each texture is a job that stops at the coarsest level and is held there. promote() lets it go on to a finer level;
+ * the tokens that it has are kept, so that nothing is generated twice.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -22,12 +22,21 @@
 #include <unistd.h>
 #endif
 
+// Whether a call succeeded. Prints the message of one that failed.
+template <class T>
+bool good(const detailflow::Result<T> &result)
+{
+    if (!result) {
+        std::fprintf(stderr, "%s: %s\n", detailflow::status_name(result.status()), result.message());
+    }
+    return static_cast<bool>(result);
+}
+
 // The value of a result. Ends the program when there is none; a game would log the message and go on.
 template <class T>
 T need(detailflow::Result<T> result)
 {
-    if (!result) {
-        std::fprintf(stderr, "%s: %s\n", detailflow::status_name(result.status()), result.message());
+    if (!good(result)) {
         std::exit(1);
     }
     if constexpr (!std::is_void_v<T>)
@@ -80,8 +89,8 @@ public:
     const std::vector<std::uint32_t> &levels() const { return levels_; }
     const detailflow::MipLayout &layout(std::uint32_t size) const { return layouts_.at(size); }
 
-    // Starts a texture, which is held at the level of `size`. Returns the number of its job. `user` comes back with its mip
-    // chains.
+    // Starts a texture, which is held at the level of `size`. Returns the number of its job. `user` comes back with its
+    // mip chains.
     std::uint64_t start(const Source &source, std::uint64_t user, std::uint32_t size, float priority)
     {
         using namespace detailflow;
@@ -113,25 +122,35 @@ public:
     }
 
 private:
-    // On the worker's thread: decodes the mips of a level from its tokens, each at the nearest level of the model. An error
-    // of one job costs its texture alone.
+    // On the worker's thread: decodes the mips of a level from its tokens, each at the nearest level of the model. An
+    // error of one job costs its texture alone.
     void receive(const detailflow::Event &event)
     {
         using namespace detailflow;
         give_way();
-        const EventInfo info = need(event.get_info());
+        const Result<EventInfo> told = event.get_info();
+        if (!good(told)) {
+            return;
+        }
+        const EventInfo &info = *told;
         if (kind(info) == EventKind::failed) {
-            std::fprintf(stderr, "%s: %s\n", status_name(status(info)), need(event.get_job_message()).c_str());
+            const Result<std::string> message = event.get_job_message();
+            std::fprintf(stderr, "%s: %s\n", status_name(status(info)), good(message) ? message->c_str() : "");
         }
         if (kind(info) != EventKind::level) {
             return;
         }
-        const std::vector<std::uint32_t> tokens = need(event.get_tokens(0));
+        const Result<std::vector<std::uint32_t>> tokens = event.get_tokens(0);
+        if (!good(tokens)) {
+            return;
+        }
         const MipLayout &layout = layouts_.at(info.level_size);
         Chain chain{info.user, info.level_size, std::vector<std::uint8_t>(layout.block_bytes)};
-        const Span<const std::uint32_t> prefix(tokens.data(), info.level_token_count);
-        need(model_.decode_mip_chain(prefix, MipsSource::levels, info.level_size, Format::rgba8_premultiplied,
-                                     layout.offsets, chain.block));
+        const Span<const std::uint32_t> prefix(tokens->data(), info.level_token_count);
+        if (!good(model_.decode_mip_chain(prefix, MipsSource::levels, info.level_size, Format::rgba8_premultiplied,
+                                          layout.offsets, chain.block))) {
+            return;
+        }
         const std::lock_guard<std::mutex> lock(mutex_);
         ready_.push_back(std::move(chain));
     }

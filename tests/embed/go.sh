@@ -15,7 +15,8 @@ same_output "$WORK/output.txt"
 cp -r examples/go "$WORK/detailflow"
 cd "$WORK/detailflow"
 export CGO_CFLAGS="-O2 -Wall -Werror -I$ROOT/include" CGO_LDFLAGS="-L$LIBRARIES"
-[ -z "$(gofmt -l .)" ]
+badly=$(gofmt -l .)
+[ -z "$badly" ]
 go vet ./...
 "$LIBRARIES/dflow" bundle pack "$ROOT/onnx/bundles/sprites" "$WORK/sprites.dflow" >/dev/null
 DETAILFLOW_TEST_FILE=$WORK/sprites.dflow go test -count=1 ./...

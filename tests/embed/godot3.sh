@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# Godot 3.2, under Xvfb with software rendering: a screenshot whose sprites are checked, of the project and of the exported game,
-# which reads its model out of the .pck; and frame times without and with generation. MEASURE=20 measures 20 seconds of each.
+# Godot 3.2, under Xvfb with software rendering: a screenshot whose sprites are checked, of the project and of the
+# exported game, which reads its model out of the .pck; and frame times without and with generation. MEASURE=20
+# measures 20 seconds of each.
 # packages: godot3 libgl1-mesa-dri xvfb xauth
 . tests/embed/common.sh
 needs godot3 xvfb-run cargo
 
-# The C headers of GDNative: from a crate, pinned by Cargo.lock.
+# The C headers of GDNative: from a crate, pinned by Cargo.lock; fetched again when that has changed.
 HEADERS=$ROOT/target/godot-headers
-if [ ! -d "$HEADERS/vendor/gdnative-sys/godot_headers" ]; then
+pins() { cat examples/godot3/headers/Cargo.{toml,lock}; }
+if ! pins | cmp -s - "$HEADERS/fetched"; then
+    rm -rf "$HEADERS"
     mkdir -p "$HEADERS"
     cp examples/godot3/headers/Cargo.* "$HEADERS/"
     touch "$HEADERS/none.rs"
     (cd "$HEADERS" && cargo vendor --quiet --locked vendor >/dev/null)
+    pins >"$HEADERS/fetched"
 fi
 
 PROJECT=$WORK/project
@@ -32,7 +36,8 @@ godot() {
 }
 
 cp tests/embed/godot3/faults.gd "$PROJECT/"
-godot godot3 --audio-driver Dummy --path "$PROJECT" --script res://faults.gd
+# Freed memory is overwritten, so that its use is seen.
+MALLOC_PERTURB_=165 godot godot3 --audio-driver Dummy --path "$PROJECT" --script res://faults.gd
 grep -qx "faults: none" "$WORK/output.txt"
 rm "$PROJECT/faults.gd"
 

@@ -52,7 +52,10 @@ cp -r examples/love/cancel/*.lua examples/lua/detailflow.lua examples/lua/detail
 timeout 300 love "$WORK/cancel" | tee "$WORK/cancelled.txt"
 diff <(grep ^cancelled target/embed/scenario.txt) "$WORK/cancelled.txt"
 
-# 5. What a frame takes, with and without generation, in turn. Nothing is demanded here: the machine may be busy.
+# 5. The summary of many frames.
+LUA_PATH="$ROOT/examples/love/game/?.lua;;" timeout 300 love tests/embed/love/frames
+
+# 6. What a frame takes, with and without generation, in turn. Nothing is demanded here: the machine may be busy.
 frames=$((${EMBED_SECONDS:-4} * 60))
 for _ in 1 2; do
     dungeon --frames "$frames" >>"$WORK/with.txt"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# OGRE 1.12, under Xvfb with software rendering: a screenshot whose sprites are checked, and frame times without and with
-# generation. MEASURE=20 measures 20 seconds of each.
+# OGRE 1.12, under Xvfb with software rendering: a screenshot whose sprites are checked, and frame times without and
+# with generation. MEASURE=20 measures 20 seconds of each.
 # packages: libogre-1.12-dev libgl1-mesa-dri pkg-config xvfb xauth
 . tests/embed/common.sh
 needs pkg-config xvfb-run
@@ -11,6 +11,13 @@ plugins=$(pkg-config --variable=plugindir OGRE)
 c++ -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude examples/ogre/corridor.cpp \
     $(pkg-config --cflags --libs OGRE-Bites | sed 's/-I/-isystem /g') -DOGRE_PLUGINS="\"$plugins\"" \
     -L"$LIBRARIES" -ldetailflow -pthread -Wl,-rpath,"$LIBRARIES" -o "$WORK/corridor"
+
+# An error on the worker's thread costs one texture, and does not end the program.
+c++ -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude tests/embed/ogre/failure.cpp \
+    -L"$LIBRARIES" -ldetailflow -pthread -ldl -Wl,-rpath,"$LIBRARIES" -o "$WORK/failure"
+timeout 300 "$WORK/failure" 2>"$WORK/failure.txt"
+[ "$(wc -l <"$WORK/failure.txt")" -eq 1 ]
+grep -q ^DETAILFLOW_STATUS_INVALID_ARGUMENT "$WORK/failure.txt"
 
 corridor() { xvfb-run -a -s "-screen 0 1280x720x24" "$WORK/corridor" "$@"; }
 

@@ -86,7 +86,8 @@ static void destroy(godot_object *self, void *method_data, void *data)
     free(data);
 }
 
-/* Reads from Godot's File, which reads from exported packs too. Called within detailflow_model_open_reader, on its thread. */
+/* Reads from Godot's File, which reads from exported packs too. Called within detailflow_model_open_reader, on its
+ * thread. */
 static size_t DETAILFLOW_CALL read_at(void *file, uint64_t offset, void *buffer, size_t count)
 {
     godot_variant place = integer((int64_t)offset), size = integer((int64_t)count), bytes;
@@ -294,11 +295,25 @@ static void report(godot_object *self, Flow *flow, detailflow_event *event)
     detailflow_event_free(event);
 }
 
+/* Keeps the object until the frame ends: it is an argument of a deferred call, which does nothing. Godot itself uses
+ * the object after a method has returned. */
+static void keep_for_frame(godot_object *self)
+{
+    godot_variant arguments[4], ignored;
+    arguments[0] = text("is_connected");
+    arguments[1] = text("level_ready");
+    arguments[2] = object(self);
+    arguments[3] = text("");
+    ignored = call(self, "Object", "call_deferred", arguments, 4);
+    godot->godot_variant_destroy(&ignored);
+}
+
 METHOD(flow_tick)
 {
     Flow *flow = data;
     detailflow_tick_report result = {0};
     double milliseconds = 0;
+    godot_bool kept = GODOT_FALSE;
     UNUSED;
     if (count == 1 && is_open(flow)) {
         milliseconds = godot->godot_variant_as_real(arguments[0]);
@@ -306,8 +321,12 @@ METHOD(flow_tick)
         if (milliseconds >= 0 && milliseconds < 1e6 &&
             good(flow, detailflow_worker_tick(flow->worker, (uint64_t)(milliseconds * 1e6), &result))) {
             detailflow_event *event = NULL;
-            /* A receiver may call close(). */
+            /* A receiver may call close(), or drop the last reference. */
             while (flow->worker != NULL && good(flow, detailflow_worker_poll(flow->worker, &event)) && event != NULL) {
+                if (!kept) {
+                    keep_for_frame(self);
+                    kept = GODOT_TRUE;
+                }
                 report(self, flow, event);
                 event = NULL;
             }

@@ -25,7 +25,8 @@ const MAP = [
 	"################",
 ]
 const TILES = {
-	"#": ["wall", [35, 34]], "|": ["wall", [27, 27]], ".": ["floor", [9, 9]], ",": ["floor", [29, 29]], "~": ["water", [4, 4]]
+	"#": ["wall", [35, 34]], "|": ["wall", [27, 27]], ".": ["floor", [9, 9]], ",": ["floor", [29, 29]],
+	"~": ["water", [4, 4]]
 }
 const ITEMS = {
 	"@": "adventurer", "a": "amulet", "p": "potion", "u": "undead", "g": "golem", "s": "structure", "t": "treasure",
@@ -194,7 +195,8 @@ func print_times(title, values):
 		missed += 1 if value > FRAME else 0
 	var last = values.size() - 1
 	print("%-24s %6d   p50 %6.2f ms   p99 %6.2f ms   worst %6.2f ms   over 1/60 s %5.2f %%" % [
-			title, values.size(), values[last * 50 / 100], values[last * 99 / 100], values[last], 100.0 * missed / values.size()])
+			title, values.size(), values[last * 50 / 100], values[last * 99 / 100], values[last],
+			100.0 * missed / values.size()])
 
 
 # Writes the window with and without sprites, and which sprites are where.

@@ -9,7 +9,11 @@ function frames.add(work, tick)
 end
 
 local function part(values, share)
-    local sorted = { unpack(values) }
+    -- Not with unpack, which returns some thousand values at most.
+    local sorted = {}
+    for at = 1, #values do
+        sorted[at] = values[at]
+    end
     table.sort(sorted)
     return sorted[math.max(1, math.ceil(#sorted * share))] or 0
 end

@@ -236,26 +236,43 @@ function core.own(kind, handle, object, held)
         held = nil
     end
     object._owned = true
+    object._holds = held ~= nil
     object._free = finalizer
     object._handle = ffi.gc(handle, finalizer)
     return setmetatable(object, classes[kind])
 end
 
--- An object for a handle that another one owns, here or in another Lua state.
-function core.borrow(kind, address)
+-- A class may have adopt(object): it sets the fields that its methods need in an object for a handle that was made
+-- elsewhere, and returns what must be held until the handle is freed.
+local function adopt(kind, address)
     local class = classes[kind]
     if not class then
         core.raise(INVALID_ARGUMENT, ("no handles of kind %q"):format(tostring(kind)))
     end
     local pointer = ffi.cast("detailflow_" .. kind .. " *", ffi.cast("uintptr_t", address))
-    return setmetatable({ _handle = pointer }, class)
+    local object = setmetatable({ _handle = pointer }, class)
+    return object, class.adopt and class.adopt(object)
+end
+
+-- An object for a handle that another one owns, here or in another Lua state.
+function core.borrow(kind, address)
+    return (adopt(kind, address))
+end
+
+-- Refused for a handle that another object or Lua state frees.
+function core.owned(object)
+    if not object._owned then
+        core.raise(INVALID_ARGUMENT, tostring(object) .. " does not own its handle")
+    end
 end
 
 -- Hands a handle to another Lua state: give() closes the object without freeing, take() makes one that frees.
+-- What an object holds cannot go with its handle: a worker writes to images of this state.
 function core.give(object)
     local address = object:address()
-    if not object._owned then
-        core.raise(INVALID_ARGUMENT, tostring(object) .. " does not own its handle")
+    core.owned(object)
+    if object._holds then
+        core.raise(INVALID_ARGUMENT, tostring(object) .. " uses memory of its Lua state, which it cannot leave")
     end
     ffi.gc(object._handle, nil)
     object._handle = nil
@@ -263,7 +280,8 @@ function core.give(object)
 end
 
 function core.take(kind, address)
-    return core.own(kind, core.borrow(kind, address)._handle)
+    local object, held = adopt(kind, address)
+    return core.own(kind, object._handle, object, held)
 end
 
 -- The handle of an object; an error when it was closed or is of another kind.

@@ -30,7 +30,13 @@ local function curve(setter)
 end
 
 local function class_index(model, class)
-    return type(class) == "string" and model:class(class) or core.u32(class, "class")
+    if type(class) ~= "string" then
+        return core.u32(class, "class")
+    elseif not model then
+        core.raise(tonumber(C.DETAILFLOW_STATUS_INVALID_ARGUMENT),
+            ("class %q: a request that came by its address takes the index of a class"):format(class))
+    end
+    return model:class(class)
 end
 
 local setters = {

@@ -49,10 +49,15 @@ function Worker.new(settings)
     local worker = core.out "worker"
     check(C.detailflow_worker_new(options._handle, worker, nil))
     options:close()
-    -- What jobs need, by job: the images that they write to, and their model, since freeing a model ends its jobs. Alive as
-    -- long as the worker is, until it is closed.
-    local jobs = {}
-    return core.own("worker", worker[0], { _jobs = jobs }, jobs)
+    local object = {}
+    return core.own("worker", worker[0], object, Worker.adopt(object))
+end
+
+-- What jobs need, by job: the images that they write to, and their model, since freeing a model ends its jobs. Alive
+-- as long as the worker is, until it is closed; of a borrowed worker as long as the object is.
+function Worker.adopt(object)
+    object._jobs = {}
+    return object._jobs
 end
 
 local close = Worker.close
@@ -83,10 +88,13 @@ end
 -- Submits a request: { user = a number that its events have, priority =, decode =, last_only =, hold =, targets = }.
 -- `targets` is a list of square images, one for each image of the request: each level is written there, scaled to the
 -- size of the target, before its event. They must not be read but between a level's event and the next tick, or after the
--- last event. Returns the job.
+-- last event. A borrowed worker takes none: it may write to them when this Lua state has ended. Returns the job.
 function Worker:submit(request, settings)
     settings = settings or {}
     check_names(settings)
+    if settings.targets and not self._owned then
+        core.raise(tonumber(C.DETAILFLOW_STATUS_INVALID_ARGUMENT), "submit: targets need a worker of this Lua state")
+    end
     local handle, request_handle = core.handle(self, "worker"), core.handle(request, "request")
     local out = core.out "submit_options"
     check(C.detailflow_submit_options_new(out, nil))
@@ -115,6 +123,8 @@ function Worker:submit_generation(generation, settings)
         core.raise(tonumber(C.DETAILFLOW_STATUS_INVALID_ARGUMENT), "submit_generation: priority and targets are for requests")
     end
     local handle, generation_handle = core.handle(self, "worker"), core.handle(generation, "generation")
+    -- The worker frees it.
+    core.owned(generation)
     local job = ffi.new "uint64_t[1]"
     check(C.detailflow_worker_submit_generation(handle, generation_handle, core.u64(settings.user or 0, "user"),
         bits(settings), job))
@@ -125,14 +135,9 @@ function Worker:submit_generation(generation, settings)
     return number
 end
 
--- The event of a handle, or nil.
-local function event(self, handle)
-    if handle == nil then
-        return nil
-    end
-    local object = core.own("event", handle)
+function Event.adopt(object)
     local info = core.struct "event_info"
-    check(C.detailflow_event_get_info(handle, info, nil))
+    check(C.detailflow_event_get_info(object._handle, info, nil))
     object.kind = kinds[info.kind]
     object.is_last = object.kind ~= "level"
     object.job = tonumber(info.job)
@@ -145,7 +150,16 @@ local function event(self, handle)
     object.steps_done = info.steps_done
     object.steps_left = info.steps_left
     object.decoded = info.decoded == 1
-    if object.is_last and self._jobs then
+end
+
+-- The event of a handle, or nil.
+local function event(self, handle)
+    if handle == nil then
+        return nil
+    end
+    local object = core.own("event", handle)
+    object:adopt()
+    if object.is_last then
         self._jobs[object.job] = nil
     end
     return object

@@ -6,6 +6,8 @@ extends SceneTree
 const DetailFlow = preload("res://detailflow.gdns")
 
 var failed = 0
+var dropped
+var reference
 
 
 func check(what, truth):
@@ -39,9 +41,23 @@ func _init():
 			flow.tick(20.0)
 	check("closed by a receiver", flow.get_pending() == 0 and "open" in flow.get_message())
 	check("close twice", flow.close() == null and flow.submit("potion", 1, 0.0) == 0)
+	# The receiver drops the last reference in the middle of a tick.
+	dropped = DetailFlow.new()
+	reference = weakref(dropped)
+	check("open one that is dropped", dropped.open("res://sprites.dflow") and dropped.submit("potion", 7, 0.0) > 0)
+	check("connect one that is dropped", dropped.connect("level_ready", self, "_on_level_ready_drop") == OK)
+	for _tick in range(1000):
+		if dropped != null:
+			dropped.tick(20.0)
+	check("dropped by a receiver", dropped == null)
 	# Ends with a worker that has work.
 	check("open again", flow.open("res://sprites.dflow") and flow.submit("potion", 7, 0.0) > 0)
 	flow.tick(0.0)
+	call_deferred("_end")
+
+
+func _end():
+	check("freed at the end of the frame", reference.get_ref() == null)
 	print("faults: ", "none" if failed == 0 else str(failed))
 	quit(0 if failed == 0 else 1)
 
@@ -49,3 +65,7 @@ func _init():
 func _on_level_ready(_job, size, image, flow):
 	check("picture", image.get_width() == size)
 	flow.close()
+
+
+func _on_level_ready_drop(_job, _size, _image):
+	dropped = null

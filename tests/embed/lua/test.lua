@@ -412,6 +412,77 @@ function tests.handles_go_to_another_owner()
     refused(status.INVALID_ARGUMENT, detailflow.at, "nothing", 1)
 end
 
+-- The worker writes to the targets, which only its object keeps alive.
+function tests.workers_are_not_given_away()
+    local worker = detailflow.worker { threads = 0 }
+    local image = detailflow.image(32, 32)
+    local images = setmetatable({ image }, { __mode = "v" })
+    worker:submit(model:request { class = potion, seed = 7 }, { targets = { image } })
+    image = nil -- luacheck: ignore
+    refused(status.INVALID_ARGUMENT, detailflow.give, worker)
+    assert(not worker:is_closed())
+    collect()
+    assert(images[1], "the target is garbage, and the worker will write to it")
+    while worker:tick(1).more do end
+    assert(images[1]:string() == expected)
+end
+
+function tests.borrowed_workers_take_jobs_without_targets()
+    local worker = detailflow.worker { threads = 0 }
+    local borrowed = detailflow.at("worker", worker:address())
+    local request = model:request { class = potion, seed = 7 }
+    refused(status.INVALID_ARGUMENT, borrowed.submit, borrowed, request, { targets = { detailflow.image(32, 32) } })
+    assert(worker:pending() == 0)
+    local job = borrowed:submit(request, { decode = true, last_only = true })
+    assert(worker:pending() == 1)
+    while worker:tick(1).more do end
+    local event = borrowed:poll()
+    assert(event.job == job and event.kind == "done" and event:decode():string() == expected)
+    -- An event that goes to another owner has its fields there.
+    local taken = detailflow.take("event", detailflow.give(event))
+    assert(taken.job == job and taken.kind == "done" and taken:decode():string() == expected)
+end
+
+-- One that was made through the C API.
+function tests.workers_taken_keep_what_their_jobs_need()
+    local out = core.out "worker"
+    detailflow.check(core.C.detailflow_worker_new(nil, out, nil))
+    local worker = detailflow.take("worker", tonumber(ffi.cast("uintptr_t", out[0])))
+    local image = detailflow.image(32, 32)
+    local images = setmetatable({ image }, { __mode = "v" })
+    worker:submit(model:request { class = potion, seed = 7 }, { targets = { image } })
+    image = nil -- luacheck: ignore
+    assert(worker:pending() == 1)
+    refused(status.INVALID_ARGUMENT, detailflow.give, worker)
+    collect()
+    assert(images[1], "the target is garbage, and the worker writes to it")
+    while worker:pending() > 0 do
+        worker:wait()
+    end
+    worker:close()
+    collect()
+    assert(not images[1])
+end
+
+function tests.requests_taken_find_no_class_by_name()
+    local request = detailflow.take("request", detailflow.give(model:request { class = potion, seed = 7 }))
+    local failure = refused(status.INVALID_ARGUMENT, request.set, request, { class = "potion" })
+    assert(failure.message:find("index", 1, true), failure.message)
+    refused(status.INVALID_ARGUMENT, request.set, request, { images = { { "potion", 7 } } })
+    assert(request:set { class = potion }:generate():decode():string() == expected)
+end
+
+-- The worker frees what it is given, and so would the owner.
+function tests.generations_borrowed_are_not_submitted()
+    local worker = detailflow.worker { threads = 0 }
+    local generation = model:request { class = potion, seed = 7 }:start()
+    local borrowed = detailflow.at("generation", generation:address())
+    refused(status.INVALID_ARGUMENT, worker.submit_generation, worker, borrowed)
+    assert(worker:pending() == 0 and not borrowed:is_closed())
+    generation:finish()
+    assert(generation:decode():string() == expected)
+end
+
 local names = {}
 for name in pairs(tests) do
     if not arg[3] or name:find(arg[3], 1, true) then
