@@ -51,7 +51,7 @@ COMPARE ?= --runtime
 PIP := bin/pip install --quiet --disable-pip-version-check
 TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
-C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp examples/*/*.h examples/godot3/module/*.[ch])
+C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp examples/*/*.h examples/godot3/module/*.[ch] tests/embed/*/*.[ch] tests/embed/*/*.[ch]pp)
 
 .PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-embed test-fuzz fuzz advisories skipped lint bench install uninstall dist
 
