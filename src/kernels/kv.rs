@@ -8,7 +8,6 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::memory;
-use super::packed::block_bytes;
 use super::pieces::Pieces;
 use super::simd::LANES;
 use crate::plan::KvShape;
@@ -87,6 +86,21 @@ impl KvLayout {
     /// Elements of the first `positions` positions of a slot.
     pub(super) fn packed_length(self, positions: usize) -> usize {
         self.layers * self.kv_heads * positions * (self.head_dim + self.padded_head_dim())
+    }
+}
+
+impl KvLayout {
+    /// Positions of a block of packed positions: the least group of the published models, so that few blocks are filled in part.
+    const BLOCK: usize = 4;
+
+    /// Elements of a block of packed positions.
+    pub(super) fn block_length(self) -> usize {
+        self.packed_length(Self::BLOCK.min(self.positions))
+    }
+
+    /// Bytes of a block of packed positions; `usize::MAX` when those of a slot are more than can be addressed.
+    pub(super) fn block_bytes(self) -> usize {
+        self.length().map_or(usize::MAX, |_| self.block_length() * size_of::<f32>())
     }
 }
 
@@ -194,7 +208,7 @@ impl SlotTable {
         let pool = layout.map(|layout| SlotPool {
             layout,
             slots: Pieces::new(layout.slot_bytes()),
-            blocks: Pieces::new(block_bytes(layout)),
+            blocks: Pieces::new(layout.block_bytes()),
         });
         Self { slots: Arc::default(), pool: pool.map(Arc::new) }
     }
@@ -307,7 +321,7 @@ mod tests {
             let (mut a, mut c) = (a, table.new_slot().unwrap());
             let packed = PackedSlot::of(&mut a, copied).unwrap();
             packed.restore(&mut c);
-            assert_eq!(packed.bytes(), (copied.div_ceil(4) * block_bytes(layout)) as u64);
+            assert_eq!(packed.bytes(), (copied.div_ceil(4) * layout.block_bytes()) as u64);
             for (layer, head, d, position) in all() {
                 for (how, slot) in [("copied", &b), ("packed", &c)] {
                     let (keys, values) = slot.head(layer, head);

@@ -10,9 +10,6 @@ use crate::support::error::{Error, Result};
 use crate::support::host;
 use crate::support::memory::reserve;
 
-/// Positions of a block: the least group of the published models, so that few blocks are filled in part.
-const POSITIONS: usize = 4;
-
 /// The first positions of one slot. Their elements are in the order of [`KvLayout::pieces`], one block after the other.
 #[derive(Debug)]
 pub(crate) struct PackedSlot {
@@ -27,17 +24,6 @@ unsafe impl Send for PackedSlot {}
 // SAFETY: a shared reference only reads them.
 unsafe impl Sync for PackedSlot {}
 
-/// Elements of a block.
-fn block_length(layout: KvLayout) -> usize {
-    layout.packed_length(POSITIONS.min(layout.positions))
-}
-
-/// Bytes of a block.
-pub(super) fn block_bytes(layout: KvLayout) -> usize {
-    // What cannot be addressed cannot be allocated, and no slot is.
-    if layout.length().is_some() { block_length(layout) * size_of::<f32>() } else { usize::MAX }
-}
-
 impl PackedSlot {
     /// Copies the first `positions` positions of a slot.
     ///
@@ -49,12 +35,12 @@ impl PackedSlot {
     pub fn of(slot: &mut KvSlot, positions: usize) -> Result<Self> {
         let (layout, pool) = (slot.layout(), slot.pool().clone());
         assert!(positions <= layout.positions, "KV slot: {positions} positions of {layout}");
-        let count = layout.packed_length(positions).div_ceil(block_length(layout).max(1));
+        let count = layout.packed_length(positions).div_ceil(layout.block_length().max(1));
         let blocks = reserve("a KV cache", count)?;
         let mut packed = Self { blocks, layout, positions, pool };
         let pool = packed.pool.upgrade();
         for _ in 0..count {
-            let bytes = block_bytes(layout);
+            let bytes = layout.block_bytes();
             let block = pool.as_ref().map_or_else(|| memory::allocate(bytes), |pool| pool.blocks.allocate());
             let no_memory = || Error::OutOfMemory { what: "a KV cache".into(), bytes: bytes as u64 };
             packed.blocks.push(block.ok_or_else(no_memory)?.cast());
@@ -81,12 +67,12 @@ impl PackedSlot {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> u64 {
-        (self.blocks.len() * block_bytes(self.layout)) as u64
+        (self.blocks.len() * self.layout.block_bytes()) as u64
     }
 
     /// What is contiguous in both: the index in the slot, the place in a block, and the number of elements.
     fn pieces(&self) -> impl Iterator<Item = (usize, NonNull<f32>, usize)> {
-        let (size, mut filled) = (block_length(self.layout).max(1), 0);
+        let (size, mut filled) = (self.layout.block_length().max(1), 0);
         self.layout.pieces(self.positions).flat_map(move |(at, length)| {
             let from = filled;
             filled += length;
@@ -114,7 +100,7 @@ impl Drop for PackedSlot {
             unsafe {
                 match &pool {
                     Some(pool) => pool.blocks.free(block.cast()),
-                    None => memory::free(block.cast(), block_bytes(self.layout)),
+                    None => memory::free(block.cast(), self.layout.block_bytes()),
                 }
             }
         }
