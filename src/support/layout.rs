@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// The folders to look for ONNX Runtime in, for a file of ours in `folder`. `detailflow/runtime` is where `make install` puts it
 /// below LIBDIR, and comes before `folder` itself, which may be the system's, with an ONNX Runtime that is too old. An
 /// executable in `bin` looks below the prefix that it is installed in.
+#[cfg(any(test, feature = "load-runtime"))]
 pub(crate) fn runtime_folders(folder: &Path) -> Vec<PathBuf> {
     const INSTALLED: &str = "detailflow/runtime";
     let mut folders = vec![folder.join("runtime"), folder.join(INSTALLED), folder.to_owned()];
