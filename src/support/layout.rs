@@ -1,6 +1,5 @@
 //! Where the parts of the library lie, seen from the folder of one of its files: in a game, installed, in a checkout.
 
-use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
 
 /// The folders to look for ONNX Runtime in, for a file of ours in `folder`. `detailflow/runtime` is where `make install` puts it
@@ -12,7 +11,7 @@ pub(crate) fn runtime_folders(folder: &Path) -> Vec<PathBuf> {
     let mut folders = vec![folder.join("runtime"), folder.join(INSTALLED), folder.to_owned()];
     if let Some(above) = folder.parent() {
         if folder.ends_with("bin") {
-            let libraries = [format!("lib/{ARCH}-linux-gnu"), "lib64".into(), "lib".into()];
+            let libraries = [format!("lib/{}-linux-gnu", std::env::consts::ARCH), "lib64".into(), "lib".into()];
             folders.extend(libraries.map(|libraries| above.join(libraries).join(INSTALLED)));
         }
         folders.push(above.join("runtime"));
@@ -103,7 +102,7 @@ mod tests {
     /// What `make install` lays out for PREFIX=/usr and LIBDIR=/usr/lib/ARCH-linux-gnu, /usr/lib64 or /usr/lib.
     #[test]
     fn installed_folders_are_found_from_library_and_command() {
-        let multiarch = format!("/usr/lib/{ARCH}-linux-gnu");
+        let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
         for libraries in [multiarch.as_str(), "/usr/lib64", "/usr/lib"] {
             let runtime = Path::new(libraries).join("detailflow/runtime");
             for folder in [Path::new(libraries), Path::new("/usr/bin")] {

@@ -13,7 +13,8 @@ targets=(
     x86_64-unknown-linux-musl
 )
 log=$PORTS/checks.log
-RUSTC_BOOTSTRAP=1 cargo check "-Zbuild-std=std,panic_unwind" --locked --lib --bins --all-features "${targets[@]/#/--target=}" 2>&1 |
+RUSTC_BOOTSTRAP=1 cargo check "-Zbuild-std=std,panic_unwind" --target-dir "$STD_TARGET_DIR" --locked --lib --bins --all-features \
+    "${targets[@]/#/--target=}" 2>&1 |
     tee "$log"
 # Cargo repeats the warnings of what it has checked before.
 if grep -q '^warning: .detailflow. ' "$log"; then

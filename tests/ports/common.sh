@@ -14,6 +14,9 @@ export PATH=$PORTS/bin:$PATH
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${CARGO_PROFILE_RELEASE_OPT_LEVEL:-1}
 # Cargo has a folder for each target in it.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PORTS/target}
+# Builds with std, for which RUSTC_BOOTSTRAP is set, are apart: build scripts look at it, and cargo would build nearly
+# everything again at each change.
+STD_TARGET_DIR=$CARGO_TARGET_DIR/std
 
 # Zig compiles the C library of a target once.
 export ZIG_GLOBAL_CACHE_DIR=$PORTS/zig-cache ZIG_LOCAL_CACHE_DIR=$PORTS/zig-cache CARGO_ZIGBUILD_CACHE_DIR=$PORTS/zig-cache/cargo
@@ -23,6 +26,7 @@ GLIBC=2.28
 # build TARGET: builds the shared library and, except for macOS, dflow, and sets BUILT to their folder.
 build() {
     local target=$1 build=(cargo build) rustc=(cargo rustc) options=(--release --locked --target "$1") name=()
+    local folder=$CARGO_TARGET_DIR
     case $target in
         *-linux-gnu) options[3]=$target.$GLIBC ;;&
         *-linux-gnu | *-apple-darwin) build=(cargo-zigbuild zigbuild) rustc=(cargo-zigbuild rustc) ;;
@@ -34,9 +38,10 @@ build() {
     esac
     # No package has std for these: it is compiled along.
     case $target in
-        *-windows-gnu | *-apple-darwin) options+=("-Zbuild-std=std,panic_unwind") ;;
+        *-windows-gnu | *-apple-darwin) options+=("-Zbuild-std=std,panic_unwind") && folder=$STD_TARGET_DIR ;;
     esac
     (
+        export CARGO_TARGET_DIR=$folder
         export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc-posix
         if [ "${#options[@]}" -gt 4 ]; then export RUSTC_BOOTSTRAP=1; fi
         "${rustc[@]}" "${options[@]}" --lib --crate-type cdylib "${name[@]}"
@@ -47,7 +52,7 @@ build() {
         esac
     )
     # shellcheck disable=SC2034 # for the scripts
-    BUILT=$CARGO_TARGET_DIR/$target/release
+    BUILT=$folder/$target/release
 }
 
 # needs_glibc FILE...: fails where a file needs a newer glibc than $GLIBC.
