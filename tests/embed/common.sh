@@ -4,6 +4,7 @@
 # Each language or engine is a script NAME.sh that builds and runs its programs out of examples/, and exits with 0 only if all
 # of it passed. A line `# packages: A B` names Debian packages, for setup.sh; `needs` skips the script without their programs.
 set -euo pipefail
+. tests/scripts.sh
 
 ROOT=$PWD
 NAME=$(basename "$0" .sh)
@@ -17,11 +18,10 @@ LIBRARIES=$ROOT/target/release
 export DETAILFLOW_LIBRARY=$LIBRARIES/libdetailflow.so
 unset DETAILFLOW_BUNDLE ORT_DYLIB_PATH LD_LIBRARY_PATH
 
-# skip WHY: reported at the end of `make test-embed`, and a failure with DETAILFLOW_EVERYTHING=1.
+# skip WHY: ends the script.
 skip() {
-    mkdir -p "$ROOT/target/skipped"
-    echo "SKIPPED $NAME: $1" | tee "$ROOT/target/skipped/embed-$NAME" >&2
-    if [ -z "${DETAILFLOW_EVERYTHING:-}" ]; then exit 0; else exit 1; fi
+    cd "$ROOT"
+    if skipped embed "$NAME" "$1"; then exit 0; else exit 1; fi
 }
 
 # needs PROGRAM...

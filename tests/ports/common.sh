@@ -4,6 +4,7 @@
 # Each port is a script NAME.sh that builds the library for another system at opt-level 1, runs what can be run here, and
 # exits with 0 only if all of it passed. What cannot run calls `skip`.
 set -euo pipefail
+. tests/scripts.sh
 
 # Everything that setup.sh fetches, and what the ports build.
 PORTS=${DETAILFLOW_PORTS:-$PWD/target/ports}
@@ -105,9 +106,5 @@ same_tokens() {
     fi
 }
 
-# skip NAME WHY: reported at the end of `make test-ports`, and a failure with DETAILFLOW_EVERYTHING=1.
-skip() {
-    mkdir -p target/skipped
-    echo "SKIPPED $1: $2" | tee "target/skipped/ports-$1" >&2
-    [ -z "${DETAILFLOW_EVERYTHING:-}" ]
-}
+# skip NAME WHY
+skip() { skipped ports "$@"; }
