@@ -1,8 +1,17 @@
--- The C API for LuaJIT's FFI. Generated from include/detailflow.h by tests/embed/lua/declare.sh; do not edit.
+-- The C API for LuaJIT's FFI. Generated from include/detailflow.cdef by tests/embed/lua/declare.sh; do not edit.
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 return {
     abi_version = 1,
     declarations = [[
+/* The declarations of detailflow.h for tools that have no preprocessor (cffi, LuaJIT). Generated; do not edit.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+
+enum { DETAILFLOW_ABI_VERSION = 1 };
+enum { DETAILFLOW_VERSION_MAJOR = 0 };
+enum { DETAILFLOW_VERSION_MINOR = 1 };
+enum { DETAILFLOW_VERSION_PATCH = 0 };
+enum { DETAILFLOW_VERSION_NUMBER = 100 };
+enum { DETAILFLOW_NO_CLASS = 4294967295 };
 typedef enum detailflow_status_code {
     DETAILFLOW_STATUS_OK = 0,
     DETAILFLOW_STATUS_INVALID_ARGUMENT = 1,
@@ -102,15 +111,15 @@ typedef struct detailflow_submit_options detailflow_submit_options;
 typedef struct detailflow_worker detailflow_worker;
 typedef struct detailflow_worker_options detailflow_worker_options;
 typedef int32_t detailflow_status;
-typedef void ( *detailflow_log_fn)(void *user, uint32_t severity, const char *message);
+typedef void (*detailflow_log_fn)(void *user, uint32_t severity, const char *message);
 typedef struct detailflow_error {
     uint32_t struct_size;
     detailflow_status status;
     char message[1016];
 } detailflow_error;
-typedef void ( *detailflow_task_fn)(void *context, uint32_t index);
-typedef void ( *detailflow_parallel_for_fn)(void *user, uint32_t count, detailflow_task_fn task, void *context);
-typedef void ( *detailflow_open_progress_fn)(void *user, uint32_t done, uint32_t total, const char *stage);
+typedef void (*detailflow_task_fn)(void *context, uint32_t index);
+typedef void (*detailflow_parallel_for_fn)(void *user, uint32_t count, detailflow_task_fn task, void *context);
+typedef void (*detailflow_open_progress_fn)(void *user, uint32_t done, uint32_t total, const char *stage);
 typedef struct detailflow_device_info {
     uint32_t struct_size;
     uint32_t kind;
@@ -132,8 +141,8 @@ typedef struct detailflow_image {
     void *pixels;
     size_t capacity;
 } detailflow_image;
-typedef void ( *detailflow_release_fn)(void *user);
-typedef size_t ( *detailflow_read_at_fn)(void *user, uint64_t offset, void *buffer, size_t count);
+typedef void (*detailflow_release_fn)(void *user);
+typedef size_t (*detailflow_read_at_fn)(void *user, uint64_t offset, void *buffer, size_t count);
 typedef struct detailflow_reader {
     uint32_t struct_size;
     uint32_t reserved;
@@ -206,7 +215,7 @@ typedef struct detailflow_candidate {
     size_t token_count;
     const uint8_t *pixels;
 } detailflow_candidate;
-typedef float ( *detailflow_score_fn)(void *user, const struct detailflow_candidate *candidate);
+typedef float (*detailflow_score_fn)(void *user, const struct detailflow_candidate *candidate);
 typedef struct detailflow_cost {
     uint32_t struct_size;
     uint32_t step_count;
@@ -229,7 +238,7 @@ typedef struct detailflow_level_cost {
     uint32_t step_count;
     uint64_t time_ns;
 } detailflow_level_cost;
-typedef void ( *detailflow_event_fn)(void *user, struct detailflow_event *event);
+typedef void (*detailflow_event_fn)(void *user, struct detailflow_event *event);
 typedef struct detailflow_tick_report {
     uint32_t struct_size;
     uint32_t unit_count;
@@ -271,11 +280,11 @@ typedef struct detailflow_dft_info {
     uint64_t seed;
     char tokenizer_id[24];
 } detailflow_dft_info;
-const char * detailflow_version(void);
+const char *detailflow_version(void);
 uint32_t detailflow_version_number(void);
 uint32_t detailflow_abi_version(void);
-const char * detailflow_status_name(detailflow_status status);
-const char * detailflow_last_message(void);
+const char *detailflow_status_name(detailflow_status status);
+const char *detailflow_last_message(void);
 detailflow_status detailflow_log_set_callback(
     uint32_t severity, detailflow_log_fn callback, void *user, detailflow_error *error);
 detailflow_status detailflow_runtime_options_new(
