@@ -5,7 +5,7 @@ mod common;
 #[path = "common/programs.rs"]
 mod programs;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use detailflow::{Bundle, Error, Generation, Model, ModelOptions, Picture, PixelFormat, Request, tasks};
 use serde_json::json;
@@ -263,7 +263,14 @@ fn strip_into_a_foreign_folder_is_refused() {
     strip_fails(&common::small(), &place, &["is not a bundle; it is left unchanged"]);
     std::fs::remove_file(place.join("mine.txt")).unwrap();
     strip_fails(&common::small(), &common::small(), &["is the bundle itself"]);
-    strip_fails(&common::small(), Path::new(".."), &["is the bundle itself or a folder above it"]);
+    // A relative path to a folder above it, where no other process writes.
+    let inner = folder.path().join("above/bundle");
+    std::fs::create_dir_all(inner.parent().unwrap()).unwrap();
+    std::fs::rename(common::copy(&common::small()).keep(), &inner).unwrap();
+    let root: PathBuf = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
+    let above = root.join(folder.path().join("above").strip_prefix("/").unwrap());
+    strip_fails(&inner, &above, &["is the bundle itself or a folder above it"]);
+    std::fs::remove_dir_all(folder.path().join("above")).unwrap();
 
     // An empty folder, and a bundle that is there, make way; nothing is left beside.
     for precision in [None, Some("int8")] {
