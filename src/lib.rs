@@ -30,6 +30,7 @@
 //! - `worker`: requests in the background, batched by model, reported by events (feature `worker`).
 //! - [`tasks`]: whole operations in one call: generate an image, best of many, variations, repair, scores, levels of
 //!   detail, cost, calibration, comparison.
+//! - `pipeline`: many pictures from a job file to files on disk (feature `pipeline`).
 //! - `timing`: measured and predicted latencies, and the calibration file (feature `calibration`).
 //! - [`pixels`]: images in any memory: formats, strides, alpha, resizing, atlases, files (feature `image-files`).
 //! - [`tokens`]: token files: one sequence, many in a pack, JSON.
@@ -47,6 +48,8 @@ mod generation;
 mod kernels;
 #[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 mod model;
+#[cfg(feature = "pipeline")]
+pub mod pipeline;
 #[cfg_attr(not(test), warn(clippy::disallowed_methods))]
 pub mod pixels;
 pub mod plan;

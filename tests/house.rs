@@ -22,7 +22,7 @@ const ORDER: [&[&str]; 13] = [
     &["model"],
     &["generation"],
     &["worker", "tasks"],
-    &["ffi"],
+    &["ffi", "pipeline"],
 ];
 
 /// Where `unsafe` may appear: folders, and files that say why at their top.
