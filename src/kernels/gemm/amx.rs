@@ -55,8 +55,13 @@ impl Epilogue for Recorded {
 pub(in crate::kernels) fn has_tiles() -> bool {
     const TILE: u32 = 1 << 24;
     const INT8: u32 = 1 << 25;
-    let most = std::arch::x86_64::__cpuid(0).eax;
-    most >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
+    // SAFETY: every x86-64 CPU has the instruction. The functions are unsafe in the oldest Rust that this crate builds with, and
+    // safe in newer ones.
+    #[allow(unused_unsafe)]
+    unsafe {
+        let most = std::arch::x86_64::__cpuid(0).eax;
+        most >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
+    }
 }
 
 /// Palette 1, all eight tiles of 16 rows of 64 bytes.
