@@ -25,10 +25,18 @@ impl Place<'_> {
         keys: Option<KvLayout>,
         (inputs, outputs): (Vec<Port>, Vec<Port>),
     ) -> Result<Graph> {
-        let compiled = self.with(file, |source| {
-            let slots = (form == Form::Native).then(|| SlotTable::new(keys));
-            Graph::compile(source, self.options, slots, &inputs, &outputs)
-        });
+        let slots = (form == Form::Native).then(|| SlotTable::new(keys));
+        self.compile_with(file, slots, (inputs, outputs))
+    }
+
+    /// Compiles a graph whose operators find the KV cache in slots of this table.
+    pub fn compile_with(
+        self,
+        file: &str,
+        slots: Option<SlotTable>,
+        (inputs, outputs): (Vec<Port>, Vec<Port>),
+    ) -> Result<Graph> {
+        let compiled = self.with(file, |source| Graph::compile(source, self.options, slots.clone(), &inputs, &outputs));
         compiled.map_err(|error| match error {
             Error::Failed { graph, reason } => Error::bundle(self.bundle.path(), format!("{graph}: {reason}")),
             other => other,
