@@ -32,7 +32,7 @@ fn lanes(ar: &Graph, bundle: &Bundle, variant: &Variant, file: &str, options: &G
     let (slots, bundle, variant, file) = (ar.slots_of_lane(), bundle.clone(), variant.clone(), file.to_owned());
     Lanes::new(options.threads(), move || {
         let place = Place { bundle: &bundle, files: None, options: &single };
-        place.compile_with(&file, Some(slots.sibling()), signature::ar_ports(&bundle, &variant))
+        place.lane(&file, &slots, &signature::ar_ports(&bundle, &variant))
     })
 }
 

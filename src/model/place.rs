@@ -2,7 +2,7 @@
 
 use crate::bundle::{Bundle, FilesInMemory, GraphFile};
 use crate::kernels::kv::{KvLayout, SlotTable};
-use crate::runtime::{DeviceSampler, Form, Graph, GraphContent, GraphOptions, GraphSource, Port};
+use crate::runtime::{DeviceSampler, Form, Graph, GraphContent, GraphOptions, GraphSource, Lane, Port};
 use crate::support::error::{Error, Result};
 use crate::support::log;
 
@@ -25,22 +25,19 @@ impl Place<'_> {
         keys: Option<KvLayout>,
         (inputs, outputs): (Vec<Port>, Vec<Port>),
     ) -> Result<Graph> {
-        let slots = (form == Form::Native).then(|| SlotTable::new(keys));
-        self.compile_with(file, slots, (inputs, outputs))
-    }
-
-    /// Compiles a graph whose operators find the KV cache in slots of this table.
-    pub fn compile_with(
-        self,
-        file: &str,
-        slots: Option<SlotTable>,
-        (inputs, outputs): (Vec<Port>, Vec<Port>),
-    ) -> Result<Graph> {
-        let compiled = self.with(file, |source| Graph::compile(source, self.options, slots.clone(), &inputs, &outputs));
+        let compiled = self.with(file, |source| {
+            let slots = (form == Form::Native).then(|| SlotTable::new(keys));
+            Graph::compile(source, self.options, slots, &inputs, &outputs)
+        });
         compiled.map_err(|error| match error {
             Error::Failed { graph, reason } => Error::bundle(self.bundle.path(), format!("{graph}: {reason}")),
             other => other,
         })
+    }
+
+    /// Compiles another session of the autoregressive graph of form `native`.
+    pub fn lane(self, file: &str, slots: &SlotTable, ports: &(Vec<Port>, Vec<Port>)) -> Result<Lane> {
+        self.with(file, |source| Lane::compile(source, self.options, slots.sibling(), ports))
     }
 
     /// The sampler of a device, the graph `draw`. Where the provider cannot run it, as where there is none, logits are copied

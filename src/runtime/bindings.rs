@@ -1,12 +1,22 @@
 //! What goes in and out of a graph of form `native`, bound once for each number of tokens and kept, so that steps allocate
 //! nothing.
 
+use std::sync::Arc;
+
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 
 use super::exit::RuntimeOwned;
-use super::together::Run;
+use crate::kernels::kv::KvSlot;
+
+/// Adjacent tokens of one sequence. Each attends to all of them, and to all positions before.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub slot: &'a Arc<KvSlot>,
+    pub start: usize,
+    pub ids: &'a [i64],
+}
 
 /// A generation has two numbers of tokens; several that step together have some more.
 const MOST_BINDINGS: usize = 6;

@@ -5,12 +5,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::bindings::Bindings;
-use super::exit;
+use ort::session::Session;
+
+use super::bindings::{Bindings, Run};
+use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
-use super::graph::Graph;
 use super::interrupt::Interrupt;
-use super::together::Run;
+use super::port::{Port, check};
+use super::session::{self, Compiled, GraphOptions, GraphSource};
+use crate::kernels::kv::SlotTable;
 use crate::support::error::Result;
 use crate::support::log;
 use crate::support::memory::reserve;
@@ -23,7 +26,7 @@ const PART: usize = 64;
 /// The least tokens of a part, when there are too few for parts of [`PART`].
 const LEAST_PART: usize = 24;
 
-type Compile = Box<dyn Fn() -> Result<Graph> + Send + Sync>;
+type Compile = Box<dyn Fn() -> Result<Lane> + Send + Sync>;
 
 /// The sessions that share a graph's large batches.
 pub(crate) struct Lanes {
@@ -34,9 +37,10 @@ pub(crate) struct Lanes {
 }
 
 /// One session, used by one thread at a time.
-struct Lane {
-    graph: Graph,
-    bindings: Mutex<Bindings>,
+pub(crate) struct Lane {
+    used: RuntimeOwned<Mutex<(Session, Bindings)>>,
+    slots: SlotTable,
+    name: String,
 }
 
 /// Some rows of a batch, and where their logits go.
@@ -47,7 +51,7 @@ struct Part<'a, 'b> {
 
 impl Lanes {
     /// A lane for each of `threads`, compiled by `compile` when they are first used.
-    pub fn new(threads: Threads, compile: impl Fn() -> Result<Graph> + Send + Sync + 'static) -> Self {
+    pub fn new(threads: Threads, compile: impl Fn() -> Result<Lane> + Send + Sync + 'static) -> Self {
         Self { threads, compile: Box::new(compile), lanes: OnceLock::new() }
     }
 
@@ -108,8 +112,7 @@ impl Lanes {
     }
 
     fn compiled(&self) -> Vec<Lane> {
-        let lane = |_| Ok(Lane { graph: (self.compile)()?, bindings: Mutex::default() });
-        (0..self.threads.count).map(lane).collect::<Result<_>>().unwrap_or_else(|error| {
+        (0..self.threads.count).map(|_| (self.compile)()).collect::<Result<_>>().unwrap_or_else(|error| {
             log::info(|| format!("large batches run in one session: {error}"));
             Vec::new()
         })
@@ -117,18 +120,32 @@ impl Lanes {
 }
 
 impl Lane {
+    /// Compiles another session of a graph, whose operators find the slots of a run in `slots`.
+    pub fn compile(
+        source: GraphSource<'_>,
+        options: &GraphOptions,
+        slots: SlotTable,
+        (inputs, outputs): &(Vec<Port>, Vec<Port>),
+    ) -> Result<Self> {
+        let name = source.name.to_owned();
+        let _inside = exit::enter_anywhere()?;
+        let Compiled { session, .. } = session::compile(source, options, Some(&slots))?;
+        check(&name, "input", session.inputs(), inputs)?;
+        check(&name, "output", session.outputs(), outputs)?;
+        Ok(Self { used: RuntimeOwned::new(Mutex::new((session, Bindings::default()))), slots, name })
+    }
+
     fn run(&self, part: &Part<'_, '_>, codes: usize, interrupt: &Interrupt) -> Result<()> {
         // Also on threads of the host, which call it within a call of its function.
         let _inside = exit::enter_anywhere()?;
-        let fail = |error: ort::Error| exit::reason(failed(self.graph.name(), error));
-        let mut session = self.graph.lock();
-        let mut bindings = lock(&self.bindings);
+        let fail = |error: ort::Error| exit::reason(failed(&self.name, error));
+        let (session, bindings) = &mut *lock(&self.used);
         let mut logits = lock(&part.logits);
-        let call = bindings.get(&session, logits.len() / codes, codes).map_err(fail)?;
+        let call = bindings.get(session, logits.len() / codes, codes).map_err(fail)?;
         call.fill(part.runs.iter().copied());
-        self.graph.slots().lock().set(part.runs.iter().map(|run| run.slot.clone()))?;
+        self.slots.lock().set(part.runs.iter().map(|run| run.slot.clone()))?;
         let ran = session.run_binding_with_options(&call.binding, interrupt.options()).map(drop);
-        self.graph.slots().lock().clear();
+        self.slots.lock().clear();
         ran.map_err(fail)?;
         logits.copy_from_slice(call.logits());
         Ok(())

@@ -56,7 +56,7 @@ pub use form::Form;
 pub(crate) use graph::Graph;
 pub use host_api::set_api;
 pub(crate) use interrupt::Interrupt;
-pub(crate) use lanes::Lanes;
+pub(crate) use lanes::{Lane, Lanes};
 pub use library::{Library, init, library};
 pub(crate) use port::{Dim, Element, Port};
 pub(crate) use sampler::{DeviceSampler, SampledToken};

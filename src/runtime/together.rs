@@ -1,15 +1,13 @@
 //! Runs of a graph of form `native`: any tokens of any sequences at once, as one run, or as a run for each part of a large
 //! batch.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bindings::Bindings;
+use super::bindings::{Bindings, Run};
 use super::exit::{self, Running};
 use super::failure::failed;
 use super::graph::Graph;
 use super::interrupt::Interrupt;
-use crate::kernels::kv::KvSlot;
 use crate::support::error::{Error, Result};
 use crate::support::memory::{grow, reserve};
 
@@ -20,14 +18,6 @@ pub(crate) struct JointStep {
     /// `[tokens, codes]` of the last run, if it was one in parts; else empty.
     parted: Vec<f32>,
     waited: Duration,
-}
-
-/// Adjacent tokens of one sequence. Each attends to all of them, and to all positions before.
-#[derive(Clone, Copy)]
-pub(crate) struct Run<'a> {
-    pub slot: &'a Arc<KvSlot>,
-    pub start: usize,
-    pub ids: &'a [i64],
 }
 
 impl JointStep {
