@@ -5,7 +5,8 @@ mod common;
 
 use common::{WILD, request, sample as draw};
 use detailflow::{
-    Error, Form, Generation, Guidance, Model, OpenCancel, OpenWatch, PixelFormat, Request, Sampling, tasks,
+    Error, Form, Generation, Guidance, Model, ModelOptions, OpenCancel, OpenWatch, ParallelFor, PixelFormat, Request,
+    Sampling, tasks,
 };
 
 #[test]
@@ -102,6 +103,36 @@ fn threads_do_not_change_tokens() {
     let options = detailflow::ModelOptions::new().with_threads(2).with_precision("int8");
     let two = Model::open(common::small(), &options).unwrap();
     assert_eq!(draw(&request(&two, &[(0, 11), (1, 12)])), expected);
+}
+
+/// Large batches are divided among threads by rows, in sessions of their own.
+#[test]
+fn large_batch_on_several_threads_gives_the_tokens_of_one_thread() {
+    let images: Vec<(u32, u64)> = (0..45).map(|n| (n % 2, u64::from(n) + 100)).collect();
+    let parallel_for = ParallelFor::new(|count, task| {
+        std::thread::scope(|scope| {
+            for index in 0..count {
+                scope.spawn(move || task(index));
+            }
+        });
+    });
+    for precision in ["fp32", "int8"] {
+        let single = common::open(&common::small(), precision, "native");
+        let each: Vec<_> = images.iter().map(|&image| draw(&request(&single, &[image])).remove(0)).collect();
+        for threads in [2, 3, 7] {
+            let options = ModelOptions::new().with_precision(precision).with_form(Form::Native).with_threads(threads);
+            for options in [options.clone(), options.with_parallel_for(parallel_for.clone())] {
+                let model = Model::open(common::small(), &options).unwrap();
+                let wanted = request(&model, &images);
+                assert_eq!(draw(&wanted), each, "{precision}, {threads} threads");
+                let mut cancelled = Generation::new(&wanted).unwrap();
+                cancelled.step().unwrap();
+                cancelled.cancel_handle().cancel();
+                assert!(matches!(cancelled.step(), Err(Error::Cancelled)));
+                assert_eq!(draw(&wanted), each, "{precision}, {threads} threads, after a cancel");
+            }
+        }
+    }
 }
 
 #[test]

@@ -85,17 +85,21 @@ private:
 
     [[noreturn]] static void usage(const char *name)
     {
-        std::fprintf(stderr,
-                     "%s: unknown option, or its value is missing or invalid\n"
-                     "--frames N         end after N frames; 0 (the default): when the window is closed\n"
-                     "--seed N           seed of the first cell: 1\n"
-                     "--budget-ms F      milliseconds of each frame for generating: 4\n"
-                     "--threads N        threads of the model: 1\n"
-                     "--no-generate      generate nothing, to compare frame times\n"
-                     "--screenshot FILE  write the last frame to a picture file\n"
-                     "--stats FILE       write frame times as JSON\n",
-                     name);
-        std::exit(2);
+        const bool asked = std::strcmp(name, "--help") == 0;
+        std::FILE *out = asked ? stdout : stderr;
+        if (!asked) {
+            std::fprintf(out, "%s: unknown option, or its value is missing or invalid\n", name);
+        }
+        std::fputs("--frames N         end after N frames; 0 (the default): when the window is closed\n"
+                   "--seed N           seed of the first cell: 1\n"
+                   "--budget-ms F      milliseconds of each frame for generating: 4\n"
+                   "--threads N        threads of the model: 1\n"
+                   "--no-generate      generate nothing, to compare frame times\n"
+                   "--screenshot FILE  write the last frame to a picture file\n"
+                   "--stats FILE       write frame times as JSON\n"
+                   "--help             this text\n",
+                   out);
+        std::exit(asked ? 0 : 2);
     }
 };
 

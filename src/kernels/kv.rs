@@ -213,6 +213,12 @@ impl SlotTable {
         Self { slots: Arc::default(), pool: pool.map(Arc::new) }
     }
 
+    /// A table for another session of the same graph, which takes the slots of this one. Whoever runs it keeps all others from
+    /// the slots of its run, by the guard of this table or otherwise.
+    pub fn sibling(&self) -> Self {
+        Self { slots: Arc::default(), pool: self.pool.clone() }
+    }
+
     pub fn layout(&self) -> Option<KvLayout> {
         self.pool.as_ref().map(|pool| pool.layout)
     }

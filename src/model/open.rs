@@ -12,7 +12,7 @@ use crate::bundle::{Bundle, FilesInMemory, Variant};
 use crate::kernels::kv::KvLayout;
 use crate::model::ModelOptions;
 use crate::plan::Step;
-use crate::runtime::{self, Device, DeviceOptions, Form, GraphOptions, Interrupt, KvCache, Port};
+use crate::runtime::{self, Device, DeviceOptions, Form, Graph, GraphOptions, Interrupt, KvCache, Lanes, Port};
 use crate::support::block::Block;
 use crate::support::error::{Error, Result};
 use crate::support::host;
@@ -21,6 +21,20 @@ use crate::support::memory::{copied, filled};
 use crate::support::platform::{allowed_cpus, knows_open_files};
 use crate::support::read_at::ReadAt;
 use crate::timing::latency::LatencyModel;
+
+/// The most weights of a model whose large batches are divided among threads by rows: every thread reads all weights, which
+/// then have to stay in its caches. Larger models divide each matrix multiplication.
+const MOST_WEIGHTS_OF_LANES: u64 = 16 << 20;
+
+/// Further sessions of the autoregressive graph `file`, which `ar` is, of one thread each.
+fn lanes(ar: &Graph, bundle: &Bundle, variant: &Variant, file: &str, options: &GraphOptions) -> Lanes {
+    let single = GraphOptions { threads: 1, parallel_for: None, ..options.clone() };
+    let (slots, bundle, variant, file) = (ar.slots_of_lane(), bundle.clone(), variant.clone(), file.to_owned());
+    Lanes::new(options.threads(), move || {
+        let place = Place { bundle: &bundle, files: None, options: &single };
+        place.lane(&file, &slots, &signature::ar_ports(&bundle, &variant))
+    })
+}
 
 impl Model {
     /// Opens the bundle at `path`, a folder or a single file ([`Bundle::open`]), and compiles its autoregressive graph (where it
@@ -197,7 +211,7 @@ impl Model {
         };
         let keys = Some(KvLayout::from(key_shape(&bundle, &variant)));
         let ports = signature::ar_ports(&bundle, &variant);
-        let ar = variant.ar.as_ref().map(|file| graph(file, keys, ports)).transpose()?;
+        let mut ar = variant.ar.as_ref().map(|file| graph(file, keys, ports)).transpose()?;
         let decoder = graph(&variant.decoder, None, signature::decoder_ports(&bundle))?;
         let encoder = encoder_now.map(|file| graph(file, None, signature::encoder_ports(&bundle))).transpose()?;
         let sampler = match &draw {
@@ -207,6 +221,16 @@ impl Model {
             }
             None => None,
         };
+        // Weights in memory would be copied for each lane.
+        let is_small = bundle.step_weights().is_some_and(|weights| weights <= MOST_WEIGHTS_OF_LANES);
+        if let (Some(ar), Some(file)) = (&mut ar, &variant.ar)
+            && form == Form::Native
+            && *device == Device::Cpu
+            && files.is_none()
+            && is_small
+        {
+            ar.set_lanes(lanes(ar, &bundle, &variant, file, &options));
+        }
         // For an encoder that is still to be compiled.
         let is_complete = encoder.is_some() || !encodes || variant.encoder.is_none();
         let files = files.filter(|_| !is_complete);

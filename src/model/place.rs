@@ -2,7 +2,7 @@
 
 use crate::bundle::{Bundle, FilesInMemory, GraphFile};
 use crate::kernels::kv::{KvLayout, SlotTable};
-use crate::runtime::{DeviceSampler, Form, Graph, GraphContent, GraphOptions, GraphSource, Port};
+use crate::runtime::{DeviceSampler, Form, Graph, GraphContent, GraphOptions, GraphSource, Lane, Port};
 use crate::support::error::{Error, Result};
 use crate::support::log;
 
@@ -33,6 +33,11 @@ impl Place<'_> {
             Error::Failed { graph, reason } => Error::bundle(self.bundle.path(), format!("{graph}: {reason}")),
             other => other,
         })
+    }
+
+    /// Compiles another session of the autoregressive graph of form `native`.
+    pub fn lane(self, file: &str, slots: &SlotTable, ports: &(Vec<Port>, Vec<Port>)) -> Result<Lane> {
+        self.with(file, |source| Lane::compile(source, self.options, slots.sibling(), ports))
     }
 
     /// The sampler of a device, the graph `draw`. Where the provider cannot run it, as where there is none, logits are copied

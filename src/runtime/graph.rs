@@ -10,6 +10,7 @@ use ort::value::{Tensor, TensorElementType, TensorRef};
 use super::device::{self, Assigned, GraphReport};
 use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
+use super::lanes::Lanes;
 use super::port::{Port, check};
 use super::row_copy::RowCopy;
 use super::session::{self, Compiled, GraphOptions, GraphSource};
@@ -33,6 +34,8 @@ pub(crate) struct Graph {
     matmuls: usize,
     /// The memory that holds the KV caches, once there is one.
     kv_memory: OnceLock<String>,
+    /// For large batches of a small model.
+    lanes: Option<Lanes>,
     /// Nanoseconds spent in runs, over all users.
     spent: AtomicU64,
 }
@@ -61,8 +64,24 @@ impl Graph {
             kv_memory: OnceLock::new(),
             assigned,
             matmuls,
+            lanes: None,
             spent: AtomicU64::new(0),
         })
+    }
+
+    /// Shares its large batches among `lanes`.
+    pub fn set_lanes(&mut self, lanes: Lanes) {
+        self.lanes = Some(lanes);
+    }
+
+    /// The sessions that share its large batches.
+    pub(super) fn lanes(&self) -> Option<&Lanes> {
+        self.lanes.as_ref()
+    }
+
+    /// A table for another session of the graph, which takes the slots of this one.
+    pub fn slots_of_lane(&self) -> SlotTable {
+        self.slots().sibling()
     }
 
     /// Which providers run it, and what memory it holds.

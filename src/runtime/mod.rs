@@ -18,6 +18,7 @@
 //! Weaknesses of `ort` and ONNX Runtime are dealt with here and nowhere else: a panic when `ort` is used before the
 //! library is loaded, silent fallback to the CPU, options that are ignored.
 
+mod bindings;
 mod cache;
 mod device;
 mod exit;
@@ -26,6 +27,7 @@ mod form;
 mod graph;
 mod host_api;
 mod interrupt;
+mod lanes;
 mod library;
 mod onnx_file;
 mod operators;
@@ -54,6 +56,7 @@ pub use form::Form;
 pub(crate) use graph::Graph;
 pub use host_api::set_api;
 pub(crate) use interrupt::Interrupt;
+pub(crate) use lanes::{Lane, Lanes};
 pub use library::{Library, init, library};
 pub(crate) use port::{Dim, Element, Port};
 pub(crate) use sampler::{DeviceSampler, SampledToken};

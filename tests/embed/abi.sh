@@ -2,6 +2,7 @@
 # The C ABI: a library of empty functions, compiled from detailflow.h, has the ABI of tests/data/detailflow.abi. (From the header, so
 # that private types of the real library do not count.) After an addition to the API:
 #   UPDATE_ABI=1 tests/embed/abi.sh
+# And it has all of tests/data/detailflow-abi1.h, the header as it was frozen, whatever the dump says.
 # packages: abigail-tools
 . tests/embed/common.sh
 needs abidw abidiff
@@ -12,16 +13,10 @@ dump=tests/data/detailflow.abi
 abi() {
     local folder
     folder=$(mktemp -d -p "$WORK")
-    cp "$1" "$folder/detailflow.h"
-    # Every function, empty, and a variable of every enum, which no function has.
-    {
-        echo '#include "detailflow.h"'
-        cc -E -P "$1" | sed 's/__attribute__((visibility("default")))//' | tr '\n' ' ' | sed 's/;/;\n/g' |
-            sed -nE 's/^ *((const )?[a-z0-9_]+ [ *]*)(detailflow_[a-z0-9_]+\(.*\));/\1\3/p' |
-            sed -E 's/^void ([^*].*)/void \1 { }/; t; s/$/ { return 0; }/'
-        sed -n 's/^} \(detailflow_[a-z_]*\);/\1/p' "$1" | grep -vxFf <(sed -n 's/^typedef struct \([a-z_]*\) {/\1/p' "$1") |
-            sed 's/.*/& detailflow_abi_of_&;/'
-    } >"$folder/stub.c"
+    stub "$1" "$folder"
+    # And a variable of every enum, which no function has.
+    sed -n 's/^} \(detailflow_[a-z_]*\);/\1/p' "$1" | grep -vxFf <(sed -n 's/^typedef struct \([a-z_]*\) {/\1/p' "$1") |
+        sed 's/.*/& detailflow_abi_of_&;/' >>"$folder/stub.c"
     # In the folder, whose path would be in the dump.
     (
         cd "$folder"
@@ -37,6 +32,8 @@ if [ -n "${UPDATE_ABI:-}" ]; then
 fi
 abi include/detailflow.h "$WORK/now.abi"
 abidiff "$dump" "$WORK/now.abi"
+abi tests/data/detailflow-abi1.h "$WORK/frozen.abi"
+abidiff --no-added-syms "$WORK/frozen.abi" "$WORK/now.abi"
 
 # differs NAME SED: the check fails for a header that was changed.
 differs() {
@@ -48,6 +45,13 @@ differs() {
     abi "$WORK/$1.h" "$WORK/$1.abi"
     if abidiff "$dump" "$WORK/$1.abi" >"$WORK/$1.txt"; then
         echo "abi: $1 is not noticed" >&2
+        return 1
+    fi
+    # Programs of the frozen header miss nothing when something is added, and notice everything else.
+    local frozen=noticed
+    abidiff --no-added-syms "$WORK/frozen.abi" "$WORK/$1.abi" >"$WORK/$1-frozen.txt" && frozen=added
+    if [ "$frozen" = added ] && [ "$1" != added ] || [ "$frozen" = noticed ] && [ "$1" = added ]; then
+        echo "abi: $1, compared with the frozen header, is $frozen" >&2
         return 1
     fi
 }

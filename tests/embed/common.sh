@@ -46,3 +46,16 @@ same_output() {
         return 1
     fi
 }
+
+# stub HEADER FOLDER: stub.c, the library of empty functions that a detailflow.h declares.
+stub() {
+    mkdir -p "$2"
+    cp "$1" "$2/detailflow.h"
+    {
+        echo '#include "detailflow.h"'
+        cc -E -P "$1" | sed 's/__attribute__((visibility("default")))//' | tr '\n' ' ' | sed 's/;/;\n/g' |
+            sed -nE 's/^ *((const )?[a-z0-9_]+ [ *]*)(detailflow_[a-z0-9_]+\(.*\));/\1\3/p' |
+            sed -E 's/^void ([^*].*)/void \1 { }/; t; s/$/ { return 0; }/'
+    } >"$2/stub.c"
+    [ "$(grep -c '^[^#].*{ .*}$' "$2/stub.c")" -eq "$(grep -c 'DETAILFLOW_CALL detailflow_' "$1")" ]
+}

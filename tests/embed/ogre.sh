@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # OGRE 1.12, under Xvfb with software rendering: a screenshot whose sprites are checked, and frame times without and
 # with generation. MEASURE=20 measures 20 seconds of each.
-# packages: libogre-1.12-dev libgl1-mesa-dri pkg-config xvfb xauth
+# packages: g++ libogre-1.12-dev libsdl2-dev libgl1-mesa-dri pkg-config xvfb xauth
 . tests/embed/common.sh
 needs pkg-config xvfb-run
 pkg-config --exists OGRE-Bites || skip "OGRE missing: tests/embed/setup.sh ogre"

@@ -16,3 +16,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
+
+# The oldest Rust, where rustup is what brings Rust; without it that script is skipped.
+for script in "${scripts[@]}"; do
+    if [ "$script" = oldest-rust.sh ] && command -v rustup >/dev/null; then
+        version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' ../../Cargo.toml)
+        rustup toolchain list | grep -q "^$version-" || rustup toolchain install --profile minimal "$version" || true
+    fi
+done

@@ -26,11 +26,15 @@ _NAME = {"darwin": "libdetailflow.dylib", "win32": "detailflow.dll"}.get(sys.pla
 
 def _load() -> tuple[ctypes.CDLL, str]:
     named = os.environ.get("DETAILFLOW_LIBRARY")
-    carried = Path(__file__).resolve().parent / "native" / _NAME
-    places = [named] if named else [str(carried), _NAME]
+    package = Path(__file__).resolve().parent
+    inside = [package / "native" / _NAME]
+    # Imported out of a checkout, as the programs beside this folder do: what was built there.
+    if package.parts[-3:] == ("examples", "python", "detailflow"):
+        inside.append(package.parents[2] / "target" / "release" / _NAME)
+    places = [named] if named else [*map(str, inside), _NAME]
     tried = []
     for place in places:
-        if place == str(carried) and not carried.is_file():
+        if Path(place) in inside and not Path(place).is_file():
             tried.append(f"{place}: no such file")
             continue
         try:

@@ -165,14 +165,19 @@ class Ending(unittest.TestCase):
 
 class Interrupts(unittest.TestCase):
     def interrupt(self, wait):
-        program = BEGIN + "worker = Worker()\nprint('ready', flush=True)\n" + wait
+        # A process that was started in the background of a shell ignores the signal, and so do its children.
+        handler = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        program = BEGIN + handler + "worker = Worker()\nprint('ready', flush=True)\n" + wait
         with subprocess.Popen(
             [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             self.assertEqual(process.stdout.readline(), "ready\n")
             time.sleep(0.3)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            try:
+                _, errors = process.communicate(timeout=60)
+            finally:
+                process.kill()
         self.assertEqual(process.returncode, -signal.SIGINT, errors)
         self.assertIn("KeyboardInterrupt", errors)
 

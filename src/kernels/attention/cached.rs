@@ -85,24 +85,26 @@ impl Attention<'_> {
         // Consecutive heads of a row are contiguous in memory: a piece is some of them.
         let heads = runs.len() * kv_heads;
         let pieces = if work < SINGLE_THREAD_BELOW { 1 } else { heads.min(PIECES * pool.threads()) };
+        let slot = |number: usize| &*slots[tokens[runs[number / kv_heads].start].row];
         let piece = |piece: usize| {
-            if SCRATCH.with_borrow_mut(|memory| grow(ATTENTION, memory, scratch, 0.0)).is_err() {
-                return short.store(true, Ordering::Relaxed);
-            }
-            let end = (piece + 1) * heads / pieces;
-            let slot = |number: usize| &*slots[tokens[runs[number / kv_heads].start].row];
-            for number in piece * heads / pieces..end {
-                let (run, head) = (runs[number / kv_heads].clone(), number % kv_heads);
-                let next = if number + 1 < end {
-                    slot(number + 1).head(self.layer, (number + 1) % kv_heads).0
-                } else {
-                    null_mut()
-                };
-                // SAFETY: the guard keeps other users of the slots away, and no slot is set twice; so a slot's head is
-                // accessed by this piece alone, and so are the outputs of its tokens for the query heads that share it.
-                // `check` made sure that all positions exist.
-                unsafe { self.head(isa, slot(number), head, next, run, tokens, qkv, &to) };
-            }
+            SCRATCH.with_borrow_mut(|memory| {
+                if grow(ATTENTION, memory, scratch, 0.0).is_err() {
+                    return short.store(true, Ordering::Relaxed);
+                }
+                let end = (piece + 1) * heads / pieces;
+                for number in piece * heads / pieces..end {
+                    let (run, head) = (runs[number / kv_heads].clone(), number % kv_heads);
+                    let next = if number + 1 < end {
+                        slot(number + 1).head(self.layer, (number + 1) % kv_heads).0
+                    } else {
+                        null_mut()
+                    };
+                    // SAFETY: the guard keeps other users of the slots away, and no slot is set twice; so a slot's head is
+                    // accessed by this piece alone, and so are the outputs of its tokens for the query heads that share it.
+                    // `check` made sure that all positions exist.
+                    unsafe { self.head(isa, slot(number), head, next, run, tokens, qkv, memory, &to) };
+                }
+            });
         };
         if pieces == 1 {
             piece(0);
@@ -127,30 +129,28 @@ impl Attention<'_> {
         run: Range<usize>,
         tokens: &[QueryToken],
         qkv: &[f32],
+        scratch: &mut [f32],
         out: &SharedPointer<f32>,
     ) {
         let KvLayout { kv_heads, head_dim: width, .. } = self.layout;
         let wide = (self.heads + 2 * kv_heads) * width;
         let (keys, values) = slot.head(self.layer, head);
-        SCRATCH.with_borrow_mut(|scratch| {
-            let rotated = &mut scratch[..width];
-            for token in run.clone() {
-                let position = tokens[token].position;
-                let key = &qkv[token * wide + (self.heads + head) * width..][..width];
-                let value = &qkv[token * wide + (self.heads + kv_heads + head) * width..][..width];
-                let (cos, sin) = self.rotation(position);
-                rotate(isa, key, cos, sin, 1.0, rotated);
-                // SAFETY: `check` made sure that the position and the width are the layout's.
-                unsafe {
-                    for (d, &x) in rotated.iter().enumerate() {
-                        *keys.add(self.layout.key_index(d, position)) = x;
-                    }
-                    values
-                        .add(position * self.layout.padded_head_dim())
-                        .copy_from_nonoverlapping(value.as_ptr(), width);
+        let rotated = &mut scratch[..width];
+        for token in run.clone() {
+            let position = tokens[token].position;
+            let key = &qkv[token * wide + (self.heads + head) * width..][..width];
+            let value = &qkv[token * wide + (self.heads + kv_heads + head) * width..][..width];
+            let (cos, sin) = self.rotation(position);
+            rotate(isa, key, cos, sin, 1.0, rotated);
+            // SAFETY: `check` made sure that the position and the width are the layout's.
+            unsafe {
+                let column = keys.add(self.layout.key_index(0, position));
+                for (d, &x) in rotated.iter().enumerate() {
+                    *column.add(d * LANES) = x;
                 }
+                values.add(position * self.layout.padded_head_dim()).copy_from_nonoverlapping(value.as_ptr(), width);
             }
-        });
+        }
         // Queries of one visible length are computed together.
         let each = self.heads / kv_heads;
         for group in tokens[run.clone()].chunk_by(|a, b| a.visible == b.visible).scan(run.start, |from, group| {
@@ -162,7 +162,20 @@ impl Attention<'_> {
                 for head in head * each..(head + 1) * each {
                     let visible = tokens[from].visible;
                     // SAFETY: the caller's promise.
-                    unsafe { self.attend(isa, (keys, values), next, visible, queries.clone(), head, tokens, qkv, out) };
+                    unsafe {
+                        self.attend(
+                            isa,
+                            (keys, values),
+                            next,
+                            visible,
+                            queries.clone(),
+                            head,
+                            tokens,
+                            qkv,
+                            scratch,
+                            out,
+                        );
+                    };
                 }
             }
         }
@@ -232,41 +245,40 @@ impl Attention<'_> {
         head: usize,
         tokens: &[QueryToken],
         qkv: &[f32],
+        scratch: &mut [f32],
         out: &SharedPointer<f32>,
     ) {
         let KvLayout { kv_heads, head_dim: width, .. } = self.layout;
         let wide = (self.heads + 2 * kv_heads) * width;
         let (stride, padded) = (self.layout.padded_positions(), self.layout.padded_head_dim());
-        SCRATCH.with_borrow_mut(|scratch| {
-            let (rotated, rest) = scratch.split_at_mut(QUERY_BLOCK * width);
-            let (scores, rest) = rest.split_at_mut(QUERY_BLOCK * stride);
-            let sums = &mut rest[..QUERY_BLOCK * padded];
-            let scale = 1.0 / (width as f32).sqrt();
-            for (rotated, token) in rotated.chunks_exact_mut(width).zip(queries.clone()) {
-                let x = &qkv[token * wide + head * width..][..width];
-                let (cos, sin) = self.rotation(tokens[token].position);
-                rotate(isa, x, cos, sin, scale, rotated);
+        let (rotated, rest) = scratch.split_at_mut(QUERY_BLOCK * width);
+        let (scores, rest) = rest.split_at_mut(QUERY_BLOCK * stride);
+        let sums = &mut rest[..QUERY_BLOCK * padded];
+        let scale = 1.0 / (width as f32).sqrt();
+        for (rotated, token) in rotated.chunks_exact_mut(width).zip(queries.clone()) {
+            let x = &qkv[token * wide + head * width..][..width];
+            let (cos, sin) = self.rotation(tokens[token].position);
+            rotate(isa, x, cos, sin, scale, rotated);
+        }
+        let count = queries.len();
+        // SAFETY: keys are blocks of `width` rows of 16, read up to `visible` rounded up (what lies beyond is the slot's own
+        // memory, and its scores are masked); values are `visible` rows of `padded`.
+        unsafe {
+            let keys = (cached.0.cast_const(), LANES, width * LANES);
+            let blocks = visible.div_ceil(LANES);
+            let product = MatMul::new(count, (rotated, width), keys, width, blocks, (scores, stride));
+            isa.multiply(product.prefetching(cached.1, visible * padded / LANES));
+            for scores in scores.chunks_exact_mut(stride).take(count) {
+                softmax(isa, &mut scores[..visible.next_multiple_of(LANES)], visible);
             }
-            let count = queries.len();
-            // SAFETY: keys are blocks of `width` rows of 16, read up to `visible` rounded up (what lies beyond is the slot's own
-            // memory, and its scores are masked); values are `visible` rows of `padded`.
-            unsafe {
-                let keys = (cached.0.cast_const(), LANES, width * LANES);
-                let blocks = visible.div_ceil(LANES);
-                let product = MatMul::new(count, (rotated, width), keys, width, blocks, (scores, stride));
-                isa.multiply(product.prefetching(cached.1, visible * padded / LANES));
-                for scores in scores.chunks_exact_mut(stride).take(count) {
-                    softmax(isa, &mut scores[..visible.next_multiple_of(LANES)], visible);
-                }
-                let values = (cached.1.cast_const(), padded, LANES);
-                let product = MatMul::new(count, (scores, stride), values, visible, padded / LANES, (sums, padded));
-                isa.multiply(product.prefetching(next, blocks * width));
-                for (sums, token) in sums.chunks_exact(padded).zip(queries) {
-                    let to = out.at((token * self.heads + head) * width);
-                    to.copy_from_nonoverlapping(sums.as_ptr(), width);
-                }
+            let values = (cached.1.cast_const(), padded, LANES);
+            let product = MatMul::new(count, (scores, stride), values, visible, padded / LANES, (sums, padded));
+            isa.multiply(product.prefetching(next, blocks * width));
+            for (sums, token) in sums.chunks_exact(padded).zip(queries) {
+                let to = out.at((token * self.heads + head) * width);
+                to.copy_from_nonoverlapping(sums.as_ptr(), width);
             }
-        });
+        }
     }
 }
 

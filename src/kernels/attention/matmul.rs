@@ -43,6 +43,7 @@ impl<'a> MatMul<'a> {
     ///
     /// # Safety
     /// `b` has `depth` rows of `vectors` vectors, and nobody writes them meanwhile.
+    #[inline]
     pub(super) unsafe fn new(
         rows: usize,
         a: (&'a [f32], usize),
@@ -51,8 +52,9 @@ impl<'a> MatMul<'a> {
         vectors: usize,
         out: (&'a mut [f32], usize),
     ) -> Self {
-        assert!(rows == 0 || (rows - 1) * a.1 + depth <= a.0.len(), "matmul: the left operand is too small");
-        assert!(rows == 0 || (rows - 1) * out.1 + vectors * LANES <= out.0.len(), "matmul: the output is too small");
+        let below = rows.saturating_sub(1);
+        assert!(rows == 0 || below * a.1 + depth <= a.0.len(), "matmul: the left operand is too small");
+        assert!(rows == 0 || below * out.1 + vectors * LANES <= out.0.len(), "matmul: the output is too small");
         Self {
             rows,
             a: a.0.as_ptr(),

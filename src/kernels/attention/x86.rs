@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
+use std::ops::Range;
 
 use super::super::simd::LANES;
 use super::matmul::{MatMul, Prefetch};
@@ -22,7 +23,8 @@ struct PrefetchState {
 /// there are so many.
 macro_rules! matmul {
     (
-        $name:ident, $inner:ident, $block:ident, $features:literal, $parts:literal x $vector:ty, $together:literal,
+        $name:ident, $inner:ident, $pass:ident, $block:ident, $features:literal, $parts:literal x $vector:ty,
+        $together:literal: [$($width:literal),+],
         $zero:ident, $load:ident, $store:ident, $spread:ident, $multiply:ident
     ) => {
         pub(in crate::kernels) fn $name(product: MatMul<'_>) {
@@ -40,26 +42,39 @@ macro_rules! matmul {
                 let (row, end) = (pass * product.rows / passes, (pass + 1) * product.rows / passes);
                 let mut vector = 0;
                 while vector < product.vectors {
-                    let width = if product.vectors - vector >= $together { $together } else { 1 };
+                    let width = (product.vectors - vector).min($together);
                     #[allow(unreachable_patterns, reason = "some versions take one vector at once")]
                     // SAFETY: within the product's rows and vectors.
                     unsafe {
-                        match (end - row, width) {
-                            (1, $together) => $block::<1, $together>(product, row, vector, &mut prefetch),
-                            (2, $together) => $block::<2, $together>(product, row, vector, &mut prefetch),
-                            (3, $together) => $block::<3, $together>(product, row, vector, &mut prefetch),
-                            (4, $together) => $block::<4, $together>(product, row, vector, &mut prefetch),
-                            (5, $together) => $block::<5, $together>(product, row, vector, &mut prefetch),
-                            (_, $together) => $block::<HEIGHT, $together>(product, row, vector, &mut prefetch),
-                            (1, _) => $block::<1, 1>(product, row, vector, &mut prefetch),
-                            (2, _) => $block::<2, 1>(product, row, vector, &mut prefetch),
-                            (3, _) => $block::<3, 1>(product, row, vector, &mut prefetch),
-                            (4, _) => $block::<4, 1>(product, row, vector, &mut prefetch),
-                            (5, _) => $block::<5, 1>(product, row, vector, &mut prefetch),
-                            _ => $block::<HEIGHT, 1>(product, row, vector, &mut prefetch),
+                        match width {
+                            $($width => $pass::<$width>(product, row..end, vector, &mut prefetch),)+
+                            _ => unreachable!("at most {} vectors", $together),
                         }
                     }
                     vector += width;
+                }
+            }
+        }
+
+        /// # Safety
+        /// The rows, at most `HEIGHT`, and `V` vectors of 16 from `vector` exist.
+        #[inline]
+        #[target_feature(enable = $features)]
+        unsafe fn $pass<const V: usize>(
+            product: MatMul<'_>,
+            rows: Range<usize>,
+            vector: usize,
+            prefetch: &mut PrefetchState,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match rows.len() {
+                    1 => $block::<1, V>(product, rows.start, vector, prefetch),
+                    2 => $block::<2, V>(product, rows.start, vector, prefetch),
+                    3 => $block::<3, V>(product, rows.start, vector, prefetch),
+                    4 => $block::<4, V>(product, rows.start, vector, prefetch),
+                    5 => $block::<5, V>(product, rows.start, vector, prefetch),
+                    _ => $block::<HEIGHT, V>(product, rows.start, vector, prefetch),
                 }
             }
         }
@@ -119,11 +134,11 @@ macro_rules! matmul {
 
 #[rustfmt::skip]
 matmul!(
-    matmul512, inner512, block512, "avx512f", 1 x __m512, 4,
+    matmul512, inner512, pass512, block512, "avx512f", 1 x __m512, 4: [1, 2, 3, 4],
     _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
 );
 #[rustfmt::skip]
 matmul!(
-    matmul256, inner256, block256, "avx2,fma", 2 x __m256, 1,
+    matmul256, inner256, pass256, block256, "avx2,fma", 2 x __m256, 1: [1],
     _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps
 );

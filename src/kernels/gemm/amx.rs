@@ -2,6 +2,7 @@
 //! intrinsics for them, so this is inline assembly.
 
 use std::arch::asm;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::{Mutex, OnceLock};
 
@@ -55,8 +56,13 @@ impl Epilogue for Recorded {
 pub(in crate::kernels) fn has_tiles() -> bool {
     const TILE: u32 = 1 << 24;
     const INT8: u32 = 1 << 25;
-    let most = std::arch::x86_64::__cpuid(0).eax;
-    most >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
+    // SAFETY: every x86-64 CPU has the instruction. The functions are unsafe in the oldest Rust that this crate builds with, and
+    // safe in newer ones.
+    #[allow(unused_unsafe)]
+    unsafe {
+        let most = std::arch::x86_64::__cpuid(0).eax;
+        most >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
+    }
 }
 
 /// Palette 1, all eight tiles of 16 rows of 64 bytes.
@@ -85,25 +91,57 @@ const CONFIG: Config = {
 #[derive(Clone, Copy)]
 struct Sums([[i32; PANEL]; TILE]);
 
+/// Bytes of the rows and panels of a block of tiles: both stay in the first cache while they are multiplied.
+const ROW_BYTES: usize = 24 << 10;
+const PANEL_BYTES: usize = 16 << 10;
+
 pub(in crate::kernels) fn run(
     rows: QuantizedRows<'_>,
     weights: PackedWeights<'_>,
     panels: Range<usize>,
     epilogue: &impl Epilogue,
 ) {
+    // SAFETY: CPUs with tiles have these vectors; `isa` selects this driver only where they were detected.
+    unsafe { inner(rows, weights, panels, epilogue) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn inner(rows: QuantizedRows<'_>, weights: PackedWeights<'_>, panels: Range<usize>, epilogue: &impl Epilogue) {
     let depth = weights.depth;
+    let multiple = |bytes: usize, unit: usize| (bytes / depth / (2 * unit)).max(1) * 2 * unit;
+    let (height, width) = (multiple(ROW_BYTES, TILE), multiple(PANEL_BYTES, PANEL) / PANEL);
     // SAFETY: the CPU has tiles; the configuration is a valid one. Nothing else on this thread uses tiles before they are
     // released below (the epilogues are ours), and ONNX Runtime's own kernels load their configuration before each use.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) };
-    let mut panel = panels.start;
-    while panel < panels.end {
+    for panel in panels.clone().step_by(width) {
+        let panels = panel..panels.end.min(panel + width);
+        for row in (0..rows.count).step_by(height) {
+            let end = rows.count.min(row + height);
+            multiply(rows, weights, row..end, panels.clone(), epilogue);
+        }
+    }
+    // SAFETY: as above. The state is large; the system need not save it any longer.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) };
+}
+
+/// Multiplies some rows, from a multiple of a tile on, with some panels.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn multiply(
+    rows: QuantizedRows<'_>,
+    weights: PackedWeights<'_>,
+    range: Range<usize>,
+    panels: Range<usize>,
+    epilogue: &impl Epilogue,
+) {
+    let depth = weights.depth;
+    let mut sums = [[const { MaybeUninit::<Sums>::uninit() }; 2]; 2];
+    for panel in panels.clone().step_by(2) {
         let wide = panel + 1 < panels.end;
         let b = weights.panel(panel);
-        let mut row = 0;
-        while row < rows.count {
-            let tall = row + TILE < rows.count;
+        for row in range.clone().step_by(2 * TILE) {
+            let tall = row + TILE < range.end;
             let a = rows.bytes[row * depth..].as_ptr();
-            let mut sums = [[Sums([[0; PANEL]; TILE]); 2]; 2];
             // SAFETY: rows have capacity for a multiple of 16, and panels are `depth` times 16 bytes.
             unsafe {
                 match (tall, wide) {
@@ -116,15 +154,13 @@ pub(in crate::kernels) fn run(
             for (t, sums) in sums.iter().enumerate().take(1 + usize::from(tall)) {
                 let first = row + t * TILE;
                 for (p, sums) in sums.iter().enumerate().take(1 + usize::from(wide)) {
-                    epilogue.apply(first, panel + p, &sums.0[..TILE.min(rows.count - first)]);
+                    // SAFETY: the block has stored the sums of these rows and panels.
+                    let sums = unsafe { sums.assume_init_ref() };
+                    epilogue.apply(first, panel + p, &sums.0[..TILE.min(range.end - first)]);
                 }
             }
-            row += if tall { 2 * TILE } else { TILE };
         }
-        panel += 1 + usize::from(wide);
     }
-    // SAFETY: as above. The state is large; the system need not save it any longer.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
 /// One or two tiles of rows times one or two panels.
@@ -135,7 +171,7 @@ unsafe fn block<const TALL: bool, const WIDE: bool>(
     a: *const i8,
     b: *const i8,
     depth: usize,
-    sums: &mut [[Sums; 2]; 2],
+    sums: &mut [[MaybeUninit<Sums>; 2]; 2],
 ) {
     let [[s00, s01], [s10, s11]] = sums;
     let next_a = a.wrapping_add(TILE * depth);
@@ -164,10 +200,10 @@ unsafe fn block<const TALL: bool, const WIDE: bool>(
                     steps = inout(reg) depth / 64 => _,
                     stride = inout(reg) depth => _,
                     line = in(reg) 64usize,
-                    s00 = in(reg) s00,
-                    s01 = in(reg) s01,
-                    s10 = in(reg) s10,
-                    s11 = in(reg) s11,
+                    s00 = in(reg) s00.as_mut_ptr(),
+                    s01 = in(reg) s01.as_mut_ptr(),
+                    s10 = in(reg) s10.as_mut_ptr(),
+                    s11 = in(reg) s11.as_mut_ptr(),
                     options(nostack),
                 )
             }

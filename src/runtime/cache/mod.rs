@@ -26,13 +26,13 @@ mod plain;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bindings::Run;
 use super::exit::{self, Running};
 use super::form::Form;
 use super::graph::Graph;
 use super::interrupt::Interrupt;
 use super::library;
 use super::sampler::{DeviceSampler, SampledToken};
-use super::together::Run;
 use crate::kernels::kv::KvSlot;
 use crate::kernels::packed::PackedSlot;
 use crate::plan::{KvShape, Step};

@@ -7,9 +7,10 @@ use super::frame::{Frame, Need, RowMap, Waiting};
 use crate::kernels::kv::{KvSlot, SlotTable};
 use crate::kernels::packed::PackedSlot;
 use crate::plan::Step;
+use crate::runtime::bindings::Run;
 use crate::runtime::graph::Graph;
 use crate::runtime::interrupt::Interrupt;
-use crate::runtime::together::{JointStep, Run};
+use crate::runtime::together::JointStep;
 use crate::support::error::Result;
 use crate::support::memory;
 
