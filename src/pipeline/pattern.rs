@@ -172,6 +172,28 @@ impl Pattern {
         self.parts().any(|part| matches!(part, Part::Field(..)))
     }
 
+    /// The numbers that can be read back from the end of a name, since a constant text that ends with no digit is before each of
+    /// them; and the fields before these, from the left.
+    pub(super) fn trailing_numbers(&self) -> (Vec<Field>, Vec<Field>) {
+        let mut parts: Vec<Part<'_>> = self.parts().collect();
+        let mut numbers = Vec::new();
+        while let Some(part) = parts.pop() {
+            let Part::Field(field, _) = part else { continue };
+            let delimited = match parts.last() {
+                None => true,
+                Some(Part::Text(text)) => !text.ends_with(|c: char| c.is_ascii_digit()),
+                Some(Part::Field(..)) => false,
+            };
+            if !field.is_number() || !delimited {
+                parts.push(part);
+                break;
+            }
+            numbers.push(field);
+        }
+        let field = |part| if let Part::Field(field, _) = part { Some(field) } else { None };
+        (numbers, parts.into_iter().filter_map(field).collect())
+    }
+
     /// The name with these values. A class or tag never makes a folder, and no folder or file of the name is that of a Windows
     /// device: `con.png` becomes `con_.png`.
     #[must_use]
@@ -420,6 +442,24 @@ mod tests {
         for pattern in ["{class}/{seed:06}_{level}.PNG", "a.b/c d/{{x}}{number}.ktx2", "{tag}/{row}.exr", "{class}.dds"]
         {
             assert!(Pattern::of_job(pattern).is_ok(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn trailing_numbers_are_those_that_can_be_read_back() {
+        use Field::{Class, Level, Number, Row, Seed};
+        for (pattern, numbers, before) in [
+            ("{class}/{seed:06}_{level}.png", &[Level, Seed][..], &[Class][..]),
+            ("{number}.png", &[Number], &[]),
+            ("a{row}-{seed}0.png", &[Seed, Row], &[]),
+            ("{row}{seed}.png", &[], &[Row, Seed]),
+            ("{seed}1{row}.png", &[], &[Seed, Row]),
+            ("{seed}-{class}.png", &[], &[Seed, Class]),
+            ("{class}{seed}.png", &[], &[Class, Seed]),
+            ("a.png", &[], &[]),
+        ] {
+            let found = Pattern::of_job(pattern).unwrap().trailing_numbers();
+            assert_eq!(found, (numbers.to_vec(), before.to_vec()), "{pattern}");
         }
     }
 

@@ -7,6 +7,7 @@ use super::checker::{CheckedRows, Checker};
 use super::problem::Problem;
 use super::{csv, jsonl, toml};
 use crate::bundle::Bundle;
+use crate::pipeline::collisions::{self, Collision};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::settings::Settings;
 use crate::support::error::{Error, Result};
@@ -124,8 +125,32 @@ pub fn check_job_from(
         return Err(Error::format(name, format!("the job file is longer than the {longest} bytes that are allowed")));
     }
     read?;
-    let CheckedRows { rows, settings, problems, identity, read } = checker.finish();
-    Ok(Checked { plan: Plan::new(rows), settings, problems, identity, rows: read })
+    let CheckedRows { rows, settings, mut problems, identity, read } = checker.finish();
+    let plan = Plan::new(rows);
+    let collisions = collisions::find(&plan, &settings, bundle.classes())?;
+    problems.extend(collisions.first.iter().map(|collision| explain(collision, &plan, name)));
+    if collisions.count > collisions.first.len() as u64 {
+        let text = format!("{} names of files are used twice in all; the first are listed", collisions.count);
+        problems.push(Problem { file: name.into(), line: 0, row: None, field: "output".into(), text });
+    }
+    Ok(Checked { plan, settings, problems, identity, rows: read })
+}
+
+fn explain(collision: &Collision, plan: &Plan, file: &Path) -> Problem {
+    let row = |number| plan.picture(number).row;
+    let (second, name) = (row(collision.second), &collision.name);
+    let other = match collision.first.map(row) {
+        Some(first) if first.number != second.number => format!("of the row in line {}", first.line),
+        _ => "of the same row".to_owned(),
+    };
+    let text = match (collision.first, collision.folder) {
+        (None, _) => format!("the name {name} is one of the run's own; choose another"),
+        (Some(_), true) => format!("{name} would be a file and a folder, the other {other}; choose another name"),
+        (Some(_), false) => format!(
+            "the file {name} is also one {other}; add {{class}}, {{seed}}, {{level}}, {{row}} or {{number}} to the name"
+        ),
+    };
+    Problem { file: file.into(), line: second.line, row: None, field: "output".into(), text }
 }
 
 fn read(source: &mut impl Read, format: JobFormat, name: &Path, checker: &mut Checker<'_>) -> Result<()> {
