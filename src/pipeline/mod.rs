@@ -6,12 +6,14 @@
 
 mod collisions;
 mod external_sort;
+mod filter;
 mod identity;
 mod job;
 mod pattern;
 mod plan;
 mod settings;
 
+pub use filter::{Filter, Picks};
 pub use identity::bundle_identity;
 pub use job::{
     Checked, ClassName, Classes, EntryName, Every, JobFile, JobFormat, LevelField, PageChoice, Problem, Redetail,
