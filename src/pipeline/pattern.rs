@@ -194,14 +194,20 @@ impl Pattern {
         (numbers, parts.into_iter().filter_map(field).collect())
     }
 
-    /// The name with these values. A class or tag never makes a folder, and no folder or file of the name is that of a Windows
-    /// device: `con.png` becomes `con_.png`.
+    /// The name with these values. A class or tag never makes a folder, and no folder or file that has a field is named as a
+    /// Windows device: `con.png` becomes `con_.png`.
     #[must_use]
     pub fn fill(&self, values: &Values<'_>) -> String {
         use std::fmt::Write;
 
         let mut name = String::new();
+        // Whether each folder or file of the path has a field.
+        let mut filled = vec![false];
         for part in self.parts() {
+            match part {
+                Part::Text(text) => filled.extend(text.matches('/').map(|_| false)),
+                Part::Field(..) => filled.last_mut().into_iter().for_each(|last| *last = true),
+            }
             // Writing to a string cannot fail.
             let _ = match part {
                 Part::Text(text) => name.write_str(text),
@@ -216,7 +222,7 @@ impl Pattern {
                 Part::Field(Field::Number | Field::Index, width) => write!(name, "{:0width$}", values.number),
             };
         }
-        without_devices(name)
+        without_devices(name, &filled)
     }
 }
 
@@ -337,14 +343,14 @@ fn is_reserved(stem: &str) -> bool {
         || port("lpt")
 }
 
-/// `path` with `_` after each name that is a device.
-fn without_devices(path: String) -> String {
+/// `path` with `_` after each name that is a device and was made of a field.
+fn without_devices(path: String, filled: &[bool]) -> String {
     let stem = |name: &str| name.split('.').next().unwrap_or(name).len();
     if !path.split('/').any(|name| is_reserved(&name[..stem(name)])) {
         return path;
     }
-    let names = path.split('/').map(|name| match name.split_at(stem(name)) {
-        (device, rest) if is_reserved(device) => format!("{device}_{rest}"),
+    let names = path.split('/').zip(filled).map(|(name, filled)| match name.split_at(stem(name)) {
+        (device, rest) if *filled && is_reserved(device) => format!("{device}_{rest}"),
         _ => name.to_owned(),
     });
     names.collect::<Vec<_>>().join("/")
@@ -469,6 +475,8 @@ mod tests {
         assert_eq!(fill("{class}/{class}.png", "CON"), "CON_/CON_.png");
         assert_eq!(fill("c{class}.png", "on"), "con_.png");
         assert_eq!(fill("{class}.png", "lpt9.x"), "lpt9_.x.png");
+        // What a person wrote stays.
+        assert_eq!(fill("con/aux-{class}/nul.png", "a"), "con/aux-a/nul.png");
         assert_eq!(fill("{class}/a.png", "console"), "console/a.png");
         assert_eq!(fill("{class}/a.png", ""), "_/a.png");
         assert_eq!(fill("{class}/a.png", " a. "), "_a._/a.png");
