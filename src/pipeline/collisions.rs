@@ -1,4 +1,4 @@
-//! Finds files of a job that would be written twice, before the first picture is drawn.
+//! Finds files of a job that would be written twice, before the first picture is generated.
 //!
 //! Names are compared as file systems do that ignore case. A file must not be a folder of another either, nor one of the files
 //! that the run itself writes. All names are hashed and sorted outside of memory, unless the pattern shows that they differ.
