@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::problem::Problem;
 use super::raw::{Lines, RawHead, RawRow, Sink, Wrong, line_of};
-use super::resolve::{Resolved, Wrongs, hash_select, resolve, resolve_select};
+use super::resolve::{Resolved, Wrongs, resolve, resolve_select};
 use super::seeds::{MOST_PICTURES, seeds};
 use super::start::Files;
 use super::types::{ClassName, Classes, PageChoice, RowFields};
@@ -15,7 +15,7 @@ use crate::bundle::Bundle;
 use crate::pipeline::identity::{Identity, bundle_identity};
 use crate::pipeline::pattern::Pattern;
 use crate::pipeline::plan::Row;
-use crate::pipeline::settings::{Select, Settings};
+use crate::pipeline::settings::{Output, Select, Settings};
 use crate::support::error::Result;
 use crate::support::hex::hex;
 
@@ -93,11 +93,10 @@ impl<'a> Checker<'a> {
         }
         let mut identity = Identity::new("job 1");
         identity.text(&bundle_identity(self.bundle));
-        identity.text(
-            &serde_json::to_string(&(&self.settings.output, &self.settings.atlas, &self.settings.page))
-                .unwrap_or_default(),
-        );
-        hash_select(&mut identity, self.select.as_ref());
+        // Names and selection are those of the rows.
+        let output = Output { name: None, ..self.settings.output.clone() };
+        let settings = serde_json::to_string(&(output, &self.settings.atlas, &self.settings.page));
+        identity.text(&settings.unwrap_or_default());
         identity.number(self.rows.len() as u64);
         identity.bytes(&self.identity.finish());
         self.problems.sort_by_key(|problem| (problem.line, problem.row));

@@ -206,7 +206,7 @@ pub(super) fn resolve_select(
 }
 
 /// Puts a selection into a hash: of the reference picture its content, not its place.
-pub(super) fn hash_select(hash: &mut Identity, select: Option<&(Select, Option<[u8; 32]>)>) {
+fn hash_select(hash: &mut Identity, select: Option<&(Select, Option<[u8; 32]>)>) {
     let Some((select, content)) = select else { return hash.text("all") };
     let without = Select { like: None, ..select.clone() };
     hash.text(&serde_json::to_string(&without).unwrap_or_default());

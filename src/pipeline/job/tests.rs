@@ -149,6 +149,10 @@ fn formats_with_the_same_rows_have_one_identity() {
         let changed = if field == "count" { toml.replacen("count = 3", other, 1) } else { changed };
         assert_ne!(checked(JobFormat::Toml, &changed).identity, all[0].identity, "{other}");
     }
+    // Where a name is said does not matter.
+    let named = toml.replace("class =", "output = '{number}.png'\nclass =");
+    let in_table = format!("[output]\nname = '{{number}}.png'\n{toml}");
+    assert_eq!(checked(JobFormat::Toml, &named).identity, checked(JobFormat::Toml, &in_table).identity);
     let scaled = format!("{toml}\n[output]\nscale = 2\n");
     assert_ne!(checked(JobFormat::Toml, &scaled).identity, all[0].identity);
 }
