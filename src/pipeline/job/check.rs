@@ -104,9 +104,8 @@ impl Checked {
 /// Reads the job file `path` and checks all of it against `bundle`: settings, rows, the files that they name. `-` is standard
 /// input. Files that the job names are relative to its folder.
 ///
-/// Memory: about 200 bytes a row, where rows share their settings (the hundred or so that a job has), and a pair of a row and a
-/// class 24 more; a name pattern or list of seeds of a row's own as much as its text; JSONL and CSV are read in a stream, TOML
-/// takes about 20 times the size of the file.
+/// Memory: at most about 200 bytes a row, where rows share their settings, as most do; 24 more for each further class of a row,
+/// 8 for each seed of a list. Problems come on top. JSONL and CSV are read in a stream, TOML is held whole, as text and as a tree.
 ///
 /// # Errors
 /// What is wrong with the content is in [`Checked::problems`]. [`Error::NotFound`], [`Error::Io`] if the file cannot be read;
