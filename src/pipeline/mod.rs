@@ -4,6 +4,24 @@
 //! job has a number, from 0, and with it its row, class and seed. The run draws them in this order, in batches across rows,
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
+mod collisions;
+mod external_sort;
+mod filter;
+mod identity;
+mod job;
+mod pattern;
 mod plan;
+mod settings;
 
-pub use plan::{Group, Picture, Plan, Row, Seeds, Start};
+pub use filter::{Filter, Picks};
+pub use identity::bundle_identity;
+pub use job::{
+    Checked, ClassName, Classes, EntryName, Every, JobFile, JobFormat, LevelField, PageChoice, Problem, Redetail,
+    RowFields, SeedField, Setting, Vary, check_job, check_job_from, check_rows_from, job_schema,
+};
+pub use pattern::{Field, Pattern, Values, safe_name};
+pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};
+pub use settings::{
+    AlphaMode, AlphaRange, Atlas, AtlasFormat, Compression, Merit, Output, Page, ProvenanceMode, Select, Settings,
+    TokenOutput,
+};
