@@ -4,7 +4,14 @@
 //! job has a number, from 0, and with it its row, class and seed. The run draws them in this order, in batches across rows,
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
+mod pattern;
 mod plan;
 pub mod run;
+mod settings;
 
-pub use plan::{Group, Picture, Plan, Row, Seeds, Start};
+pub use pattern::{Field, Pattern, Values, safe_name};
+pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};
+pub use settings::{
+    AlphaMode, AlphaRange, Atlas, AtlasFormat, Compression, Merit, Output, Page, ProvenanceMode, Select, Settings,
+    TokenOutput,
+};

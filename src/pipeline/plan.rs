@@ -1,7 +1,11 @@
 //! A checked job: its rows with every setting resolved for a bundle, and its pictures by number.
 
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::pattern::{Pattern, Values};
+use super::settings::Select;
 use crate::generation::request::{ImageRequest, Request};
 use crate::plan::{Guidance, Level};
 use crate::sample::SamplingCurves;
@@ -18,7 +22,7 @@ pub enum Seeds {
         count: u64,
     },
     /// These, in this order, each once.
-    List(Vec<u64>),
+    List(Arc<[u64]>),
 }
 
 impl Seeds {
@@ -57,17 +61,9 @@ pub enum Start {
     },
 }
 
-/// One row of a job.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// Its number in the job file, from 0.
-    pub number: u32,
-    /// Where it begins in the job file: a line, from 1.
-    pub line: u64,
-    /// Indices of its classes, each once.
-    pub classes: Vec<u32>,
-    /// The seeds of each class.
-    pub seeds: Seeds,
+/// What a row samples and writes. Rows that say the same share it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowSettings {
     /// Guidance of every picture.
     pub guidance: Guidance,
     /// Sampling settings of every picture.
@@ -76,8 +72,35 @@ pub struct Row {
     pub start: Start,
     /// The levels that are written, coarse to fine, at least one. A picture is generated up to the last.
     pub levels: Vec<Level>,
+    /// Which candidates of each class are kept; `None` for all.
+    pub select: Option<Select>,
+}
+
+/// One row of a job. It dereferences to its settings: `row.levels`.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its number in the job file, from 0.
+    pub number: u32,
+    /// Where it begins in the job file: a line, from 1.
+    pub line: u64,
+    /// Indices of its classes, each once.
+    pub classes: Arc<[u32]>,
+    /// The seeds of each class.
+    pub seeds: Seeds,
+    /// What it samples and writes.
+    pub settings: Arc<RowSettings>,
+    /// The names of its files.
+    pub output: Pattern,
     /// Words of the artist's, for filters and the page.
-    pub tags: Vec<String>,
+    pub tags: Arc<[String]>,
+}
+
+impl Deref for Row {
+    type Target = RowSettings;
+
+    fn deref(&self) -> &RowSettings {
+        &self.settings
+    }
 }
 
 /// The pictures of one class of a row: those that selection compares, and that stand together everywhere.
@@ -121,7 +144,7 @@ impl Plan {
     pub fn new(rows: Vec<Row>) -> Self {
         let (mut groups, mut pictures) = (Vec::new(), 0);
         for (index, row) in rows.iter().enumerate() {
-            for &class in &row.classes {
+            for &class in &*row.classes {
                 let count = row.seeds.count();
                 groups.push(Group { row: index as u32, class, first: pictures, count });
                 pictures += count;
@@ -173,6 +196,20 @@ impl Picture<'_> {
         request.set_prefix(prefix)?;
         Ok(())
     }
+
+    /// The file of this picture at a level, below the output folder, with `/` between folders. `classes` are the names of the
+    /// bundle's classes.
+    #[must_use]
+    pub fn path(&self, classes: &[String], level: Level) -> String {
+        self.row.output.fill(&Values {
+            class: classes.get(self.image.class as usize).map(String::as_str),
+            seed: Some(self.image.seed),
+            size: level.size,
+            row: self.row.number,
+            number: self.number,
+            tag: self.row.tags.first().map(String::as_str),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -183,26 +220,32 @@ mod tests {
         Row {
             number,
             line: u64::from(number) + 1,
-            classes: classes.to_vec(),
+            classes: classes.into(),
             seeds,
-            guidance: Guidance::constant(1.0),
-            sampling: crate::sample::Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
-            start: Start::Empty,
-            levels: vec![Level { size: 32, tokens: 32 }],
-            tags: Vec::new(),
+            settings: Arc::new(RowSettings {
+                guidance: Guidance::constant(1.0),
+                sampling: crate::sample::Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
+                start: Start::Empty,
+                levels: vec![Level { size: 32, tokens: 32 }],
+                select: None,
+            }),
+            output: Pattern::of_job("{class}/{seed:03}_{level}-{row}{number:02}{tag}.png").unwrap(),
+            tags: [].into(),
         }
     }
 
     #[test]
     fn pictures_are_numbered_by_row_class_and_seed() {
         let from = |first, count| Seeds::From { first, count };
-        let plan = Plan::new(vec![row(0, &[3, 1], from(7, 2)), row(1, &[2], Seeds::List(vec![9, 4]))]);
+        let plan = Plan::new(vec![row(0, &[3, 1], from(7, 2)), row(1, &[2], Seeds::List([9, 4].into()))]);
         assert_eq!(plan.pictures(), 6);
         let all: Vec<_> = (0..6).map(|number| plan.picture(number)).collect();
         let images: Vec<_> = all.iter().map(|picture| (picture.image.class, picture.image.seed)).collect();
         assert_eq!(images, [(3, 7), (3, 8), (1, 7), (1, 8), (2, 9), (2, 4)]);
         assert_eq!(all.iter().map(|picture| picture.group).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2]);
         assert_eq!(all[5].row.number, 1);
+        let classes = ["a", "b/c", "d", "e"].map(str::to_owned);
+        assert_eq!(all[2].path(&classes, all[2].row.levels[0]), "b_c/007_32-002untagged.png");
         assert_eq!(plan.groups()[1], Group { row: 0, class: 1, first: 2, count: 2 });
         assert_eq!(Plan::new(vec![]).pictures(), 0);
     }
