@@ -20,7 +20,7 @@ pub(super) fn compress(pixels: &[u8], side: u32, alpha: bool) -> Result<Vec<u8>>
         padded = pad(pixels, side, whole)?;
         &padded
     };
-    let settings = if alpha { BC7Settings::alpha_basic() } else { BC7Settings::opaque_basic() };
+    let settings = if alpha { BC7Settings::alpha_fast() } else { BC7Settings::opaque_fast() };
     let variant = CompressionVariant::BC7(settings);
     let mut blocks = filled("a texture", variant.blocks_byte_size(whole as u32, whole as u32), 0)?;
     compress_rgba8(variant, pixels, &mut blocks, whole as u32, whole as u32, 4 * whole as u32);
