@@ -4,11 +4,12 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{open, small};
-use detailflow::pipeline::run::{Drawn, End, Fate, Outcome, Output, PictureFile, Record, Run, Scope, Shard, Watch};
-use detailflow::pipeline::{Picture, Plan, Row, Seeds, Start};
+use detailflow::pipeline::run::{Drawn, Encode, End, Fate, Outcome, PictureFile, Record, Run, Scope, Shard, Watch};
+use detailflow::pipeline::{Pattern, Picture, Plan, Row, RowSettings, Seeds, Start};
 use detailflow::pixels::FileFormat;
 use detailflow::{Error, Generation, Guidance, Model, Request, Sampling};
 
@@ -19,7 +20,7 @@ fn path(picture: &Picture<'_>, size: u32) -> PathBuf {
     PathBuf::from(format!("row{}/{}-{}_{size}.png", picture.row.number, picture.image.class, picture.image.seed))
 }
 
-impl Output for Png {
+impl Encode for Png {
     fn files(&self, picture: &Picture<'_>, drawn: &Drawn) -> detailflow::Result<Vec<PictureFile>> {
         let file = |image: &detailflow::Image| {
             Ok(PictureFile { path: path(picture, image.size()), bytes: image.encode(FileFormat::Png)? })
@@ -35,27 +36,34 @@ fn plan(model: &Model) -> Plan {
     let row = |number: u32, classes: &[u32], seeds: Seeds, guidance: f32, temperature: f32, sizes: &[u32]| Row {
         number,
         line: u64::from(number) + 1,
-        classes: classes.to_vec(),
+        classes: classes.into(),
         seeds,
-        guidance: Guidance::constant(guidance),
-        sampling: Sampling { temperature, top_k: 0, top_p: 1.0 }.into(),
-        start: Start::Empty,
-        levels: sizes.iter().map(|&size| level(size)).collect(),
-        tags: Vec::new(),
+        settings: Arc::new(RowSettings {
+            guidance: Guidance::constant(guidance),
+            sampling: Sampling { temperature, top_k: 0, top_p: 1.0 }.into(),
+            start: Start::Empty,
+            levels: sizes.iter().map(|&size| level(size)).collect(),
+            select: None,
+        }),
+        output: Pattern::of_job("row{row}/{class}-{seed}_{level}.png").unwrap(),
+        tags: [].into(),
     };
     let from = |first, count| Seeds::From { first, count };
     let mut rows = vec![
         row(0, &[0, 1], from(7, 40), 2.0, 1.0, &[32]),
-        row(1, &[1], Seeds::List(vec![9, 4, 1000]), 1.0, 0.5, &[16, 32]),
+        row(1, &[1], Seeds::List([9, 4, 1000].into()), 1.0, 0.5, &[16, 32]),
         row(2, &[0], from(u64::MAX - 1, 2), 1.0, 0.0, &[16]),
     ];
     rows.extend((3..30).map(|number| row(number, &[0], from(u64::from(number), 1), number as f32 / 10.0, 1.0, &[32])));
     let tokens = vec![1; level(16).tokens];
-    rows.push(Row { start: Start::Tokens(tokens), ..row(30, &[0], from(1, 3), 1.5, 1.0, &[32]) });
+    let mut last = row(30, &[0], from(1, 3), 1.5, 1.0, &[32]);
+    let settings = RowSettings { start: Start::Tokens(tokens), ..(*last.settings).clone() };
+    last.settings = Arc::new(settings);
+    rows.push(last);
     Plan::new(rows)
 }
 
-fn job<'a>(plan: &'a Plan, out: &'a Path, output: &'a dyn Output) -> Run<'a> {
+fn job<'a>(plan: &'a Plan, out: &'a Path, output: &'a dyn Encode) -> Run<'a> {
     let scope = Scope::default();
     Run { plan, identity: "a job", out, output, select: None, scope, log_probabilities: false, batch: 0, writers: 2 }
 }
@@ -225,7 +233,7 @@ fn unwritable_files_are_listed_and_tried_again() {
 #[test]
 fn output_that_fails_costs_its_picture_alone() {
     struct Faulty;
-    impl Output for Faulty {
+    impl Encode for Faulty {
         fn files(&self, picture: &Picture<'_>, drawn: &Drawn) -> detailflow::Result<Vec<PictureFile>> {
             match picture.number {
                 1 => Err(Error::Invalid("no such thing".into())),

@@ -4,13 +4,22 @@
 //! job has a number, from 0, and with it its row, class and seed. The run draws them in this order, in batches across rows,
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
+mod files;
+mod names;
+pub mod output;
 mod pattern;
 mod plan;
+mod png_text;
+pub mod provenance;
+mod report;
 pub mod run;
 mod settings;
 
+pub use files::PictureFiles;
+pub use names::PictureNames;
 pub use pattern::{Field, Pattern, Values, safe_name};
 pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};
+pub use report::{ReportHead, RunSetup, write_pack, write_report, write_timings};
 pub use settings::{
     AlphaMode, AlphaRange, Atlas, AtlasFormat, Compression, Merit, Output, Page, ProvenanceMode, Select, Settings,
     TokenOutput,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use super::hooks::{Choice, Drawn, Select, Verdict};
+use super::hooks::{Choice, Drawn, Selection, Verdict};
 use super::index::Index;
 use super::reader::Reader;
 use super::record::{Fate, Kind, Record};
@@ -34,7 +34,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, fate: &Fate) {
+    pub(in crate::pipeline) fn add(&mut self, fate: &Fate) {
         match fate {
             Fate::Written { bytes, .. } => {
                 self.written += 1;
@@ -91,7 +91,7 @@ pub(super) struct Ways {
 /// Commits the pictures of a run.
 pub(super) struct Commit<'a> {
     plan: &'a Plan,
-    select: Option<&'a dyn Select>,
+    select: Option<&'a dyn Selection>,
     index: &'a Index,
     reader: Reader,
     times: &'a Times,
@@ -113,7 +113,7 @@ pub(super) struct Commit<'a> {
 impl<'a> Commit<'a> {
     pub fn new(
         plan: &'a Plan,
-        select: Option<&'a dyn Select>,
+        select: Option<&'a dyn Selection>,
         index: &'a Index,
         reader: Reader,
         times: &'a Times,
@@ -206,7 +206,7 @@ impl<'a> Commit<'a> {
     }
 
     /// Begins the group of a picture, if it is another one.
-    fn open(&mut self, picture: &Picture<'_>, select: &dyn Select) -> Result<()> {
+    fn open(&mut self, picture: &Picture<'_>, select: &dyn Selection) -> Result<()> {
         if self.open.as_ref().is_some_and(|open| open.group == picture.group) {
             return Ok(());
         }
@@ -255,7 +255,7 @@ impl<'a> Commit<'a> {
             Verdict::Keep if drawn.images.is_empty() => {
                 let again = (self.redraw)(&self.plan.picture(number), &drawn.tokens);
                 match again {
-                    Ok(again) => self.write(number, Drawn { log_probability: drawn.log_probability, ..again }, measure),
+                    Ok(again) => self.write(number, Drawn { images: again.images, ..drawn }, measure),
                     Err(error) => self.push(not_drawn(number, &error)),
                 }
             }

@@ -20,6 +20,8 @@ pub struct PictureFile {
 pub struct Drawn {
     /// Its tokens, up to the last level of its row.
     pub tokens: Vec<u32>,
+    /// How many of them were given: what the row starts with.
+    pub kept: usize,
     /// The mean log-probability of its tokens, where the job asks for it.
     pub log_probability: Option<f32>,
     /// An image for each level of its row, coarse to fine.
@@ -27,7 +29,7 @@ pub struct Drawn {
 }
 
 /// Encodes pictures as files. Called by several threads at once.
-pub trait Output: Sync {
+pub trait Encode: Sync {
     /// The files of a picture. Their bytes depend on the job and the picture alone.
     ///
     /// # Errors
@@ -47,7 +49,7 @@ pub enum Verdict {
 }
 
 /// Selects pictures, among those of a group.
-pub trait Select: Sync {
+pub trait Selection: Sync {
     /// Whether the groups of this row are selected from.
     fn selects(&self, row: &Row) -> bool;
 

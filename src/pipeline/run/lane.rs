@@ -181,7 +181,7 @@ fn drawn(part: &Part<'_>, generation: &Generation, at: usize) -> Result<Drawn> {
     let tokens = generation.tokens(at)?;
     let tokens = tokens.get(..count).ok_or_else(|| Error::Internal("a picture has too few tokens".into()))?.to_vec();
     let log_probability = part.log_probabilities.then(|| generation.mean_log_probability(at)).transpose()?;
-    Ok(Drawn { tokens, log_probability, images: Vec::with_capacity(part.row.levels.len()) })
+    Ok(Drawn { tokens, kept: part.prefix.len(), log_probability, images: Vec::with_capacity(part.row.levels.len()) })
 }
 
 /// Runs what may fail or panic.

@@ -34,9 +34,10 @@ pub use commit::Counts;
 use commit::{Commit, Ways};
 use draw::Drawing;
 use folder::StateFolder;
-pub use hooks::{Choice, Drawn, Output, PictureFile, Select, Verdict};
+pub use hooks::{Choice, Drawn, Encode, PictureFile, Selection, Verdict};
 use journal::Journal;
 use reader::Reader;
+use record::Kind;
 pub use record::{Fate, Record};
 pub use scope::{Filter, Scope, Shard};
 pub use times::Stage;
@@ -65,9 +66,9 @@ pub struct Run<'a> {
     /// The folder that is filled.
     pub out: &'a Path,
     /// Encodes pictures.
-    pub output: &'a dyn Output,
+    pub output: &'a dyn Encode,
     /// Selects among them.
-    pub select: Option<&'a dyn Select>,
+    pub select: Option<&'a dyn Selection>,
     /// Which pictures are made.
     pub scope: Scope<'a>,
     /// Whether records have the mean log-probability of each picture's tokens, which takes a pass over the codebook per token.
@@ -193,6 +194,13 @@ impl Session<'_> {
         self.state.index.iter().map(move |(_, place)| reader.read(place))
     }
 
+    /// Those of [`records`](Self::records) that were not written.
+    pub fn unwritten(&self) -> impl Iterator<Item = Result<Record>> {
+        let mut reader = Reader::new(self.state.spools());
+        let unwritten = self.state.index.iter().filter(|(_, place)| place.kind != Kind::Written);
+        unwritten.map(move |(_, place)| reader.read(place))
+    }
+
     fn draw_rest(&self, models: &[Model], watch: Watch<'_>, times: &Times, now: &mut RunProgress) -> Result<End> {
         let Self { run, state } = self;
         let journal = Journal::open(state.own())?;
@@ -292,5 +300,5 @@ fn spawn<'scope>(scope: &'scope Scoped<'scope, '_>, name: String, body: impl FnO
 fn redraw(model: &Model, picture: &Picture<'_>, tokens: &[u32]) -> Result<Drawn> {
     let image = |level: &crate::plan::Level| model.decode_level(tokens, level.size);
     let images = picture.row.levels.iter().map(image).collect::<Result<_>>()?;
-    Ok(Drawn { tokens: tokens.to_vec(), log_probability: None, images })
+    Ok(Drawn { tokens: tokens.to_vec(), kept: 0, log_probability: None, images })
 }

@@ -136,20 +136,26 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::plan::{Seeds, Start};
+    use crate::pipeline::pattern::Pattern;
+    use crate::pipeline::plan::{RowSettings, Seeds, Start};
     use crate::plan::{Guidance, Level};
     use crate::sample::Sampling;
+    use crate::support::sync::Arc;
 
     fn plan() -> Plan {
         let row = |number, classes: &[u32], count, tags: &[&str]| Row {
             number,
             line: 1,
-            classes: classes.to_vec(),
+            classes: classes.into(),
             seeds: Seeds::From { first: 0, count },
-            guidance: Guidance::constant(1.0),
-            sampling: Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
-            start: Start::Empty,
-            levels: vec![Level { size: 32, tokens: 32 }],
+            settings: Arc::new(RowSettings {
+                guidance: Guidance::constant(1.0),
+                sampling: Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
+                start: Start::Empty,
+                levels: vec![Level { size: 32, tokens: 32 }],
+                select: None,
+            }),
+            output: Pattern::of_job("{class}-{seed}.png").unwrap(),
             tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
         };
         Plan::new(vec![row(0, &[0, 1], 4, &[]), row(1, &[2, 3], 3, &["chosen"])])

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::folder::create_folder;
-use super::hooks::{Drawn, Output, PictureFile};
+use super::hooks::{Drawn, Encode, PictureFile};
 use super::record::Fate;
 use super::times::{Stage, Times};
 use crate::pipeline::plan::Plan;
@@ -39,7 +39,7 @@ pub(super) struct Writers<'a> {
     pub out: &'a Path,
     /// Where files are until they are renamed.
     pub part: PathBuf,
-    pub output: &'a dyn Output,
+    pub output: &'a dyn Encode,
     pub times: &'a Times,
 }
 
