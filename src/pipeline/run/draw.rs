@@ -38,6 +38,8 @@ pub(super) struct Drawing<'a> {
     /// The most pictures that step together; 0 chooses.
     pub batch: usize,
     pub log_probabilities: bool,
+    /// Whether pictures are decoded.
+    pub images: bool,
     pub times: &'a Times,
 }
 
@@ -53,11 +55,17 @@ impl<'a> Drawing<'a> {
         take: &mut dyn FnMut(u64, Result<Drawn>) -> Result<()>,
         turn: &mut dyn FnMut() -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let batch = self.batch_size();
+        let batch = batch_size(self.batch, &self.models[0]);
         let together = self.models.iter().all(|model| model.form() == Form::Native);
         let part = if together { PART.min(batch) } else { batch };
-        let shared =
-            Shared { plan: self.plan, work: Work::default(), times: self.times, stop: AtomicBool::new(false), batch };
+        let shared = Shared {
+            plan: self.plan,
+            work: Work::default(),
+            times: self.times,
+            stop: AtomicBool::new(false),
+            batch,
+            images: self.images,
+        };
         let host_thread = host::thread();
         std::thread::scope(|scope| {
             let (sender, results) = channel();
@@ -120,15 +128,6 @@ impl<'a> Drawing<'a> {
         })
     }
 
-    /// Pictures that step together.
-    fn batch_size(self) -> usize {
-        if self.batch > 0 {
-            return self.batch;
-        }
-        let keys = self.models[0].key_shape().bytes(2).max(1);
-        BATCH.min((MOST_KEYS / keys).max(1) as usize)
-    }
-
     /// The most pictures that are drawn or wait for their turn: enough that no lane waits for a slower one.
     fn window(self, batch: usize) -> usize {
         let bundle = self.models[0].bundle();
@@ -152,6 +151,15 @@ impl<'a> Drawing<'a> {
             }
         }
     }
+}
+
+/// The most pictures that step together; `wanted` unless that is 0.
+pub(super) fn batch_size(wanted: usize, model: &Model) -> usize {
+    if wanted > 0 {
+        return wanted;
+    }
+    let keys = model.key_shape().bytes(2).max(1);
+    BATCH.min((MOST_KEYS / keys).max(1) as usize)
 }
 
 /// Cuts the pictures of a run into parts.

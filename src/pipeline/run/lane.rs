@@ -28,6 +28,8 @@ pub(super) struct Shared<'a> {
     pub stop: AtomicBool,
     /// The most pictures that step together.
     pub batch: usize,
+    /// Whether pictures are decoded.
+    pub images: bool,
 }
 
 /// A part that is being drawn.
@@ -120,7 +122,7 @@ impl<'a, 'b> Lane<'a, 'b> {
         let mut levels: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for Course { part, generation, .. } in done {
             for (at, &number) in part.numbers.iter().enumerate() {
-                for level in &part.row.levels {
+                for level in part.row.levels.iter().filter(|_| self.shared.images) {
                     levels.entry(level.tokens).or_default().push(pictures.len());
                 }
                 pictures.push((number, drawn(&part, &generation, at)));

@@ -6,16 +6,18 @@
 //! - `write`: threads that encode and write files.
 //! - `journal`, `folder`, `frames`, `record`, `index`, `reader`: what is done, on the disk.
 //! - `hooks`: what the other parts of a job give: files of a picture, and selection.
-//! - `times`: where the time goes.
+//! - `times`: where the time goes; `lanes`: how cores are shared; `estimate`: what a run will cost.
 
 mod commit;
 mod draw;
+mod estimate;
 mod folder;
 mod frames;
 mod hooks;
 mod index;
 mod journal;
 mod lane;
+mod lanes;
 mod reader;
 mod record;
 mod scope;
@@ -33,9 +35,11 @@ use std::time::{Duration, Instant};
 pub use commit::Counts;
 use commit::{Commit, Ways};
 use draw::Drawing;
+pub use estimate::{Estimate, estimate};
 use folder::StateFolder;
 pub use hooks::{Choice, Drawn, Encode, PictureFile, Selection, Verdict};
 use journal::Journal;
+pub use lanes::Lanes;
 use reader::Reader;
 use record::Kind;
 pub use record::{Fate, Record};
@@ -230,7 +234,7 @@ impl Session<'_> {
             let selects = |row: &Row| run.selects(row);
             let numbers = run.scope.pictures(run.plan, &selects).filter(|&number| !state.index.is_settled(number));
             let Run { plan, batch, log_probabilities, .. } = *run;
-            let drawing = Drawing { plan, models, batch, log_probabilities, times };
+            let drawing = Drawing { plan, models, batch, log_probabilities, images: true, times };
             let drawn = drawing.run(numbers, &mut |number, drawn| commit.borrow_mut().take(number, drawn), &mut turn);
             let mut commit = commit.into_inner();
             let settled = match drawn {
@@ -288,6 +292,37 @@ fn start<'scope>(
         let _ = journal.finish();
     })?;
     Ok(Ways { tasks, written, groups, committed })
+}
+
+/// Draws pictures without writing them: gives the tokens of each to `take`, in the order of `numbers`, which ascend. Between them,
+/// and at least every 50 ms, `turn` may end it.
+///
+/// # Errors
+/// [`Error::Invalid`] without a model; those of `take`.
+pub fn stream(
+    plan: &Plan,
+    numbers: impl Iterator<Item = u64>,
+    models: &[Model],
+    batch: usize,
+    take: &mut dyn FnMut(&Picture<'_>, Result<&[u32]>) -> Result<()>,
+    turn: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<()> {
+    let _host = host::enter();
+    host::check_threads()?;
+    host::settle();
+    if models.is_empty() {
+        return Err(Error::Invalid("a run needs at least one model".into()));
+    }
+    let times = Times::default();
+    let drawing = Drawing { plan, models, batch, log_probabilities: false, images: false, times: &times };
+    let mut take = |number, drawn: Result<Drawn>| {
+        let picture = plan.picture(number);
+        match drawn {
+            Ok(drawn) => take(&picture, Ok(&drawn.tokens)),
+            Err(error) => take(&picture, Err(error)),
+        }
+    };
+    drawing.run(numbers, &mut take, &mut || Ok(turn()))
 }
 
 fn spawn<'scope>(scope: &'scope Scoped<'scope, '_>, name: String, body: impl FnOnce() + Send + 'scope) -> Result<()> {
