@@ -1,6 +1,7 @@
 //! Token files of a bundle: makes them, and checks that they belong to it.
 
 use super::Bundle;
+use crate::plan::Prefix;
 use crate::support::error::{Error, Result};
 use crate::support::memory::copied;
 use crate::tokens::{Dft, Geometry, TokenFile, TokenImage, TokenizerId};
@@ -71,6 +72,41 @@ impl Bundle {
     /// [`Error::Invalid`] if not; the message names both.
     pub fn check_token_file(&self, file: &TokenFile) -> Result<()> {
         if file.bundle == self.tokenizer_id { Ok(()) } else { Err(self.foreign(&file.bundle)) }
+    }
+
+    /// The tokens of the level of `level_size` pixels, unchecked otherwise.
+    pub(crate) fn level_tokens<'a>(&self, tokens: &'a [u32], level_size: u32) -> Result<&'a [u32]> {
+        let level = self.ladder.level_or_error(level_size)?;
+        tokens.get(..level.tokens).ok_or_else(|| {
+            Error::Invalid(format!(
+                "the {level_size} px level takes {} tokens, there are {}",
+                level.tokens,
+                tokens.len()
+            ))
+        })
+    }
+
+    /// Checks that `tokens` are a prefix of this model: their number is in the ladder, each is in the codebook.
+    pub(crate) fn check_prefix(&self, tokens: &[u32]) -> Result<Prefix> {
+        let Some(prefix) = self.ladder.prefix(tokens.len()) else {
+            return Err(Error::Invalid(format!(
+                "{} tokens are not a prefix of {}: a prefix has 1 to {} tokens, or a multiple of {} up to {}",
+                tokens.len(),
+                self.name,
+                self.causal,
+                self.group,
+                self.tokens
+            )));
+        };
+        if let Some(at) = tokens.iter().position(|&token| token as usize >= self.codes) {
+            return Err(Error::Invalid(format!(
+                "token {at} is {}, outside the codebook of {}: 0 to {}",
+                tokens[at],
+                self.name,
+                self.codes - 1
+            )));
+        }
+        Ok(prefix)
     }
 
     fn tokenizer(&self) -> Result<TokenizerId> {

@@ -122,40 +122,12 @@ impl Model {
         self.check_prefix(kept).map(|_| kept)
     }
 
-    /// The tokens of the level of `level_size` pixels, unchecked otherwise.
     pub(crate) fn level_tokens<'a>(&self, tokens: &'a [u32], level_size: u32) -> Result<&'a [u32]> {
-        let level = self.level(level_size)?;
-        tokens.get(..level.tokens).ok_or_else(|| {
-            Error::Invalid(format!(
-                "the {level_size} px level takes {} tokens, there are {}",
-                level.tokens,
-                tokens.len()
-            ))
-        })
+        self.bundle().level_tokens(tokens, level_size)
     }
 
-    /// Checks that `tokens` are a prefix of this model: their number is in the ladder, each is in the codebook.
     pub(crate) fn check_prefix(&self, tokens: &[u32]) -> Result<Prefix> {
-        let bundle = self.bundle();
-        let Some(prefix) = bundle.ladder.prefix(tokens.len()) else {
-            return Err(Error::Invalid(format!(
-                "{} tokens are not a prefix of {}: a prefix has 1 to {} tokens, or a multiple of {} up to {}",
-                tokens.len(),
-                bundle.name,
-                bundle.causal,
-                bundle.group,
-                bundle.tokens
-            )));
-        };
-        if let Some(at) = tokens.iter().position(|&token| token as usize >= bundle.codes) {
-            return Err(Error::Invalid(format!(
-                "token {at} is {}, outside the codebook of {}: 0 to {}",
-                tokens[at],
-                bundle.name,
-                bundle.codes - 1
-            )));
-        }
-        Ok(prefix)
+        self.bundle().check_prefix(tokens)
     }
 
     fn wrong_output(&self, graph: &str, what: &str) -> Error {

@@ -5,6 +5,8 @@
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
 mod files;
+mod identity;
+mod job;
 mod names;
 pub mod output;
 mod pattern;
@@ -16,6 +18,11 @@ pub mod run;
 mod settings;
 
 pub use files::PictureFiles;
+pub use identity::bundle_identity;
+pub use job::{
+    Checked, ClassName, Classes, EntryName, Every, JobFile, JobFormat, LevelField, PageChoice, Problem, Redetail,
+    RowFields, SeedField, Setting, Vary, check_job, check_job_from,
+};
 pub use names::PictureNames;
 pub use pattern::{Field, Pattern, Values, safe_name};
 pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};

@@ -2,6 +2,7 @@
 //!
 //! What is put in for a field is made safe for file names on every system, so that a job gives the same names everywhere.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -194,6 +195,13 @@ impl Pattern {
             };
         }
         without_devices(name)
+    }
+}
+
+/// A pattern equals its text, for look-ups.
+impl Borrow<str> for Pattern {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -1,8 +1,12 @@
 //! What a job says beside its rows: files, atlases, selection, the page. A job file has a table for each.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// How pictures become files.
@@ -169,7 +173,7 @@ pub struct Select {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub like: Option<PathBuf>,
     /// Share of opaque pixels that a picture must have. Default: any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "table")]
     pub alpha: Option<AlphaRange>,
 }
 
@@ -236,4 +240,26 @@ impl Default for Settings {
     fn default() -> Self {
         Self { output: Output::default(), atlas: None, select: None, page: Some(Page::default()) }
     }
+}
+
+/// Reads a table or nothing: to serde a list of values is a struct too.
+pub(super) fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    struct Table<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Table<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table")
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    from.deserialize_any(Table(PhantomData))
 }

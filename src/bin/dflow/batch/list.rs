@@ -21,7 +21,8 @@ pub fn list(model: &Model, checked: &Checked, scope: Scope<'_>) -> Result<(), Fa
             return Ok(());
         }
     }
-    written(out.flush()).map(|_| ())
+    written(out.flush())?;
+    Ok(())
 }
 
 fn line(model: &Model, files: &PictureFiles<'_>, picture: &Picture<'_>) -> Result<serde_json::Value, Error> {

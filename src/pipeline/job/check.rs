@@ -1,0 +1,172 @@
+//! Reads a job file and checks it against a bundle.
+
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use super::checker::{CheckedRows, Checker};
+use super::problem::Problem;
+use super::{csv, jsonl, toml};
+use crate::bundle::Bundle;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::settings::Settings;
+use crate::support::error::{Error, Result};
+use crate::support::files::open;
+use crate::support::memory::reserve;
+use crate::support::text::{printable, without_mark};
+
+/// Bytes of the longest job file in JSONL or CSV.
+const LONGEST: u64 = 1 << 30;
+/// First bytes that tell the encoding of a text.
+const START: usize = 4;
+
+/// A format of job files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobFormat {
+    /// TOML: all settings and rows; at most 64 MiB.
+    Toml,
+    /// JSON Lines: a row on each line; at most 1 GiB.
+    Jsonl,
+    /// CSV: a header with the names of columns, then a row on each line; at most 1 GiB.
+    Csv,
+}
+
+impl JobFormat {
+    /// The format that the extension of `path` stands for: `toml`, `jsonl` (`ndjson`), `csv`; `-`, standard input, is JSON Lines.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for any other extension; the message lists these.
+    pub fn from_path(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Jsonl);
+        }
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        match extension.to_ascii_lowercase().as_str() {
+            "toml" => Ok(Self::Toml),
+            "jsonl" | "ndjson" => Ok(Self::Jsonl),
+            "csv" => Ok(Self::Csv),
+            _ => Err(Error::Invalid(format!(
+                "{}: its extension is not that of a job file; allowed are toml, jsonl and csv, and - for JSON Lines on standard \
+                 input",
+                printable(&path.to_string_lossy())
+            ))),
+        }
+    }
+}
+
+/// A job file that was checked against a bundle.
+#[derive(Debug)]
+pub struct Checked {
+    /// The rows that are right. They keep their numbers in the file.
+    pub plan: Plan,
+    /// What the file says beside its rows.
+    pub settings: Settings,
+    /// Everything that is wrong, by line.
+    pub problems: Vec<Problem>,
+    /// SHA-256 of everything that decides tokens, names and bytes, the bundle included, as 64 hex digits: jobs that say the same
+    /// have the same, however they are written. Rows that are left out do not count.
+    pub identity: String,
+    /// Rows of the file.
+    pub rows: u64,
+}
+
+impl Checked {
+    /// Whether the job cannot run: something is wrong with the whole of it, or, if `strict`, with any row.
+    #[must_use]
+    pub fn stops(&self, strict: bool) -> bool {
+        self.problems.iter().any(|problem| strict || problem.row.is_none())
+    }
+
+    /// Rows that are left out because something is wrong with them.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.rows.saturating_sub(self.plan.rows().len() as u64)
+    }
+}
+
+/// Reads the job file `path` and checks all of it against `bundle`: settings, rows, the files that they name. `-` is standard
+/// input. Files that the job names are relative to its folder.
+///
+/// Memory: about 200 bytes a row, where rows share their settings (the hundred or so that a job has), and a pair of a row and a
+/// class 24 more; a name pattern or list of seeds of a row's own as much as its text; JSONL and CSV are read in a stream, TOML
+/// takes about 20 times the size of the file.
+///
+/// # Errors
+/// What is wrong with the content is in [`Checked::problems`]. [`Error::NotFound`], [`Error::Io`] if the file cannot be read;
+/// [`Error::Format`] if it is too long or no UTF-8 text; [`Error::Invalid`] for an unknown extension; [`Error::State`] if the
+/// bundle cannot generate.
+pub fn check_job(path: &Path, bundle: &Bundle) -> Result<Checked> {
+    let format = JobFormat::from_path(path)?;
+    if path.as_os_str() == "-" {
+        return check_job_from(io::stdin().lock(), format, Path::new("standard input"), Path::new(""), bundle);
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let file = open(path).map_err(|error| Error::reading(path, error))?;
+    check_job_from(file, format, path, folder, bundle)
+}
+
+/// As [`check_job`], of a job that `source` gives. Problems call it `name`; files that it names are relative to `folder`.
+///
+/// # Errors
+/// As [`check_job`], but that nothing is looked for.
+pub fn check_job_from(
+    source: impl Read,
+    format: JobFormat,
+    name: &Path,
+    folder: &Path,
+    bundle: &Bundle,
+) -> Result<Checked> {
+    bundle.check_can_generate()?;
+    let mut checker = Checker::new(name, folder, bundle);
+    let longest = if format == JobFormat::Toml { toml::LONGEST } else { LONGEST };
+    let mut source = Bounded { source, left: longest, too_long: false };
+    let read = read(&mut source, format, name, &mut checker);
+    if source.too_long {
+        return Err(Error::format(name, format!("the job file is longer than the {longest} bytes that are allowed")));
+    }
+    read?;
+    let CheckedRows { rows, settings, problems, identity, read } = checker.finish();
+    Ok(Checked { plan: Plan::new(rows), settings, problems, identity, rows: read })
+}
+
+fn read(source: &mut impl Read, format: JobFormat, name: &Path, checker: &mut Checker<'_>) -> Result<()> {
+    let fail = |error| Error::reading(name, error);
+    let mut start = Vec::new();
+    source.by_ref().take(START as u64).read_to_end(&mut start).map_err(fail)?;
+    let start = without_mark(&start).map_err(|reason| Error::format(name, reason))?;
+    let mut source = start.chain(source);
+    match format {
+        JobFormat::Toml => {
+            let mut bytes = reserve("a job file", 1 << 16)?;
+            source.read_to_end(&mut bytes).map_err(fail)?;
+            let text = std::str::from_utf8(&bytes).map_err(|error| {
+                let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+                Error::format(name, format!("line {line}: the text is not UTF-8"))
+            })?;
+            toml::read(text, checker);
+            Ok(())
+        }
+        JobFormat::Jsonl => jsonl::read(&mut BufReader::new(source), checker).map_err(fail),
+        JobFormat::Csv => csv::read(source, checker).map_err(fail),
+    }
+}
+
+/// Fails beyond a number of bytes.
+struct Bounded<R> {
+    source: R,
+    left: u64,
+    too_long: bool,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        match self.left.checked_sub(count as u64) {
+            Some(left) => self.left = left,
+            None => {
+                self.too_long = true;
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+        }
+        Ok(count)
+    }
+}

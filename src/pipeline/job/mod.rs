@@ -1,0 +1,26 @@
+//! Job files: reads TOML, JSON Lines and CSV, and checks all rows against a bundle before the first picture is drawn.
+//!
+//! A wrong row does not hide the others: every problem of every row is collected, with its line and field and what is allowed.
+//! The readers give rows one after another ([`raw`]), the checker keeps what a plan needs of them.
+
+mod atlas;
+mod check;
+mod checker;
+mod csv;
+mod jsonl;
+mod problem;
+mod raw;
+mod resolve;
+mod seeds;
+mod start;
+#[cfg(test)]
+mod tests;
+mod toml;
+mod types;
+
+pub use check::{Checked, JobFormat, check_job, check_job_from};
+pub use problem::Problem;
+pub use types::{
+    ClassName, Classes, EntryName, Every, JobFile, LevelField, PageChoice, Redetail, RowFields, SeedField, Setting,
+    Vary,
+};
