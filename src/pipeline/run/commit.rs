@@ -15,8 +15,8 @@ use crate::support::error::{Error, Result};
 
 /// Pictures of a group: many enough that a sync costs little, few enough that little is made again after a kill.
 const GROUP: usize = 256;
-/// A group is not kept open for longer, where pictures are slow.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A group is not kept open for longer: that much work is lost at most where pictures are slow.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of images that wait for the decision of their group.
 const MOST_HELD: usize = 64 << 20;
 
