@@ -17,7 +17,7 @@ pub use filter::{Filter, Picks};
 pub use identity::bundle_identity;
 pub use job::{
     Checked, ClassName, Classes, EntryName, Every, JobFile, JobFormat, LevelField, PageChoice, Problem, Redetail,
-    RowFields, SeedField, Setting, Vary, check_job, check_job_from,
+    RowFields, SeedField, Setting, Vary, check_job, check_job_from, check_rows_from, job_schema,
 };
 pub use pattern::{Field, Pattern, Values, safe_name};
 pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};

@@ -90,7 +90,7 @@ impl Pattern {
     /// Reads the fields of `text`, which must be among `allowed`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for any other field, a width of what is no number, or a brace that is not closed; the message lists
+    /// [`Error::Invalid`] for any other field, a width of a field that is not a number, or a brace that is not closed; the message lists
     /// what is allowed.
     pub fn parse(text: &str, allowed: &[Field]) -> Result<Self> {
         for part in parts(text) {

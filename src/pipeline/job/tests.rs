@@ -282,7 +282,7 @@ fn jsonl_problems_do_not_hide_other_lines() {
         &[
             ("2", "not JSON: EOF while parsing"),
             ("3", "a row must be an object"),
-            ("4: count:", "\"x\" is not allowed; allowed is a whole number"),
+            ("4: count:", "\"x\" is not allowed; allowed is an integer"),
             ("4: count2", "unknown field; allowed are class"),
             ("4: class", "class 7 is out of range: small has classes 0 to 2"),
             ("5", "duplicate field class"),
@@ -491,4 +491,13 @@ fn files_that_would_be_written_twice_stop_the_job() {
     let many = self::checked(JobFormat::Csv, "class,seed,output\n1,0-99,{seed}.png\n2,0-99,{seed}.png\n");
     assert_eq!(many.problems.len(), 21);
     assert!(problems(&many)[20].contains("100 names of files are used twice"));
+}
+
+#[test]
+fn rows_reach_the_level_of_the_atlas() {
+    let text = "[atlas]\nlevel = 24\n[[row]]\nclass = 0\nlevel = 16\n[[row]]\nclass = 0\n";
+    assert_problems(
+        &checked(JobFormat::Toml, text),
+        &[("5: level", "stops at 16 px, but the atlas has the level of 24")],
+    );
 }
