@@ -5,6 +5,9 @@
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
 mod files;
+mod collisions;
+mod external_sort;
+mod filter;
 mod identity;
 mod job;
 mod names;
@@ -18,10 +21,11 @@ pub mod run;
 mod settings;
 
 pub use files::PictureFiles;
+pub use filter::{Filter, Picks};
 pub use identity::bundle_identity;
 pub use job::{
     Checked, ClassName, Classes, EntryName, Every, JobFile, JobFormat, LevelField, PageChoice, Problem, Redetail,
-    RowFields, SeedField, Setting, Vary, check_job, check_job_from,
+    RowFields, SeedField, Setting, Vary, check_job, check_job_from, check_rows_from, job_schema,
 };
 pub use names::PictureNames;
 pub use pattern::{Field, Pattern, Values, safe_name};
