@@ -5,5 +5,6 @@
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
 mod plan;
+pub mod select;
 
 pub use plan::{Group, Picture, Plan, Row, Seeds, Start};
