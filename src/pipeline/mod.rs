@@ -19,6 +19,7 @@ pub mod provenance;
 mod report;
 pub mod run;
 mod settings;
+pub mod select;
 
 pub use files::PictureFiles;
 pub use filter::{Filter, Picks};
