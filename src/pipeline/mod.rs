@@ -4,6 +4,7 @@
 //! job has a number, from 0, and with it its row, class and seed. The run draws them in this order, in batches across rows,
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
+pub mod atlas;
 mod plan;
 
 pub use plan::{Group, Picture, Plan, Row, Seeds, Start};
