@@ -5,6 +5,8 @@
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
 pub mod atlas;
+pub mod page;
 mod plan;
+mod text_file;
 
 pub use plan::{Group, Picture, Plan, Row, Seeds, Start};

@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::metadata::{Metadata, Page, TextFile};
+use super::metadata::{Metadata, Page};
 use super::options::Options;
+use crate::pipeline::text_file::TextFile;
 use crate::support::error::Result;
 
 pub(super) struct Writer {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::metadata::{Metadata, Page, TextFile, json};
+use super::metadata::{Metadata, Page, json};
 use super::options::Options;
+use crate::pipeline::text_file::TextFile;
 use crate::support::error::Result;
 
 /// A sprite, with the names that `dflow atlas --json` has.

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::options::{Format, Options};
 use super::{Sprite, godot, list, love, phaser, texture_packer};
 use crate::support::error::{Error, Result};
-use crate::support::files::NewFile;
 
 /// A sprite and the corner of its own pixels on its page.
 pub(super) struct Placed<'a> {
@@ -48,35 +47,6 @@ pub(super) fn open(folder: &Path, options: &Options) -> Result<Vec<Box<dyn Metad
         })
     };
     options.formats.iter().map(writer).collect()
-}
-
-/// A text file that grows by small parts; it replaces an older one when it is finished.
-pub(super) struct TextFile {
-    path: PathBuf,
-    file: NewFile,
-    text: String,
-}
-
-impl TextFile {
-    pub fn create(path: PathBuf) -> Result<Self> {
-        Ok(Self { file: NewFile::create(&path)?, path, text: String::new() })
-    }
-
-    pub fn push(&mut self, text: &str) -> Result<()> {
-        const PART: usize = 1 << 16;
-        self.text.push_str(text);
-        if self.text.len() >= PART {
-            self.file.write(self.text.as_bytes())?;
-            self.text.clear();
-        }
-        Ok(())
-    }
-
-    pub fn finish(mut self) -> Result<PathBuf> {
-        self.file.write(self.text.as_bytes())?;
-        self.file.finish()?;
-        Ok(self.path)
-    }
 }
 
 /// The JSON of a value on one line.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::metadata::{Frame, Maker, Metadata, Page, Size, TextFile, json};
+use super::metadata::{Frame, Maker, Metadata, Page, Size, json};
 use super::options::Options;
+use crate::pipeline::text_file::TextFile;
 use crate::support::error::Result;
 
 pub(super) struct Writer {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::metadata::{Frame, Maker, Metadata, Page, Size, TextFile, json};
+use super::metadata::{Frame, Maker, Metadata, Page, Size, json};
 use super::options::Options;
+use crate::pipeline::text_file::TextFile;
 use crate::support::error::Result;
 
 /// How the frames of a page are written.
