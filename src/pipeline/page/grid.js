@@ -77,6 +77,8 @@ class Grid {
     // Large windows show no smaller pictures than so many elements allow.
     while (columnsOf(this.side) * (Math.ceil(height / (this.side + GAP)) + 3) > MOST) this.side += 4;
     this.columns = columnsOf(this.side);
+    // In the middle of what is left.
+    this.left = Math.floor((width - this.columns * (this.side + GAP) + GAP) / 2);
     this.rows = [];
     this.rowOf = new Int32Array(this.pictures.length);
     let [top, place] = [GAP, 0];
@@ -166,6 +168,7 @@ class Grid {
     const node = this.take("section", "presentation");
     node.textContent = `${row.section.name} — ${row.section.pictures.length.toLocaleString("en")}`;
     node.style.transform = `translateY(${row.top}px)`;
+    node.style.paddingLeft = `${this.left}px`;
     return node;
   }
 
@@ -179,7 +182,7 @@ class Grid {
     node.ariaSetSize = `${this.pictures.length}`;
     const { style } = node;
     style.width = style.height = `${side}px`;
-    style.transform = `translate(${MARGIN + (place - row.first) * (side + GAP)}px, ${row.top}px)`;
+    style.transform = `translate(${this.left + (place - row.first) * (side + GAP)}px, ${row.top}px)`;
     showThumbnail(style, picture, this.level, side);
     this.mark(node);
     return node;

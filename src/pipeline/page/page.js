@@ -151,10 +151,13 @@ function showPages() {
 
 /** What was chosen on another page of a job. */
 function restoreView() {
-  byId("level").max = byId("level").value = Math.max(levels.length - 1, 0);
-  byId("size").max = SIZES.length - 1;
-  byId("size").value = SIZES.indexOf(96);
-  for (const id of ["level", "size"]) byId(id).setAttribute("value", byId(id).value);
+  const range = (id, most, value) => {
+    byId(id).max = most;
+    // What a reset goes back to, too.
+    byId(id).defaultValue = value;
+  };
+  range("level", Math.max(levels.length - 1, 0), Math.max(levels.length - 1, 0));
+  range("size", SIZES.length - 1, SIZES.indexOf(96));
   try {
     const view = JSON.parse(localStorage.getItem(VIEW) ?? "{}");
     for (const id of FIELDS) if (view[id] !== undefined) byId(id).value = view[id];
