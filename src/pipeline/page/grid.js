@@ -150,7 +150,7 @@ class Grid {
       if (!this.used.has(key)) this.used.set(key, row.section ? this.sectionNode(row) : this.pictureNode(key, row));
     }
     for (const nodes of Object.values(this.free)) {
-      for (const node of nodes) node.hidden = true;
+      for (const node of nodes) Object.assign(node, { hidden: true, id: "", className: node.kind });
     }
     const shown = this.used.get(this.current);
     if (shown) this.scroll.setAttribute("aria-activedescendant", shown.id);

@@ -40,7 +40,7 @@ function status(note) {
   const others = picks.size - here;
   const shown = grid.pictures.length === pictures.length ? count(pictures.length) : `${count(grid.pictures.length)} of ${count(pictures.length)}`;
   const parts = [`${shown} pictures`, `${count(here)} picked${others ? ` and ${count(others)} on other pages` : ""}`];
-  byId("status").textContent = [note, parts.join(", ")].filter((part) => part).join(" · ");
+  byId("status").textContent = byId("status").title = [note, parts.join(", ")].filter((part) => part).join(" · ");
   for (const id of ["save", "clear"]) byId(id).disabled = picks.size === 0;
 }
 
