@@ -5,6 +5,7 @@
 //! interrupted by Control-C (pictures finished so far are saved).
 
 mod atlas;
+mod atlas_pages;
 mod batches;
 mod bench;
 mod bundle;

@@ -2,8 +2,8 @@
 
 /** Height of a section's name, and space between and around pictures, in pixels. */
 const [SECTION, GAP, MARGIN] = [38, 6, 14];
-/** The most elements of pictures. */
-const MOST = 1400;
+/** The most elements of pictures: rendering so many takes a slow machine less than 50 ms. */
+const MOST = 800;
 
 class Grid {
   /** `picks` tells which are picked; `onCurrent` is called with another current picture, `onPick` with one to be picked. */
@@ -203,9 +203,10 @@ class Grid {
   /** Makes another picture the current one, and brings it into view. */
   go(place) {
     if (!this.pictures.length) return;
+    const before = this.used.get(this.current);
     this.current = Math.min(Math.max(place, 0), this.pictures.length - 1);
     this.reveal();
-    this.markAll();
+    for (const node of [before, this.used.get(this.current)]) if (node) this.mark(node);
     this.later();
     this.onCurrent(this.pictures[this.current]);
   }
