@@ -4,22 +4,25 @@
 //! job has a number, from 0, and with it its row, class and seed. The run draws them in this order, in batches across rows,
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
-mod files;
+pub mod atlas;
 mod collisions;
 mod external_sort;
+mod files;
 mod filter;
 mod identity;
 mod job;
 mod names;
 pub mod output;
+pub mod page;
 mod pattern;
 mod plan;
 mod png_text;
 pub mod provenance;
 mod report;
 pub mod run;
-mod settings;
 pub mod select;
+mod settings;
+mod text_file;
 
 pub use files::PictureFiles;
 pub use filter::{Filter, Picks};
