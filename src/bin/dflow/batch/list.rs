@@ -14,7 +14,7 @@ use crate::{Failure, complain, interrupt};
 pub fn list(model: &Model, checked: &Checked, scope: Scope<'_>) -> Result<(), Failure> {
     let files = PictureFiles::new(model, &checked.settings);
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for number in scope.pictures(&checked.plan, &|row| row.select.is_some()) {
+    for number in scope.pictures(&checked.plan) {
         let picture = checked.plan.picture(number);
         let line = line(model, &files, &picture)?;
         if !written(writeln!(out, "{line}"))? {
@@ -86,7 +86,7 @@ pub fn stream(models: &[Model], batch: usize, checked: &Checked, scope: Scope<'_
         if open { Ok(()) } else { Err(Error::Cancelled) }
     };
     let mut turn = || if pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let numbers = scope.pictures(&checked.plan, &|_| false);
+    let numbers = scope.pictures(&checked.plan);
     match draw(&checked.plan, numbers, models, batch, &mut take, &mut turn) {
         // Nobody reads any more.
         Err(Error::Cancelled) => return Ok(()),
