@@ -1,12 +1,14 @@
 //! `detailflow.json` as it is written: its keys, and reading it.
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::names::FILE;
 use super::source::Source;
 use super::types::{Alpha, DefaultSampling, FileEntry, IdLayout, JudgedPicture, Layers, Provenance, Variant};
 use crate::plan::{Prefix, SideSize};
 use crate::support::error::{Error, Result};
+use crate::support::hex::hex;
 use crate::support::json::parse;
 
 /// The one format version that this version reads.
@@ -91,13 +93,15 @@ pub(super) struct Manifest {
     pub files: Vec<FileEntry>,
 }
 
-/// Reads the manifest of a bundle. Its content is not validated yet.
-pub(super) fn read(source: &Source) -> Result<Manifest> {
+/// Reads the manifest of a bundle, and its SHA-256 in hex digits. Its content is not validated yet.
+pub(super) fn read(source: &Source) -> Result<(Manifest, String)> {
     let length = source.length(FILE)?;
     if length > LARGEST_MANIFEST {
         let reason = format!("{FILE} has {length} bytes; a manifest has at most {LARGEST_MANIFEST}");
         return Err(Error::bundle(source.name(), reason));
     }
     let bytes = source.read(FILE, LARGEST_MANIFEST)?;
-    parse(FILE, &bytes, FORMAT, GROWTH)?.map_err(|reason| Error::bundle(source.name(), format!("{FILE}{reason}")))
+    let manifest = parse(FILE, &bytes, FORMAT, GROWTH)?;
+    let manifest = manifest.map_err(|reason| Error::bundle(source.name(), format!("{FILE}{reason}")))?;
+    Ok((manifest, hex(Sha256::digest(&bytes))))
 }

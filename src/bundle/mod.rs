@@ -54,6 +54,7 @@ use crate::support::read_at::ReadAt;
 #[derive(Debug, Clone)]
 pub struct Bundle {
     source: Source,
+    manifest_sha256: String,
     pub(crate) name: String,
     pub(crate) license: String,
     pub(crate) tokenizer_id: String,
@@ -162,7 +163,7 @@ impl Bundle {
 
     /// Reads and validates the manifest. The files are not checked.
     fn read(source: Source) -> Result<Self> {
-        let manifest = manifest::read(&source)?;
+        let (manifest, manifest_sha256) = manifest::read(&source)?;
         let refuse = |reason: String| Error::bundle(source.name(), format!("{}: {reason}", names::FILE));
         validate::validate(&manifest).map_err(refuse)?;
         let (step_work, decode_work, encode_work) = work(&manifest);
@@ -178,6 +179,7 @@ impl Bundle {
         let ladder = Ladder::new(ladder.prefixes, formula).map_err(refuse)?;
         Ok(Self {
             source,
+            manifest_sha256,
             name: manifest.name,
             license: manifest.license,
             tokenizer_id: manifest.tokenizer_id,
@@ -222,6 +224,13 @@ impl Bundle {
     #[must_use]
     pub fn license(&self) -> &str {
         &self.license
+    }
+
+    /// The SHA-256 of its manifest, 64 lower-case hex digits. It identifies the bundle: the manifest has the SHA-256 of every other
+    /// file.
+    #[must_use]
+    pub fn manifest_sha256(&self) -> &str {
+        &self.manifest_sha256
     }
 
     /// The ID of its tokenizer, 16 hex digits, the same for every precision. Tokens of one tokenizer are meaningless

@@ -30,7 +30,7 @@ const WORKING_MEMORY: usize = 2 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileFormat {
-    /// PNG: lossless, with alpha.
+    /// PNG: lossless, with alpha. A chunk says that its colour is sRGB.
     Png,
     /// JPEG: lossy. Alpha is composited over black.
     Jpeg,
@@ -189,6 +189,7 @@ impl<'a> Pixels<'a> {
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_compression(png::Compression::Fast);
         encoder.set_filter(png::Filter::Adaptive);
+        encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
         let mut file = encoder.write_header()?;
         let mut rows = file.stream_writer()?;
         self.rows().try_for_each(|row| rows.write_all(row))?;

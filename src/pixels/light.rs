@@ -8,7 +8,7 @@ pub(super) fn to_linear(value: f32) -> f32 {
 }
 
 /// Linear light to sRGB.
-pub(super) fn from_linear(value: f32) -> f32 {
+pub(crate) fn from_linear(value: f32) -> f32 {
     if value <= 0.003_130_8 { value * 12.92 } else { 1.055 * libm::powf(value, 1.0 / 2.4) - 0.055 }
 }
 

@@ -43,6 +43,8 @@ pub use format::PixelFormat;
 #[cfg(feature = "ffi")]
 pub(crate) use format::check_rows;
 pub use image::Image;
+#[cfg(feature = "pipeline")]
+pub(crate) use light::from_linear;
 pub(crate) use mip_chain::split_block;
 pub use mip_chain::{MipLayout, mip_layout, mip_sizes};
 pub use picture::Picture;

@@ -1,10 +1,12 @@
 //! `dflow`: DetailFlow on the command line, one file per sub-command. It uses only the public Rust API of the library, which
 //! shows that this API is complete.
 //!
-//! Results go to stdout, everything else to stderr. Exit status: 0 success; 1 the operation failed; 2 wrong usage; 130
-//! interrupted by Control-C (pictures finished so far are saved).
+//! Results go to stdout, everything else to stderr. Exit status: 0 success; 1 the operation failed; 2 wrong usage; 3 some pictures
+//! of a batch failed; 130 interrupted by Control-C (pictures finished so far are saved).
 
 mod atlas;
+mod atlas_pages;
+mod batch;
 mod batches;
 mod bench;
 mod bundle;
@@ -35,8 +37,8 @@ use clap::{Args, Parser, Subcommand};
 use detailflow::{Bundle, Device, Error, Model, ModelOptions, Spinning, printable_lines};
 
 /// Shown at the end of `dflow --help`.
-const EXIT_STATUS: &str = "Exit status: 0 success; 1 the operation failed; 2 wrong usage; 130 interrupted by Control-C \
-                           (pictures finished so far are saved)";
+const EXIT_STATUS: &str = "Exit status: 0 success; 1 the operation failed; 2 wrong usage; 3 some pictures of a batch \
+                           failed; 130 interrupted by Control-C (pictures finished so far are saved)";
 
 #[derive(Parser)]
 #[command(
@@ -57,6 +59,8 @@ enum Command {
     Info(info::InfoArgs),
     /// Generate pictures of one class, or of every class
     Generate(generate::GenerateArgs),
+    /// Generate the pictures of a job file; an interrupted run goes on where it ended
+    Batch(batch::BatchArgs),
     /// Keep the coarse tokens of a picture and generate variations, or continue to a finer level
     Vary(vary::VaryArgs),
     /// Generate in the background and rewrite the picture file at each level
@@ -191,7 +195,11 @@ struct ModelArgs {
 
 impl ModelArgs {
     fn open(&self) -> Result<Model, Failure> {
-        let mut options = ModelOptions::new().with_threads(self.threads).with_weights_in_memory(self.weights_in_memory);
+        self.open_with_threads(self.threads)
+    }
+
+    fn open_with_threads(&self, threads: usize) -> Result<Model, Failure> {
+        let mut options = ModelOptions::new().with_threads(threads).with_weights_in_memory(self.weights_in_memory);
         options.precision = self.precision.as_deref().map(Into::into);
         options.form = self.form.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
         options.check().map_err(Failure::Usage)?;
@@ -219,6 +227,8 @@ enum Failure {
     Failed(Error),
     /// The operation failed and the error has been printed: 1.
     Reported,
+    /// Some pictures of a batch failed, the others are done: 3.
+    Partly(String),
     /// Control-C: 130, the shells' convention.
     Cancelled(String),
 }
@@ -240,6 +250,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Info(args) => info::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Batch(args) => batch::run(&args),
         Command::Vary(args) => vary::vary(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Redetail(args) => vary::redetail(&args),
@@ -272,6 +283,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Reported) => ExitCode::FAILURE,
+        Err(Failure::Partly(text)) => {
+            complain!("{text}");
+            ExitCode::from(3)
+        }
         Err(Failure::Cancelled(text)) => {
             complain!("{text}");
             ExitCode::from(130)

@@ -24,6 +24,13 @@ fn available_in(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
+#[cfg_attr(not(feature = "pipeline"), allow(dead_code, reason = "only the pipeline syncs many files at once"))]
+pub(super) fn sync_file_system(file: &File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: an open descriptor, and the call reads no memory.
+    if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 pub(super) fn address_space_left() -> Option<u64> {
     // SAFETY: the call fills the struct that it is given; sysconf only returns a number.
     let (limit, page) = unsafe {

@@ -171,6 +171,25 @@ pub(crate) fn replace(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)
 }
 
+/// Writes all changes of the file system of `file` to the disk, those of other files too.
+///
+/// # Errors
+/// The system's; [`io::ErrorKind::Unsupported`] where the system has no such call.
+#[cfg_attr(not(feature = "pipeline"), allow(dead_code, reason = "only the pipeline syncs many files at once"))]
+pub(crate) fn sync_file_system(file: &File) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return linux::sync_file_system(file);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Whether [`sync_file_system`] works.
+#[cfg_attr(not(feature = "pipeline"), allow(dead_code, reason = "only the pipeline syncs many files at once"))]
+pub(crate) const SYNCS_FILE_SYSTEMS: bool = cfg!(target_os = "linux");
+
 /// Exchanges two files or folders, of which each has a name at every moment.
 ///
 /// # Errors
