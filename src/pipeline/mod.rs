@@ -8,5 +8,6 @@ pub mod output;
 mod plan;
 mod png_text;
 pub mod provenance;
+pub mod reproduce;
 
 pub use plan::{Group, Picture, Plan, Row, Seeds, Start};
