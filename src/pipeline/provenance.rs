@@ -38,7 +38,8 @@ const GROWTH: usize = 80;
 /// What a picture was made from, but for its tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {
-    format: u32,
+    /// The format of the record: 1.
+    pub format: u32,
     /// The version of this library.
     pub library: String,
     /// The name of the bundle.
