@@ -3,8 +3,8 @@
 //!
 //! What a file says about its colour, and what it holds:
 //!
-//! - The formats of [`FileFormat`]: 8 bits a channel, sRGB. A PNG says so in a chunk, BMP and QOI in their headers; in JPEG, WebP,
-//!   TGA and TIFF it is what readers assume.
+//! - The formats of [`FileFormat`]: 8 bits a channel, sRGB. A PNG says so in a chunk, BMP and QOI in their headers, TGA by a gamma
+//!   of 2.2; in JPEG, WebP and TIFF it is what readers assume. TGA has the alpha mode too.
 //! - OpenEXR: half floats in linear light with the chromaticities of sRGB, compressed losslessly (ZIP). Alpha is associated, that
 //!   is, colour is premultiplied, as OpenEXR defines it, under either [`AlphaMode`].
 //! - DDS and KTX2: textures of the format `R8G8B8A8_SRGB` or `BC7_SRGB`, one picture or the whole mip chain, with the alpha mode
@@ -34,6 +34,9 @@ use crate::tasks::{self, MipSource};
 
 /// The largest factor of whole-factor upscaling.
 pub const LARGEST_SCALE: u32 = 16;
+
+/// What TGA calls premultiplied alpha.
+const TGA_PREMULTIPLIED: u8 = 4;
 
 /// Whether colour is multiplied with alpha.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -244,7 +247,13 @@ fn encode_picture(image: &Image, options: &OutputOptions, file_format: FileForma
     };
     // The bytes as they are: encoding would make straight colour of what it is told to be premultiplied.
     let (side, pixels) = pixels_of(image, format, options.scale)?;
-    pixels::encode(file_format, side, side, PixelFormat::Rgba8, &pixels, 4 * side as usize)
+    let mut file = pixels::encode(file_format, side, side, PixelFormat::Rgba8, &pixels, 4 * side as usize)?;
+    if (options.alpha, file_format) == (AlphaMode::Premultiplied, FileFormat::Tga) {
+        // The last byte of the extension area, before the footer of 26 bytes.
+        let at = file.len() - 27;
+        file[at] = TGA_PREMULTIPLIED;
+    }
+    Ok(file)
 }
 
 /// The pixels of a picture, upscaled by `scale`, and their side; rows without gaps.
@@ -361,6 +370,10 @@ mod tests {
         reader.next_frame(&mut decoded).unwrap();
         assert_eq!(decoded, image.to_vec(PixelFormat::Rgba8Premultiplied).unwrap());
         assert_ne!(decoded, image.to_vec(PixelFormat::Rgba8).unwrap());
+        for (mode, byte) in [(AlphaMode::Straight, 3), (AlphaMode::Premultiplied, 4)] {
+            let tga = encode(&[image.clone()], &options(mode, 1), OutputFormat::Picture(FileFormat::Tga)).unwrap();
+            assert_eq!(tga[tga.len() - 27], byte);
+        }
     }
 
     #[test]

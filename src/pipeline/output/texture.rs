@@ -42,7 +42,7 @@ pub(super) fn texture(pictures: &[Image], options: &OutputOptions) -> Result<Tex
         let (side, pixels) = rgba8(picture, alpha, scale)?;
         levels.push(match options.compression {
             Compression::None => pixels,
-            Compression::Bc7 => bc7::compress(&pixels, side, alpha.is_some())?,
+            Compression::Bc7 => bc7::compress(&pixels, side, alpha)?,
         });
     }
     Ok(Texture { side: first.size() * scale, compressed: options.compression == Compression::Bc7, alpha, levels })
