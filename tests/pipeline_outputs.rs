@@ -197,7 +197,7 @@ fn reproduce_of_100_random_pictures_is_identical() {
 
 fn record(path: &Path) -> Record {
     match find(path).unwrap() {
-        Found::Record { record, .. } => record,
+        Found::Record { record, .. } => *record,
         other => panic!("{}: {other:?}", path.display()),
     }
 }

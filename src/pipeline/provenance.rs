@@ -205,7 +205,7 @@ pub enum Found {
     /// A picture with its record, or that record by itself.
     Record {
         /// The record.
-        record: Record,
+        record: Box<Record>,
         /// Whether it is in the picture file, which is PNG then; else it is the file beside it.
         embedded: bool,
         /// The picture file, which need not exist if the record was opened.
@@ -315,7 +315,7 @@ pub fn find(path: &Path) -> Result<Found> {
                 return Ok(Found::Tokens);
             }
             let picture = path.with_extension("");
-            return Ok(Found::Record { record: Record::from_json(&json, path)?, embedded: false, picture });
+            return Ok(Found::Record { record: Record::from_json(&json, path)?.into(), embedded: false, picture });
         }
         Some(_) => return Ok(Found::Tokens),
         None => {}
@@ -324,11 +324,14 @@ pub fn find(path: &Path) -> Result<Found> {
     if is_png(&start)
         && let Some(record) = Record::from_png(&read(path, LARGEST_PICTURE)?, path)?
     {
-        return Ok(Found::Record { record, embedded: true, picture });
+        return Ok(Found::Record { record: record.into(), embedded: true, picture });
     }
     let beside = sidecar_path(path);
     match read(&beside, LARGEST_SIDECAR) {
-        Ok(json) => Ok(Found::Record { record: Record::from_json(&json, &beside)?, embedded: false, picture }),
+        Ok(json) => {
+            let record = Record::from_json(&json, &beside)?.into();
+            Ok(Found::Record { record, embedded: false, picture })
+        }
         Err(Error::NotFound { .. }) => Ok(Found::Nothing),
         Err(error) => Err(error),
     }
@@ -408,7 +411,7 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             path
         };
-        let record = Record { head: head(), tokens: vec![7] };
+        let record = Box::new(Record { head: head(), tokens: vec![7] });
         let picture = file("x.dds", b"DDS ");
         assert_eq!(find(&picture).unwrap(), Found::Nothing);
         let beside = file("x.dds.json", sidecar(&head().to_json(), &[7]).as_bytes());

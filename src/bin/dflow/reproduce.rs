@@ -29,7 +29,7 @@ pub struct ReproduceArgs {
 /// A file to make again.
 struct Job<'a> {
     path: &'a Path,
-    record: Record,
+    record: Box<Record>,
     embedded: bool,
     picture: PathBuf,
 }
@@ -92,7 +92,7 @@ fn cannot(path: &Path, error: &Error) {
 
 /// Makes files again and says what came of it; whether all are the same.
 fn again(model: &Model, jobs: &[Job], output: Option<&Path>) -> bool {
-    let records: Vec<&Record> = jobs.iter().map(|job| &job.record).collect();
+    let records: Vec<&Record> = jobs.iter().map(|job| &*job.record).collect();
     let mut same = true;
     for (job, tokens) in jobs.iter().zip(draw(model, &records)) {
         match tokens.and_then(|tokens| differences(model, job, &tokens, output)) {
@@ -117,7 +117,7 @@ fn differences(
     tokens: &[u32],
     output: Option<&Path>,
 ) -> Result<(Vec<String>, String), Error> {
-    let Record { head, tokens: recorded } = &job.record;
+    let Record { head, tokens: recorded } = &*job.record;
     let bytes = file(model, head, tokens, job.embedded)?;
     // Before the file is written, which may be the same.
     let differences = compare(&job.picture, recorded, tokens, &bytes)?;

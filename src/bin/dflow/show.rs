@@ -59,7 +59,7 @@ fn show(path: &Path, args: &ShowArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The error for a file that says nothing.
+/// The error for a file without a record.
 pub fn nothing(path: &Path) -> Error {
     let path = path.display();
     Error::Invalid(format!("{path}: there is no record in it and no file {path}.json; it is no token file either"))

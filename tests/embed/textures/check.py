@@ -164,7 +164,8 @@ def main():
             worst[side] = max(worst.get(side, 0), error)
     print("files that were read:", counts)
     print("largest error of BC7 by level size:", {side: round(error, 2) for side, error in sorted(worst.items())})
-    assert counts == {"png": 2, "webp": 2, "bmp": 2, "tga": 2, "tiff": 2, "qoi": 2, "jpg": 1, "exr": 2, "dds": 12, "ktx2": 12}
+    twice = dict.fromkeys(("png", "webp", "bmp", "tga", "tiff", "qoi", "exr"), 2)
+    assert counts == twice | {"jpg": 1, "dds": 12, "ktx2": 12}, counts
 
 
 main()
