@@ -431,6 +431,40 @@ mod tests {
     }
 
     #[test]
+    fn damaged_records_are_errors_or_the_record() {
+        let png = encode(FileFormat::Png, 1, 1, PixelFormat::Rgb8, &[1, 2, 3], 3).unwrap();
+        let record = Record { head: head(), tokens: vec![5, 600, 70] };
+        let file = embed(&png, &head().to_json(), &record.tokens).unwrap();
+        let beside = sidecar(&head().to_json(), &record.tokens).into_bytes();
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let (mut same, mut refused) = (0, 0);
+        for round in 0..20_000 {
+            let mut damaged = file.clone();
+            if round % 4 == 0 {
+                damaged.truncate(random(file.len()));
+            } else {
+                damaged[random(file.len())] = random(256) as u8;
+            }
+            match Record::from_png(&damaged, Path::new("x.png")) {
+                // The damage is elsewhere, or a keyword is another.
+                Ok(found) => same += usize::from(found.is_none_or(|found| found == record)),
+                Err(Error::Format { .. }) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+            let mut damaged = beside.clone();
+            (0..3).for_each(|_| damaged[random(beside.len())] = random(128) as u8);
+            if let Err(error) = Record::from_json(&damaged, Path::new("x.json")) {
+                assert!(matches!(error, Error::Format { .. }), "{error}");
+            }
+        }
+        assert!(same + refused == 20_000 && same > 1000 && refused > 10_000, "{same} the same, {refused} refused");
+    }
+
+    #[test]
     fn differences_are_named() {
         let other = Head { seed: 1, precision: "fp32".into(), ..head() };
         let found = head().differences(&other);
