@@ -82,7 +82,7 @@ fn draw_batch(model: &Model, records: &[&Record]) -> Result<Vec<Vec<u32>>> {
 /// The bytes of the file of a record with these tokens; `embedded` says whether the record is in the file.
 ///
 /// # Errors
-/// Those of [`decode`](super::output::decode) and [`encode`](super::output::encode); [`Error::Invalid`] if a record is to be
+/// Those of [`decode`] and [`encode`]; [`Error::Invalid`] if a record is to be
 /// embedded in another file than PNG.
 pub fn file(model: &Model, head: &Head, tokens: &[u32], embedded: bool) -> Result<Vec<u8>> {
     let (options, format) = (head.output.options(), head.output.format);
