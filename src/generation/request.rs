@@ -174,6 +174,12 @@ impl Request {
         Ok(self)
     }
 
+    /// How many tokens the first image begins with; 0 without a prefix.
+    #[must_use]
+    pub fn prefix_tokens(&self) -> usize {
+        self.prefixes.first().map_or(0, |prefix| prefix.len())
+    }
+
     /// Begins every image with the tokens of the level of `level_size` pixels of `tokens`; 0 keeps all of them. What is
     /// sampled after them keeps the composition that is visible at that level: variations when the seeds differ, the same
     /// image at a finer level when nothing was sampled beyond `tokens` yet.

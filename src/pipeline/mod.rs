@@ -20,6 +20,7 @@ mod plan;
 mod png_text;
 pub mod provenance;
 mod report;
+pub mod reproduce;
 pub mod run;
 pub mod select;
 mod settings;

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::output::{AlphaMode, Compression, OutputFormat, OutputOptions};
@@ -16,14 +17,17 @@ use crate::model::Model;
 use crate::plan::{Curve, Guidance};
 use crate::sample::SamplingCurves;
 use crate::support::error::{Error, Result};
-use crate::support::files::read;
+use crate::support::files::{read, read_start};
 use crate::support::json::parse;
+use crate::tokens::{TokenFileKind, kind};
 
 const FORMAT: u32 = 1;
 /// Keyword of the chunk with the head.
 const HEAD: &str = "detailflow";
 /// Keyword of the chunk with the tokens.
 const TOKENS: &str = "detailflow-tokens";
+/// How many first bytes tell what a file is.
+const START: u64 = 64;
 /// A larger picture file is not searched for a record.
 const LARGEST_PICTURE: u64 = 1 << 30;
 /// A larger sidecar is refused: a record has as many tokens as a picture.
@@ -34,7 +38,8 @@ const GROWTH: usize = 80;
 /// What a picture was made from, but for its tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {
-    format: u32,
+    /// The format of the record: 1.
+    pub format: u32,
     /// The version of this library.
     pub library: String,
     /// The name of the bundle.
@@ -168,6 +173,13 @@ impl Head {
         Guidance { scale: self.guidance.clone(), gradual: self.gradual }
     }
 
+    /// Sampling settings as a request takes them.
+    #[must_use]
+    pub fn sampling(&self) -> SamplingCurves {
+        let Self { temperature, top_k, top_p, .. } = self.clone();
+        SamplingCurves { temperature, top_k, top_p }
+    }
+
     /// The fields that are not the same in `other`: the key, the value here and the value there, as JSON.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
@@ -185,6 +197,24 @@ impl Head {
             .map(|(here, there, key)| (key, here, there))
             .collect()
     }
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// A picture with its record, or that record by itself.
+    Record {
+        /// The record.
+        record: Box<Record>,
+        /// Whether it is in the picture file, which is PNG then; else it is the file beside it.
+        embedded: bool,
+        /// The picture file, which need not exist if the record was opened.
+        picture: PathBuf,
+    },
+    /// A token file: [`open_any`](crate::tokens::open_any) opens it.
+    Tokens,
+    /// A file without a record in it or beside it.
+    Nothing,
 }
 
 /// Everything that it takes to make a picture again, and its tokens.
@@ -230,6 +260,12 @@ pub fn sidecar_path(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// What tells a record from a token file.
+#[derive(Deserialize)]
+struct Keys {
+    manifest: Option<IgnoredAny>,
+}
+
 /// The head with the tokens, as a sidecar has them.
 #[derive(Deserialize)]
 struct Sidecar {
@@ -263,25 +299,41 @@ impl Record {
             .map_err(|reason| Error::format(path, format!("not the record of a picture{reason}")))?;
         Ok(Self { head, tokens })
     }
+}
 
-    /// The record of the picture file `path`: that in its chunks if it is a PNG file, else that of its sidecar; `None` if there is
-    /// neither.
-    ///
-    /// # Errors
-    /// Those of [`from_png`](Self::from_png) and [`from_json`](Self::from_json); [`Error::NotFound`] and [`Error::Io`].
-    pub fn open(path: &Path) -> Result<Option<Self>> {
-        let bytes = read(path, LARGEST_PICTURE)?;
-        if is_png(&bytes)
-            && let Some(record) = Self::from_png(&bytes, path)?
-        {
-            return Ok(Some(record));
+/// Finds the record of `path`: a PNG file with the record in it, any picture file with its record beside it, or a record. Token
+/// files are told from these.
+///
+/// # Errors
+/// Those of [`Record::from_png`] and [`Record::from_json`]; [`Error::NotFound`] and [`Error::Io`].
+pub fn find(path: &Path) -> Result<Found> {
+    let start = read_start(path, START)?;
+    match kind(&start) {
+        Some(TokenFileKind::Json) => {
+            let Ok(json) = read(path, LARGEST_SIDECAR) else { return Ok(Found::Tokens) };
+            if !serde_json::from_slice::<Keys>(&json).is_ok_and(|keys| keys.manifest.is_some()) {
+                return Ok(Found::Tokens);
+            }
+            let picture = path.with_extension("");
+            return Ok(Found::Record { record: Record::from_json(&json, path)?.into(), embedded: false, picture });
         }
-        let sidecar = sidecar_path(path);
-        match read(&sidecar, LARGEST_SIDECAR) {
-            Ok(json) => Self::from_json(&json, &sidecar).map(Some),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
+        Some(_) => return Ok(Found::Tokens),
+        None => {}
+    }
+    let picture = path.to_owned();
+    if is_png(&start)
+        && let Some(record) = Record::from_png(&read(path, LARGEST_PICTURE)?, path)?
+    {
+        return Ok(Found::Record { record: record.into(), embedded: true, picture });
+    }
+    let beside = sidecar_path(path);
+    match read(&beside, LARGEST_SIDECAR) {
+        Ok(json) => {
+            let record = Record::from_json(&json, &beside)?.into();
+            Ok(Found::Record { record, embedded: false, picture })
         }
+        Err(Error::NotFound { .. }) => Ok(Found::Nothing),
+        Err(error) => Err(error),
     }
 }
 
@@ -352,17 +404,64 @@ mod tests {
     }
 
     #[test]
-    fn open_finds_the_sidecar() {
+    fn find_tells_pictures_records_and_token_files() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.dds");
-        std::fs::write(&path, "DDS ").unwrap();
-        assert_eq!(Record::open(&path).unwrap(), None);
-        std::fs::write(sidecar_path(&path), sidecar(&head().to_json(), &[7])).unwrap();
-        assert_eq!(Record::open(&path).unwrap().unwrap().tokens, [7]);
-        assert_eq!(sidecar_path(&path).file_name().unwrap(), "x.dds.json");
-        std::fs::write(sidecar_path(&path), "{\"format\": 1}").unwrap();
-        assert!(Record::open(&path).unwrap_err().to_string().contains("not the record of a picture"));
-        assert!(matches!(Record::open(&folder.path().join("none.png")), Err(Error::NotFound { .. })));
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let record = Box::new(Record { head: head(), tokens: vec![7] });
+        let picture = file("x.dds", b"DDS ");
+        assert_eq!(find(&picture).unwrap(), Found::Nothing);
+        let beside = file("x.dds.json", sidecar(&head().to_json(), &[7]).as_bytes());
+        assert_eq!(sidecar_path(&picture), beside);
+        let wanted = Found::Record { record: record.clone(), embedded: false, picture: picture.clone() };
+        assert_eq!((&find(&picture).unwrap(), &find(&beside).unwrap()), (&wanted, &wanted));
+        let png = encode(FileFormat::Png, 1, 1, PixelFormat::Rgb8, &[1, 2, 3], 3).unwrap();
+        let embedded = file("x.png", &embed(&png, &head().to_json(), &[7]).unwrap());
+        assert_eq!(find(&embedded).unwrap(), Found::Record { record, embedded: true, picture: embedded.clone() });
+        assert_eq!(find(&file("plain.png", &png)).unwrap(), Found::Nothing);
+        assert_eq!(find(&file("t.json", b"{\"format\": 1, \"images\": []}")).unwrap(), Found::Tokens);
+        assert_eq!(find(&file("t.dft", b"DFT\x01")).unwrap(), Found::Tokens);
+        let damaged = file("x.dds.json", b"{\"format\": 1, \"manifest\": \"\"}");
+        assert!(find(&damaged).unwrap_err().to_string().contains("not the record of a picture"));
+        assert!(find(&picture).unwrap_err().to_string().contains("x.dds.json"));
+        assert!(matches!(find(&folder.path().join("none.png")), Err(Error::NotFound { .. })));
+    }
+
+    #[test]
+    fn damaged_records_are_errors_or_the_record() {
+        let png = encode(FileFormat::Png, 1, 1, PixelFormat::Rgb8, &[1, 2, 3], 3).unwrap();
+        let record = Record { head: head(), tokens: vec![5, 600, 70] };
+        let file = embed(&png, &head().to_json(), &record.tokens).unwrap();
+        let beside = sidecar(&head().to_json(), &record.tokens).into_bytes();
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let (mut same, mut refused) = (0, 0);
+        for round in 0..20_000 {
+            let mut damaged = file.clone();
+            if round % 4 == 0 {
+                damaged.truncate(random(file.len()));
+            } else {
+                damaged[random(file.len())] = random(256) as u8;
+            }
+            match Record::from_png(&damaged, Path::new("x.png")) {
+                // The damage is elsewhere, or a keyword is another.
+                Ok(found) => same += usize::from(found.is_none_or(|found| found == record)),
+                Err(Error::Format { .. }) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+            let mut damaged = beside.clone();
+            (0..3).for_each(|_| damaged[random(beside.len())] = random(128) as u8);
+            if let Err(error) = Record::from_json(&damaged, Path::new("x.json")) {
+                assert!(matches!(error, Error::Format { .. }), "{error}");
+            }
+        }
+        assert!(same + refused == 20_000 && same > 1000 && refused > 10_000, "{same} the same, {refused} refused");
     }
 
     #[test]

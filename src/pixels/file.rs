@@ -7,7 +7,6 @@ use std::path::Path;
 use image::codecs::bmp::BmpEncoder;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::qoi::QoiEncoder;
-use image::codecs::tga::TgaEncoder;
 use image::codecs::tiff::TiffEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, GenericImageView, ImageEncoder, ImageError, ImageFormat, Rgb};
@@ -15,6 +14,7 @@ use image::{ExtendedColorType, GenericImageView, ImageEncoder, ImageError, Image
 use super::format::{PixelFormat, check_rows, check_sides};
 use super::image::Image;
 use super::read::read_row;
+use super::tga;
 use super::write::byte;
 use crate::support::error::{Error, Result};
 use crate::support::files::NewFile;
@@ -148,7 +148,7 @@ impl<'a> Pixels<'a> {
         let tight;
         let pixels = match file_format {
             // These take rows, in place.
-            FileFormat::Png | FileFormat::Jpeg => &[],
+            FileFormat::Png | FileFormat::Jpeg | FileFormat::Tga => &[],
             _ if self.stride == self.row || self.height == 1 => &self.bytes[..self.row * self.height as usize],
             _ => {
                 let mut copy = reserve(PICTURE, self.row.saturating_mul(self.height as usize))?;
@@ -159,8 +159,7 @@ impl<'a> Pixels<'a> {
         };
         let copies = match file_format {
             FileFormat::Png => self.row.saturating_mul(8),
-            FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tiff => 0,
-            FileFormat::Tga => pixels.len(),
+            FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Tga | FileFormat::Tiff => 0,
             // The file and its frame, at their longest.
             FileFormat::Qoi => self.count().saturating_mul(5),
             // A copy of the pixels, and the file, which is moved when it grows.
@@ -174,7 +173,7 @@ impl<'a> Pixels<'a> {
                 FileFormat::Jpeg => JpegEncoder::new(writer).encode_image(self)?,
                 FileFormat::Webp => WebPEncoder::new_lossless(writer).write_image(pixels, width, height, colour)?,
                 FileFormat::Bmp => BmpEncoder::new(writer).write_image(pixels, width, height, colour)?,
-                FileFormat::Tga => TgaEncoder::new(writer).write_image(pixels, width, height, colour)?,
+                FileFormat::Tga => self.write_tga(writer)?,
                 FileFormat::Tiff => TiffEncoder::new(writer).write_image(pixels, width, height, colour)?,
                 FileFormat::Qoi => QoiEncoder::new(writer).write_image(pixels, width, height, colour)?,
             }
@@ -195,6 +194,14 @@ impl<'a> Pixels<'a> {
         self.rows().try_for_each(|row| rows.write_all(row))?;
         rows.finish()?;
         Ok(file.finish()?)
+    }
+
+    fn write_tga(&self, writer: &mut impl Write) -> Result<(), Fault> {
+        let (sides, size) = ((self.width, self.height), if self.alpha { 4 } else { 3 });
+        if self.width.max(self.height) > tga::LARGEST_SIDE {
+            return Err(Fault::Refused(format!("a side has at most {} pixels", tga::LARGEST_SIDE)));
+        }
+        Ok(tga::write(writer, sides, size, self.rows())?)
     }
 }
 

@@ -27,6 +27,8 @@ mod resize;
 #[cfg(feature = "image-files")]
 mod rows;
 mod square;
+#[cfg(feature = "image-files")]
+mod tga;
 mod upscale;
 mod write;
 

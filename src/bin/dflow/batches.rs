@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use detailflow::pipeline::provenance::{Head, Record};
+use detailflow::sample::SamplingCurves;
 use detailflow::tokens::{TokenFileKind, TokenImage};
-use detailflow::{BestOf, Error, Generation, Image, ImageRequest, Model, Progress, Request, Round, Scorer};
+use detailflow::{BestOf, Error, Generation, Guidance, ImageRequest, Model, Progress, Request, Round, Scorer};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{Output, check_folder};
+use crate::output::{Drawn, Output, check_folder};
 use crate::source::{check_target, save};
 use crate::{Failure, interrupt, say};
 
@@ -28,6 +30,10 @@ pub struct OutputArgs {
     /// for JSON. It is rewritten before the pictures of each batch are; beyond 65536 pictures less often
     #[arg(long, value_name = "FILE")]
     tokens_out: Option<PathBuf>,
+    /// Write no record into PNG files. By default each picture file has one: bundle, class, seed, settings and tokens, which
+    /// `dflow show` prints and `dflow reproduce` makes again
+    #[arg(long)]
+    no_provenance: bool,
     /// Print the mean log-probability of each picture's tokens
     #[arg(long)]
     log_probabilities: bool,
@@ -53,6 +59,10 @@ pub struct Batches<'a> {
     tokens: Vec<TokenImage>,
     /// How many of them were saved last.
     saved: usize,
+    /// What the records say of every picture.
+    guidance: Guidance,
+    sampling: SamplingCurves,
+    kept: usize,
     lines: Vec<String>,
     finished: usize,
     total: usize,
@@ -97,6 +107,9 @@ impl<'a> Batches<'a> {
             bar,
             tokens,
             saved: 0,
+            guidance: request.guidance().clone(),
+            sampling: request.sampling().clone(),
+            kept: request.prefix_tokens(),
             lines,
             finished: 0,
             total: pictures.len(),
@@ -125,6 +138,7 @@ impl<'a> Batches<'a> {
         let Some(&first) = pictures.first() else { return Ok(()) };
         let mut trunk = request.clone();
         trunk.set_count(1)?.set_image(0, first)?.set_level_size(size)?;
+        self.kept = trunk.target();
         let mut trunk = Generation::new(&trunk)?;
         interrupt::cancels(trunk.cancel_handle());
         if let Err(error) = trunk.finish() {
@@ -192,8 +206,8 @@ impl<'a> Batches<'a> {
                 self.save_tokens(false)?;
             }
             for level in levels.filter(|level| written < level.tokens && level.tokens <= reached) {
-                for (at, image) in decoded(&generation, level.tokens)?.into_iter().enumerate() {
-                    self.output.add_level(self.finished + at, level.size, image)?;
+                for (at, drawn) in self.decoded(&generation, level.tokens)?.iter().enumerate() {
+                    self.output.add_level(self.finished + at, drawn)?;
                 }
             }
             written = written.max(reached);
@@ -203,10 +217,10 @@ impl<'a> Batches<'a> {
         }
         self.take_tokens(&generation, generation.progress().tokens)?;
         if !self.output.by_level() {
-            let images = decoded(&generation, generation.progress().tokens)?;
+            let pictures = self.decoded(&generation, generation.progress().tokens)?;
             self.save_tokens(false)?;
-            for image in images {
-                self.output.add(image)?;
+            for drawn in pictures {
+                self.output.add(drawn)?;
             }
         }
         let classes = model.bundle().classes();
@@ -270,10 +284,10 @@ impl<'a> Batches<'a> {
         if let Some(level) = level {
             self.take_tokens(generation, level.tokens)?;
             if !self.output.by_level() {
-                let images = decoded(generation, level.tokens)?;
+                let pictures = self.decoded(generation, level.tokens)?;
                 self.save_tokens(false)?;
-                for image in images {
-                    self.output.add(image)?;
+                for drawn in pictures {
+                    self.output.add(drawn)?;
                 }
             }
         }
@@ -294,6 +308,25 @@ impl<'a> Batches<'a> {
         let (finished, total) = (self.finished, self.total);
         self.write()?;
         Err(Failure::Cancelled(format!("cancelled: {finished} of {total} pictures are done")))
+    }
+
+    /// Decodes the first `count` tokens of every picture in one batch, and makes their records.
+    fn decoded(&self, generation: &Generation, count: usize) -> Result<Vec<Drawn>, Error> {
+        let sequences = (0..generation.images().len()).map(|at| Ok(&generation.tokens(at)?[..count]));
+        let sequences: Vec<&[u32]> = sequences.collect::<Result<_, Error>>()?;
+        let images = generation.model().decode_batch(&sequences)?.into_iter();
+        let pictures = images.zip(generation.images()).zip(sequences).map(|((image, &drawn), tokens)| {
+            let record = match self.args.no_provenance {
+                true => None,
+                false => {
+                    let mut head = Head::new(generation.model(), drawn, &self.guidance, &self.sampling)?;
+                    (head.level, head.kept) = (image.size(), self.kept.min(count) as u32);
+                    Some(Record { head, tokens: tokens.to_vec() })
+                }
+            };
+            Ok(Drawn { image, record })
+        });
+        pictures.collect()
     }
 
     /// Writes what is not written yet and prints the collected lines.
@@ -318,13 +351,6 @@ impl<'a> Batches<'a> {
         }
         Ok(())
     }
-}
-
-/// Decodes the first `count` tokens of every picture in one batch.
-fn decoded(generation: &Generation, count: usize) -> Result<Vec<Image>, Error> {
-    let each: Result<Vec<&[u32]>, Error> =
-        (0..generation.images().len()).map(|at| Ok(&generation.tokens(at)?[..count])).collect();
-    generation.model().decode_batch(&each?)
 }
 
 /// A summary of slice durations; each slice is paired with the step latency predicted before it.

@@ -18,9 +18,11 @@ mod interrupt;
 mod mips;
 mod output;
 mod pack;
+mod reproduce;
 mod score;
 mod settings;
 mod sheet;
+mod show;
 mod source;
 mod strip;
 mod tokens;
@@ -77,6 +79,10 @@ enum Command {
     Pack(pack::PackArgs),
     /// Extract or list the entries of a .dftpack
     Unpack(pack::UnpackArgs),
+    /// Show the record of a picture file: bundle, class, seed, settings, tokens; or what a token file holds
+    Show(show::ShowArgs),
+    /// Make pictures again from the records of their settings, and compare the files
+    Reproduce(reproduce::ReproduceArgs),
     /// Write a picture at every mip size, each decoded at the nearest level
     Mips(mips::MipsArgs),
     /// Decode many pictures into one atlas, with the position of each
@@ -195,13 +201,22 @@ struct ModelArgs {
 
 impl ModelArgs {
     fn open(&self) -> Result<Model, Failure> {
-        self.open_with_threads(self.threads)
+        self.open_as(self.threads, self.precision.as_deref(), self.form.as_deref())
     }
 
     fn open_with_threads(&self, threads: usize) -> Result<Model, Failure> {
+        self.open_as(threads, self.precision.as_deref(), self.form.as_deref())
+    }
+
+    /// Opens this variant of the bundle.
+    fn open_variant(&self, precision: Option<&str>, form: Option<&str>) -> Result<Model, Failure> {
+        self.open_as(self.threads, precision, form)
+    }
+
+    fn open_as(&self, threads: usize, precision: Option<&str>, form: Option<&str>) -> Result<Model, Failure> {
         let mut options = ModelOptions::new().with_threads(threads).with_weights_in_memory(self.weights_in_memory);
-        options.precision = self.precision.as_deref().map(Into::into);
-        options.form = self.form.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
+        options.precision = precision.map(Into::into);
+        options.form = form.map(str::parse).transpose().map_err(Failure::Usage)?;
         options.check().map_err(Failure::Usage)?;
         self.device.apply(&mut options)?;
         match self.spinning {
@@ -259,6 +274,8 @@ fn main() -> ExitCode {
         Command::Repair(args) => tokens::repair(&args),
         Command::Pack(args) => pack::pack(&args),
         Command::Unpack(args) => pack::unpack(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Reproduce(args) => reproduce::run(&args),
         Command::Mips(args) => mips::run(&args),
         Command::Atlas(args) => atlas::run(&args),
         Command::Score(args) => score::run(&args),

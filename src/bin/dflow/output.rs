@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use detailflow::pipeline::{Field, Pattern, Values};
+use detailflow::pipeline::provenance::{Record, embed};
 use detailflow::pixels::FileFormat;
-use detailflow::{Error, Image};
+use detailflow::{Error, Image, write_file};
 
 use crate::Failure;
 use crate::sheet::{self, Label};
@@ -56,12 +57,43 @@ pub fn plan_paths<'a>(
     Ok(paths)
 }
 
-/// Writes a picture whose path has fields, and its folders where they are missing.
-pub fn save_in_folder(image: &Image, path: &Path) -> Result<(), Failure> {
+/// A picture, and what it was made from if that is to be written into its file.
+pub struct Drawn {
+    pub image: Image,
+    pub record: Option<Record>,
+}
+
+impl Drawn {
+    /// Writes the picture file; the record if it is PNG.
+    fn save(&self, path: &Path) -> Result<(), Failure> {
+        match &self.record {
+            Some(record) if FileFormat::from_path(path)? == FileFormat::Png => {
+                let png = self.image.encode(FileFormat::Png)?;
+                Ok(write_file(path, &embed(&png, &record.head.to_json(), &record.tokens)?)?)
+            }
+            _ => Ok(self.image.save(path)?),
+        }
+    }
+}
+
+impl From<Image> for Drawn {
+    fn from(image: Image) -> Self {
+        Self { image, record: None }
+    }
+}
+
+/// Creates the folders of a path with fields where they are missing.
+fn create_folders(path: &Path) -> Result<(), Failure> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let what = "cannot create the folder";
         std::fs::create_dir_all(folder).map_err(|source| Error::Io { what, path: folder.to_owned(), source })?;
     }
+    Ok(())
+}
+
+/// Writes a picture whose path has fields, and its folders where they are missing.
+pub fn save_in_folder(image: &Image, path: &Path) -> Result<(), Failure> {
+    create_folders(path)?;
     Ok(image.save(path)?)
 }
 
@@ -143,19 +175,19 @@ impl Output {
     }
 
     /// Adds the next picture.
-    pub fn add(&mut self, image: Image) -> Result<(), Failure> {
+    pub fn add(&mut self, drawn: impl Into<Drawn>) -> Result<(), Failure> {
+        let drawn = drawn.into();
         match &mut self.target {
             Target::Each(paths) => {
                 let path = &paths[self.added];
                 if self.pattern.is_some() {
-                    save_in_folder(&image, path)?;
-                } else {
-                    image.save(path)?;
+                    create_folders(path)?;
                 }
+                drawn.save(path)?;
                 self.written.push(paths[self.added].clone());
             }
-            Target::Sheet(_, images) => images.push(image),
-            Target::Levels(..) => return self.add_level(self.added, image.size(), image),
+            Target::Sheet(_, images) => images.push(drawn.image),
+            Target::Levels(..) => return self.add_level(self.added, &drawn),
         }
         self.added += 1;
         Ok(())
@@ -171,13 +203,14 @@ impl Output {
         matches!(self.target, Target::Levels(..))
     }
 
-    /// Adds picture `index` at the level of `size` pixels.
-    pub fn add_level(&mut self, index: usize, size: u32, image: Image) -> Result<(), Failure> {
+    /// Adds picture `index` at a level.
+    pub fn add_level(&mut self, index: usize, drawn: &Drawn) -> Result<(), Failure> {
         if let Target::Levels(sizes, paths) = &self.target
-            && let Some(at) = sizes.iter().position(|&other| other == size)
+            && let Some(at) = sizes.iter().position(|&other| other == drawn.image.size())
         {
             let path = &paths[index * sizes.len() + at];
-            save_in_folder(&image, path)?;
+            create_folders(path)?;
+            drawn.save(path)?;
             self.written.push(path.clone());
         }
         Ok(())

@@ -127,7 +127,7 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
 }
 
 /// The number of the entry with this name or number.
-fn entry_of(source: &Source, entry: &str, path: &Path) -> Result<u32, Failure> {
+pub fn entry_of(source: &Source, entry: &str, path: &Path) -> Result<u32, Failure> {
     let named = match source {
         Source::Pack(pack) => pack.find(entry)?,
         _ => None,

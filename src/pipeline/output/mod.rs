@@ -3,8 +3,8 @@
 //!
 //! What a file says about its colour, and what it holds:
 //!
-//! - The formats of [`FileFormat`]: 8 bits a channel, sRGB. A PNG says so in a chunk, BMP and QOI in their headers; in JPEG, WebP,
-//!   TGA and TIFF it is what readers assume.
+//! - The formats of [`FileFormat`]: 8 bits a channel, sRGB. A PNG says so in a chunk, BMP and QOI in their headers, TGA by a gamma
+//!   of 2.2; in JPEG, WebP and TIFF it is what readers assume. TGA has the alpha mode too.
 //! - OpenEXR: half floats in linear light with the chromaticities of sRGB, compressed losslessly (ZIP). Alpha is associated, that
 //!   is, colour is premultiplied, as OpenEXR defines it, under either [`AlphaMode`].
 //! - DDS and KTX2: textures of the format `R8G8B8A8_SRGB` or `BC7_SRGB`, one picture or the whole mip chain, with the alpha mode
@@ -16,15 +16,14 @@
 mod bc7;
 mod dds;
 mod exr_file;
+mod format;
 mod ktx2;
 mod texture;
-
-use std::fmt;
-use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::format::OutputFormat;
 use crate::model::Model;
 use crate::pixels::{self, Canvas, FileFormat, Image, PixelFormat, mip_sizes};
 use crate::support::error::{Error, Result};
@@ -34,6 +33,9 @@ use crate::tasks::{self, MipSource};
 
 /// The largest factor of whole-factor upscaling.
 pub const LARGEST_SCALE: u32 = 16;
+
+/// What TGA calls premultiplied alpha.
+const TGA_PREMULTIPLIED: u8 = 4;
 
 /// Whether colour is multiplied with alpha.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -73,91 +75,6 @@ pub struct OutputOptions {
 impl Default for OutputOptions {
     fn default() -> Self {
         Self { alpha: AlphaMode::Straight, mips: false, compression: Compression::None, scale: 1 }
-    }
-}
-
-/// A file format of the pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OutputFormat {
-    /// A picture file.
-    Picture(FileFormat),
-    /// OpenEXR: linear light in half floats.
-    Exr,
-    /// DirectDraw Surface with the DX10 header.
-    Dds,
-    /// Khronos Texture 2.0.
-    Ktx2,
-}
-
-/// The formats and their extensions; the first of those of a format is the usual one.
-const EXTENSIONS: [(&str, OutputFormat); 13] = [
-    ("png", OutputFormat::Picture(FileFormat::Png)),
-    ("jpg", OutputFormat::Picture(FileFormat::Jpeg)),
-    ("jpeg", OutputFormat::Picture(FileFormat::Jpeg)),
-    ("jfif", OutputFormat::Picture(FileFormat::Jpeg)),
-    ("webp", OutputFormat::Picture(FileFormat::Webp)),
-    ("bmp", OutputFormat::Picture(FileFormat::Bmp)),
-    ("tga", OutputFormat::Picture(FileFormat::Tga)),
-    ("tiff", OutputFormat::Picture(FileFormat::Tiff)),
-    ("tif", OutputFormat::Picture(FileFormat::Tiff)),
-    ("qoi", OutputFormat::Picture(FileFormat::Qoi)),
-    ("exr", OutputFormat::Exr),
-    ("dds", OutputFormat::Dds),
-    ("ktx2", OutputFormat::Ktx2),
-];
-
-impl OutputFormat {
-    /// The format that the extension of `path` stands for, ignoring case: `png`, `jpg` (`jpeg`, `jfif`), `webp`, `bmp`, `tga`,
-    /// `tiff` (`tif`), `qoi`, `exr`, `dds`, `ktx2`.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for any other extension; the message lists these.
-    pub fn from_path(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        extension.and_then(Self::from_extension).ok_or_else(|| {
-            Error::Invalid(format!(
-                "{}: its extension is not that of a format that can be written (png, jpg, webp, bmp, tga, tiff, qoi, exr, dds, \
-                 ktx2)",
-                path.display()
-            ))
-        })
-    }
-
-    /// The format that an extension stands for.
-    fn from_extension(extension: &str) -> Option<Self> {
-        EXTENSIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(extension)).map(|&(_, format)| format)
-    }
-
-    /// Its usual extension, lower case: `png`, `jpg` …
-    #[must_use]
-    pub fn extension(self) -> &'static str {
-        EXTENSIONS.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
-    }
-
-    /// Whether it holds a texture for a GPU: mip chains and block compression.
-    fn is_texture(self) -> bool {
-        matches!(self, Self::Dds | Self::Ktx2)
-    }
-}
-
-impl fmt::Display for OutputFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.extension())
-    }
-}
-
-impl Serialize for OutputFormat {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.extension())
-    }
-}
-
-impl<'de> Deserialize<'de> for OutputFormat {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let unknown = || serde::de::Error::custom(format!("\"{name}\" is no format of this version"));
-        Self::from_extension(&name).ok_or_else(unknown)
     }
 }
 
@@ -244,7 +161,13 @@ fn encode_picture(image: &Image, options: &OutputOptions, file_format: FileForma
     };
     // The bytes as they are: encoding would make straight colour of what it is told to be premultiplied.
     let (side, pixels) = pixels_of(image, format, options.scale)?;
-    pixels::encode(file_format, side, side, PixelFormat::Rgba8, &pixels, 4 * side as usize)
+    let mut file = pixels::encode(file_format, side, side, PixelFormat::Rgba8, &pixels, 4 * side as usize)?;
+    if (options.alpha, file_format) == (AlphaMode::Premultiplied, FileFormat::Tga) {
+        // The last byte of the extension area, before the footer of 26 bytes.
+        let at = file.len() - 27;
+        file[at] = TGA_PREMULTIPLIED;
+    }
+    Ok(file)
 }
 
 /// The pixels of a picture, upscaled by `scale`, and their side; rows without gaps.
@@ -293,25 +216,6 @@ mod tests {
     }
 
     #[test]
-    fn from_path_knows_every_extension_and_lists_them() {
-        for (extension, format) in EXTENSIONS {
-            for name in [format!("a.{extension}"), format!("a.{}", extension.to_uppercase())] {
-                assert_eq!(OutputFormat::from_path(&name).unwrap(), format, "{name}");
-            }
-            assert_eq!(OutputFormat::from_path(format!("a.{}", format.extension())).unwrap(), format);
-            let json = serde_json::to_string(&format).unwrap();
-            assert_eq!(serde_json::from_str::<OutputFormat>(&json).unwrap(), format);
-        }
-        for format in FileFormat::ALL {
-            let format = OutputFormat::Picture(format);
-            assert!(EXTENSIONS.iter().any(|&(_, other)| other == format), "{format:?}");
-        }
-        let error = OutputFormat::from_path("a.gif").unwrap_err().to_string();
-        assert!(error.contains("a.gif") && error.contains("ktx2"), "{error}");
-        assert!(OutputFormat::from_path("png").is_err());
-    }
-
-    #[test]
     fn check_refuses_what_makes_no_sense_and_says_what_does() {
         let png = OutputFormat::Picture(FileFormat::Png);
         let jpeg = OutputFormat::Picture(FileFormat::Jpeg);
@@ -329,7 +233,8 @@ mod tests {
             let error = options.check(format).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
-        for (_, format) in EXTENSIONS {
+        let pictures = FileFormat::ALL.map(OutputFormat::Picture);
+        for format in pictures.into_iter().chain([OutputFormat::Exr, OutputFormat::Dds, OutputFormat::Ktx2]) {
             plain.check(format).unwrap();
         }
         let all =
@@ -353,14 +258,22 @@ mod tests {
     #[test]
     fn premultiplied_picture_files_hold_premultiplied_bytes() {
         let image = picture(12, 4);
-        let png =
-            encode(&[image.clone()], &options(AlphaMode::Premultiplied, 1), OutputFormat::Picture(FileFormat::Png));
+        let png = encode(
+            std::slice::from_ref(&image),
+            &options(AlphaMode::Premultiplied, 1),
+            OutputFormat::Picture(FileFormat::Png),
+        );
         let mut decoded = vec![0; 12 * 12 * 4];
         let mut reader = png::Decoder::new(std::io::Cursor::new(png.unwrap())).read_info().unwrap();
         assert_eq!(reader.info().srgb, Some(png::SrgbRenderingIntent::Perceptual));
         reader.next_frame(&mut decoded).unwrap();
         assert_eq!(decoded, image.to_vec(PixelFormat::Rgba8Premultiplied).unwrap());
         assert_ne!(decoded, image.to_vec(PixelFormat::Rgba8).unwrap());
+        for (mode, byte) in [(AlphaMode::Straight, 3), (AlphaMode::Premultiplied, 4)] {
+            let tga = encode(std::slice::from_ref(&image), &options(mode, 1), OutputFormat::Picture(FileFormat::Tga))
+                .unwrap();
+            assert_eq!(tga[tga.len() - 27], byte);
+        }
     }
 
     #[test]

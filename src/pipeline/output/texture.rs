@@ -42,7 +42,7 @@ pub(super) fn texture(pictures: &[Image], options: &OutputOptions) -> Result<Tex
         let (side, pixels) = rgba8(picture, alpha, scale)?;
         levels.push(match options.compression {
             Compression::None => pixels,
-            Compression::Bc7 => bc7::compress(&pixels, side, alpha.is_some())?,
+            Compression::Bc7 => bc7::compress(&pixels, side, alpha)?,
         });
     }
     Ok(Texture { side: first.size() * scale, compressed: options.compression == Compression::Bc7, alpha, levels })
@@ -98,9 +98,10 @@ mod tests {
     #[test]
     fn premultiplied_textures_are_multiplied_in_linear_light() {
         let image = picture(32, 4);
-        let plain = &texture(&[image.clone()], &options(AlphaMode::Straight, false, 1)).unwrap().levels[0];
+        let plain = &texture(std::slice::from_ref(&image), &options(AlphaMode::Straight, false, 1)).unwrap().levels[0];
         assert_eq!(*plain, image.to_vec(PixelFormat::Rgba8).unwrap());
-        let found = &texture(&[image.clone()], &options(AlphaMode::Premultiplied, false, 1)).unwrap().levels[0];
+        let found =
+            &texture(std::slice::from_ref(&image), &options(AlphaMode::Premultiplied, false, 1)).unwrap().levels[0];
         let straight = image.to_vec(PixelFormat::Rgba32F).unwrap();
         let straight: Vec<f32> = straight.as_chunks::<4>().0.iter().map(|&value| f32::from_ne_bytes(value)).collect();
         let linear = |v: f64| if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) };
@@ -114,7 +115,7 @@ mod tests {
             assert!((f64::from(found[3]) - 255.0 * alpha).abs() < 0.6);
         }
         let rgb = picture(8, 3);
-        let opaque = texture(&[rgb.clone()], &options(AlphaMode::Premultiplied, false, 1)).unwrap();
+        let opaque = texture(std::slice::from_ref(&rgb), &options(AlphaMode::Premultiplied, false, 1)).unwrap();
         assert_eq!((opaque.alpha, &opaque.levels[0]), (None, &rgb.to_vec(PixelFormat::Rgba8).unwrap()));
     }
 }
