@@ -41,7 +41,7 @@ pub struct Sprite {
     pub pixels: Vec<u8>,
 }
 
-/// What [`write`] has written.
+/// What [`write()`] has written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Written {
     /// Number of pages.
