@@ -1,11 +1,11 @@
 //! What all layouts of metadata share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::options::{Format, Options};
-use super::{Sprite, godot, list, love, phaser, texture_packer};
+use super::Sprite;
+use super::options::Options;
 use crate::support::error::{Error, Result};
 
 /// A sprite and the corner of its own pixels on its page.
@@ -32,21 +32,6 @@ pub(super) trait Metadata {
 
     /// There are no more pages. Returns the files that were written.
     fn finish(self: Box<Self>, options: &Options) -> Result<Vec<PathBuf>>;
-}
-
-/// The writers of all layouts that are wanted.
-pub(super) fn open(folder: &Path, options: &Options) -> Result<Vec<Box<dyn Metadata>>> {
-    let writer = |&format: &Format| -> Result<Box<dyn Metadata>> {
-        Ok(match format {
-            Format::TexturePacker => Box::new(texture_packer::Writer::new(folder, texture_packer::Frames::Hash)),
-            Format::TexturePackerArray => Box::new(texture_packer::Writer::new(folder, texture_packer::Frames::Array)),
-            Format::Phaser => Box::new(phaser::Writer::create(folder, options)?),
-            Format::Love => Box::new(love::Writer::create(folder, options)?),
-            Format::Godot => Box::new(godot::Writer::new(folder)),
-            Format::List => Box::new(list::Writer::create(folder, options)?),
-        })
-    };
-    options.formats.iter().map(writer).collect()
 }
 
 /// The JSON of a value on one line.

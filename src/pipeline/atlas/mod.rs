@@ -41,7 +41,7 @@ pub struct Sprite {
     pub pixels: Vec<u8>,
 }
 
-/// What [`write`] has written.
+/// What [`write()`] has written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Written {
     /// Number of pages.
@@ -99,6 +99,21 @@ fn check(sprite: &Sprite, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The writers of all layouts that are wanted.
+fn open_metadata(folder: &Path, options: &Options) -> Result<Vec<Box<dyn Metadata>>> {
+    let writer = |&format: &Format| -> Result<Box<dyn Metadata>> {
+        Ok(match format {
+            Format::TexturePacker => Box::new(texture_packer::Writer::new(folder, texture_packer::Frames::Hash)),
+            Format::TexturePackerArray => Box::new(texture_packer::Writer::new(folder, texture_packer::Frames::Array)),
+            Format::Phaser => Box::new(phaser::Writer::create(folder, options)?),
+            Format::Love => Box::new(love::Writer::create(folder, options)?),
+            Format::Godot => Box::new(godot::Writer::new(folder)),
+            Format::List => Box::new(list::Writer::create(folder, options)?),
+        })
+    };
+    options.formats.iter().map(writer).collect()
+}
+
 struct Writer<'a> {
     folder: &'a Path,
     options: &'a Options,
@@ -131,7 +146,7 @@ impl Writer<'_> {
         write_file(&path, &bytes)?;
         self.written.files.push(path);
         if self.metadata.is_empty() {
-            self.metadata = metadata::open(self.folder, self.options)?;
+            self.metadata = open_metadata(self.folder, self.options)?;
         }
         let page = Page { number, image: &image, width, height, sprites: &placed };
         for metadata in &mut self.metadata {

@@ -3,7 +3,7 @@
 /** Height of a section's name, and space between and around pictures, in pixels. */
 const [SECTION, GAP, MARGIN] = [38, 6, 14];
 /** The most elements of pictures: rendering so many takes a slow machine less than 50 ms. */
-const MOST = 800;
+const MOST = 600;
 
 class Grid {
   /** `picks` tells which are picked; `onCurrent` is called with another current picture, `onPick` with one to be picked. */

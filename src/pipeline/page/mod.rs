@@ -73,7 +73,7 @@ pub struct Item {
     pub files: Vec<(u32, String)>,
     /// All its tokens.
     pub tokens: Vec<u32>,
-    /// The sum of the log-probabilities of its tokens, if known.
+    /// The mean log-probability of its tokens, if known.
     pub log_probability: Option<f32>,
     /// Its thumbnails, coarse to fine, each level once. Where one lacks a level that others have, the page shows the next coarser.
     pub thumbnails: Vec<Thumbnail>,

@@ -17,10 +17,14 @@ function item(number) {
     };
 }
 
-/** The colour in the middle of a picture of 32 pixels. */
+/** The levels that a picture has, in pixels per side. */
+const levelsOf = (number) => (number % 97 === 5 ? [8, 16] : [8, 16, 24, 32]);
+
+/** The colour in the middle of a picture, of its finest level. */
 function middle(number) {
     const mixed = BigInt(number) * 2654435761n;
-    return [3n, 11n, 19n].map((shift) => Number((mixed >> shift) & 127n) + 64 + 1);
+    const below = Math.floor((0.5 / levelsOf(number).at(-1)) * 120);
+    return [3n, 11n, 19n].map((shift) => Number((mixed >> shift) & 127n) + 64 + below);
 }
 
-module.exports = { item, middle, CLASSES };
+module.exports = { item, levelsOf, middle, CLASSES };
