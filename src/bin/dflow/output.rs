@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use detailflow::pixels::FileFormat;
 use detailflow::{Error, Image};
 
-use crate::Failure;
 use crate::sheet::{self, Label};
+use crate::{Failure, stream};
 
 /// Field of commands that write a file per level.
 const LEVEL: &str = "level";
@@ -171,6 +171,8 @@ pub struct Output {
     /// The path, if it contains fields.
     pattern: Option<Pattern>,
     target: Target,
+    /// The format of what goes to standard output.
+    format: FileFormat,
     added: usize,
     written: Vec<PathBuf>,
 }
@@ -186,13 +188,18 @@ enum Target {
 
 impl Output {
     /// Plans pictures with these labels, to `path` or a default name; `levels` are the sizes in pixels that `{level}` expands
-    /// to, empty where the command has no levels.
-    pub fn plan(path: Option<&Path>, labels: Vec<Label>, levels: &[u32]) -> Result<Self, Failure> {
+    /// to, empty where the command has no levels; `format` is that of `--format`. Takes standard output for `-`.
+    pub fn plan(
+        path: Option<&Path>,
+        labels: Vec<Label>,
+        levels: &[u32],
+        format: Option<&str>,
+    ) -> Result<Self, Failure> {
         let default = if labels.len() == 1 { "{class}-{seed}.png" } else { "sheet.png" };
-        let path = path.unwrap_or(Path::new(default));
-        let pattern = Pattern::parse(path, LEVEL)?;
+        let named = path.unwrap_or(Path::new(default));
+        let pattern = Pattern::parse(named, LEVEL)?;
         // Without fields, but braces that are written twice.
-        let plain = if pattern.parts.is_empty() { path.to_owned() } else { pattern.fill(0, &(None, None), 0) };
+        let plain = if pattern.parts.is_empty() { named.to_owned() } else { pattern.fill(0, &(None, None), 0) };
         let pattern = Some(pattern).filter(Pattern::has_fields);
         let target = match &pattern {
             Some(pattern) => {
@@ -200,7 +207,7 @@ impl Output {
                 if by_level && levels.is_empty() {
                     let text = format!(
                         "{}: the field {{{LEVEL}}} is allowed only in commands that generate pictures",
-                        path.display()
+                        named.display()
                     );
                     return Err(Failure::Usage(Error::Invalid(text)));
                 }
@@ -210,11 +217,21 @@ impl Output {
                 if by_level { Target::Levels(sizes.to_vec(), paths) } else { Target::Each(paths) }
             }
             None => {
-                check_file(&plain)?;
+                if stream::is_std(&plain) {
+                    stream::claim(true)?;
+                } else {
+                    check_file(&plain)?;
+                }
                 if labels.len() == 1 { Target::Each(vec![plain]) } else { Target::Sheet(plain, Vec::new()) }
             }
         };
-        Ok(Self { labels, pattern, target, added: 0, written: Vec::new() })
+        let format = if path.is_some_and(stream::is_std) {
+            stream::picture_format(format)?
+        } else {
+            stream::no_format(format)?;
+            FileFormat::Png
+        };
+        Ok(Self { labels, pattern, target, format, added: 0, written: Vec::new() })
     }
 
     /// Every file that will be written.
@@ -249,7 +266,7 @@ impl Output {
                 if self.pattern.is_some() {
                     save_in_folder(&image, path)?;
                 } else {
-                    image.save(path)?;
+                    stream::save_image(&image, path, self.format)?;
                 }
                 self.written.push(paths[self.added].clone());
             }
@@ -287,8 +304,7 @@ impl Output {
         if let Target::Sheet(path, images) = &self.target
             && !images.is_empty()
         {
-            sheet::save(path, images, &self.labels)?;
-            self.written.push(path.clone());
+            self.written.extend(sheet::save(path, self.format, images, &self.labels)?);
         }
         Ok(std::mem::take(&mut self.written))
     }
@@ -364,7 +380,10 @@ mod tests {
     #[test]
     fn output_plan_refuses_one_path_for_two_pictures() {
         let labels = vec![(Some("a".to_owned()), Some(1)), (Some("a".to_owned()), Some(2))];
-        assert!(matches!(Output::plan(Some(Path::new("{class}.png")), labels.clone(), &[]), Err(Failure::Usage(_))));
-        assert!(Output::plan(Some(Path::new("{class}{seed}.png")), labels, &[]).is_ok());
+        assert!(matches!(
+            Output::plan(Some(Path::new("{class}.png")), labels.clone(), &[], None),
+            Err(Failure::Usage(_))
+        ));
+        assert!(Output::plan(Some(Path::new("{class}{seed}.png")), labels, &[], None).is_ok());
     }
 }
