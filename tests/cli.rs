@@ -855,7 +855,7 @@ fn atlas_pages_are_as_large_as_allowed_and_engines_read_their_places() {
     let open = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgba8();
     ok(folder.path(), &["generate", "0", "--count", "5", "--tokens-out", "a.dftpack", "-o", "{class}-{seed}.png"]);
     let pages = ["--page-size", "128", "--padding", "2", "--extrude", "3", "--power-of-two"];
-    let formats = ["--format", "texturepacker,love,json"];
+    let formats = ["--layout", "texturepacker,love,json"];
     let files = ["atlas", "a.dftpack", "a.dftpack", "-o", "sprites.png"];
     let said = ok(folder.path(), &[&files[..], &pages, &formats].concat());
     let wanted = ["sprites-0.png", "sprites-1.png", "sprites-0.json", "sprites-1.json", "sprites.lua", "sprites.json"];
@@ -885,11 +885,11 @@ fn atlas_pages_are_as_large_as_allowed_and_engines_read_their_places() {
         (&["--page-size", "100", "--power-of-two", "-o", "x.png"][..], 2, "64 and 128 are the nearest"),
         (&["--page-size", "15", "-o", "x.png"], 2, "15 is not in"),
         (&["--extrude", "9", "-o", "x.png"], 2, "9 is not in"),
-        (&["--format", "unity", "-o", "x.png"], 2, "texturepacker-array"),
-        (&["--format", "love,love", "-o", "x.png"], 2, "named twice"),
-        (&["--format", "love", "-o", "x.webp"], 2, "extension png"),
-        (&["--format", "love", "--columns", "3", "-o", "x.png"], 2, "cannot be used with"),
-        (&["--format", "love", "--json", "x.json", "-o", "x.png"], 2, "cannot be used with"),
+        (&["--layout", "unity", "-o", "x.png"], 2, "texturepacker-array"),
+        (&["--layout", "love,love", "-o", "x.png"], 2, "named twice"),
+        (&["--layout", "love", "-o", "x.webp"], 2, "extension png"),
+        (&["--layout", "love", "--columns", "3", "-o", "x.png"], 2, "cannot be used with"),
+        (&["--layout", "love", "--json", "x.json", "-o", "x.png"], 2, "cannot be used with"),
         (&["--page-size", "16", "-o", "x.png"], 1, "takes 1 to 16 px"),
     ] {
         let refused = dflow(folder.path(), &[&["atlas", "a.dftpack"][..], options].concat());

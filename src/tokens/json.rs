@@ -83,8 +83,35 @@ impl TokenFile {
     /// longer, or has another format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        Self::parse(&read(path, LARGEST)?, path)
+    }
+
+    /// Reads the bytes of such a file. Errors call it `name`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn decode(bytes: &[u8], name: impl AsRef<Path>) -> Result<Self> {
+        if bytes.len() as u64 > LARGEST {
+            let reason = format!("longer than the {LARGEST} bytes that are allowed");
+            return Err(Error::format(name.as_ref(), reason));
+        }
+        Self::parse(bytes, name.as_ref())
+    }
+
+    /// The bytes of such a file.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if they cannot be made.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let mut bytes =
+            serde_json::to_vec(self).map_err(|error| Error::Internal(format!("a token file as JSON: {error}")))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let refuse = |reason: String| Error::format(path, reason);
-        let parsed = parse(&path.display().to_string(), &read(path, LARGEST)?, FORMAT.into(), GROWTH)?;
+        let parsed = parse(&path.display().to_string(), bytes, FORMAT.into(), GROWTH)?;
         parsed.map_err(|reason| match reason.strip_prefix(' ') {
             Some(of_format) if of_format.starts_with("is") => refuse(format!("the token file {of_format}")),
             Some(other) => refuse(format!("not a token file: it {other}")),

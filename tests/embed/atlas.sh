@@ -25,12 +25,12 @@ atlas() {
 play() { timeout 300 xvfb-run -a -s "-screen 0 640x480x24" love "$@"; }
 
 formats=love,phaser,texturepacker,texturepacker-array,godot,json
-atlas "$WORK/padded" --page-size 256 --padding 2 --extrude 1 --power-of-two --format $formats
+atlas "$WORK/padded" --page-size 256 --padding 2 --extrude 1 --power-of-two --layout $formats
 play "$WORK/padded"
-atlas "$WORK/exact" --page-size 300 --extrude 4 --format love
+atlas "$WORK/exact" --page-size 300 --extrude 4 --layout love
 play "$WORK/exact"
 # What the comparison does not let pass.
-atlas "$WORK/bare" --page-size 256 --format love
+atlas "$WORK/bare" --page-size 256 --layout love
 play "$WORK/bare" --bleeds
 
 mkdir "$WORK/web"

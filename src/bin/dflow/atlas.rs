@@ -10,14 +10,15 @@ use crate::atlas_pages::{self, PageArgs};
 use crate::batches::progress_bar;
 use crate::output::check_folder;
 use crate::source::Source;
-use crate::{Failure, ModelArgs, say};
+use crate::tokens::say_written;
+use crate::{Failure, ModelArgs, stream};
 
 /// Sprites decoded per update of the progress bar.
 const PART: usize = 64;
 
 #[derive(Args)]
 pub struct AtlasArgs {
-    /// Token files: .dft, .dftpack or JSON, detected by content; each picture becomes a sprite
+    /// Token files: .dft, .dftpack or JSON, detected by content; each picture becomes a sprite. - reads standard input
     #[arg(required = true, value_name = "TOKENS")]
     tokens: Vec<PathBuf>,
     /// Sprites per row when all have one size [default: about as many as make the atlas square]
@@ -32,10 +33,12 @@ pub struct AtlasArgs {
     /// Transparent pixels between sprites, 0 to 65536
     #[arg(long, value_name = "PX", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=65_536))]
     padding: u32,
-    /// Picture file; with alpha if the format supports it
+    /// Picture file; with alpha if the format supports it. - writes to standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Also write the position of each sprite to this JSON file
+    #[arg(long, value_name = "FORMAT", help = stream::FORMAT_HELP)]
+    format: Option<String>,
+    /// Also write the position of each sprite to this JSON file, - for standard output
     #[arg(long, value_name = "FILE", conflicts_with = "pages")]
     json: Option<PathBuf>,
     #[command(
@@ -48,17 +51,27 @@ pub struct AtlasArgs {
 }
 
 pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
-    pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
     let pages = args.pages.options(&args.output, args.padding)?;
-    check_folder(&args.output)?;
+    let format = if stream::is_std(&args.output) {
+        stream::claim(true)?;
+        stream::picture_format(args.format.as_deref())?
+    } else {
+        stream::no_format(args.format.as_deref())?;
+        let format = pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
+        check_folder(&args.output)?;
+        format
+    };
     if let Some(path) = &args.json {
         check_folder(path)?;
+        if stream::is_std(path) {
+            stream::claim(false)?;
+        }
         if *path == args.output {
             let text = format!("{}: one file cannot hold both the picture and the sprite positions", path.display());
             return Err(Failure::Usage(Error::Invalid(text)));
         }
     }
-    let sources = args.tokens.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>, Error>>()?;
+    let sources = args.tokens.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>, Failure>>()?;
     let model = args.model.open()?;
     if let Some(size) = args.level {
         Request::new(&model).set_level_size(size).map_err(Failure::Usage)?;
@@ -109,8 +122,8 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
 
-    pixels::save(&args.output, width, height, PixelFormat::Rgba8, &picture, stride)?;
-    say!("{}", args.output.display());
+    stream::save_pixels(&args.output, format, (width, height), PixelFormat::Rgba8, &picture)?;
+    say_written(&args.output);
     if let Some(path) = &args.json {
         let places = sprites.iter().zip(&sides).zip(&images).map(|((sprite, side), (path, number, name, image))| {
             json!({
@@ -122,8 +135,13 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
             "image": args.output, "width": width, "height": height, "scale": args.scale,
             "sprites": places.collect::<Vec<_>>(),
         });
-        write_file(path, format!("{all:#}\n").as_bytes())?;
-        say!("{}", path.display());
+        let text = format!("{all:#}\n");
+        if stream::is_std(path) {
+            stream::write(text.as_bytes())?;
+        } else {
+            write_file(path, text.as_bytes())?;
+        }
+        say_written(path);
     }
     Ok(())
 }

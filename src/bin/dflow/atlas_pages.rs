@@ -31,7 +31,7 @@ pub struct PageArgs {
     power_of_two: bool,
     /// Layouts of metadata to write beside the pages, separated by commas
     #[arg(long, value_name = "LAYOUT", value_enum, value_delimiter = ',')]
-    format: Vec<Layout>,
+    layout: Vec<Layout>,
 }
 
 /// [`Format`] on the command line.
@@ -69,8 +69,8 @@ impl From<Layout> for Format {
 impl PageArgs {
     /// Options of pages for the picture file `output`; None when one file of any size is wanted.
     pub fn options(&self, output: &Path, padding: u32) -> Result<Option<Options>, Failure> {
-        let Self { page_size, extrude, power_of_two, format } = self;
-        if page_size.is_none() && extrude.is_none() && !power_of_two && format.is_empty() {
+        let Self { page_size, extrude, power_of_two, layout } = self;
+        if page_size.is_none() && extrude.is_none() && !power_of_two && layout.is_empty() {
             return Ok(None);
         }
         let invalid = |text: &str| Failure::Usage(Error::Invalid(format!("{}: {text}", output.display())));
@@ -84,7 +84,7 @@ impl PageArgs {
             padding,
             extrude: extrude.unwrap_or(0),
             power_of_two: *power_of_two,
-            formats: format.iter().map(|&layout| layout.into()).collect(),
+            formats: layout.iter().map(|&layout| layout.into()).collect(),
             ..Options::default()
         };
         options.check().map_err(Failure::Usage)?;

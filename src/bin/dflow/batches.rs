@@ -12,7 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{Drawn, Output, check_folder};
 use crate::source::{check_target, save};
-use crate::{Failure, interrupt, say};
+use crate::tokens::say_written;
+use crate::{Failure, interrupt, say, stream};
 
 /// Pictures generated together: enough to use the cores, few enough to bound memory for any count.
 pub const BATCH: usize = 16;
@@ -23,11 +24,15 @@ const OFTEN: usize = 1 << 16;
 pub struct OutputArgs {
     /// Picture file [default: {class}-{seed}.png, or sheet.png for several pictures]. Several pictures become one contact
     /// sheet, or one file each if the name contains {class}, {seed} or {index}; {level} writes one file per level.
-    /// {seed:05} has at least 5 digits; missing folders of a name with fields are created
+    /// {seed:05} has at least 5 digits; missing folders of a name with fields are created. A large sheet continues in FILE-2
+    /// and so on. - writes to standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[arg(long, value_name = "FORMAT", help = stream::FORMAT_HELP)]
+    format: Option<String>,
     /// Also write the tokens to this file: .dft (one picture), .dftpack (entries named class-seed), or any other extension
-    /// for JSON. It is rewritten before the pictures of each batch are; beyond 65536 pictures less often
+    /// for JSON. It is rewritten before the pictures of each batch are; beyond 65536 pictures less often. - writes to standard
+    /// output at the end
     #[arg(long, value_name = "FILE")]
     tokens_out: Option<PathBuf>,
     /// Write no record into PNG files. By default each picture file has one: bundle, class, seed, settings and tokens, which
@@ -57,6 +62,8 @@ pub struct Batches<'a> {
     slices: Vec<(Duration, Duration)>,
     bar: ProgressBar,
     tokens: Vec<TokenImage>,
+    /// The kind of their file.
+    token_kind: TokenFileKind,
     /// How many of them were saved last.
     saved: usize,
     /// What the records say of every picture.
@@ -84,12 +91,19 @@ impl<'a> Batches<'a> {
         let labels =
             pictures.iter().map(|image| (Some(bundle.classes()[image.class as usize].clone()), Some(image.seed)));
         let levels = bundle.ladder().levels().iter().filter(|level| level.tokens <= request.target());
-        let output =
-            Output::plan(args.output.as_deref(), labels.collect(), &levels.map(|l| l.size).collect::<Vec<_>>())?;
-        if let Some(path) = &args.tokens_out {
+        let tokens_out = args.tokens_out.as_deref();
+        // Only one of them can go to standard output.
+        let (of_pictures, of_tokens) = match (args.format.as_deref(), tokens_out) {
+            (format, Some(path)) if stream::is_std(path) => (None, format),
+            (format, _) => (format, None),
+        };
+        let sizes: Vec<u32> = levels.map(|level| level.size).collect();
+        let output = Output::plan(args.output.as_deref(), labels.collect(), &sizes, of_pictures)?;
+        let mut token_kind = TokenFileKind::Json;
+        if let Some(path) = tokens_out {
             check_folder(path)?;
-            check_target(path, bundle, pictures.len())?;
-            if output.paths().contains(path) {
+            token_kind = check_target(path, bundle, pictures.len(), of_tokens)?;
+            if output.paths().iter().any(|other| other == path) {
                 let text = format!("{}: one file cannot hold both the picture and the tokens", path.display());
                 return Err(Failure::Usage(Error::Invalid(text)));
             }
@@ -106,6 +120,7 @@ impl<'a> Batches<'a> {
             slices,
             bar,
             tokens,
+            token_kind,
             saved: 0,
             guidance: request.guidance().clone(),
             sampling: request.sampling().clone(),
@@ -256,14 +271,15 @@ impl<'a> Batches<'a> {
     fn save_tokens(&mut self, last: bool) -> Result<Option<PathBuf>, Failure> {
         let Some(path) = &self.args.tokens_out else { return Ok(None) };
         // A .dft file is not written without a picture.
-        if TokenFileKind::from_path(path) == TokenFileKind::Dft && self.tokens.is_empty() {
+        if self.token_kind == TokenFileKind::Dft && self.tokens.is_empty() {
             return Ok(None);
         }
-        // A sheet is written at the end.
+        // A sheet, and standard output, are written at the end.
         let soon = self.output.at_once()
+            && !stream::is_std(path)
             && (self.tokens.len() <= OFTEN || self.tokens.len() - self.saved >= self.tokens.len() / 64);
         if last || soon {
-            save(path, self.model.bundle(), &self.tokens, None)?;
+            save(path, self.token_kind, self.model.bundle(), &self.tokens, None)?;
             self.saved = self.tokens.len();
         }
         Ok(Some(path.clone()))
@@ -346,9 +362,7 @@ impl<'a> Batches<'a> {
         let tokens = self.save_tokens(true)?;
         let mut written = self.output.finish()?;
         written.extend(tokens);
-        for path in written {
-            say!("{}", path.display());
-        }
+        written.iter().for_each(|path| say_written(path));
         Ok(())
     }
 }

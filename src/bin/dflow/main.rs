@@ -12,6 +12,7 @@ mod bench;
 mod bundle;
 mod cost;
 mod doctor;
+mod entries;
 mod generate;
 mod info;
 mod interrupt;
@@ -24,6 +25,7 @@ mod settings;
 mod sheet;
 mod show;
 mod source;
+mod stream;
 mod strip;
 mod tokens;
 mod vary;
@@ -317,8 +319,14 @@ static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 /// Prints a line of the command's result. A closed pipe is not an error, and the work continues; any other write error makes
 /// the command fail.
 ///
+/// Where stdout takes a picture or tokens (`-o -`), lines go to stderr.
+///
 /// Text of bundles and token files is untrusted: characters that a terminal would obey are escaped.
 fn print_line(line: std::fmt::Arguments<'_>) {
+    if stream::is_claimed() {
+        eprintln!("{}", printable_lines(&line.to_string()));
+        return;
+    }
     match writeln!(std::io::stdout(), "{}", printable_lines(&line.to_string())) {
         Err(error)
             if error.kind() != std::io::ErrorKind::BrokenPipe && !OUTPUT_FAILED.swap(true, Ordering::Relaxed) =>

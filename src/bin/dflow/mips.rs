@@ -12,7 +12,7 @@ use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct MipsArgs {
-    /// Token file: .dft, .dftpack or JSON, detected by content
+    /// Token file: .dft, .dftpack or JSON, detected by content; - reads standard input
     tokens: PathBuf,
     /// Source of each mip
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = From::Levels)]

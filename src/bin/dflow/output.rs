@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use detailflow::pipeline::{Field, Pattern, Values};
 use detailflow::pipeline::provenance::{Record, embed};
+use detailflow::pipeline::{Field, Pattern, Values};
 use detailflow::pixels::FileFormat;
 use detailflow::{Error, Image, write_file};
 
-use crate::Failure;
 use crate::sheet::{self, Label};
+use crate::{Failure, stream};
 
 /// The fields of file names; the last is the size in pixels, under the name that a command has for it.
 const fn fields(size: Field) -> [Field; 4] {
@@ -64,15 +64,14 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    /// Writes the picture file; the record if it is PNG.
-    fn save(&self, path: &Path) -> Result<(), Failure> {
-        match &self.record {
-            Some(record) if FileFormat::from_path(path)? == FileFormat::Png => {
-                let png = self.image.encode(FileFormat::Png)?;
-                Ok(write_file(path, &embed(&png, &record.head.to_json(), &record.tokens)?)?)
-            }
-            _ => Ok(self.image.save(path)?),
-        }
+    /// Writes the picture file, or as `format` to standard output; with the record if it is PNG.
+    fn save(&self, path: &Path, format: FileFormat) -> Result<(), Failure> {
+        let format = if stream::is_std(path) { format } else { FileFormat::from_path(path)? };
+        let Some(record) = self.record.as_ref().filter(|_| format == FileFormat::Png) else {
+            return Ok(stream::save_image(&self.image, path, format)?);
+        };
+        let png = embed(&self.image.encode(format)?, &record.head.to_json(), &record.tokens)?;
+        Ok(if stream::is_std(path) { stream::write(&png)? } else { write_file(path, &png)? })
     }
 }
 
@@ -103,6 +102,8 @@ pub struct Output {
     /// The path, if it contains fields.
     pattern: Option<Pattern>,
     target: Target,
+    /// The format of what goes to standard output.
+    format: FileFormat,
     added: usize,
     written: Vec<PathBuf>,
 }
@@ -118,13 +119,18 @@ enum Target {
 
 impl Output {
     /// Plans pictures with these labels, to `path` or a default name; `levels` are the sizes in pixels that `{level}` expands
-    /// to, empty where the command has no levels.
-    pub fn plan(path: Option<&Path>, labels: Vec<Label>, levels: &[u32]) -> Result<Self, Failure> {
+    /// to, empty where the command has no levels; `format` is that of `--format`. Takes standard output for `-`.
+    pub fn plan(
+        path: Option<&Path>,
+        labels: Vec<Label>,
+        levels: &[u32],
+        format: Option<&str>,
+    ) -> Result<Self, Failure> {
         let default = if labels.len() == 1 { "{class}-{seed}.png" } else { "sheet.png" };
-        let path = path.unwrap_or(Path::new(default));
-        let pattern = parse(path, Field::Level)?;
+        let named = path.unwrap_or(Path::new(default));
+        let pattern = parse(named, Field::Level)?;
         // Without fields, but braces that are written twice.
-        let plain = pattern.as_ref().map_or(path.to_owned(), |pattern| fill(pattern, 0, &(None, None), 0));
+        let plain = pattern.as_ref().map_or(named.to_owned(), |pattern| fill(pattern, 0, &(None, None), 0));
         let pattern = pattern.filter(Pattern::has_fields);
         let target = match &pattern {
             Some(pattern) => {
@@ -132,7 +138,7 @@ impl Output {
                 if by_level && levels.is_empty() {
                     let text = format!(
                         "{}: the field {} is allowed only in commands that generate pictures",
-                        path.display(),
+                        named.display(),
                         Field::Level
                     );
                     return Err(Failure::Usage(Error::Invalid(text)));
@@ -143,11 +149,21 @@ impl Output {
                 if by_level { Target::Levels(sizes.to_vec(), paths) } else { Target::Each(paths) }
             }
             None => {
-                check_file(&plain)?;
+                if stream::is_std(&plain) {
+                    stream::claim(true)?;
+                } else {
+                    check_file(&plain)?;
+                }
                 if labels.len() == 1 { Target::Each(vec![plain]) } else { Target::Sheet(plain, Vec::new()) }
             }
         };
-        Ok(Self { labels, pattern, target, added: 0, written: Vec::new() })
+        let format = if path.is_some_and(stream::is_std) {
+            stream::picture_format(format)?
+        } else {
+            stream::no_format(format)?;
+            FileFormat::Png
+        };
+        Ok(Self { labels, pattern, target, format, added: 0, written: Vec::new() })
     }
 
     /// Every file that will be written.
@@ -183,7 +199,7 @@ impl Output {
                 if self.pattern.is_some() {
                     create_folders(path)?;
                 }
-                drawn.save(path)?;
+                drawn.save(path, self.format)?;
                 self.written.push(paths[self.added].clone());
             }
             Target::Sheet(_, images) => images.push(drawn.image),
@@ -210,7 +226,7 @@ impl Output {
         {
             let path = &paths[index * sizes.len() + at];
             create_folders(path)?;
-            drawn.save(path)?;
+            drawn.save(path, self.format)?;
             self.written.push(path.clone());
         }
         Ok(())
@@ -221,8 +237,7 @@ impl Output {
         if let Target::Sheet(path, images) = &self.target
             && !images.is_empty()
         {
-            sheet::save(path, images, &self.labels)?;
-            self.written.push(path.clone());
+            self.written.extend(sheet::save(path, self.format, images, &self.labels)?);
         }
         Ok(std::mem::take(&mut self.written))
     }
@@ -251,7 +266,10 @@ mod tests {
     #[test]
     fn output_plan_refuses_one_path_for_two_pictures() {
         let labels = vec![(Some("a".to_owned()), Some(1)), (Some("a".to_owned()), Some(2))];
-        assert!(matches!(Output::plan(Some(Path::new("{class}.png")), labels.clone(), &[]), Err(Failure::Usage(_))));
-        assert!(Output::plan(Some(Path::new("{class}{seed}.png")), labels, &[]).is_ok());
+        assert!(matches!(
+            Output::plan(Some(Path::new("{class}.png")), labels.clone(), &[], None),
+            Err(Failure::Usage(_))
+        ));
+        assert!(Output::plan(Some(Path::new("{class}{seed}.png")), labels, &[], None).is_ok());
     }
 }

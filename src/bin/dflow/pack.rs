@@ -8,9 +8,10 @@ use detailflow::pipeline::safe_name;
 use detailflow::tokens::{Dft, Found, Pack, PackWriter, Salvage, Soundness};
 use detailflow::{Bundle, Error};
 
+use crate::entries::EntryArgs;
 use crate::output::check_folder;
 use crate::source::{Sequence, Source, Tokens, entry_name};
-use crate::{BundleArgs, Failure, complain, say};
+use crate::{BundleArgs, Failure, complain, say, stream};
 
 #[derive(Args)]
 pub struct PackArgs {
@@ -50,9 +51,9 @@ pub fn pack(args: &PackArgs) -> Result<(), Failure> {
             if let Some(damage) = sequence.damage() {
                 return Err(refuse(Error::Tokens(format!("{damage}; repair it with `dflow repair` first"))).into());
             }
-            let name = match (&source, &sequence.tokens) {
-                (Source::Pack(_), _) => sequence.name.clone(),
-                (_, Tokens::Image(image)) if source.len() > 1 => entry_name(image),
+            let name = match &sequence.tokens {
+                _ if source.is_pack() => sequence.name.clone(),
+                Tokens::Image(image) if source.len() > 1 => entry_name(image),
                 _ => own.clone(),
             };
             let dft = dft_of(&source, sequence, bundle.as_ref()).map_err(refuse)?;
@@ -79,6 +80,9 @@ fn dft_of(source: &Source, sequence: Sequence, bundle: Option<&Bundle>) -> Resul
 
 /// The entry name of a file: its name, or its whole path, without the extension. None if that is not UTF-8.
 fn own_name(path: &Path, whole: bool) -> Option<String> {
+    if stream::is_std(path) {
+        return None;
+    }
     let path = path.with_extension("");
     if whole { path.to_str().map(str::to_owned) } else { path.file_name()?.to_str().map(str::to_owned) }
 }
@@ -96,8 +100,10 @@ pub struct UnpackArgs {
     #[arg(long)]
     list: bool,
     /// Scan a truncated or damaged pack from front to end and recover the sound entries
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["entry", "entries"])]
     salvage: bool,
+    #[command(flatten)]
+    entries: EntryArgs,
 }
 
 /// An entry, read by number or found by scanning.
@@ -152,8 +158,10 @@ pub fn unpack(args: &UnpackArgs) -> Result<(), Failure> {
             take(found.map(|Found { number, name, dft, soundness, .. }| Extracted { number, name, dft, soundness }))?;
         }
     } else {
-        let pack = Pack::open(&args.pack)?;
-        for number in 0..pack.len() {
+        let source = Source::Pack(Pack::open(&args.pack)?);
+        let wanted = args.entries.of(&source, &args.pack)?;
+        let Source::Pack(pack) = source else { return Ok(()) };
+        for number in wanted {
             let entry = pack.get(number);
             take(entry.map(|entry| Extracted {
                 number: Some(number),

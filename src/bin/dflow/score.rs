@@ -6,14 +6,17 @@ use clap::Args;
 use detailflow::{Error, tasks};
 use serde_json::json;
 
+use crate::entries::EntryArgs;
 use crate::generate::classes;
 use crate::source::Source;
 use crate::{Failure, ModelArgs, say};
 
 #[derive(Args)]
 pub struct ScoreArgs {
-    /// Token file: .dft, .dftpack or JSON
+    /// Token file: .dft, .dftpack or JSON; - reads standard input
     tokens: PathBuf,
+    #[command(flatten)]
+    entries: EntryArgs,
     /// Class to score for, by name or index; `all` is every class [default: the class that the file names]
     #[arg(long, value_name = "C")]
     class: Option<String>,
@@ -31,7 +34,8 @@ pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
     let bundle = model.bundle();
     bundle.check_can_generate()?;
     let mut found = Vec::new();
-    for index in 0..source.len() {
+    for index in args.entries.of(&source, &args.tokens)? {
+        let entry = if source.is_pack() { source.name(index)? } else { None };
         let image = source.sound(index, &args.tokens, bundle)?;
         let name = args.class.as_ref().or(image.class.as_ref()).ok_or_else(|| {
             Failure::Usage(Error::Invalid(format!("{place}: picture {index} names no class; use --class")))
@@ -50,9 +54,15 @@ pub fn run(args: &ScoreArgs) -> Result<(), Failure> {
         for (class, mean, scores) in ranked {
             let class = &bundle.classes()[class as usize];
             if args.json {
-                found.push(json!({"picture": index, "class": class, "mean": mean, "log_probabilities": scores}));
+                let name = &entry;
+                found.push(json!({
+                    "picture": index, "name": name, "class": class, "mean": mean, "log_probabilities": scores,
+                }));
             } else {
-                say!("picture {index}  {class:<20} {mean:.4}");
+                match &entry {
+                    Some(name) => say!("picture {index}  {class:<20} {mean:.4}  {name}"),
+                    None => say!("picture {index}  {class:<20} {mean:.4}"),
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use detailflow::Error;
 use detailflow::pipeline::provenance::{Found, Head, Record, find, sidecar};
 use serde_json::json;
 
+use crate::entries::EntryArgs;
 use crate::source::{Source, Tokens};
-use crate::tokens::entry_of;
 use crate::{Failure, complain, say};
 
 #[derive(Args)]
@@ -16,9 +16,8 @@ pub struct ShowArgs {
     /// Picture files with a record in them or beside them (FILE.json), records, or token files: .dft, .dftpack, JSON
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Show only this entry of a .dftpack, by name or number
-    #[arg(long, value_name = "ENTRY")]
-    entry: Option<String>,
+    #[command(flatten)]
+    entries: EntryArgs,
     /// Print a JSON object for each picture, on one line
     #[arg(long)]
     json: bool,
@@ -44,14 +43,7 @@ fn show(path: &Path, args: &ShowArgs) -> Result<(), Failure> {
         Found::Nothing => return Err(nothing(path).into()),
         Found::Tokens => {
             let source = Source::open(path)?;
-            let numbers = match &args.entry {
-                Some(entry) => {
-                    let number = entry_of(&source, entry, path)?;
-                    number..number + 1
-                }
-                None => 0..source.len(),
-            };
-            for number in numbers {
+            for number in args.entries.of(&source, path)? {
                 show_tokens(path, &source, number, args.json)?;
             }
         }

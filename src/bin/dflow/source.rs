@@ -2,16 +2,20 @@
 
 use std::path::Path;
 
-use detailflow::tokens::{AnyTokens, Dft, Pack, PackWriter, Soundness, TokenFile, TokenFileKind, TokenImage, open_any};
+use detailflow::tokens::{
+    AnyTokens, Dft, Entry, Pack, PackWriter, Soundness, TokenFile, TokenFileKind, TokenImage, kind, open_any,
+};
 use detailflow::{Bundle, Error};
 
-use crate::Failure;
+use crate::{Failure, stream};
 
 /// An open token file.
 pub enum Source {
     Json(TokenFile),
     Dft(Dft, Soundness),
     Pack(Pack),
+    /// A pack from standard input.
+    PackInMemory(Pack<Vec<u8>>),
 }
 
 /// One token sequence of a file.
@@ -27,7 +31,26 @@ pub enum Tokens {
 }
 
 impl Source {
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens a token file of any kind, `-` for standard input.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        if stream::is_std(path) {
+            return Ok(Self::read(stream::read()?).map_err(stream::renamed)?);
+        }
+        Ok(Self::open_file(path)?)
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<Self, Error> {
+        match kind(&bytes) {
+            Some(TokenFileKind::Pack) => Ok(Self::PackInMemory(Pack::from_source(bytes, "standard input")?)),
+            Some(TokenFileKind::Dft) => {
+                let (dft, soundness) = Dft::decode(&bytes)?;
+                Ok(Self::Dft(dft, soundness))
+            }
+            _ => Ok(Self::Json(TokenFile::decode(&bytes, "standard input")?)),
+        }
+    }
+
+    fn open_file(path: &Path) -> Result<Self, Error> {
         match open_any(path)? {
             AnyTokens::Json(file) => Ok(Self::Json(file)),
             AnyTokens::Dft(dft, soundness) => Ok(Self::Dft(dft, soundness)),
@@ -41,6 +64,35 @@ impl Source {
             Self::Json(file) => file.images.len() as u32,
             Self::Dft(..) => 1,
             Self::Pack(pack) => pack.len(),
+            Self::PackInMemory(pack) => pack.len(),
+        }
+    }
+
+    /// Whether it is a pack, whose entries have names.
+    pub fn is_pack(&self) -> bool {
+        matches!(self, Self::Pack(_) | Self::PackInMemory(_))
+    }
+
+    /// The name of the sequence `number`: the entry's in a pack, class-seed in a JSON file.
+    pub fn name(&self, number: u32) -> Result<Option<String>, Error> {
+        match self {
+            Self::Json(file) => Ok(entry_name(&file.images[number as usize])),
+            Self::Dft(..) => Ok(None),
+            Self::Pack(pack) => pack.name(number),
+            Self::PackInMemory(pack) => pack.name(number),
+        }
+    }
+
+    /// The number of the sequence with this name.
+    pub fn find(&self, name: &str) -> Result<Option<u32>, Error> {
+        match self {
+            Self::Json(file) => {
+                let named = |image: &TokenImage| entry_name(image).is_some_and(|other| other == name);
+                Ok(file.images.iter().position(named).map(|at| at as u32))
+            }
+            Self::Dft(..) => Ok(None),
+            Self::Pack(pack) => pack.find(name),
+            Self::PackInMemory(pack) => pack.find(name),
         }
     }
 
@@ -52,10 +104,8 @@ impl Source {
                 Ok(Sequence { name: None, tokens })
             }
             Self::Dft(dft, soundness) => Ok(Sequence { name: None, tokens: Tokens::Dft(dft.clone(), *soundness) }),
-            Self::Pack(pack) => {
-                let entry = pack.get(number)?;
-                Ok(Sequence { name: entry.name, tokens: Tokens::Dft(entry.dft, entry.soundness) })
-            }
+            Self::Pack(pack) => Ok(Sequence::of_entry(pack.get(number)?)),
+            Self::PackInMemory(pack) => Ok(Sequence::of_entry(pack.get(number)?)),
         }
     }
 
@@ -85,6 +135,10 @@ impl Source {
 }
 
 impl Sequence {
+    fn of_entry(entry: Entry) -> Self {
+        Self { name: entry.name, tokens: Tokens::Dft(entry.dft, entry.soundness) }
+    }
+
     /// A description of the damage, if there is any.
     pub fn damage(&self) -> Option<String> {
         match &self.tokens {
@@ -115,11 +169,24 @@ impl Sequence {
     }
 }
 
-/// Checks that `count` pictures of `bundle` fit into the token file `path`, before any work is done.
-pub fn check_target(path: &Path, bundle: &Bundle, count: usize) -> Result<(), Failure> {
-    let kind = TokenFileKind::from_path(path);
+/// Checks that `count` pictures of `bundle` fit into the token file `path`, before any work is done, and takes standard output
+/// for `-`, in the `format` of `--format`. Returns the kind of file for [`save`].
+pub fn check_target(
+    path: &Path,
+    bundle: &Bundle,
+    count: usize,
+    format: Option<&str>,
+) -> Result<TokenFileKind, Failure> {
+    let kind = if stream::is_std(path) {
+        let kind = stream::token_format(format)?;
+        stream::claim(kind != TokenFileKind::Json)?;
+        kind
+    } else {
+        stream::no_format(format)?;
+        TokenFileKind::from_path(path)
+    };
     if kind == TokenFileKind::Json {
-        return Ok(());
+        return Ok(kind);
     }
     if kind == TokenFileKind::Dft && count != 1 {
         let text = format!(
@@ -131,14 +198,20 @@ pub fn check_target(path: &Path, bundle: &Bundle, count: usize) -> Result<(), Fa
     // Checks that the bundle's numbers fit into a .dft header.
     let last = (bundle.classes().len() as u32).checked_sub(1);
     bundle.dft(last, None, vec![0])?;
-    Ok(())
+    Ok(kind)
 }
 
-/// Writes pictures of `bundle` to `path`; the extension selects the kind of file. Entries of a pack are named `name`, or
-/// by class and seed.
-pub fn save(path: &Path, bundle: &Bundle, images: &[TokenImage], name: Option<&str>) -> Result<(), Error> {
-    match TokenFileKind::from_path(path) {
+/// Writes pictures of `bundle` to `path`, a file of this kind. Entries of a pack are named `name`, or by class and seed.
+pub fn save(
+    path: &Path,
+    kind: TokenFileKind,
+    bundle: &Bundle,
+    images: &[TokenImage],
+    name: Option<&str>,
+) -> Result<(), Error> {
+    match kind {
         TokenFileKind::Dft => match images {
+            [image] if stream::is_std(path) => stream::write(&bundle.dft_from_image(image)?.encode()?),
             [image] => bundle.dft_from_image(image)?.save(path),
             _ => Err(Error::Invalid(format!("{}: a .dft file holds one picture", path.display()))),
         },
@@ -150,7 +223,10 @@ pub fn save(path: &Path, bundle: &Bundle, images: &[TokenImage], name: Option<&s
             }
             pack.finish()
         }
-        _ => TokenFile::new(bundle.tokenizer_id(), images.to_vec()).save(path),
+        _ => {
+            let file = TokenFile::new(bundle.tokenizer_id(), images.to_vec());
+            if stream::is_std(path) { stream::write(&file.encode()?) } else { file.save(path) }
+        }
     }
 }
 

@@ -4,20 +4,23 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use detailflow::tokens::{Dft, TokenImage};
-use detailflow::{Error, Picture, Request, pixels};
+use detailflow::{Error, Request, pixels};
 
+use crate::entries::EntryArgs;
 use crate::output::{Output, check_folder};
 use crate::settings::SamplingArgs;
 use crate::source::{Source, check_target, save};
-use crate::{Failure, ModelArgs, complain, say};
+use crate::{Failure, ModelArgs, complain, say, stream};
 
 #[derive(Args)]
 pub struct EncodeArgs {
-    /// Picture file, of any size and colour mode; cropped to the centre square and resized
+    /// Picture file, of any size and colour mode; cropped to the centre square and resized. - reads standard input
     image: PathBuf,
-    /// Token file to write: .dft, .dftpack, or any other extension for JSON
+    /// Token file to write: .dft, .dftpack, or any other extension for JSON; - writes to standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[arg(long, value_name = "FORMAT", help = stream::FORMAT_HELP)]
+    format: Option<String>,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -25,24 +28,22 @@ pub struct EncodeArgs {
 pub fn encode(args: &EncodeArgs) -> Result<(), Failure> {
     check_folder(&args.output)?;
     not_both(&args.output, &args.image)?;
-    let picture = Picture::open(&args.image)?;
+    let picture = stream::picture(&args.image)?;
     let model = args.model.open()?;
-    check_target(&args.output, model.bundle(), 1)?;
+    let kind = check_target(&args.output, model.bundle(), 1, args.format.as_deref())?;
     let image = TokenImage { class: None, seed: None, tokens: model.encode(&picture)? };
-    let name = args.image.file_stem().and_then(|name| name.to_str());
-    save(&args.output, model.bundle(), &[image], name)?;
-    say!("{}", args.output.display());
+    save(&args.output, kind, model.bundle(), &[image], stem(&args.image))?;
+    say_written(&args.output);
     Ok(())
 }
 
 #[derive(Args)]
 pub struct DecodeArgs {
-    /// Token file: .dft, .dftpack or JSON, detected by content. A damaged .dft is decoded as far as its tokens are sound;
-    /// the damage is reported, and the exit status is 1
+    /// Token file: .dft, .dftpack or JSON, detected by content; - reads standard input. A damaged .dft is decoded as far as
+    /// its tokens are sound; the damage is reported, and the exit status is 1
     tokens: PathBuf,
-    /// Decode only this entry of a .dftpack, by name or number
-    #[arg(long, value_name = "ENTRY")]
-    entry: Option<String>,
+    #[command(flatten)]
+    entries: EntryArgs,
     /// Level to decode, in pixels per side [default: all tokens of each picture]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
@@ -50,9 +51,12 @@ pub struct DecodeArgs {
     #[arg(long)]
     force: bool,
     /// Picture file. Several pictures become one contact sheet, or one file each if the name contains {class}, {seed} or
-    /// {index} ({seed:05} has at least 5 digits), whose missing folders are created
+    /// {index} ({seed:05} has at least 5 digits), whose missing folders are created. A large sheet continues in FILE-2 and so
+    /// on. - writes to standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[arg(long, value_name = "FORMAT", help = stream::FORMAT_HELP)]
+    format: Option<String>,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -60,14 +64,13 @@ pub struct DecodeArgs {
 pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     let place = args.tokens.display();
     let source = Source::open(&args.tokens)?;
-    let wanted = match &args.entry {
-        Some(entry) => vec![entry_of(&source, entry, &args.tokens)?],
-        None => (0..source.len()).collect(),
-    };
+    let wanted = args.entries.of(&source, &args.tokens)?;
     if wanted.is_empty() {
         return Err(Error::Invalid(format!("{place} contains no picture")).into());
     }
-    pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
+    if !stream::is_std(&args.output) {
+        pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
+    }
     let model = args.model.open()?;
     let bundle = model.bundle();
 
@@ -89,9 +92,10 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
                 .map_err(|error| Error::Invalid(format!("{place}: {error}; --force decodes them anyway")))?;
         }
         if let Some(damage) = sequence.damage() {
-            match &source {
-                Source::Pack(_) => complain!("{place}: entry {number}: {damage}"),
-                _ => complain!("{place}: {damage}"),
+            if source.is_pack() {
+                complain!("{place}: entry {number}: {damage}");
+            } else {
+                complain!("{place}: {damage}");
             }
             damaged = true;
         }
@@ -105,7 +109,7 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     if numbers.is_empty() {
         return Err(Failure::Reported);
     }
-    let mut output = Output::plan(Some(&args.output), labels, &[])?;
+    let mut output = Output::plan(Some(&args.output), labels, &[], args.format.as_deref())?;
     if let Some(size) = args.level {
         Request::new(&model).set_level_size(size).map_err(Failure::Usage)?;
     }
@@ -120,31 +124,13 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
             other => other,
         })?)?;
     }
-    for path in output.finish()? {
-        say!("{}", path.display());
-    }
+    output.finish()?.iter().for_each(|path| say_written(path));
     if damaged { Err(Failure::Reported) } else { Ok(()) }
-}
-
-/// The number of the entry with this name or number.
-pub fn entry_of(source: &Source, entry: &str, path: &Path) -> Result<u32, Failure> {
-    let named = match source {
-        Source::Pack(pack) => pack.find(entry)?,
-        _ => None,
-    };
-    let number = named.or_else(|| entry.parse().ok().filter(|&number| number < source.len()));
-    number.ok_or_else(|| {
-        Failure::Usage(Error::Invalid(format!(
-            "{} has no entry \"{entry}\": it is neither the name of an entry nor a number below {}",
-            path.display(),
-            source.len()
-        )))
-    })
 }
 
 #[derive(Args)]
 pub struct RepairArgs {
-    /// Truncated or damaged .dft file
+    /// Truncated or damaged .dft file; - reads standard input
     tokens: PathBuf,
     /// Seed to sample with [default: the file's]. With the file's seed and the settings of the original generation the
     /// lost tokens are restored exactly
@@ -156,9 +142,11 @@ pub struct RepairArgs {
     /// Level to continue to, in pixels per side [default: as many tokens as the file had]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
-    /// Token file to write: .dft, .dftpack, or any other extension for JSON
+    /// Token file to write: .dft, .dftpack, or any other extension for JSON; - writes to standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[arg(long, value_name = "FORMAT", help = stream::FORMAT_HELP)]
+    format: Option<String>,
     #[command(flatten, next_help_heading = "Sampling options")]
     sampling: SamplingArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
@@ -167,7 +155,10 @@ pub struct RepairArgs {
 
 pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     check_folder(&args.output)?;
-    let (mut dft, soundness) = Dft::open(&args.tokens)?;
+    let (mut dft, soundness) = match stream::is_std(&args.tokens) {
+        true => Dft::decode(&stream::read()?).map_err(stream::renamed)?,
+        false => Dft::open(&args.tokens)?,
+    };
     let model = args.model.open()?;
     let bundle = model.bundle();
     bundle.check_can_generate()?;
@@ -187,22 +178,34 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
         let text = format!("{place} has no class; name one with --class");
         return Err(Failure::Usage(Error::Invalid(text)));
     }
+    let kind = check_target(&args.output, bundle, 1, args.format.as_deref())?;
     let whole = detailflow::tasks::repair(&request, &dft, count)?;
-    let name = args.tokens.file_stem().and_then(|name| name.to_str());
     let class = whole.class.map(|class| bundle.classes()[class as usize].clone());
     let image = TokenImage { class, seed: whole.seed, tokens: whole.tokens };
-    save(&args.output, bundle, &[image], name)?;
-    say!("{}", args.output.display());
+    save(&args.output, kind, bundle, &[image], stem(&args.tokens))?;
+    say_written(&args.output);
     Ok(())
 }
 
 /// Checks that input and output are not the same file.
 fn not_both(output: &Path, input: &Path) -> Result<(), Failure> {
-    if output != input {
+    if output != input || stream::is_std(output) {
         return Ok(());
     }
     Err(Failure::Usage(Error::Invalid(format!(
         "{}: one file cannot hold both the picture and the tokens",
         input.display()
     ))))
+}
+
+/// The name of an entry that comes from this file: its name without the extension.
+fn stem(path: &Path) -> Option<&str> {
+    path.file_stem().and_then(|name| name.to_str()).filter(|_| !stream::is_std(path))
+}
+
+/// Prints the path of a file that was written.
+pub fn say_written(path: &Path) {
+    if !stream::is_std(path) {
+        say!("{}", path.display());
+    }
 }

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use detailflow::{Error, ImageRequest, Picture, Request};
+use detailflow::{Error, ImageRequest, Request};
 
 use crate::batches::{Batches, OutputArgs};
 use crate::settings::SettingsArgs;
 use crate::source::Source;
-use crate::{Failure, ModelArgs};
+use crate::{Failure, ModelArgs, stream};
 
 #[derive(Args)]
 pub struct VaryArgs {
-    /// Token file: .dft, .dftpack or JSON
+    /// Token file: .dft, .dftpack or JSON; - reads standard input
     tokens: PathBuf,
     /// Index of the picture in the file, from 0
     #[arg(long, value_name = "I", default_value_t = 0)]
@@ -50,7 +50,7 @@ pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
 
 #[derive(Args)]
 pub struct RedetailArgs {
-    /// Picture file, of any size and colour mode; cropped to the centre square and resized
+    /// Picture file, of any size and colour mode; cropped to the centre square and resized. - reads standard input
     image: PathBuf,
     /// Class to generate, by name or index
     #[arg(long, value_name = "C")]
@@ -67,7 +67,7 @@ pub struct RedetailArgs {
 }
 
 pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
-    let picture = Picture::open(&args.image)?;
+    let picture = stream::picture(&args.image)?;
     let model = args.model.open()?;
     model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);

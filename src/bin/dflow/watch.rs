@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use detailflow::{EventKind, ImageRequest, Request, SubmitOptions, Worker, WorkerOptions};
+use detailflow::{Error, EventKind, ImageRequest, Request, SubmitOptions, Worker, WorkerOptions};
 
 use crate::output::Output;
 use crate::settings::SettingsArgs;
-use crate::{Failure, ModelArgs, complain, interrupt, say};
+use crate::{Failure, ModelArgs, complain, interrupt, say, stream};
 
 #[derive(Args)]
 pub struct WatchArgs {
@@ -25,6 +25,10 @@ pub struct WatchArgs {
 }
 
 pub fn run(args: &WatchArgs) -> Result<(), Failure> {
+    if stream::is_std(&args.output) {
+        let text = "-: the picture is rewritten at each level, which standard output cannot be".to_owned();
+        return Err(Failure::Usage(Error::Invalid(text)));
+    }
     let model = args.model.open()?;
     model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);
@@ -37,7 +41,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let name = &model.bundle().classes()[class as usize];
     let labels: Vec<_> = args.settings.seeds().map(|seed| (Some(name.clone()), Some(seed))).collect();
     // Reports a file that cannot be written before any work is done.
-    Output::plan(Some(&args.output), labels.clone(), &[])?;
+    Output::plan(Some(&args.output), labels.clone(), &[], None)?;
 
     let worker = Worker::new(&WorkerOptions::default())?;
     let pressed = interrupt::pressed();
@@ -59,7 +63,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
                 return Err(Failure::Cancelled(format!("cancelled: {what}")));
             }
             EventKind::Level => {
-                let mut output = Output::plan(Some(&args.output), labels.clone(), &[])?;
+                let mut output = Output::plan(Some(&args.output), labels.clone(), &[], None)?;
                 for image in 0..event.images() {
                     output.add(event.image(image)?.into_owned())?;
                 }

@@ -129,7 +129,7 @@ fn equal_coarse_codes_double_the_distance() {
 
 #[test]
 fn index_of_many_candidates_finds_what_comparing_all_finds() {
-    for (distance, count) in [(0, 1000), (3, 800), (4, 1500), (9, 2600)] {
+    for (distance, count) in [(0, 1000), (3, 800), (4, 9000), (6, 4800), (9, 1000)] {
         let mut random = Random(distance.into());
         let (mut indexed, mut all) = (Near::indexed_from(distance, 100), Near::indexed_from(distance, usize::MAX));
         let (mut before, mut matches): (Vec<Facts>, u32) = (Vec::new(), 0);
@@ -145,9 +145,12 @@ fn index_of_many_candidates_finds_what_comparing_all_finds() {
                     facts.hash ^= 1 << random.below(64);
                 }
             }
-            let wanted = all.find(&facts);
-            assert_eq!(indexed.find(&facts), wanted, "candidate {offset} at distance {distance}");
-            matches += u32::from(wanted.is_some());
+            // Comparing with all takes long: every candidate that was made alike, and some of the others.
+            if offset % 7 == 6 || offset % 5 == 0 {
+                let wanted = all.find(&facts);
+                assert_eq!(indexed.find(&facts), wanted, "candidate {offset} at distance {distance}");
+                matches += u32::from(wanted.is_some());
+            }
             indexed.add(offset, &facts).unwrap();
             all.add(offset, &facts).unwrap();
             before.push(facts);

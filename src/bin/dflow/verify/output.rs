@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use detailflow::bundle::Variant;
+use detailflow::pixels::FileFormat;
 use detailflow::{Bundle, Error, Generation, Guidance, Image, Model, Request, Result};
 use serde_json::{Value, json};
 
@@ -114,7 +115,8 @@ pub fn write_sheet(
             }
         }
     }
-    sheet::save(path, &images, &labels)
+    sheet::save(path, FileFormat::Png, &images, &labels)?;
+    Ok(())
 }
 
 /// Pictures of a class with the default sampling of `bundle`.
