@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Ray: examples/ray with two workers, one of which is killed, and with a driver that is killed; its pictures and tokens are those
+# of `dflow batch`.
+# packages: python3 python3-venv
+. tests/embed/common.sh
+needs python3
+dflow=$ROOT/target/release/dflow
+[ -x "$dflow" ] || skip "target/release/dflow missing: make"
+. tests/embed/python/environment.sh
+
+cp tests/embed/ray/*.toml "$WORK"
+cd "$WORK"
+# One model for both programs.
+export DETAILFLOW_BUNDLE=$ROOT/onnx/bundles/sprites
+"$dflow" generate potion --seed 7 -o start.png --tokens-out start.dft >/dev/null
+# Ray reports its use to its makers unless told otherwise, and leaves a token in the home folder.
+export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled
+"$python" "$ROOT/tests/embed/ray/check.py" "$ROOT/examples/ray/generate.py" "$dflow" || {
+    tail -n 40 worker.log driver.log >&2
+    exit 1
+}
