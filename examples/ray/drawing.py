@@ -214,14 +214,18 @@ def shared(picture: Line) -> str:
     return json.dumps([sizes] + [picture.get(name) for name in SHARED])
 
 
-def check(picture: Line, model: detailflow.ModelInfo) -> None:
-    """Ends the run where this program would make something else than `dflow batch`."""
-    head = json.loads(picture["levels"][-1]["head"])
-    output = head["output"]
+def refuse(picture: Line) -> None:
+    """Refuses what `dflow batch` alone makes."""
+    output = json.loads(picture["levels"][-1]["head"])["output"]
     if picture["select"]:
         raise ValueError(f"row {picture['row']} selects among its pictures: `dflow batch` alone does that")
     if output["format"] not in FORMATS:
         raise ValueError(f"{output['format']} files: `dflow batch` alone writes them; allowed: {', '.join(FORMATS)}")
+
+
+def check(picture: Line, model: detailflow.ModelInfo) -> None:
+    """Refuses a model or a library that is not that of `dflow`: its pictures would be others."""
+    head = json.loads(picture["levels"][-1]["head"])
     manifest = Path(model.path) / "detailflow.json"
     same = (head["bundle"], head["tokenizer"]) == (model.name, model.tokenizer_id)
     if manifest.is_file():

@@ -29,7 +29,7 @@ import ray
 import ray.cloudpickle
 import ray.data
 import ray.exceptions
-from drawing import LINES, PRIVATE, Draw, digest
+from drawing import LINES, PRIVATE, Draw, digest, refuse
 
 
 def main() -> None:
@@ -78,6 +78,8 @@ def run(args: argparse.Namespace, out: Path) -> None:
     bundle = [] if args.bundle is None else ["--bundle", args.bundle]
     total, left_out = count([dflow, "batch", args.job, "--dry-run", *bundle])
     before = pictures_of(done(out), args.part, total)
+    listing = [dflow, "batch", args.job, "--list", *bundle]
+    survey(listing, done(out), args.part)
     # Incomplete files of killed processes.
     for path in (out / PRIVATE).glob("*"):
         if path.name != "lock":
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace, out: Path) -> None:
     if before < total:
         pool = start(args)
         started = time.monotonic()
-        for part in dataset(args, [dflow, "batch", args.job, "--list", *bundle], out, pool):
+        for part in dataset(args, listing, out, pool):
             drawn += part["pictures"]
             for error in filter(None, part["errors"].split("\n")):
                 failed += 1
@@ -127,6 +129,30 @@ def pictures_of(parts: dict[int, tuple[int, Path]], size: int, total: int) -> in
                 "folder"
             )
     return sum(last + 1 - first for first, (last, _) in parts.items())
+
+
+def survey(listing: list[str], parts: dict[int, tuple[int, Path]], size: int) -> None:
+    """Reads the list once before anything is drawn: refuses what cannot be drawn here, and parts of another job."""
+    for text in read_parts(listing, os.getcwd(), size):
+        pictures = [json.loads(line) for line in text.split("\n")]
+        for picture in pictures:
+            try:
+                refuse(picture)
+            except ValueError as error:
+                fail(str(error))
+        _, path = parts.get(pictures[0]["number"], (0, None))
+        if path is not None and pq.read_schema(path).metadata.get(LINES) != digest(text):
+            fail(f"{path} was drawn from another job, bundle or version: use another folder")
+
+
+def read_parts(command: list[str], folder: str, size: int) -> Iterator[str]:
+    """The lines that `dflow` prints, in parts."""
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as lines:
+        assert lines.stdout is not None
+        while part := list(itertools.islice(lines.stdout, size)):
+            yield b"".join(part).decode().rstrip("\n")
+    if lines.returncode != 0:
+        raise ValueError(f"status {lines.returncode} of: {' '.join(command)}")
 
 
 def start(args: argparse.Namespace) -> dict[str, Any]:
@@ -171,21 +197,13 @@ def dataset(args: argparse.Namespace, listing: list[str], out: Path, pool: dict[
 
 
 def list_parts(
-    _: dict[str, Any], command: list[str], folder: str, out: Path, size: int
+    _job: dict[str, Any], command: list[str], folder: str, out: Path, size: int
 ) -> Iterator[dict[str, list[str]]]:
     """The parts that are not done, one after the other; each is the text of its lines."""
     ready = done(out)
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as lines:
-        assert lines.stdout is not None
-        while part := list(itertools.islice(lines.stdout, size)):
-            text = b"".join(part).decode().rstrip("\n")
-            _, path = ready.get(json.loads(part[0])["number"], (0, None))
-            if path is None:
-                yield {"lines": [text]}
-            elif pq.read_schema(path).metadata.get(LINES) != digest(text):
-                raise ValueError(f"{path} was drawn from another job, bundle or version: use another folder")
-    if lines.returncode != 0:
-        raise ValueError(f"status {lines.returncode} of: {' '.join(command)}")
+    for text in read_parts(command, folder, size):
+        if json.loads(text.split("\n", 1)[0])["number"] not in ready:
+            yield {"lines": [text]}
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

@@ -19,3 +19,15 @@ export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled
     tail -n 40 worker.log driver.log >&2
     exit 1
 }
+
+# The tasks of an array, at once, as Slurm starts them; then what is left.
+tasks=()
+for task in 1 2 3; do
+    PATH=$(dirname "$dflow"):$PATH SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=3 \
+        "$ROOT/examples/ray/slurm_array.sh" pictures.toml array &
+    tasks+=($!)
+done
+for task in "${tasks[@]}"; do wait "$task"; done
+"$dflow" batch pictures.toml -o array | tee left.txt
+grep -q 'none to do' left.txt
+diff -r --exclude=.dflow-batch --exclude=timings.json pictures array
