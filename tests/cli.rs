@@ -844,6 +844,56 @@ fn atlas_sprites_are_where_its_list_says() {
 }
 
 #[test]
+fn atlas_pages_are_as_large_as_allowed_and_engines_read_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgba8();
+    ok(folder.path(), &["generate", "0", "--count", "5", "--tokens-out", "a.dftpack", "-o", "{class}-{seed}.png"]);
+    let pages = ["--page-size", "128", "--padding", "2", "--extrude", "3", "--power-of-two"];
+    let formats = ["--format", "texturepacker,love,json"];
+    let files = ["atlas", "a.dftpack", "a.dftpack", "-o", "sprites.png"];
+    let said = ok(folder.path(), &[&files[..], &pages, &formats].concat());
+    let wanted = ["sprites-0.png", "sprites-1.png", "sprites-0.json", "sprites-1.json", "sprites.lua", "sprites.json"];
+    assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
+    let list = tokens(&folder.path().join("sprites.json"));
+    let sprites = list["sprites"].as_array().unwrap();
+    assert_eq!(sprites.len(), 10);
+    for (at, sprite) in sprites.iter().enumerate() {
+        // Of the same file twice, the second has another name.
+        let name = format!("{}-{}", class(0), at % 5);
+        let shown = if at < 5 { name.clone() } else { format!("{name}-2") };
+        assert_eq!((&sprite["name"], &sprite["seed"]), (&Value::from(shown.clone()), &Value::from(at % 5)));
+        let page = sprite["page"].as_u64().unwrap();
+        let hash = tokens(&folder.path().join(format!("sprites-{page}.json")));
+        let frame = &hash["frames"][&shown]["frame"];
+        assert_eq!((&frame["x"], &frame["y"], &frame["w"]), (&sprite["x"], &sprite["y"], &Value::from(32)));
+        let (atlas, alone) = (open(&format!("sprites-{page}.png")), open(&format!("{name}.png")));
+        assert_eq!(atlas.dimensions(), if page == 0 { (128, 128) } else { (64, 64) });
+        let corner = ["x", "y"].map(|name| sprite[name].as_u64().unwrap() as u32);
+        for (x, y, pixel) in alone.enumerate_pixels() {
+            assert_eq!(atlas.get_pixel(corner[0] + x, corner[1] + y), pixel, "{shown}");
+        }
+        assert_eq!(atlas.get_pixel(corner[0] - 3, corner[1] - 3), alone.get_pixel(0, 0), "extruded");
+    }
+    let before = std::fs::read_dir(folder.path()).unwrap().count();
+    for (options, code, word) in [
+        (&["--page-size", "100", "--power-of-two", "-o", "x.png"][..], 2, "64 and 128 are the nearest"),
+        (&["--page-size", "15", "-o", "x.png"], 2, "15 is not in"),
+        (&["--extrude", "9", "-o", "x.png"], 2, "9 is not in"),
+        (&["--format", "unity", "-o", "x.png"], 2, "texturepacker-array"),
+        (&["--format", "love,love", "-o", "x.png"], 2, "named twice"),
+        (&["--format", "love", "-o", "x.webp"], 2, "extension png"),
+        (&["--format", "love", "--columns", "3", "-o", "x.png"], 2, "cannot be used with"),
+        (&["--format", "love", "--json", "x.json", "-o", "x.png"], 2, "cannot be used with"),
+        (&["--page-size", "16", "-o", "x.png"], 1, "takes 1 to 16 px"),
+    ] {
+        let refused = dflow(folder.path(), &[&["atlas", "a.dftpack"][..], options].concat());
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(code) && errors.contains(word), "{options:?}: {errors}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before, "{options:?} wrote something");
+    }
+}
+
+#[test]
 fn watch_rewrites_the_picture_at_each_level() {
     let folder = tempfile::tempdir().unwrap();
     let said = ok(folder.path(), &["watch", "0", "--seed", "3", "-o", "w.png"]);

@@ -65,7 +65,7 @@ fn plan(model: &Model) -> Plan {
 
 fn job<'a>(plan: &'a Plan, out: &'a Path, output: &'a dyn Encode) -> Run<'a> {
     let scope = Scope::default();
-    Run { plan, identity: "a job", out, output, select: None, scope, log_probabilities: false, batch: 0, writers: 2 }
+    Run { plan, identity: "a job", out, output, scope, log_probabilities: false, batch: 0, writers: 2 }
 }
 
 fn run(run: Run<'_>, models: &[Model]) -> Outcome {

@@ -90,7 +90,7 @@ impl Pattern {
     /// Reads the fields of `text`, which must be among `allowed`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for any other field, a width of what is no number, or a brace that is not closed; the message lists
+    /// [`Error::Invalid`] for any other field, a width of a field that is not a number, or a brace that is not closed; the message lists
     /// what is allowed.
     pub fn parse(text: &str, allowed: &[Field]) -> Result<Self> {
         for part in parts(text) {
@@ -172,14 +172,42 @@ impl Pattern {
         self.parts().any(|part| matches!(part, Part::Field(..)))
     }
 
-    /// The name with these values. A class or tag never makes a folder, and no folder or file of the name is that of a Windows
-    /// device: `con.png` becomes `con_.png`.
+    /// The numbers that can be read back from the end of a name, since a constant text that ends with no digit is before each of
+    /// them; and the fields before these, from the left.
+    pub(super) fn trailing_numbers(&self) -> (Vec<Field>, Vec<Field>) {
+        let mut parts: Vec<Part<'_>> = self.parts().collect();
+        let mut numbers = Vec::new();
+        while let Some(part) = parts.pop() {
+            let Part::Field(field, _) = part else { continue };
+            let delimited = match parts.last() {
+                None => true,
+                Some(Part::Text(text)) => !text.ends_with(|c: char| c.is_ascii_digit()),
+                Some(Part::Field(..)) => false,
+            };
+            if !field.is_number() || !delimited {
+                parts.push(part);
+                break;
+            }
+            numbers.push(field);
+        }
+        let field = |part| if let Part::Field(field, _) = part { Some(field) } else { None };
+        (numbers, parts.into_iter().filter_map(field).collect())
+    }
+
+    /// The name with these values. A class or tag never makes a folder, and no folder or file that has a field is named as a
+    /// Windows device: `con.png` becomes `con_.png`.
     #[must_use]
     pub fn fill(&self, values: &Values<'_>) -> String {
         use std::fmt::Write;
 
         let mut name = String::new();
+        // Whether each folder or file of the path has a field.
+        let mut filled = vec![false];
         for part in self.parts() {
+            match part {
+                Part::Text(text) => filled.extend(text.matches('/').map(|_| false)),
+                Part::Field(..) => filled.last_mut().into_iter().for_each(|last| *last = true),
+            }
             // Writing to a string cannot fail.
             let _ = match part {
                 Part::Text(text) => name.write_str(text),
@@ -194,7 +222,7 @@ impl Pattern {
                 Part::Field(Field::Number | Field::Index, width) => write!(name, "{:0width$}", values.number),
             };
         }
-        without_devices(name)
+        without_devices(name, &filled)
     }
 }
 
@@ -315,14 +343,14 @@ fn is_reserved(stem: &str) -> bool {
         || port("lpt")
 }
 
-/// `path` with `_` after each name that is a device.
-fn without_devices(path: String) -> String {
+/// `path` with `_` after each name that is a device and was made of a field.
+fn without_devices(path: String, filled: &[bool]) -> String {
     let stem = |name: &str| name.split('.').next().unwrap_or(name).len();
     if !path.split('/').any(|name| is_reserved(&name[..stem(name)])) {
         return path;
     }
-    let names = path.split('/').map(|name| match name.split_at(stem(name)) {
-        (device, rest) if is_reserved(device) => format!("{device}_{rest}"),
+    let names = path.split('/').zip(filled).map(|(name, filled)| match name.split_at(stem(name)) {
+        (device, rest) if *filled && is_reserved(device) => format!("{device}_{rest}"),
         _ => name.to_owned(),
     });
     names.collect::<Vec<_>>().join("/")
@@ -424,11 +452,31 @@ mod tests {
     }
 
     #[test]
+    fn trailing_numbers_are_those_that_can_be_read_back() {
+        use Field::{Class, Level, Number, Row, Seed};
+        for (pattern, numbers, before) in [
+            ("{class}/{seed:06}_{level}.png", &[Level, Seed][..], &[Class][..]),
+            ("{number}.png", &[Number], &[]),
+            ("a{row}-{seed}0.png", &[Seed, Row], &[]),
+            ("{row}{seed}.png", &[], &[Row, Seed]),
+            ("{seed}1{row}.png", &[], &[Seed, Row]),
+            ("{seed}-{class}.png", &[], &[Seed, Class]),
+            ("{class}{seed}.png", &[], &[Class, Seed]),
+            ("a.png", &[], &[]),
+        ] {
+            let found = Pattern::of_job(pattern).unwrap().trailing_numbers();
+            assert_eq!(found, (numbers.to_vec(), before.to_vec()), "{pattern}");
+        }
+    }
+
+    #[test]
     fn names_of_devices_and_folders_get_an_underscore() {
         let fill = |pattern: &str, class| filled(pattern, &LEVELS, Values { class: Some(class), ..Values::default() });
         assert_eq!(fill("{class}/{class}.png", "CON"), "CON_/CON_.png");
         assert_eq!(fill("c{class}.png", "on"), "con_.png");
         assert_eq!(fill("{class}.png", "lpt9.x"), "lpt9_.x.png");
+        // What a person wrote stays.
+        assert_eq!(fill("con/aux-{class}/nul.png", "a"), "con/aux-a/nul.png");
         assert_eq!(fill("{class}/a.png", "console"), "console/a.png");
         assert_eq!(fill("{class}/a.png", ""), "_/a.png");
         assert_eq!(fill("{class}/a.png", " a. "), "_a._/a.png");

@@ -114,8 +114,8 @@ pub struct Atlas {
     /// The layouts that are written. Default: texturepacker alone.
     #[schemars(length(min = 1))]
     pub formats: Vec<AtlasFormat>,
-    /// Level whose pictures go into the atlas, in pixels per side; it must be one that the rows write. Default: the finest
-    /// of each row.
+    /// Level whose pictures go into the atlas, in pixels per side; no row may stop before it. Default: the finest of each
+    /// row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<u32>,
     /// Pivot of every sprite, as shares of width and height from the top left corner; passed through. Default: none.

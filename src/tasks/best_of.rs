@@ -241,7 +241,7 @@ impl std::fmt::Debug for BestOf<'_> {
 
 /// Mean squared difference of planes in about -1..1, scaled to 0..1. The decoded planes count as they are shown: no colour
 /// exceeds its alpha.
-fn difference(found: &[f32], wanted: &[f32], channels: usize) -> f32 {
+pub(crate) fn difference(found: &[f32], wanted: &[f32], channels: usize) -> f32 {
     let plane = found.len() / channels;
     let shown = |at: usize| {
         let value = found[at].clamp(-1.0, 1.0);

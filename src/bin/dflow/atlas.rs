@@ -1,4 +1,4 @@
-//! `dflow atlas`: many pictures in one picture file, with the position of each, for engines.
+//! `dflow atlas`: many pictures in one picture file, or in pages of limited size, with the position of each, for engines.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use clap::Args;
 use detailflow::{Canvas, Error, PixelFormat, Request, Sprite, pixels, tasks, write_file};
 use serde_json::json;
 
+use crate::atlas_pages::{self, PageArgs};
 use crate::batches::progress_bar;
 use crate::output::check_folder;
 use crate::source::Source;
@@ -20,7 +21,7 @@ pub struct AtlasArgs {
     #[arg(required = true, value_name = "TOKENS")]
     tokens: Vec<PathBuf>,
     /// Sprites per row when all have one size [default: about as many as make the atlas square]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), conflicts_with = "pages")]
     columns: Option<u32>,
     /// Integer scale factor, 1 to 64: each pixel becomes a square of F x F pixels
     #[arg(long, value_name = "F", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -35,14 +36,20 @@ pub struct AtlasArgs {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Also write the position of each sprite to this JSON file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "pages")]
     json: Option<PathBuf>,
+    #[command(
+        flatten,
+        next_help_heading = "Pages: with any of these, FILE atlas.png stands for atlas-0.png, atlas-1.png …"
+    )]
+    pages: PageArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
 
 pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     pixels::FileFormat::from_path(&args.output).map_err(Failure::Usage)?;
+    let pages = args.pages.options(&args.output, args.padding)?;
     check_folder(&args.output)?;
     if let Some(path) = &args.json {
         check_folder(path)?;
@@ -76,6 +83,10 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
         })?);
     }
 
+    if let Some(options) = pages {
+        let names = images.iter().map(|(path, number, name, image)| (path.as_path(), *number, name.as_deref(), image));
+        return atlas_pages::write(&model, &args.output, &options, names, sprites);
+    }
     let count = sprites.len() as u32;
     let square = (1..=count).find(|&n| n.saturating_mul(n) >= count).unwrap_or(count);
     let columns = args.columns.unwrap_or(square).min(count);

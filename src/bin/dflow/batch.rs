@@ -10,7 +10,7 @@ use clap::Args;
 use detailflow::pipeline::run::{
     Encode, End, Lanes, Outcome, Run, RunProgress, Scope, Session, Shard, Watch, estimate,
 };
-use detailflow::pipeline::{self, Checked, PictureFiles, ReportHead, RunSetup, TokenOutput};
+use detailflow::pipeline::{self, Checked, Filter, Picks, Picture, PictureFiles, ReportHead, RunSetup, TokenOutput};
 use detailflow::{Error, Model};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -37,12 +37,19 @@ pub struct BatchArgs {
     /// Make only the first N pictures
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
+    /// Make only pictures that all conditions take, such as "class=potion,wand tag=boss seed=10-20"; keys are class, tag, row, seed
+    /// and number
+    #[arg(long, value_name = "CONDITIONS")]
+    filter: Option<String>,
+    /// Make only the pictures of a list that the page of the job has saved
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    picks: Option<PathBuf>,
     /// Make only part I of N, on one of several machines that share the folder or not; a run without it makes what is left, and
     /// atlases, page and report
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
     /// Run each new job file in this folder, with the pictures in a folder of its name; ends with Control-C
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["job", "dry_run", "list", "shard"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["job", "dry_run", "list", "shard", "filter"])]
     watch: Option<PathBuf>,
     /// Models that draw at once, 1 to 256 [default: for a small model one for each core, with one thread each; for a large one 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=Lanes::MOST as u64))]
@@ -65,7 +72,15 @@ pub fn run(args: &BatchArgs) -> Result<(), Failure> {
     let shard = args.shard.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
     let bundle = args.model.bundle.open()?;
     let checked = check(args, job, &bundle)?;
-    let scope = Scope { shard, limit: args.limit, ..Scope::default() };
+    let filter = args.filter.as_deref().map(|text| Filter::parse(text, &bundle)).transpose().map_err(Failure::Usage)?;
+    let picks = args.picks.as_deref().map(|path| Picks::open(path, &checked.identity, checked.plan.pictures()));
+    let picks = picks.transpose()?;
+    let takes = |picture: &Picture<'_>| {
+        filter.as_ref().is_none_or(|filter| filter.has(picture))
+            && picks.as_ref().is_none_or(|picks| picks.has(picture.number))
+    };
+    let some = filter.is_some() || picks.is_some();
+    let scope = Scope { shard, limit: args.limit, filter: some.then_some(&takes) };
     if args.list {
         return list::list(&args.model.open()?, &checked, scope);
     }
@@ -115,7 +130,7 @@ impl<'a> Studio<'a> {
     }
 
     fn dry_run(&self, checked: &Checked, scope: Scope<'_>) -> Result<(), Failure> {
-        let numbers = scope.pictures(&checked.plan, &|row| row.select.is_some());
+        let numbers = scope.pictures(&checked.plan);
         let cost = estimate(&checked.plan, numbers, &self.models[0], self.args.batch(), self.lanes.count)?;
         say!("pictures         {}", cost.pictures);
         say!("steps            {}, those of each picture counted alone", cost.steps);
@@ -142,7 +157,6 @@ impl<'a> Studio<'a> {
             identity: &identity,
             out,
             output: &files as &dyn Encode,
-            select: None,
             scope,
             log_probabilities: false,
             batch: self.args.batch(),

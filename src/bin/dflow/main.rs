@@ -5,6 +5,7 @@
 //! of a batch failed; 130 interrupted by Control-C (pictures finished so far are saved).
 
 mod atlas;
+mod atlas_pages;
 mod batch;
 mod batches;
 mod bench;

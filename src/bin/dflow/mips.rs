@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use detailflow::pipeline::Field;
 use detailflow::{Error, MipSource, Request, Sprite, pixels, tasks};
 
-use crate::output::{Pattern, SIZE, save_in_folder};
+use crate::output::{parse, plan_paths, save_in_folder};
 use crate::source::Source;
 use crate::{Failure, ModelArgs, say};
 
@@ -36,12 +37,11 @@ enum From {
 }
 
 pub fn run(args: &MipsArgs) -> Result<(), Failure> {
-    let pattern = Pattern::parse(&args.output, SIZE)?;
-    if !pattern.has_size() {
-        let text =
-            format!("{}: every size would be written to one file; add {{{SIZE}}} to the name", args.output.display());
+    let Some(pattern) = parse(&args.output, Field::Size)?.filter(|pattern| pattern.has(Field::Size)) else {
+        let (name, size) = (args.output.display(), Field::Size);
+        let text = format!("{name}: every size would be written to one file; add {size} to the name");
         return Err(Failure::Usage(Error::Invalid(text)));
-    }
+    };
     let source = Source::open(&args.tokens)?;
     let place = args.tokens.display();
     if source.len() == 0 {
@@ -69,7 +69,7 @@ pub fn run(args: &MipsArgs) -> Result<(), Failure> {
     }
     let wanted = labels.iter().zip(&pictures).enumerate();
     let names = wanted.flat_map(|(index, (label, (_, sizes)))| sizes.iter().map(move |&size| (index, label, size)));
-    let mut paths = pattern.plan(names)?.into_iter();
+    let mut paths = plan_paths(&pattern, names)?.into_iter();
     let source = match args.from {
         From::Levels => MipSource::Levels,
         From::Finest => MipSource::Finest,

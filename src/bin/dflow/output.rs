@@ -3,157 +3,57 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use detailflow::pipeline::{Field, Pattern, Values};
 use detailflow::pixels::FileFormat;
 use detailflow::{Error, Image};
 
 use crate::Failure;
 use crate::sheet::{self, Label};
 
-/// Field of commands that write a file per level.
-const LEVEL: &str = "level";
-/// Field of `mips`.
-pub const SIZE: &str = "size";
-
-/// A path with fields, such as `out/{class}-{seed:05}.png`.
-pub struct Pattern {
-    text: String,
-    parts: Vec<Part>,
+/// The fields of file names; the last is the size in pixels, under the name that a command has for it.
+const fn fields(size: Field) -> [Field; 4] {
+    [Field::Class, Field::Seed, Field::Index, size]
 }
 
-enum Part {
-    Text(String),
-    /// A field, and the least number of digits of a number.
-    Field(Field, usize),
+/// Reads the fields of `path`: `{class}`, `{seed}`, `{index}` and `size`. `None` for a path that is not UTF-8, which has none.
+pub fn parse(path: &Path, size: Field) -> Result<Option<Pattern>, Failure> {
+    match path.to_str() {
+        Some(text) => Pattern::parse(text, &fields(size)).map(Some).map_err(Failure::Usage),
+        None if path.to_string_lossy().contains('{') => {
+            Err(Failure::Usage(Error::Invalid(format!("{}: a file name with fields must be UTF-8", path.display()))))
+        }
+        None => Ok(None),
+    }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Field {
-    Class,
-    Seed,
-    Index,
-    /// The size in pixels.
-    Size,
+fn fill(pattern: &Pattern, index: usize, (class, seed): &Label, size: u32) -> PathBuf {
+    let values = Values { class: class.as_deref(), seed: *seed, size, number: index as u64, ..Values::default() };
+    PathBuf::from(pattern.fill(&values))
 }
 
-impl Pattern {
-    /// Reads the fields of `path`: `{class}`, `{seed}`, `{index}`, and `{NAME}` where `sized` is NAME. Numbers may have a
-    /// least number of digits, `{seed:05}`; `{{` is a brace.
-    pub fn parse(path: &Path, sized: &str) -> Result<Self, Failure> {
-        let refuse = |what: String| Failure::Usage(Error::Invalid(format!("{}: {what}", path.display())));
-        let Some(text) = path.to_str() else {
-            let parts = Vec::new();
-            return match path.to_string_lossy().contains('{') {
-                true => Err(refuse("a file name with fields must be UTF-8".to_owned())),
-                false => Ok(Self { text: String::new(), parts }),
-            };
-        };
-        let mut parts = Vec::new();
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            plain.push_str(&rest[..at]);
-            rest = &rest[at..];
-            if let Some(after) = rest.strip_prefix("{{").or(rest.strip_prefix("}}")) {
-                plain.push_str(&rest[..1]);
-                rest = after;
-            } else if let Some(after) = rest.strip_prefix('}') {
-                plain.push('}');
-                rest = after;
-            } else {
-                let Some(end) = rest.find('}') else {
-                    return Err(refuse(format!("{rest} has no closing brace; a brace in a name is written {{{{")));
-                };
-                let field = &rest[..=end];
-                let (name, width) = match rest[1..end].split_once(':') {
-                    Some((name, width)) => (name, Some(width)),
-                    None => (&rest[1..end], None),
-                };
-                let kind = match name {
-                    "class" => Field::Class,
-                    "seed" => Field::Seed,
-                    "index" => Field::Index,
-                    _ if name == sized => Field::Size,
-                    _ => {
-                        return Err(refuse(format!(
-                            "unknown field {field}; allowed are {{class}}, {{seed}}, {{index}} and {{{sized}}}, lower case, \
-                             and a brace in a name is written {{{{"
-                        )));
-                    }
-                };
-                let digits = |width: &str| match width.strip_prefix('0')?.parse() {
-                    Ok(digits @ 1..=20) if kind != Field::Class && !width.contains('+') => Some(digits),
-                    _ => None,
-                };
-                let width = match width.map(digits) {
-                    None => 0,
-                    Some(Some(width)) => width,
-                    Some(None) => {
-                        return Err(refuse(format!(
-                            "{field}: only a number has a width, 01 to 020 digits, as in {{seed:05}}"
-                        )));
-                    }
-                };
-                parts.push(Part::Text(std::mem::take(&mut plain)));
-                parts.push(Part::Field(kind, width));
-                rest = &rest[end + 1..];
-            }
+/// One path for each picture: index, label, size.
+pub fn plan_paths<'a>(
+    pattern: &Pattern,
+    pictures: impl Iterator<Item = (usize, &'a Label, u32)>,
+) -> Result<Vec<PathBuf>, Failure> {
+    let paths: Vec<PathBuf> = pictures.map(|(index, label, size)| fill(pattern, index, label, size)).collect();
+    let mut seen = HashSet::new();
+    if let Some(twice) = paths.iter().find(|path| !seen.insert(*path)) {
+        let twice = twice.display();
+        let text = format!(
+            "{pattern}: more than one picture would be written to {twice}; add {{class}}, {{seed}} or {{index}}"
+        );
+        return Err(Failure::Usage(Error::Invalid(text)));
+    }
+    for path in &paths {
+        FileFormat::from_path(path).map_err(Failure::Usage)?;
+        // Folders are created with the first file in them.
+        if let Some(file) = path.ancestors().skip(1).find(|above| above.exists()).filter(|above| !above.is_dir()) {
+            let source = std::io::ErrorKind::NotADirectory.into();
+            return Err(Error::Io { what: "cannot create a folder in", path: file.to_owned(), source }.into());
         }
-        plain.push_str(rest);
-        parts.push(Part::Text(plain));
-        Ok(Self { text: text.to_owned(), parts })
     }
-
-    fn has(&self, wanted: Field) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Field(field, _) if *field == wanted))
-    }
-
-    /// Whether the path depends on the size.
-    pub fn has_size(&self) -> bool {
-        self.has(Field::Size)
-    }
-
-    /// Whether there is any field.
-    fn has_fields(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Field(..)))
-    }
-
-    fn fill(&self, index: usize, (class, seed): &Label, size: u32) -> PathBuf {
-        let mut name = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => name.push_str(text),
-                Part::Field(Field::Class, _) => name.push_str(&class.as_deref().map_or("picture".to_owned(), safe)),
-                Part::Field(Field::Seed, width) => {
-                    name.push_str(&seed.map_or("none".to_owned(), |seed| format!("{seed:0width$}")));
-                }
-                Part::Field(Field::Index, width) => name.push_str(&format!("{index:0width$}")),
-                Part::Field(Field::Size, width) => name.push_str(&format!("{size:0width$}")),
-            }
-        }
-        PathBuf::from(name)
-    }
-
-    /// One path for each picture: index, label, size.
-    pub fn plan<'a>(&self, pictures: impl Iterator<Item = (usize, &'a Label, u32)>) -> Result<Vec<PathBuf>, Failure> {
-        let paths: Vec<PathBuf> = pictures.map(|(index, label, size)| self.fill(index, label, size)).collect();
-        let mut seen = HashSet::new();
-        if let Some(twice) = paths.iter().find(|path| !seen.insert(*path)) {
-            let (pattern, twice) = (&self.text, twice.display());
-            let text = format!(
-                "{pattern}: more than one picture would be written to {twice}; add {{class}}, {{seed}} or {{index}}"
-            );
-            return Err(Failure::Usage(Error::Invalid(text)));
-        }
-        for path in &paths {
-            FileFormat::from_path(path).map_err(Failure::Usage)?;
-            // Folders are created with the first file in them.
-            if let Some(file) = path.ancestors().skip(1).find(|above| above.exists()).filter(|above| !above.is_dir()) {
-                let source = std::io::ErrorKind::NotADirectory.into();
-                return Err(Error::Io { what: "cannot create a folder in", path: file.to_owned(), source }.into());
-            }
-        }
-        Ok(paths)
-    }
+    Ok(paths)
 }
 
 /// Writes a picture whose path has fields, and its folders where they are missing.
@@ -190,23 +90,24 @@ impl Output {
     pub fn plan(path: Option<&Path>, labels: Vec<Label>, levels: &[u32]) -> Result<Self, Failure> {
         let default = if labels.len() == 1 { "{class}-{seed}.png" } else { "sheet.png" };
         let path = path.unwrap_or(Path::new(default));
-        let pattern = Pattern::parse(path, LEVEL)?;
+        let pattern = parse(path, Field::Level)?;
         // Without fields, but braces that are written twice.
-        let plain = if pattern.parts.is_empty() { path.to_owned() } else { pattern.fill(0, &(None, None), 0) };
-        let pattern = Some(pattern).filter(Pattern::has_fields);
+        let plain = pattern.as_ref().map_or(path.to_owned(), |pattern| fill(pattern, 0, &(None, None), 0));
+        let pattern = pattern.filter(Pattern::has_fields);
         let target = match &pattern {
             Some(pattern) => {
-                let by_level = pattern.has_size();
+                let by_level = pattern.has(Field::Level);
                 if by_level && levels.is_empty() {
                     let text = format!(
-                        "{}: the field {{{LEVEL}}} is allowed only in commands that generate pictures",
-                        path.display()
+                        "{}: the field {} is allowed only in commands that generate pictures",
+                        path.display(),
+                        Field::Level
                     );
                     return Err(Failure::Usage(Error::Invalid(text)));
                 }
                 let sizes = if by_level { levels } else { &[0] };
                 let names = |(index, label)| sizes.iter().map(move |&size| (index, label, size));
-                let paths = pattern.plan(labels.iter().enumerate().flat_map(names))?;
+                let paths = plan_paths(pattern, labels.iter().enumerate().flat_map(names))?;
                 if by_level { Target::Levels(sizes.to_vec(), paths) } else { Target::Each(paths) }
             }
             None => {
@@ -228,7 +129,7 @@ impl Output {
     /// Replaces the planned label of picture `index`, for example by the seed that was selected.
     pub fn relabel(&mut self, index: usize, label: Label) {
         if let Some(pattern) = &self.pattern {
-            let names = |size: u32| pattern.fill(index, &label, size);
+            let names = |size: u32| fill(pattern, index, &label, size);
             match &mut self.target {
                 Target::Each(paths) => paths[index] = names(0),
                 Target::Levels(sizes, paths) => {
@@ -310,56 +211,9 @@ pub fn check_folder(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// `name` without characters that file names cannot have: a class named "lamp/torch" must not name a folder.
-pub fn safe(name: &str) -> String {
-    // A name of dots alone is a folder.
-    let dots = name.chars().all(|c| c == '.');
-    name.replace(|c: char| c.is_control() || "/\\:*?\"<>|".contains(c) || dots, "_")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn filled(pattern: &str, sized: &str, label: Label, size: u32) -> PathBuf {
-        Pattern::parse(Path::new(pattern), sized).unwrap_or_else(|_| panic!("{pattern}")).fill(3, &label, size)
-    }
-
-    #[test]
-    fn pattern_fields_are_expanded_once() {
-        let label = || (Some("lamp/torch".to_owned()), Some(7));
-        let path = filled("out/{class}_{seed}_{index}.png", LEVEL, label(), 0);
-        assert_eq!(path, Path::new("out/lamp_torch_7_3.png"));
-        assert_eq!(filled("{size}-{index}.png", SIZE, label(), 16), Path::new("16-3.png"));
-        assert_eq!(filled("{seed:05}-{index:02}-{level:04}.png", LEVEL, label(), 16), Path::new("00007-03-0016.png"));
-        assert_eq!(filled("{{seed}}-{seed}}.png", LEVEL, label(), 16), Path::new("{seed}-7}.png"));
-        let odd = (Some("{index}".to_owned()), None);
-        assert_eq!(filled("{class}-{seed:03}.png", LEVEL, odd, 0), Path::new("{index}-none.png"));
-        assert_eq!(filled("{class}/a.png", LEVEL, (Some("..".to_owned()), None), 0), Path::new("__/a.png"));
-    }
-
-    #[test]
-    fn pattern_with_unknown_fields_is_wrong_usage() {
-        for pattern in [
-            "{Seed}.png",
-            "{x}.png",
-            "{}.png",
-            "{size}.png",
-            "{seed",
-            "{seed.png",
-            "{seed:}.png",
-            "{seed:5}.png",
-            "{seed:0}.png",
-            "{seed:021}.png",
-            "{seed:0x}.png",
-            "{seed:0+5}.png",
-            "{class:05}.png",
-            "{ seed}.png",
-        ] {
-            let error = Pattern::parse(Path::new(pattern), LEVEL).err();
-            assert!(matches!(error, Some(Failure::Usage(_))), "{pattern}");
-        }
-    }
 
     #[test]
     fn output_plan_refuses_one_path_for_two_pictures() {

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use detailflow::pipeline::safe_name;
 use detailflow::tokens::{Dft, Found, Pack, PackWriter, Salvage, Soundness};
 use detailflow::{Bundle, Error};
 
-use crate::output::{check_folder, safe};
+use crate::output::check_folder;
 use crate::source::{Sequence, Source, Tokens, entry_name};
 use crate::{BundleArgs, Failure, complain, say};
 
@@ -201,7 +202,7 @@ impl Folder {
         }
         let number = taken.number.map_or_else(|| format!("lost-{}", self.written), |number| number.to_string());
         // Two names must not become one file, also on file systems that ignore case; file names have a largest length.
-        let mut name = taken.name.as_deref().map(safe).filter(|name| name.len() <= 200).unwrap_or(number.clone());
+        let mut name = taken.name.as_deref().map(safe_name).filter(|name| name.len() <= 200).unwrap_or(number.clone());
         while !self.used.insert(name.to_lowercase()) {
             name = format!("{name}.{number}");
         }

@@ -243,6 +243,13 @@ impl<'a> Checker<'a> {
             }
         };
         let seeds = seeds(seed.as_ref(), count).map_err(|(field, text)| wrongs.push((field.to_owned(), text))).ok();
+        let finest = resolved.as_ref().and_then(|resolved| resolved.settings.levels.last());
+        if let (Some(level), Some(atlas)) = (finest, self.settings.atlas.as_ref().and_then(|atlas| atlas.level))
+            && level.size < atlas
+        {
+            let text = format!("the row stops at {} px, but the atlas has the level of {atlas} px", level.size);
+            wrongs.push(("level".into(), text));
+        }
         let several = resolved.as_ref().is_some_and(|resolved| resolved.settings.levels.len() > 1);
         let name = output.or_else(|| self.settings.output.name.clone());
         let output = self

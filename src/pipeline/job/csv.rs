@@ -58,7 +58,7 @@ pub(super) fn read(source: impl Read, sink: &mut impl Sink) -> Result<()> {
                     csv::ErrorKind::Io(error) => error,
                     other => return Err(Error::other(format!("{other:?}"))),
                 };
-                if !error.get_ref().is_some_and(|inner| inner.is::<TooLong>()) {
+                if error.get_ref().is_none_or(|inner| !inner.is::<TooLong>()) {
                     return Err(error);
                 }
                 let text = format!(

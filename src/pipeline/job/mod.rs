@@ -11,6 +11,7 @@ mod jsonl;
 mod problem;
 mod raw;
 mod resolve;
+mod schema;
 mod seeds;
 mod start;
 #[cfg(test)]
@@ -18,8 +19,9 @@ mod tests;
 mod toml;
 mod types;
 
-pub use check::{Checked, JobFormat, check_job, check_job_from};
+pub use check::{Checked, JobFormat, check_job, check_job_from, check_rows_from};
 pub use problem::Problem;
+pub use schema::job_schema;
 pub use types::{
     ClassName, Classes, EntryName, Every, JobFile, LevelField, PageChoice, Redetail, RowFields, SeedField, Setting,
     Vary,

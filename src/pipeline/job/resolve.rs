@@ -143,7 +143,7 @@ fn start(
     match (&fields.vary, &fields.redetail) {
         (None, None) => hash.text("empty"),
         (Some(_), Some(_)) => {
-            wrong("vary", "a row cannot have both `vary` and `redetail`; leave one of them out".into())
+            wrong("vary", "a row cannot have both `vary` and `redetail`; leave one of them out".into());
         }
         (Some(vary), None) => match files.vary(vary, bundle) {
             Ok((start, class)) => {
@@ -178,10 +178,10 @@ pub(super) fn resolve_select(
     let mut select = select.clone();
     let mut hash = None;
     if select.duplicates.is_some_and(|distance| distance > 64) {
-        wrong("select.duplicates", "the distance is out of range; allowed is a whole number from 0 to 64".into());
+        wrong("select.duplicates", "the distance is out of range; allowed is an integer from 0 to 64".into());
     }
     if select.best == Some(0) {
-        wrong("select.best", "0 is out of range; allowed is a whole number from 1 on".into());
+        wrong("select.best", "0 is out of range; allowed is an integer from 1 on".into());
     }
     if let Some(range) = select.alpha
         && !(range.min >= 0.0 && range.min <= range.max && range.max <= 1.0)

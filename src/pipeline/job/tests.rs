@@ -282,7 +282,7 @@ fn jsonl_problems_do_not_hide_other_lines() {
         &[
             ("2", "not JSON: EOF while parsing"),
             ("3", "a row must be an object"),
-            ("4: count:", "\"x\" is not allowed; allowed is a whole number"),
+            ("4: count:", "\"x\" is not allowed; allowed is an integer"),
             ("4: count2", "unknown field; allowed are class"),
             ("4: class", "class 7 is out of range: small has classes 0 to 2"),
             ("5", "duplicate field class"),
@@ -471,4 +471,33 @@ fn files_that_are_no_job_are_errors() {
     let endless = std::io::repeat(b'\n');
     let error = check_job_from(endless, JobFormat::Toml, Path::new("job"), Path::new(""), &bundle).unwrap_err();
     assert!(error.to_string().contains("longer than"), "{error}");
+}
+
+#[test]
+fn files_that_would_be_written_twice_stop_the_job() {
+    let text = "class,seed,output\n0,1-30,\n0,7,\n1,1-2,x.png\n2,5,x.png/{class}.png\n2,1,report.json/{seed}.png\n";
+    let checked = checked(JobFormat::Csv, text);
+    assert_problems(
+        &checked,
+        &[
+            ("3: output", "the file class 0/000007.png is also one of the row in line 2; add {class}"),
+            ("4: output", "x.png is also one of the same row"),
+            ("6: output", "report.json/1.png is one of the run's own"),
+        ],
+    );
+    assert!(checked.stops(false));
+    let folder = self::checked(JobFormat::Csv, "class,output\n1,x.png\n2,x.png/{class}.png\n");
+    assert_problems(&folder, &[("3: output", "x.png would be a file and a folder, the other of the row in line 2")]);
+    let many = self::checked(JobFormat::Csv, "class,seed,output\n1,0-99,{seed}.png\n2,0-99,{seed}.png\n");
+    assert_eq!(many.problems.len(), 21);
+    assert!(problems(&many)[20].contains("100 names of files are used twice"));
+}
+
+#[test]
+fn rows_reach_the_level_of_the_atlas() {
+    let text = "[atlas]\nlevel = 24\n[[row]]\nclass = 0\nlevel = 16\n[[row]]\nclass = 0\n";
+    assert_problems(
+        &checked(JobFormat::Toml, text),
+        &[("5: level", "stops at 16 px, but the atlas has the level of 24")],
+    );
 }

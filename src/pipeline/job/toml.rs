@@ -163,7 +163,7 @@ fn convert(value: DeValue<'_>) -> Result<Value, String> {
             match (u64::from_str_radix(digits, radix), i64::from_str_radix(digits, radix)) {
                 (Ok(number), _) => number.into(),
                 (_, Ok(number)) => number.into(),
-                _ => return Err(format!("{number} is out of range; allowed are whole numbers of 64 bits")),
+                _ => return Err(format!("{number} is out of range; allowed are 64-bit integers")),
             }
         }
         DeValue::Float(number) => match number.as_str().parse().ok().and_then(Number::from_f64) {

@@ -231,7 +231,7 @@ pub(super) fn allowed(place: &str) -> Option<&'static str> {
     const CURVE: &str = "a number, or a curve of VALUE@TOKEN points such as \"1.0@8,3.0@64\"";
     Some(match place {
         "class" => "a class name, an index, a list of these, or \"all\"",
-        "count" => "a whole number from 1 on",
+        "count" => "an integer from 1 on",
         "seed" => "a number from 0 to 18446744073709551615, a range such as \"100-199\", or a list of numbers",
         "guidance" | "temperature" | "top_k" | "top_p" => CURVE,
         "level" => "a level in pixels per side, a list of levels, or \"all\"",
@@ -242,14 +242,14 @@ pub(super) fn allowed(place: &str) -> Option<&'static str> {
         "page" => "true, false, or a table that may have `title`",
         "row" => "[[row]] tables",
         "gradual" | "output.mips" | "atlas.power_of_two" => "true or false",
-        "output.scale" => "a whole number from 1 to 16",
-        "atlas.size" => "a whole number from 16 to 16384",
-        "atlas.padding" | "atlas.extrude" => "a whole number from 0 to 256",
+        "output.scale" => "an integer from 1 to 16",
+        "atlas.size" => "an integer from 16 to 16384",
+        "atlas.padding" | "atlas.extrude" => "an integer from 0 to 256",
         "atlas.level" => "a level in pixels per side",
         "atlas.pivot" => "two numbers, [x, y]",
-        "atlas.nine_slice" => "four whole numbers, [left, top, right, bottom]",
-        "select.duplicates" => "a whole number from 0 to 64",
-        "select.best" => "a whole number from 1 on",
+        "atlas.nine_slice" => "four integers, [left, top, right, bottom]",
+        "select.duplicates" => "an integer from 0 to 64",
+        "select.best" => "an integer from 1 on",
         _ => return None,
     })
 }

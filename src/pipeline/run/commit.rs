@@ -4,19 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use super::hooks::{Choice, Drawn, Selection, Verdict};
+use super::choose::{Chooser, facts_of, selects};
+use super::hooks::Drawn;
 use super::index::Index;
 use super::reader::Reader;
 use super::record::{Fate, Kind, Record};
 use super::times::{Stage, Times};
 use super::write::{Task, Written};
+use crate::model::Model;
 use crate::pipeline::plan::{Picture, Plan};
+use crate::pipeline::select::{Decision, Reason};
 use crate::support::error::{Error, Result};
 
 /// Pictures of a group: many enough that a sync costs little, few enough that little is made again after a kill.
 const GROUP: usize = 256;
-/// A group is not kept open for longer, where pictures are slow.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A group is not kept open for longer: that much work is lost at most where pictures are slow.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of images that wait for the decision of their group.
 const MOST_HELD: usize = 64 << 20;
 
@@ -71,10 +74,11 @@ struct Held {
 /// The group that is being selected from.
 struct Open {
     group: usize,
-    choice: Box<dyn Choice>,
-    /// Pictures of the group that earlier runs have decided, and that were not replayed yet.
+    chooser: Chooser,
+    /// Pictures of the group that earlier runs have decided, and that the selector was not told yet.
     replay: VecDeque<u64>,
     held: BTreeMap<u64, Held>,
+    /// Bytes of their images.
     bytes: usize,
 }
 
@@ -91,14 +95,15 @@ pub(super) struct Ways {
 /// Commits the pictures of a run.
 pub(super) struct Commit<'a> {
     plan: &'a Plan,
-    select: Option<&'a dyn Selection>,
+    /// Decodes images of tokens again.
+    model: &'a Model,
     index: &'a Index,
     reader: Reader,
     times: &'a Times,
     ways: Ways,
-    /// Draws the images of tokens again.
-    redraw: &'a dyn Fn(&Picture<'_>, &[u32]) -> Result<Drawn>,
     open: Option<Open>,
+    /// Of the last group that was selected from.
+    chooser: Option<Chooser>,
     slots: VecDeque<Slot>,
     /// The number of the first slot.
     first: u64,
@@ -113,22 +118,21 @@ pub(super) struct Commit<'a> {
 impl<'a> Commit<'a> {
     pub fn new(
         plan: &'a Plan,
-        select: Option<&'a dyn Selection>,
+        model: &'a Model,
         index: &'a Index,
         reader: Reader,
         times: &'a Times,
         ways: Ways,
-        redraw: &'a dyn Fn(&Picture<'_>, &[u32]) -> Result<Drawn>,
     ) -> Self {
         Self {
             plan,
-            select,
+            model,
             index,
             reader,
             times,
             ways,
-            redraw,
             open: None,
+            chooser: None,
             slots: VecDeque::new(),
             first: 0,
             group: Vec::new(),
@@ -142,35 +146,37 @@ impl<'a> Commit<'a> {
     /// Takes the next picture.
     pub fn take(&mut self, number: u64, drawn: Result<Drawn>) -> Result<()> {
         let picture = self.plan.picture(number);
-        let Some(select) = self.select.filter(|select| select.selects(picture.row)) else {
+        if !selects(picture.row) {
             self.close()?;
             return match drawn {
                 Ok(drawn) => self.write(number, drawn, Vec::new()),
                 Err(error) => self.push(not_drawn(number, &error)),
             };
-        };
-        self.open(&picture, select)?;
+        }
+        self.open(&picture)?;
         // One that an earlier run has kept is only written.
         let kept = self.index.get(number).is_some_and(|place| place.kind == Kind::NotWritten);
         self.replay(if kept { number + 1 } else { number })?;
+        let Some(open) = &mut self.open else { return Err(no_group()) };
         let measured = drawn.and_then(|drawn| {
-            let measure = self.times.of(Stage::Select, || select.measure(&picture, &drawn))?;
-            Ok((drawn, measure))
+            let facts = self.times.of(Stage::Select, || open.chooser.facts(&picture, &drawn))?;
+            Ok((drawn, facts))
         });
-        let (drawn, measure) = match measured {
+        let (drawn, facts) = match measured {
             Ok(measured) => measured,
             Err(error) => return self.push(not_drawn(number, &error)),
         };
+        let measure = facts.to_bytes().to_vec();
         if kept {
             return self.write(number, drawn, measure);
         }
-        let Some(open) = &mut self.open else { return Err(no_group()) };
-        let verdict = self.times.of(Stage::Select, || open.choice.take(&picture, &measure));
-        if verdict == Verdict::Later {
-            hold(open, number, drawn, measure);
-            return Ok(());
+        let decision = self.times.of(Stage::Select, || open.chooser.selector.consider(number, &facts))?;
+        match decision {
+            Decision::Keep => self.write(number, drawn, measure)?,
+            Decision::Drop(reason) => self.push(dropped(number, Held { drawn, measure }, reason))?,
+            Decision::Pending => hold(open, number, drawn, measure),
         }
-        self.decide(number, verdict, Held { drawn, measure })
+        self.displace()
     }
 
     /// All pictures of the run have been taken.
@@ -206,16 +212,18 @@ impl<'a> Commit<'a> {
     }
 
     /// Begins the group of a picture, if it is another one.
-    fn open(&mut self, picture: &Picture<'_>, select: &dyn Selection) -> Result<()> {
+    fn open(&mut self, picture: &Picture<'_>) -> Result<()> {
         if self.open.as_ref().is_some_and(|open| open.group == picture.group) {
             return Ok(());
         }
         self.close()?;
         let group = self.plan.groups()[picture.group];
         let decided = |&number: &u64| self.index.get(number).is_some_and(|place| place.kind != Kind::NotDrawn);
+        let mut chooser = Chooser::of(self.chooser.take(), picture.row, self.model)?;
+        chooser.selector.begin_group(group.first);
         self.open = Some(Open {
             group: picture.group,
-            choice: select.begin(picture.row),
+            chooser,
             replay: (group.first..group.end()).filter(decided).collect(),
             held: BTreeMap::new(),
             bytes: 0,
@@ -223,14 +231,29 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
-    /// Tells the choice what earlier runs have decided of the pictures before `number`.
+    /// Tells the selector what earlier runs have decided of the pictures before `number`: from the same facts it decides the same.
     fn replay(&mut self, number: u64) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         while let Some(&decided) = open.replay.front().filter(|&&decided| decided < number) {
             open.replay.pop_front();
             let Some(place) = self.index.get(decided) else { continue };
-            let record = self.reader.read(place)?;
-            open.choice.replay(&self.plan.picture(decided), &record.measure, place.kind != Kind::Dropped);
+            if let Some(facts) = facts_of(&self.reader.read(place)?.measure) {
+                open.chooser.selector.consider(decided, &facts)?;
+            }
+        }
+        self.displace()
+    }
+
+    /// Drops the pictures that better ones have displaced.
+    fn displace(&mut self) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let mut displaced = open.chooser.selector.take_displaced();
+        displaced.sort_unstable_by_key(|&(number, _)| number);
+        for (number, reason) in displaced {
+            // Earlier runs have recorded the others.
+            if let Some(held) = self.open.as_mut().and_then(|open| release(open, number)) {
+                self.push(dropped(number, held, reason))?;
+            }
         }
         Ok(())
     }
@@ -240,32 +263,29 @@ impl<'a> Commit<'a> {
         let Some(group) = self.open.as_ref().map(|open| open.group) else { return Ok(()) };
         self.replay(self.plan.groups()[group].end())?;
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        let verdicts: BTreeMap<u64, Verdict> =
-            self.times.of(Stage::Select, || open.choice.finish()).into_iter().collect();
-        for (number, held) in std::mem::take(&mut open.held) {
-            let verdict = verdicts.get(&number).cloned().unwrap_or(Verdict::Later);
-            self.decide(number, verdict, held)?;
+        for (number, decision) in self.times.of(Stage::Select, || open.chooser.selector.end_group()) {
+            let Some(held) = release(&mut open, number) else { continue };
+            match decision {
+                Decision::Drop(reason) => self.push(dropped(number, held, reason))?,
+                Decision::Keep | Decision::Pending => self.keep(number, held)?,
+            }
         }
+        self.chooser = Some(open.chooser);
         Ok(())
     }
 
-    fn decide(&mut self, number: u64, verdict: Verdict, held: Held) -> Result<()> {
-        let Held { drawn, measure } = held;
-        match verdict {
-            Verdict::Keep if drawn.images.is_empty() => {
-                let again = (self.redraw)(&self.plan.picture(number), &drawn.tokens);
-                match again {
-                    Ok(again) => self.write(number, Drawn { images: again.images, ..drawn }, measure),
-                    Err(error) => self.push(not_drawn(number, &error)),
-                }
+    /// Writes a picture that waited, with its images decoded again where they were let go.
+    fn keep(&mut self, number: u64, held: Held) -> Result<()> {
+        let Held { mut drawn, measure } = held;
+        if drawn.images.is_empty() {
+            let levels = &self.plan.picture(number).row.levels;
+            let images = levels.iter().map(|level| self.model.decode_level(&drawn.tokens, level.size));
+            match images.collect() {
+                Ok(images) => drawn.images = images,
+                Err(error) => return self.push(not_drawn(number, &error)),
             }
-            Verdict::Keep => self.write(number, drawn, measure),
-            Verdict::Drop(reason) => {
-                let Drawn { tokens, log_probability, .. } = drawn;
-                self.push(Record { number, fate: Fate::Dropped(reason), tokens, log_probability, measure })
-            }
-            Verdict::Later => Err(Error::Internal(format!("selection did not decide picture {number}"))),
         }
+        self.write(number, drawn, measure)
     }
 
     fn write(&mut self, number: u64, drawn: Drawn, measure: Vec<u8>) -> Result<()> {
@@ -343,13 +363,31 @@ impl<'a> Commit<'a> {
 
 /// Keeps a picture until its group is complete; without its images where they are too many, which are decoded again then.
 fn hold(open: &mut Open, number: u64, mut drawn: Drawn, measure: Vec<u8>) {
-    let bytes: usize = drawn.images.iter().map(|image| size_of_val(image.planes())).sum();
+    let bytes = bytes(&drawn);
     if open.bytes + bytes > MOST_HELD {
         drawn.images = Vec::new();
     } else {
         open.bytes += bytes;
     }
     open.held.insert(number, Held { drawn, measure });
+}
+
+/// Takes a picture that waits.
+fn release(open: &mut Open, number: u64) -> Option<Held> {
+    let held = open.held.remove(&number)?;
+    open.bytes -= bytes(&held.drawn);
+    Some(held)
+}
+
+/// Bytes of the images of a picture.
+fn bytes(drawn: &Drawn) -> usize {
+    drawn.images.iter().map(|image| size_of_val(image.planes())).sum()
+}
+
+fn dropped(number: u64, held: Held, reason: Reason) -> Record {
+    let Drawn { tokens, log_probability, .. } = held.drawn;
+    let fate = Fate::Dropped(format!("{}: {reason}", reason.name()));
+    Record { number, fate, tokens, log_probability, measure: held.measure }
 }
 
 fn not_drawn(number: u64, error: &Error) -> Record {

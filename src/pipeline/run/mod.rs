@@ -2,12 +2,13 @@
 //!
 //! - `scope`: which pictures a run makes: a shard, a filter, a limit.
 //! - `draw`, `lane`, `work`: lanes draw in batches across rows; their results come in the order of the pictures.
-//! - `commit`: selection, then files, then records, in this order.
+//! - `commit`, `choose`: selection, then files, then records, in this order.
 //! - `write`: threads that encode and write files.
 //! - `journal`, `folder`, `frames`, `record`, `index`, `reader`: what is done, on the disk.
-//! - `hooks`: what the other parts of a job give: files of a picture, and selection.
+//! - `hooks`: what the other parts of a job give: the files of a picture.
 //! - `times`: where the time goes; `lanes`: how cores are shared; `estimate`: what a run will cost.
 
+mod choose;
 mod commit;
 mod draw;
 mod estimate;
@@ -37,7 +38,7 @@ use commit::{Commit, Ways};
 use draw::Drawing;
 pub use estimate::{Estimate, estimate};
 use folder::StateFolder;
-pub use hooks::{Choice, Drawn, Encode, PictureFile, Selection, Verdict};
+pub use hooks::{Drawn, Encode, PictureFile};
 use journal::Journal;
 pub use lanes::Lanes;
 use reader::Reader;
@@ -48,7 +49,7 @@ pub use times::Stage;
 use times::Times;
 use write::{Writers, is_full};
 
-use super::plan::{Picture, Plan, Row};
+use super::plan::{Picture, Plan};
 use crate::model::Model;
 use crate::support::error::{Error, Result};
 use crate::support::host;
@@ -71,11 +72,10 @@ pub struct Run<'a> {
     pub out: &'a Path,
     /// Encodes pictures.
     pub output: &'a dyn Encode,
-    /// Selects among them.
-    pub select: Option<&'a dyn Selection>,
     /// Which pictures are made.
     pub scope: Scope<'a>,
-    /// Whether records have the mean log-probability of each picture's tokens, which takes a pass over the codebook per token.
+    /// Whether records have the mean log-probability of each picture's tokens, which takes a pass over the codebook per token; they
+    /// have it where selection needs it.
     pub log_probabilities: bool,
     /// The most pictures that step together in a lane; 0 chooses.
     pub batch: usize,
@@ -145,9 +145,10 @@ impl<'a> Run<'a> {
     /// Opens the state of the job in its folder, or begins it, and locks it until the session is dropped.
     ///
     /// # Errors
-    /// [`Error::Busy`] if another process fills this folder, [`Error::State`] if the folder belongs to another job;
+    /// [`Error::Invalid`] if a row cannot be selected from; [`Error::Busy`] if another process fills this folder, [`Error::State`] if the folder belongs to another job;
     /// [`Error::Io`] if the state of the job cannot be read or written; [`Error::OutOfMemory`].
-    pub fn open(self) -> Result<Session<'a>> {
+    pub fn open(mut self) -> Result<Session<'a>> {
+        self.log_probabilities |= choose::check(self.plan)?;
         let state = StateFolder::open(self.out, self.identity, self.plan.pictures(), self.scope.shard)?;
         Ok(Session { run: self, state })
     }
@@ -184,10 +185,9 @@ impl Session<'_> {
     /// How many pictures the run makes, and how many of them need no more work.
     #[must_use]
     pub fn settled(&self) -> (u64, u64) {
-        let selects = |row: &Row| self.run.selects(row);
         self.run
             .scope
-            .pictures(self.run.plan, &selects)
+            .pictures(self.run.plan)
             .fold((0, 0), |(all, settled), number| (all + 1, settled + u64::from(self.state.index.is_settled(number))))
     }
 
@@ -209,12 +209,11 @@ impl Session<'_> {
         let Self { run, state } = self;
         let journal = Journal::open(state.own())?;
         let begun = Instant::now();
-        let redraw = |picture: &Picture<'_>, tokens: &[u32]| redraw(&models[0], picture, tokens);
         let writers = Writers { plan: run.plan, out: run.out, part: state.part(), output: run.output, times };
         std::thread::scope(|scope| {
             let ways = start(scope, &writers, run.writers, journal, times)?;
             let reader = Reader::new(state.spools());
-            let commit = Commit::new(run.plan, run.select, &state.index, reader, times, ways, &redraw);
+            let commit = Commit::new(run.plan, &models[0], &state.index, reader, times, ways);
             let commit = RefCell::new(commit);
             let mut tell = |counts: Counts| {
                 (now.counts, now.time) = (counts, begun.elapsed());
@@ -231,8 +230,7 @@ impl Session<'_> {
                 stopped = (watch.stop)();
                 Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             };
-            let selects = |row: &Row| run.selects(row);
-            let numbers = run.scope.pictures(run.plan, &selects).filter(|&number| !state.index.is_settled(number));
+            let numbers = run.scope.pictures(run.plan).filter(|&number| !state.index.is_settled(number));
             let Run { plan, batch, log_probabilities, .. } = *run;
             let drawing = Drawing { plan, models, batch, log_probabilities, images: true, times };
             let drawn = drawing.run(numbers, &mut |number, drawn| commit.borrow_mut().take(number, drawn), &mut turn);
@@ -250,12 +248,6 @@ impl Session<'_> {
                 Err(error) => Err(error),
             }
         })
-    }
-}
-
-impl Run<'_> {
-    fn selects(&self, row: &Row) -> bool {
-        self.select.is_some_and(|select| select.selects(row))
     }
 }
 
@@ -329,11 +321,4 @@ fn spawn<'scope>(scope: &'scope Scoped<'scope, '_>, name: String, body: impl FnO
     let started = std::thread::Builder::new().name(name).spawn_scoped(scope, body);
     let what = |error| Error::OutOfMemory { what: format!("a thread of a run ({error})"), bytes: 2 << 20 };
     started.map(|_| ()).map_err(what)
-}
-
-/// Decodes the images of a picture again.
-fn redraw(model: &Model, picture: &Picture<'_>, tokens: &[u32]) -> Result<Drawn> {
-    let image = |level: &crate::plan::Level| model.decode_level(tokens, level.size);
-    let images = picture.row.levels.iter().map(image).collect::<Result<_>>()?;
-    Ok(Drawn { tokens: tokens.to_vec(), kept: 0, log_probability: None, images })
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use crate::pipeline::plan::{Group, Picture, Plan, Row};
+use super::choose::selects;
+use crate::pipeline::plan::{Group, Picture, Plan};
 use crate::support::error::{Error, Result};
 
 /// One of the parts of a job that several machines share.
@@ -30,7 +31,7 @@ impl Shard {
     }
 
     /// The numbers of its pictures. Groups that are selected from stay together.
-    fn pictures(self, plan: &Plan, selects: &dyn Fn(&Row) -> bool) -> Range<u64> {
+    fn pictures(self, plan: &Plan) -> Range<u64> {
         let cut = |part: u32| {
             let number = (u128::from(plan.pictures()) * u128::from(part) / u128::from(self.count)) as u64;
             if number >= plan.pictures() {
@@ -88,13 +89,9 @@ impl fmt::Debug for Scope<'_> {
 }
 
 impl<'a> Scope<'a> {
-    /// The numbers of its pictures, in order. `selects` tells whether the groups of a row are selected from.
-    pub fn pictures<'b>(
-        self,
-        plan: &'b Plan,
-        selects: &'b dyn Fn(&Row) -> bool,
-    ) -> impl Iterator<Item = u64> + use<'a, 'b> {
-        let all = self.shard.map_or(0..plan.pictures(), |shard| shard.pictures(plan, selects));
+    /// The numbers of its pictures, in order.
+    pub fn pictures<'b>(self, plan: &'b Plan) -> impl Iterator<Item = u64> + use<'a, 'b> {
+        let all = self.shard.map_or(0..plan.pictures(), |shard| shard.pictures(plan));
         let groups = plan.groups();
         let first = groups.partition_point(|group| group.first + group.count <= all.start);
         let parts = groups[first..].iter().take_while(move |group| group.first < all.end);
@@ -137,12 +134,13 @@ impl Group {
 mod tests {
     use super::*;
     use crate::pipeline::pattern::Pattern;
-    use crate::pipeline::plan::{RowSettings, Seeds, Start};
+    use crate::pipeline::plan::{Row, RowSettings, Seeds, Start};
+    use crate::pipeline::settings::Select;
     use crate::plan::{Guidance, Level};
     use crate::sample::Sampling;
     use crate::support::sync::Arc;
 
-    fn plan() -> Plan {
+    fn plan(best: Option<u64>) -> Plan {
         let row = |number, classes: &[u32], count, tags: &[&str]| Row {
             number,
             line: 1,
@@ -153,7 +151,7 @@ mod tests {
                 sampling: Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
                 start: Start::Empty,
                 levels: vec![Level { size: 32, tokens: 32 }],
-                select: None,
+                select: Some(Select { best: best.filter(|_| !tags.is_empty()), ..Select::default() }),
             }),
             output: Pattern::of_job("{class}-{seed}.png").unwrap(),
             tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
@@ -163,24 +161,21 @@ mod tests {
 
     #[test]
     fn scope_takes_shard_filter_and_limit_and_keeps_groups_of_selection_whole() {
-        let plan = plan();
-        let none = |_: &Row| false;
-        let tagged = |row: &Row| !row.tags.is_empty();
-        let of = |scope: Scope<'_>, selects: &dyn Fn(&Row) -> bool| scope.pictures(&plan, selects).collect::<Vec<_>>();
+        let [free, chosen] = [None, Some(1)].map(plan);
+        let of = |scope: Scope<'_>, plan: &Plan| scope.pictures(plan).collect::<Vec<_>>();
         let all = Scope::default();
-        assert_eq!(of(all, &none), (0..14).collect::<Vec<_>>());
+        assert_eq!(of(all, &free), (0..14).collect::<Vec<_>>());
         let odd = |picture: &Picture<'_>| picture.image.seed % 2 == 1;
         let odd = Scope { filter: Some(&odd), ..all };
-        assert_eq!(of(odd, &none), [1, 3, 5, 7, 9, 12]);
-        assert_eq!(of(odd, &tagged), [1, 3, 5, 7, 8, 9, 10, 11, 12, 13]);
-        assert_eq!(of(Scope { limit: Some(2), ..odd }, &none), [1, 3]);
-        assert_eq!(of(Scope { limit: Some(9), ..all }, &tagged), (0..11).collect::<Vec<_>>());
-        assert_eq!(of(Scope { limit: Some(0), ..all }, &tagged), [0u64; 0]);
-        for selects in [&none as &dyn Fn(&Row) -> bool, &tagged] {
+        assert_eq!(of(odd, &free), [1, 3, 5, 7, 9, 12]);
+        assert_eq!(of(odd, &chosen), [1, 3, 5, 7, 8, 9, 10, 11, 12, 13]);
+        assert_eq!(of(Scope { limit: Some(2), ..odd }, &free), [1, 3]);
+        assert_eq!(of(Scope { limit: Some(9), ..all }, &chosen), (0..11).collect::<Vec<_>>());
+        assert_eq!(of(Scope { limit: Some(0), ..all }, &chosen), [0u64; 0]);
+        for plan in [&free, &chosen] {
             for count in 1..20 {
-                let parts: Vec<Vec<u64>> = (1..=count)
-                    .map(|index| of(Scope { shard: Some(Shard::new(index, count).unwrap()), ..all }, selects))
-                    .collect();
+                let part = |index| of(Scope { shard: Some(Shard::new(index, count).unwrap()), ..all }, plan);
+                let parts: Vec<Vec<u64>> = (1..=count).map(part).collect();
                 assert_eq!(parts.concat(), (0..14).collect::<Vec<_>>(), "{count}");
                 let cut = |number: u64| parts.iter().any(|part| part.first() == Some(&number));
                 assert!(!selects(&plan.rows()[1]) || ![9, 10, 12, 13].into_iter().any(cut));

@@ -15,7 +15,7 @@ pub fn list(model: &Model, checked: &Checked, scope: Scope<'_>) -> Result<(), Fa
     let files = PictureFiles::new(model, &checked.settings);
     let output = &checked.settings.output;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for number in scope.pictures(&checked.plan, &|row| row.select.is_some()) {
+    for number in scope.pictures(&checked.plan) {
         let picture = checked.plan.picture(number);
         let mut line = line(model, &files, &picture)?;
         line["provenance"] = json!(output.provenance);
@@ -90,7 +90,7 @@ pub fn stream(models: &[Model], batch: usize, checked: &Checked, scope: Scope<'_
         if open { Ok(()) } else { Err(Error::Cancelled) }
     };
     let mut turn = || if pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let numbers = scope.pictures(&checked.plan, &|_| false);
+    let numbers = scope.pictures(&checked.plan);
     match draw(&checked.plan, numbers, models, batch, &mut take, &mut turn) {
         // Nobody reads any more.
         Err(Error::Cancelled) => return Ok(()),
