@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Draws the pictures of a job file of `dflow batch` on the workers of a Ray cluster, or of one machine.
+"""Generates the pictures of a job file of `dflow batch` on the workers of a Ray cluster, or of one machine.
 
     python generate.py JOB -o OUT --workers 8
     python generate.py JOB -o OUT --gpus
 
-`dflow batch JOB --list` says what is drawn, a line for each picture. A number of lines (--part) are a part, which is a
-row of the dataset, and which one actor draws: picture files, and then OUT/tokens/FIRST-LAST.parquet. That file is
-complete when it appears, and says that the part is done. Where a worker was killed, another one draws its part; where
-the driver was killed, the next start draws what is not done. They write the same bytes.
+`dflow batch JOB --list` prints a line for each picture. A number of lines (--part) are a part, which is a row of the
+dataset. One actor generates it: picture files, and then OUT/tokens/FIRST-LAST.parquet. That file is complete when it
+appears, and marks the part as done. If a worker is killed, another one generates its part; if the driver is killed, the
+next start generates the parts that are not done. They write the same bytes.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-import drawing
+import actor
 import pyarrow.parquet as pq
 import ray
 import ray.cloudpickle
 import ray.data
 import ray.exceptions
-from drawing import LINES, PRIVATE, Draw, digest, refuse
+from actor import LINES, PRIVATE, Generator, digest, refuse
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description="Draws the pictures of a job file with Ray.")
+    parser = argparse.ArgumentParser(description="Generates the pictures of a job file with Ray.")
     add = parser.add_argument
     add("job", help="job file of `dflow batch`: .toml, .jsonl or .csv")
     add("-o", "--output", type=Path, required=True, help="folder that is filled; all machines see it")
@@ -73,7 +73,7 @@ def arguments() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace, out: Path) -> None:
-    """Draws what is left of a job, and says how it went."""
+    """Generates what is left of a job, and says how it went."""
     dflow = shutil.which(args.dflow) or fail(f"{args.dflow}: no such program; --dflow names it")
     bundle = [] if args.bundle is None else ["--bundle", args.bundle]
     total, left_out = count([dflow, "batch", args.job, "--dry-run", *bundle])
@@ -84,20 +84,20 @@ def run(args: argparse.Namespace, out: Path) -> None:
     for path in (out / PRIVATE).glob("*"):
         if path.name != "lock":
             path.unlink(missing_ok=True)
-    drawn, failed, started = 0, 0, time.monotonic()
+    made, failed, started = 0, 0, time.monotonic()
     if before < total:
         pool = start(args)
         started = time.monotonic()
         for part in dataset(args, listing, out, pool):
-            drawn += part["pictures"]
+            made += part["pictures"]
             for error in filter(None, part["errors"].split("\n")):
                 failed += 1
                 print(error, file=sys.stderr)
             if sys.stderr.isatty():
-                print(f"\r{before + drawn} of {total} pictures ", end="", file=sys.stderr)
+                print(f"\r{before + made} of {total} pictures ", end="", file=sys.stderr)
     settled = pictures_of(done(out), args.part, total)
-    rate = f", {drawn / (time.monotonic() - started):.1f} a second" if drawn else ""
-    print(f"{out}: {settled} of {total} pictures done ({drawn} now{rate})")
+    rate = f", {made / (time.monotonic() - started):.1f} a second" if made else ""
+    print(f"{out}: {settled} of {total} pictures done ({made} now{rate})")
     if settled < total or left_out:
         fail(f"{failed} pictures failed, {left_out} rows were left out; the same command tries them again", 3)
 
@@ -132,7 +132,7 @@ def pictures_of(parts: dict[int, tuple[int, Path]], size: int, total: int) -> in
 
 
 def survey(listing: list[str], parts: dict[int, tuple[int, Path]], size: int) -> None:
-    """Reads the list once before anything is drawn: refuses what cannot be drawn here, and parts of another job."""
+    """Reads the list once before the start: refuses what this program does not make, and parts of another job."""
     for text in read_parts(listing, os.getcwd(), size):
         pictures = [json.loads(line) for line in text.split("\n")]
         for picture in pictures:
@@ -142,7 +142,7 @@ def survey(listing: list[str], parts: dict[int, tuple[int, Path]], size: int) ->
                 fail(str(error))
         _, path = parts.get(pictures[0]["number"], (0, None))
         if path is not None and pq.read_schema(path).metadata.get(LINES) != digest(text):
-            fail(f"{path} was drawn from another job, bundle or version: use another folder")
+            fail(f"{path} is of another job, bundle or version: use another folder")
 
 
 def read_parts(command: list[str], folder: str, size: int) -> Iterator[str]:
@@ -164,7 +164,7 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
     else:
         ray.init(address)
     # Other machines need no copy of that file.
-    ray.cloudpickle.register_pickle_by_value(drawing)
+    ray.cloudpickle.register_pickle_by_value(actor)
     # A part goes to a worker as soon as it was read: each is a block.
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1
@@ -179,7 +179,7 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def dataset(args: argparse.Namespace, listing: list[str], out: Path, pool: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Draws what is left; gives a row for each part."""
+    """Generates what is left; gives a row for each part."""
     folder = os.getcwd()
     settings = {
         "out": out,
@@ -192,8 +192,8 @@ def dataset(args: argparse.Namespace, listing: list[str], out: Path, pool: dict[
     left = {"command": listing, "folder": folder, "out": out, "size": args.part}
     # The list takes no core from the actors.
     parts = ray.data.from_items([{"job": args.job}]).map_batches(list_parts, fn_kwargs=left, num_cpus=0)
-    drawn = parts.map_batches(Draw, batch_size=1, fn_constructor_kwargs=settings, **pool)
-    yield from drawn.iter_rows()
+    made = parts.map_batches(Generator, batch_size=1, fn_constructor_kwargs=settings, **pool)
+    yield from made.iter_rows()
 
 
 def list_parts(

@@ -13,8 +13,11 @@ cd "$WORK"
 # One model for both programs.
 export DETAILFLOW_BUNDLE=$ROOT/onnx/bundles/sprites
 "$dflow" generate potion --seed 7 -o start.png --tokens-out start.dft >/dev/null
-# Ray reports its use to its makers unless told otherwise, and leaves a token in the home folder.
-export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled
+# Ray reports its use to its makers unless told otherwise, leaves a token in the home folder, and logs in /tmp. The paths of its
+# sockets must be short.
+RAY_TMPDIR=$(mktemp -d)
+trap 'rm -rf "$RAY_TMPDIR"' EXIT
+export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled RAY_TMPDIR
 "$python" "$ROOT/tests/embed/ray/check.py" "$ROOT/examples/ray/generate.py" "$dflow" || {
     tail -n 40 worker.log driver.log >&2
     exit 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The actor that draws parts of a job: picture files, and a Parquet file of tokens that says that a part is done."""
+"""The actor that generates parts of a job: picture files, and Parquet files of tokens that mark parts as done."""
 
 import ctypes
 import errno
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from detailflow import FileFormat, Format
 
-# A line of `dflow batch --list`: everything that it takes to draw a picture.
+# A line of `dflow batch --list`: everything that it takes to generate a picture.
 Line: TypeAlias = dict[str, Any]
 
 # What the library encodes. `dflow batch` alone writes OpenEXR, DDS and KTX2.
@@ -46,7 +46,7 @@ SCHEMA = pa.schema(
         ("files", pa.list_(pa.string())),
     ]
 )
-# The key in the metadata of a part's Parquet file: the SHA-256 of the lines that it was drawn from.
+# The key in the metadata of a part's Parquet file: the SHA-256 of its lines.
 LINES = b"detailflow.lines"
 # A folder in OUT for the lock of the driver and for files that are not complete.
 PRIVATE = ".detailflow-ray"
@@ -54,8 +54,8 @@ PRIVATE = ".detailflow-ray"
 SHARED = ("guidance", "gradual", "temperature", "top_k", "top_p", "prefix", "redetail")
 
 
-class Draw:
-    """Draws parts. Each actor has a model of its own."""
+class Generator:
+    """Generates parts. Each actor has a model of its own."""
 
     def __init__(
         self, out: Path, folder: str, bundle: str | None, device: str | None, threads: int, batch: int
@@ -68,11 +68,11 @@ class Draw:
         self.temporary = out / PRIVATE / uuid.uuid4().hex
 
     def __call__(self, parts: dict[str, Any]) -> dict[str, list[Any]]:
-        """Draws parts, usually one, and tells for each how many pictures were drawn and what went wrong."""
+        """Generates parts, usually one, and tells for each how many pictures it has and what went wrong."""
         counts, errors = [], []
         for text in map(str, parts["lines"]):
             pictures = [json.loads(line) for line in text.split("\n")]
-            rows, failed = self.draw_part(pictures)
+            rows, failed = self.generate_part(pictures)
             counts.append(len(rows))
             errors.append("\n".join(failed))
             if not failed:
@@ -80,18 +80,18 @@ class Draw:
                 self.finish(f"{first:012}-{last:012}.parquet", rows, digest(text))
         return {"pictures": counts, "errors": errors}
 
-    def draw_part(self, pictures: list[Line]) -> tuple[list[Line], list[str]]:
-        """Draws pictures and writes their files. Returns rows of the table, and what went wrong."""
+    def generate_part(self, pictures: list[Line]) -> tuple[list[Line], list[str]]:
+        """Generates pictures and writes their files. Returns rows of the table, and what went wrong."""
         rows: list[Line] = []
         failed: list[str] = []
         for _, same in itertools.groupby(pictures, shared):
             for together in chunks(same, self.batch):
                 try:
-                    drawn = self.draw(together)
+                    generated = self.generate(together)
                 except (detailflow.Error, OSError) as error:
                     failed += [f"picture {picture['number']}: {error}" for picture in together]
                     continue
-                for picture, tokens, mean in drawn:
+                for picture, tokens, mean in generated:
                     try:
                         rows.append(self.write(picture, tokens, mean))
                     except (detailflow.Error, OSError) as error:
@@ -101,8 +101,8 @@ class Draw:
                         failed.append(f"picture {picture['number']}: {error}")
         return rows, failed
 
-    def draw(self, pictures: list[Line]) -> list[tuple[Line, Any, float | None]]:
-        """Draws pictures with equal settings. Returns each with its tokens and their mean log-probability."""
+    def generate(self, pictures: list[Line]) -> list[tuple[Line, Any, float | None]]:
+        """Generates pictures with equal settings. Returns each with its tokens and their mean log-probability."""
         first = pictures[0]
         finest = first["levels"][-1]
         check(first, self.model.info)
@@ -246,7 +246,7 @@ def curve(text: str) -> float | list[tuple[int, float]]:
 
 
 def head_text(head: str, model: detailflow.ModelInfo) -> str:
-    """The head of a record, as it is where the picture is drawn: `dflow` may have run on another device."""
+    """The head of a record, for the device of this actor: `dflow` may have run on another one."""
     fields = json.loads(head)
     here = {"precision": model.precision, "form": model.form, "device": model.device}
     if fields == fields | here:
