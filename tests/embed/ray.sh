@@ -18,6 +18,8 @@ export DETAILFLOW_BUNDLE=$ROOT/onnx/bundles/sprites
 RAY_TMPDIR=$(mktemp -d)
 trap 'rm -rf "$RAY_TMPDIR"' EXIT
 export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled RAY_TMPDIR
+# A busy machine is no dead node.
+export RAY_health_check_timeout_ms=600000 RAY_worker_register_timeout_seconds=600
 "$python" "$ROOT/tests/embed/ray/check.py" "$ROOT/examples/ray/generate.py" "$dflow" || {
     tail -n 40 worker.log driver.log >&2
     exit 1

@@ -98,9 +98,18 @@ def command(job: str | Path, out: Path, part: int = PART) -> list[str]:
 
 
 def start(job: str, out: Path) -> subprocess.Popen[bytes]:
-    """Starts the program."""
-    with Path(f"{out}.log").open("wb") as log:
-        return subprocess.Popen(command(job, out), stdout=log, stderr=log)
+    """Starts the program, and Ray: again where that gives up after its 30 seconds, on a busy machine."""
+    path = Path(f"{out}.log")
+    while True:
+        with path.open("wb") as log:
+            driver = subprocess.Popen(command(job, out), stdout=log, stderr=log)
+        while b"Started a local Ray instance" not in path.read_bytes():
+            if driver.poll() is not None:
+                break
+            time.sleep(0.1)
+        else:
+            return driver
+        assert b"timed out during startup" in path.read_bytes(), "Ray does not start"
 
 
 def expect(status: int, words: str, job: str | Path, out: Path, part: int = PART) -> None:
