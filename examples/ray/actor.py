@@ -68,17 +68,27 @@ class Generator:
         self.temporary = out / PRIVATE / uuid.uuid4().hex
 
     def __call__(self, parts: dict[str, Any]) -> dict[str, list[Any]]:
-        """Generates parts, usually one, and tells for each how many pictures it has and what went wrong."""
-        counts, errors = [], []
+        """Generates parts, usually one. Returns for each: how many pictures, what went wrong, what ends the run."""
+        counts, errors, fatal = [], [], []
         for text in map(str, parts["lines"]):
-            pictures = [json.loads(line) for line in text.split("\n")]
-            rows, failed = self.generate_part(pictures)
-            counts.append(len(rows))
+            rows, failed, stop = self.try_part(text)
+            counts.append(rows)
             errors.append("\n".join(failed))
+            fatal.append(stop)
+        return {"pictures": counts, "errors": errors, "fatal": fatal}
+
+    def try_part(self, text: str) -> tuple[int, list[str], str]:
+        """Generates a part from its lines, and marks it as done if nothing went wrong."""
+        pictures = [json.loads(line) for line in text.split("\n")]
+        try:
+            check(pictures[0], self.model.info)
+            rows, failed = self.generate_part(pictures)
             if not failed:
                 first, last = pictures[0]["number"], pictures[-1]["number"]
                 self.finish(f"{first:012}-{last:012}.parquet", rows, digest(text))
-        return {"pictures": counts, "errors": errors}
+            return len(rows), failed, ""
+        except (OSError, ValueError) as error:
+            return 0, [], f"pictures from number {pictures[0]['number']} on: {error}"
 
     def generate_part(self, pictures: list[Line]) -> tuple[list[Line], list[str]]:
         """Generates pictures and writes their files. Returns rows of the table, and what went wrong."""
@@ -105,7 +115,6 @@ class Generator:
         """Generates pictures with equal settings. Returns each with its tokens and their mean log-probability."""
         first = pictures[0]
         finest = first["levels"][-1]
-        check(first, self.model.info)
         prefix = self.prefix(first)
         sampled = len(prefix) < finest["tokens"]
         with self.model.request(

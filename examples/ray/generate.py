@@ -46,7 +46,7 @@ def main() -> None:
         try:
             run(args, out)
         except ray.exceptions.RayError as error:
-            fail(str(error.cause if isinstance(error, ray.exceptions.RayTaskError) else error))
+            fail(str(error))
 
 
 def arguments() -> argparse.Namespace:
@@ -89,6 +89,8 @@ def run(args: argparse.Namespace, out: Path) -> None:
         pool = start(args)
         started = time.monotonic()
         for part in dataset(args, listing, out, pool):
+            if part["fatal"]:
+                fail(f"{part['fatal']}; the same command goes on")
             made += part["pictures"]
             for error in filter(None, part["errors"].split("\n")):
                 failed += 1

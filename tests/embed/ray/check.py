@@ -150,7 +150,7 @@ def compare(drawn: Path, out: Path, total: int, tokens: list[list[int]]) -> None
 
 def pictures(out: Path) -> dict[str, bytes]:
     """The files of the pictures of a folder."""
-    own = {"report.json", "timings.json", "tokens.dftpack", "index.html"}
+    own = {"report.json", "timings.json", "tokens.dftpack", "index.html", "index_files"}
     paths = (path.relative_to(out) for path in out.rglob("*") if path.is_file())
     kept = (path for path in paths if path.parts[0] not in own | {"tokens", ".dflow-batch", ".detailflow-ray"})
     return {str(path): (out / path).read_bytes() for path in kept}
