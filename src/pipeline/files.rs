@@ -44,6 +44,27 @@ impl<'a> PictureFiles<'a> {
         picture.row.levels.iter().map(|&level| PathBuf::from(picture.path(classes, level))).collect()
     }
 
+    /// Whether colour is multiplied with alpha.
+    #[must_use]
+    pub fn is_premultiplied(&self) -> bool {
+        self.options.alpha == output::AlphaMode::Premultiplied
+    }
+
+    /// The factor by which pictures are enlarged.
+    #[must_use]
+    pub fn scale(&self) -> u32 {
+        self.options.scale
+    }
+
+    /// Whether the file `path` holds pixels of 8 bits without loss, of such an alpha and enlarged by `scale`.
+    pub(super) fn holds_pixels(&self, path: &Path, premultiplied: bool, scale: u32) -> bool {
+        let lossless = match OutputFormat::from_path(path) {
+            Ok(OutputFormat::Picture(format)) => format != FileFormat::Jpeg,
+            _ => false,
+        };
+        lossless && premultiplied == self.is_premultiplied() && scale == self.options.scale
+    }
+
     /// What a file of a picture is made from.
     ///
     /// # Errors

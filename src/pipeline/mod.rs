@@ -4,6 +4,7 @@
 //! job has a number, from 0, and with it its row, class and seed. The run draws them in this order, in batches across rows,
 //! selects among those of a group, encodes what is kept, writes it, and notes in its journal what is done.
 
+mod assemble;
 pub mod atlas;
 mod collisions;
 mod external_sort;
@@ -24,6 +25,7 @@ pub mod select;
 mod settings;
 mod text_file;
 
+pub use assemble::Assembly;
 pub use files::PictureFiles;
 pub use filter::{Filter, Picks};
 pub use identity::bundle_identity;

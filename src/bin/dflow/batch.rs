@@ -3,6 +3,7 @@
 mod list;
 mod watch;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use clap::Args;
 use detailflow::pipeline::run::{
     Encode, End, Lanes, Outcome, Run, RunProgress, Scope, Session, Shard, Watch, estimate,
 };
-use detailflow::pipeline::{self, Checked, Filter, Picks, Picture, PictureFiles, ReportHead, RunSetup, TokenOutput};
+use detailflow::pipeline::{
+    self, Assembly, Checked, Filter, Picks, Picture, PictureFiles, ReportHead, RunSetup, TokenOutput,
+};
 use detailflow::{Error, Model};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -170,20 +173,25 @@ impl<'a> Studio<'a> {
             writers: self.writers(),
             peak_memory: peak_memory(),
         };
-        if outcome.progress.counts.pictures() > 0 {
-            pipeline::write_timings(out, &outcome, &setup)?;
-        }
         let (pictures, settled) = session.settled();
         let so_far = || format!("{settled} of {pictures} pictures are done; the same command goes on");
+        let full = |error: Error| {
+            complain!("{error}: {} when there is space", so_far());
+            Failure::Reported
+        };
         match outcome.end {
             End::Stopped => return Err(Failure::Cancelled(format!("cancelled: {}", so_far()))),
-            End::Full(error) => {
-                complain!("{error}: {} when there is space", so_far());
-                return Err(Failure::Reported);
-            }
+            End::Full(error) => return Err(full(error)),
             _ => {}
         }
-        self.assemble(job, checked, scope.shard, out, &session)?;
+        let assembled = self.assemble(job, checked, &files, scope.shard, out, &session).and_then(|()| {
+            let none = outcome.progress.counts.pictures() == 0;
+            if none { Ok(()) } else { pipeline::write_timings(out, &outcome, &setup) }
+        });
+        assembled.map_err(|error| match &error {
+            Error::Io { source, .. } if is_full(source) => full(error),
+            _ => error.into(),
+        })?;
         let failed = pictures - settled;
         say!("{}", summary(&outcome, settled, failed, out));
         if failed > 0 || checked.left_out() > 0 {
@@ -201,23 +209,30 @@ impl<'a> Studio<'a> {
         &self,
         job: &Path,
         checked: &Checked,
+        files: &PictureFiles<'_>,
         shard: Option<Shard>,
         out: &Path,
         session: &Session<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         if shard.is_some() {
             return Ok(());
         }
         let model = &self.models[0];
-        let bundle = model.bundle();
-        if checked.settings.tokens() == TokenOutput::Pack {
-            pipeline::write_pack(out, &checked.plan, bundle, session)?;
+        let (bundle, plan, settings) = (model.bundle(), &checked.plan, &checked.settings);
+        let name = job.file_name().map_or_else(|| "-".into(), |name| name.to_string_lossy());
+        if settings.tokens() == TokenOutput::Pack {
+            pipeline::write_pack(out, plan, bundle, session)?;
+        }
+        let assembly = Assembly { out, plan, files, model, session };
+        if let Some(atlas) = &settings.atlas {
+            assembly.write_atlas(atlas)?;
+        }
+        if let Some(page) = &settings.page {
+            assembly.write_page(&checked.identity, page.title.as_deref().unwrap_or(&name))?;
         }
         let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
-        let name = job.file_name().map_or_else(|| "-".into(), |name| name.to_string_lossy());
         let head = ReportHead { job: &name, bundle, precision: &model.variant().precision, problems: &problems };
-        pipeline::write_report(out, &checked.plan, &head, session)?;
-        Ok(())
+        pipeline::write_report(out, plan, &head, session).map(|_| ())
     }
 
     fn writers(&self) -> usize {
@@ -244,6 +259,11 @@ fn draw(session: &mut Session<'_>, models: &[Model]) -> Result<Outcome, Error> {
     let outcome = session.draw(models, Watch { stop: &pressed, progress: &mut show });
     bar.finish_and_clear();
     outcome
+}
+
+/// Whether a write failed since there is no space.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// A progress bar of pictures on a terminal, nothing in a pipe.

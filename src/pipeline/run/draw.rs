@@ -1,4 +1,4 @@
-//! Drawing: lanes draw pictures in parallel, and their results come in the order of the pictures.
+//! Drawing: lanes work in parallel, and their results come in the order of the pictures.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -29,7 +29,7 @@ const MOST_IMAGES: u64 = 96 << 20;
 /// How often the owner is asked whether to stop.
 const TURN: Duration = Duration::from_millis(50);
 
-/// How pictures are drawn.
+/// How a run draws.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drawing<'a> {
     pub plan: &'a Plan,

@@ -145,8 +145,9 @@ impl<'a> Run<'a> {
     /// Opens the state of the job in its folder, or begins it, and locks it until the session is dropped.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a row cannot be selected from; [`Error::Busy`] if another process fills this folder, [`Error::State`] if the folder belongs to another job;
-    /// [`Error::Io`] if the state of the job cannot be read or written; [`Error::OutOfMemory`].
+    /// [`Error::Invalid`] if a row cannot be selected from; [`Error::Busy`] if another process fills this folder;
+    /// [`Error::State`] if the folder belongs to another job; [`Error::Io`] if the state of the job cannot be read or written;
+    /// [`Error::OutOfMemory`].
     pub fn open(mut self) -> Result<Session<'a>> {
         self.log_probabilities |= choose::check(self.plan)?;
         let state = StateFolder::open(self.out, self.identity, self.plan.pictures(), self.scope.shard)?;
@@ -286,7 +287,7 @@ fn start<'scope>(
     Ok(Ways { tasks, written, groups, committed })
 }
 
-/// Draws pictures without writing them: gives the tokens of each to `take`, in the order of `numbers`, which ascend. Between them,
+/// Generates pictures without writing them: gives the tokens of each to `take`, in the order of `numbers`, which ascend. Between them,
 /// and at least every 50 ms, `turn` may end it.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The pictures of a job as JSON Lines, for other programs: what to draw, or the tokens that were drawn.
+//! The pictures of a job as JSON Lines, for other programs: what to generate, or the tokens that were generated.
 
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
