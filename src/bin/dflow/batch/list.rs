@@ -13,10 +13,13 @@ use crate::{Failure, complain, interrupt};
 /// Prints what it takes to draw each picture, and how its files are named.
 pub fn list(model: &Model, checked: &Checked, scope: Scope<'_>) -> Result<(), Failure> {
     let files = PictureFiles::new(model, &checked.settings);
+    let output = &checked.settings.output;
     let mut out = BufWriter::new(std::io::stdout().lock());
     for number in scope.pictures(&checked.plan) {
         let picture = checked.plan.picture(number);
-        let line = line(model, &files, &picture)?;
+        let mut line = line(model, &files, &picture)?;
+        line["provenance"] = json!(output.provenance);
+        line["tokens"] = json!(output.tokens);
         if !written(writeln!(out, "{line}"))? {
             return Ok(());
         }
@@ -50,6 +53,7 @@ fn line(model: &Model, files: &PictureFiles<'_>, picture: &Picture<'_>) -> Resul
         "top_k": row.sampling.top_k.to_string(),
         "top_p": row.sampling.top_p.to_string(),
         "tags": &*row.tags,
+        "select": row.select.is_some(),
         "levels": levels,
     });
     match &row.start {
