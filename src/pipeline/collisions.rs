@@ -21,7 +21,8 @@ const MOST: usize = 20;
 const MOST_FOLDERS: usize = 1 << 16;
 
 /// Names at the top of the output folder that the run itself uses.
-const OWN: [&str; 4] = ["index.html", "report.json", "tokens.dftpack", ".dflow-batch"];
+const OWN: [&str; 6] =
+    ["index.html", "index_files", "report.json", "timings.json", "tokens.dftpack", ".dflow-batch"];
 /// How the files of atlases begin.
 const ATLAS: &str = "atlas";
 
@@ -153,12 +154,11 @@ impl Names<'_> {
         for (at, level) in levels.iter().enumerate() {
             let path = picture.path(self.classes, *level);
             take(Kind::File, &path)?;
-            let stem = path.rfind('.').map_or(path.as_str(), |dot| &path[..dot]);
             if self.settings.output.provenance == ProvenanceMode::Sidecar {
-                take(Kind::Sidecar, &format!("{stem}.json"))?;
+                take(Kind::Sidecar, &format!("{path}.json"))?;
             }
             if self.settings.output.tokens == TokenOutput::Files && at + 1 == levels.len() {
-                take(Kind::Tokens, &format!("{stem}.dft"))?;
+                take(Kind::Tokens, &format!("{path}.dft"))?;
             }
             for (slash, _) in path.match_indices('/') {
                 take(Kind::Folder, &path[..slash])?;
@@ -187,7 +187,8 @@ impl Names<'_> {
         let (top, below) = name.split_once('/').map_or((&*name, false), |(top, _)| (top, true));
         let top = fold(top);
         let atlas = self.settings.atlas.is_some() && !below && top.starts_with(ATLAS);
-        if atlas || OWN.contains(&&*top) {
+        let page = !below && top.starts_with("index-") && top.ends_with(".html");
+        if atlas || page || OWN.contains(&&*top) {
             found.add(Collision { second: picture.number, first: None, name, folder: false });
         }
     }
@@ -378,16 +379,15 @@ mod tests {
     }
 
     #[test]
-    fn files_beside_pictures_collide_too() {
+    fn files_beside_pictures_have_names_of_their_own() {
         let rows = || vec![row(0, &[0], from(0, 1), "a.png", 1), row(1, &[0], from(0, 1), "a.webp", 1)];
         assert_found(rows(), false, &[]);
         for output in [
             Output { provenance: ProvenanceMode::Sidecar, ..Output::default() },
             Output { tokens: TokenOutput::Files, ..Output::default() },
         ] {
-            let name = if output.tokens == TokenOutput::Files { "a.dft" } else { "a.json" };
             let settings = Settings { output, ..Settings::default() };
-            assert_eq!(found(rows(), &settings), (false, vec![(Some(0), 1, name.to_owned())]));
+            assert_eq!(found(rows(), &settings), (false, vec![]));
         }
     }
 

@@ -26,14 +26,6 @@ impl<'a> PictureFiles<'a> {
     #[must_use]
     pub fn new(model: &'a Model, settings: &Settings) -> Self {
         let settings::Output { alpha, mips, compression, scale, provenance, tokens, .. } = settings.output;
-        let alpha = match alpha {
-            settings::AlphaMode::Straight => output::AlphaMode::Straight,
-            settings::AlphaMode::Premultiplied => output::AlphaMode::Premultiplied,
-        };
-        let compression = match compression {
-            settings::Compression::None => output::Compression::None,
-            settings::Compression::Bc7 => output::Compression::Bc7,
-        };
         Self { model, options: OutputOptions { alpha, mips, compression, scale }, provenance, tokens }
     }
 

@@ -38,7 +38,8 @@ pub use names::PictureNames;
 pub use pattern::{Field, Pattern, Values, safe_name};
 pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};
 pub use report::{ReportHead, RunSetup, write_pack, write_report, write_timings};
+pub use output::{AlphaMode, Compression};
 pub use settings::{
-    AlphaMode, AlphaRange, Atlas, AtlasFormat, Compression, Merit, Output, Page, ProvenanceMode, Select, Settings,
+    AlphaRange, Atlas, AtlasFormat, Merit, Output, Page, ProvenanceMode, Select, Settings,
     TokenOutput,
 };

@@ -9,6 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::output::{AlphaMode, Compression};
+
 /// How pictures become files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -48,28 +50,6 @@ impl Default for Output {
     }
 }
 
-/// Whether colours are multiplied by alpha.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AlphaMode {
-    /// Colours are independent of alpha.
-    #[default]
-    Straight,
-    /// Colours are multiplied by alpha.
-    Premultiplied,
-}
-
-/// Texture compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Compression {
-    /// Uncompressed RGBA, 8 bits each.
-    #[default]
-    None,
-    /// BC7: 8 bits a pixel in blocks of 4x4.
-    Bc7,
-}
-
 /// Where the record of a picture goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -101,13 +81,13 @@ pub enum TokenOutput {
 #[serde(default, deny_unknown_fields)]
 pub struct Atlas {
     /// Pixels per side of the largest page. Default: 2048.
-    #[schemars(range(min = 16, max = 16384))]
+    #[schemars(range(min = 16, max = 8192))]
     pub size: u32,
     /// Empty pixels between sprites, beyond their extruded edges. Default: 2.
     #[schemars(range(max = 256))]
     pub padding: u32,
     /// Pixels by which the edge of each sprite is repeated outwards, so that filtering does not bleed. Default: 1.
-    #[schemars(range(max = 256))]
+    #[schemars(range(max = 8))]
     pub extrude: u32,
     /// Whether the sides of pages are powers of two. Default: true.
     pub power_of_two: bool,
@@ -160,7 +140,7 @@ pub enum AtlasFormat {
 #[serde(default, deny_unknown_fields)]
 pub struct Select {
     /// Hamming distance of perceptual hashes up to which the later of two pictures is dropped. Default: none is dropped.
-    #[schemars(range(max = 64))]
+    #[schemars(range(max = 16))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicates: Option<u32>,
     /// How many pictures of each row and class are kept, the best ones. Default: all.

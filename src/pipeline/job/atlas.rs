@@ -2,21 +2,24 @@
 
 use super::resolve::Wrongs;
 use crate::bundle::Bundle;
+use crate::pipeline::atlas::{LARGEST_EXTRUSION, LARGEST_PADDING, PAGE_SIZES};
 use crate::pipeline::settings::Atlas;
 
 /// Fields that are out of range.
 pub(super) fn check(atlas: &Atlas, bundle: &Bundle) -> Wrongs {
     let mut wrongs = Wrongs::new();
     let mut wrong = |field: &str, text: String| wrongs.push((format!("atlas.{field}"), text));
-    if !(16..=16384).contains(&atlas.size) {
-        wrong("size", format!("{} is out of range; allowed are 16 to 16384", atlas.size));
+    if !PAGE_SIZES.contains(&atlas.size) {
+        let (least, most) = (PAGE_SIZES.start(), PAGE_SIZES.end());
+        wrong("size", format!("{} is out of range; allowed are {least} to {most}", atlas.size));
     }
     if atlas.power_of_two && !atlas.size.is_power_of_two() {
         wrong("size", format!("{} is not a power of two; allowed is one, or power_of_two = false", atlas.size));
     }
-    for (name, value) in [("padding", atlas.padding), ("extrude", atlas.extrude)] {
-        if value > 256 {
-            wrong(name, format!("{value} is out of range; allowed are 0 to 256"));
+    let limits = [("padding", atlas.padding, LARGEST_PADDING), ("extrude", atlas.extrude, LARGEST_EXTRUSION)];
+    for (name, value, most) in limits {
+        if value > most {
+            wrong(name, format!("{value} is out of range; allowed are 0 to {most}"));
         }
     }
     if atlas.formats.is_empty() {

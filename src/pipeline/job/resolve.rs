@@ -7,6 +7,7 @@ use super::types::{LevelField, RowFields, Setting};
 use crate::bundle::Bundle;
 use crate::pipeline::identity::Identity;
 use crate::pipeline::plan::{RowSettings, Start};
+use crate::pipeline::select::LARGEST_DISTANCE;
 use crate::pipeline::settings::{Merit, Select};
 use crate::plan::{Curve, Guidance, Level};
 use crate::sample::{Sampling, SamplingCurves};
@@ -177,8 +178,8 @@ pub(super) fn resolve_select(
 ) -> (Select, Option<[u8; 32]>) {
     let mut select = select.clone();
     let mut hash = None;
-    if select.duplicates.is_some_and(|distance| distance > 64) {
-        wrong("select.duplicates", "the distance is out of range; allowed is an integer from 0 to 64".into());
+    if select.duplicates.is_some_and(|distance| distance > LARGEST_DISTANCE) {
+        wrong("select.duplicates", "the distance is out of range; allowed is an integer from 0 to 16".into());
     }
     if select.best == Some(0) {
         wrong("select.best", "0 is out of range; allowed is an integer from 1 on".into());

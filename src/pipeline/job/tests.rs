@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::bundle::Bundle;
 use crate::pipeline::plan::{Seeds, Start};
-use crate::pipeline::settings::{AlphaMode, AtlasFormat, Settings, TokenOutput};
+use crate::pipeline::output::AlphaMode;
+use crate::pipeline::settings::{AtlasFormat, Settings, TokenOutput};
 use crate::support::error::Error;
 
 fn data(name: &str) -> PathBuf {

@@ -248,7 +248,7 @@ pub(super) fn allowed(place: &str) -> Option<&'static str> {
         "atlas.level" => "a level in pixels per side",
         "atlas.pivot" => "two numbers, [x, y]",
         "atlas.nine_slice" => "four integers, [left, top, right, bottom]",
-        "select.duplicates" => "an integer from 0 to 64",
+        "select.duplicates" => "an integer from 0 to 16",
         "select.best" => "an integer from 1 on",
         _ => return None,
     })
