@@ -17,5 +17,5 @@ pub(crate) mod platform;
 pub(crate) mod protobuf;
 pub(crate) mod read_at;
 pub(crate) mod sync;
-mod temporary;
+pub(crate) mod temporary;
 pub(crate) mod text;

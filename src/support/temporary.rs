@@ -107,6 +107,12 @@ fn clean_once(target: &Path, now: Option<SystemTime>) {
     }
 }
 
+/// Removes what killed processes left in `folder`, whatever its age: for a folder that this process alone writes to.
+#[cfg_attr(not(feature = "pipeline"), allow(dead_code, reason = "only a pipeline owns a folder"))]
+pub(crate) fn clear(folder: &Path) {
+    clean(folder, SystemTime::now() + 2 * ABANDONED);
+}
+
 /// Removes what killed processes left in `folder`.
 fn clean(folder: &Path, now: SystemTime) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };

@@ -20,6 +20,7 @@ use super::record::Record;
 use super::scope::Shard;
 use crate::support::error::{Error, Result};
 use crate::support::files::{read, write_file};
+use crate::support::temporary;
 
 /// The name of the state folder.
 pub(super) const NAME: &str = ".dflow-batch";
@@ -74,6 +75,12 @@ impl StateFolder {
             shards.push(folder);
         }
         clear(&own.join("part"))?;
+        if shard.is_none() {
+            // What a run that was killed while it made packs, atlases and pages has left.
+            for folder in [out, &out.join("index_files"), &root] {
+                temporary::clear(folder);
+            }
+        }
         let others = shards.into_iter().chain(shard.is_some().then(|| root.clone())).filter(|folder| *folder != own);
         let spools: Vec<PathBuf> = std::iter::once(own.clone()).chain(others).collect();
         if spools.len() > MOST_SPOOLS {
