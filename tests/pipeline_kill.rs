@@ -2,7 +2,6 @@
 
 mod common;
 #[path = "common/programs.rs"]
-#[allow(dead_code, reason = "only skips")]
 mod programs;
 
 use std::collections::BTreeMap;

@@ -102,7 +102,8 @@ fn run_draws_each_picture_as_it_is_drawn_alone() {
         let model = open(&small(), precision, form);
         let plan = plan(&model);
         let folder = tempfile::tempdir().unwrap();
-        let outcome = run(Run { log_probabilities: true, ..job(&plan, folder.path(), &Png) }, &[model.clone()]);
+        let outcome =
+            run(Run { log_probabilities: true, ..job(&plan, folder.path(), &Png) }, std::slice::from_ref(&model));
         assert!(matches!(outcome.end, End::Complete));
         assert_eq!((outcome.progress.counts.written, outcome.progress.counts.failed), (plan.pictures(), 0));
         let files = tree(folder.path());
@@ -139,7 +140,7 @@ fn runs_of_any_lanes_batch_shards_and_parts_give_the_same_files() {
     let model = open(&small(), "int8", "native");
     let plan = plan(&model);
     let whole = tempfile::tempdir().unwrap();
-    run(job(&plan, whole.path(), &Png), &[model.clone()]);
+    run(job(&plan, whole.path(), &Png), std::slice::from_ref(&model));
     let wanted = tree(whole.path());
     let others = [open(&small(), "int8", "native"), open(&small(), "int8", "native")];
     for batch in [1, 3, 64] {
@@ -181,14 +182,14 @@ fn stopped_run_keeps_what_is_committed_and_goes_on() {
     let model = open(&small(), "int8", "native");
     let plan = plan(&model);
     let whole = tempfile::tempdir().unwrap();
-    run(job(&plan, whole.path(), &Png), &[model.clone()]);
+    run(job(&plan, whole.path(), &Png), std::slice::from_ref(&model));
     let folder = tempfile::tempdir().unwrap();
     let mut done = 0;
     for turn in 1.. {
         let asked = AtomicUsize::new(0);
         let stop = || asked.fetch_add(1, Ordering::Relaxed) >= turn;
         let mut session = job(&plan, folder.path(), &Png).open().unwrap();
-        let outcome = session.draw(&[model.clone()], Watch { stop: &stop, progress: &mut |_| {} }).unwrap();
+        let outcome = session.draw(std::slice::from_ref(&model), Watch { stop: &stop, progress: &mut |_| {} }).unwrap();
         assert_eq!(outcome.progress.before, done);
         done += outcome.progress.counts.written;
         assert_eq!(session.settled(), (plan.pictures(), done));
@@ -207,12 +208,12 @@ fn unwritable_files_are_listed_and_tried_again() {
     let model = open(&small(), "int8", "native");
     let plan = plan(&model);
     let whole = tempfile::tempdir().unwrap();
-    run(job(&plan, whole.path(), &Png), &[model.clone()]);
+    run(job(&plan, whole.path(), &Png), std::slice::from_ref(&model));
     let folder = tempfile::tempdir().unwrap();
     let taken = folder.path().join(path(&plan.picture(3), 32)).join("inside");
     std::fs::create_dir_all(&taken).unwrap();
     for _ in 0..2 {
-        let outcome = run(job(&plan, folder.path(), &Png), &[model.clone()]);
+        let outcome = run(job(&plan, folder.path(), &Png), std::slice::from_ref(&model));
         assert!(matches!(outcome.end, End::Complete));
         assert_eq!(outcome.progress.counts.failed, 1);
         let failed: Vec<Record> = records(job(&plan, folder.path(), &Png))
@@ -224,7 +225,7 @@ fn unwritable_files_are_listed_and_tried_again() {
         );
     }
     std::fs::remove_dir_all(taken.parent().unwrap()).unwrap();
-    let outcome = run(job(&plan, folder.path(), &Png), &[model.clone()]);
+    let outcome = run(job(&plan, folder.path(), &Png), std::slice::from_ref(&model));
     assert_eq!((outcome.progress.counts.written, outcome.progress.counts.failed), (1, 0));
     assert!(tree(folder.path()) == tree(whole.path()));
 }

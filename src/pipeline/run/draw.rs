@@ -162,12 +162,15 @@ pub(super) fn batch_size(wanted: usize, model: &Model) -> usize {
     BATCH.min((MOST_KEYS / keys).max(1) as usize)
 }
 
+/// What the pictures of a row begin with, or why that cannot be had.
+type Prefix = Result<Arc<[u32]>, String>;
+
 /// Cuts the pictures of a run into parts.
 struct Feed<'a, I: Iterator<Item = u64>> {
     drawing: Drawing<'a>,
     numbers: std::iter::Peekable<I>,
     /// The last row, and what its pictures begin with, or why that cannot be had.
-    last: Option<(u32, Result<Arc<[u32]>, String>)>,
+    last: Option<(u32, Prefix)>,
     part: usize,
 }
 

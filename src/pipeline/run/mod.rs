@@ -287,6 +287,9 @@ fn start<'scope>(
     Ok(Ways { tasks, written, groups, committed })
 }
 
+/// Takes the tokens of a picture, or why it could not be drawn; an error ends the run.
+pub type Take<'a> = &'a mut dyn FnMut(&Picture<'_>, Result<&[u32]>) -> Result<()>;
+
 /// Generates pictures without writing them: gives the tokens of each to `take`, in the order of `numbers`, which ascend. Between them,
 /// and at least every 50 ms, `turn` may end it.
 ///
@@ -297,7 +300,7 @@ pub fn stream(
     numbers: impl Iterator<Item = u64>,
     models: &[Model],
     batch: usize,
-    take: &mut dyn FnMut(&Picture<'_>, Result<&[u32]>) -> Result<()>,
+    take: Take<'_>,
     turn: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<()> {
     let _host = host::enter();
