@@ -21,8 +21,7 @@ const MOST: usize = 20;
 const MOST_FOLDERS: usize = 1 << 16;
 
 /// Names at the top of the output folder that the run itself uses.
-const OWN: [&str; 6] =
-    ["index.html", "index_files", "report.json", "timings.json", "tokens.dftpack", ".dflow-batch"];
+const OWN: [&str; 6] = ["index.html", "index_files", "report.json", "timings.json", "tokens.dftpack", ".dflow-batch"];
 /// How the files of atlases begin.
 const ATLAS: &str = "atlas";
 

@@ -35,11 +35,10 @@ pub use job::{
     RowFields, SeedField, Setting, Vary, check_job, check_job_from, check_rows_from, job_schema,
 };
 pub use names::PictureNames;
+pub use output::{AlphaMode, Compression};
 pub use pattern::{Field, Pattern, Values, safe_name};
 pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};
 pub use report::{ReportHead, RunSetup, write_pack, write_report, write_timings};
-pub use output::{AlphaMode, Compression};
 pub use settings::{
-    AlphaRange, Atlas, AtlasFormat, Merit, Output, Page, ProvenanceMode, Select, Settings,
-    TokenOutput,
+    AlphaRange, Atlas, AtlasFormat, Merit, Output, Page, ProvenanceMode, Select, Settings, TokenOutput,
 };

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::bundle::Bundle;
-use crate::pipeline::plan::{Seeds, Start};
 use crate::pipeline::output::AlphaMode;
+use crate::pipeline::plan::{Seeds, Start};
 use crate::pipeline::settings::{AtlasFormat, Settings, TokenOutput};
 use crate::support::error::Error;
 
