@@ -58,7 +58,7 @@ pub(in crate::kernels) fn has_tiles() -> bool {
     const INT8: u32 = 1 << 25;
     // SAFETY: every x86-64 CPU has the instruction. The functions are unsafe in the oldest Rust that this crate builds with, and
     // safe in newer ones.
-    #[allow(unused_unsafe)]
+    #[allow(unused_unsafe, reason = "the function is unsafe in Rust before 1.94 only")]
     unsafe {
         let most = std::arch::x86_64::__cpuid(0).eax;
         most >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
