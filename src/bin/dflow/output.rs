@@ -71,7 +71,8 @@ impl Drawn {
             return Ok(stream::save_image(&self.image, path, format)?);
         };
         let png = embed(&self.image.encode(format)?, &record.head.to_json(), &record.tokens)?;
-        Ok(if stream::is_std(path) { stream::write(&png)? } else { write_file(path, &png)? })
+        let saved = if stream::is_std(path) { stream::write(&png) } else { write_file(path, &png) };
+        Ok(saved?)
     }
 }
 
