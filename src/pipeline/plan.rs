@@ -182,7 +182,7 @@ impl Plan {
 }
 
 impl Picture<'_> {
-    /// Sets up a request for this picture alone; `prefix` are the tokens of the row's [`start`](Row::start).
+    /// Sets up a request for this picture alone; `prefix` are the tokens of the row's [`start`](RowSettings::start).
     ///
     /// # Errors
     /// Those of the setters of [`Request`].

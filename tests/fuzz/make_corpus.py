@@ -90,9 +90,7 @@ def token_files(dflow):
         put("dftpack", "damaged", two[:60] + b"\xff\xff" + two[62:])
         put("dftpack", "magic", two[:8])
         several = json.loads(read("several.json"))
-        put(
-            "token_json", "several", json.dumps(several, separators=(",", ":")).encode()
-        )
+        put("token_json", "several", json.dumps(several, separators=(",", ":")).encode())
         several["images"] = several["images"][:1]
         one = json.dumps(several, separators=(",", ":"))
         put("token_json", "one", one.encode())
@@ -170,14 +168,7 @@ def pictures():
     """Small pictures, one or more of each format and mode. The first byte is the format: see picture.rs."""
     image = Image.new("RGBA", (12, 9))
     numbers = random.Random(1)
-    image.putdata(
-        [
-            tuple(
-                (x * 20 + band * 40 + numbers.randrange(30)) % 256 for band in range(4)
-            )
-            for x in range(108)
-        ]
-    )
+    image.putdata([tuple((x * 20 + band * 40 + numbers.randrange(30)) % 256 for band in range(4)) for x in range(108)])
     rgb, grey, palette = (
         image.convert("RGB"),
         image.convert("L"),
@@ -229,9 +220,7 @@ def pictures():
     picture("tiff-float", 5, grey.convert("F"), "TIFF")
     picture("tiff-alpha", 5, image, "TIFF")
     qoi = b"qoif" + (12).to_bytes(4, "big") + (9).to_bytes(4, "big") + b"\x04\x00"
-    pixels = b"".join(
-        b"\xff" + bytes(pixel) for pixel in (image.getpixel((x, 0)) for x in range(12))
-    )
+    pixels = b"".join(b"\xff" + bytes(pixel) for pixel in (image.getpixel((x, 0)) for x in range(12)))
     runs = b"\xfd\xc0\x40\x95\xd5\xa5" * 3 + b"\xfd\xd0"
     put("picture", "qoi", bytes([6]) + qoi + pixels + runs + bytes(7) + b"\x01")
     picture("gif", 7, palette, "GIF")
@@ -253,8 +242,7 @@ def pictures():
     put(
         "picture",
         "pam",
-        b"\x09P7\nWIDTH 2\nHEIGHT 2\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n"
-        + bytes(range(12)),
+        b"\x09P7\nWIDTH 2\nHEIGHT 2\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(range(12)),
     )
 
 
@@ -302,120 +290,6 @@ def single_files():
         "wide-empty",
         b"\x00" + end_64 + locator + end[:8] + b"\xff" * 12 + b"\0\0",
     )
-
-
-def jobs():
-    """Job files: a first byte that chooses TOML, JSON Lines or CSV, and the text."""
-    rows = [
-        {
-            "class": "class 1",
-            "count": 3,
-            "seed": 7,
-            "guidance": 1.5,
-            "tags": ["a", "b"],
-        },
-        {
-            "class": [0, "class 2"],
-            "seed": "100-119",
-            "guidance": "1.0@4,3.0@8",
-            "gradual": True,
-            "level": [16, 32],
-        },
-        {
-            "class": "all",
-            "seed": [1, 18446744073709551615],
-            "level": "all",
-            "output": "{tag}/{class}-{seed:04}_{level}.dds",
-        },
-        {
-            "class": 0,
-            "count": 1099511627776,
-            "temperature": 0,
-            "top_k": 5,
-            "top_p": 0.5,
-        },
-        {"vary": {"tokens": "none.dft", "entry": "a", "keep": 16}},
-        {
-            "class": 2,
-            "redetail": {"image": "none.png", "keep": 16},
-            "select": {"duplicates": 4, "alpha": {"min": 0.1}},
-        },
-    ]
-    table = """
-[output]
-name = "{class}/{seed:06}_{level}.png"
-alpha = "premultiplied"
-mips = true
-compression = "bc7"
-scale = 2
-provenance = "sidecar"
-tokens = "files"
-[atlas]
-size = 1024
-padding = 4
-formats = ["texturepacker", "love", "phaser", "godot"]
-level = 16
-pivot = [0.5, 1.0]
-nine_slice = [1, 2, 3, 4]
-[select]
-duplicates = 4
-best = 10
-by = "likeness"
-like = "none.png"
-[page]
-title = "x"
-[defaults]
-guidance = 2
-"""
-
-    def value(value):
-        if isinstance(value, dict):
-            return (
-                "{"
-                + ", ".join(
-                    f"{key} = {json.dumps(item)}" for key, item in value.items()
-                )
-                + "}"
-            )
-        return json.dumps(value)
-
-    lines = [json.dumps(row) for row in rows]
-    tables = [
-        "[[row]]\n" + "".join(f"{key} = {value(item)}\n" for key, item in row.items())
-        for row in rows
-    ]
-    put("job", "whole-toml", b"\0" + (table + "".join(tables)).encode())
-    put("job", "rows-toml", b"\0" + "".join(tables[:3]).encode())
-    put(
-        "job",
-        "dates-toml",
-        b"\0[[row]]\nclass = 1979-05-27\nseed = 0xff\nguidance = nan\ntop_p = -inf\n",
-    )
-    put("job", "page-toml", b"\0page = false\nrow = [{class = 1}, 2]\nmore = 1\n")
-    put("job", "whole-jsonl", b"\1\xef\xbb\xbf" + "\r\n".join(lines).encode())
-    put(
-        "job",
-        "wrong-jsonl",
-        b'\1{"class": 1, "class": 2}\n[1]\n{"colour": 1}\n{\n\xff\n{"class": 0, "vary": []}',
-    )
-    put(
-        "job",
-        "same-names-jsonl",
-        b'\1{"class": 0, "output": "a.png"}\n{"class": 0, "output": "A.PNG/b.png"}\n'
-        * 2,
-    )
-    csv = "class,count,seed,guidance,temperature,top_k,top_p,level,output,tags\n"
-    put(
-        "job",
-        "whole-csv",
-        b"\2"
-        + (
-            csv
-            + 'class 1,3,7,"1.0@4,3.0@8",0,5,0.5,16;32,,a;b\nall,,5;6,,,,,all,"{class}/{seed}.png",\n'
-        ).encode(),
-    )
-    put("job", "wrong-csv", b'\2class,seed\n9,x\n1\n1,2,3\n\xff,1\n"open,1\n')
-    put("job", "filter", b'\3class="class 1",2 tag=a,b row=0-3 seed=10-20 number=1')
 
 
 def jobs():
