@@ -167,12 +167,6 @@ impl<'a> Studio<'a> {
         };
         let mut session = run.open()?;
         let outcome = draw(&mut session, &self.models)?;
-        let setup = RunSetup {
-            lanes: self.models.len(),
-            threads: model.threads(),
-            writers: self.writers(),
-            peak_memory: peak_memory(),
-        };
         let (pictures, settled) = session.settled();
         let so_far = || format!("{settled} of {pictures} pictures are done; the same command goes on");
         let full = |error: Error| {
@@ -186,6 +180,8 @@ impl<'a> Studio<'a> {
         }
         let assembled = self.assemble(job, checked, &files, scope.shard, out, &session).and_then(|()| {
             let none = outcome.progress.counts.pictures() == 0;
+            let (lanes, threads, writers) = (self.models.len(), model.threads(), self.writers());
+            let setup = RunSetup { lanes, threads, writers, peak_memory: peak_memory() };
             if none { Ok(()) } else { pipeline::write_timings(out, &outcome, &setup) }
         });
         assembled.map_err(|error| match &error {
