@@ -57,7 +57,7 @@ pub struct BatchArgs {
     /// Models that draw at once, 1 to 256 [default: for a small model one for each core, with one thread each; for a large one 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=Lanes::MOST as u64))]
     lanes: Option<u64>,
-    /// Most pictures that a lane draws together [default: up to 64]
+    /// Most pictures that a lane draws together [default: up to 16]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: Option<u64>,
     /// Threads that encode and write files, 1 to 16 [default: one for four cores, at most 4]
