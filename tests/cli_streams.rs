@@ -56,7 +56,9 @@ fn pictures_and_tokens_pass_through_pipes_as_through_files() {
 
     let tokens = bytes(folder, &["generate", "0", "--seed", "3", "-o", "b.png", "--tokens-out", "-"], b"");
     assert_eq!(tokens, file(folder, "a.json"));
-    assert_eq!(bytes(folder, &["decode", "-", "-o", "-"], &tokens), picture);
+    // Pictures of `generate` have a record, those that are decoded have none.
+    let plain = bytes(folder, &["generate", "0", "--seed", "3", "--no-provenance", "-o", "-"], b"");
+    assert_eq!(bytes(folder, &["decode", "-", "-o", "-"], &tokens), plain);
 
     run_dflow(folder, &["encode", "a.png", "-o", "e.json"]);
     let encoded = bytes(folder, &["encode", "-", "-o", "-"], &picture);
@@ -101,6 +103,25 @@ fn packs_atlases_and_damaged_files_pass_through_pipes() {
     let whole = file(folder, "d.dft");
     let repaired = bytes(folder, &["repair", "-", "-o", "-", "--format", "dft"], &whole[..whole.len() - 3]);
     assert_eq!(repaired, whole);
+}
+
+#[test]
+fn tokens_of_a_job_pass_through_pipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run_dflow(folder, &["generate", "0", "--seed", "3", "--count", "2", "-o", "s-{seed}.png", "--no-provenance"]);
+    let lines = bytes(folder, &["batch", "-", "-o", "-"], b"{\"class\": 0, \"count\": 2, \"seed\": 3}\n");
+    assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 2);
+    bytes(folder, &["decode", "-", "-o", "d-{seed}.png"], &lines);
+    for seed in ["3", "4"] {
+        assert_eq!(file(folder, &format!("d-{seed}.png")), file(folder, &format!("s-{seed}.png")));
+    }
+    let first = lines.split_inclusive(|&byte| byte == b'\n').next().unwrap();
+    bytes(folder, &["decode", "-", "-o", "one.png"], first);
+    assert_eq!(file(folder, "one.png"), file(folder, "s-3.png"));
+    refused(folder, 1, "line 2", &["decode", "-", "-o", "-"], &[first, b"{\"format\": 1}\n"].concat());
+    let other = String::from_utf8(first.to_vec()).unwrap().replace("\"bundle\":\"", "\"bundle\":\"0");
+    refused(folder, 1, "line 2", &["decode", "-", "-o", "-"], &[first, other.as_bytes()].concat());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::support::error::{Error, Result};
 use crate::support::files::{NewFile, read};
 use crate::support::json::parse;
+use crate::support::memory::reserve;
 
 const FORMAT: u32 = 1;
 /// Above the million images of one request; a longer file is refused. Packs hold more.
@@ -109,7 +110,36 @@ impl TokenFile {
         Ok(bytes)
     }
 
+    /// One file, or JSON Lines: files of one tokenizer, one a line.
     fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
+        let lines = || (1..).zip(bytes.split(|&byte| byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty());
+        let is_whole = |line: &[u8]| line.trim_ascii_end().ends_with(b"}") && Self::parse_one(line, path).is_ok();
+        if lines().nth(1).is_none() || lines().next().is_some_and(|(_, first)| !is_whole(first)) {
+            return Self::parse_one(bytes, path);
+        }
+        // The lines are checked one by one; their pictures are in memory together.
+        drop(reserve::<u8>(&path.display().to_string(), bytes.len().saturating_mul(GROWTH))?);
+        let mut all: Option<Self> = None;
+        for (number, line) in lines() {
+            let refuse = |reason: String| Error::format(path, format!("line {number}: {reason}"));
+            let file = Self::parse_one(line, path).map_err(|error| match error {
+                Error::Format { reason, .. } => refuse(reason),
+                other => other,
+            })?;
+            match &mut all {
+                None => all = Some(file),
+                Some(all) if all.bundle == file.bundle => all.images.extend(file.images),
+                Some(all) => {
+                    let reason =
+                        format!("its tokens belong to tokenizer {}, those before to {}", file.bundle, all.bundle);
+                    return Err(refuse(reason));
+                }
+            }
+        }
+        all.ok_or_else(|| Error::format(path, "not a token file: it is empty"))
+    }
+
+    fn parse_one(bytes: &[u8], path: &Path) -> Result<Self> {
         let refuse = |reason: String| Error::format(path, reason);
         let parsed = parse(&path.display().to_string(), bytes, FORMAT.into(), GROWTH)?;
         parsed.map_err(|reason| match reason.strip_prefix(' ') {

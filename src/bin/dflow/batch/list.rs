@@ -73,12 +73,13 @@ pub fn stream(models: &[Model], batch: usize, checked: &Checked, scope: Scope<'_
     let mut take = |picture: &Picture<'_>, tokens: Result<&[u32], Error>| -> Result<(), Error> {
         match tokens {
             Ok(tokens) => {
+                let class = bundle.classes().get(picture.image.class as usize);
+                let image = json!({"class": class, "seed": picture.image.seed, "tokens": tokens});
                 let line = json!({
+                    "format": 1,
                     "bundle": bundle.tokenizer_id(),
                     "number": picture.number,
-                    "class": bundle.classes().get(picture.image.class as usize),
-                    "seed": picture.image.seed,
-                    "tokens": tokens,
+                    "images": [image],
                 });
                 open = open && written(writeln!(out, "{line}").and_then(|()| out.flush()))?;
             }
