@@ -1,7 +1,7 @@
 //! Token files of a bundle: makes them, and checks that they belong to it.
 
 use super::Bundle;
-use crate::plan::Prefix;
+use crate::plan::{Level, Prefix};
 use crate::support::error::{Error, Result};
 use crate::support::memory::copied;
 use crate::tokens::{Dft, Geometry, TokenFile, TokenImage, TokenizerId};
@@ -74,9 +74,16 @@ impl Bundle {
         if file.bundle == self.tokenizer_id { Ok(()) } else { Err(self.foreign(&file.bundle)) }
     }
 
+    /// The level of `size` pixels per side; the error lists the levels.
+    pub(crate) fn level(&self, size: u32) -> Result<Level> {
+        self.ladder.level(size).ok_or_else(|| {
+            Error::Invalid(format!("{} has no {size} px level; its levels are {}", self.name, self.ladder.sizes()))
+        })
+    }
+
     /// The tokens of the level of `level_size` pixels, unchecked otherwise.
     pub(crate) fn level_tokens<'a>(&self, tokens: &'a [u32], level_size: u32) -> Result<&'a [u32]> {
-        let level = self.ladder.level_or_error(level_size)?;
+        let level = self.level(level_size)?;
         tokens.get(..level.tokens).ok_or_else(|| {
             Error::Invalid(format!(
                 "the {level_size} px level takes {} tokens, there are {}",

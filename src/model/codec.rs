@@ -136,10 +136,7 @@ impl Model {
 
     /// The level of `size` pixels per side; the error lists the levels.
     pub(crate) fn level(&self, size: u32) -> Result<Level> {
-        let ladder = self.bundle().ladder();
-        ladder.level(size).ok_or_else(|| {
-            Error::Invalid(format!("{} has no {size} px level; its levels are {}", self.bundle().name, ladder.sizes()))
-        })
+        self.bundle().level(size)
     }
 }
 
