@@ -77,9 +77,7 @@ fn assert_same(found: &BTreeMap<PathBuf, Vec<u8>>, wanted: &BTreeMap<PathBuf, Ve
 fn kill_often(count: u64, kills: u32, seed: u64) {
     let folder = tempfile::tempdir().unwrap();
     write_job(folder.path(), count);
-    let begun = Instant::now();
     succeed(folder.path(), &[]);
-    let whole = begun.elapsed();
     let wanted = tree(&folder.path().join("out"));
     std::fs::rename(folder.path().join("out"), folder.path().join("undisturbed")).unwrap();
     let spool = |out: &str| {
@@ -90,12 +88,13 @@ fn kill_often(count: u64, kills: u32, seed: u64) {
     let mut random = Random(seed);
     let mut killed = 0;
     for kill in 0..kills {
-        // Longer where the job is behind.
-        let behind = spool("out") * u64::from(kills) < all * u64::from(kill);
-        let most = Duration::from_millis(if behind { 3000 } else { 900 }).min(whole * 2);
-        let after = most.mul_f64(random.below(1 << 20) as f64 / f64::from(1 << 20));
+        // Each is killed when it has got further by about its share; the last ones while they assemble.
+        let target = (all * u64::from(kill) + random.below(all)) / u64::from(kills);
         let mut child = batch(folder.path(), &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        if !wait(&mut child, after) {
+        while spool("out") < target && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if child.try_wait().unwrap().is_none() {
             // SIGKILL on Unix.
             child.kill().unwrap();
             killed += 1;

@@ -193,7 +193,7 @@ class = "class 2"
             ("3: class", "did you mean class 1, class 0, class 2?"),
             ("4: count", "allowed are 1 to 1099511627776"),
             ("5: guidance", "guidance 5000 is not 0 to 1000"),
-            ("6: level", "its levels are 16, 24, 32"),
+            ("6: level", "the levels are 16, 24, 32 px"),
             ("10: colour", "unknown field; allowed are class, count, seed"),
             ("11: seed", "ends before it begins"),
             ("12: temperature", "\"x\" is neither a number nor points"),
@@ -423,7 +423,7 @@ fn pictures_to_redetail_are_read_when_the_job_is_checked() {
         &[
             ("9: redetail", "not a picture that can be read"),
             ("12: redetail", "not a picture that can be read"),
-            ("15: redetail", "its levels are 16, 24, 32"),
+            ("15: redetail", "the levels are 16, 24, 32 px"),
             ("18: redetail", "missing field `keep`; allowed is a table with"),
             ("22: redetail", "keeps 16 tokens"),
         ],
