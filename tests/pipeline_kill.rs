@@ -89,7 +89,7 @@ fn kill_often(count: u64, kills: u32, seed: u64) {
     let mut killed = 0;
     for kill in 0..kills {
         // Each is killed when it has got further by about its share; the last ones while they assemble.
-        let target = (all * u64::from(kill) + random.below(all)) / u64::from(kills);
+        let target = (all * u64::from(kill) + random.below(all as usize) as u64) / u64::from(kills);
         let mut child = batch(folder.path(), &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         while spool("out") < target && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
