@@ -7,7 +7,7 @@ mod programs;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Random, dflow};
 use programs::skip;
@@ -107,18 +107,6 @@ fn kill_often(count: u64, kills: u32, seed: u64) {
     assert_same(&tree(&folder.path().join("out")), &wanted, "after kills");
     let left: Vec<_> = std::fs::read_dir(folder.path().join("out/.dflow-batch/part")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
-}
-
-/// Whether a process ends within this time.
-fn wait(child: &mut Child, time: Duration) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < time {
-        if child.try_wait().unwrap().is_some() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.try_wait().unwrap().is_some()
 }
 
 #[test]
