@@ -378,15 +378,19 @@ mod tests {
     }
 
     #[test]
-    fn files_beside_pictures_have_names_of_their_own() {
-        let rows = || vec![row(0, &[0], from(0, 1), "a.png", 1), row(1, &[0], from(0, 1), "a.webp", 1)];
-        assert_found(rows(), false, &[]);
-        for output in [
-            Output { provenance: ProvenanceMode::Sidecar, ..Output::default() },
-            Output { tokens: TokenOutput::Files, ..Output::default() },
+    fn files_beside_pictures_collide_with_folders_alone() {
+        let one = |number, name: &str| row(number, &[0], from(0, 1), name, 1);
+        for (output, name) in [
+            (Output { provenance: ProvenanceMode::Sidecar, ..Output::default() }, "a.png.json"),
+            (Output { tokens: TokenOutput::Files, ..Output::default() }, "a.png.dft"),
         ] {
             let settings = Settings { output, ..Settings::default() };
-            assert_eq!(found(rows(), &settings), (false, vec![]));
+            let rows = vec![one(0, "a.png"), one(1, "a.webp")];
+            assert_eq!(found(rows, &settings), (false, vec![]));
+            let below = format!("{name}/b.png");
+            let rows = || vec![one(0, "a.png"), one(1, &below)];
+            assert_found(rows(), false, &[]);
+            assert_eq!(found(rows(), &settings), (false, vec![(Some(0), 1, name.to_owned())]));
         }
     }
 

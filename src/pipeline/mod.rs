@@ -24,6 +24,7 @@ pub mod reproduce;
 pub mod run;
 pub mod select;
 mod settings;
+mod table;
 mod text_file;
 
 pub use assemble::Assembly;
@@ -39,6 +40,4 @@ pub use output::{AlphaMode, Compression};
 pub use pattern::{Field, Pattern, Values, safe_name};
 pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};
 pub use report::{ReportHead, RunSetup, write_pack, write_report, write_timings};
-pub use settings::{
-    AlphaRange, Atlas, AtlasFormat, Merit, Output, Page, ProvenanceMode, Select, Settings, TokenOutput,
-};
+pub use settings::{Atlas, AtlasFormat, Output, Page, ProvenanceMode, Settings, TokenOutput};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::pattern::{Pattern, Values};
-use super::settings::Select;
+use super::select::SelectSettings;
 use crate::generation::request::{ImageRequest, Request};
 use crate::plan::{Guidance, Level};
 use crate::sample::SamplingCurves;
@@ -73,7 +73,7 @@ pub struct RowSettings {
     /// The levels that are written, coarse to fine, at least one. A picture is generated up to the last.
     pub levels: Vec<Level>,
     /// Which candidates of each class are kept; `None` for all.
-    pub select: Option<Select>,
+    pub select: Option<SelectSettings>,
 }
 
 /// One row of a job. It dereferences to its settings: `row.levels`.

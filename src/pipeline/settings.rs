@@ -1,15 +1,10 @@
 //! What a job says beside its rows: files, atlases, selection, the page. A job file has a table for each.
 
-use std::fmt;
-use std::marker::PhantomData;
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::output::{AlphaMode, Compression};
+use super::select::SelectSettings;
 
 /// How pictures become files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -135,57 +130,6 @@ pub enum AtlasFormat {
     Godot,
 }
 
-/// Which candidates of a row and class are kept.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Select {
-    /// Hamming distance of perceptual hashes up to which the later of two pictures is dropped. Default: none is dropped.
-    #[schemars(range(max = 16))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub duplicates: Option<u32>,
-    /// How many pictures of each row and class are kept, the best ones. Default: all.
-    #[schemars(range(min = 1))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub best: Option<u64>,
-    /// What makes a picture better. Default: log-probability.
-    pub by: Merit,
-    /// Picture file that `by = "likeness"` compares with, relative to the job file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub like: Option<PathBuf>,
-    /// Share of opaque pixels that a picture must have. Default: any.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "table")]
-    pub alpha: Option<AlphaRange>,
-}
-
-/// What candidates are ordered by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Merit {
-    /// The mean log-probability of the tokens.
-    #[default]
-    LogProbability,
-    /// How much a picture is like the reference picture.
-    Likeness,
-}
-
-/// Bounds of the share of opaque pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AlphaRange {
-    /// The least share. Default: 0.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub min: f32,
-    /// The largest share. Default: 1.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub max: f32,
-}
-
-impl Default for AlphaRange {
-    fn default() -> Self {
-        Self { min: 0.0, max: 1.0 }
-    }
-}
-
 /// The page to look through the pictures, OUT/index.html.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -203,7 +147,7 @@ pub struct Settings {
     /// Atlases; `None` for none.
     pub atlas: Option<Atlas>,
     /// Selection in rows that have none of their own; a checked row says what holds for it.
-    pub select: Option<Select>,
+    pub select: Option<SelectSettings>,
     /// The page; `None` for none.
     pub page: Option<Page>,
 }
@@ -220,26 +164,4 @@ impl Default for Settings {
     fn default() -> Self {
         Self { output: Output::default(), atlas: None, select: None, page: Some(Page::default()) }
     }
-}
-
-/// Reads a table or nothing: to serde a list of values is a struct too.
-pub(super) fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    struct Table<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Table<T> {
-        type Value = Option<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a table")
-        }
-
-        fn visit_unit<E>(self) -> Result<Option<T>, E> {
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
-        }
-    }
-    from.deserialize_any(Table(PhantomData))
 }

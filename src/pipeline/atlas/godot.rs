@@ -1,10 +1,9 @@
 //! Resources of Godot 4: for each page SpriteFrames with an animation of one frame for each sprite, whose name is the sprite's.
 //! Godot loads them without a plugin; the path of the page is relative to the file.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::metadata::{Metadata, Page};
+use super::metadata::{self, Metadata, Page};
 use super::options::Options;
 use crate::pipeline::text_file::TextFile;
 use crate::support::error::Result;
@@ -69,16 +68,7 @@ impl Metadata for Writer {
 
 /// A string literal of Godot.
 fn quoted(text: &str) -> String {
-    let mut literal = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => literal.extend(['\\', c]),
-            c if c.is_control() => _ = write!(literal, "\\u{:04x}", u32::from(c)),
-            c => literal.push(c),
-        }
-    }
-    literal.push('"');
-    literal
+    metadata::quoted(text, |c| format!("\\u{:04x}", u32::from(c)))
 }
 
 #[cfg(test)]

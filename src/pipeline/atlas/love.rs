@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::metadata::{Metadata, Page};
+use super::metadata::{self, Metadata, Page};
 use super::options::Options;
 use crate::pipeline::text_file::TextFile;
 use crate::support::error::Result;
@@ -106,16 +106,7 @@ impl Metadata for Writer {
 
 /// A string literal of Lua.
 fn quoted(text: &str) -> String {
-    let mut literal = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => literal.extend(['\\', c]),
-            c if c.is_ascii_control() => literal.push_str(&format!("\\{:03}", u32::from(c))),
-            c => literal.push(c),
-        }
-    }
-    literal.push('"');
-    literal
+    metadata::quoted(text, |c| if c.is_ascii() { format!("\\{:03}", u32::from(c)) } else { c.to_string() })
 }
 
 #[cfg(test)]

@@ -130,3 +130,17 @@ pub(super) struct Maker {
 impl Maker {
     pub const THIS: Self = Self { app: "libdetailflow", version: env!("CARGO_PKG_VERSION") };
 }
+
+/// A string literal in double quotes. Quotes and backslashes get a backslash, control characters are written by `escape`.
+pub(super) fn quoted(text: &str, escape: impl Fn(char) -> String) -> String {
+    let mut literal = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => literal.extend(['\\', c]),
+            c if c.is_control() => literal.push_str(&escape(c)),
+            c => literal.push(c),
+        }
+    }
+    literal.push('"');
+    literal
+}

@@ -15,7 +15,8 @@ use crate::bundle::Bundle;
 use crate::pipeline::identity::{Identity, bundle_identity};
 use crate::pipeline::pattern::Pattern;
 use crate::pipeline::plan::Row;
-use crate::pipeline::settings::{Output, Select, Settings};
+use crate::pipeline::select::SelectSettings;
+use crate::pipeline::settings::{Output, Settings};
 use crate::support::error::Result;
 use crate::support::hex::hex;
 
@@ -33,7 +34,7 @@ pub(super) struct Checker<'a> {
     files: Files,
     settings: Settings,
     /// Selection of the job, and the hash of its reference picture.
-    select: Option<(Select, Option<[u8; 32]>)>,
+    select: Option<(SelectSettings, Option<[u8; 32]>)>,
     defaults: RowFields,
     /// Whether the class of rows that say none was wrong.
     no_class: bool,

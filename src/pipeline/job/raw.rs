@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::types::{PageChoice, RowFields, allowed};
-use crate::pipeline::settings::{Atlas, Output, Select};
+use crate::pipeline::select::SelectSettings;
+use crate::pipeline::settings::{Atlas, Output};
 
 /// Bytes of the longest line or record of JSONL and CSV.
 pub(super) const LONGEST_LINE: u64 = 16 << 20;
@@ -34,7 +35,7 @@ pub(super) struct RawRow {
 pub(super) struct RawHead {
     pub output: Output,
     pub atlas: Option<Atlas>,
-    pub select: Option<Select>,
+    pub select: Option<SelectSettings>,
     pub page: PageChoice,
     pub defaults: RowFields,
     /// Lines of fields by path, `output.scale`, and of tables.

@@ -7,8 +7,7 @@ use super::types::{LevelField, RowFields, Setting};
 use crate::bundle::Bundle;
 use crate::pipeline::identity::Identity;
 use crate::pipeline::plan::{RowSettings, Start};
-use crate::pipeline::select::LARGEST_DISTANCE;
-use crate::pipeline::settings::{Merit, Select};
+use crate::pipeline::select::SelectSettings;
 use crate::plan::{Curve, Guidance, Level};
 use crate::sample::{Sampling, SamplingCurves};
 use crate::support::error::{Error, Result};
@@ -29,7 +28,7 @@ pub(super) struct Resolved {
 /// Resolves what rows say beside class, count, seed, output and tags. `job` is the selection of the job.
 pub(super) fn resolve(
     fields: &RowFields,
-    job: Option<&(Select, Option<[u8; 32]>)>,
+    job: Option<&(SelectSettings, Option<[u8; 32]>)>,
     bundle: &Bundle,
     files: &mut Files,
 ) -> Result<Resolved, Wrongs> {
@@ -172,44 +171,31 @@ fn start(
 
 /// Checks a selection, finds its reference picture and hashes that.
 pub(super) fn resolve_select(
-    select: &Select,
+    select: &SelectSettings,
     files: &Files,
     wrong: &mut impl FnMut(&str, String),
-) -> (Select, Option<[u8; 32]>) {
+) -> (SelectSettings, Option<[u8; 32]>) {
     let mut select = select.clone();
     let mut hash = None;
-    if select.duplicates.is_some_and(|distance| distance > LARGEST_DISTANCE) {
-        wrong("select.duplicates", "the distance is out of range; allowed is an integer from 0 to 16".into());
+    for (field, text) in select.faults() {
+        wrong(&format!("select.{field}"), text);
     }
-    if select.best == Some(0) {
-        wrong("select.best", "0 is out of range; allowed is an integer from 1 on".into());
-    }
-    if let Some(range) = select.alpha
-        && !(range.min >= 0.0 && range.min <= range.max && range.max <= 1.0)
-    {
-        let text = format!("{} to {} is not a range; allowed is 0 <= min <= max <= 1", range.min, range.max);
-        wrong("select.alpha", text);
-    }
-    match (&select.like, select.by) {
-        (Some(like), _) => match files.picture(like) {
+    if let Some(like) = &select.like {
+        match files.picture(like) {
             Ok((path, content)) => {
                 select.like = Some(path);
                 hash = Some(content);
             }
             Err(error) => wrong("select.like", error.to_string()),
-        },
-        (None, Merit::Likeness) => {
-            wrong("select.by", "likeness needs a reference picture; set `like` to a picture file".into());
         }
-        _ => {}
     }
     (select, hash)
 }
 
 /// Puts a selection into a hash: of the reference picture its content, not its place.
-fn hash_select(hash: &mut Identity, select: Option<&(Select, Option<[u8; 32]>)>) {
+fn hash_select(hash: &mut Identity, select: Option<&(SelectSettings, Option<[u8; 32]>)>) {
     let Some((select, content)) = select else { return hash.text("all") };
-    let without = Select { like: None, ..select.clone() };
+    let without = SelectSettings { like: None, ..select.clone() };
     hash.text(&serde_json::to_string(&without).unwrap_or_default());
     hash.bytes(content.as_ref().map_or(&[][..], |content| content));
 }

@@ -407,7 +407,7 @@ fn pictures_to_redetail_are_read_when_the_job_is_checked() {
     std::fs::copy(&png, folder.path().join("x.png")).unwrap();
     std::fs::write(folder.path().join("bad.png"), b"\x89PNG\r\n\x1a\nrest").unwrap();
     std::fs::write(folder.path().join("text.txt"), b"text").unwrap();
-    let text = "[select]\nby = \"likeness\"\nlike = \"x.png\"\n\
+    let text = "[select]\nbest = 1\nby = \"likeness\"\nlike = \"x.png\"\n\
                 [[row]]\nclass = 0\nredetail = { image = \"x.png\", keep = 16 }\n\
                 [[row]]\nclass = 0\nredetail = { image = \"bad.png\", keep = 16 }\n\
                 [[row]]\nclass = 0\nredetail = { image = \"text.txt\", keep = 16 }\n\
@@ -421,11 +421,11 @@ fn pictures_to_redetail_are_read_when_the_job_is_checked() {
     assert_problems(
         &checked,
         &[
-            ("9: redetail", "not a picture that can be read"),
-            ("12: redetail", "not a picture that can be read"),
-            ("15: redetail", "the levels are 16, 24, 32 px"),
-            ("18: redetail", "missing field `keep`; allowed is a table with"),
-            ("22: redetail", "keeps 16 tokens"),
+            ("10: redetail", "not a picture that can be read"),
+            ("13: redetail", "not a picture that can be read"),
+            ("16: redetail", "the levels are 16, 24, 32 px"),
+            ("19: redetail", "missing field `keep`; allowed is a table with"),
+            ("23: redetail", "keeps 16 tokens"),
         ],
     );
     // The content counts, not the place.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::settings::{Atlas, Output, Page, Select, table};
+use crate::pipeline::select::SelectSettings;
+use crate::pipeline::settings::{Atlas, Output, Page};
+use crate::pipeline::table::table;
 
 /// A job of `dflow batch`: pictures to generate, how to select among them, and the files to write. In TOML. A JSON Lines file has
 /// a row on each line instead, an object like one of `row`; a CSV file has a row on each line and these columns: class, count,
@@ -21,7 +23,7 @@ pub struct JobFile {
     pub atlas: Option<Atlas>,
     /// Which candidates of a row and class are kept. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub select: Option<Select>,
+    pub select: Option<SelectSettings>,
     /// The page OUT/index.html: its settings, or false for no page. Default: a page.
     pub page: PageChoice,
     /// What rows have unless they say otherwise.
@@ -88,7 +90,7 @@ pub struct RowFields {
     pub redetail: Option<Redetail>,
     /// Selection in this row, instead of that of the job.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "table")]
-    pub select: Option<Select>,
+    pub select: Option<SelectSettings>,
     /// Name pattern of the files of this row, as `name` of `output`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,

@@ -2,8 +2,7 @@
 
 use crate::model::Model;
 use crate::pipeline::plan::{Picture, Plan, Row, RowSettings};
-use crate::pipeline::select::{AlphaLimits, Candidate, Facts, SelectBy, SelectSettings, Selector};
-use crate::pipeline::settings::{Merit, Select};
+use crate::pipeline::select::{Candidate, Facts, SelectSettings, Selector};
 use crate::support::error::{Error, Result};
 use crate::support::sync::Arc;
 
@@ -16,14 +15,7 @@ pub(super) fn selects(row: &Row) -> bool {
 
 /// How the groups of a row are selected from.
 fn settings(row: &RowSettings) -> Option<SelectSettings> {
-    let Select { duplicates, best, by, like, alpha, .. } = row.select.clone()?;
-    let by = match by {
-        Merit::LogProbability => SelectBy::LogProbability,
-        Merit::Likeness => SelectBy::Likeness,
-    };
-    let alpha = alpha.map(|range| AlphaLimits { min: range.min, max: range.max, ..AlphaLimits::default() });
-    let best = best.map(|best| u32::try_from(best).unwrap_or(u32::MAX));
-    Some(SelectSettings { duplicates, best, by, like, alpha }).filter(|settings| !settings.keeps_all())
+    row.select.clone().filter(|settings| !settings.keeps_all())
 }
 
 /// Checks how rows are selected from, and tells whether that needs the log-probabilities of tokens.

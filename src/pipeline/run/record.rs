@@ -76,7 +76,7 @@ impl Record {
             };
             to.extend(files.to_le_bytes());
             to.extend(bytes.to_le_bytes());
-            // Not a number is none.
+            // NaN where it is not known.
             to.extend(self.log_probability.unwrap_or(f32::NAN).to_le_bytes());
             to.extend((self.tokens.len() as u32).to_le_bytes());
             let wide = self.tokens.iter().any(|&token| token > u32::from(u16::MAX));

@@ -135,12 +135,12 @@ mod tests {
     use super::*;
     use crate::pipeline::pattern::Pattern;
     use crate::pipeline::plan::{Row, RowSettings, Seeds, Start};
-    use crate::pipeline::settings::Select;
+    use crate::pipeline::select::SelectSettings;
     use crate::plan::{Guidance, Level};
     use crate::sample::Sampling;
     use crate::support::sync::Arc;
 
-    fn plan(best: Option<u64>) -> Plan {
+    fn plan(best: Option<u32>) -> Plan {
         let row = |number, classes: &[u32], count, tags: &[&str]| Row {
             number,
             line: 1,
@@ -151,7 +151,7 @@ mod tests {
                 sampling: Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
                 start: Start::Empty,
                 levels: vec![Level { size: 32, tokens: 32 }],
-                select: Some(Select { best: best.filter(|_| !tags.is_empty()), ..Select::default() }),
+                select: Some(SelectSettings { best: best.filter(|_| !tags.is_empty()), ..SelectSettings::default() }),
             }),
             output: Pattern::of_job("{class}-{seed}.png").unwrap(),
             tags: tags.iter().map(|&tag| tag.to_owned()).collect(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline::table::table;
 use crate::support::error::{Error, Result};
 
 /// The largest distance of hashes at which pictures can be called duplicates. Unrelated pictures of one class differ in
@@ -27,11 +28,11 @@ pub struct SelectSettings {
     pub best: Option<u32>,
     /// What makes a picture one of the best.
     pub by: SelectBy,
-    /// The picture file that `by = "likeness"` compares with.
+    /// The picture file that `by = "likeness"` compares with, relative to the job file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub like: Option<PathBuf>,
     /// Reject pictures that are empty, full, or of one colour. Absent: none is rejected.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "table")]
     pub alpha: Option<AlphaLimits>,
 }
 
@@ -85,38 +86,41 @@ impl SelectSettings {
     /// # Errors
     /// [`Error::Invalid`]: the message begins with the field.
     pub fn check(&self) -> Result<()> {
-        let refuse = |text: String| Err(Error::Invalid(text));
+        match self.faults().first() {
+            Some((field, text)) => Err(Error::Invalid(format!("{field}: {text}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The fields that are not allowed, and why.
+    pub(in crate::pipeline) fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
         if let Some(distance) = self.duplicates
             && distance > LARGEST_DISTANCE
         {
-            return refuse(format!("duplicates: {distance} is out of range: 0 to {LARGEST_DISTANCE} is allowed"));
+            faults.push(("duplicates", format!("{distance} is out of range; allowed are 0 to {LARGEST_DISTANCE}")));
         }
         if self.best == Some(0) {
-            return refuse("best: 0 is out of range: at least 1 is allowed".to_owned());
+            faults.push(("best", "0 is out of range; allowed is an integer from 1 on".to_owned()));
         }
         if self.best.is_none() && self.by != SelectBy::default() {
-            return refuse("by: it needs best, the number of pictures to keep".to_owned());
+            faults.push(("by", "it needs `best`, the number of pictures to keep".to_owned()));
         }
         match (self.by, &self.like) {
             (SelectBy::Likeness, None) => {
-                return refuse("like: by = \"likeness\" needs a picture file here".to_owned());
+                faults.push(("by", "likeness needs a reference picture; set `like` to a picture file".to_owned()));
             }
             (SelectBy::LogProbability, Some(_)) => {
-                return refuse("like: only by = \"likeness\" compares with a picture".to_owned());
+                faults.push(("like", "only by = \"likeness\" compares with a picture".to_owned()));
             }
             _ => {}
         }
-        if let Some(AlphaLimits { min, max, .. }) = self.alpha {
-            for (name, share) in [("min", min), ("max", max)] {
-                if !(0.0..=1.0).contains(&share) {
-                    return refuse(format!("alpha.{name}: {share} is out of range: 0 to 1 is allowed"));
-                }
-            }
-            if min > max {
-                return refuse(format!("alpha.min: {min} is more than alpha.max, {max}"));
-            }
+        if let Some(AlphaLimits { min, max, .. }) = self.alpha
+            && !(min >= 0.0 && min <= max && max <= 1.0)
+        {
+            faults.push(("alpha", format!("{min} to {max} is not a range; allowed is 0 <= min <= max <= 1")));
         }
-        Ok(())
+        faults
     }
 }
 
@@ -148,12 +152,12 @@ mod tests {
         for (text, word) in [
             ("duplicates = 17", "duplicates: 17"),
             ("best = 0", "best: 0"),
-            ("by = \"likeness\"\nlike = \"a.png\"", "by: it needs best"),
-            ("best = 1\nby = \"likeness\"", "like: "),
+            ("by = \"likeness\"\nlike = \"a.png\"", "by: it needs `best`"),
+            ("best = 1\nby = \"likeness\"", "by: likeness needs a reference picture"),
             ("best = 1\nlike = \"a.png\"", "like: "),
-            ("alpha = { min = -0.1 }", "alpha.min: -0.1"),
-            ("alpha = { max = nan }", "alpha.max: NaN"),
-            ("alpha = { min = 0.6, max = 0.5 }", "alpha.min: 0.6"),
+            ("alpha = { min = -0.1 }", "alpha: -0.1 to 1 is not a range"),
+            ("alpha = { max = nan }", "alpha: 0 to NaN is not a range"),
+            ("alpha = { min = 0.6, max = 0.5 }", "alpha: 0.6 to 0.5 is not a range"),
             ("soup = 1", "unknown field `soup`"),
             ("best = 1\nby = \"soup\"", "unknown variant `soup`"),
             ("alpha = { soup = 1 }", "unknown field `soup`"),
