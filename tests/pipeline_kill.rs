@@ -45,20 +45,7 @@ fn succeed(folder: &Path, arguments: &[&str]) {
 
 /// Every file of a folder but the state of the job and its times.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap();
-            if path.is_dir() && name != ".dflow-batch" {
-                folders.push(path);
-            } else if path.is_file() && name != "timings.json" {
-                files.insert(path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
+    common::tree(folder, &[".dflow-batch", "timings.json"])
 }
 
 /// Says what is different.

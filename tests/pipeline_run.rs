@@ -74,21 +74,7 @@ fn run(run: Run<'_>, models: &[Model]) -> Outcome {
 
 /// Every file of a folder but the state of the job, with its content.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                if path.file_name().unwrap() != ".dflow-batch" {
-                    folders.push(path);
-                }
-            } else {
-                files.insert(path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
+    common::tree(folder, &[".dflow-batch"])
 }
 
 fn records(run: Run<'_>) -> Vec<Record> {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -113,6 +114,26 @@ impl Random {
 pub fn random_tokens(model: &Model, seed: u64) -> Vec<u32> {
     let (bundle, mut random) = (model.bundle(), Random(seed));
     (0..bundle.tokens()).map(|_| random.below(bundle.codes()) as u32).collect()
+}
+
+/// The content of every file below a folder, without files and folders of these names.
+pub fn tree(folder: &Path, without: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if without.iter().any(|name| path.file_name().unwrap() == *name) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
 }
 
 /// A copy of a bundle that a test may damage.

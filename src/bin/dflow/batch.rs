@@ -17,7 +17,7 @@ use detailflow::pipeline::{
 use detailflow::{Error, Model};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{Failure, ModelArgs, complain, interrupt, say};
+use crate::{Failure, ModelArgs, complain, interrupt, memory, say};
 
 #[derive(Args)]
 pub struct BatchArgs {
@@ -37,7 +37,7 @@ pub struct BatchArgs {
     /// Print a JSON line for each picture, with everything that another program needs to draw it, and draw nothing
     #[arg(long, conflicts_with = "dry_run")]
     list: bool,
-    /// Make only the first N pictures
+    /// Make only the first N pictures, and of rows with selection all of the class of the last
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Make only pictures that all conditions take, such as "class=potion,wand tag=boss seed=10-20"; keys are class, tag, row, seed
@@ -141,7 +141,7 @@ impl<'a> Studio<'a> {
         say!("lanes            {} of {} threads", self.lanes.count, self.models[0].threads());
         match cost.time {
             Some(time) => say!("time             {}", duration(time)),
-            None => say!("time             unknown: run `dflow calibrate --batch 64` once on this machine"),
+            None => say!("time             unknown: run `dflow calibrate --batch {}` once on this machine", cost.batch),
         }
         if checked.left_out() > 0 {
             say!("rows left out    {}", checked.left_out());
@@ -181,7 +181,7 @@ impl<'a> Studio<'a> {
         let assembled = self.assemble(job, checked, &files, scope.shard, out, &session).and_then(|()| {
             let none = outcome.progress.counts.pictures() == 0;
             let (lanes, threads, writers) = (self.models.len(), model.threads(), self.writers());
-            let setup = RunSetup { lanes, threads, writers, peak_memory: peak_memory() };
+            let setup = RunSetup { lanes, threads, writers, peak_memory: memory::peak() };
             if none { Ok(()) } else { pipeline::write_timings(out, &outcome, &setup) }
         });
         assembled.map_err(|error| match &error {
@@ -290,11 +290,4 @@ fn duration(time: Duration) -> String {
         (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
         (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
     }
-}
-
-/// The most memory that this process had, in bytes.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

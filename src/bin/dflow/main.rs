@@ -16,6 +16,7 @@ mod entries;
 mod generate;
 mod info;
 mod interrupt;
+mod memory;
 mod mips;
 mod output;
 mod pack;

@@ -22,6 +22,8 @@ pub struct Estimate {
     pub files: u64,
     /// Bytes of their pixels, uncompressed; files are mostly smaller.
     pub bytes: u64,
+    /// The most pictures that a lane draws together.
+    pub batch: usize,
     /// The time that it takes to draw them, with all lanes busy. `None` when nothing was measured on this machine yet.
     pub time: Option<Duration>,
 }
@@ -37,8 +39,8 @@ pub fn estimate(
     batch: usize,
     lanes: usize,
 ) -> Result<Estimate> {
-    let mut all = Estimate { pictures: 0, steps: 0, files: 0, bytes: 0, time: Some(Duration::ZERO) };
     let batch = batch_size(batch, model);
+    let mut all = Estimate { pictures: 0, steps: 0, files: 0, bytes: 0, batch, time: Some(Duration::ZERO) };
     let mut last: Option<(*const RowSettings, Each)> = None;
     let mut seconds = Some(0.0);
     for number in numbers {

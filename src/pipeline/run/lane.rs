@@ -16,7 +16,7 @@ use crate::plan::Level;
 use crate::support::error::{Error, Result};
 
 /// A picture that a lane has drawn, or why it could not.
-pub(super) type Result1 = (u64, Result<Drawn>);
+pub(super) type LaneResult = (u64, Result<Drawn>);
 
 /// What the lanes of a run share.
 #[derive(Debug)]
@@ -43,14 +43,14 @@ struct Course<'a> {
 pub(super) struct Lane<'a, 'b> {
     shared: &'b Shared<'a>,
     model: &'b Model,
-    results: Sender<Result1>,
+    results: Sender<LaneResult>,
     active: Vec<Course<'a>>,
     /// Parts that are tried again, or wait for memory.
     waiting: Vec<Part<'a>>,
 }
 
 impl<'a, 'b> Lane<'a, 'b> {
-    pub fn new(shared: &'b Shared<'a>, model: &'b Model, results: Sender<Result1>) -> Self {
+    pub fn new(shared: &'b Shared<'a>, model: &'b Model, results: Sender<LaneResult>) -> Self {
         Self { shared, model, results, active: Vec::new(), waiting: Vec::new() }
     }
 
@@ -171,7 +171,7 @@ impl<'a, 'b> Lane<'a, 'b> {
         }
     }
 
-    fn send(&self, picture: Result1) {
+    fn send(&self, picture: LaneResult) {
         // Nobody waits for it when the run has failed.
         let _ = self.results.send(picture);
     }

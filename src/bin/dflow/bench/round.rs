@@ -10,7 +10,7 @@ use detailflow::{Error, Generation, Guidance, Model, PixelFormat, Request, Resul
 use serde::{Deserialize, Serialize};
 
 use super::floor;
-use crate::{Failure, ModelArgs};
+use crate::{Failure, ModelArgs, memory};
 
 #[derive(Args)]
 pub struct OneArgs {
@@ -131,7 +131,7 @@ fn answer(args: &OneArgs) -> std::result::Result<(), Failure> {
             Ok("round") => {
                 let mut round = generate(&request)?;
                 // Before the rest of the round allocates more.
-                round.peak_rss_mb = peak_rss_mb();
+                round.peak_rss_mb = memory::peak().map(|bytes| bytes as f64 / 1e6);
                 round.levels = time_levels(&request)?;
                 let bytes = largest.filter(|_| floor::is_bound(&model.device().to_string()));
                 round.read_gb_per_s = bytes.and_then(|bytes| floor::read_gb_per_s(bytes, model.threads()));
@@ -234,13 +234,4 @@ fn pixels(model: &Model, generation: &Generation, tokens: usize) -> Result<()> {
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-/// Peak resident memory of this process so far, in 10^6 bytes.
-fn peak_rss_mb() -> Option<f64> {
-    let status =
-        if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/self/status").ok()? } else { return None };
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024.0 / 1e6)
 }
