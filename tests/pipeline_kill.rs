@@ -227,6 +227,42 @@ impl Drop for Small {
     }
 }
 
+/// New job files are run as they come, one that is wrong is reported, and Control-C ends it.
+#[cfg(unix)]
+#[test]
+fn watch_runs_each_job_of_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = folder.path().join("jobs");
+    std::fs::create_dir(&jobs).unwrap();
+    std::fs::write(jobs.join("a.jsonl"), "{\"class\": 0, \"count\": 3}\n").unwrap();
+    let mut command = dflow(folder.path());
+    command.args(["batch", "--watch", "jobs", "-o", "out"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut wait_for = |path: &str| {
+        while !folder.path().join(path).exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before {path}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for("out/a/report.json");
+    std::fs::write(jobs.join("b.csv"), "class,soup\n1,2\n").unwrap();
+    std::fs::write(jobs.join("c.csv"), "class\n1\n").unwrap();
+    wait_for("out/c/report.json");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    assert!(errors.contains("b.csv:1") && errors.contains("soup") && !folder.path().join("out/b").exists(), "{errors}");
+    let pictures = |job: &str| tree(&folder.path().join("out").join(job)).keys().filter(|path| is_png(path)).count();
+    assert_eq!((pictures("a"), pictures("c")), (3, 1));
+}
+
+/// Whether it is a picture of a job, rather than a sheet of the page.
+#[cfg(unix)]
+fn is_png(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "png") && !path.starts_with("index_files")
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn full_disk_stops_the_job_and_it_goes_on_when_there_is_space() {
