@@ -53,5 +53,6 @@ assert {crate["name"] for crate in crates} >= {"ort", "image", "serde_json", "sh
 if len(sys.argv) > 3:
     text = Path(sys.argv[3]).read_text(encoding="utf-8")
     for crate in crates:
-        assert f"\n{crate['name']} {crate['version']} (" in text, f"no licence of {crate['name']}"
+        named = rf"^ *{re.escape(crate['name'])} {re.escape(crate['version'])} \("
+        assert re.search(named, text, re.MULTILINE), f"no licence of {crate['name']}"
 print(f"sbom: {len(crates)} crates, {runtime['name']} {runtime['version']}, {model['name']}")
