@@ -179,7 +179,7 @@ fn check_variants(variants: &[Variant], names: &HashSet<&str>) -> Result<(), Str
         if !matches!(numbers[..], [Some(_), Some(_)]) {
             return Err(format!("min_runtime \"{}\" is not major.minor", variant.min_runtime));
         }
-        if variant.keys == KeyKind::Fp16 && !["plain", "fixed"].contains(&variant.form.as_str()) {
+        if variant.keys == KeyKind::Fp16 && variant.form == "mha" {
             let (name, form) = (&variant.precision, &variant.form);
             return Err(format!("variant {name} {form}: keys are fp16, but the KV cache of form {form} is fp32"));
         }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::attention::matmul::MatMul;
+use super::element::KvElement;
 use super::gemm::operands::{Epilogue, PackedWeights, QuantizedRows};
 use super::{attention, gemm};
 
@@ -98,7 +99,7 @@ macro_rules! instruction_sets {
 
             /// Computes a matrix product of attention.
             #[inline]
-            pub(super) fn multiply(self, product: MatMul<'_>) {
+            pub(super) fn multiply<B: KvElement>(self, product: MatMul<'_, B>) {
                 match self {
                     $(#[cfg($condition)] Self::$name => $matmul(product),)+
                 }
@@ -109,7 +110,8 @@ macro_rules! instruction_sets {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    // All CPUs with the first two have the third.
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -7,6 +7,7 @@
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
+use super::element::{Half, KvElement};
 use super::memory;
 use super::pieces::Pieces;
 use super::simd::LANES;
@@ -25,6 +26,8 @@ pub(crate) struct KvLayout {
     pub head_dim: usize,
     /// The most positions of a sequence.
     pub positions: usize,
+    /// 16-bit floats instead of 32-bit ones.
+    pub half: bool,
 }
 
 impl KvLayout {
@@ -63,12 +66,17 @@ impl KvLayout {
         let layer = (self.head_dim.checked_mul(self.positions.checked_next_multiple_of(LANES)?)?)
             .checked_add(self.positions.checked_mul(self.head_dim.checked_next_multiple_of(LANES)?)?)?
             .checked_mul(self.kv_heads)?;
-        layer.checked_mul(self.layers).filter(|length| length.checked_mul(size_of::<f32>()).is_some())
+        layer.checked_mul(self.layers).filter(|length| length.checked_mul(self.element_bytes()).is_some())
+    }
+
+    /// Bytes of an element.
+    pub(super) fn element_bytes(&self) -> usize {
+        if self.half { size_of::<Half>() } else { size_of::<f32>() }
     }
 
     /// Bytes of a slot; `usize::MAX` when they are more than can be addressed.
     fn slot_bytes(&self) -> usize {
-        self.length().map_or(usize::MAX, |length| length * size_of::<f32>())
+        self.length().map_or(usize::MAX, |length| length * self.element_bytes())
     }
 
     /// Where the elements of the first `positions` positions lie in a slot: pieces of contiguous ones, with their lengths.
@@ -100,21 +108,22 @@ impl KvLayout {
 
     /// Bytes of a block of packed positions; `usize::MAX` when those of a slot are more than can be addressed.
     pub(super) fn block_bytes(self) -> usize {
-        self.length().map_or(usize::MAX, |_| self.block_length() * size_of::<f32>())
+        self.length().map_or(usize::MAX, |_| self.block_length() * self.element_bytes())
     }
 }
 
 impl From<KvShape> for KvLayout {
     fn from(shape: KvShape) -> Self {
-        let KvShape { layers, heads, positions, head_width, .. } = shape;
-        Self { layers, kv_heads: heads, head_dim: head_width, positions }
+        let KvShape { layers, heads, positions, head_width, half, .. } = shape;
+        Self { layers, kv_heads: heads, head_dim: head_width, positions, half }
     }
 }
 
 impl std::fmt::Display for KvLayout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { layers, kv_heads, head_dim, positions } = self;
-        write!(f, "{layers} layers, {kv_heads} KV heads of dimension {head_dim}, {positions} positions")
+        let Self { layers, kv_heads, head_dim, positions, half } = self;
+        let bits = if *half { 16 } else { 32 };
+        write!(f, "{layers} layers, {kv_heads} KV heads of dimension {head_dim}, {positions} positions, {bits}-bit floats")
     }
 }
 
@@ -123,7 +132,7 @@ impl std::fmt::Display for KvLayout {
 /// read are contiguous; values are stored as rows, `[positions, padded head_dim]`.
 #[derive(Debug)]
 pub(crate) struct KvSlot {
-    memory: NonNull<f32>,
+    memory: NonNull<u8>,
     layout: KvLayout,
     /// Takes the memory back when the slot is dropped; identifies the table.
     pool: Weak<SlotPool>,
@@ -150,17 +159,22 @@ impl KvSlot {
 
     /// The addresses of a head's keys, `[padded positions / 16, head_dim, 16]`, and of its values, `[positions, padded head_dim]`.
     /// Only for whoever has the guard of the slot's table.
-    pub(super) fn head(&self, layer: usize, head: usize) -> (*mut f32, *mut f32) {
+    ///
+    /// # Panics
+    /// When `E` is not the layout's element.
+    pub(super) fn head<E: KvElement>(&self, layer: usize, head: usize) -> (*mut E, *mut E) {
         let l = &self.layout;
+        assert!(E::HALF == l.half, "KV slot: elements of another type");
         assert!(layer < l.layers && head < l.kv_heads, "KV slot: layer {layer}, head {head} of {l}");
         let keys = layer * l.layer() + head * (l.keys_of_head() + l.values_of_head());
         let values = keys + l.keys_of_head();
+        let memory = self.memory.as_ptr().cast::<E>();
         // SAFETY: both lie within the memory, by the arithmetic of `length`.
-        unsafe { (self.memory.as_ptr().add(keys), self.memory.as_ptr().add(values)) }
+        unsafe { (memory.add(keys), memory.add(values)) }
     }
 
-    /// Its elements, [`KvLayout::length`] of them. Nobody else refers to them.
-    pub(super) fn memory(&mut self) -> NonNull<f32> {
+    /// The bytes of its elements, [`KvLayout::length`] of them. Nobody else refers to them.
+    pub(super) fn memory(&mut self) -> NonNull<u8> {
         self.memory
     }
 
@@ -178,8 +192,8 @@ impl Drop for KvSlot {
         // SAFETY: it is of this size, from these pieces or from the system, and is not used any more.
         unsafe {
             match self.pool.upgrade() {
-                Some(pool) => pool.slots.free(self.memory.cast()),
-                None => memory::free(self.memory.cast(), self.layout.slot_bytes()),
+                Some(pool) => pool.slots.free(self.memory),
+                None => memory::free(self.memory, self.layout.slot_bytes()),
             }
         }
     }
@@ -232,7 +246,7 @@ impl SlotTable {
     /// table no layout.
     pub fn new_slot(&self) -> Option<KvSlot> {
         let pool = self.pool.as_ref()?;
-        let memory = pool.slots.allocate()?.cast();
+        let memory = pool.slots.allocate()?;
         Some(KvSlot { memory, layout: pool.layout, pool: Arc::downgrade(pool) })
     }
 
@@ -286,9 +300,10 @@ impl KvGuard<'_> {
         let l = target.layout;
         assert!(self.table.owns(target) && self.table.owns(source), "KV slots: copied between graphs");
         assert!(target.memory != source.memory && positions <= l.positions, "KV slots: {positions} positions of {l}");
+        let size = l.element_bytes();
         for (at, length) in l.pieces(positions) {
             // SAFETY: within both slots, which are two of one table and so of one layout; the guard keeps others away.
-            unsafe { target.memory.add(at).copy_from_nonoverlapping(source.memory.add(at), length) };
+            unsafe { target.memory.add(at * size).copy_from_nonoverlapping(source.memory.add(at * size), length * size) };
         }
     }
 }
@@ -301,10 +316,14 @@ mod tests {
 
     #[test]
     fn copy_takes_positions_up_to_a_limit_and_no_further() {
-        let layout = KvLayout { layers: 2, kv_heads: 3, head_dim: 5, positions: 37 };
-        let number = |layer: usize, head: usize, d: usize, position: usize| {
-            (((layer * 3 + head) * 5 + d) * 37 + position + 1) as f32
-        };
+        check_copies(|number| number as f32);
+        check_copies(|number| Half(number as u16));
+    }
+
+    fn check_copies<E: KvElement + PartialEq + std::fmt::Debug>(element: impl Fn(usize) -> E) {
+        let layout = KvLayout { layers: 2, kv_heads: 3, head_dim: 5, positions: 37, half: E::HALF };
+        let number =
+            |layer: usize, head: usize, d: usize, position: usize| ((layer * 3 + head) * 5 + d) * 37 + position + 1;
         let all = || {
             let heads = (0..2).flat_map(|layer| (0..3).map(move |head| (layer, head)));
             heads.flat_map(|(layer, head)| {
@@ -316,11 +335,12 @@ mod tests {
             let (a, b) = (table.new_slot().unwrap(), table.new_slot().unwrap());
             let mut guard = table.lock();
             for (layer, head, d, position) in all() {
-                let (keys, values) = a.head(layer, head);
+                let (keys, values) = a.head::<E>(layer, head);
                 // SAFETY: within the head; the guard is held.
                 unsafe {
-                    *keys.add(layout.key_index(d, position)) = number(layer, head, d, position);
-                    *values.add(position * layout.padded_head_dim() + d) = -number(layer, head, d, position);
+                    *keys.add(layout.key_index(d, position)) = element(number(layer, head, d, position));
+                    *values.add(position * layout.padded_head_dim() + d) =
+                        element(2000 + number(layer, head, d, position));
                 }
             }
             guard.copy(&b, &a, copied);
@@ -330,13 +350,15 @@ mod tests {
             assert_eq!(packed.bytes(), (copied.div_ceil(4) * layout.block_bytes()) as u64);
             for (layer, head, d, position) in all() {
                 for (how, slot) in [("copied", &b), ("packed", &c)] {
-                    let (keys, values) = slot.head(layer, head);
+                    let (keys, values) = slot.head::<E>(layer, head);
                     // SAFETY: as above.
                     let got = unsafe {
                         (*keys.add(layout.key_index(d, position)), *values.add(position * layout.padded_head_dim() + d))
                     };
-                    let expected = if position < copied { number(layer, head, d, position) } else { 0.0 };
-                    assert_eq!(got, (expected, -expected), "{copied} {how}, position {position}");
+                    let of = number(layer, head, d, position);
+                    let expected =
+                        if position < copied { (element(of), element(2000 + of)) } else { Default::default() };
+                    assert_eq!(got, expected, "{copied} {how}, position {position}");
                 }
             }
         }
@@ -344,7 +366,7 @@ mod tests {
 
     #[test]
     fn memory_of_dropped_slots_is_reused_up_to_a_limit() {
-        let layout = KvLayout { layers: 4, kv_heads: 8, head_dim: 64, positions: 1024 };
+        let layout = KvLayout { layers: 4, kv_heads: 8, head_dim: 64, positions: 1024, half: false };
         let table = SlotTable::new(Some(layout));
         let slots: Vec<KvSlot> = (0..6).map(|_| table.new_slot().unwrap()).collect();
         let addresses: Vec<_> = slots.iter().map(|slot| slot.memory).collect();
@@ -360,7 +382,7 @@ mod tests {
 
     #[test]
     fn blocks_that_one_packed_slot_gave_up_serve_another_of_more_positions() {
-        let table = SlotTable::new(Some(KvLayout { layers: 2, kv_heads: 3, head_dim: 5, positions: 37 }));
+        let table = SlotTable::new(Some(KvLayout { layers: 2, kv_heads: 3, head_dim: 5, positions: 37, half: false }));
         let blocks = || table.pool.as_ref().unwrap().blocks.spares();
         let mut slot = table.new_slot().unwrap();
         drop([4, 4, 4].map(|positions| PackedSlot::of(&mut slot, positions).unwrap()));
@@ -373,20 +395,22 @@ mod tests {
 
     #[test]
     fn slots_beyond_the_address_space_are_none() {
-        let layout = KvLayout { layers: usize::MAX / 2, kv_heads: 9, head_dim: 64, positions: 128 };
+        let layout = KvLayout { layers: usize::MAX / 2, kv_heads: 9, head_dim: 64, positions: 128, half: false };
         assert!(SlotTable::new(Some(layout)).new_slot().is_none());
         assert_eq!(layout.slot_bytes(), usize::MAX);
     }
 
     #[test]
     fn slot_bytes_are_those_of_the_plan() {
-        let shape = KvShape { layers: 2, heads: 3, positions: 37, head_width: 5, half: false, alignment: LANES };
-        assert_eq!(KvLayout::from(shape).slot_bytes() as u64, shape.bytes(1));
+        for half in [false, true] {
+            let shape = KvShape { layers: 2, heads: 3, positions: 37, head_width: 5, half, alignment: LANES };
+            assert_eq!(KvLayout::from(shape).slot_bytes() as u64, shape.bytes(1));
+        }
     }
 
     #[test]
     fn guard_refuses_slots_of_another_table_and_slots_twice() {
-        let layout = KvLayout { layers: 1, kv_heads: 1, head_dim: 4, positions: 8 };
+        let layout = KvLayout { layers: 1, kv_heads: 1, head_dim: 4, positions: 8, half: false };
         let (table, other) = (SlotTable::new(Some(layout)), SlotTable::new(Some(layout)));
         let (own, foreign) = (Arc::new(table.new_slot().unwrap()), Arc::new(other.new_slot().unwrap()));
         let panics = |body: &mut dyn FnMut()| {

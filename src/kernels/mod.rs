@@ -14,6 +14,7 @@
 #![allow(unsafe_code, reason = "see the module documentation")]
 
 pub(crate) mod attention;
+mod element;
 mod gemm;
 mod isa;
 pub(crate) mod kv;

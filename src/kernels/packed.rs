@@ -13,7 +13,7 @@ use crate::support::memory::reserve;
 /// The first positions of one slot. Their elements are in the order of [`KvLayout::pieces`], one block after the other.
 #[derive(Debug)]
 pub(crate) struct PackedSlot {
-    blocks: Vec<NonNull<f32>>,
+    blocks: Vec<NonNull<u8>>,
     layout: KvLayout,
     positions: usize,
     pool: Weak<SlotPool>,
@@ -43,7 +43,7 @@ impl PackedSlot {
             let bytes = layout.block_bytes();
             let block = pool.as_ref().map_or_else(|| memory::allocate(bytes), |pool| pool.blocks.allocate());
             let no_memory = || Error::OutOfMemory { what: "a KV cache".into(), bytes: bytes as u64 };
-            packed.blocks.push(block.ok_or_else(no_memory)?.cast());
+            packed.blocks.push(block.ok_or_else(no_memory)?);
         }
         for (at, block, length) in packed.pieces() {
             // SAFETY: both lie within the slot and the block, by the arithmetic of `length`, `pieces` and `block_length`; the slot
@@ -70,10 +70,12 @@ impl PackedSlot {
         (self.blocks.len() * self.layout.block_bytes()) as u64
     }
 
-    /// What is contiguous in both: the index in the slot, the place in a block, and the number of elements.
-    fn pieces(&self) -> impl Iterator<Item = (usize, NonNull<f32>, usize)> {
-        let (size, mut filled) = (self.layout.block_length().max(1), 0);
+    /// What is contiguous in both: the place in the slot, the one in a block, and the length, in bytes.
+    fn pieces(&self) -> impl Iterator<Item = (usize, NonNull<u8>, usize)> {
+        let (size, mut filled) = (self.layout.block_bytes().max(1), 0);
+        let element = self.layout.element_bytes();
         self.layout.pieces(self.positions).flat_map(move |(at, length)| {
+            let (at, length) = (at * element, length * element);
             let from = filled;
             filled += length;
             let cuts = (from / size..(from + length).div_ceil(size)).filter(move |_| length > 0);
@@ -99,8 +101,8 @@ impl Drop for PackedSlot {
             // SAFETY: it is of this size, from these pieces or from the system, and is not used any more.
             unsafe {
                 match &pool {
-                    Some(pool) => pool.blocks.free(block.cast()),
-                    None => memory::free(block.cast(), self.layout.block_bytes()),
+                    Some(pool) => pool.blocks.free(block),
+                    None => memory::free(block, self.layout.block_bytes()),
                 }
             }
         }

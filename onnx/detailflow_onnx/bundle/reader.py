@@ -53,7 +53,7 @@ def _check_variant(path: Path, variant: dict[str, Any], files: set[str]) -> None
     version = _text(variant, "min_runtime", subject).split(".")[:2]
     numbers = len(version) == 2 and all(part.isascii() and part.isdigit() and len(part) < 9 for part in version)
     need(numbers, f"{subject}: min_runtime is {shown(variant['min_runtime'])}; a version as 1.20 is needed")
-    fits = keys == "fp32" or form in ("plain", "fixed")
+    fits = keys == "fp32" or form != "mha"
     need(fits, f"{subject}: keys is {keys}, but form {form} has an fp32 KV cache")
 
 

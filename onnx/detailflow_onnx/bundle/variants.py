@@ -14,6 +14,8 @@ DEVICES = {"native": ["cpu"], "mha": ["cpu"], "plain": ["*"], "fixed": OWN_MEMOR
 # Graphs written in another precision. The decoder and the encoder process hundreds of rows at once, for which int8 is
 # faster than int4 and closer to fp32.
 WRITTEN_AS = {("int4", "decoder"): "int8", ("int4", "encoder"): "int8"}
+# Precisions whose `native` form has a KV cache of 16-bit floats: what those lose is far less than what the weights have lost.
+HALF_KEYS = ("int8", "int4")
 GRAPHS = ("ar", "decoder", "encoder")
 
 
@@ -39,6 +41,7 @@ def variants(precisions: list[str], graphs: tuple[str, ...]) -> list[dict[str, A
 
 def _variant(precision: str, form: str, graphs: tuple[str, ...]) -> dict[str, Any]:
     devices = ACCELERATORS if (precision, form) == ("fp16", "plain") else DEVICES[form]
-    cache = {"keys": "fp16"} if precision == "fp16" and "ar" in graphs else {}
+    half = precision == "fp16" or (form == "native" and precision in HALF_KEYS)
+    cache = {"keys": "fp16"} if half and "ar" in graphs else {}
     head = {"precision": precision, "form": form, "devices": devices, "min_runtime": MIN_RUNTIME[form]}
     return head | cache | {graph: graph_file(graph, precision, form) for graph in graphs}

@@ -4,13 +4,14 @@ use std::marker::PhantomData;
 
 use super::super::simd::LANES;
 
-/// `out[r][..] = sum over k of a[r][k] * b[k][..]`, k in ascending order, over whole vectors of 16.
+/// `out[r][..] = sum over k of a[r][k] * b[k][..]`, k in ascending order, over whole vectors of 16. `B` is the type of `b`, a
+/// [`KvElement`](super::super::element::KvElement); sums are in f32.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::kernels) struct MatMul<'a> {
+pub(in crate::kernels) struct MatMul<'a, B = f32> {
     pub(super) rows: usize,
     pub(super) a: *const f32,
     pub(super) a_stride: usize,
-    pub(super) b: *const f32,
+    pub(super) b: *const B,
     /// Distance of its rows.
     pub(super) b_row_stride: usize,
     /// Distance of its vectors of 16.
@@ -29,16 +30,19 @@ pub(in crate::kernels) struct MatMul<'a> {
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(super) struct Prefetch {
-    pub from: *const f32,
-    /// Number of cache lines: vectors of 16.
+    pub from: *const u8,
+    /// Number of cache lines.
     pub lines: usize,
 }
 
 impl Prefetch {
+    /// Bytes of a cache line.
+    pub const LINE: usize = 64;
+
     const NOTHING: Self = Self { from: std::ptr::null(), lines: 0 };
 }
 
-impl<'a> MatMul<'a> {
+impl<'a, B> MatMul<'a, B> {
     /// `a` and `out` with the stride of their rows; `b` with the strides of its rows and of its vectors.
     ///
     /// # Safety
@@ -47,7 +51,7 @@ impl<'a> MatMul<'a> {
     pub(super) unsafe fn new(
         rows: usize,
         a: (&'a [f32], usize),
-        b: (*const f32, usize, usize),
+        b: (*const B, usize, usize),
         depth: usize,
         vectors: usize,
         out: (&'a mut [f32], usize),
@@ -71,9 +75,9 @@ impl<'a> MatMul<'a> {
         }
     }
 
-    /// The same, prefetching `lines` cache lines from `from` on meanwhile; nothing when `from` is null.
-    pub(super) fn prefetching(self, from: *const f32, lines: usize) -> Self {
-        let lines = if from.is_null() { 0 } else { lines };
-        Self { prefetch: Prefetch { from, lines }, ..self }
+    /// The same, prefetching `count` elements from `from` on meanwhile; nothing when `from` is null.
+    pub(super) fn prefetching(self, from: *const B, count: usize) -> Self {
+        let lines = if from.is_null() { 0 } else { (count * size_of::<B>()).div_ceil(Prefetch::LINE) };
+        Self { prefetch: Prefetch { from: from.cast(), lines }, ..self }
     }
 }

@@ -4,8 +4,10 @@
 #![allow(clippy::needless_range_loop, reason = "the arrays stand for registers; the indices name them")]
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 use std::array::from_fn;
 
+use super::super::element::KvElement;
 use super::super::simd::LANES;
 use super::matmul::MatMul;
 
@@ -16,7 +18,7 @@ const PARTS: usize = 4;
 /// Numbers of a register.
 const WIDTH: usize = LANES / PARTS;
 
-pub(in crate::kernels) fn matmul(product: MatMul<'_>) {
+pub(in crate::kernels) fn matmul<B: KvElement>(product: MatMul<'_, B>) {
     let passes = product.rows.div_ceil(HEIGHT);
     for pass in 0..passes {
         let (row, end) = (pass * product.rows / passes, (pass + 1) * product.rows / passes);
@@ -24,12 +26,12 @@ pub(in crate::kernels) fn matmul(product: MatMul<'_>) {
             // SAFETY: within the product's rows and vectors.
             unsafe {
                 match end - row {
-                    1 => block::<1>(product, row, vector),
-                    2 => block::<2>(product, row, vector),
-                    3 => block::<3>(product, row, vector),
-                    4 => block::<4>(product, row, vector),
-                    5 => block::<5>(product, row, vector),
-                    _ => block::<HEIGHT>(product, row, vector),
+                    1 => block::<B, 1>(product, row, vector),
+                    2 => block::<B, 2>(product, row, vector),
+                    3 => block::<B, 3>(product, row, vector),
+                    4 => block::<B, 4>(product, row, vector),
+                    5 => block::<B, 5>(product, row, vector),
+                    _ => block::<B, HEIGHT>(product, row, vector),
                 }
             }
         }
@@ -38,7 +40,7 @@ pub(in crate::kernels) fn matmul(product: MatMul<'_>) {
 
 /// # Safety
 /// `R` rows from `row` and the vector of 16 exist.
-unsafe fn block<const R: usize>(product: MatMul<'_>, row: usize, vector: usize) {
+unsafe fn block<B: KvElement, const R: usize>(product: MatMul<'_, B>, row: usize, vector: usize) {
     // Address offsets are computed before the loop, or wrap, so that the loop has no overflow checks.
     let below: [usize; R] = from_fn(|r| (row + r) * product.a_stride);
     let (mut a, mut b) = (product.a, product.b.wrapping_add(vector * product.b_vector_stride));
@@ -46,7 +48,7 @@ unsafe fn block<const R: usize>(product: MatMul<'_>, row: usize, vector: usize) 
     unsafe {
         let mut sums = [[vdupq_n_f32(0.0); PARTS]; R];
         for _ in 0..product.depth {
-            let line: [float32x4_t; PARTS] = from_fn(|part| vld1q_f32(b.wrapping_add(part * WIDTH)));
+            let line: [float32x4_t; PARTS] = from_fn(|part| load(b.wrapping_add(part * WIDTH)));
             for r in 0..R {
                 let one = vdupq_n_f32(*a.wrapping_add(below[r]));
                 for part in 0..PARTS {
@@ -61,5 +63,23 @@ unsafe fn block<const R: usize>(product: MatMul<'_>, row: usize, vector: usize) 
                 vst1q_f32(out.add(part * WIDTH), sums[r][part]);
             }
         }
+    }
+}
+
+/// The numbers of [`WIDTH`] elements.
+///
+/// # Safety
+/// They exist.
+#[inline(always)]
+unsafe fn load<B: KvElement>(from: *const B) -> float32x4_t {
+    // SAFETY: every AArch64 CPU has these vectors, and this conversion; the elements are of the type that `HALF` says.
+    unsafe {
+        if !B::HALF {
+            return vld1q_f32(from.cast());
+        }
+        let halves = vld1_u16(from.cast());
+        let numbers: float32x4_t;
+        asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) numbers, in(vreg) halves, options(pure, nomem, nostack, preserves_flags));
+        numbers
     }
 }

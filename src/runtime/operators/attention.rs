@@ -48,6 +48,8 @@ impl AttentionOperator {
             kv_heads: size(context, "kv_heads")?,
             head_dim: size(context, "head_width")?,
             positions: size(context, "positions")?,
+            // The manifest says so, not the graph.
+            half: self.slots.layout().is_some_and(|layout| layout.half),
         };
         if self.slots.layout() != Some(keys) {
             let wanted = self.slots.layout().map_or("none".to_owned(), |wanted| wanted.to_string());
