@@ -636,6 +636,9 @@ fn bench_numbers_are_consistent() {
         let kept = number(&steps[0], "bytes_read") - weights;
         assert!(kept > 0.0, "keys and values are read as well");
 
+        // Only the library's int8 kernels have a GEMM floor.
+        assert!(result["gemm_floor_share"].is_null() && steps.iter().all(|step| step["gemm_floor_ms"].is_null()));
+
         let levels = result["levels"].as_array().unwrap();
         let sizes: Vec<u64> = levels.iter().map(|level| level["size"].as_u64().unwrap()).collect();
         assert_eq!(sizes, bundle.ladder().levels().iter().map(|level| u64::from(level.size)).collect::<Vec<_>>());
@@ -650,6 +653,21 @@ fn bench_numbers_are_consistent() {
     for first in [0, 4] {
         about(number(&results[first]["ratio"], "median"), 1.0);
     }
+}
+
+#[test]
+fn bench_of_the_int8_kernels_has_a_gemm_floor() {
+    let bundle = detailflow::Bundle::open(common::small()).unwrap();
+    let said = bench(&["--precision", "int8", "--form", "native", "--batch", "3", "--warmup", "0"]);
+    let result = &said["results"][0];
+    let rate = number(result, "multiply_adds_per_second");
+    for (step, query) in std::iter::zip(result["steps"].as_array().unwrap(), [1, bundle.group() as u64]) {
+        // Three pictures with guidance.
+        assert_eq!(step["multiply_adds"].as_u64(), bundle.step_weights().map(|weights| weights * 6 * query));
+        about(number(step, "gemm_floor_ms"), number(step, "multiply_adds") / rate * 1e3);
+        assert!(number(step, "gemm_floor_share") > 0.0);
+    }
+    assert!(number(result, "gemm_floor_share") > 0.0);
 }
 
 #[test]

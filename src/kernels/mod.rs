@@ -21,10 +21,12 @@ pub(crate) mod kv;
 pub(crate) mod linear;
 pub(crate) mod memory;
 pub(crate) mod packed;
+mod peak;
 mod pieces;
 mod pool;
 mod quantize;
 mod simd;
 
 pub(crate) use isa::Isa;
+pub(crate) use peak::multiply_adds_per_second;
 pub(crate) use pool::Pool;

@@ -10,10 +10,8 @@ pub(crate) trait Pool {
 }
 
 /// The calling thread alone.
-#[cfg(test)]
 pub(crate) struct SingleThread;
 
-#[cfg(test)]
 impl Pool for SingleThread {
     fn each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
         (0..count).for_each(task);

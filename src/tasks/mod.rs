@@ -17,7 +17,7 @@ pub use best_of::{BestOf, Candidate, Round, Scorer};
 #[cfg(feature = "calibration")]
 pub use calibrate::{Calibration, calibrate};
 pub use compare::{Comparison, LogitComparison, RecordComparison, Tolerance, compare, compare_with_record};
-pub use cost::{Cost, LevelCost, StepCost, cost};
+pub use cost::{Cost, LevelCost, StepCost, cost, multiply_adds_per_second};
 pub use generate_image::{generate_image, generate_image_at};
 pub use mips::{MipSource, Sprite, decode_atlas, decode_mip_chain, lay_out_atlas, mips, sprite_size};
 pub use repair::repair;

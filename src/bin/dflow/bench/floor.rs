@@ -1,5 +1,6 @@
 //! The memory floor: a step must read its weights and the visible part of the KV cache at least once. The time this takes
-//! at the machine's read bandwidth is a lower bound for the step.
+//! at the machine's read bandwidth is a lower bound for the step. (The other one is the GEMM floor, whose rate the library
+//! measures.)
 
 use std::time::Instant;
 
@@ -23,11 +24,16 @@ pub fn is_bound(device: &str) -> bool {
     device == "cpu" || device.ends_with(":cpu")
 }
 
+/// The number of threads that a model's option says; 0 is one per core.
+pub fn threads(option: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if option == 0 { cores() } else { option }
+}
+
 /// Bandwidth in GB/s (10^9 bytes per second) at which `threads` threads (0: one per core) repeatedly read a block of `bytes`.
 /// A block that fits into a cache is read from there, as a step's weights are. None if the block cannot be allocated.
 pub fn read_gb_per_s(bytes: u64, threads: usize) -> Option<f64> {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = if threads == 0 { cores() } else { threads };
+    let threads = self::threads(threads);
     let lines = (bytes.clamp(SMALLEST, LARGEST) as usize) / size_of::<Line>();
     let mut memory: Vec<Line> = Vec::new();
     memory.try_reserve_exact(lines).ok()?;

@@ -47,6 +47,17 @@ pub fn print(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Res
             bandwidths.join(", ")
         );
     }
+    let rates: Vec<String> = tables
+        .iter()
+        .flatten()
+        .filter_map(|line| Some(format!("{:.0}", line.multiply_adds_per_second? / 1e9)))
+        .collect();
+    if !rates.is_empty() {
+        say!(
+            "GEMM: time of the multiply-adds of a step's linear layers, at the rate that the same number of threads reach with the\n             same kernels on operands in their caches ({} * 10^9 a second)",
+            rates.join(", ")
+        );
+    }
     Ok(())
 }
 
@@ -55,7 +66,7 @@ fn print_table(table: &[Line<'_>]) {
     let width = table.iter().map(|line| line.name().len()).max().unwrap_or(0);
     say!("\nbatch {}", first.measured.batch);
     say!(
-        "{:<width$} {:>7} {:>32} {:>9} {:>16} {:>8} {:>22} {:>8} {:>7}  {}",
+        "{:<width$} {:>7} {:>32} {:>9} {:>16} {:>8} {:>22} {:>8} {:>7} {:>7}  {}",
         "",
         "threads",
         "ms per picture",
@@ -65,13 +76,14 @@ fn print_table(table: &[Line<'_>]) {
         "open ms",
         "peak MB",
         "floor",
+        "GEMM",
         "vs. first"
     );
     for line in table {
         let part = |share: f64| format!("{:.1} %", 100.0 * share);
         let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         say!(
-            "{:<width$} {:>7} {:>32} {:>9.2} {:>16} {:>8} {:>22} {:>8} {:>7}  {}",
+            "{:<width$} {:>7} {:>32} {:>9.2} {:>16} {:>8} {:>22} {:>8} {:>7} {:>7}  {}",
             line.name(),
             line.threads(),
             range(line.ms_per_image, 2),
@@ -81,24 +93,27 @@ fn print_table(table: &[Line<'_>]) {
             range(line.open_ms, 0),
             or_unknown(line.peak_rss_mb.map(|mb| format!("{mb:.0}"))),
             or_unknown(line.floor_share.map(part)),
+            or_unknown(line.gemm_share.map(part)),
             range(line.ratio, 3),
         );
     }
     say!(
-        "{:<width$} {:>12} {:>6} {:>28} {:>9} {:>9} {:>7}",
+        "{:<width$} {:>12} {:>6} {:>28} {:>9} {:>9} {:>7} {:>9} {:>7}",
         "steps",
         "rows x query",
         "count",
         "ms per step",
         "MB read",
         "floor ms",
-        "floor"
+        "floor",
+        "GEMM ms",
+        "GEMM"
     );
     for line in table {
         for steps in &line.steps {
             let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "-".into());
             say!(
-                "{:<width$} {:>12} {:>6} {:>28} {:>9} {:>9} {:>7}",
+                "{:<width$} {:>12} {:>6} {:>28} {:>9} {:>9} {:>7} {:>9} {:>7}",
                 line.name(),
                 format!("{} x {}", steps.shape.rows, steps.shape.query),
                 steps.count,
@@ -106,6 +121,8 @@ fn print_table(table: &[Line<'_>]) {
                 or_unknown(steps.bytes.map(|bytes| format!("{:.1}", bytes / 1e6))),
                 or_unknown(steps.floor_ms.map(|ms| format!("{ms:.2}"))),
                 or_unknown(steps.floor_share.map(|share| format!("{:.1} %", 100.0 * share))),
+                or_unknown(steps.gemm_ms.map(|ms| format!("{ms:.2}"))),
+                or_unknown(steps.gemm_share.map(|share| format!("{:.1} %", 100.0 * share))),
             );
         }
     }

@@ -53,6 +53,9 @@ pub struct StepShape {
     pub query: usize,
     /// Bytes of the weights and of the visible KV cache. None if the bundle does not record the sizes of its networks.
     pub bytes: Option<u64>,
+    /// Multiply-adds of its linear layers. None if the bundle does not record the sizes of its networks, or where the library's
+    /// int8 kernels do not compute them.
+    pub multiply_adds: Option<u64>,
 }
 
 /// One batch of pictures, generated twice: to the end, and once more with a decode at each level.
@@ -72,6 +75,8 @@ pub struct Round {
     pub peak_rss_mb: Option<f64>,
     /// Read bandwidth with the same number of threads and a block the size of a step's reads. None where it is no lower bound.
     pub read_gb_per_s: Option<f64>,
+    /// Multiply-adds a second of the int8 kernels with the same number of threads. None where they do not compute the steps.
+    pub multiply_adds_per_second: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -115,6 +120,7 @@ fn answer(args: &OneArgs) -> std::result::Result<(), Failure> {
     configure(&mut request, args).map_err(Failure::Usage)?;
     let steps = shapes(&request)?;
     let largest = steps.iter().filter_map(|step| step.bytes).max();
+    let counted = steps.iter().any(|step| step.multiply_adds.is_some());
     send(&Message::Opened(Opened {
         device: model.device().to_string(),
         precision: model.variant().precision.clone(),
@@ -135,6 +141,11 @@ fn answer(args: &OneArgs) -> std::result::Result<(), Failure> {
                 round.levels = time_levels(&request)?;
                 let bytes = largest.filter(|_| floor::is_bound(&model.device().to_string()));
                 round.read_gb_per_s = bytes.and_then(|bytes| floor::read_gb_per_s(bytes, model.threads()));
+                round.multiply_adds_per_second = if counted {
+                    Some(tasks::multiply_adds_per_second(floor::threads(model.threads()))?)
+                } else {
+                    None
+                };
                 send(&Message::Round(round));
             }
             _ => break,
@@ -158,6 +169,7 @@ fn shapes(request: &Request) -> Result<Vec<StepShape>> {
     let fixed = model.variant().form == "fixed";
     let bits = model.variant().weight_bits().map(|bits| if fixed && bits == 8 { 32 } else { bits });
     let weights = bundle.step_weights().zip(bits).map(|(count, bits)| count * u64::from(bits) / 8);
+    let native = model.variant().form == "native" && bits == Some(8);
     let position = cost.key_bytes / bundle.tokens() as u64;
     // Guidance is constant, so all steps of one query length have the same number of rows.
     let rows = |step: Step| cost.steps.iter().find(|cost| cost.query == step.query).map_or(0, |cost| cost.rows);
@@ -166,6 +178,10 @@ fn shapes(request: &Request) -> Result<Vec<StepShape>> {
         query: step.query,
         bytes: weights
             .map(|weights| weights + position * if fixed { bundle.tokens() } else { step.start + step.query } as u64),
+        multiply_adds: bundle
+            .step_weights()
+            .filter(|_| native)
+            .map(|weights| weights.saturating_mul((rows(step) * step.query) as u64)),
     };
     Ok(model.schedule(request.target()).steps().map(shape).collect())
 }
@@ -196,6 +212,7 @@ fn generate(request: &Request) -> Result<Round> {
         levels: Vec::new(),
         peak_rss_mb: None,
         read_gb_per_s: None,
+        multiply_adds_per_second: None,
     })
 }
 

@@ -39,6 +39,9 @@ pub struct Steps {
     /// Time to read these bytes at the measured bandwidth.
     pub floor_ms: Option<f64>,
     pub floor_share: Option<f64>,
+    /// Time of the multiply-adds of a step of this shape at the measured rate.
+    pub gemm_ms: Option<f64>,
+    pub gemm_share: Option<f64>,
 }
 
 /// One level, over all rounds.
@@ -67,6 +70,9 @@ pub struct Line<'a> {
     /// Bytes read by all steps, and the share of the memory floor in their time.
     pub bytes: Option<f64>,
     pub floor_share: Option<f64>,
+    /// Multiply-adds a second of the kernels, and the share of the GEMM floor in the time of all steps.
+    pub multiply_adds_per_second: Option<f64>,
+    pub gemm_share: Option<f64>,
     /// Time of a round relative to the first line's in the same round.
     pub ratio: Spread,
     pub steps: Vec<Steps>,
@@ -87,6 +93,10 @@ impl<'a> Line<'a> {
                 round.read_gb_per_s.map(|bandwidth| bytes / (bandwidth * 1e6) / round.steps_ms.iter().sum::<f64>())
             })
         });
+        let work: Option<u64> = opened.steps.iter().map(|step| step.multiply_adds).sum();
+        let gemm_share = work.and_then(|work| {
+            known(&|round| Some(gemm_ms(work, round)? / round.steps_ms.iter().sum::<f64>()))
+        });
         let ratios = rounds.iter().zip(&first.rounds).map(|(round, first)| round.ms / first.ms);
         Some(Self {
             measured,
@@ -101,6 +111,8 @@ impl<'a> Line<'a> {
             read_gb_per_s: known(&|round| round.read_gb_per_s),
             bytes,
             floor_share,
+            multiply_adds_per_second: known(&|round| round.multiply_adds_per_second),
+            gemm_share,
             ratio: Spread::of(ratios)?,
             steps: steps(measured),
             levels: levels(rounds),
@@ -126,6 +138,7 @@ impl<'a> Line<'a> {
                 "rows": steps.shape.rows, "query": steps.shape.query, "count": steps.count,
                 "ms": steps.ms.median, "min_ms": steps.ms.min, "max_ms": steps.ms.max,
                 "bytes_read": steps.bytes, "floor_ms": steps.floor_ms, "floor_share": steps.floor_share,
+                "multiply_adds": steps.shape.multiply_adds, "gemm_floor_ms": steps.gemm_ms, "gemm_floor_share": steps.gemm_share,
             })
         });
         let levels = self.levels.iter().map(|level| {
@@ -147,10 +160,16 @@ impl<'a> Line<'a> {
             "open_ms": self.open_ms.median, "min_open_ms": self.open_ms.min, "max_open_ms": self.open_ms.max,
             "peak_rss_mb": self.peak_rss_mb,
             "bytes_read": self.bytes, "read_gb_per_s": self.read_gb_per_s, "floor_share": self.floor_share,
+            "multiply_adds_per_second": self.multiply_adds_per_second, "gemm_floor_share": self.gemm_share,
             "ratio": self.ratio.json(),
             "steps": steps.collect::<Vec<_>>(), "levels": levels.collect::<Vec<_>>(),
         })
     }
+}
+
+/// The time of so many multiply-adds at the rate that was measured in a round.
+fn gemm_ms(multiply_adds: u64, round: &Round) -> Option<f64> {
+    round.multiply_adds_per_second.map(|rate| multiply_adds as f64 / rate * 1e3)
 }
 
 /// The steps grouped by shape, in the order of first use.
@@ -171,6 +190,8 @@ fn steps(measured: &Measured) -> Vec<Steps> {
         let bytes = bytes.map(|bytes| bytes / count as f64);
         let floor = |round: &Round| Some(bytes? / (round.read_gb_per_s? * 1e6));
         let share = |round: &Round| Some(floor(round)? / of_round(round)?.median);
+        let gemm = |round: &Round| gemm_ms(shape.multiply_adds?, round);
+        let share_of_gemm = |round: &Round| Some(gemm(round)? / of_round(round)?.median);
         let median = |values: Vec<f64>| Spread::of(values).map(|spread| spread.median);
         found.push(Steps {
             shape: *shape,
@@ -179,6 +200,8 @@ fn steps(measured: &Measured) -> Vec<Steps> {
             bytes,
             floor_ms: median(rounds.iter().filter_map(floor).collect()),
             floor_share: median(rounds.iter().filter_map(share).collect()),
+            gemm_ms: median(rounds.iter().filter_map(gemm).collect()),
+            gemm_share: median(rounds.iter().filter_map(share_of_gemm).collect()),
         });
     }
     found
