@@ -204,16 +204,23 @@ impl Model {
             done += 1;
             stage
         };
+        // Weights in memory would be copied for each lane.
+        let is_small = bundle.step_weights().is_some_and(|weights| weights <= MOST_WEIGHTS_OF_LANES);
+        let has_lanes = form == Form::Native && *device == Device::Cpu && files.is_none() && is_small;
+        // What is too small for parts is too small for threads that share each operator.
+        let single = GraphOptions { threads: 1, ..options.clone() };
+        let ar_options = if has_lanes && options.parallel_for.is_none() { &single } else { &options };
         let place = Place { bundle: &bundle, files: files.as_ref(), options: &options };
-        let mut graph = |file: &str, keys: Option<KvLayout>, ports: (Vec<Port>, Vec<Port>)| {
+        let mut graph = |options, file: &str, keys: Option<KvLayout>, ports: (Vec<Port>, Vec<Port>)| {
             stage(file)?;
-            place.compile(file, form, keys, ports)
+            Place { options, ..place }.compile(file, form, keys, ports)
         };
         let keys = Some(KvLayout::from(key_shape(&bundle, &variant)));
         let ports = signature::ar_ports(&bundle, &variant);
-        let mut ar = variant.ar.as_ref().map(|file| graph(file, keys, ports)).transpose()?;
-        let decoder = graph(&variant.decoder, None, signature::decoder_ports(&bundle))?;
-        let encoder = encoder_now.map(|file| graph(file, None, signature::encoder_ports(&bundle))).transpose()?;
+        let mut ar = variant.ar.as_ref().map(|file| graph(ar_options, file, keys, ports)).transpose()?;
+        let decoder = graph(&options, &variant.decoder, None, signature::decoder_ports(&bundle))?;
+        let encoder =
+            encoder_now.map(|file| graph(&options, file, None, signature::encoder_ports(&bundle))).transpose()?;
         let sampler = match &draw {
             Some(draw) => {
                 stage(draw)?;
@@ -221,13 +228,8 @@ impl Model {
             }
             None => None,
         };
-        // Weights in memory would be copied for each lane.
-        let is_small = bundle.step_weights().is_some_and(|weights| weights <= MOST_WEIGHTS_OF_LANES);
         if let (Some(ar), Some(file)) = (&mut ar, &variant.ar)
-            && form == Form::Native
-            && *device == Device::Cpu
-            && files.is_none()
-            && is_small
+            && has_lanes
         {
             ar.set_lanes(lanes(ar, &bundle, &variant, file, &options));
         }
