@@ -33,11 +33,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PART = 22_000_000  # bytes of a part at most; 24 MB is what may travel at once, with the small files beside it
 FATBIN = 0xBA55ED50
-# Most of the kit is x86-64 code, whose jumps compress better as absolute addresses.
-CODE = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 32 << 20}]
 PROVIDER = "target/runtime-cuda/libonnxruntime_providers_cuda.so"
 # Folders and files of the checkout. The unpacked kit has the layout of a checkout.
-TREE = ("onnx/bundles/sprites", "onnx/detailflow_onnx", "tests/data/small", "tests/data/tiny-16/bundle")
+TREE = ("onnx/bundles/sprites", "onnx/detailflow_onnx", *(f"tests/data/{name}" for name in ("small", "tiny-16/bundle", "precisions")))
 
 Hole = tuple[int, int]  # offset and length
 
@@ -113,9 +111,14 @@ def holes(data: bytes, arch: int) -> Iterator[Hole]:
             at += header + payload
 
 
-def pack_kit(parts: Parts, files: list[tuple[str, Path]], thinned: bytes) -> None:
+def code(preset: int) -> list[dict[str, int]]:
+    """Filters for x86-64 code: its jumps compress better as absolute addresses."""
+    return [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": 32 << 20}]
+
+
+def pack_kit(parts: Parts, files: list[tuple[str, Path]], thinned: bytes, preset: int) -> None:
     """One .tar.xz of `files` (names in the kit, paths here) and the thinned provider."""
-    with lzma.open(parts, "wb", filters=CODE) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
+    with lzma.open(parts, "wb", filters=code(preset)) as packed, tarfile.open(fileobj=packed, mode="w|", dereference=True) as archive:
         for name, path in files:
             info = archive.gettarinfo(path, name)
             with path.open("rb") as file:
@@ -126,9 +129,9 @@ def pack_kit(parts: Parts, files: list[tuple[str, Path]], thinned: bytes) -> Non
     parts.close()
 
 
-def pack_rest(parts: Parts, data: bytes, cut: list[Hole]) -> None:
+def pack_rest(parts: Parts, data: bytes, cut: list[Hole], preset: int) -> None:
     """One .xz of what was cut out."""
-    with lzma.open(parts, "wb", preset=3) as packed:
+    with lzma.open(parts, "wb", preset=min(preset, 3)) as packed:
         for offset, length in cut:
             packed.write(data[offset : offset + length])
     parts.close()
@@ -163,7 +166,7 @@ def vulkan_loader() -> Path | None:
 
 def members(options: argparse.Namespace, devices: Path, program: Path) -> list[tuple[str, Path]]:
     """(name in the kit, path here) of every file but the CUDA provider."""
-    out = [(str(path.relative_to(ROOT)), path) for tree in TREE for path in sorted((ROOT / tree).rglob("*"))]
+    out = [(str(path.relative_to(ROOT)), path) for tree in options.tree for path in sorted((ROOT / tree).rglob("*"))]
     out = [(name, path) for name, path in out if path.is_file() and "__pycache__" not in name]
     out += [("target/release/dflow", options.dflow), ("tests/devices", devices), ("tests/program-devices", program)]
     out += [("target/webgpu/libonnxruntime.so", options.webgpu)]
@@ -189,8 +192,10 @@ def main() -> None:
     parser.add_argument("--program", type=Path, help="the compiled tests/c/devices.c (default: cc makes it)")
     parser.add_argument("--cuda", type=Path, default=ROOT / "target/runtime-cuda")
     parser.add_argument("--webgpu", type=Path, default=ROOT / "target/webgpu/libonnxruntime.so")
+    parser.add_argument("--tree", nargs="+", default=TREE, help="folders of the checkout that go into the kit")
     parser.add_argument("--arch", type=int, default=90, help="compute capability times 10 (default 90: H100, H200)")
     parser.add_argument("--part", type=int, default=PART, help="bytes of a part at most")
+    parser.add_argument("--preset", type=int, default=6, help="of xz, 0 is the fastest (default 6)")
     options = parser.parse_args()
 
     shutil.rmtree(options.out, ignore_errors=True)
@@ -205,8 +210,8 @@ def main() -> None:
     kit, rest = (Parts(options.out, name, options.part) for name in ("kit", "rest"))
     with ThreadPoolExecutor(2) as pool:  # lzma computes without Python's lock
         tasks: list[Callable[[], None]] = [
-            lambda: pack_kit(kit, members(options, devices, program), bytes(thinned)),
-            lambda: pack_rest(rest, whole, cut),
+            lambda: pack_kit(kit, members(options, devices, program), bytes(thinned), options.preset),
+            lambda: pack_rest(rest, whole, cut, options.preset),
         ]
         for done in [pool.submit(task) for task in tasks]:
             done.result()

@@ -38,6 +38,9 @@ VULKAN_DRIVERS = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/nv
 DRIVER_FOLDERS = ("/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/local/cuda/lib64")
 
 
+MARK = "unpacked"  # a file in the unpacked kit
+
+
 class Failed(Exception):
     """A step could not do its work; the text says why."""
 
@@ -91,6 +94,7 @@ class Kit:
         self.log = (self.out / "log.txt").open("a", encoding="utf-8")
         self.exporting: concurrent.futures.Future[str] | None = None
         self.pool = concurrent.futures.ThreadPoolExecutor(1)
+        self.processes: list[subprocess.Popen[str]] = []
 
     # --- what is said and kept ---
 
@@ -144,6 +148,7 @@ class Kit:
             cwd=self.root,
             start_new_session=True,
         )
+        self.processes.append(process)
         try:
             out, err = process.communicate(timeout=max(left, 0.1))
         except subprocess.TimeoutExpired:
@@ -164,6 +169,18 @@ class Kit:
     def dflow(self, *arguments: Any, **more: str) -> str:
         """Standard output of `dflow`."""
         return self.ok([self.root / "target/release/dflow", *arguments], **more)
+
+    def check_time(self) -> None:
+        """For steps that run no command."""
+        if time.monotonic() > self.limit:
+            raise Failed("did not end within its time limit")
+
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            if process.poll() is None:
+                kill(process)
+        self.pool.shutdown()
 
     def model(self) -> Path:
         """The bundle that is measured."""
@@ -200,15 +217,23 @@ def cuda_folders() -> list[str]:
 # --- the steps ---
 
 
+def mark() -> str:
+    """What a folder holds into which this kit was unpacked to its end."""
+    return hashlib.sha256((HERE / "kit.json").read_bytes()).hexdigest()
+
+
 def unpack(kit: Kit) -> str:
     """The files of the kit."""
-    parts = kit.content["kit"]
+    parts, done = kit.content["kit"], kit.root / MARK
+    if done.is_file() and done.read_text(encoding="utf-8") == mark():
+        return f"was there, in {kit.root}"
     if missing(parts):
         raise Failed(f"missing: {missing(parts)}")
     kit.root.mkdir(parents=True, exist_ok=True)
     buffered = io.BufferedReader(Chain(parts), 1 << 20)
     with lzma.open(buffered) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
         for member in archive:
+            kit.check_time()
             path = kit.root / member.name
             path.parent.mkdir(parents=True, exist_ok=True)
             source = archive.extractfile(member)
@@ -216,6 +241,7 @@ def unpack(kit: Kit) -> str:
             with path.open("wb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)
             path.chmod(0o755 if member.mode & 0o100 else 0o644)
+    (kit.root / MARK).write_text(mark(), encoding="utf-8")
     return f"{sum(part['length'] for part in parts) / 1e6:.0f} MB into {kit.root}"
 
 
@@ -250,6 +276,7 @@ def restore(kit: Kit) -> None:
     path = kit.root / provider["path"]
     with lzma.open(io.BufferedReader(Chain(parts), 1 << 20)) as rest, path.open("r+b") as file:
         for offset, length in provider["holes"]:
+            kit.check_time()
             file.seek(offset)
             file.write(rest.read(length))
     digest = hashlib.sha256()
@@ -279,7 +306,7 @@ def cuda_opens(kit: Kit) -> str:
 def tests(kit: Kit, prefix: str, **more: str) -> str:
     """The tests of tests/devices.rs whose names begin with `prefix`."""
     command = [kit.root / "tests/devices", prefix, "--test-threads", "1"]
-    done = kit.run(command, DETAILFLOW_EVERYTHING="1", **more)
+    done = kit.run(command, DETAILFLOW_EVERYTHING="1", DETAILFLOW_CARD="1", **more)
     results = re.findall(r"^test (\w+) \.\.\. (?:.*?)(ok|FAILED)$", done.stdout, re.MULTILINE | re.DOTALL)
     kit.results.setdefault("tests", {})[prefix] = dict(results)
     for name, result in results:
@@ -354,6 +381,7 @@ def torch(kit: Kit, batches: list[int], compiled: bool) -> str:
         cwd=kit.root,
         start_new_session=True,
     )
+    kit.processes.append(process)
     assert process.stdin and process.stdout and process.stderr
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr or []), daemon=True)
@@ -526,8 +554,6 @@ def run_steps(kit: Kit) -> int:
         left = kit.end - begun
         if left < 2:
             state, said = "no time", f"none of the {kit.options.total:.0f} s are left; call again to go on"
-        elif name == "unpack" and (kit.root / kit.content["provider"]["path"]).is_file():
-            state, said = "done", f"was there, in {kit.root}"
         else:
             kit.limit = begun + min(limit, left)
             kit.say(f"{name}, at most {min(limit, left):.0f} s")
@@ -540,12 +566,11 @@ def run_steps(kit: Kit) -> int:
         kit.say(f"{name} {state} in {seconds:.1f} s: {said}")
         kit.keep()
         worst += state != "done"
-        if name == "unpack" and state == "done" and kit.exporting is None and not kit.options.bundle:
-            if not kit.options.steps or "export" in kit.options.steps:
-                if not (kit.root / "gpt-l/detailflow.json").is_file():
-                    kit.exporting = begin_export(kit)
-        if name == "unpack" and state != "done":
-            break
+        if name == "unpack":
+            if state != "done":
+                break
+            if not kit.options.steps and not kit.options.bundle and not (kit.root / "gpt-l/detailflow.json").is_file():
+                kit.exporting = begin_export(kit)
         if name == "first-table":
             print(table(kit.results), flush=True)
     print(table(kit.results), flush=True)
@@ -574,9 +599,10 @@ def main() -> int:
     if unknown:
         parser.error(f"no step {', '.join(unknown)}; there are {', '.join(names)}")
     kit = Kit(options)
-    worst = run_steps(kit)
-    kit.pool.shutdown(wait=False, cancel_futures=True)
-    return 1 if worst else 0
+    try:
+        return 1 if run_steps(kit) else 0
+    finally:
+        kit.close()
 
 
 if __name__ == "__main__":

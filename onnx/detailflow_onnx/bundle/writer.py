@@ -2,10 +2,9 @@
 
 import hashlib
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from detailflow_onnx.bundle import manifest
 from detailflow_onnx.bundle.variants import GRAPHS, WRITTEN_AS, forms_of, graph_file
@@ -14,6 +13,11 @@ from detailflow_onnx.errors import exit_if_signalled
 from detailflow_onnx.graphs import ar, decoder, encoder, sampler
 from detailflow_onnx.graphs.store import Store
 from detailflow_onnx.numbers.sizes import Shapes
+
+try:
+    from tqdm import tqdm
+except ImportError:  # it shows the progress, nothing else
+    tqdm = None
 
 BUILDERS = {"ar": ar.build, "decoder": decoder.build, "encoder": encoder.build}
 
@@ -77,11 +81,13 @@ def write(
     sources = [weights for weights in (model.tokenizer, model.ar_weights) if weights]
     files: list[File] = []
     total = _bytes_read(model, precisions, graphs)
-    with tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None) as bar:
+    shown = tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None) if tqdm else nullcontext()
+    with shown as bar:
 
         def on_read(count: int) -> None:
             exit_if_signalled()
-            bar.update(count)
+            if bar is not None:
+                bar.update(count)
 
         for weights in sources:
             weights.on_read = on_read
