@@ -35,12 +35,16 @@ PART = 22_000_000  # bytes of a part at most; 24 MB is what may travel at once, 
 FATBIN = 0xBA55ED50
 PROVIDER = "target/runtime-cuda/libonnxruntime_providers_cuda.so"
 # Folders and files of the checkout. The unpacked kit has the layout of a checkout.
-TREE = ("onnx/bundles/sprites", "onnx/detailflow_onnx", *(f"tests/data/{name}" for name in ("small", "tiny-16/bundle", "precisions")))
+TREE = (
+    "onnx/bundles/sprites",
+    "onnx/detailflow_onnx",
+    *(f"tests/data/{name}" for name in ("small", "tiny-16/bundle", "precisions")),
+)
 
 Hole = tuple[int, int]  # offset and length
 
 
-class Parts(io.RawIOBase):
+class Parts(io.BufferedIOBase):
     """Writes NAME.00, NAME.01 ... of at most `size` bytes each and lists them in `files`."""
 
     def __init__(self, folder: Path, name: str, size: int) -> None:
@@ -118,7 +122,10 @@ def code(preset: int) -> list[dict[str, int]]:
 
 def pack_kit(parts: Parts, files: list[tuple[str, Path]], thinned: bytes, preset: int) -> None:
     """One .tar.xz of `files` (names in the kit, paths here) and the thinned provider."""
-    with lzma.open(parts, "wb", filters=code(preset)) as packed, tarfile.open(fileobj=packed, mode="w|", dereference=True) as archive:
+    with (
+        lzma.open(parts, "wb", filters=code(preset)) as packed,
+        tarfile.open(fileobj=packed, mode="w|", dereference=True) as archive,
+    ):
         for name, path in files:
             info = archive.gettarinfo(path, name)
             with path.open("rb") as file:
@@ -159,7 +166,9 @@ def test_program(out: Path) -> Path:
 def vulkan_loader() -> Path | None:
     """libvulkan.so.1 of this machine; a machine for computing often has only the driver."""
     listed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
-    found = [Path(line.split("=> ")[1]) for line in listed.splitlines() if "libvulkan.so.1 " in line and "x86-64" in line]
+    found = [
+        Path(line.split("=> ")[1]) for line in listed.splitlines() if "libvulkan.so.1 " in line and "x86-64" in line
+    ]
     found.append(Path("/usr/lib/chromium/libvulkan.so.1"))
     return next((path.resolve() for path in found if path.is_file()), None)
 

@@ -38,7 +38,11 @@ VULKAN_DRIVERS = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/nv
 DRIVER_FOLDERS = ("/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/local/cuda/lib64")
 
 
+NO_BATCH = "none of its batch sizes was asked for"
 MARK = "unpacked"  # a file in the unpacked kit
+
+
+Variables = dict[str, str]  # of the environment
 
 
 class Failed(Exception):
@@ -123,7 +127,7 @@ class Kit:
     def environment(self) -> dict[str, str]:
         """Where the libraries of CUDA, the kit and the exporter are found."""
         folders = [str(self.root / "target/release"), *cuda_folders(), *DRIVER_FOLDERS, str(self.root / "lib")]
-        before = os.environ.get("LD_LIBRARY_PATH")
+        before = os.environ.get("LD_LIBRARY_PATH", "")
         return {
             **os.environ,
             "LD_LIBRARY_PATH": ":".join([before] * bool(before) + [f for f in folders if os.path.isdir(f)]),
@@ -133,7 +137,9 @@ class Kit:
             "DETAILFLOW_TEST_ROOT": str(self.root),
         }
 
-    def run(self, command: list[Any], limit: float | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: list[Any], variables: Variables | None = None, limit: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command within the time of the step, or of `limit` seconds from now."""
         left = (time.monotonic() + limit if limit else self.limit) - time.monotonic()
         words = [str(word) for word in command]
@@ -144,7 +150,7 @@ class Kit:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=self.environment() | more,
+            env=self.environment() | (variables or {}),
             cwd=self.root,
             start_new_session=True,
         )
@@ -159,16 +165,16 @@ class Kit:
         self.log.write(f"$ {' '.join(words)}\n{out}{err}\nexit status {process.returncode}\n")
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
-    def ok(self, command: list[Any], limit: float | None = None, **more: str) -> str:
+    def ok(self, command: list[Any], variables: Variables | None = None, limit: float | None = None) -> str:
         """Standard output of a command that must succeed."""
-        done = self.run(command, limit, **more)
+        done = self.run(command, variables, limit)
         if done.returncode != 0:
             raise Failed(last_line(done.stderr) or last_line(done.stdout) or f"exit status {done.returncode}")
         return done.stdout
 
-    def dflow(self, *arguments: Any, **more: str) -> str:
+    def dflow(self, *arguments: Any, variables: Variables | None = None) -> str:
         """Standard output of `dflow`."""
-        return self.ok([self.root / "target/release/dflow", *arguments], **more)
+        return self.ok([self.root / "target/release/dflow", *arguments], variables)
 
     def check_time(self) -> None:
         """For steps that run no command."""
@@ -261,10 +267,14 @@ def machine(kit: Kit) -> str:
     return "; ".join([card, *said])
 
 
-def opens(kit: Kit, device: str, **more: str) -> str:
+def opens(kit: Kit, device: str, variables: Variables | None = None) -> str:
     """Open the small bundle on a device; what `dflow doctor` reports."""
-    said = kit.dflow("doctor", "--json", "--device", device, "--bundle", kit.root / "tests/data/small", **more)
-    report = json.loads(said)["report"]
+    command = [kit.root / "target/release/dflow", "doctor", "--json", "--device", device]
+    done = kit.run([*command, "--bundle", kit.root / "tests/data/small"], variables)
+    said: dict[str, Any] = json.loads(done.stdout) if done.stdout else {"missing": [last_line(done.stderr)]}
+    report = said.get("report")
+    if done.returncode != 0 or not report:
+        raise Failed("; ".join(said["missing"]) or f"exit status {done.returncode}")
     return f"{report['device']} opens, KV cache in {report['graphs'][0].get('keys_in', 'the memory of the CPU')}"
 
 
@@ -303,10 +313,10 @@ def cuda_opens(kit: Kit) -> str:
     return f"{opens(kit, 'cuda')} (whole; {thinned})"
 
 
-def tests(kit: Kit, prefix: str, **more: str) -> str:
+def tests(kit: Kit, prefix: str, variables: Variables | None = None) -> str:
     """The tests of tests/devices.rs whose names begin with `prefix`."""
     command = [kit.root / "tests/devices", prefix, "--test-threads", "1"]
-    done = kit.run(command, DETAILFLOW_EVERYTHING="1", DETAILFLOW_CARD="1", **more)
+    done = kit.run(command, {"DETAILFLOW_EVERYTHING": "1", "DETAILFLOW_CARD": "1", **(variables or {})})
     results = re.findall(r"^test (\w+) \.\.\. (?:.*?)(ok|FAILED)$", done.stdout, re.MULTILINE | re.DOTALL)
     kit.results.setdefault("tests", {})[prefix] = dict(results)
     for name, result in results:
@@ -337,18 +347,20 @@ def begin_export(kit: Kit) -> "concurrent.futures.Future[str]":
     command = [sys.executable, "-m", "detailflow_onnx", "export", "--random", "detailflow-16"]
     command += ["--precision", ",".join(kit.options.precision), "--unchecked", "--out", str(kit.root / "gpt-l")]
     left = min(limit_of("export"), kit.end - time.monotonic())
-    return kit.pool.submit(lambda: last_line(kit.ok(command, left)))
+    return kit.pool.submit(lambda: last_line(kit.ok(command, limit=left)))
 
 
-def bench(kit: Kit, device: str, precisions: list[str], batches: list[int], **more: str) -> str:
+def bench(kit: Kit, device: str, precisions: list[str], batches: list[int], variables: Variables | None = None) -> str:
     """`dflow bench`, one process for each batch, so that each result is kept as it comes."""
+    if not batches:
+        return NO_BATCH
     bundle, done, refused = kit.model(), 0, []
     for batch in batches:
         for precision in precisions:
             command = ["bench", "--json", "--bundle", bundle, "--device", device, "--precision", precision]
             command += ["--batch", batch, "--repeat", kit.options.repeat]
             try:
-                result = json.loads(kit.dflow(*command, **more))["results"][0]
+                result = json.loads(kit.dflow(*command, variables=variables))["results"][0]
             except Failed as error:
                 if time.monotonic() > kit.limit - 1:
                     raise
@@ -366,6 +378,8 @@ def bench(kit: Kit, device: str, precisions: list[str], batches: list[int], **mo
 
 def torch(kit: Kit, batches: list[int], compiled: bool) -> str:
     """The model in PyTorch, one process that is asked for one round after the other."""
+    if not batches:
+        return NO_BATCH
     command = [sys.executable, "-m", "detailflow_onnx", "baseline", "--random", "detailflow-16", "--turns"]
     command += ["--precision", "bf16", "--cache", "none,kept", "--device", kit.options.torch_device]
     command += ["--batch", ",".join(map(str, batches))] + ["--compile"] * compiled
@@ -387,7 +401,12 @@ def torch(kit: Kit, batches: list[int], compiled: bool) -> str:
     reader = threading.Thread(target=lambda: errors.extend(process.stderr or []), daemon=True)
     reader.start()
     begun, stopped = time.monotonic(), threading.Event()
-    timer = threading.Timer(max(kit.limit - begun, 0.1), lambda: (stopped.set(), kill(process)))
+
+    def stop() -> None:
+        stopped.set()
+        kill(process)
+
+    timer = threading.Timer(max(kit.limit - begun, 0.1), stop)
     timer.start()
 
     def answer() -> dict[str, Any]:
@@ -395,7 +414,9 @@ def torch(kit: Kit, batches: list[int], compiled: bool) -> str:
         if not line:
             reader.join(5)
             kit.log.write("".join(errors))
-            raise Failed(f"did not end within {kit.limit - begun:.0f} s" if stopped.is_set() else last_line("".join(errors)))
+            raise Failed(
+                f"did not end within {kit.limit - begun:.0f} s" if stopped.is_set() else last_line("".join(errors))
+            )
         out: dict[str, Any] = json.loads(line)
         return out
 
@@ -444,7 +465,9 @@ def scores(kit: Kit) -> str:
         out[precision] = {"mean": statistics.mean(off), "largest": max(off)}
     kit.results["scores"] = out
     kit.keep()
-    return "; ".join(f"{device} {p}: {v['mean']:.3g} nats in the mean, {v['largest']:.3g} at most" for p, v in out.items())
+    return "; ".join(
+        f"{device} {p}: {v['mean']:.3g} nats in the mean, {v['largest']:.3g} at most" for p, v in out.items()
+    )
 
 
 def vulkan(kit: Kit) -> dict[str, str]:
@@ -458,7 +481,12 @@ def vulkan(kit: Kit) -> dict[str, str]:
 
 def webgpu_tests(kit: Kit) -> str:
     """The tests of WebGPU on the card. ONNX Runtime with WebGPU is the reference on the CPU too."""
-    return tests(kit, "webgpu_", **vulkan(kit))
+    return tests(kit, "webgpu_", vulkan(kit))
+
+
+def webgpu_bench(kit: Kit) -> str:
+    """`dflow bench` on WebGPU, in the first precision."""
+    return bench(kit, "webgpu", kit.options.precision[:1], batches_of(kit, (1, 8)), vulkan(kit))
 
 
 Step = tuple[str, float, Callable[[Kit], str]]
@@ -492,12 +520,16 @@ STEPS: list[Step] = [
     ("dflow-int8", 60, dflow_step(1, SMALL)),
     ("torch-compiled", 150, lambda kit: torch(kit, batches_of(kit, SMALL), True)),
     ("scores", 60, scores),
-    ("webgpu-opens", 30, lambda kit: opens(kit, "webgpu", **vulkan(kit))),
+    ("webgpu-opens", 30, lambda kit: opens(kit, "webgpu", vulkan(kit))),
     ("webgpu-tests", 75, webgpu_tests),
     ("dflow-fp16-more", 75, dflow_step(0, LARGE)),
     ("dflow-int8-more", 75, dflow_step(1, LARGE)),
     ("torch-eager-more", 100, lambda kit: torch(kit, batches_of(kit, LARGE), False)),
-    ("webgpu-bench", 60, lambda kit: bench(kit, "webgpu", kit.options.precision[:1], batches_of(kit, (1, 8)), **vulkan(kit))),
+    (
+        "webgpu-bench",
+        60,
+        lambda kit: bench(kit, "webgpu", kit.options.precision[:1], batches_of(kit, (1, 8)), vulkan(kit)),
+    ),
     ("torch-compiled-more", 150, lambda kit: torch(kit, batches_of(kit, LARGE), True)),
 ]
 
@@ -571,7 +603,7 @@ def run_steps(kit: Kit) -> int:
                 break
             if not kit.options.steps and not kit.options.bundle and not (kit.root / "gpt-l/detailflow.json").is_file():
                 kit.exporting = begin_export(kit)
-        if name == "first-table":
+        if name == "first-table":  # the last one follows at the end
             print(table(kit.results), flush=True)
     print(table(kit.results), flush=True)
     return worst
@@ -582,16 +614,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Checks and measures the library on this machine's card.")
     out = Path(os.environ.get("OUT") or HERE / "results")
     names = [name for name, _, _ in STEPS]
-    words = {"type": lambda text: text.split(","), "metavar": "A,B"}
+
+    def words(text: str) -> list[str]:
+        return text.split(",")
+
     parser.add_argument("--out", type=Path, default=out, help="folder of the results (default $OUT, else results)")
     parser.add_argument("--work", type=Path, default=HERE / "unpacked", help="folder to unpack into")
     parser.add_argument("--total", type=float, default=570, metavar="S", help="seconds for all steps (default 570)")
-    parser.add_argument("--steps", **words, help=f"only these of {', '.join(names)}")
+    parser.add_argument("--steps", type=words, metavar="A,B", help=f"only these of {', '.join(names)}")
     parser.add_argument("--again", action="store_true", help="forget earlier results")
     parser.add_argument("--device", default="cuda", help="device of dflow bench; cpu tries the script without a card")
     parser.add_argument("--torch-device", default="cuda", choices=["cuda", "cpu"], help="device of PyTorch")
     parser.add_argument("--bundle", help="measure this bundle; nothing is exported")
-    parser.add_argument("--precision", **words, default=["fp16", "int8"], help="of dflow (default fp16,int8)")
+    parser.add_argument(
+        "--precision", type=words, metavar="A,B", default=["fp16", "int8"], help="of dflow (default fp16,int8)"
+    )
     parser.add_argument("--batch", type=lambda text: [int(n) for n in text.split(",")], default=[1, 8, 32, 128])
     parser.add_argument("--repeat", type=int, default=3, help="rounds of each measurement (default 3)")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,6 @@ from detailflow_onnx.errors import exit_if_signalled
 from detailflow_onnx.graphs import ar, decoder, encoder, sampler
 from detailflow_onnx.graphs.store import Store
 from detailflow_onnx.numbers.sizes import Shapes
-
-try:
-    from tqdm import tqdm
-except ImportError:  # it shows the progress, nothing else
-    tqdm = None
 
 BUILDERS = {"ar": ar.build, "decoder": decoder.build, "encoder": encoder.build}
 
@@ -66,6 +61,15 @@ def _bytes_read(model: Model, precisions: list[str], graphs: tuple[str, ...]) ->
     return each * len(precisions) + size(tokenizer)
 
 
+def _progress(total: int) -> AbstractContextManager[Any]:
+    """A progress bar of `total` bytes; None if tqdm is not installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return nullcontext()
+    return tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None)
+
+
 def write(
     model: Model,
     folder: Path,
@@ -81,8 +85,7 @@ def write(
     sources = [weights for weights in (model.tokenizer, model.ar_weights) if weights]
     files: list[File] = []
     total = _bytes_read(model, precisions, graphs)
-    shown = tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None) if tqdm else nullcontext()
-    with shown as bar:
+    with _progress(total) as bar:
 
         def on_read(count: int) -> None:
             exit_if_signalled()
