@@ -598,12 +598,10 @@ fn model_frees_its_memory(place: &Place, name: &str) {
     let program = Program::new("devices", Mode::Plain);
     let mut command = program.command(&[&bundle(name), place.device, "8"]);
     for (name, value) in &place.variables {
-        // Where the program's own library is is in there already.
-        let before =
-            command.get_envs().find(|(known, _)| known == name).and_then(|(_, value)| value.map(PathBuf::from));
-        let both = before.into_iter().chain([value.clone()]).filter(|_| *name == "LD_LIBRARY_PATH");
-        let both = std::env::join_paths(both).unwrap();
-        command.env(name, if both.is_empty() { value.as_os_str() } else { both.as_os_str() });
+        // Where the program's own library is stays first.
+        let own = (*name == "LD_LIBRARY_PATH").then(programs::libraries);
+        let paths = std::env::split_paths(value).filter(|path| !path.as_os_str().is_empty());
+        command.env(name, std::env::join_paths(own.into_iter().chain(paths)).unwrap());
     }
     let output = run(command, Duration::from_secs(120));
     assert!(output.status.success(), "{}", text(&output));
