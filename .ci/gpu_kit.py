@@ -25,13 +25,14 @@ import struct
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PART = 22_000_000  # bytes of a part at most; 24 MB is what may travel at once, with the small files beside it
+PART = 22_500_000  # bytes of a part at most: 24 MB may travel at once, and the small files are beside it
 FATBIN = 0xBA55ED50
 PROVIDER = "target/runtime-cuda/libonnxruntime_providers_cuda.so"
 # Folders and files of the checkout. The unpacked kit has the layout of a checkout.
@@ -154,13 +155,20 @@ def test_binary() -> Path:
     raise SystemExit("cargo named no test program")
 
 
-def test_program(out: Path) -> Path:
+def test_program(scratch: Path) -> Path:
     """The compiled tests/c/devices.c."""
-    program = out / "devices-program"
+    program = scratch / "program"
     command = ["cc", "-std=c99", "-O1", "-Iinclude", "-Itests/c", "tests/c/devices.c", "-o", str(program)]
     libraries = ["-Ltarget/release", "-ldetailflow", "-lm", "-lpthread"]
     subprocess.run([*command, *libraries], cwd=ROOT, check=True)
     return program
+
+
+def stripped(path: Path, folder: Path) -> Path:
+    """A copy of a program without symbols, or the file itself if it is no program."""
+    copy = folder / path.name
+    done = subprocess.run(["strip", "-o", str(copy), str(path)], capture_output=True)
+    return copy if done.returncode == 0 else path
 
 
 def vulkan_loader() -> Path | None:
@@ -173,16 +181,17 @@ def vulkan_loader() -> Path | None:
     return next((path.resolve() for path in found if path.is_file()), None)
 
 
-def members(options: argparse.Namespace, devices: Path, program: Path) -> list[tuple[str, Path]]:
+def members(options: argparse.Namespace, devices: Path, program: Path, scratch: Path) -> list[tuple[str, Path]]:
     """(name in the kit, path here) of every file but the CUDA provider."""
     out = [(str(path.relative_to(ROOT)), path) for tree in options.tree for path in sorted((ROOT / tree).rglob("*"))]
     out = [(name, path) for name, path in out if path.is_file() and "__pycache__" not in name]
-    out += [("target/release/dflow", options.dflow), ("tests/devices", devices), ("tests/program-devices", program)]
+    out += [("target/release/dflow", stripped(options.dflow, scratch)), ("tests/devices", stripped(devices, scratch))]
+    out.append(("tests/program-devices", program))
     out += [("target/webgpu/libonnxruntime.so", options.webgpu)]
     for name in ("libonnxruntime.so", "libonnxruntime_providers_shared.so"):
         out.append((f"target/runtime-cuda/{name}", options.cuda / name))
     if options.library.is_file():
-        out.append(("target/release/libdetailflow.so", options.library))
+        out.append(("target/release/libdetailflow.so", stripped(options.library, scratch)))
     loader = vulkan_loader()
     if loader:
         out.append(("lib/libvulkan.so.1", loader))
@@ -209,23 +218,21 @@ def main() -> None:
 
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
-    devices = options.devices or test_binary()
-    program = options.program or test_program(options.out)
     whole = (options.cuda / Path(PROVIDER).name).read_bytes()
     cut = list(holes(whole, options.arch))
     thinned = bytearray(whole)
     for offset, length in cut:
         thinned[offset : offset + length] = bytes(length)
     kit, rest = (Parts(options.out, name, options.part) for name in ("kit", "rest"))
-    with ThreadPoolExecutor(2) as pool:  # lzma computes without Python's lock
-        tasks: list[Callable[[], None]] = [
-            lambda: pack_kit(kit, members(options, devices, program), bytes(thinned), options.preset),
-            lambda: pack_rest(rest, whole, cut, options.preset),
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:  # lzma computes without Python's lock
+        program = options.program or test_program(Path(folder))
+        files = members(options, options.devices or test_binary(), program, Path(folder))
+        tasks = [
+            pool.submit(pack_kit, kit, files, bytes(thinned), options.preset),
+            pool.submit(pack_rest, rest, whole, cut, options.preset),
         ]
-        for done in [pool.submit(task) for task in tasks]:
-            done.result()
-    if not options.program:
-        program.unlink()
+        for task in tasks:
+            task.result()
     provider = {"path": PROVIDER, "sha256": hashlib.sha256(whole).hexdigest(), "holes": cut}
     content = {"arch": options.arch, "kit": kit.files, "rest": rest.files, "provider": provider}
     (options.out / "kit.json").write_text(json.dumps(content) + "\n", encoding="utf-8")

@@ -135,6 +135,7 @@ class Kit:
             "PYTHONPATH": str(self.root / "onnx"),
             "PYTHONUNBUFFERED": "1",
             "DETAILFLOW_TEST_ROOT": str(self.root),
+            "DETAILFLOW_BUNDLE": str(self.root / "onnx/bundles/sprites"),
         }
 
     def run(
