@@ -306,8 +306,8 @@ def cuda_opens(kit: Kit) -> str:
         arch = kit.content["arch"]
         thinned = f"with device code for {arch // 10}.{arch % 10} alone: {error}"
         kit.results["thinned"] = thinned
-    # A library that is missing is missing for the whole provider too.
-    if "cannot open shared object file" in thinned:
+    # A library or a card that is missing is missing for the whole provider too.
+    if "cannot open shared object file" in thinned or "no CUDA-capable device" in thinned:
         raise Failed(thinned)
     kit.say(f"    {thinned}")
     restore(kit)

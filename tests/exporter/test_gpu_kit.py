@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import requirements
+from helpers import layout, requirements
 from helpers.bundles import DATA, DFLOW, NO_DFLOW, ROOT
 
 RUNTIME = ROOT / "target/runtime/libonnxruntime.so"
@@ -86,7 +86,7 @@ def make(folder, dflow, runtime, *more):
     return json.loads((folder / "kit/kit.json").read_text())
 
 
-def run(folder, *arguments, **variables):
+def run_kit(folder, *arguments, **variables):
     """The script of the kit: (exit status, standard output, results)."""
     environment = {k: v for k, v in os.environ.items() if k not in ("OUT", "VK_ICD_FILENAMES", "VK_DRIVER_FILES")}
     command = [sys.executable, folder / "kit/run.py", "--out", folder / "out", *arguments]
@@ -108,7 +108,7 @@ def test_kit_leaves_out_code_of_other_cards_and_puts_it_back(tmp_path):
         assert hashlib.sha256(data).hexdigest() == part["sha256"]
 
     whole = elf(fatbin())
-    status, _, results = run(tmp_path, "--steps", "unpack")
+    status, _, results = run_kit(tmp_path, "--steps", "unpack")
     assert (status, results["steps"]["unpack"]["state"]) == (0, "done")
     thinned = tmp_path / "kit/unpacked" / PROVIDER
     data = thinned.read_bytes()
@@ -119,7 +119,7 @@ def test_kit_leaves_out_code_of_other_cards_and_puts_it_back(tmp_path):
     assert sum(a != b for a, b in zip(data, whole)) == sum(len(code) for code in OTHERS)
 
     # It opens only when it is whole.
-    status, said, results = run(tmp_path, "--steps", "cuda-opens")
+    status, said, results = run_kit(tmp_path, "--steps", "cuda-opens")
     assert status == 0 and "no kernel image" in said, said
     assert thinned.read_bytes() == whole
     assert "device code for 9.0 alone: CUDA failure 209" in results["thinned"]
@@ -130,17 +130,17 @@ def test_kit_names_parts_that_are_missing_or_damaged(tmp_path):
     make(tmp_path, dflow, dflow)
     rest = tmp_path / "kit/rest.00"
     rest.rename(tmp_path / "rest.00")
-    status, _, results = run(tmp_path, "--steps", "unpack,cuda-opens")
+    status, _, results = run_kit(tmp_path, "--steps", "unpack,cuda-opens")
     assert status == 1 and results["steps"]["unpack"]["state"] == "done"
     assert "needs more parts: rest.00" in results["steps"]["cuda-opens"]["said"]
     kit = tmp_path / "kit/kit.00"
     data = bytearray(kit.read_bytes())
     data[len(data) // 2] ^= 1
     kit.write_bytes(data)
-    status, _, results = run(tmp_path, "--steps", "unpack", "--work", tmp_path / "other")
+    status, _, results = run_kit(tmp_path, "--steps", "unpack", "--work", tmp_path / "other")
     assert status == 1 and "kit.00 is damaged" in results["steps"]["unpack"]["said"]
     kit.unlink()
-    _, _, results = run(tmp_path, "--work", tmp_path / "other", "--again")
+    _, _, results = run_kit(tmp_path, "--work", tmp_path / "other", "--again")
     assert results["steps"]["unpack"]["said"] == "missing: kit.00" and list(results["steps"]) == ["unpack"]
 
 
@@ -148,7 +148,7 @@ def test_kit_reports_a_failing_step_and_runs_the_next_within_the_time(tmp_path):
     dflow = script(tmp_path / "dflow", DFLOW_STAND_IN)
     make(tmp_path, dflow, dflow)
     steps = "unpack,cuda-tests,dflow-fp16,dflow-int8"
-    status, said, results = run(tmp_path, "--steps", steps, "--bundle", DATA / "small", "--total", 6)
+    status, said, results = run_kit(tmp_path, "--steps", steps, "--bundle", DATA / "small", "--total", 12)
     states = {name: step["state"] for name, step in results["steps"].items()}
     assert status == 1
     assert states == {"unpack": "done", "cuda-tests": "failed", "dflow-fp16": "failed", "dflow-int8": "no time"}
@@ -168,7 +168,7 @@ def test_kit_without_a_card_says_what_each_step_refuses(tmp_path):
     small = ["--bundle", DATA / "small", "--batch", "1,32", "--repeat", 1]
     # The CPU stands for the card in the benchmark.
     here = [*small, "--device", "cpu", "--precision", "fp32,int8", "--torch-device", "cuda", "--total", 300]
-    status, said, results = run(tmp_path, *here)
+    status, said, results = run_kit(tmp_path, *here)
     steps = {name: (step["state"], step["said"]) for name, step in results["steps"].items()}
     assert status == 1 and steps["unpack"][0] == steps["machine"][0] == "done", said
     for step, device in (("cuda-opens", "CUDAExecutionProvider"), ("webgpu-opens", "Vulkan driver")):
@@ -187,7 +187,7 @@ def test_kit_without_a_card_says_what_each_step_refuses(tmp_path):
 
     # What is done is not done again.
     (tmp_path / "kit/unpacked/target/release/dflow").unlink()
-    status, said, again = run(tmp_path, *here)
+    status, said, again = run_kit(tmp_path, *here)
     assert again["times"] == results["times"] and "dflow-fp16, at most" not in said
     assert "cuda-opens failed" in said
 
@@ -198,3 +198,31 @@ def test_kit_refuses_unknown_options(tmp_path, arguments):
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2 and "tea" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_export_unchecked_needs_no_onnxruntime_and_writes_the_same_files(tmp_path, small, run):
+    n, folder = small
+    arguments = layout.arguments(folder, n)
+    status, _, error = run(*arguments, "--judge", "none", "--out", tmp_path / "checked")
+    assert status == 0, error
+    # Neither is importable there.
+    for name in ("onnxruntime", "tqdm"):
+        (tmp_path / "path" / name).mkdir(parents=True)
+        (tmp_path / "path" / name / "__init__.py").write_text("raise ImportError('not here')\n")
+    command = [sys.executable, "-m", "detailflow_onnx", *arguments, "--unchecked", "--out", tmp_path / "unchecked"]
+    path = os.pathsep.join([str(tmp_path / "path"), str(ROOT / "onnx")])
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    files = sorted(file.name for file in (tmp_path / "checked").iterdir())
+    assert files == sorted(file.name for file in (tmp_path / "unchecked").iterdir())
+    for name in files:
+        assert (tmp_path / "checked" / name).read_bytes() == (tmp_path / "unchecked" / name).read_bytes(), name
+
+
+def test_export_unchecked_with_judge_is_refused(tmp_path, small, run):
+    n, folder = small
+    arguments = [*layout.arguments(folder, n), "--unchecked", "--judge", "tokens.json", "--out", tmp_path / "out"]
+    status, _, error = run(*arguments)
+    assert status == 2 and "--unchecked cannot be combined with --judge" in error
