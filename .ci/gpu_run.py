@@ -46,7 +46,9 @@ Variables = dict[str, str]  # of the environment
 
 
 class Failed(Exception):
-    """A step could not do its work; the text says why."""
+    """A step could not do its work; the text says why. `out` is what a command printed until it was stopped."""
+
+    out = ""
 
 
 class Chain(io.RawIOBase):
@@ -162,7 +164,9 @@ class Kit:
             kill(process)
             out, err = process.communicate()
             self.log.write(f"$ {' '.join(words)}\n{out}{err}\nstopped after {left:.0f} s\n")
-            raise Failed(f"{Path(words[0]).name} {words[1]} did not end within {left:.0f} s") from None
+            error = Failed(f"{Path(words[0]).name} {words[1]} did not end within {left:.0f} s")
+            error.out = out
+            raise error from None
         self.log.write(f"$ {' '.join(words)}\n{out}{err}\nexit status {process.returncode}\n")
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
@@ -316,19 +320,25 @@ def cuda_opens(kit: Kit) -> str:
 
 def tests(kit: Kit, prefix: str, variables: Variables | None = None) -> str:
     """The tests of tests/devices.rs whose names begin with `prefix`."""
-    command = [kit.root / "tests/devices", prefix, "--test-threads", "1"]
-    done = kit.run(command, {"DETAILFLOW_EVERYTHING": "1", "DETAILFLOW_CARD": "1", **(variables or {})})
-    results = re.findall(r"^test (\w+) \.\.\. (?:.*?)(ok|FAILED)$", done.stdout, re.MULTILINE | re.DOTALL)
+    command = [kit.root / "tests/devices", prefix, "--test-threads", "4"]
+    everything = {"DETAILFLOW_EVERYTHING": "1", "DETAILFLOW_CARD": "1"}
+    late = None
+    try:
+        done = kit.run(command, everything | (variables or {}))
+        out, ended = done.stdout, done.returncode == 0
+    except Failed as error:  # those that have ended count
+        late, out, ended = error, error.out, False
+    results = re.findall(r"^test (\w+) \.\.\. (?:.*?)(ok|FAILED)$", out, re.MULTILINE | re.DOTALL)
     kit.results.setdefault("tests", {})[prefix] = dict(results)
     for name, result in results:
         kit.say(f"    {name}: {result}")
-    reasons = re.findall(r"panicked at [^\n]*\n([^\n]*)", done.stdout)
+    reasons = re.findall(r"panicked at [^\n]*\n([^\n]*)", out)
     for reason in reasons:
         kit.say(f"    {reason[:1000]}")
     passed = sum(result == "ok" for _, result in results)
-    if done.returncode != 0 or not results:
-        why = f": {reasons[0][:300]}" if reasons else f": {last_line(done.stderr)}"
-        raise Failed(f"{passed} of {len(results)} tests passed{why}")
+    if not ended or not results:
+        why = str(late) if late else reasons[0][:300] if reasons else last_line(out)
+        raise Failed(f"{passed} of {len(results)} tests passed: {why}")
     return f"{passed} tests passed"
 
 
@@ -513,7 +523,7 @@ STEPS: list[Step] = [
     ("unpack", 60, unpack),
     ("machine", 45, machine),
     ("cuda-opens", 60, cuda_opens),
-    ("cuda-tests", 75, lambda kit: tests(kit, "cuda_")),
+    ("cuda-tests", 110, lambda kit: tests(kit, "cuda_")),
     ("export", 150, export),
     ("dflow-fp16", 60, dflow_step(0, SMALL)),
     ("torch-eager", 75, lambda kit: torch(kit, batches_of(kit, SMALL), False)),
@@ -522,7 +532,7 @@ STEPS: list[Step] = [
     ("torch-compiled", 150, lambda kit: torch(kit, batches_of(kit, SMALL), True)),
     ("scores", 60, scores),
     ("webgpu-opens", 30, lambda kit: opens(kit, "webgpu", vulkan(kit))),
-    ("webgpu-tests", 75, webgpu_tests),
+    ("webgpu-tests", 110, webgpu_tests),
     ("dflow-fp16-more", 75, dflow_step(0, LARGE)),
     ("dflow-int8-more", 75, dflow_step(1, LARGE)),
     ("torch-eager-more", 100, lambda kit: torch(kit, batches_of(kit, LARGE), False)),

@@ -161,6 +161,17 @@ def test_kit_reports_a_failing_step_and_runs_the_next_within_the_time(tmp_path):
     assert "$ " in (tmp_path / "out/log.txt").read_text()
 
 
+def test_kit_counts_tests_that_ended_before_the_time_was_up(tmp_path):
+    dflow = script(tmp_path / "dflow", DFLOW_STAND_IN)
+    make(tmp_path, dflow, dflow)
+    assert run_kit(tmp_path, "--steps", "unpack")[0] == 0
+    text = "#!/bin/sh\nprintf 'test cuda_a ... ok\\n'\nsleep 100\n"
+    script(tmp_path / "kit/unpacked/tests/devices", text)
+    status, _, results = run_kit(tmp_path, "--steps", "cuda-tests", "--total", 3)
+    assert status == 1 and results["tests"] == {"cuda_": {"cuda_a": "ok"}}
+    assert "1 of 1 tests passed: devices cuda_ did not end within" in results["steps"]["cuda-tests"]["said"]
+
+
 def test_kit_without_a_card_says_what_each_step_refuses(tmp_path):
     if not (DFLOW.is_file() and RUNTIME.is_file()):
         requirements.skip(NO_DFLOW)
