@@ -7,6 +7,8 @@
 #   make install       on Linux: into PREFIX (default /opt/detailflow) and LIBDIR (default PREFIX/lib; PREFIX/lib64 and
 #                      PREFIX/lib/x86_64-linux-gnu are possible too), below DESTDIR: libraries, headers, files for CMake and
 #                      pkg-config, dflow, ONNX Runtime, the model, licences. make uninstall, with the same, removes them
+#   make gpu-kit       one folder, target/gpu-kit, that checks and measures the library on a machine with an NVIDIA card and without
+#                      a network (onnx/DEVICES.md); for other cards than H100 and H200: CARD=80 for compute capability 8.0
 #   make dist          zips for Linux, Windows and macOS in target/dist, with ONNX Runtime, model, headers and dflow; needs
 #                      tests/ports/setup.sh (Debian 12) and half an hour
 #   make bench         images of the published size, random weights: dflow, the model in PyTorch, and plain ONNX Runtime in turns
@@ -53,7 +55,7 @@ TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp examples/*/*.h examples/godot3/module/*.[ch] tests/embed/*/*.[ch] tests/embed/*/*.[ch]pp)
 
-.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-embed test-fuzz fuzz advisories skipped lint bench install uninstall dist
+.PHONY: all dflow libraries demo test test-rust test-exporter test-tools test-hosts test-devices test-train test-ports test-embed test-fuzz fuzz advisories skipped lint bench gpu-kit install uninstall dist
 
 all: dflow libraries $(LICENSES)
 
@@ -142,6 +144,10 @@ advisories: $(LINT_VENV)/ready
 bench: all $(BENCH)/detailflow.json $(BENCH_VENV)/ready
 	$(BENCH_VENV)/bin/python -m detailflow_onnx compare $(BENCH) $(COMPARE)
 
+CARD ?= 90
+gpu-kit: dflow libraries $(CUDA) $(WEBGPU)
+	$(PYTHON) .ci/gpu_kit.py target/gpu-kit --arch $(CARD)
+
 # Where there is no Cargo, as below sudo, what `make` has built before is installed.
 install: $(if $(shell command -v $(CARGO)),all)
 	.ci/install install '$(PREFIX)' '$(LIBDIR)' '$(DESTDIR)'
@@ -178,7 +184,7 @@ $(WEBGPU): onnx/webgpu.txt
 	mkdir -p target/webgpu && mv target/wheel-webgpu/onnxruntime/capi/libonnxruntime.so.* $@
 	rm -rf target/wheel-webgpu && touch $@
 
-# 250 MB, for the tests of CUDA's error messages; no other target needs it.
+# 250 MB, for `make gpu-kit` and the tests of CUDA's error messages.
 $(CUDA): onnx/cuda.txt
 	$(call fetch,cuda,target/wheel-cuda)
 	mkdir -p $(@D) && mv target/wheel-cuda/onnxruntime/capi/libonnxruntime_providers_* $(@D) && mv target/wheel-cuda/onnxruntime/capi/libonnxruntime.so.* $@

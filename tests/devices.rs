@@ -2,7 +2,9 @@
 //!
 //! A process loads one ONNX Runtime, so everything runs in child processes: the `dflow` command, and a C program.
 //! `make test-devices` fetches OpenVINO and WebGPU into `target/openvino` and `target/webgpu`. No GPU is needed:
-//! OpenVINO runs on the CPU, WebGPU on the software driver of Debian's chromium. What is missing is skipped.
+//! OpenVINO runs on the CPU, WebGPU on the software driver of Debian's chromium. What is missing is skipped, CUDA where
+//! there is no card. `make gpu-kit` takes these tests to a machine with a card; there `DETAILFLOW_CARD` is set, and CUDA
+//! that does not open is a failure.
 //!
 //! What a device must reach, compared with the CPU in the same form:
 //! - fp32: the same tokens, greedy and sampled; log-probabilities within 1e-4; each byte of a pixel within 1.
@@ -66,9 +68,32 @@ impl Place {
             ("ORT_DYLIB_PATH", library),
             ("VK_ICD_FILENAMES", driver.clone()),
             // It also brings libvulkan.so.1.
-            ("LD_LIBRARY_PATH", driver.parent().unwrap().to_owned()),
+            ("LD_LIBRARY_PATH", folders([driver.parent().unwrap().to_owned()])),
         ];
         Some(Self { device: "webgpu", variables })
+    }
+
+    /// CUDA on the first card. CUDA's libraries are found by the `LD_LIBRARY_PATH` of the tests.
+    fn cuda(test: &str) -> Option<Self> {
+        let library = root().join("target/runtime-cuda/libonnxruntime.so");
+        let wanted = std::env::var_os("DETAILFLOW_CARD").is_some();
+        if !library.is_file() {
+            // Not `skip`: CI does not fetch it either.
+            programs::note_skipped(test, NO_CUDA);
+            assert!(!wanted, "{NO_CUDA}");
+            return None;
+        }
+        let variables = vec![("ORT_DYLIB_PATH", library), ("LD_LIBRARY_PATH", folders([]))];
+        let place = Self { device: "cuda", variables };
+        let folder = tempfile::tempdir().unwrap();
+        let output = place.dflow(folder.path(), &["doctor", "--bundle", &bundle("small")]);
+        if output.status.success() {
+            return Some(place);
+        }
+        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        assert!(!wanted, "{why}");
+        programs::note_skipped(test, &why);
+        None
     }
 
     fn command(&self, program: &Path) -> Command {
@@ -110,6 +135,16 @@ impl Place {
         let said = self.ok(folder.path(), &[&["doctor", "--json", "--bundle", bundle], more].concat());
         serde_json::from_str(&said).unwrap()
     }
+}
+
+const NO_CUDA: &str = "there is no ONNX Runtime with CUDA in target/runtime-cuda (`make \
+                       target/runtime-cuda/libonnxruntime.so` fetches it, 250 MB)";
+
+/// `LD_LIBRARY_PATH`: these folders, then those of the tests.
+fn folders<const N: usize>(first: [PathBuf; N]) -> PathBuf {
+    let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let before = std::env::split_paths(&before).filter(|folder| !folder.as_os_str().is_empty());
+    std::env::join_paths(first.into_iter().chain(before)).unwrap().into()
 }
 
 /// The path of a bundle.
@@ -344,10 +379,7 @@ fn fallback_to_the_cpu_is_reported() {
 fn cuda_error_names_the_missing_library() {
     let folder = root().join("target/runtime-cuda");
     if !folder.join("libonnxruntime.so").is_file() {
-        // Not `skip`: CI does not fetch it either.
-        let why = "there is no ONNX Runtime with CUDA in target/runtime-cuda (`make target/runtime-cuda/libonnxruntime.so` \
-                   fetches it, 250 MB)";
-        programs::note_skipped("cuda_error_names_the_missing_library", why);
+        programs::note_skipped("cuda_error_names_the_missing_library", NO_CUDA);
         return;
     }
     let here =
@@ -379,6 +411,35 @@ fn cuda_error_names_the_missing_library() {
     // What was tried is told, whatever came of it.
     let report = &listed["report"];
     assert!(report["device"] == "cuda:0" || report["refused"][0].as_str().unwrap().contains("cuda:0"), "{report:#}");
+}
+
+// --- CUDA ---
+
+#[test]
+fn cuda_generates_what_the_cpu_generates() {
+    let Some(place) = Place::cuda("cuda_generates_what_the_cpu_generates") else { return };
+    generates_what_the_cpu_generates(&place);
+    // Half precision has one form on each: the CPU computes it in floats.
+    Comparison::of(&place, "precisions", "fp16", ["plain", "fixed"]).int8(&["--count", "4"]);
+}
+
+#[test]
+fn cuda_fixed_keeps_cache_and_sampling_on_the_device() {
+    let Some(place) = Place::cuda("cuda_fixed_keeps_cache_and_sampling_on_the_device") else { return };
+    fixed_keeps_cache_and_sampling_on_the_device(&place, "Cuda");
+}
+
+#[test]
+fn cuda_sampling_refuses_nan_logits() {
+    let Some(place) = Place::cuda("cuda_sampling_refuses_nan_logits") else { return };
+    sampling_refuses_nan_logits(&place);
+}
+
+/// In the memory of the process. That of the card is not counted.
+#[test]
+fn cuda_model_frees_its_memory() {
+    let Some(place) = Place::cuda("cuda_model_frees_its_memory") else { return };
+    model_frees_its_memory(&place, "small");
 }
 
 // --- OpenVINO ---
@@ -458,12 +519,7 @@ fn openvino_options_are_passed_or_refused() {
 #[test]
 fn openvino_model_frees_its_memory() {
     let Some(place) = Place::openvino("openvino_model_frees_its_memory") else { return };
-    let program = Program::new("devices", Mode::Plain);
-    let mut command = program.command(&[&bundle("sprites"), "openvino:CPU", "8"]);
-    command.envs(place.variables.iter().map(|(name, value)| (name, value)));
-    let output = run(command, Duration::from_secs(120));
-    assert!(output.status.success(), "{}", text(&output));
-    println!("{}", text(&output));
+    model_frees_its_memory(&place, "sprites");
 }
 
 // --- WebGPU ---
@@ -471,19 +527,28 @@ fn openvino_model_frees_its_memory() {
 #[test]
 fn webgpu_generates_what_the_cpu_generates() {
     let Some(place) = Place::webgpu("webgpu_generates_what_the_cpu_generates") else { return };
-    Comparison::of(&place, "small", "fp32", ["plain", "fixed"]).fp32("2", &["0", "1"]);
-    Comparison::of(&place, "small", "fp32", ["plain", "fixed"]).all_ways();
-    Comparison::of(&place, "tiny-16", "fp32", ["plain", "fixed"]).fp32_level("32");
-    Comparison::of(&place, "sprites", "int8", ["fixed", "fixed"]).fp32_level("16");
+    generates_what_the_cpu_generates(&place);
+}
+
+fn generates_what_the_cpu_generates(place: &Place) {
+    Comparison::of(place, "small", "fp32", ["plain", "fixed"]).fp32("2", &["0", "1"]);
+    Comparison::of(place, "small", "fp32", ["plain", "fixed"]).all_ways();
+    Comparison::of(place, "tiny-16", "fp32", ["plain", "fixed"]).fp32_level("32");
+    Comparison::of(place, "sprites", "int8", ["fixed", "fixed"]).fp32_level("16");
     // The reference of the forms.
-    Comparison::new(&place, "small", "fp32").fp32("2", &["1"]);
-    Comparison::new(&place, "small", "int8").int8(&["--level", "16"]);
+    Comparison::new(place, "small", "fp32").fp32("2", &["1"]);
+    Comparison::new(place, "small", "int8").int8(&["--level", "16"]);
 }
 
 /// Of its own accord it takes form `fixed`: no node of a step is anywhere else, nor one of a draw.
 #[test]
 fn webgpu_fixed_keeps_cache_and_sampling_on_the_device() {
     let Some(place) = Place::webgpu("webgpu_fixed_keeps_cache_and_sampling_on_the_device") else { return };
+    fixed_keeps_cache_and_sampling_on_the_device(&place, "WebGPU_Buf");
+}
+
+/// Keys and values are in `memory`.
+fn fixed_keeps_cache_and_sampling_on_the_device(place: &Place, memory: &str) {
     for (name, precision) in [("small", "fp32"), ("sprites", "int8"), ("tiny-16", "fp32")] {
         let report = &place.doctor(&bundle(name), &[])["report"];
         for graph in [format!("ar.{precision}.fixed.onnx"), "draw.onnx".to_owned()] {
@@ -495,13 +560,17 @@ fn webgpu_fixed_keeps_cache_and_sampling_on_the_device() {
     }
     // Keys and values are there, and are given back.
     let kept = &place.doctor(&bundle("small"), &[])["report"]["graphs"][0]["keys_in"];
-    assert_eq!(kept, "WebGPU_Buf");
+    assert_eq!(kept, memory);
 }
 
 /// A row of the embedding table that is not a number: what draws on the device tells as the CPU does.
 #[test]
 fn webgpu_sampling_refuses_nan_logits() {
     let Some(place) = Place::webgpu("webgpu_sampling_refuses_nan_logits") else { return };
+    sampling_refuses_nan_logits(&place);
+}
+
+fn sampling_refuses_nan_logits(place: &Place) {
     let folder = common::copy(&common::small());
     common::spoil_class(folder.path(), 2);
     let spoilt = folder.path().to_str().unwrap();
@@ -522,17 +591,20 @@ fn webgpu_sampling_refuses_nan_logits() {
 #[test]
 fn webgpu_model_frees_its_memory() {
     let Some(place) = Place::webgpu("webgpu_model_frees_its_memory") else { return };
+    model_frees_its_memory(&place, "small");
+}
+
+/// `tests/c/devices.c`, where also two threads generate at once, each with a model of its own.
+fn model_frees_its_memory(place: &Place, name: &str) {
     let program = Program::new("devices", Mode::Plain);
-    let mut command = program.command(&[&bundle("small"), "webgpu", "8"]);
+    let mut command = program.command(&[&bundle(name), place.device, "8"]);
     for (name, value) in &place.variables {
-        // Where the program's own library is is in there already.
-        let before =
-            command.get_envs().find(|(known, _)| known == name).and_then(|(_, value)| value.map(PathBuf::from));
-        let both = before.into_iter().chain([value.clone()]).filter(|_| *name == "LD_LIBRARY_PATH");
-        let both = std::env::join_paths(both).unwrap();
-        command.env(name, if both.is_empty() { value.as_os_str() } else { both.as_os_str() });
+        // Where the program's own library is stays first.
+        let own = (*name == "LD_LIBRARY_PATH").then(programs::libraries);
+        let paths = std::env::split_paths(value).filter(|path| !path.as_os_str().is_empty());
+        command.env(name, std::env::join_paths(own.into_iter().chain(paths)).unwrap());
     }
-    let output = run(command, Duration::from_secs(120));
+    let output = run(command, Duration::from_secs(300));
     assert!(output.status.success(), "{}", text(&output));
     println!("{}", text(&output));
 }

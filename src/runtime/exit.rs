@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use ort::session::{NoSelectedOutputs, RunOptions};
 
+use super::context::{self, Held};
 use crate::support::error::{Error, Result};
 use crate::support::sync::lock;
 use crate::support::{host, parallel, platform};
@@ -38,6 +39,15 @@ pub(crate) struct Inside {
     /// Everything inside computes in the default float environment: ONNX Runtime's threads inherit it, and what ONNX Runtime
     /// itself changes in it stays here.
     _host: host::Entered,
+    /// The context of the device is this thread's.
+    context: Option<Held>,
+}
+
+/// As [`enter`], for what uses a device: nothing else uses a context that its sessions share meanwhile.
+pub(super) fn enter_on(shares_context: bool) -> Result<Inside> {
+    let mut inside = enter()?;
+    inside.context = Some(context::hold(shares_context));
+    Ok(inside)
 }
 
 /// Marks this thread as inside ONNX Runtime.
@@ -62,7 +72,7 @@ pub(super) fn enter_anywhere() -> Result<Inside> {
         }
     }
     DEPTH.set(depth + 1);
-    Ok(Inside { _host: host::enter() })
+    Ok(Inside { _host: host::enter(), context: None })
 }
 
 impl Drop for Inside {
@@ -139,34 +149,46 @@ impl Drop for Running {
 }
 
 /// An object of ONNX Runtime: freed when this is dropped, leaked when the process is ending or is a forked child.
-pub(super) struct RuntimeOwned<T>(Option<T>);
+pub(super) struct RuntimeOwned<T> {
+    value: Option<T>,
+    /// Whether freeing it uses a context that other sessions share.
+    shares_context: bool,
+}
 
 const PRESENT: &str = "only drop takes the value";
 
 impl<T> RuntimeOwned<T> {
     pub fn new(value: T) -> Self {
-        Self(Some(value))
+        Self { value: Some(value), shares_context: false }
+    }
+
+    /// An object of a session whose device may share a context, or of its memory.
+    pub fn on(shares_context: bool, value: T) -> Self {
+        Self { value: Some(value), shares_context }
     }
 }
 
 impl<T> Deref for RuntimeOwned<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        self.0.as_ref().expect(PRESENT)
+        self.value.as_ref().expect(PRESENT)
     }
 }
 
 impl<T> DerefMut for RuntimeOwned<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect(PRESENT)
+        self.value.as_mut().expect(PRESENT)
     }
 }
 
 impl<T> Drop for RuntimeOwned<T> {
     fn drop(&mut self) {
         match enter_anywhere() {
-            Ok(_inside) => drop(self.0.take()),
-            Err(_) => std::mem::forget(self.0.take()),
+            Ok(_inside) => {
+                let _held = context::hold(self.shares_context);
+                drop(self.value.take());
+            }
+            Err(_) => std::mem::forget(self.value.take()),
         }
     }
 }

@@ -51,12 +51,12 @@ impl Graph {
         outputs: &[Port],
     ) -> Result<Self> {
         let GraphSource { name, .. } = source;
-        let _inside = exit::enter()?;
+        let _inside = exit::enter_on(options.device.shares_context())?;
         let Compiled { session, assigned, matmuls } = session::compile(source, options, slots.as_ref())?;
         check(name, "input", session.inputs(), inputs)?;
         check(name, "output", session.outputs(), outputs)?;
         Ok(Self {
-            session: RuntimeOwned::new(Mutex::new(session)),
+            session: RuntimeOwned::on(options.device.shares_context(), Mutex::new(session)),
             slots,
             name: name.to_owned(),
             options: options.clone(),
@@ -86,7 +86,7 @@ impl Graph {
 
     /// Which providers run it, and what memory it holds.
     pub fn report(&self) -> Result<GraphReport> {
-        let _inside = exit::enter()?;
+        let _inside = exit::enter_on(self.shares_context())?;
         let kv_memory = self.kv_memory.get().cloned();
         Ok(device::report(&self.lock(), &self.name, self.matmuls, &self.assigned, &self.options.device, kv_memory))
     }
@@ -111,6 +111,11 @@ impl Graph {
     /// The options that it was compiled with.
     pub(super) fn options(&self) -> &GraphOptions {
         &self.options
+    }
+
+    /// Whether the sessions of its device share a context.
+    pub(super) fn shares_context(&self) -> bool {
+        self.options.device.shares_context()
     }
 
     /// Records the memory that holds the KV caches.
@@ -147,13 +152,13 @@ impl Graph {
         size: u32,
         take: impl FnOnce(&[f32]) -> R,
     ) -> Result<(R, Duration)> {
-        let _inside = exit::enter()?;
+        let begun = Instant::now();
+        let _inside = exit::enter_on(self.shares_context())?;
         let fail = |error| exit::reason(failed(&self.name, error));
         let ids = TensorRef::from_array_view((shape, ids)).map_err(fail)?;
         let size = Tensor::from_array(([1], vec![i64::from(size)])).map_err(fail)?;
-        let waiting = Instant::now();
         let mut session = self.lock();
-        let waited = waiting.elapsed();
+        let waited = begun.elapsed();
         let outputs = self.timed(|| session.run(ort::inputs!["ids" => ids, "size" => size])).map_err(fail)?;
         let (_, pixels) = outputs["pixels"].try_extract_tensor::<f32>().map_err(fail)?;
         Ok((take(pixels), waited))
@@ -161,7 +166,7 @@ impl Graph {
 
     /// Runs an encoder: pixels `[batch, channels, side, side]` to token ids `[batch, tokens]`, which `take` gets.
     pub fn encode<R>(&self, pixels: &[f32], shape: [usize; 4], take: impl FnOnce(&[i64]) -> R) -> Result<R> {
-        let _inside = exit::enter()?;
+        let _inside = exit::enter_on(self.shares_context())?;
         let fail = |error| exit::reason(failed(&self.name, error));
         let image = TensorRef::from_array_view((shape, pixels)).map_err(fail)?;
         let mut session = self.lock();

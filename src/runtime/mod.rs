@@ -20,6 +20,7 @@
 
 mod bindings;
 mod cache;
+mod context;
 mod device;
 mod exit;
 mod failure;

@@ -22,7 +22,7 @@ impl RowCopy {
     pub fn new(element: TensorElementType, options: &GraphOptions) -> Result<Self> {
         let options = GraphOptions { threads: 1, parallel_for: None, ..options.clone() };
         let session = session::compile_small(&gather(element), "rows", &options)?;
-        Ok(Self { session: RuntimeOwned::new(Mutex::new(session)) })
+        Ok(Self { session: RuntimeOwned::on(options.device.shares_context(), Mutex::new(session)) })
     }
 
     /// Copies row `map[r]` of `from` to row r of `to`, for all pairs of tensors. `from` holds one tensor for all of `to`,

@@ -1,4 +1,4 @@
-/* Devices: what is listed can be selected, and a model that is freed gives back what it took.
+/* Devices: what is listed can be selected, two threads use one at once, and a model that is freed gives back what it took.
  *
  * Arguments after the bundle: the device (cpu without), and how often to open it (12). */
 #include "posix.h"
@@ -81,6 +81,68 @@ static void draw(const detailflow_model *model, const char *device)
     detailflow_request_free(request);
 }
 
+/* What one of several threads does, with a model of its own. */
+struct user {
+    const char *bundle, *device;
+    uint64_t seed;
+    uint32_t *tokens;
+    size_t count;
+};
+
+/* Opens the model, generates, decodes, and frees the model, twice. The tokens stay. */
+static void *use(void *argument)
+{
+    struct user *user = (struct user *)argument;
+    detailflow_model_options *options = NULL;
+    int round;
+
+    OK(detailflow_model_options_new(&options, NULL));
+    OK(detailflow_model_options_set_device(options, user->device));
+    OK(detailflow_model_options_set_threads(options, 1));
+    for (round = 0; round < 2; round++) {
+        detailflow_model *model = NULL;
+        detailflow_generation *generation = NULL;
+        detailflow_request *request;
+        OK(detailflow_model_open(user->bundle, options, &model, NULL));
+        request = check_request(model, 2, user->seed);
+        OK(detailflow_generate(request, &generation));
+        free(user->tokens);
+        user->tokens = check_tokens(generation, 1, &user->count);
+        detailflow_generation_free(generation);
+        detailflow_request_free(request);
+        detailflow_model_free(model);
+    }
+    detailflow_model_options_free(options);
+    return NULL;
+}
+
+/* Sessions of one device may share what they do not lock: the library lets one thread at a time use it. */
+static void two_threads_generate_what_one_does(const char *bundle, const char *device)
+{
+    struct user alone[2], together[2];
+    pthread_t threads[2];
+    int at;
+
+    memset(alone, 0, sizeof alone);
+    memset(together, 0, sizeof together);
+    for (at = 0; at < 2; at++) {
+        alone[at].bundle = together[at].bundle = bundle;
+        alone[at].device = together[at].device = device;
+        alone[at].seed = together[at].seed = 3 + (uint64_t)at;
+        use(&alone[at]);
+    }
+    for (at = 0; at < 2; at++) {
+        CHECK(pthread_create(&threads[at], NULL, use, &together[at]) == 0);
+    }
+    for (at = 0; at < 2; at++) {
+        CHECK(pthread_join(threads[at], NULL) == 0);
+        CHECK(together[at].count == alone[at].count);
+        CHECK(memcmp(together[at].tokens, alone[at].tokens, alone[at].count * sizeof *alone[at].tokens) == 0);
+        free(together[at].tokens);
+        free(alone[at].tokens);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *device = argc > 2 ? argv[2] : "cpu";
@@ -116,6 +178,7 @@ int main(int argc, char **argv)
     printf("%s: opened %d times, held up to %zu bytes, grew by %zu\n", device, times, held, growth);
     /* On a device the tests' smallest model adds 3 MB each time when it is kept. */
     CHECK(growth < (size_t)4 << 20);
+    two_threads_generate_what_one_does(argv[1], device);
     detailflow_model_options_free(options);
     return 0;
 }

@@ -6,13 +6,24 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use detailflow::{Generation, Guidance, ImageRequest, Model, ModelOptions, Request, Sampling};
 use sha2::Digest;
 
+/// The checkout, or what has its layout on another machine: `DETAILFLOW_TEST_ROOT` (`make gpu-kit`).
+pub fn root() -> PathBuf {
+    elsewhere().unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+}
+
+/// The folder that a test program has been moved to.
+pub fn elsewhere() -> Option<PathBuf> {
+    std::env::var_os("DETAILFLOW_TEST_ROOT").map(PathBuf::from)
+}
+
 /// A file or folder below `tests/data`.
 pub fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    root().join("tests/data").join(name)
 }
 
 /// Opens a bundle with one thread; ONNX Runtime comes from the checkout's `target/runtime`, where `make` puts it.
@@ -77,6 +88,12 @@ pub fn sample(request: &Request) -> Vec<Vec<u32>> {
 
 /// The path of the `dflow` command of this build. Tests that call it need the feature `cli`.
 pub fn dflow_path() -> &'static str {
+    static MOVED: OnceLock<Option<String>> = OnceLock::new();
+    if let Some(moved) =
+        MOVED.get_or_init(|| elsewhere().map(|root| format!("{}/target/release/dflow", root.display())))
+    {
+        return moved;
+    }
     let path: Option<&str> = option_env!("CARGO_BIN_EXE_dflow");
     path.expect("tests of `dflow` need the feature `cli`")
 }

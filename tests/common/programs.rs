@@ -13,9 +13,14 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The checkout.
+/// The checkout, or what has its layout on another machine: `DETAILFLOW_TEST_ROOT` (`make gpu-kit`).
 pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    elsewhere().unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+}
+
+/// The folder that a test program has been moved to. It has the C programs and the shared library ready made.
+fn elsewhere() -> Option<PathBuf> {
+    std::env::var_os("DETAILFLOW_TEST_ROOT").map(PathBuf::from)
 }
 
 /// The folder of the C libraries, built by cargo from the present sources before the first test that asks for it: with the
@@ -27,6 +32,9 @@ pub fn libraries() -> PathBuf {
 
 /// Cargo holds a lock on the target folder, so several test programs may ask at the same time.
 fn build_libraries() -> PathBuf {
+    if let Some(root) = elsewhere() {
+        return root.join("target/release");
+    }
     // TARGET/PROFILE/deps/TEST
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().nth(2).unwrap().to_owned();
@@ -195,6 +203,10 @@ impl Program {
 
     pub fn from(source: &Path, name: &str, mode: Mode) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        if let Some(root) = elsewhere() {
+            std::fs::copy(root.join(format!("tests/program-{name}")), folder.path().join(name)).unwrap();
+            return Self { folder, name: name.to_owned(), mode };
+        }
         compile(source, &folder.path().join(name), mode);
         Self { folder, name: name.to_owned(), mode }
     }

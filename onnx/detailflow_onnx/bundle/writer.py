@@ -2,10 +2,9 @@
 
 import hashlib
 import math
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from detailflow_onnx.bundle import manifest
 from detailflow_onnx.bundle.variants import GRAPHS, WRITTEN_AS, forms_of, graph_file
@@ -62,6 +61,15 @@ def _bytes_read(model: Model, precisions: list[str], graphs: tuple[str, ...]) ->
     return each * len(precisions) + size(tokenizer)
 
 
+def _progress(total: int) -> AbstractContextManager[Any]:
+    """A progress bar of `total` bytes; None if tqdm is not installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return nullcontext()
+    return tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None)
+
+
 def write(
     model: Model,
     folder: Path,
@@ -77,11 +85,12 @@ def write(
     sources = [weights for weights in (model.tokenizer, model.ar_weights) if weights]
     files: list[File] = []
     total = _bytes_read(model, precisions, graphs)
-    with tqdm(total=total, unit="B", unit_scale=True, desc="weights", disable=None) as bar:
+    with _progress(total) as bar:
 
         def on_read(count: int) -> None:
             exit_if_signalled()
-            bar.update(count)
+            if bar is not None:
+                bar.update(count)
 
         for weights in sources:
             weights.on_read = on_read

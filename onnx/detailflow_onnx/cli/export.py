@@ -68,6 +68,11 @@ def add_commands(commands: Commands) -> None:
         "generates); none skips it, which saves minutes for a large model",
     )
     p.add_argument(
+        "--unchecked",
+        action="store_true",
+        help="do not run the new graphs; ONNX Runtime is then not needed, and the bundle states no quality",
+    )
+    p.add_argument(
         "--license",
         default="unknown",
         metavar="TEXT",
@@ -109,6 +114,8 @@ def check_usage(command_line: argparse.ArgumentParser, options: argparse.Namespa
     """Reject combinations of options."""
     if options.random and (options.tokenizer or options.ar):
         command_line.error("--random cannot be combined with --tokenizer or --ar")
+    if options.unchecked and options.judge not in (None, "none"):
+        command_line.error("--unchecked cannot be combined with --judge: quality is measured by running the graphs")
     if not options.random and not (options.tokenizer and (options.ar or options.only)):
         ways = "--tokenizer DIR and --ar DIR, or --tokenizer DIR and --only decoder, or --random MODEL"
         command_line.error(f"export needs {ways}")
@@ -124,13 +131,19 @@ def source_of(options: argparse.Namespace) -> Source:
     return Source(**{name: getattr(options, name) for name in names if getattr(options, name, None) is not None})
 
 
+def _check(folder: Path, source: Source, judge: str | None) -> dict[str, Any]:
+    from detailflow_onnx.bundle import self_check
+
+    return self_check.check(folder, source, judge)
+
+
 def _license(path: str | None) -> bytes | None:
     return read_bytes(path, TEXT) if path else None
 
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
-    from detailflow_onnx.bundle import manifest, self_check, single, writer
+    from detailflow_onnx.bundle import manifest, single, writer
 
     out = Path(os.path.abspath(options.single or options.out))
     (single if options.single else output).check_destination(out)
@@ -150,15 +163,18 @@ def run(options: argparse.Namespace) -> int:
             sampling=sampling,
             graphs=(options.only,) if options.only else GRAPHS,
         )
-        measured = self_check.check(work, source, options.judge)
-        manifest.add_quality(work, content, measured)
+        measured = _check(work, source, options.judge) if not options.unchecked else None
+        if measured:
+            manifest.add_quality(work, content, measured)
         if options.single:
             single.write(work, out)
     lengths = {item["path"]: item["length"] for item in content["files"]}
-    _print_graphs(measured["errors"], lengths, content["variants"])
+    if measured:
+        _print_graphs(measured["errors"], lengths, content["variants"])
     for name in (n for n in lengths if n.startswith("weights.")):
         print(f"{name:<26}{lengths[name]:>12}")
-    _print_quality(measured["quality"], lengths)
+    if measured:
+        _print_quality(measured["quality"], lengths)
     print(f"{out}: {sum(lengths.values()) / 1e6:.1f} MB, tokenizer {content['tokenizer_id']}")
     return 0
 

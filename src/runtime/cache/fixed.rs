@@ -90,14 +90,15 @@ impl FixedCache {
                 fill(&row_copy, frame, origin, rows, &mut tensors).map_err(fail)?;
                 let _session = session.create_binding().map_err(fail)?;
                 let written = rows.positions;
-                Arc::new(RuntimeOwned::new(Mutex::new(DeviceTensors { tensors, written, _session })))
+                let tensors = Mutex::new(DeviceTensors { tensors, written, _session });
+                Arc::new(RuntimeOwned::on(graph.shares_context(), tensors))
             }
         };
         let mut cache = lock(&buffers);
         let bind = |query: &usize| bind(&session, &graph.options().device, frame, &mut cache.tensors, *query);
         let bindings = frame.queries.iter().map(bind).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
         drop(cache);
-        Ok(Self { buffers, bindings: RuntimeOwned::new(bindings) })
+        Ok(Self { buffers, bindings: RuntimeOwned::on(graph.shares_context(), bindings) })
     }
 
     /// Prepares steps of another query length.

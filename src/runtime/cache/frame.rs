@@ -7,11 +7,11 @@ use ndarray::{ArrayView4, ArrayViewMut4, Axis, s};
 use ort::session::Session;
 
 use crate::plan::KvShape;
-use crate::runtime::exit;
+use crate::runtime::exit::{self, Inside};
 use crate::runtime::failure::failed;
 use crate::runtime::form::Form;
 use crate::runtime::graph::Graph;
-use crate::support::error::Error;
+use crate::support::error::{Error, Result};
 use crate::support::sync::MutexGuard;
 
 /// Shape of a KV cache, and the names of its tensors.
@@ -88,6 +88,14 @@ impl Need {
 pub(super) struct Waiting(Duration);
 
 impl Waiting {
+    /// Enters ONNX Runtime to use the device of `graph`.
+    pub fn enter(&mut self, graph: &Graph) -> Result<Inside> {
+        let begun = Instant::now();
+        let inside = exit::enter_on(graph.shares_context())?;
+        self.add(begun.elapsed());
+        Ok(inside)
+    }
+
     pub fn lock<'g>(&mut self, graph: &'g Graph) -> MutexGuard<'g, Session> {
         let begun = Instant::now();
         let session = graph.lock();

@@ -225,7 +225,7 @@ impl KvCache {
         if frame.on_host {
             memory::check(&need.what, need.bytes)?;
         }
-        let _inside = exit::enter()?;
+        let _inside = exit::enter_on(graph.shares_context())?;
         library::environment()?;
         self.layout = match frame.form {
             Form::Native => Layout::Native(match shared {
@@ -257,9 +257,9 @@ impl KvCache {
             step.start + step.query <= self.frame.shape.positions && ids.len() == self.frame.rows * step.query,
             "a step beyond the end of the KV cache"
         );
-        let _inside = exit::enter()?;
-        let _running = Running::new(interrupt.options());
         self.waiting = Waiting::default();
+        let _inside = self.waiting.enter(graph)?;
+        let _running = Running::new(interrupt.options());
         self.prepare(graph, step.query)?;
         let (frame, waiting) = (&self.frame, &mut self.waiting);
         match &mut self.layout {

@@ -4,7 +4,7 @@ use ort::environment::Environment;
 use ort::ep::ExecutionProviderDispatch;
 use ort::session::builder::SessionBuilder;
 
-use super::diagnose::{explain, is_built_in, refused, require};
+use super::diagnose::{is_built_in, refused, require, unusable};
 use super::facts::{Connection, Options};
 use super::name::Device;
 use super::openvino;
@@ -64,7 +64,7 @@ fn register(
     providers: Vec<ExecutionProviderDispatch>,
 ) -> Result<SessionBuilder> {
     let providers: Vec<_> = providers.into_iter().map(ExecutionProviderDispatch::error_on_failure).collect();
-    builder.with_execution_providers(providers).map_err(|error| refused(device, explain(device, error.message())))
+    builder.with_execution_providers(providers).map_err(|error| unusable(device, error.message()))
 }
 
 /// Whether all options are known flags with the value 0 or 1.

@@ -1,7 +1,8 @@
 //! Why a device cannot be used, in words that help.
 //!
-//! ONNX Runtime continues without a provider that does not load. So everything is checked before: whether the library was
-//! built with the provider, whether the provider's files are there, and whether they load.
+//! What can be known is checked before ONNX Runtime tries: whether the library was built with the provider, and whether the
+//! provider's files are there. Whether they load is looked at only after it failed. A provider that is loaded before ONNX
+//! Runtime has loaded `onnxruntime_providers_shared` and given it its host does not work afterwards either.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -42,10 +43,7 @@ pub(super) fn require(device: &Device) -> Result<()> {
         );
         return Err(refused(device, why));
     }
-    let folder = library.path.parent().unwrap_or(Path::new(""));
-    let files = facts.files.iter().map(|part| folder.join(file_name(&format!("onnxruntime_providers_{part}"))));
-    let files: Vec<PathBuf> = files.collect();
-    if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+    if let Some(missing) = files(device)?.iter().find(|file| !file.is_file()) {
         let why = format!(
             "{} is missing; it must lie beside {path} and be of the same version, {version} (both are in {})",
             missing.display(),
@@ -53,14 +51,25 @@ pub(super) fn require(device: &Device) -> Result<()> {
         );
         return Err(refused(device, why));
     }
-    // ONNX Runtime's own message does not say why a library failed to load.
+    Ok(())
+}
+
+/// Why ONNX Runtime refused the providers of `device`, which its `message` may not say: one of their files does not load.
+pub(super) fn unusable(device: &Device, message: &str) -> Error {
+    let files = files(device).unwrap_or_default();
     match files.iter().find_map(|file| sys::load_failure(file).map(|failure| (file, failure))) {
         Some((file, failure)) => {
-            let why = format!("{} does not load: {}", file.display(), explain(device, &failure));
-            Err(refused(device, why))
+            refused(device, format!("{} does not load: {}", file.display(), explain(device, &failure)))
         }
-        None => Ok(()),
+        None => refused(device, explain(device, message)),
     }
+}
+
+/// The files of the providers of `device`, in the order in which ONNX Runtime loads them.
+fn files(device: &Device) -> Result<Vec<PathBuf>> {
+    let folder = library::library()?.path.parent().unwrap_or(Path::new(""));
+    let file = |part| folder.join(file_name(&format!("onnxruntime_providers_{part}")));
+    Ok(device.facts().files.iter().map(file).collect())
 }
 
 /// A message of ONNX Runtime or of the loader, with the remedy where one is known.

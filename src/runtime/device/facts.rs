@@ -25,6 +25,8 @@ pub(in crate::runtime) struct Facts {
     pub memory: Option<AllocationDevice<'static>>,
     /// Whether ONNX Runtime may plan memory ahead of a run.
     pub memory_pattern: bool,
+    /// Whether its sessions share one context for the process, without locking.
+    pub shares_context: bool,
     /// When a variant of form `native` (our own operators) may run there.
     pub native: Choice,
     /// When a variant of form `fixed` (KV cache in place) may run there.
@@ -134,6 +136,7 @@ const GPU: Facts = Facts {
     single: false,
     memory: None,
     memory_pattern: true,
+    shares_context: false,
     native: Choice::Named,
     fixed: Choice::Never,
     preference: Preference::Floats,
@@ -233,6 +236,7 @@ pub(in crate::runtime) static FACTS: [Facts; 10] = [
         connection: Connection::BuiltIn(built_in::webgpu),
         providers: &["WebGpuExecutionProvider"],
         single: true,
+        shares_context: true,
         memory: Some(AllocationDevice::WEBGPU_BUFFER),
         fixed: Choice::Automatic,
         auto: Some(Auto { rank: 5, device: || Device::WebGpu, hardware: RequiredHardware::AnyGpu }),
@@ -296,6 +300,11 @@ impl Device {
     #[must_use]
     pub fn family(&self) -> &'static str {
         self.facts().word
+    }
+
+    /// Whether all sessions on the device share one context, which they do not lock.
+    pub(in crate::runtime) fn shares_context(&self) -> bool {
+        self.facts().shares_context
     }
 
     /// The memory of the device and its index; `None` when graphs take and give CPU memory.
