@@ -71,6 +71,7 @@ def write(
     license_file: bytes | None,
     origins: dict[str, str],
     sampling: dict[str, Any],
+    finish: dict[str, Any] | None = None,
     graphs: tuple[str, ...] = GRAPHS,
 ) -> manifest.Manifest:
     """Write all files of a bundle into `folder` and return the manifest."""
@@ -98,6 +99,7 @@ def write(
                 license=license,
                 origins=origins,
                 sampling=sampling,
+                finish=finish or {},
                 precisions=precisions,
                 graphs=graphs,
                 files=files,

@@ -65,9 +65,9 @@ impl ColorCounts {
         Self::default()
     }
 
-    /// Adds `width` x `height` RGBA8 pixels with straight alpha, rows `stride` bytes apart. Colours count as they do
-    /// for [`Finish::colors`], after the alpha cut and `despeckle` of `finish`; its other settings are not used, except that the colour of its outline does not
-    /// count.
+    /// Adds `width` x `height` RGBA8 pixels with straight alpha, rows `stride` bytes apart. Colours count as
+    /// they do for [`Finish::colors`], after the alpha cut and `despeckle` of `finish`; the colour of its outline does not count,
+    /// and its other settings are not used.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a side is 0, `stride` is less than a row, `pixels` is too short, or a setting is out of range;

@@ -10,6 +10,7 @@ mod color;
 mod counts;
 mod dither;
 mod oklab;
+mod overrides;
 mod palette;
 mod palette_file;
 mod quantize;
@@ -21,5 +22,6 @@ mod tests;
 
 pub use color::Color;
 pub use counts::ColorCounts;
+pub use overrides::FinishOverrides;
 pub use palette::{LARGEST_PALETTE, Palette};
 pub use settings::Finish;

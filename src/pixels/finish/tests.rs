@@ -451,6 +451,27 @@ fn settings_as_json_leave_out_what_is_off() {
     }
 }
 
+#[test]
+fn overrides_replace_what_they_say() {
+    let default = Finish { alpha_cut: Some(110), colors: Some(16), ..Finish::default() };
+    let ours = palette(&["#000000", "#ffffff"]);
+    let of = |overrides: &FinishOverrides| overrides.over(&default);
+    let none = FinishOverrides::default();
+    assert_eq!(of(&none).unwrap(), default);
+    let eight = FinishOverrides { colors: Some(8), dither: Some(true), ..none.clone() };
+    assert_eq!(of(&eight).unwrap(), Finish { colors: Some(8), dither: true, ..default.clone() });
+    let off = FinishOverrides { colors: Some(0), alpha_cut: Some(0), ..none.clone() };
+    assert!(of(&off).unwrap().is_off());
+    let by_palette = FinishOverrides { palette: Some(ours.clone()), ..none.clone() };
+    assert_eq!(of(&by_palette).unwrap(), Finish { colors: None, palette: Some(ours.clone()), ..default.clone() });
+    let both = FinishOverrides { colors: Some(4), ..by_palette };
+    assert_eq!(of(&both).unwrap(), Finish { colors: Some(4), palette: Some(ours), ..default.clone() });
+    let one = FinishOverrides { colors: Some(1), ..none.clone() };
+    assert!(of(&one).unwrap_err().to_string().contains("2 to 256"));
+    let dither = FinishOverrides { dither: Some(true), ..off };
+    assert!(of(&dither).unwrap_err().to_string().contains("dither needs"));
+}
+
 /// Prints the time of finishing: `cargo test --release --lib -- --ignored --nocapture finish_time`.
 #[test]
 #[ignore = "measures"]
