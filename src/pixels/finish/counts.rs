@@ -88,7 +88,8 @@ impl ColorCounts {
             let next = match (one.peek(), other.peek()) {
                 (Some(a), Some(b)) if a.color == b.color => {
                     let both = Counted { color: a.color, weight: a.weight.saturating_add(b.weight) };
-                    (one.next(), other.next());
+                    one.next();
+                    other.next();
                     both
                 }
                 (Some(a), b) if b.is_none_or(|b| a.color < b.color) => {
