@@ -697,6 +697,39 @@ typedef struct detailflow_sprite {
     size_t token_count;
 } detailflow_sprite;
 
+/// How a picture is finished. All zero but struct_size: nothing is done, except that pixels with alpha 0 become black. The
+/// steps, in this order: alpha_cut; despeckle; colors and palette, with or without dither; outline.
+///
+/// Colours of this struct are 0xRRGGBB. They are compared in OKLab; results are the same on every machine, and finishing a
+/// picture again changes nothing.
+typedef struct detailflow_finish {
+    /// sizeof(detailflow_finish).
+    uint32_t struct_size;
+    /// Pixels with at least this alpha, 1 to 255, become opaque, with their straight colour, and all others transparent; 0
+    /// keeps alpha.
+    uint32_t alpha_cut;
+    /// The most colours of a picture, 2 to 256, all of them its own; 0 is any number. A picture that has no more keeps them
+    /// exactly. A colour counts by the sum of its pixels' alpha; that of the outline does not count.
+    uint32_t colors;
+    /// 1: ordered dithering (4 x 4) where colours are reduced.
+    uint32_t dither;
+    /// 1: a visible pixel without a visible one among its 8 neighbours becomes transparent, except in a picture of one pixel;
+    /// a transparent pixel whose 4 neighbours are visible becomes as most of them are.
+    uint32_t despeckle;
+    /// 1: transparent pixels with a visible one above, below, to the left or to the right become opaque pixels of the colour
+    /// `outline`; a visible pixel that has this colour already gets none around it.
+    uint32_t has_outline;
+    /// The colour of the outline; 0 without has_outline.
+    uint32_t outline;
+    /// Reserved; must be 0.
+    uint32_t reserved;
+    /// The only colours that a picture may have besides that of the outline; may be NULL with palette_count 0. With colors
+    /// too, a picture has at most so many of them.
+    const uint32_t *palette;
+    /// Colours at `palette`, up to 256; 0 is any colours.
+    size_t palette_count;
+} detailflow_finish;
+
 /// The state of a generation.
 typedef struct detailflow_progress {
     /// sizeof(detailflow_progress).
@@ -1496,6 +1529,55 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_lay_out_atlas(
 /// names them; they may touch). After FAILED or OUT_OF_MEMORY some of the sprites may be written.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_atlas(
     const detailflow_model *model, const detailflow_sprite *sprites, size_t sprite_count, detailflow_image *atlas);
+
+/// Finishes a picture in place: cuts alpha, removes stray pixels, reduces colours, draws an outline.
+///
+/// @param image RGBA8 or BGRA8, of any size. Bytes between rows stay as they are.
+/// @param finish What is done.
+/// @param error May be NULL.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_finish(
+    detailflow_image *image, const detailflow_finish *finish, detailflow_error *error);
+
+/// Makes one palette for a set of pictures: the colours that stand for theirs with the least error, all of them colours of the
+/// pictures. It does not depend on the order of the pictures.
+///
+/// @param images An array of RGBA8 or BGRA8 images.
+/// @param image_count Number of images.
+/// @param finish Colours are counted after its alpha cut and despeckle; that of its outline does not count. The other fields are
+/// not used.
+/// @param color_count The most colours, 2 to 256.
+/// @param colors Receives the colours, 0xRRGGBB, in ascending order: see "Arrays" above. Room for color_count is enough.
+/// @param capacity Colours that fit at `colors`.
+/// @param count Receives the number of colours.
+/// @param error May be NULL.
+/// @return INVALID_ARGUMENT also when no image has a visible pixel.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_palette_make(
+    const detailflow_image *images, size_t image_count, const detailflow_finish *finish, uint32_t color_count,
+    uint32_t *colors, size_t capacity, size_t *count, detailflow_error *error);
+
+/// Reads a palette file in memory: PNG (its palette, else its different colours, without those of alpha 0), a GIMP palette
+/// (.gpl), or lines of six hex digits (.hex).
+///
+/// @param data The file.
+/// @param size Bytes at `data`.
+/// @param colors Receives the different colours, 0xRRGGBB, in the order of the file: see "Arrays" above. Room for 256 is always
+/// enough.
+/// @param capacity Colours that fit at `colors`.
+/// @param count Receives the number of colours.
+/// @param error May be NULL.
+/// @return BAD_FORMAT when it is none of these or damaged, or has no colour or more than 256; the message names the line.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_palette_decode(
+    const void *data, size_t size, uint32_t *colors, size_t capacity, size_t *count, detailflow_error *error);
+
+/// Gets how pictures of a model are finished by default, as the bundle says; all zero where it says nothing. Functions that
+/// decode do not finish: pass the result to detailflow_image_finish.
+///
+/// @param finish Filled; its struct_size is set. Its palette is NULL: let it point to `colors` where palette_count is not 0.
+/// @param colors Receives the colours of the palette, 0xRRGGBB: see "Arrays" above. Room for 256 is always enough.
+/// @param capacity Colours that fit at `colors`.
+/// @param count Receives the number of colours.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_get_finish(
+    const detailflow_model *model, detailflow_finish *finish, uint32_t *colors, size_t capacity, size_t *count);
 
 /// Writes a copy of a bundle that holds the decoder alone. It decodes tokens bit for bit like the full bundle, and
 /// cannot generate or encode.

@@ -689,6 +689,48 @@ inline Result<void> image_upscale(const ConstImage &source, std::uint32_t factor
         [&](detailflow_error *error) { return detailflow_image_upscale(&source, factor, &target, error); });
 }
 
+/// How a picture is finished: set the fields of detailflow_finish. Nothing is done by default. Refers to the palette.
+struct Finish : detailflow_finish {
+    Finish() noexcept : detailflow_finish{sizeof(detailflow_finish), 0, 0, 0, 0, 0, 0, 0, nullptr, 0} {}
+    /// Sets the palette, colours of 0xRRGGBB; an empty one is any colours.
+    void set_palette(Span<const std::uint32_t> palette_colors) noexcept
+    {
+        palette = palette_colors.data();
+        palette_count = palette_colors.size();
+    }
+};
+
+/// Finishes RGBA8 or BGRA8 pixels in place: cuts alpha, removes stray pixels, reduces colours, draws an outline.
+inline Result<void> image_finish(Image image, const Finish &finish)
+{
+    return detail::done([&](detailflow_error *error) { return detailflow_image_finish(&image, &finish, error); });
+}
+
+/// Makes one palette of at most `color_count` colours (2 to 256), 0xRRGGBB, for a set of RGBA8 or BGRA8 images.
+///
+/// @param finish Colours are counted after its alpha cut and despeckle.
+inline Result<std::vector<std::uint32_t>> palette_make(Span<const ConstImage> images, const Finish &finish,
+                                                       std::uint32_t color_count)
+{
+    return detail::all<std::uint32_t>([&](Span<std::uint32_t> colors) {
+        return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
+            return detailflow_palette_make(images.data(), images.size(), &finish, color_count, detail::array(colors),
+                                           colors.size(), count, error);
+        });
+    });
+}
+
+/// Reads a palette file in memory, PNG, .gpl or .hex: colours of 0xRRGGBB, up to 256.
+inline Result<std::vector<std::uint32_t>> palette_decode(Span<const std::uint8_t> data)
+{
+    return detail::all<std::uint32_t>([&](Span<std::uint32_t> colors) {
+        return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
+            return detailflow_palette_decode(data.data(), data.size(), detail::array(colors), colors.size(), count,
+                                             error);
+        });
+    });
+}
+
 /// Lists the sizes of a full mip chain, `size` down to 1. Room for 32 is always enough. Returns their number.
 inline Result<std::size_t> mips_list_sizes(std::uint32_t size, Span<std::uint32_t> sizes)
 {
@@ -1038,6 +1080,23 @@ public:
     Result<ModelInfo> get_info() const
     {
         return detail::fill<ModelInfo>([&](ModelInfo *info) { return detailflow_model_get_info(get(), info); });
+    }
+    /// Gets how pictures of the model are finished by default, for image_finish; its palette is `palette`, which must live
+    /// as long as the result is used.
+    Result<Finish> get_finish(std::vector<std::uint32_t> &palette) const
+    {
+        Finish finish;
+        auto colors = detail::all<std::uint32_t>([&](Span<std::uint32_t> room) {
+            std::size_t count = 0;
+            const Result<void> result = detail::done(
+                detailflow_model_get_finish(get(), &finish, detail::array(room), room.size(), &count));
+            return result ? Result<std::size_t>(count) : Result<std::size_t>(result.error());
+        });
+        if (!colors)
+            return colors.error();
+        palette = std::move(*colors);
+        finish.set_palette(palette);
+        return finish;
     }
     /// Gets a report of what runs where, as lines for a person.
     Result<std::string> get_report() const

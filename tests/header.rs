@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 24] = [
     "status",
     "error",
     "log",
@@ -25,6 +25,7 @@ const SOURCES: [&str; 23] = [
     "model",
     "mips",
     "atlas",
+    "finish",
     "bundle",
     "request",
     "generation",

@@ -11,6 +11,8 @@ use block_compression::{BC7Settings, CompressionVariant};
 use common::{Random, open, run_dflow, sample};
 use detailflow::pipeline::output::{AlphaMode, Compression, OutputFormat, OutputOptions, decode, encode};
 use detailflow::pipeline::provenance::{Found, Head, Record, Written, embed, find, sidecar, sidecar_path};
+use detailflow::pixels::Finish;
+use detailflow::pixels::finish::Palette;
 use detailflow::{Image, ImageRequest, Model, PixelFormat, Request};
 use serde_json::{Value, json};
 use sha2::Digest;
@@ -48,7 +50,7 @@ fn write_files(folder: &Path) -> Vec<PathBuf> {
     let mut add = |tokens: &[u32], name: &str, options: OutputOptions| {
         let path = folder.join(name);
         let format = OutputFormat::from_path(&path).unwrap();
-        let pictures = decode(&model, tokens, &options).unwrap();
+        let pictures = decode(&model, tokens, &options, None).unwrap();
         let file = encode(&pictures, &options, format).unwrap();
         assert!(file == encode(&pictures, &options, format).unwrap(), "{name}: the same bytes again");
         let mut head = Head::new(&model, request.images()[0], request.guidance(), request.sampling()).unwrap();
@@ -307,4 +309,168 @@ fn records_are_written_and_shown() {
     std::fs::write(folder.join("a.jpg"), "\u{ff}").unwrap();
     let (code, _, errors) = dflow(folder, &["show", "a.jpg"]);
     assert!(code == 1 && errors.contains("there is no record in it and no file a.jpg.json"), "{errors}");
+}
+
+/// A copy of the small bundle whose pictures are finished.
+fn finishing() -> tempfile::TempDir {
+    let bundle = common::copy(&common::small());
+    common::edit_manifest(bundle.path(), |manifest| manifest["finish"] = json!({"alpha_cut": 110, "colors": 4}));
+    bundle
+}
+
+/// The pixels of a picture file.
+fn pixels(path: &Path) -> Vec<[u8; 4]> {
+    let picture = image::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_rgba8();
+    picture.into_raw().as_chunks().0.to_vec()
+}
+
+/// The different colours of visible pixels.
+fn colors(pixels: &[[u8; 4]]) -> BTreeSet<[u8; 3]> {
+    pixels.iter().filter(|pixel| pixel[3] > 0).map(|&[r, g, b, _]| [r, g, b]).collect()
+}
+
+#[test]
+fn pictures_are_finished_as_the_bundle_and_the_options_say() {
+    let (folder, bundle) = (tempfile::tempdir().unwrap(), finishing());
+    let folder = folder.path();
+    let at = |name: &str| folder.join(name);
+    let run = |arguments: &[&str]| {
+        let (code, said, errors) = dflow(folder, &[arguments, &["--bundle", bundle.path().to_str().unwrap()]].concat());
+        assert_eq!(code, 0, "{arguments:?}: {errors}");
+        said
+    };
+    let generate = ["generate", "1", "--seed", "5", "--tokens-out", "t.json"];
+    run(&[&generate[..], &["-o", "finished.png"]].concat());
+    run(&[&generate[..], &["-o", "raw.png", "--raw"]].concat());
+    let (raw, finished) = (pixels(&at("raw.png")), pixels(&at("finished.png")));
+    assert!(colors(&raw).len() > 100 && raw.iter().any(|pixel| !matches!(pixel[3], 0 | 255)));
+    let by_library = |finish: &Finish| {
+        let mut wanted = raw.clone();
+        finish.apply(32, 32, wanted.as_flattened_mut(), 128).unwrap();
+        wanted
+    };
+    let default = Finish { alpha_cut: Some(110), colors: Some(4), ..Finish::default() };
+    assert!(finished == by_library(&default) && colors(&finished).len() <= 4);
+    // Other commands give the same picture from the tokens.
+    run(&["decode", "t.json", "-o", "decoded.png"]);
+    run(&["atlas", "t.json", "-o", "atlas.png"]);
+    run(&["atlas", "t.json", "-o", "page.png", "--page-size", "32"]);
+    run(&["mips", "t.json", "-o", "mip-{size}.png"]);
+    run(&["vary", "t.json", "-o", "varied.png", "--seed", "5"]);
+    for name in ["decoded.png", "atlas.png", "page-0.png", "mip-32.png", "varied.png"] {
+        assert!(pixels(&at(name)) == finished, "{name}");
+    }
+    // A level is finished by itself.
+    run(&["decode", "t.json", "--level", "16", "-o", "coarse.png"]);
+    assert!(pixels(&at("mip-16.png")) == pixels(&at("coarse.png")) && colors(&pixels(&at("coarse.png"))).len() <= 4);
+    run(&["decode", "t.json", "-o", "r.png", "--raw"]);
+    run(&["atlas", "t.json", "-o", "ra.png", "--raw"]);
+    run(&["mips", "t.json", "-o", "r-{size}.png", "--raw"]);
+    for name in ["r.png", "ra.png", "r-32.png"] {
+        assert!(pixels(&at(name)) == raw, "{name}");
+    }
+    std::fs::write(at("two.hex"), "000000\nffffff\n").unwrap();
+    let options = ["--alpha-cut", "0", "--palette", "two.hex", "--dither", "--outline", "ff0000", "--despeckle"];
+    run(&[&generate[..], &["-o", "two.png"], &options].concat());
+    let two = Finish {
+        alpha_cut: None,
+        colors: None,
+        palette: Some(Palette::open(at("two.hex")).unwrap()),
+        dither: true,
+        outline: Some("#ff0000".parse().unwrap()),
+        despeckle: true,
+    };
+    assert!(pixels(&at("two.png")) == by_library(&two));
+    // Records say it, without the palette file too.
+    std::fs::remove_file(at("two.hex")).unwrap();
+    assert_eq!(record(&at("finished.png")).head.finish, Some(default));
+    assert_eq!(record(&at("raw.png")).head.finish, None);
+    assert_eq!(record(&at("two.png")).head.finish, Some(two));
+    let said = run(&["reproduce", "finished.png", "raw.png", "two.png"]);
+    assert_eq!(said.lines().filter(|line| line.ends_with(": identical")).count(), 3, "{said}");
+    let (_, said, _) = dflow(folder, &["show", "two.png"]);
+    assert!(said.contains("stray pixels removed, a palette of 2, dithered, outline #ff0000"), "{said}");
+    let said = run(&["info"]);
+    assert!(said.contains("finish     alpha cut at 110, at most 4 colours"), "{said}");
+}
+
+#[test]
+fn wrong_options_of_finishing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, code, words) in [
+        (&["--colors", "1"][..], 2, "2 to 256"),
+        (&["--colors", "300"], 2, "2 to 256"),
+        (&["--alpha-cut", "256"], 2, "256"),
+        (&["--outline", "red"], 2, "six hex digits"),
+        (&["--palette", "none.hex"], 1, "none.hex"),
+        (&["--dither"], 2, "--dither needs"),
+        (&["--raw", "--colors", "4"], 2, "--raw"),
+    ] {
+        let (found, _, errors) = dflow(folder.path(), &[&["generate", "0", "-o", "a.png"], arguments].concat());
+        assert!(found == code && errors.contains(words), "{arguments:?}: {errors}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn bundles_with_wrong_finishing_are_refused() {
+    for (finish, words) in [
+        (json!({"colors": 1}), "colors 1 is out of range"),
+        (json!({"alpha_cut": 0}), "alpha_cut 0 is out of range"),
+        (json!({"alpha_cut": 300}), "alpha_cut"),
+        (json!({"colours": 16}), "unknown field `colours`"),
+        (json!({"palette": []}), "no colour"),
+        (json!({"outline": "red"}), "six hex digits"),
+    ] {
+        let bundle = common::copy(&common::small());
+        common::edit_manifest(bundle.path(), |manifest| manifest["finish"] = finish);
+        let error = detailflow::Bundle::open(bundle.path()).unwrap_err().to_string();
+        assert!(error.contains("finish") && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn jobs_are_finished_and_their_identity_says_so() {
+    let (folder, bundle) = (tempfile::tempdir().unwrap(), finishing());
+    let folder = folder.path();
+    let batch = |job: &str, out: &str, more: &[&str]| {
+        std::fs::write(folder.join("job.toml"), job).unwrap();
+        let arguments = ["batch", "job.toml", "-o", out, "--bundle", bundle.path().to_str().unwrap()];
+        let (code, _, errors) = dflow(folder, &[&arguments[..], more].concat());
+        (code, errors)
+    };
+    let rows =
+        "[output]\nname = \"{seed}.png\"\n[atlas]\nextrude = 0\npadding = 0\nsize = 32\n[[row]]\nclass = 1\nseed = 5\n";
+    let at = |name: &str| pixels(&folder.join(name));
+    assert_eq!(batch(rows, "a", &[]), (0, String::new()));
+    assert!(colors(&at("a/5.png")).len() <= 4 && at("a/5.png") == at("a/atlas-0.png"));
+    assert_eq!(batch(rows, "raw", &["--raw"]), (0, String::new()));
+    assert_eq!(batch(&format!("finish = false\n{rows}"), "raw2", &[]), (0, String::new()));
+    assert!(colors(&at("raw/5.png")).len() > 100 && at("raw/5.png") == at("raw2/5.png"));
+    std::fs::write(folder.join("two.hex"), "000000\nffffff\n").unwrap();
+    let with = format!("finish = {{ palette = \"two.hex\", outline = \"#ff0000\" }}\n{rows}");
+    assert_eq!(batch(&with, "b", &[]), (0, String::new()));
+    assert!(colors(&at("b/5.png")).iter().all(|color| [[0; 3], [255; 3], [255, 0, 0]].contains(color)));
+    let listed = format!("finish = {{ palette = [\"#000000\", \"#ffffff\"], outline = \"#ff0000\" }}\n{rows}");
+    assert_eq!(batch(&listed, "b", &[]), (0, String::new()), "the same job, however it is written");
+    // Another way to finish is another job: the folder of one is not filled with the other.
+    let (code, errors) = batch(rows, "b", &[]);
+    assert!(code == 1 && errors.contains("another job"), "{errors}");
+    let (code, errors) = batch(rows, "a", &["--colors", "3"]);
+    assert!(code == 1 && errors.contains("another job"), "{errors}");
+    let (code, said, errors) =
+        dflow(folder, &["reproduce", "a/5.png", "raw/5.png", "b/5.png", "--bundle", bundle.path().to_str().unwrap()]);
+    assert_eq!((code, said.matches(": identical").count()), (0, 3), "{said}{errors}");
+    for (text, words) in [
+        ("finish = 3", "finish: it must be true, false, or a table"),
+        ("finish = { colors = 1 }", "finish.colors: 1 is out of range; allowed are 0, or 2 to 256"),
+        ("finish = { alpha_cut = 300 }", "finish.alpha_cut: 300 is not allowed; allowed is an integer from 0 to 255"),
+        ("finish = { palette = \"none.gpl\" }", "none.gpl"),
+        ("finish = { outline = \"red\" }", "finish.outline: \"red\" is not a colour"),
+        ("finish = { glow = true }", "glow"),
+    ] {
+        let (code, errors) = batch(&format!("{text}\n{rows}"), "c", &[]);
+        assert!(code == 1 && errors.contains(words) && errors.contains("job.toml:1"), "{errors}");
+    }
+    assert!(!folder.join("c").exists());
 }

@@ -78,7 +78,8 @@ def run(args: argparse.Namespace, out: Path) -> None:
     bundle = [] if args.bundle is None else ["--bundle", args.bundle]
     total, left_out = count([dflow, "batch", args.job, "--dry-run", *bundle])
     before = pictures_of(done(out), args.part, total)
-    listing = [dflow, "batch", args.job, "--list", *bundle]
+    # The actors write pictures as they are decoded.
+    listing = [dflow, "batch", args.job, "--list", "--raw", *bundle]
     survey(listing, done(out), args.part)
     # Incomplete files of killed processes.
     for path in (out / PRIVATE).glob("*"):

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::names::FILE;
 use super::source::Source;
 use super::types::{Alpha, DefaultSampling, FileEntry, IdLayout, JudgedPicture, Layers, Provenance, Variant};
+use crate::pixels::Finish;
 use crate::plan::{Prefix, SideSize};
 use crate::support::error::{Error, Result};
 use crate::support::hex::hex;
@@ -83,6 +84,7 @@ pub(super) struct Manifest {
     pub classes: Vec<String>,
     pub ladder: LadderTable,
     pub sampling: Option<DefaultSampling>,
+    pub finish: Option<Finish>,
     pub ar: Option<Layers>,
     pub decoder: Option<SideSize>,
     pub encoder: Option<EncoderSize>,

@@ -39,6 +39,7 @@ pub use types::{
 };
 pub(crate) use types::{IdLayout, Layers};
 
+use crate::pixels::Finish;
 use crate::plan::{DecodeWork, EncodeWork, Formula, Ladder, Step, StepWork};
 use crate::support::block::Block;
 use crate::support::error::{Error, Result};
@@ -73,6 +74,7 @@ pub struct Bundle {
     pub(crate) classes: Vec<String>,
     pub(crate) ladder: Ladder,
     pub(crate) sampling: DefaultSampling,
+    finish: Finish,
     /// All zero without an autoregressive model.
     pub(crate) layers: Layers,
     /// Each of the three is `None` if the manifest does not say how large the network is.
@@ -197,6 +199,7 @@ impl Bundle {
             classes: manifest.classes,
             ladder,
             sampling: manifest.sampling.unwrap_or_default(),
+            finish: manifest.finish.unwrap_or_default(),
             layers: manifest.ar.unwrap_or_default(),
             step_work,
             decode_work,
@@ -310,6 +313,12 @@ impl Bundle {
     #[must_use]
     pub fn ladder(&self) -> &Ladder {
         &self.ladder
+    }
+
+    /// The recommended settings of finishing, which `dflow` applies; everything off if the manifest has none.
+    #[must_use]
+    pub fn finish(&self) -> &Finish {
+        &self.finish
     }
 
     /// The recommended sampling settings; everything off without an autoregressive model.

@@ -54,6 +54,9 @@ pub(super) fn validate(manifest: &Manifest) -> Result<(), String> {
     if let Some(sampling) = &manifest.sampling {
         check_sampling(sampling).map_err(|reason| format!("sampling: {reason}"))?;
     }
+    if let Some(finish) = &manifest.finish {
+        finish.check().map_err(|error| format!("finish: {error}"))?;
+    }
     if let Some(ar) = &manifest.ar {
         within("ar.layers", ar.layers, 1, LARGEST_COUNT)?;
         within("ar.heads", ar.heads, 1, LARGEST_COUNT)?;

@@ -9,7 +9,8 @@ use super::family::{Family, family};
 use super::param::{In, Out, Text};
 use super::plain::Plain;
 use super::status::{Failure, Outcome, detailflow_status};
-use crate::pixels::{Canvas, FileFormat, Image, Picture, PixelFormat, check_rows, encode, save};
+use crate::pixels::finish::ColorCounts;
+use crate::pixels::{Canvas, FileFormat, Finish, Image, Picture, PixelFormat, check_rows, encode, save};
 
 /// Pixel formats. Every function that takes an image takes all of them.
 ///
@@ -160,7 +161,52 @@ impl<'a> In<'a, detailflow_image> {
     }
 }
 
+impl<'a> In<'a, detailflow_image> {
+    /// An array of inputs.
+    pub(super) fn sources(self, count: usize) -> Result<Vec<Source<'a>>, Failure> {
+        let images = self.read_all(count)?;
+        let mut sources = crate::support::memory::reserve("images", images.len())?;
+        for (at, image) in images.into_iter().enumerate() {
+            let checked = Checked::new(image).map_err(|failure| failure.within("image", at))?;
+            // SAFETY: as for `source`.
+            let bytes = unsafe { std::slice::from_raw_parts(checked.image.pixels.cast(), checked.length) };
+            sources.push(Source { checked, bytes });
+        }
+        Ok(sources)
+    }
+}
+
+/// Whether a format of finishing has blue first.
+fn is_swapped(format: PixelFormat, image: &detailflow_image) -> Result<bool, Failure> {
+    match format {
+        PixelFormat::Rgba8 => Ok(false),
+        PixelFormat::Bgra8 => Ok(true),
+        _ => Err(Failure::invalid(format!(
+            "detailflow_image.format is {}; finishing takes DETAILFLOW_FORMAT_RGBA8 and DETAILFLOW_FORMAT_BGRA8",
+            image.format
+        ))),
+    }
+}
+
 impl Source<'_> {
+    /// Adds the colours of these pixels.
+    pub(super) fn count(&self, finish: &Finish, counts: &mut ColorCounts) -> Outcome {
+        let Checked { image, format, stride, .. } = self.checked;
+        let swapped;
+        let bytes = if is_swapped(format, &image)? {
+            let mut copy = crate::support::memory::copied("a picture", self.bytes)?;
+            for line in copy.chunks_mut(stride.max(1)) {
+                let row = line.len().min(image.width as usize * format.bytes());
+                line[..row].as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+            }
+            swapped = copy;
+            &swapped
+        } else {
+            self.bytes
+        };
+        Ok(counts.add(finish, image.width, image.height, bytes, stride)?)
+    }
+
     /// A picture of these pixels.
     pub(super) fn picture(&self) -> Result<Picture, Failure> {
         let Checked { image, format, stride, .. } = self.checked;
@@ -248,6 +294,24 @@ impl<'a> Target<'a> {
         // SAFETY: the contract: `capacity` bytes that nobody else touches during the call; the length is within them.
         let bytes = unsafe { std::slice::from_raw_parts_mut(image.pixels.cast(), length) };
         Ok(Canvas::new(format, image.width, image.height, bytes, stride)?)
+    }
+
+    /// Finishes the pixels in place.
+    pub(super) fn finish(self, finish: &Finish) -> Outcome {
+        let Checked { image, format, stride, length } = Checked::new(self.0)?;
+        let swapped = is_swapped(format, &image)?;
+        // SAFETY: as for `canvas`.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(image.pixels.cast(), length) };
+        let swap = |bytes: &mut [u8]| {
+            for line in bytes.chunks_mut(stride.max(1)).filter(|_| swapped) {
+                let row = line.len().min(image.width as usize * format.bytes());
+                line[..row].as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+            }
+        };
+        swap(bytes);
+        let finished = finish.apply(image.width, image.height, bytes, stride);
+        swap(bytes);
+        Ok(finished?)
     }
 
     /// Writes a picture, which has the image's size.

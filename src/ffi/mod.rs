@@ -215,6 +215,7 @@ mod cost;
 mod device;
 mod error;
 mod family;
+mod finish;
 mod generation;
 mod handle;
 mod image;

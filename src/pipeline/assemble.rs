@@ -129,7 +129,7 @@ impl Assembly<'_> {
     fn decode(&self, record: &Record, level: Level) -> Result<Image> {
         let tokens = record.tokens.get(..level.tokens);
         let few = || Error::Internal(format!("picture {} has too few tokens", record.number));
-        self.model.decode(tokens.ok_or_else(few)?)
+        self.files.finished(self.model.decode(tokens.ok_or_else(few)?)?)
     }
 
     /// RGBA8 pixels of a level, enlarged by `scale`, and their side.

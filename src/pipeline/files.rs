@@ -8,7 +8,7 @@ use super::provenance::{self, Head, Written, sidecar_path};
 use super::run::{Drawn, Encode, PictureFile};
 use super::settings::{self, ProvenanceMode, Settings, TokenOutput};
 use crate::model::Model;
-use crate::pixels::FileFormat;
+use crate::pixels::{FileFormat, Finish, Image};
 use crate::plan::Level;
 use crate::support::error::{Error, Result};
 
@@ -17,6 +17,8 @@ use crate::support::error::{Error, Result};
 pub struct PictureFiles<'a> {
     model: &'a Model,
     options: OutputOptions,
+    /// `None` where nothing is to be done.
+    finish: Option<Finish>,
     provenance: ProvenanceMode,
     tokens: TokenOutput,
 }
@@ -26,7 +28,9 @@ impl<'a> PictureFiles<'a> {
     #[must_use]
     pub fn new(model: &'a Model, settings: &Settings) -> Self {
         let settings::Output { alpha, mips, compression, scale, provenance, tokens, .. } = settings.output;
-        Self { model, options: OutputOptions { alpha, mips, compression, scale }, provenance, tokens }
+        let options = OutputOptions { alpha, mips, compression, scale };
+        let finish = Some(&settings.finish).filter(|finish| !finish.is_off()).cloned();
+        Self { model, options, finish, provenance, tokens }
     }
 
     /// The paths of the picture files, one for each level of the row, coarse to fine.
@@ -48,6 +52,17 @@ impl<'a> PictureFiles<'a> {
         self.options.scale
     }
 
+    /// An image as its files have it: finished as the job says.
+    ///
+    /// # Errors
+    /// Those of [`Finish::image`].
+    pub(super) fn finished(&self, image: Image) -> Result<Image> {
+        match &self.finish {
+            Some(finish) => finish.image(&image),
+            None => Ok(image),
+        }
+    }
+
     /// Whether the file `path` holds pixels of 8 bits without loss, of such an alpha and enlarged by `scale`.
     pub(super) fn holds_pixels(&self, path: &Path, premultiplied: bool, scale: u32) -> bool {
         let lossless = match OutputFormat::from_path(path) {
@@ -66,6 +81,7 @@ impl<'a> PictureFiles<'a> {
         let mut head = Head::new(self.model, picture.image, &picture.row.guidance, &picture.row.sampling)?;
         head.level = level.size;
         head.kept = kept.min(level.tokens) as u32;
+        head.finish = self.finish.clone();
         head.output = Written::new(format, &self.options);
         Ok(head)
     }
@@ -81,9 +97,11 @@ impl Encode for PictureFiles<'_> {
                 .ok_or_else(|| Error::Internal(format!("picture {} has too few tokens", picture.number)))?;
             let format = OutputFormat::from_path(&path)?;
             let mut bytes = if self.options.mips {
-                output::encode(&output::decode(self.model, tokens, &self.options)?, &self.options, format)?
+                let pictures = output::decode(self.model, tokens, &self.options, self.finish.as_ref())?;
+                output::encode(&pictures, &self.options, format)?
             } else {
-                output::encode(std::slice::from_ref(image), &self.options, format)?
+                let finished = self.finish.as_ref().map(|finish| finish.image(image)).transpose()?;
+                output::encode(std::slice::from_ref(finished.as_ref().unwrap_or(image)), &self.options, format)?
             };
             if self.provenance != ProvenanceMode::None {
                 let embedded = self.provenance == ProvenanceMode::Embedded;

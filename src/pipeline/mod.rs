@@ -32,12 +32,14 @@ pub use files::PictureFiles;
 pub use filter::{Filter, Picks};
 pub use identity::bundle_identity;
 pub use job::{
-    Checked, ClassName, Classes, EntryName, Every, JobFile, JobFormat, LevelField, PageChoice, Problem, Redetail,
-    RowFields, SeedField, Setting, Vary, check_job, check_job_from, check_rows_from, job_schema,
+    Checked, ClassName, Classes, EntryName, Every, FinishChoice, JobFile, JobFormat, LevelField, PageChoice, Problem,
+    Redetail, RowFields, SeedField, Setting, Vary, check_job, check_job_from, check_rows_from, job_schema,
 };
 pub use names::PictureNames;
 pub use output::{AlphaMode, Compression};
 pub use pattern::{Field, Pattern, Values, safe_name};
 pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};
 pub use report::{ReportHead, RunSetup, write_pack, write_report, write_timings};
-pub use settings::{Atlas, AtlasFormat, Output, Page, ProvenanceMode, Settings, TokenOutput};
+pub use settings::{
+    Atlas, AtlasFormat, FinishFields, Output, Page, PaletteField, ProvenanceMode, Settings, TokenOutput,
+};

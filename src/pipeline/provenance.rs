@@ -14,6 +14,7 @@ use super::png_text::{PngText, is_png, text, with_texts};
 use crate::VERSION;
 use crate::generation::request::ImageRequest;
 use crate::model::Model;
+use crate::pixels::Finish;
 use crate::plan::{Curve, Guidance};
 use crate::sample::SamplingCurves;
 use crate::support::error::{Error, Result};
@@ -80,6 +81,9 @@ pub struct Head {
     pub level: u32,
     /// How many of the tokens were given, not sampled from the seed: those that a variation or a re-detailed picture keeps.
     pub kept: u32,
+    /// How the picture was finished, a palette by its colours; `None`: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<Finish>,
     /// How the file was written.
     pub output: Written,
 }
@@ -157,6 +161,7 @@ impl Head {
             top_p: sampling.top_p.clone(),
             level: bundle.size(),
             kept: 0,
+            finish: None,
             output: Written::new(png, &OutputOptions::default()),
         })
     }
@@ -363,6 +368,7 @@ mod tests {
             top_p: 1.0.into(),
             level: 32,
             kept: 8,
+            finish: None,
             output: Written::new(OutputFormat::Dds, &OutputOptions { scale: 2, ..OutputOptions::default() }),
         }
     }
@@ -377,6 +383,12 @@ mod tests {
             r#""compression":"none","scale":2}}"#
         );
         assert_eq!(head().to_json(), text);
+        let finish = Finish { alpha_cut: Some(110), colors: Some(16), ..Finish::default() };
+        let finished = Head { finish: Some(finish), ..head() };
+        let with = text.replace(r#","output""#, r#","finish":{"alpha_cut":110,"colors":16},"output""#);
+        assert_eq!(finished.to_json(), with);
+        let read = Record::from_json(sidecar(&with, &[1]).as_bytes(), Path::new("x.json")).unwrap();
+        assert_eq!(read, Record { head: finished, tokens: vec![1] });
         let file = sidecar(text, &[1, 2, 8191]);
         assert!(file.ends_with("\"scale\":2},\"tokens\":[1,2,8191]}\n"), "{file}");
         let record = Record::from_json(file.as_bytes(), Path::new("x.json")).unwrap();

@@ -87,7 +87,7 @@ fn draw_batch(model: &Model, records: &[&Record]) -> Result<Vec<Vec<u32>>> {
 pub fn file(model: &Model, head: &Head, tokens: &[u32], embedded: bool) -> Result<Vec<u8>> {
     let (options, format) = (head.output.options(), head.output.format);
     options.check(format)?;
-    let bytes = encode(&decode(model, tokens, &options)?, &options, format)?;
+    let bytes = encode(&decode(model, tokens, &options, head.finish.as_ref())?, &options, format)?;
     match (embedded, format) {
         (false, _) => Ok(bytes),
         (true, OutputFormat::Picture(FileFormat::Png)) => embed(&bytes, &head.to_json(), tokens),

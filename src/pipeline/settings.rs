@@ -1,10 +1,13 @@
 //! What a job says beside its rows: files, atlases, selection, the page. A job file has a table for each.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::output::{AlphaMode, Compression};
 use super::select::SelectSettings;
+use crate::pixels::Finish;
 
 /// How pictures become files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -139,6 +142,45 @@ pub struct Page {
     pub title: Option<String>,
 }
 
+/// How pictures are finished into pixel art, one by one: alpha cut, stray pixels, colours, outline. Each field that is there
+/// replaces that of the bundle. Selection looks at pictures as they were before.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FinishFields {
+    /// Pixels whose alpha is at least this, 1 to 255, become opaque, others transparent; 0 keeps alpha. Default: that of the
+    /// bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha_cut: Option<u8>,
+    /// The most colours of a picture, 2 to 256; 0 for any number. Default: that of the bundle, or any number with a palette.
+    #[schemars(range(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub colors: Option<u32>,
+    /// The only colours of pictures: a palette file (PNG, .gpl, .hex), relative to the job file, or a list of 1 to 256 colours
+    /// "#rrggbb". Default: that of the bundle, or any colours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub palette: Option<PaletteField>,
+    /// Whether ordered dithering is used where colours are reduced. Default: as the bundle says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dither: Option<bool>,
+    /// The colour "#rrggbb" of an outline of one pixel around what is visible. Default: that of the bundle, or no outline.
+    #[schemars(regex(pattern = r"^#?[0-9a-fA-F]{6}$"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outline: Option<String>,
+    /// Whether visible pixels that stand alone are removed and holes of one pixel filled. Default: as the bundle says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub despeckle: Option<bool>,
+}
+
+/// A palette of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "it must be the path of a palette file, or a list of colours \"#rrggbb\"")]
+pub enum PaletteField {
+    /// A palette file: PNG, .gpl or .hex.
+    File(PathBuf),
+    /// These colours.
+    Colors(#[schemars(length(min = 1))] Vec<String>),
+}
+
 /// Everything that a checked job says beside its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -150,6 +192,8 @@ pub struct Settings {
     pub select: Option<SelectSettings>,
     /// The page; `None` for none.
     pub page: Option<Page>,
+    /// How pictures are finished.
+    pub finish: Finish,
 }
 
 impl Settings {
@@ -162,6 +206,12 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { output: Output::default(), atlas: None, select: None, page: Some(Page::default()) }
+        Self {
+            output: Output::default(),
+            atlas: None,
+            select: None,
+            page: Some(Page::default()),
+            finish: Finish::default(),
+        }
     }
 }

@@ -6,6 +6,7 @@
 //!   `min(p / alpha, 1)` (0 where alpha is 0), a byte is `round(255 v)`.
 //! - Downscaling averages areas in linear light, weighted by alpha. Upscaling repeats pixels by an
 //!   integer factor; [`Image::resize`] interpolates to any size.
+//! - [`finish`] makes pixel art of a decoded picture: alpha cut, few colours, a palette, an outline.
 //! - Reading and writing picture files needs the feature `image-files`.
 
 mod atlas;
@@ -15,6 +16,7 @@ mod decode;
 mod downscale;
 #[cfg(feature = "image-files")]
 mod file;
+pub mod finish;
 mod format;
 #[cfg(feature = "image-files")]
 mod header;
@@ -41,6 +43,7 @@ pub use decode::{LARGEST_FILE_PIXELS, LARGEST_FILE_SIDE};
 pub(crate) use downscale::Downscale;
 #[cfg(feature = "image-files")]
 pub use file::{FileFormat, encode, save};
+pub use finish::Finish;
 pub use format::PixelFormat;
 #[cfg(feature = "ffi")]
 pub(crate) use format::check_rows;

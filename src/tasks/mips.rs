@@ -3,7 +3,7 @@
 use crate::model::Model;
 use crate::model::codec::decode_at_once;
 use crate::pixels::{
-    self, Canvas, Downscale, Image, PixelFormat, Square, check_factor, check_squares, mip_sizes, split_block,
+    self, Canvas, Downscale, Finish, Image, PixelFormat, Square, check_factor, check_squares, mip_sizes, split_block,
 };
 use crate::plan::{Ladder, Prefix};
 use crate::support::error::{Error, Result};
@@ -51,6 +51,21 @@ impl<'a> Sprite<'a> {
 /// [`Error::Invalid`] when `tokens` is not a prefix, or a size is 0 or larger than the prefix decodes to; those of
 /// [`Model::decode`].
 pub fn mips(model: &Model, tokens: &[u32], sizes: &[u32], source: MipSource) -> Result<Vec<Image>> {
+    finished_mips(model, tokens, sizes, source, &Finish::default())
+}
+
+/// As [`mips`], with each image finished as soon as it is decoded: a size that the model decodes is finished by itself, others are
+/// downscaled from finished images and may have more colours.
+///
+/// # Errors
+/// Those of [`mips`] and [`Finish::check`].
+pub fn finished_mips(
+    model: &Model,
+    tokens: &[u32],
+    sizes: &[u32],
+    source: MipSource,
+    finish: &Finish,
+) -> Result<Vec<Image>> {
     let _host = host::enter();
     let whole = model.check_prefix(tokens)?;
     let sources = mip_sources(model.bundle().ladder(), whole, sizes, source)?;
@@ -59,7 +74,7 @@ pub fn mips(model: &Model, tokens: &[u32], sizes: &[u32], source: MipSource) -> 
         if mips[first].is_some() {
             continue;
         }
-        let decoded = model.decode(&tokens[..sources[first]])?;
+        let decoded = finished(finish, model.decode(&tokens[..sources[first]])?)?;
         let mut smaller = Downscale::new(&decoded);
         for at in (first..sizes.len()).filter(|&at| sources[at] == sources[first]) {
             mips[at] = Some(smaller.to(sizes[at])?);
@@ -68,6 +83,11 @@ pub fn mips(model: &Model, tokens: &[u32], sizes: &[u32], source: MipSource) -> 
     let mut all = reserve("mips", mips.len())?;
     all.extend(mips.into_iter().flatten());
     Ok(all)
+}
+
+/// An image finished; the same one without settings.
+fn finished(finish: &Finish, image: Image) -> Result<Image> {
+    if finish.is_off() { Ok(image) } else { finish.image(&image) }
 }
 
 /// Decodes a mip chain into one block of memory: `size` pixels per side, half of it, and so on ([`mip_sizes`]), as many mips as
@@ -137,7 +157,16 @@ pub fn lay_out_atlas(model: &Model, sprites: &mut [Sprite], width: u32, padding:
 /// names them; touching is allowed): the atlas is unchanged then. Those of [`Model::decode`]: some sprites are drawn then
 /// and others are not.
 pub fn decode_atlas(model: &Model, sprites: &[Sprite], atlas: &mut Canvas) -> Result<()> {
+    decode_finished_atlas(model, sprites, &Finish::default(), atlas)
+}
+
+/// As [`decode_atlas`], with each image finished before it is enlarged and put into the atlas.
+///
+/// # Errors
+/// Those of [`decode_atlas`] and [`Finish::check`].
+pub fn decode_finished_atlas(model: &Model, sprites: &[Sprite], finish: &Finish, atlas: &mut Canvas) -> Result<()> {
     let _host = host::enter();
+    finish.check()?;
     let mut prefixes = reserve("an atlas", sprites.len())?;
     let mut squares = reserve("an atlas", sprites.len())?;
     for (at, sprite) in sprites.iter().enumerate() {
@@ -154,7 +183,7 @@ pub fn decode_atlas(model: &Model, sprites: &[Sprite], atlas: &mut Canvas) -> Re
         for part in alike.chunks(decode_at_once(prefix)) {
             let sequences: Vec<&[u32]> = part.iter().map(|&at| &sprites[at].tokens[..prefix.tokens]).collect();
             for (&at, image) in part.iter().zip(model.decode_batch(&sequences)?) {
-                atlas.put(&image, sprites[at].x, sprites[at].y, sprites[at].factor)?;
+                atlas.put(&finished(finish, image)?, sprites[at].x, sprites[at].y, sprites[at].factor)?;
             }
         }
     }

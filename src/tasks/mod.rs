@@ -19,7 +19,10 @@ pub use calibrate::{Calibration, calibrate};
 pub use compare::{Comparison, LogitComparison, RecordComparison, Tolerance, compare, compare_with_record};
 pub use cost::{Cost, LevelCost, StepCost, cost, multiply_adds_per_second};
 pub use generate_image::{generate_image, generate_image_at};
-pub use mips::{MipSource, Sprite, decode_atlas, decode_mip_chain, lay_out_atlas, mips, sprite_size};
+pub use mips::{
+    MipSource, Sprite, decode_atlas, decode_finished_atlas, decode_mip_chain, finished_mips, lay_out_atlas, mips,
+    sprite_size,
+};
 pub use repair::repair;
 pub use score::{score, score_all};
 pub use vary::{redetail, vary};

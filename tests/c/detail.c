@@ -464,6 +464,97 @@ static void image_upscale_repeats_pixels(void)
     }
 }
 
+static int same(const unsigned char *pixel, unsigned r, unsigned g, unsigned b, unsigned a)
+{
+    return pixel[0] == r && pixel[1] == g && pixel[2] == b && pixel[3] == a;
+}
+
+static void image_finish_changes_pixels_in_place(const detailflow_model *model)
+{
+    /* 2 x 2, a gap of 3 bytes between rows: red, hidden green; half blue, white. */
+    const unsigned char start[19] = {250, 3, 2, 255, 0, 9, 0, 0, 77, 77, 77, 4, 5, 200, 120, 255, 255, 255, 90};
+    const uint32_t palette[3] = {0xff0000, 0x0000ff, 0xffffff};
+    const char gpl[] = "GIMP Palette\n255 0 0 red\n0 0 255\n";
+    unsigned char pixels[19], again[19];
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, 2, pixels, sizeof pixels), both[2];
+    detailflow_finish finish, wrong;
+    uint32_t colors[256];
+    size_t count = 0;
+    image.stride = 11;
+    memcpy(pixels, start, sizeof pixels);
+    memset(&finish, 0, sizeof finish);
+    finish.struct_size = sizeof finish;
+    finish.alpha_cut = 100;
+    finish.palette = palette;
+    finish.palette_count = 3;
+    OK(detailflow_image_finish(&image, &finish, NULL));
+    CHECK(same(pixels, 255, 0, 0, 255) && same(pixels + 4, 0, 0, 0, 0));
+    CHECK(same(pixels + 11, 0, 0, 255, 255) && same(pixels + 15, 0, 0, 0, 0));
+    CHECK(pixels[8] == 77 && pixels[9] == 77 && pixels[10] == 77);
+    memcpy(again, pixels, sizeof pixels);
+    OK(detailflow_image_finish(&image, &finish, NULL));
+    CHECK(memcmp(again, pixels, sizeof pixels) == 0);
+    /* Blue first: the same in another order. */
+    memcpy(pixels, start, sizeof pixels);
+    image.format = DETAILFLOW_FORMAT_BGRA8;
+    finish.has_outline = 1;
+    finish.outline = 0x010203;
+    OK(detailflow_image_finish(&image, &finish, NULL));
+    CHECK(same(pixels, 255, 0, 0, 255) && same(pixels + 4, 3, 2, 1, 255) && same(pixels + 15, 3, 2, 1, 255));
+    image.format = DETAILFLOW_FORMAT_RGBA8;
+
+    memcpy(pixels, start, sizeof pixels);
+    both[0] = image;
+    both[1] = image;
+    finish.palette = NULL;
+    finish.palette_count = 0;
+    OK(detailflow_palette_make(both, 2, &finish, 16, colors, 256, &count, NULL));
+    CHECK(count == 2 && colors[0] == 0x0405c8 && colors[1] == 0xfa0302);
+    INVALID(detailflow_palette_make(both, 2, &finish, 1, colors, 256, &count, NULL), "2 to 256");
+    INVALID(detailflow_palette_make(both, 0, &finish, 16, colors, 256, &count, NULL), "no visible pixel");
+    INVALID(detailflow_palette_make(both, 2, &finish, 16, colors, 1, &count, NULL), "room for 1");
+    OK(detailflow_palette_decode(gpl, sizeof gpl - 1, colors, 256, &count, NULL));
+    CHECK(count == 2 && colors[0] == 0xff0000 && colors[1] == 0x0000ff);
+    FAILS(detailflow_palette_decode("ff00", 4, colors, 256, &count, NULL), DETAILFLOW_STATUS_BAD_FORMAT, "line 1");
+
+    memset(&finish, 0xA5, sizeof finish);
+    finish.struct_size = sizeof finish;
+    OK(detailflow_model_get_finish(model, &finish, colors, 256, &count));
+    CHECK(count == finish.palette_count && finish.palette == NULL && finish.reserved == 0);
+    OK(detailflow_image_finish(&image, &finish, NULL));
+
+    memset(&finish, 0, sizeof finish);
+    finish.struct_size = sizeof finish;
+    memcpy(again, pixels, sizeof pixels);
+    wrong = finish;
+    wrong.alpha_cut = 256;
+    INVALID(detailflow_image_finish(&image, &wrong, NULL), "alpha_cut is 256");
+    wrong = finish;
+    wrong.colors = 1;
+    INVALID(detailflow_image_finish(&image, &wrong, NULL), "colors 1");
+    wrong = finish;
+    wrong.dither = 2;
+    INVALID(detailflow_image_finish(&image, &wrong, NULL), "dither");
+    wrong = finish;
+    wrong.outline = 5;
+    INVALID(detailflow_image_finish(&image, &wrong, NULL), "has_outline");
+    wrong.has_outline = 1;
+    wrong.outline = 0x1000000;
+    INVALID(detailflow_image_finish(&image, &wrong, NULL), "0x1000000");
+    wrong = finish;
+    wrong.palette_count = 1;
+    INVALID(detailflow_image_finish(&image, &wrong, NULL), "palette");
+    wrong = finish;
+    wrong.reserved = 1;
+    INVALID(detailflow_image_finish(&image, &wrong, NULL), "reserved");
+    image.format = DETAILFLOW_FORMAT_RGB8;
+    INVALID(detailflow_image_finish(&image, &finish, NULL), "DETAILFLOW_FORMAT_RGBA8");
+    image.format = DETAILFLOW_FORMAT_RGBA8;
+    image.capacity--;
+    INVALID(detailflow_image_finish(&image, &finish, NULL), "bytes");
+    CHECK(memcmp(again, pixels, sizeof pixels) == 0);
+}
+
 int main(int argc, char **argv)
 {
     detailflow_model *model = check_open(check_bundle(argc, argv), 1);
@@ -472,6 +563,7 @@ int main(int argc, char **argv)
     formats = argc > 2 && strcmp(argv[2], "few") == 0 ? 1 : 8;
     mip_sizes_are_halves();
     image_upscale_repeats_pixels();
+    image_finish_changes_pixels_in_place(model);
     level_is_found_by_size(model);
     mips_are_decoded_or_downscaled(model, tokens, count);
     mips_refuse_wrong_arguments(model, tokens, count);

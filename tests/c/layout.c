@@ -110,6 +110,18 @@ PLACE(detailflow_sprite, reserved, 20);
 PLACE(detailflow_sprite, tokens, 24);
 PLACE(detailflow_sprite, token_count, 32);
 
+SIZE(detailflow_finish, 48);
+PLACE(detailflow_finish, struct_size, 0);
+PLACE(detailflow_finish, alpha_cut, 4);
+PLACE(detailflow_finish, colors, 8);
+PLACE(detailflow_finish, dither, 12);
+PLACE(detailflow_finish, despeckle, 16);
+PLACE(detailflow_finish, has_outline, 20);
+PLACE(detailflow_finish, outline, 24);
+PLACE(detailflow_finish, reserved, 28);
+PLACE(detailflow_finish, palette, 32);
+PLACE(detailflow_finish, palette_count, 40);
+
 SIZE(detailflow_model_info, 128);
 PLACE(detailflow_model_info, struct_size, 0);
 PLACE(detailflow_model_info, image_size, 4);

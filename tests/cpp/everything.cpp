@@ -236,6 +236,29 @@ static Tokens tokenizer_encodes_and_decodes(const Model &model)
     CHECK(memcmp(&large[0], &large[4], 4) == 0 && memcmp(&large[0], &rgba[0], 4) == 0);
     BAD(image_upscale(twice, 65, twice), Status::invalid_argument, "");
 
+    /* Finishing. */
+    const std::vector<std::uint32_t> two = {0x000000, 0xffffff};
+    Bytes art(rgba.begin(), rgba.end());
+    Finish finish;
+    finish.alpha_cut = 110;
+    finish.set_palette(two);
+    GOOD(image_finish(Image(Format::rgba8, size, size, art), finish));
+    for (std::size_t at = 0; at < art.size(); at += 4) {
+        CHECK((art[at] == 0 || art[at] == 255) && art[at] == art[at + 1] && art[at] == art[at + 2]);
+        CHECK(art[at + 3] == 0 || art[at + 3] == 255);
+    }
+    finish.colors = 1;
+    BAD(image_finish(Image(Format::rgba8, size, size, art), finish), Status::invalid_argument, "2 to 256");
+    const std::vector<ConstImage> set = {ConstImage(Format::rgba8, size, size, rgba)};
+    const std::vector<std::uint32_t> made = GOOD(palette_make(set, Finish(), 4));
+    CHECK(!made.empty() && made.size() <= 4);
+    BAD(palette_make(set, Finish(), 1), Status::invalid_argument, "2 to 256");
+    const Bytes hex = {'0', '0', '0', '1', '0', '2', 10, 'f', 'f', '0', '0', '0', '0'};
+    CHECK((GOOD(palette_decode(hex)) == std::vector<std::uint32_t>{0x000102, 0xff0000}));
+    BAD(palette_decode(Bytes{'x'}), Status::bad_format, "line 1");
+    std::vector<std::uint32_t> room;
+    CHECK(GOOD(model.get_finish(room)).palette_count == room.size());
+
     /* Mips. */
     std::uint32_t sizes[32];
     const std::size_t count = GOOD(mips_list_sizes(size, sizes));

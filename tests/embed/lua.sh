@@ -26,7 +26,7 @@ same_output "$WORK/output.txt"
 sed -n '/^```lua$/,/^```$/{/^```/d;p}' examples/lua/README.md >"$WORK/first.lua"
 (cd "$WORK" && luajit first.lua >first.txt)
 [ "$(wc -l <"$WORK/first.txt")" -eq 11 ]
-"$LIBRARIES/dflow" generate potion --seed 7 --no-provenance -o "$WORK/command.png" >"$WORK/command.txt"
+"$LIBRARIES/dflow" generate potion --seed 7 --raw --no-provenance -o "$WORK/command.png" >"$WORK/command.txt"
 cmp "$WORK/potion.png" "$WORK/command.png"
 
 # 3. The binding.

@@ -193,6 +193,18 @@ typedef struct detailflow_sprite {
     const uint32_t *tokens;
     size_t token_count;
 } detailflow_sprite;
+typedef struct detailflow_finish {
+    uint32_t struct_size;
+    uint32_t alpha_cut;
+    uint32_t colors;
+    uint32_t dither;
+    uint32_t despeckle;
+    uint32_t has_outline;
+    uint32_t outline;
+    uint32_t reserved;
+    const uint32_t *palette;
+    size_t palette_count;
+} detailflow_finish;
 typedef struct detailflow_progress {
     uint32_t struct_size;
     uint32_t steps_done;
@@ -412,6 +424,15 @@ detailflow_status detailflow_model_lay_out_atlas(
     uint32_t *height);
 detailflow_status detailflow_model_decode_atlas(
     const detailflow_model *model, const detailflow_sprite *sprites, size_t sprite_count, detailflow_image *atlas);
+detailflow_status detailflow_image_finish(
+    detailflow_image *image, const detailflow_finish *finish, detailflow_error *error);
+detailflow_status detailflow_palette_make(
+    const detailflow_image *images, size_t image_count, const detailflow_finish *finish, uint32_t color_count,
+    uint32_t *colors, size_t capacity, size_t *count, detailflow_error *error);
+detailflow_status detailflow_palette_decode(
+    const void *data, size_t size, uint32_t *colors, size_t capacity, size_t *count, detailflow_error *error);
+detailflow_status detailflow_model_get_finish(
+    const detailflow_model *model, detailflow_finish *finish, uint32_t *colors, size_t capacity, size_t *count);
 detailflow_status detailflow_bundle_strip(
     const char *path, const char *target, const char *precision, detailflow_error *error);
 detailflow_status detailflow_bundle_pack(

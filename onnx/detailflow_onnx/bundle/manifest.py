@@ -43,6 +43,7 @@ def build(
     license: str,
     origins: dict[str, str],
     sampling: dict[str, Any],
+    finish: dict[str, Any],
     precisions: list[str],
     graphs: tuple[str, ...],
     files: list[dict[str, Any]],
@@ -76,11 +77,14 @@ def build(
         "classes": list(model.classes),
         "ladder": {"power": model.power, "prefixes": ladder.table_of(model)},
         "sampling": sampling,
+        "finish": finish,
         "draw": sampler.NAME,
         **_networks(model, graphs),
         "variants": variants(precisions, graphs),
         "files": files,
     }
+    if not finish:
+        del content["finish"]
     if "ar" not in graphs:
         for key in ("draw", "ids", "sampling"):
             del content[key]

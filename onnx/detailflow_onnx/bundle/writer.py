@@ -79,6 +79,7 @@ def write(
     license_file: bytes | None,
     origins: dict[str, str],
     sampling: dict[str, Any],
+    finish: dict[str, Any] | None = None,
     graphs: tuple[str, ...] = GRAPHS,
 ) -> manifest.Manifest:
     """Write all files of a bundle into `folder` and return the manifest."""
@@ -107,6 +108,7 @@ def write(
                 license=license,
                 origins=origins,
                 sampling=sampling,
+                finish=finish or {},
                 precisions=precisions,
                 graphs=graphs,
                 files=files,

@@ -17,6 +17,7 @@ from detailflow_onnx.errors import need
 from detailflow_onnx.files import TEXT, read_bytes
 
 SAMPLING: dict[str, Any] = {"guidance": 1.5, "gradual": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+FINISH = ("alpha_cut", "colors", "despeckle")
 
 Rows = list[dict[str, Any]]
 
@@ -108,6 +109,19 @@ def add_commands(commands: Commands) -> None:
         metavar="P",
         help="default top-p of the bundle (default 1: off)",
     )
+    p.add_argument(
+        "--alpha-cut",
+        type=number(int, 1, 255),
+        metavar="A",
+        help="by default make pixels of finished pictures opaque from this alpha on, all others transparent (1 to 255)",
+    )
+    p.add_argument(
+        "--colors",
+        type=number(int, 2, 256),
+        metavar="K",
+        help="by default reduce finished pictures to at most this many colours (2 to 256)",
+    )
+    p.add_argument("--despeckle", action="store_true", help="by default remove stray pixels of finished pictures")
 
 
 def check_usage(command_line: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -161,6 +175,7 @@ def run(options: argparse.Namespace) -> int:
             license_file=license_file,
             origins=origins(source, model),
             sampling=sampling,
+            finish={key: getattr(options, key) for key in FINISH if getattr(options, key)},
             graphs=(options.only,) if options.only else GRAPHS,
         )
         measured = _check(work, source, options.judge) if not options.unchecked else None

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::atlas_pages::{self, PageArgs};
 use crate::batches::progress_bar;
+use crate::finishing::FinishArgs;
 use crate::output::check_folder;
 use crate::source::Source;
 use crate::tokens::say_written;
@@ -46,6 +47,8 @@ pub struct AtlasArgs {
         next_help_heading = "Pages: with any of these, FILE atlas.png stands for atlas-0.png, atlas-1.png …"
     )]
     pages: PageArgs,
+    #[command(flatten, next_help_heading = "Finishing options")]
+    finish: FinishArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -73,6 +76,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     }
     let sources = args.tokens.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>, Failure>>()?;
     let model = args.model.open()?;
+    let finish = args.finish.of(model.bundle())?;
     if let Some(size) = args.level {
         Request::new(&model).set_level_size(size).map_err(Failure::Usage)?;
     }
@@ -98,7 +102,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
 
     if let Some(options) = pages {
         let names = images.iter().map(|(path, number, name, image)| (path.as_path(), *number, name.as_deref(), image));
-        return atlas_pages::write(&model, &args.output, &options, names, sprites);
+        return atlas_pages::write((&model, &finish), &args.output, &options, names, sprites);
     }
     let count = sprites.len() as u32;
     let square = (1..=count).find(|&n| n.saturating_mul(n) >= count).unwrap_or(count);
@@ -117,7 +121,7 @@ pub fn run(args: &AtlasArgs) -> Result<(), Failure> {
     let mut atlas = Canvas::new(PixelFormat::Rgba8, width, height, &mut picture, stride)?;
     let bar = progress_bar(sprites.len() as u64);
     for part in sprites.chunks(PART) {
-        tasks::decode_atlas(&model, part, &mut atlas)?;
+        tasks::decode_finished_atlas(&model, part, &finish, &mut atlas)?;
         bar.inc(part.len() as u64);
     }
     bar.finish_and_clear();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use detailflow::pipeline::atlas::{self, Format, Options};
+use detailflow::pixels::Finish;
 use detailflow::tokens::TokenImage;
 use detailflow::{Canvas, Error, Model, PixelFormat, Sprite, tasks};
 
@@ -92,9 +93,9 @@ impl PageArgs {
     }
 }
 
-/// Decodes sprites and writes them in pages. `named` are their token file, number and entry name in it, and picture.
+/// Decodes and finishes sprites and writes them in pages. `named` are their token file, number and entry name in it, and picture.
 pub fn write<'a>(
-    model: &Model,
+    (model, finish): (&Model, &Finish),
     output: &Path,
     options: &Options,
     named: impl Iterator<Item = (&'a Path, u32, Option<&'a str>, &'a TokenImage)>,
@@ -115,8 +116,8 @@ pub fn write<'a>(
         .collect();
     let bar = progress_bar(sprites.len() as u64);
     let parts = sprites.chunks_mut(PART).zip(names.chunks(PART)).flat_map(|(part, names)| {
-        let decoded =
-            decode(model, part, names).map_or_else(|error| vec![Err(error)], |all| all.into_iter().map(Ok).collect());
+        let decoded = decode((model, finish), part, names)
+            .map_or_else(|error| vec![Err(error)], |all| all.into_iter().map(Ok).collect());
         bar.inc(part.len() as u64);
         decoded
     });
@@ -133,7 +134,7 @@ pub fn write<'a>(
 
 /// Decodes some sprites, into one column, and takes it apart.
 fn decode(
-    model: &Model,
+    (model, finish): (&Model, &Finish),
     part: &mut [Sprite],
     names: &[(String, &TokenImage)],
 ) -> detailflow::Result<Vec<atlas::Sprite>> {
@@ -143,7 +144,8 @@ fn decode(
     let height = tasks::lay_out_atlas(model, part, width, 0)?;
     let stride = width as usize * PixelFormat::Rgba8.bytes();
     let mut pixels = vec![0; stride * height as usize];
-    tasks::decode_atlas(model, part, &mut Canvas::new(PixelFormat::Rgba8, width, height, &mut pixels, stride)?)?;
+    let mut column = Canvas::new(PixelFormat::Rgba8, width, height, &mut pixels, stride)?;
+    tasks::decode_finished_atlas(model, part, finish, &mut column)?;
     let cut = part.iter().zip(sides).zip(names).map(|((sprite, side), (name, image))| {
         let rows = pixels.chunks(stride).skip(sprite.y as usize).take(side as usize);
         let row = |row: &[u8]| row[sprite.x as usize * 4..][..side as usize * 4].to_vec();

@@ -17,6 +17,7 @@ use detailflow::pipeline::{
 use detailflow::{Error, Model};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::finishing::FinishArgs;
 use crate::{Failure, ModelArgs, complain, interrupt, memory, say};
 
 #[derive(Args)]
@@ -63,6 +64,8 @@ pub struct BatchArgs {
     /// Threads that encode and write files, 1 to 16 [default: one for four cores, at most 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=16))]
     writers: Option<u64>,
+    #[command(flatten, next_help_heading = "Finishing options")]
+    finish: FinishArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -98,12 +101,16 @@ pub fn run(args: &BatchArgs) -> Result<(), Failure> {
 
 /// Reads and checks a job; what is wrong with it is printed.
 fn check(args: &BatchArgs, job: &Path, bundle: &detailflow::Bundle) -> Result<Checked, Failure> {
-    let checked = pipeline::check_job(job, bundle)?;
+    let mut checked = pipeline::check_job(job, bundle)?;
     for problem in &checked.problems {
         complain!("{problem}");
     }
     if checked.stops(args.strict) {
         return Err(Failure::Reported);
+    }
+    let finish = args.finish.over(&checked.settings.finish)?;
+    if finish != checked.settings.finish {
+        checked.set_finish(finish);
     }
     Ok(checked)
 }

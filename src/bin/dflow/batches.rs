@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use detailflow::pipeline::provenance::{Head, Record};
+use detailflow::pixels::Finish;
 use detailflow::sample::SamplingCurves;
 use detailflow::tokens::{TokenFileKind, TokenImage};
-use detailflow::{BestOf, Error, Generation, Guidance, ImageRequest, Model, Progress, Request, Round, Scorer};
+use detailflow::{BestOf, Error, Generation, Guidance, Image, ImageRequest, Model, Progress, Request, Round, Scorer};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::finishing::FinishArgs;
 use crate::output::{Drawn, Output, check_folder};
 use crate::source::{check_target, save};
 use crate::tokens::say_written;
@@ -70,6 +72,8 @@ pub struct Batches<'a> {
     guidance: Guidance,
     sampling: SamplingCurves,
     kept: usize,
+    /// `None` where nothing is to be done.
+    finish: Option<Finish>,
     lines: Vec<String>,
     finished: usize,
     total: usize,
@@ -77,9 +81,15 @@ pub struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     /// Plans `pictures` and checks everything that can be checked before any work.
-    pub fn plan(args: &'a OutputArgs, request: &mut Request, pictures: &[ImageRequest]) -> Result<Self, Failure> {
+    pub fn plan(
+        args: &'a OutputArgs,
+        finish: &FinishArgs,
+        request: &mut Request,
+        pictures: &[ImageRequest],
+    ) -> Result<Self, Failure> {
         let model = request.model().clone();
         let bundle = model.bundle();
+        let finish = Some(finish.of(bundle)?).filter(|finish| !finish.is_off());
         let slice = match args.slice {
             Some(ms) if !(ms > 0.0 && ms < 1e9) => {
                 return Err(Failure::Usage(Error::Invalid(format!(
@@ -125,6 +135,7 @@ impl<'a> Batches<'a> {
             guidance: request.guidance().clone(),
             sampling: request.sampling().clone(),
             kept: request.prefix_tokens(),
+            finish,
             lines,
             finished: 0,
             total: pictures.len(),
@@ -332,11 +343,13 @@ impl<'a> Batches<'a> {
         let sequences: Vec<&[u32]> = sequences.collect::<Result<_, Error>>()?;
         let images = generation.model().decode_batch(&sequences)?.into_iter();
         let pictures = images.zip(generation.images()).zip(sequences).map(|((image, &drawn), tokens)| {
+            let image = finished(self.finish.as_ref(), image)?;
             let record = match self.args.no_provenance {
                 true => None,
                 false => {
                     let mut head = Head::new(generation.model(), drawn, &self.guidance, &self.sampling)?;
                     (head.level, head.kept) = (image.size(), self.kept.min(count) as u32);
+                    head.finish = self.finish.clone();
                     Some(Record { head, tokens: tokens.to_vec() })
                 }
             };
@@ -365,6 +378,11 @@ impl<'a> Batches<'a> {
         written.iter().for_each(|path| say_written(path));
         Ok(())
     }
+}
+
+/// An image, finished if settings say so.
+pub fn finished(finish: Option<&Finish>, image: Image) -> Result<Image, Error> {
+    finish.map_or(Ok(None), |finish| finish.image(&image).map(Some)).map(|finished| finished.unwrap_or(image))
 }
 
 /// A summary of slice durations; each slice is paired with the step latency predicted before it.

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use detailflow::{Error, ImageRequest, Model, Picture, Request, Round, Scorer};
 
 use crate::batches::{Batches, OutputArgs, Selection};
+use crate::finishing::FinishArgs;
 use crate::settings::SettingsArgs;
 use crate::{Failure, ModelArgs};
 
@@ -33,6 +34,8 @@ pub struct GenerateArgs {
     share: Option<u32>,
     #[command(flatten, next_help_heading = "Generation options")]
     settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Finishing options")]
+    finish: FinishArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -59,7 +62,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     if let Some(size) = args.share {
         check_level(&request, size)?;
     }
-    let mut batches = Batches::plan(&args.output, &mut request, &wanted)?;
+    let mut batches = Batches::plan(&args.output, &args.finish, &mut request, &wanted)?;
     match args.share {
         Some(size) => {
             for of_class in wanted.chunks(args.settings.count as usize) {
@@ -102,7 +105,7 @@ fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Roun
             args.settings.seeds().take(round.retained_count).map(move |seed| ImageRequest { class, seed })
         })
         .collect();
-    let mut batches = Batches::plan(&args.output, request, &kept)?;
+    let mut batches = Batches::plan(&args.output, &args.finish, request, &kept)?;
     for &class in classes {
         let candidates: Vec<ImageRequest> = args.settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
         batches.generate_best(request, &candidates, &selection)?;

@@ -4,6 +4,7 @@ use clap::Args;
 use detailflow::{Bundle, printable};
 use serde_json::json;
 
+use crate::finishing::words;
 use crate::{BundleArgs, Failure, say};
 
 #[derive(Args)]
@@ -59,6 +60,7 @@ fn as_json(bundle: &Bundle) -> serde_json::Value {
             "top_k": sampling.top_k,
             "top_p": sampling.top_p,
         },
+        "finish": bundle.finish(),
         "can_draw": bundle.can_generate(),
         "can_encode": bundle.can_encode(),
         "variants": variants,
@@ -97,6 +99,7 @@ fn print(bundle: &Bundle) {
             sampling.top_p
         );
     }
+    say!("finish     {}", words(bundle.finish()));
     let variants: Vec<String> =
         bundle.variants().iter().map(|v| format!("{} {} ({})", v.precision, v.form, v.devices.join(", "))).collect();
     say!("variants   {}", variants.join(", "));

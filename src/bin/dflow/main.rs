@@ -13,6 +13,7 @@ mod bundle;
 mod cost;
 mod doctor;
 mod entries;
+mod finishing;
 mod generate;
 mod info;
 mod interrupt;

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use detailflow::pipeline::Field;
 use detailflow::{Error, MipSource, Request, Sprite, pixels, tasks};
 
+use crate::finishing::FinishArgs;
 use crate::output::{parse, plan_paths, save_in_folder};
 use crate::source::Source;
 use crate::{Failure, ModelArgs, say};
@@ -24,6 +25,8 @@ pub struct MipsArgs {
     /// has at least 5 digits. Missing folders are created
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten, next_help_heading = "Finishing options")]
+    finish: FinishArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -48,6 +51,7 @@ pub fn run(args: &MipsArgs) -> Result<(), Failure> {
         return Err(Error::Invalid(format!("{place} contains no picture")).into());
     }
     let model = args.model.open()?;
+    let finish = args.finish.of(model.bundle())?;
     if let Some(size) = args.level {
         Request::new(&model).set_level_size(size).map_err(Failure::Usage)?;
     }
@@ -75,7 +79,7 @@ pub fn run(args: &MipsArgs) -> Result<(), Failure> {
         From::Finest => MipSource::Finest,
     };
     for (tokens, sizes) in &pictures {
-        for (mip, path) in tasks::mips(&model, tokens, sizes, source)?.iter().zip(&mut paths) {
+        for (mip, path) in tasks::finished_mips(&model, tokens, sizes, source, &finish)?.iter().zip(&mut paths) {
             save_in_folder(mip, &path)?;
             say!("{}", path.display());
         }

@@ -8,6 +8,7 @@ use detailflow::pipeline::provenance::{Found, Head, Record, find, sidecar};
 use serde_json::json;
 
 use crate::entries::EntryArgs;
+use crate::finishing::words;
 use crate::source::{Source, Tokens};
 use crate::{Failure, complain, say};
 
@@ -78,6 +79,9 @@ fn show_record(path: &Path, Record { head, tokens }: &Record, json: bool) {
     say!("  guidance       {}{gradual}", head.guidance);
     say!("  temperature    {}, top-k {}, top-p {}", head.temperature, head.top_k, head.top_p);
     say!("  level          {} px, {} tokens{kept}", head.level, tokens.len());
+    if let Some(finish) = &head.finish {
+        say!("  finish         {}", words(finish));
+    }
     say!("  file           {}", written.join(", "));
     say!("  bundle         {}, {}, {} on {}", head.bundle, head.precision, head.form, head.device);
     say!("  manifest       {}", head.manifest);

@@ -6,7 +6,9 @@ use clap::Args;
 use detailflow::tokens::{Dft, TokenImage};
 use detailflow::{Error, Request, pixels};
 
+use crate::batches::finished;
 use crate::entries::EntryArgs;
+use crate::finishing::FinishArgs;
 use crate::output::{Output, check_folder};
 use crate::settings::SamplingArgs;
 use crate::source::{Source, check_target, save};
@@ -57,6 +59,8 @@ pub struct DecodeArgs {
     output: PathBuf,
     #[arg(long, value_name = "FORMAT", help = stream::FORMAT_HELP)]
     format: Option<String>,
+    #[command(flatten, next_help_heading = "Finishing options")]
+    finish: FinishArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -73,6 +77,8 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     }
     let model = args.model.open()?;
     let bundle = model.bundle();
+    let finish = args.finish.of(bundle)?;
+    let finish = Some(&finish).filter(|finish| !finish.is_off());
 
     // Two passes, metadata first and tokens second: a pack may be larger than memory.
     let (mut numbers, mut labels, mut damaged) = (Vec::new(), Vec::new(), false);
@@ -119,6 +125,7 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
             Some(size) => model.decode_level(&image.tokens, size),
             None => model.decode(&image.tokens),
         };
+        let decoded = decoded.and_then(|image| finished(finish, image));
         output.add(decoded.map_err(|error| match error {
             Error::Invalid(text) => Error::Invalid(format!("{place}: picture {number}: {text}")),
             other => other,

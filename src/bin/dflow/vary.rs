@@ -6,6 +6,7 @@ use clap::Args;
 use detailflow::{Error, ImageRequest, Request};
 
 use crate::batches::{Batches, OutputArgs};
+use crate::finishing::FinishArgs;
 use crate::settings::SettingsArgs;
 use crate::source::Source;
 use crate::{Failure, ModelArgs, stream};
@@ -27,6 +28,8 @@ pub struct VaryArgs {
     output: OutputArgs,
     #[command(flatten, next_help_heading = "Generation options")]
     settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Finishing options")]
+    finish: FinishArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -45,7 +48,7 @@ pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     request.set_prefix_level(&image.tokens, args.keep.unwrap_or(0)).map_err(Failure::Usage)?;
-    generate(&args.settings, &args.output, &mut request, class)
+    generate(&args.settings, (&args.output, &args.finish), &mut request, class)
 }
 
 #[derive(Args)]
@@ -62,6 +65,8 @@ pub struct RedetailArgs {
     output: OutputArgs,
     #[command(flatten, next_help_heading = "Generation options")]
     settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Finishing options")]
+    finish: FinishArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -75,13 +80,18 @@ pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
     request.clone().set_level_size(args.keep).map_err(Failure::Usage)?;
     model.bundle().class(&args.class).map_err(Failure::Usage)?;
     request.set_prefix_picture(&picture, args.keep)?;
-    generate(&args.settings, &args.output, &mut request, &args.class)
+    generate(&args.settings, (&args.output, &args.finish), &mut request, &args.class)
 }
 
-fn generate(settings: &SettingsArgs, output: &OutputArgs, request: &mut Request, class: &str) -> Result<(), Failure> {
+fn generate(
+    settings: &SettingsArgs,
+    (output, finish): (&OutputArgs, &FinishArgs),
+    request: &mut Request,
+    class: &str,
+) -> Result<(), Failure> {
     let class = request.model().bundle().class(class).map_err(Failure::Usage)?;
     let wanted: Vec<ImageRequest> = settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
-    let mut batches = Batches::plan(output, request, &wanted)?;
+    let mut batches = Batches::plan(output, finish, request, &wanted)?;
     batches.generate(request, &wanted)?;
     batches.end()
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use detailflow::{Error, EventKind, ImageRequest, Request, SubmitOptions, Worker, WorkerOptions};
 
+use crate::batches::finished;
+use crate::finishing::FinishArgs;
 use crate::output::Output;
 use crate::settings::SettingsArgs;
 use crate::{Failure, ModelArgs, complain, interrupt, say, stream};
@@ -20,6 +22,8 @@ pub struct WatchArgs {
     output: PathBuf,
     #[command(flatten, next_help_heading = "Generation options")]
     settings: SettingsArgs,
+    #[command(flatten, next_help_heading = "Finishing options")]
+    finish: FinishArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -31,6 +35,8 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     }
     let model = args.model.open()?;
     model.bundle().check_can_generate()?;
+    let finish = args.finish.of(model.bundle())?;
+    let finish = Some(&finish).filter(|finish| !finish.is_off());
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     let class = model.bundle().class(&args.class).map_err(Failure::Usage)?;
@@ -65,7 +71,7 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
             EventKind::Level => {
                 let mut output = Output::plan(Some(&args.output), labels.clone(), &[], None)?;
                 for image in 0..event.images() {
-                    output.add(event.image(image)?.into_owned())?;
+                    output.add(finished(finish, event.image(image)?.into_owned())?)?;
                 }
                 let size = event.level().map_or(0, |level| level.size);
                 output.finish()?.iter().for_each(|path| say!("{}  {size} px", path.display()));

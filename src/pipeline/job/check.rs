@@ -8,10 +8,13 @@ use super::problem::Problem;
 use super::{csv, jsonl, toml};
 use crate::bundle::Bundle;
 use crate::pipeline::collisions::{self, Collision};
+use crate::pipeline::identity::Identity;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::settings::Settings;
+use crate::pixels::Finish;
 use crate::support::error::{Error, Result};
 use crate::support::files::open;
+use crate::support::hex::hex;
 use crate::support::memory::reserve;
 use crate::support::text::{printable, without_mark};
 
@@ -68,6 +71,8 @@ pub struct Checked {
     pub identity: String,
     /// Rows of the file.
     pub rows: u64,
+    /// The identity but for finishing.
+    unfinished: String,
 }
 
 impl Checked {
@@ -75,6 +80,19 @@ impl Checked {
     #[must_use]
     pub fn stops(&self, strict: bool) -> bool {
         self.problems.iter().any(|problem| strict || problem.row.is_none())
+    }
+
+    /// Has pictures finished in another way than the job and the bundle say; the identity becomes another, too.
+    pub fn set_finish(&mut self, finish: Finish) {
+        self.identity = if finish.is_off() {
+            self.unfinished.clone()
+        } else {
+            let mut identity = Identity::new("finished job 1");
+            identity.text(&self.unfinished);
+            identity.text(&serde_json::to_string(&finish).unwrap_or_default());
+            hex(identity.finish())
+        };
+        self.settings.finish = finish;
     }
 
     /// Adds a problem for each file that the job, called `name`, would write twice: the first 20 of them. Unless the pattern of
@@ -159,7 +177,11 @@ pub fn check_rows_from(
     }
     read?;
     let CheckedRows { rows, settings, problems, identity, read } = checker.finish();
-    Ok(Checked { plan: Plan::new(rows), settings, problems, identity, rows: read })
+    let finish = settings.finish.clone();
+    let plan = Plan::new(rows);
+    let mut checked = Checked { plan, settings, problems, identity: String::new(), rows: read, unfinished: identity };
+    checked.set_finish(finish);
+    Ok(checked)
 }
 
 fn explain(collision: &Collision, plan: &Plan, file: &Path) -> Problem {

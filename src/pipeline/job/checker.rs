@@ -69,7 +69,7 @@ impl<'a> Checker<'a> {
             bundle,
             file: file.into(),
             files: Files::new(folder),
-            settings: Settings::default(),
+            settings: Settings { finish: bundle.finish().clone(), ..Settings::default() },
             select: None,
             defaults: RowFields::default(),
             no_class: false,
@@ -317,7 +317,7 @@ impl Sink for Checker<'_> {
     }
 
     fn head(&mut self, head: RawHead) {
-        let RawHead { output, atlas, select, page, defaults, lines } = head;
+        let RawHead { output, atlas, select, page, finish, defaults, lines } = head;
         let mut wrongs = Wrongs::new();
         if !(1..=16).contains(&output.scale) {
             wrongs.push(("output.scale".into(), format!("{} is out of range; allowed are 1 to 16", output.scale)));
@@ -330,6 +330,8 @@ impl Sink for Checker<'_> {
         if let Some(atlas) = &atlas {
             wrongs.extend(super::atlas::check(atlas, self.bundle));
         }
+        let (finish, more) = super::finish::resolve(&finish, self.bundle, &self.files);
+        wrongs.extend(more);
         self.select = select.as_ref().map(|select| {
             resolve_select(select, &self.files, &mut |field, text| wrongs.push((field.to_owned(), text)))
         });
@@ -342,7 +344,7 @@ impl Sink for Checker<'_> {
             PageChoice::With(page) => Some(page),
         };
         let select = self.select.as_ref().map(|(select, _)| select.clone());
-        self.settings = Settings { output, atlas, select, page };
+        self.settings = Settings { output, atlas, select, page, finish };
         if self.settings.output.name.as_ref().is_some_and(|name| Pattern::of_job(name).is_err()) {
             self.settings.output.name = None;
         }

@@ -7,6 +7,7 @@ mod atlas;
 mod check;
 mod checker;
 mod csv;
+mod finish;
 mod jsonl;
 mod problem;
 mod raw;
@@ -23,6 +24,6 @@ pub use check::{Checked, JobFormat, check_job, check_job_from, check_rows_from};
 pub use problem::Problem;
 pub use schema::job_schema;
 pub use types::{
-    ClassName, Classes, EntryName, Every, JobFile, LevelField, PageChoice, Redetail, RowFields, SeedField, Setting,
-    Vary,
+    ClassName, Classes, EntryName, Every, FinishChoice, JobFile, LevelField, PageChoice, Redetail, RowFields,
+    SeedField, Setting, Vary,
 };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::types::{PageChoice, RowFields, allowed};
+use super::types::{FinishChoice, PageChoice, RowFields, allowed};
 use crate::pipeline::select::SelectSettings;
 use crate::pipeline::settings::{Atlas, Output};
 
@@ -37,6 +37,7 @@ pub(super) struct RawHead {
     pub atlas: Option<Atlas>,
     pub select: Option<SelectSettings>,
     pub page: PageChoice,
+    pub finish: FinishChoice,
     pub defaults: RowFields,
     /// Lines of fields by path, `output.scale`, and of tables.
     pub lines: Lines,

@@ -34,6 +34,11 @@ impl Files {
         Self { folder: folder.to_owned(), open: HashMap::new() }
     }
 
+    /// Where a file is.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
     /// The tokens that a variation keeps, and the class of its entry.
     ///
     /// # Errors

@@ -92,7 +92,7 @@ fn toml_job_gives_settings_and_rows() {
     let checked = checked(JobFormat::Toml, WHOLE);
     assert_eq!(problems(&checked), [""; 0]);
     assert!(!checked.stops(true) && checked.rows == 3 && checked.left_out() == 0);
-    let Settings { output, atlas, select, page } = &checked.settings;
+    let Settings { output, atlas, select, page, finish: _ } = &checked.settings;
     assert_eq!((output.alpha, output.tokens, output.scale), (AlphaMode::Premultiplied, TokenOutput::Files, 2));
     let atlas = atlas.as_ref().unwrap();
     assert_eq!(
@@ -256,7 +256,7 @@ count = 2
             ("18: defaults.top_p", "at most 1"),
             ("19: defaults.vary", "unknown field token; allowed are tokens, entry, keep"),
             ("21: page.titel", "unknown field; allowed are title"),
-            ("22: more", "allowed are output, atlas"),
+            ("22: more", "allowed are output, finish, atlas"),
         ],
     );
     assert!(checked.stops(false));

@@ -7,13 +7,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::raw::{Lines, RawHead, RawRow, Sink, Wrong, explain, line_of, read_fields};
-use super::types::PageChoice;
+use super::types::{FinishChoice, PageChoice};
 
 /// Bytes of the longest job file in TOML.
 pub(super) const LONGEST: u64 = 64 << 20;
 
 /// The tables of a job file.
-const TABLES: &str = "output, atlas, select, page, defaults and row";
+const TABLES: &str = "output, finish, atlas, select, page, defaults and row";
 
 /// Where lines begin.
 struct Text<'a> {
@@ -57,6 +57,10 @@ pub(super) fn read(text: &str, sink: &mut impl Sink) {
                 Ok(page) => head.page = page,
                 Err(text) => sink.wrong(Wrong { line, row: None, field: "page".into(), text }),
             },
+            ("finish", DeValue::Table(table)) => {
+                head.finish = FinishChoice::With(section("finish", table, &place, &mut head.lines, sink));
+            }
+            ("finish", DeValue::Boolean(on)) => head.finish = FinishChoice::On(on),
             ("output", DeValue::Table(table)) => head.output = section("output", table, &place, &mut head.lines, sink),
             ("atlas", DeValue::Table(table)) => {
                 head.atlas = Some(section("atlas", table, &place, &mut head.lines, sink));
@@ -69,6 +73,7 @@ pub(super) fn read(text: &str, sink: &mut impl Sink) {
             }
             (known, _) => {
                 let text = match known {
+                    "finish" => "it must be true, false, or a table, [finish]".to_owned(),
                     "output" | "atlas" | "select" | "defaults" => format!("it must be a table, [{known}]"),
                     _ => format!("unknown field; allowed are {TABLES}"),
                 };

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::select::SelectSettings;
-use crate::pipeline::settings::{Atlas, Output, Page};
+use crate::pipeline::settings::{Atlas, FinishFields, Output, Page};
 use crate::pipeline::table::table;
 
 /// A job of `dflow batch`: pictures to generate, how to select among them, and the files to write. In TOML. A JSON Lines file has
@@ -26,6 +26,8 @@ pub struct JobFile {
     pub select: Option<SelectSettings>,
     /// The page OUT/index.html: its settings, or false for no page. Default: a page.
     pub page: PageChoice,
+    /// How pictures are finished into pixel art, or false for pictures as they are decoded. Default: as the bundle says.
+    pub finish: FinishChoice,
     /// What rows have unless they say otherwise.
     pub defaults: RowFields,
     /// The rows. Pictures are numbered by row, class and seed.
@@ -43,6 +45,22 @@ pub enum PageChoice {
 }
 
 impl Default for PageChoice {
+    fn default() -> Self {
+        Self::On(true)
+    }
+}
+
+/// Settings of finishing, or whether that of the bundle is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "it must be true, false, or a table of settings")]
+pub enum FinishChoice {
+    /// Whether pictures are finished as the bundle says.
+    On(bool),
+    /// Settings that replace those of the bundle.
+    With(FinishFields),
+}
+
+impl Default for FinishChoice {
     fn default() -> Self {
         Self::On(true)
     }
@@ -250,6 +268,12 @@ pub(super) fn allowed(place: &str) -> Option<&'static str> {
         "atlas.level" => "a level in pixels per side",
         "atlas.pivot" => "two numbers, [x, y]",
         "atlas.nine_slice" => "four integers, [left, top, right, bottom]",
+        "finish" => "true, false, or a table of settings",
+        "finish.alpha_cut" => "an integer from 0 to 255",
+        "finish.colors" => "0, or an integer from 2 to 256",
+        "finish.palette" => "the path of a palette file, or a list of colours \"#rrggbb\"",
+        "finish.outline" => "a colour \"#rrggbb\"",
+        "finish.dither" | "finish.despeckle" => "true or false",
         "select.duplicates" => "an integer from 0 to 16",
         "select.best" => "an integer from 1 on",
         _ => return None,

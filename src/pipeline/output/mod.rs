@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::format::OutputFormat;
 use crate::model::Model;
-use crate::pixels::{self, Canvas, FileFormat, Image, PixelFormat, mip_sizes};
+use crate::pixels::{self, Canvas, FileFormat, Finish, Image, PixelFormat, mip_sizes};
 use crate::support::error::{Error, Result};
 use crate::support::host;
 use crate::support::memory::{filled, reserve};
@@ -115,16 +115,22 @@ impl OutputOptions {
 }
 
 /// Decodes the pictures that [`encode`] takes: the prefix `tokens` at its size, and with mips each size of its chain, decoded
-/// at the nearest level ([`MipSource::Levels`]).
+/// at the nearest level ([`MipSource::Levels`]). With `finish` each decoded picture is finished, and mips of other sizes are
+/// downscaled from finished ones.
 ///
 /// # Errors
-/// Those of [`Model::decode`] and [`tasks::mips`].
-pub fn decode(model: &Model, tokens: &[u32], options: &OutputOptions) -> Result<Vec<Image>> {
+/// Those of [`Model::decode`], [`tasks::mips`] and [`Finish::check`].
+pub fn decode(model: &Model, tokens: &[u32], options: &OutputOptions, finish: Option<&Finish>) -> Result<Vec<Image>> {
     if !options.mips {
-        return Ok(vec![model.decode(tokens)?]);
+        let image = model.decode(tokens)?;
+        return Ok(vec![match finish {
+            Some(finish) => finish.image(&image)?,
+            None => image,
+        }]);
     }
     let size = model.check_prefix(tokens)?.size;
-    tasks::mips(model, tokens, &options.sizes(size), MipSource::Levels)
+    let off = Finish::default();
+    tasks::finished_mips(model, tokens, &options.sizes(size), MipSource::Levels, finish.unwrap_or(&off))
 }
 
 /// Encodes a file. `pictures` are one picture, or with [`OutputOptions::mips`] those of [`OutputOptions::sizes`].
