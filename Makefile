@@ -51,6 +51,8 @@ NAME := $(if $(filter Darwin,$(shell uname)),-install_name$(,)@rpath/libdetailfl
 # The options of `python -m detailflow_onnx compare`.
 COMPARE ?= --runtime
 PIP := bin/pip install --quiet --disable-pip-version-check
+# What was skipped, and why. Not $(MAKE) skipped in a line that runs something: `make -n` would run it.
+SKIPPED := cat target/skipped/* 2>/dev/null || true
 TEST := $(CARGO) test --release --locked --features cli
 # Written by hand; detailflow.h is generated.
 C_FILES = $(wildcard include/*.hpp tests/c/*.[ch] tests/cpp/*.[ch]pp tests/hosts/*.[ch] examples/*/*.c examples/*/*.[ch]pp examples/*/*.h examples/godot3/module/*.[ch] tests/embed/*/*.[ch] tests/embed/*/*.[ch]pp)
@@ -107,12 +109,12 @@ test-train: dflow $(TRAIN_VENV)/ready
 # The tokens of this machine's own `dflow` are what every other system must draw.
 test-ports: dflow
 	@rm -rf target/skipped
-	@tests/ports/run; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
+	@tests/ports/run; status=$$?; $(SKIPPED); exit $$status
 
 # The languages load the shared library.
 test-embed: all
 	@rm -rf target/skipped
-	@tests/embed/run; status=$$?; $(MAKE) --no-print-directory skipped; exit $$status
+	@tests/embed/run; status=$$?; $(SKIPPED); exit $$status
 
 test-fuzz: $(RUNTIME)
 	tests/fuzz/run 5
@@ -122,7 +124,7 @@ fuzz: $(RUNTIME)
 	tests/fuzz/run $(SECONDS) $(TARGET)
 
 skipped:
-	@cat target/skipped/* 2>/dev/null || true
+	@$(SKIPPED)
 
 lint: $(LINT_VENV)/ready
 	$(CARGO) fmt --check

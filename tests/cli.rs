@@ -660,14 +660,14 @@ fn bench_of_the_int8_kernels_has_a_gemm_floor() {
     let bundle = detailflow::Bundle::open(common::small()).unwrap();
     let said = bench(&["--precision", "int8", "--form", "native", "--batch", "3", "--warmup", "0"]);
     let result = &said["results"][0];
-    let rate = number(result, "multiply_adds_per_second");
-    for (step, query) in std::iter::zip(result["steps"].as_array().unwrap(), [1, bundle.group() as u64]) {
+    let [one, group] = &result["steps"].as_array().unwrap()[..] else { panic!("two shapes of steps") };
+    for (step, query) in [(one, 1), (group, bundle.group() as u64)] {
         // Three pictures with guidance.
         assert_eq!(step["multiply_adds"].as_u64(), bundle.step_weights().map(|weights| weights * 6 * query));
-        about(number(step, "gemm_floor_ms"), number(step, "multiply_adds") / rate * 1e3);
         assert!(number(step, "gemm_floor_share") > 0.0);
     }
-    assert!(number(result, "gemm_floor_share") > 0.0);
+    about(number(group, "gemm_floor_ms"), bundle.group() as f64 * number(one, "gemm_floor_ms"));
+    assert!(number(result, "gemm_floor_share") > 0.0 && number(result, "multiply_adds_per_second") > 1e5);
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn tokens(model: &Model, images: &[(u32, u64)]) -> Vec<Vec<u32>> {
 fn precisions_generate_decode_and_encode() {
     for (precision, form) in VARIANTS {
         let model = common::open(&precisions(), precision, form);
-        let half = precision == "fp16";
+        let half = precision == "fp16" || form == "native";
         assert_eq!(model.variant().keys, if half { KeyKind::Fp16 } else { KeyKind::Fp32 });
         let together = tokens(&model, &[(0, 1), (1, 2), (2, 3)]);
         for (at, tokens_of_one) in together.iter().enumerate() {
@@ -117,9 +117,13 @@ fn precisions_differ_from_fp32_as_the_manifest_says() {
         let quality = model.bundle().variants().iter().find(|v| v.precision == precision && v.form == told_of);
         let (ar, quality) = (found.ar.unwrap(), quality.unwrap().quality.clone().unwrap());
         let told = quality.ar.unwrap();
-        // Another processor rounds differently; the two numbers are of one kind all the same.
-        let near =
-            |found: f64, told: f64| assert!((found / told - 1.0).abs() < 0.2, "{precision} {form}: {found}, {told}");
+        // Another processor rounds differently; the two numbers are of one kind all the same. The KV cache of `native` has fewer
+        // bits: it must be no worse.
+        let near = |found: f64, told: f64| {
+            let apart = found / told - 1.0;
+            let fits = if form == "native" { apart < 0.2 } else { apart.abs() < 0.2 };
+            assert!(fits, "{precision} {form}: {found}, {told}");
+        };
         near(ar.kl, told.kl);
         near(ar.kl_worst, told.kl_worst);
         near(ar.logits_rms, told.logits_rms);

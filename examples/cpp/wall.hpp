@@ -131,8 +131,12 @@ public:
             fill(72, 187, 170, x, 3, 0, generated);
             fill(98, 106, 130, x, 3, generated, height(all_[size() - back]));
         }
-        fill(235, 196, 84, 0, place.w, height(budget_ms), height(budget_ms) + 2);
-        fill(224, 92, 92, 0, place.w, height(FRAME_MS), height(FRAME_MS) + 2);
+        const auto line = [&](int red, int green, int blue, double ms) {
+            const int from = std::min(height(ms), place.h - 2);
+            fill(red, green, blue, 0, place.w, from, from + 2);
+        };
+        line(235, 196, 84, budget_ms);
+        line(224, 92, 92, FRAME_MS);
     }
 
     // Writes fields of a JSON object: median, 99th percentile and worst, and the number of frames over the limit.

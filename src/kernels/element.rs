@@ -1,10 +1,9 @@
 //! The numbers of a KV cache: 32-bit floats, or 16-bit ones, which take half of the memory and of the time to read it.
 
-use super::isa::{Isa, multiversion};
 use super::simd::{LANES, Lanes};
 
 /// The largest finite [`Half`].
-const LARGEST: f32 = 65_504.0;
+pub(super) const LARGEST: f32 = 65_504.0;
 
 /// A 16-bit float (IEEE 754 binary16), by its bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,19 +15,12 @@ pub(super) trait KvElement: Copy + Default + 'static {
     /// Whether it is a [`Half`]; otherwise it is an f32.
     const HALF: bool;
 
-    /// Stores numbers in the nearest elements (ties to even).
-    fn store(isa: Isa, from: &[f32], to: &mut [Self]);
-
     /// The numbers of 16 elements.
     fn lanes(elements: [Self; LANES]) -> Lanes;
 }
 
 impl KvElement for f32 {
     const HALF: bool = false;
-
-    fn store(_: Isa, from: &[f32], to: &mut [Self]) {
-        to.copy_from_slice(from);
-    }
 
     #[inline(always)]
     fn lanes(elements: [Self; LANES]) -> Lanes {
@@ -38,10 +30,6 @@ impl KvElement for f32 {
 
 impl KvElement for Half {
     const HALF: bool = true;
-
-    fn store(isa: Isa, from: &[f32], to: &mut [Self]) {
-        narrow(isa, from, to);
-    }
 
     #[inline(always)]
     fn lanes(elements: [Self; LANES]) -> Lanes {
@@ -76,7 +64,7 @@ impl Half {
     /// The nearest, ties to even. What is too large becomes the largest finite number, and infinity NaN: a sum with it is
     /// noticed.
     #[inline(always)]
-    fn narrow(x: f32) -> Self {
+    pub fn narrow(x: f32) -> Self {
         const SMALLEST: u32 = (127 - 14) << 23;
         const CORRECTION: u32 = (127 - 15) << 23;
         // Its last bit is worth that of a subnormal `Half`.
@@ -92,29 +80,11 @@ impl Half {
     }
 }
 
-multiversion! {
-    fn narrow(isa, from: &[f32], to: &mut [Half]) = narrow_body
-}
-
-#[inline(always)]
-fn narrow_body<const FUSED: bool>(from: &[f32], to: &mut [Half]) {
-    for (to, &x) in to.iter_mut().zip(from) {
-        *to = Half::narrow(x);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use half::f16;
 
     use super::*;
-
-    fn bits_of(x: f32) -> u16 {
-        let mut to = [Half(1)];
-        narrow(Isa::best(), &[x], &mut to);
-        assert_eq!(to[0], Half::narrow(x));
-        to[0].0
-    }
 
     #[test]
     fn every_half_is_widened_as_another_implementation_does_and_narrowed_to_itself() {
@@ -122,27 +92,7 @@ mod tests {
             let (wide, expected) = (Half(bits).widen(), f16::from_bits(bits).to_f32());
             assert!(wide.to_bits() == expected.to_bits() || wide.is_nan() && expected.is_nan(), "{bits:#x}: {wide}");
             if wide.is_finite() {
-                assert_eq!(bits_of(wide), bits);
-            }
-        }
-    }
-
-    #[test]
-    fn narrowing_is_to_the_nearest_with_every_instruction_set() {
-        // Each exponent, with mantissas about those that are halfway between two neighbours.
-        let halfway = [0, 1, 0xfff, 0x1000, 0x1001, 0x2fff, 0x3000, 0x3001, 0x7f_efff, 0x7f_f000, 0x7f_ffff];
-        let mut values: Vec<f32> = Vec::new();
-        for exponent in 90..143u32 {
-            for mantissa in halfway {
-                values.extend([0, 1 << 31].map(|sign| f32::from_bits(sign | exponent << 23 | mantissa)));
-            }
-        }
-        values.extend([0.0, -0.0, 1e-40, f32::MIN_POSITIVE, LARGEST, 65_519.9]);
-        for &isa in Isa::supported() {
-            let mut to = vec![Half(1); values.len()];
-            Half::store(isa, &values, &mut to);
-            for (&x, to) in values.iter().zip(&to) {
-                assert_eq!(to.0, f16::from_f32(x.clamp(-LARGEST, LARGEST)).to_bits(), "{isa:?}: {x:e}");
+                assert_eq!(Half::narrow(wide).0, bits);
             }
         }
     }
@@ -150,10 +100,10 @@ mod tests {
     #[test]
     fn numbers_too_large_stay_finite_and_infinity_is_noticed() {
         for large in [65_520.0, 1e6, f32::MAX] {
-            assert_eq!((bits_of(large), bits_of(-large)), (0x7bff, 0xfbff));
+            assert_eq!((Half::narrow(large).0, Half::narrow(-large).0), (0x7bff, 0xfbff));
         }
         for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
-            assert!(Half(bits_of(bad)).widen().is_nan(), "{bad}");
+            assert!(Half::narrow(bad).widen().is_nan(), "{bad}");
         }
     }
 }

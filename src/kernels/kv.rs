@@ -123,7 +123,10 @@ impl std::fmt::Display for KvLayout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { layers, kv_heads, head_dim, positions, half } = self;
         let bits = if *half { 16 } else { 32 };
-        write!(f, "{layers} layers, {kv_heads} KV heads of dimension {head_dim}, {positions} positions, {bits}-bit floats")
+        write!(
+            f,
+            "{layers} layers, {kv_heads} KV heads of dimension {head_dim}, {positions} positions, {bits}-bit floats"
+        )
     }
 }
 
@@ -303,7 +306,9 @@ impl KvGuard<'_> {
         let size = l.element_bytes();
         for (at, length) in l.pieces(positions) {
             // SAFETY: within both slots, which are two of one table and so of one layout; the guard keeps others away.
-            unsafe { target.memory.add(at * size).copy_from_nonoverlapping(source.memory.add(at * size), length * size) };
+            unsafe {
+                target.memory.add(at * size).copy_from_nonoverlapping(source.memory.add(at * size), length * size)
+            };
         }
     }
 }

@@ -7,13 +7,14 @@ use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::element::{Half, KvElement};
+use super::super::element::Half;
 use super::super::isa::{Isa, multiversion};
 use super::super::kv::{KvGuard, KvLayout, KvSlot};
 use super::super::pool::{Pool, SharedPointer};
 use super::super::simd::LANES;
 use super::matmul::MatMul;
 use super::softmax::softmax;
+use super::stored::{Scratch, Stored};
 use super::{ATTENTION, out_of_memory};
 use crate::support::memory::{grow, reserve};
 
@@ -47,34 +48,6 @@ const PIECES: usize = 4;
 /// The most queries that are computed together.
 const QUERY_BLOCK: usize = 8;
 
-/// Memory to work with.
-struct Scratch {
-    /// Rotated queries, scores and sums.
-    floats: Vec<f32>,
-    /// A rotated key.
-    halves: Vec<Half>,
-}
-
-/// An element that knows its part of the scratch memory.
-trait Cached: KvElement {
-    /// The rotated key of `width` elements, in scratch memory.
-    fn key(isa: Isa, scratch: &mut Scratch, width: usize) -> &[Self];
-}
-
-impl Cached for f32 {
-    fn key(_: Isa, scratch: &mut Scratch, width: usize) -> &[Self] {
-        &scratch.floats[..width]
-    }
-}
-
-impl Cached for Half {
-    fn key(isa: Isa, scratch: &mut Scratch, width: usize) -> &[Self] {
-        let key = &mut scratch.halves[..width];
-        Self::store(isa, &scratch.floats[..width], key);
-        key
-    }
-}
-
 thread_local! {
     /// As much as a call needs before its first piece runs here.
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { floats: Vec::new(), halves: Vec::new() }) };
@@ -102,7 +75,7 @@ impl Attention<'_> {
         }
     }
 
-    fn run_with<E: Cached>(
+    fn run_with<E: Stored>(
         &self,
         isa: Isa,
         pool: &dyn Pool,
@@ -168,7 +141,7 @@ impl Attention<'_> {
     /// `run` are existing tokens of this slot; nobody else accesses the head, or writes these tokens' part of `out`. `next` is
     /// null or the address of the keys that are read after these.
     #[allow(clippy::too_many_arguments, reason = "an inner loop; a struct would be built for each call")]
-    unsafe fn head<E: Cached>(
+    unsafe fn head<E: Stored>(
         &self,
         isa: Isa,
         slot: &KvSlot,
@@ -283,7 +256,7 @@ impl Attention<'_> {
     /// `cached` are keys and values of this layout that nobody writes below `visible`; nobody else writes the queries' part of
     /// `out`.
     #[allow(clippy::too_many_arguments, reason = "an inner loop; a struct would be built for each call")]
-    unsafe fn attend<E: Cached>(
+    unsafe fn attend<E: Stored>(
         &self,
         isa: Isa,
         cached: (*mut E, *mut E),

@@ -8,6 +8,7 @@ pub(super) mod matmul;
 pub(super) mod neon;
 pub(super) mod portable;
 mod softmax;
+mod stored;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86;
 

@@ -94,9 +94,8 @@ impl<'a> Line<'a> {
             })
         });
         let work: Option<u64> = opened.steps.iter().map(|step| step.multiply_adds).sum();
-        let gemm_share = work.and_then(|work| {
-            known(&|round| Some(gemm_ms(work, round)? / round.steps_ms.iter().sum::<f64>()))
-        });
+        let gemm_share =
+            work.and_then(|work| known(&|round| Some(gemm_ms(work, round)? / round.steps_ms.iter().sum::<f64>())));
         let ratios = rounds.iter().zip(&first.rounds).map(|(round, first)| round.ms / first.ms);
         Some(Self {
             measured,
