@@ -1088,8 +1088,8 @@ public:
         Finish finish;
         auto colors = detail::all<std::uint32_t>([&](Span<std::uint32_t> room) {
             std::size_t count = 0;
-            const Result<void> result = detail::done(
-                detailflow_model_get_finish(get(), &finish, detail::array(room), room.size(), &count));
+            const Result<void> result =
+                detail::done(detailflow_model_get_finish(get(), &finish, detail::array(room), room.size(), &count));
             return result ? Result<std::size_t>(count) : Result<std::size_t>(result.error());
         });
         if (!colors)

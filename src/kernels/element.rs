@@ -6,7 +6,7 @@ use super::simd::{LANES, Lanes};
 pub(super) const LARGEST: f32 = 65_504.0;
 
 /// A 16-bit float (IEEE 754 binary16), by its bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub(super) struct Half(pub u16);
 
@@ -34,12 +34,6 @@ impl KvElement for Half {
     #[inline(always)]
     fn lanes(elements: [Self; LANES]) -> Lanes {
         elements.map(Self::widen)
-    }
-}
-
-impl Default for Half {
-    fn default() -> Self {
-        Self(0)
     }
 }
 

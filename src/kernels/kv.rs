@@ -307,7 +307,7 @@ impl KvGuard<'_> {
         for (at, length) in l.pieces(positions) {
             // SAFETY: within both slots, which are two of one table and so of one layout; the guard keeps others away.
             unsafe {
-                target.memory.add(at * size).copy_from_nonoverlapping(source.memory.add(at * size), length * size)
+                target.memory.add(at * size).copy_from_nonoverlapping(source.memory.add(at * size), length * size);
             };
         }
     }

@@ -338,8 +338,8 @@ VERIFY = {
     "unknown format": (lambda b: (b / "detailflow.json").write_text('{"format": 2}'), "format 2 is unknown"),
     "unknown keys": (lambda b: variant(b, keys="fp8"), "fp8"),
     "keys in place": (
-        lambda b: variant(b, keys="fp16"),
-        "int8 native: keys is fp16, but form native has an fp32 KV cache",
+        lambda b: variant(b, form="mha", keys="fp16"),
+        "int8 mha: keys is fp16, but form mha has an fp32 KV cache",
     ),
     "not JSON": (lambda b: (b / "detailflow.json").write_text("hello"), "not the manifest of a bundle"),
     "missing file": (lambda b: (b / "weights.int8.bin").unlink(), "weights.int8.bin: the file is missing"),

@@ -14,7 +14,7 @@ DEVICES = {"native": ["cpu"], "mha": ["cpu"], "plain": ["*"], "fixed": OWN_MEMOR
 # Graphs written in another precision. The decoder and the encoder process hundreds of rows at once, for which int8 is
 # faster than int4 and closer to fp32.
 WRITTEN_AS = {("int4", "decoder"): "int8", ("int4", "encoder"): "int8"}
-# Precisions whose `native` form has a KV cache of 16-bit floats: what those lose is far less than what the weights have lost.
+# Precisions whose `native` form has a KV cache of 16-bit floats, which lose far less than the weights have lost.
 HALF_KEYS = ("int8", "int4")
 GRAPHS = ("ar", "decoder", "encoder")
 
