@@ -173,7 +173,7 @@ $(RUNTIME): onnx/runtime.txt
 target/runtime/ThirdPartyNotices.txt: | $(RUNTIME)
 	@test -f $@ || { rm $(RUNTIME) && $(MAKE) --no-print-directory $(RUNTIME); }
 
-$(LICENSES): Cargo.lock onnx/runtime.txt .ci/licenses .ci/notices.py .ci/sbom.py target/runtime/ThirdPartyNotices.txt
+$(LICENSES): Cargo.lock onnx/runtime.txt $(wildcard onnx/bundles/sprites/*) .ci/licenses .ci/notices.py .ci/sbom.py target/runtime/ThirdPartyNotices.txt
 	.ci/licenses $(@D) $$(rustc -vV | sed -n 's/^host: //p') $(RUNTIME) onnx/runtime.txt target/runtime
 
 $(OPENVINO): onnx/openvino.txt
