@@ -216,6 +216,8 @@ def main() -> None:
     parser.add_argument("--preset", type=int, default=6, help="of xz, 0 is the fastest (default 6)")
     options = parser.parse_args()
 
+    if options.out.exists() and any(options.out.iterdir()) and not (options.out / "kit.json").is_file():
+        sys.exit(f"{options.out} is not empty and no kit; it would be replaced")
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     whole = (options.cuda / Path(PROVIDER).name).read_bytes()

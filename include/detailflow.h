@@ -314,7 +314,8 @@ typedef enum detailflow_device_kind {
     DETAILFLOW_DEVICE_KIND_NPU = 3,
 } detailflow_device_kind;
 
-/// Pixel formats. Every function that takes an image takes all of them.
+/// Pixel formats. Every function that takes an image takes all of them, except detailflow_image_finish and
+/// detailflow_palette_make, which take RGBA8 and BGRA8.
 ///
 /// Colour is sRGB-encoded, except in formats named LINEAR. Alpha is straight (not premultiplied), except in formats named
 /// PREMULTIPLIED; it is 1 (255) for RGB models. Floats are in the byte order of the machine. In inputs they must be finite
@@ -708,13 +709,14 @@ typedef struct detailflow_finish {
     /// Pixels with at least this alpha, 1 to 255, become opaque, with their straight colour, and all others transparent; 0
     /// keeps alpha.
     uint32_t alpha_cut;
-    /// The most colours of a picture, 2 to 256, all of them its own; 0 is any number. A picture that has no more keeps them
+    /// The most colours of a picture, 2 to 256, all of them its own; 0 sets no limit. A picture that has no more keeps them
     /// exactly. A colour counts by the sum of its pixels' alpha; that of the outline does not count.
     uint32_t colors;
     /// 1: ordered dithering (4 x 4) where colours are reduced.
     uint32_t dither;
     /// 1: a visible pixel without a visible one among its 8 neighbours becomes transparent, except in a picture of one pixel;
-    /// a transparent pixel whose 4 neighbours are visible becomes as most of them are.
+    /// a transparent pixel whose 4 neighbours (above, left, right, below) are visible takes the most frequent value among
+    /// them, the first of these where several are. With an outline the holes that it leaves are filled too.
     uint32_t despeckle;
     /// 1: transparent pixels with a visible one above, below, to the left or to the right become opaque pixels of the colour
     /// `outline`; a visible pixel that has this colour already gets none around it.
@@ -726,7 +728,7 @@ typedef struct detailflow_finish {
     /// The only colours that a picture may have besides that of the outline; may be NULL with palette_count 0. With colors
     /// too, a picture has at most so many of them.
     const uint32_t *palette;
-    /// Colours at `palette`, up to 256; 0 is any colours.
+    /// Colours at `palette`, up to 256; 0 allows all colours.
     size_t palette_count;
 } detailflow_finish;
 
@@ -1048,7 +1050,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_al
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_spinning(
     detailflow_model_options *options, uint32_t spinning);
 
-/// Sets the number of threads within an operator.
+/// Sets the number of threads within an operator. The autoregressive graph of a small model runs on one until a batch is large
+/// enough to be divided; then this many threads share its rows.
 ///
 /// Inside the frames of a game 1 (the calling thread) gives the steadiest times: threads that slept since the last frame
 /// may wake milliseconds late. For a large model, or without frames, more are faster.
@@ -1533,26 +1536,26 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_atlas(
 /// Finishes a picture in place: cuts alpha, removes stray pixels, reduces colours, draws an outline.
 ///
 /// @param image RGBA8 or BGRA8, of any size. Bytes between rows stay as they are.
-/// @param finish What is done.
+/// @param finish The settings.
 /// @param error May be NULL.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_image_finish(
     detailflow_image *image, const detailflow_finish *finish, detailflow_error *error);
 
-/// Makes one palette for a set of pictures: the colours that stand for theirs with the least error, all of them colours of the
+/// Makes one palette for a set of pictures: colours that stand for theirs with a small error, all of them colours of the
 /// pictures. It does not depend on the order of the pictures.
 ///
 /// @param images An array of RGBA8 or BGRA8 images.
 /// @param image_count Number of images.
 /// @param finish Colours are counted after its alpha cut and despeckle; that of its outline does not count. The other fields are
-/// not used.
-/// @param color_count The most colours, 2 to 256.
-/// @param colors Receives the colours, 0xRRGGBB, in ascending order: see "Arrays" above. Room for color_count is enough.
+/// checked and not used.
+/// @param limit The most colours, 2 to 256.
+/// @param colors Receives the colours, 0xRRGGBB, in ascending order: see "Arrays" above. Room for `limit` is enough.
 /// @param capacity Colours that fit at `colors`.
 /// @param count Receives the number of colours.
 /// @param error May be NULL.
 /// @return INVALID_ARGUMENT also when no image has a visible pixel.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_palette_make(
-    const detailflow_image *images, size_t image_count, const detailflow_finish *finish, uint32_t color_count,
+    const detailflow_image *images, size_t image_count, const detailflow_finish *finish, uint32_t limit,
     uint32_t *colors, size_t capacity, size_t *count, detailflow_error *error);
 
 /// Reads a palette file in memory: PNG (its palette, else its different colours, without those of alpha 0), a GIMP palette
@@ -1566,13 +1569,14 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_palette_make(
 /// @param count Receives the number of colours.
 /// @param error May be NULL.
 /// @return BAD_FORMAT when it is none of these or damaged, or has no colour or more than 256; the message names the line.
+/// INVALID_ARGUMENT also when `data` is NULL.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_palette_decode(
     const void *data, size_t size, uint32_t *colors, size_t capacity, size_t *count, detailflow_error *error);
 
 /// Gets how pictures of a model are finished by default, as the bundle says; all zero where it says nothing. Functions that
 /// decode do not finish: pass the result to detailflow_image_finish.
 ///
-/// @param finish Filled; its struct_size is set. Its palette is NULL: let it point to `colors` where palette_count is not 0.
+/// @param finish Filled; its struct_size is set. Its field `palette` is not: let it point to `colors` where palette_count is not 0.
 /// @param colors Receives the colours of the palette, 0xRRGGBB: see "Arrays" above. Room for 256 is always enough.
 /// @param capacity Colours that fit at `colors`.
 /// @param count Receives the number of colours.

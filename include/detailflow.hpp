@@ -706,15 +706,15 @@ inline Result<void> image_finish(Image image, const Finish &finish)
     return detail::done([&](detailflow_error *error) { return detailflow_image_finish(&image, &finish, error); });
 }
 
-/// Makes one palette of at most `color_count` colours (2 to 256), 0xRRGGBB, for a set of RGBA8 or BGRA8 images.
+/// Makes one palette of at most `limit` colours (2 to 256), 0xRRGGBB, for a set of RGBA8 or BGRA8 images.
 ///
 /// @param finish Colours are counted after its alpha cut and despeckle.
 inline Result<std::vector<std::uint32_t>> palette_make(Span<const ConstImage> images, const Finish &finish,
-                                                       std::uint32_t color_count)
+                                                       std::uint32_t limit)
 {
     return detail::all<std::uint32_t>([&](Span<std::uint32_t> colors) {
         return detail::value<std::size_t>([&](std::size_t *count, detailflow_error *error) {
-            return detailflow_palette_make(images.data(), images.size(), &finish, color_count, detail::array(colors),
+            return detailflow_palette_make(images.data(), images.size(), &finish, limit, detail::array(colors),
                                            colors.size(), count, error);
         });
     });

@@ -26,13 +26,14 @@ pub struct detailflow_finish {
     /// Pixels with at least this alpha, 1 to 255, become opaque, with their straight colour, and all others transparent; 0
     /// keeps alpha.
     pub alpha_cut: u32,
-    /// The most colours of a picture, 2 to 256, all of them its own; 0 is any number. A picture that has no more keeps them
+    /// The most colours of a picture, 2 to 256, all of them its own; 0 sets no limit. A picture that has no more keeps them
     /// exactly. A colour counts by the sum of its pixels' alpha; that of the outline does not count.
     pub colors: u32,
     /// 1: ordered dithering (4 x 4) where colours are reduced.
     pub dither: u32,
     /// 1: a visible pixel without a visible one among its 8 neighbours becomes transparent, except in a picture of one pixel;
-    /// a transparent pixel whose 4 neighbours are visible becomes as most of them are.
+    /// a transparent pixel whose 4 neighbours (above, left, right, below) are visible takes the most frequent value among
+    /// them, the first of these where several are. With an outline the holes that it leaves are filled too.
     pub despeckle: u32,
     /// 1: transparent pixels with a visible one above, below, to the left or to the right become opaque pixels of the colour
     /// `outline`; a visible pixel that has this colour already gets none around it.
@@ -44,7 +45,7 @@ pub struct detailflow_finish {
     /// The only colours that a picture may have besides that of the outline; may be NULL with palette_count 0. With colors
     /// too, a picture has at most so many of them.
     pub palette: *const u32,
-    /// Colours at `palette`, up to 256; 0 is any colours.
+    /// Colours at `palette`, up to 256; 0 allows all colours.
     pub palette_count: usize,
 }
 
@@ -114,7 +115,7 @@ fn number(Color([r, g, b]): Color) -> u32 {
 /// Finishes a picture in place: cuts alpha, removes stray pixels, reduces colours, draws an outline.
 ///
 /// @param image RGBA8 or BGRA8, of any size. Bytes between rows stay as they are.
-/// @param finish What is done.
+/// @param finish The settings.
 /// @param error May be NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_image_finish(
@@ -128,15 +129,15 @@ pub extern "C" fn detailflow_image_finish(
     })
 }
 
-/// Makes one palette for a set of pictures: the colours that stand for theirs with the least error, all of them colours of the
+/// Makes one palette for a set of pictures: colours that stand for theirs with a small error, all of them colours of the
 /// pictures. It does not depend on the order of the pictures.
 ///
 /// @param images An array of RGBA8 or BGRA8 images.
 /// @param image_count Number of images.
 /// @param finish Colours are counted after its alpha cut and despeckle; that of its outline does not count. The other fields are
-/// not used.
-/// @param color_count The most colours, 2 to 256.
-/// @param colors Receives the colours, 0xRRGGBB, in ascending order: see "Arrays" above. Room for color_count is enough.
+/// checked and not used.
+/// @param limit The most colours, 2 to 256.
+/// @param colors Receives the colours, 0xRRGGBB, in ascending order: see "Arrays" above. Room for `limit` is enough.
 /// @param capacity Colours that fit at `colors`.
 /// @param count Receives the number of colours.
 /// @param error May be NULL.
@@ -146,7 +147,7 @@ pub extern "C" fn detailflow_palette_make(
     images: In<'_, detailflow_image>,
     image_count: usize,
     finish: In<'_, detailflow_finish>,
-    color_count: u32,
+    limit: u32,
     colors: Out<'_, u32>,
     capacity: usize,
     count: Out<'_, usize>,
@@ -158,7 +159,7 @@ pub extern "C" fn detailflow_palette_make(
         for (at, source) in images.sources(image_count)?.iter().enumerate() {
             source.count(&finish, &mut counts).map_err(|failure| failure.within("image", at))?;
         }
-        put(&counts.palette(color_count)?, colors, capacity, count)
+        put(&counts.palette(limit)?, colors, capacity, count)
     })
 }
 
@@ -173,6 +174,7 @@ pub extern "C" fn detailflow_palette_make(
 /// @param count Receives the number of colours.
 /// @param error May be NULL.
 /// @return BAD_FORMAT when it is none of these or damaged, or has no colour or more than 256; the message names the line.
+/// INVALID_ARGUMENT also when `data` is NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_palette_decode(
     data: In<'_, c_void>,
@@ -188,7 +190,7 @@ pub extern "C" fn detailflow_palette_decode(
 /// Gets how pictures of a model are finished by default, as the bundle says; all zero where it says nothing. Functions that
 /// decode do not finish: pass the result to detailflow_image_finish.
 ///
-/// @param finish Filled; its struct_size is set. Its palette is NULL: let it point to `colors` where palette_count is not 0.
+/// @param finish Filled; its struct_size is set. Its field `palette` is not: let it point to `colors` where palette_count is not 0.
 /// @param colors Receives the colours of the palette, 0xRRGGBB: see "Arrays" above. Room for 256 is always enough.
 /// @param capacity Colours that fit at `colors`.
 /// @param count Receives the number of colours.

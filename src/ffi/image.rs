@@ -12,7 +12,8 @@ use super::status::{Failure, Outcome, detailflow_status};
 use crate::pixels::finish::ColorCounts;
 use crate::pixels::{Canvas, FileFormat, Finish, Image, Picture, PixelFormat, check_rows, encode, save};
 
-/// Pixel formats. Every function that takes an image takes all of them.
+/// Pixel formats. Every function that takes an image takes all of them, except detailflow_image_finish and
+/// detailflow_palette_make, which take RGBA8 and BGRA8.
 ///
 /// Colour is sRGB-encoded, except in formats named LINEAR. Alpha is straight (not premultiplied), except in formats named
 /// PREMULTIPLIED; it is 1 (255) for RGB models. Floats are in the byte order of the machine. In inputs they must be finite

@@ -283,7 +283,8 @@ pub extern "C" fn detailflow_model_options_set_spinning(
     })
 }
 
-/// Sets the number of threads within an operator.
+/// Sets the number of threads within an operator. The autoregressive graph of a small model runs on one until a batch is large
+/// enough to be divided; then this many threads share its rows.
 ///
 /// Inside the frames of a game 1 (the calling thread) gives the steadiest times: threads that slept since the last frame
 /// may wake milliseconds late. For a large model, or without frames, more are faster.

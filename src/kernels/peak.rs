@@ -9,6 +9,7 @@ use super::isa::Isa;
 use super::pool::SingleThread;
 use crate::support::error::Result;
 use crate::support::memory::filled;
+use crate::support::platform::without_signals;
 
 /// Rows and weights that stay in the caches of a core: 32 KiB and 128 KiB.
 const ROWS: usize = 4 * TILE;
@@ -29,8 +30,7 @@ impl Epilogue for Discard {
 }
 
 /// Multiply-adds a second that `threads` threads (at least one, this one among them; fewer where the system starts none) reach
-/// together with the best kernel, on operands in
-/// their caches. Takes a tenth of a second.
+/// together with the best kernel, on operands in their caches. Takes a tenth of a second.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -55,8 +55,8 @@ pub(crate) fn multiply_adds_per_second(threads: usize) -> Result<f64> {
     let mut best = 0f64;
     for _ in 0..SPELLS {
         let all = std::thread::scope(|scope| {
-            let spawn = |_| std::thread::Builder::new().name("detailflow-peak".into()).spawn_scoped(scope, rate);
-            let others: Vec<_> = (1..threads).map_while(|number| spawn(number).ok()).collect();
+            let begin = || std::thread::Builder::new().name("detailflow-peak".into()).spawn_scoped(scope, rate);
+            let others: Vec<_> = (1..threads).map_while(|_| without_signals(begin).ok()).collect();
             rate() + others.into_iter().filter_map(|other| other.join().ok()).sum::<f64>()
         });
         best = best.max(all);

@@ -58,8 +58,9 @@ impl Lanes {
     /// How many rows a part has, for a batch of `rows` rows with `tokens` tokens in all. None when the batch is too small to be
     /// parted.
     pub fn part_rows(&self, rows: usize, tokens: usize) -> Option<usize> {
-        let lanes = self.threads.count;
-        if lanes < 2 || tokens < 2 * LEAST_PART || rows < lanes {
+        // No more than there are large enough parts for.
+        let lanes = self.threads.count.min(rows).min(tokens / LEAST_PART);
+        if lanes < 2 {
             return None;
         }
         // Every lane has as many parts as the others.
@@ -113,7 +114,7 @@ impl Lanes {
 
     fn compiled(&self) -> Vec<Lane> {
         (0..self.threads.count).map(|_| (self.compile)()).collect::<Result<_>>().unwrap_or_else(|error| {
-            log::info(|| format!("large batches run in one session: {error}"));
+            log::info(|| format!("large batches run in one session, on one thread: {error}"));
             Vec::new()
         })
     }
@@ -182,6 +183,8 @@ mod tests {
         assert_eq!(lanes(2).part_rows(128, 512), Some(16));
         assert_eq!(lanes(2).part_rows(128, 128), Some(64));
         assert_eq!(lanes(3).part_rows(128, 512), Some(15));
+        assert_eq!(lanes(16).part_rows(14, 56), Some(7), "fewer parts than threads");
+        assert_eq!(lanes(64).part_rows(62, 248), Some(7));
         for count in 2..9 {
             for rows in 1..300 {
                 let Some(part) = lanes(count).part_rows(rows, 4 * rows) else { continue };

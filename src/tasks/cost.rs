@@ -53,7 +53,8 @@ pub struct Cost {
     pub levels: Vec<LevelCost>,
 }
 
-/// Multiply-adds a second that the library's int8 kernels reach on this CPU with `threads` threads (0 counts as 1) when they
+/// Multiply-adds a second that the library's int8 kernels reach on this CPU with `threads` threads (1 to 1024; others count
+/// as the nearest) when they
 /// need not wait for memory. With [`Cost::multiply_adds`] that is the least time of a request in form `native`. Takes a tenth of
 /// a second, in which all these threads are busy.
 ///
@@ -61,7 +62,7 @@ pub struct Cost {
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
 pub fn multiply_adds_per_second(threads: usize) -> Result<f64> {
     let _host = host::enter();
-    crate::kernels::multiply_adds_per_second(threads.max(1))
+    crate::kernels::multiply_adds_per_second(threads.clamp(1, 1024))
 }
 
 impl Cost {

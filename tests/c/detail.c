@@ -521,6 +521,7 @@ static void image_finish_changes_pixels_in_place(const detailflow_model *model)
     finish.struct_size = sizeof finish;
     OK(detailflow_model_get_finish(model, &finish, colors, 256, &count));
     CHECK(count == finish.palette_count && finish.palette == NULL && finish.reserved == 0);
+    CHECK(finish.alpha_cut == 0 && finish.colors == 0 && finish.has_outline == 0);
     OK(detailflow_image_finish(&image, &finish, NULL));
 
     memset(&finish, 0, sizeof finish);

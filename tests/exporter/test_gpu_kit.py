@@ -148,7 +148,7 @@ def test_kit_reports_a_failing_step_and_runs_the_next_within_the_time(tmp_path):
     dflow = script(tmp_path / "dflow", DFLOW_STAND_IN)
     make(tmp_path, dflow, dflow)
     steps = "unpack,cuda-tests,dflow-fp16,dflow-int8"
-    status, said, results = run_kit(tmp_path, "--steps", steps, "--bundle", DATA / "small", "--total", 12)
+    status, said, results = run_kit(tmp_path, "--steps", steps, "--bundle", DATA / "small", "--total", 25)
     states = {name: step["state"] for name, step in results["steps"].items()}
     assert status == 1
     assert states == {"unpack": "done", "cuda-tests": "failed", "dflow-fp16": "failed", "dflow-int8": "no time"}
@@ -167,7 +167,7 @@ def test_kit_counts_tests_that_ended_before_the_time_was_up(tmp_path):
     assert run_kit(tmp_path, "--steps", "unpack")[0] == 0
     text = "#!/bin/sh\nprintf 'test cuda_a ... ok\\n'\nsleep 100\n"
     script(tmp_path / "kit/unpacked/tests/devices", text)
-    status, _, results = run_kit(tmp_path, "--steps", "cuda-tests", "--total", 3)
+    status, _, results = run_kit(tmp_path, "--steps", "cuda-tests", "--total", 10)
     assert status == 1 and results["tests"] == {"cuda_": {"cuda_a": "ok"}}
     assert "1 of 1 tests passed: devices cuda_ did not end within" in results["steps"]["cuda-tests"]["said"]
 

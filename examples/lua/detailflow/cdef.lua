@@ -427,7 +427,7 @@ detailflow_status detailflow_model_decode_atlas(
 detailflow_status detailflow_image_finish(
     detailflow_image *image, const detailflow_finish *finish, detailflow_error *error);
 detailflow_status detailflow_palette_make(
-    const detailflow_image *images, size_t image_count, const detailflow_finish *finish, uint32_t color_count,
+    const detailflow_image *images, size_t image_count, const detailflow_finish *finish, uint32_t limit,
     uint32_t *colors, size_t capacity, size_t *count, detailflow_error *error);
 detailflow_status detailflow_palette_decode(
     const void *data, size_t size, uint32_t *colors, size_t capacity, size_t *count, detailflow_error *error);

@@ -5,7 +5,7 @@ use super::palette::Palette;
 use super::settings::Finish;
 use crate::support::error::{Error, Result};
 
-/// What is to be other than in the settings of a bundle; `None` leaves a setting as it is there.
+/// Settings that replace those of a bundle; `None` leaves a setting as it is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FinishOverrides {
     /// As [`Finish::alpha_cut`]; 0 keeps alpha as it is.

@@ -145,7 +145,10 @@ mod png {
             other => other,
         };
         let mut colors = Colors::default();
-        if let Some(palette) = &reader.info().palette {
+        // Pictures of other kinds can have one too, as a suggestion.
+        if let Some(palette) = &reader.info().palette
+            && reader.info().color_type == ColorType::Indexed
+        {
             let alpha = reader.info().trns.as_deref().unwrap_or_default();
             for (at, color) in palette.as_chunks::<3>().0.iter().enumerate() {
                 if alpha.get(at).is_none_or(|&alpha| alpha > 0) {

@@ -21,7 +21,7 @@ pub struct Finish {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha_cut: Option<u8>,
     /// The most colours that a picture may have, 2 to 256. A picture that has no more keeps its colours exactly. Else its colours
-    /// become this many or fewer of its own: those that stand for the others with the least squared error in OKLab, each
+    /// become this many or fewer of its own: chosen for a small squared error in OKLab, each
     /// colour counted by the sum of its pixels' alpha. Colours of pixels with alpha 0 do not count, nor does that of `outline`.
     /// `None`: any number.
     #[serde(skip_serializing_if = "Option::is_none")]

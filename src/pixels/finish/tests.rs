@@ -397,6 +397,8 @@ fn png_palettes_are_read() {
     assert_eq!(of(&rgba), [[1, 2, 3], [7, 8, 9]]);
     assert_eq!(of(&png(Rgb, None, None, 2, &[1, 2, 3, 1, 2, 3])), [[1, 2, 3]]);
     assert_eq!(of(&png(Grayscale, None, None, 2, &[9, 8])), [[9; 3], [8; 3]]);
+    // A suggested palette, and a transparent colour, which is no list of alpha.
+    assert_eq!(of(&png(Rgb, Some(&entries), Some(&[0; 6]), 1, &[11, 12, 13])), [[11, 12, 13]]);
     let many: Vec<u8> = (0..300u32).flat_map(|at| [at as u8, (at >> 8) as u8, 0]).collect();
     let error = Palette::decode(&png(Rgb, None, None, 300, &many)).unwrap_err().to_string();
     assert!(error.contains("more than 256 different colours"), "{error}");

@@ -93,7 +93,8 @@ impl<'a> Line<'a> {
                 round.read_gb_per_s.map(|bandwidth| bytes / (bandwidth * 1e6) / round.steps_ms.iter().sum::<f64>())
             })
         });
-        let work: Option<u64> = opened.steps.iter().map(|step| step.multiply_adds).sum();
+        let mut steps_work = opened.steps.iter().map(|step| step.multiply_adds);
+        let work = steps_work.try_fold(0u64, |sum, step| Some(sum.saturating_add(step?)));
         let gemm_share =
             work.and_then(|work| known(&|round| Some(gemm_ms(work, round)? / round.steps_ms.iter().sum::<f64>())));
         let ratios = rounds.iter().zip(&first.rounds).map(|(round, first)| round.ms / first.ms);
