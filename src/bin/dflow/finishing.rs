@@ -11,8 +11,8 @@ use crate::Failure;
 
 #[derive(Args)]
 pub struct FinishArgs {
-    /// Write pictures as they are decoded. By default they are finished as the bundle (or the job) says, with the options below in place of
-    /// its settings: alpha is cut, stray pixels are removed, colours are reduced, an outline is drawn, in this order
+    /// Write pictures as they are decoded. By default they are finished as the bundle (or the job) says, with the options below
+    /// in place of its settings: alpha is cut, stray pixels are removed, colours are reduced, an outline is drawn, in this order
     #[arg(long, conflicts_with_all = ["alpha_cut", "colors", "palette", "dither", "outline", "despeckle"])]
     raw: bool,
     /// Make pixels with at least this alpha (1 to 255) opaque and all others transparent; 0 keeps alpha [default: the bundle's]
