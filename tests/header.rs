@@ -88,7 +88,10 @@ fn generate() -> String {
     config.header = Some(head());
     let mut builder = cbindgen::Builder::new().with_config(config);
     let folder = tempfile::tempdir().unwrap();
+    let all = std::fs::read_to_string(root().join("src/ffi/mod.rs")).unwrap();
     for name in SOURCES {
+        // For Rust programs, such as the fuzz targets, too.
+        assert!(all.contains(&format!("\npub use {name}::*;\n")), "ffi/mod.rs does not export {name}");
         let source = std::fs::read_to_string(root().join(format!("src/ffi/{name}.rs"))).unwrap();
         let path = folder.path().join(format!("{name}.rs"));
         std::fs::write(&path, plain(source)).unwrap();

@@ -243,6 +243,7 @@ pub use cancel::*;
 pub use cost::*;
 pub use device::*;
 pub use error::*;
+pub use finish::*;
 pub use generation::*;
 pub use image::*;
 pub use log::*;
