@@ -88,10 +88,7 @@ fn generate() -> String {
     config.header = Some(head());
     let mut builder = cbindgen::Builder::new().with_config(config);
     let folder = tempfile::tempdir().unwrap();
-    let all = std::fs::read_to_string(root().join("src/ffi/mod.rs")).unwrap();
     for name in SOURCES {
-        // For Rust programs, such as the fuzz targets, too.
-        assert!(all.contains(&format!("\npub use {name}::*;\n")), "ffi/mod.rs does not export {name}");
         let source = std::fs::read_to_string(root().join(format!("src/ffi/{name}.rs"))).unwrap();
         let path = folder.path().join(format!("{name}.rs"));
         std::fs::write(&path, plain(source)).unwrap();
@@ -211,9 +208,13 @@ fn committed_plain_declarations_are_the_generated_ones() {
 #[test]
 fn header_declares_every_export_and_nothing_else() {
     let header = generate();
+    let all = std::fs::read_to_string(root().join("src/ffi/mod.rs")).unwrap();
     let mut exported = 0;
     for name in SOURCES {
         let source = std::fs::read_to_string(root().join(format!("src/ffi/{name}.rs"))).unwrap();
+        // Structs are for Rust programs, such as the fuzz targets, too.
+        let is_public = all.contains(&format!("\npub use {name}::*;\n"));
+        assert!(is_public || !source.contains("#[repr(C)]"), "ffi/mod.rs does not export {name}");
         for line in
             source.lines().filter(|line| line.starts_with("pub") && line.contains("extern \"C\" fn detailflow_"))
         {
