@@ -49,7 +49,14 @@ impl Place {
             return None;
         }
         let variables = vec![("ORT_DYLIB_PATH", runtime()), ("DETAILFLOW_OPENVINO", library)];
-        Some(Self { device: "openvino", variables })
+        let place = Self { device: "openvino", variables };
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        if !cpu.contains("GenuineIntel") {
+            place.fails(1, &["finds no CPU that it can use"], &["generate", "1"]);
+            programs::note_skipped(test, "OpenVINO's library offers CPUs by Intel alone; this one is by another maker");
+            return None;
+        }
+        Some(place)
     }
 
     fn webgpu(test: &str) -> Option<Self> {
