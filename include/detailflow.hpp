@@ -691,8 +691,9 @@ inline Result<void> image_upscale(const ConstImage &source, std::uint32_t factor
 
 /// How a picture is finished: set the fields of detailflow_finish. Nothing is done by default. Refers to the palette.
 struct Finish : detailflow_finish {
+    /// Nothing is done.
     Finish() noexcept : detailflow_finish{sizeof(detailflow_finish), 0, 0, 0, 0, 0, 0, 0, nullptr, 0} {}
-    /// Sets the palette, colours of 0xRRGGBB; an empty one is any colours.
+    /// Sets the palette, colours of 0xRRGGBB; an empty one allows all colours.
     void set_palette(Span<const std::uint32_t> palette_colors) noexcept
     {
         palette = palette_colors.data();
