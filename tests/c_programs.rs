@@ -298,6 +298,32 @@ fn decode_only(mode: Mode) {
     assert_eq!(left, ["alone", "decode_only", "file", "mine"]);
 }
 
+#[test]
+fn finish_plain() {
+    finish(Mode::Plain);
+}
+
+#[test]
+fn finish_sanitized() {
+    finish(Mode::Sanitized);
+}
+
+/// A bundle that says nothing of finishing, and one with every setting.
+fn finish(mode: Mode) {
+    let program = Program::new("finish", mode);
+    program.passes(&[], 100);
+    let path = program.folder.path().join("finished");
+    std::fs::create_dir(&path).unwrap();
+    for file in std::fs::read_dir(bundle()).unwrap().map(|file| file.unwrap().path()) {
+        std::fs::copy(&file, path.join(file.file_name().unwrap())).unwrap();
+    }
+    let manifest = std::fs::read_to_string(path.join("detailflow.json")).unwrap();
+    let settings = r##"{"finish": {"alpha_cut": 100, "colors": 2, "palette": ["#ff0000", "#00ff80"], "dither": true,
+        "outline": "#010203", "despeckle": true},"##;
+    std::fs::write(path.join("detailflow.json"), manifest.replacen('{', settings, 1)).unwrap();
+    program.passes_with(&path, &["all"], 100);
+}
+
 /// With a model whose million pictures no machine can hold; of the small one they are 17 GB, which some have.
 fn oom(mode: Mode, arguments: &[&str]) {
     Program::new("oom", mode).passes_with(&root().join("tests/data/tiny-16/bundle"), arguments, 120);

@@ -190,8 +190,8 @@ pub extern "C" fn detailflow_palette_decode(
 /// Gets how pictures of a model are finished by default, as the bundle says; all zero where it says nothing. Functions that
 /// decode do not finish: pass the result to detailflow_image_finish.
 ///
-/// @param finish Filled, and its struct_size set. Only the field `palette` is not: let it point to `colors` where palette_count is
-/// not 0.
+/// @param finish Filled; its struct_size is set. Only the field `palette` is left to the caller: let it point to `colors`
+/// where palette_count is not 0.
 /// @param colors Receives the colours of the palette, 0xRRGGBB: see "Arrays" above. Room for 256 is always enough.
 /// @param capacity Colours that fit at `colors`.
 /// @param count Receives the number of colours.
