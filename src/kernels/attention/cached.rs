@@ -68,22 +68,6 @@ impl Attention<'_> {
         guard: &mut KvGuard<'_>,
         out: &mut [f32],
     ) -> Result<(), String> {
-        if self.layout.half {
-            self.run_with::<Half>(isa, pool, qkv, tokens, guard, out)
-        } else {
-            self.run_with::<f32>(isa, pool, qkv, tokens, guard, out)
-        }
-    }
-
-    fn run_with<E: Stored>(
-        &self,
-        isa: Isa,
-        pool: &dyn Pool,
-        qkv: &[f32],
-        tokens: &[QueryToken],
-        guard: &mut KvGuard<'_>,
-        out: &mut [f32],
-    ) -> Result<(), String> {
         let slots = guard.slots();
         self.check(qkv, tokens, slots.iter().map(|slot| slot.layout()), out)?;
         // The tokens of each row.
@@ -115,15 +99,18 @@ impl Attention<'_> {
                 let end = (piece + 1) * heads / pieces;
                 for number in piece * heads / pieces..end {
                     let (run, head) = (runs[number / kv_heads].clone(), number % kv_heads);
-                    let next = if number + 1 < end {
-                        slot(number + 1).head::<E>(self.layer, (number + 1) % kv_heads).0
-                    } else {
-                        null_mut()
-                    };
+                    let next = (number + 1 < end).then(|| (slot(number + 1), (number + 1) % kv_heads));
+                    let (slot, out) = (slot(number), &to);
                     // SAFETY: the guard keeps other users of the slots away, and no slot is set twice; so a slot's head is
                     // accessed by this piece alone, and so are the outputs of its tokens for the query heads that share it.
                     // `check` made sure that all positions exist.
-                    unsafe { self.head::<E>(isa, slot(number), head, next, run, tokens, qkv, memory, &to) };
+                    unsafe {
+                        if self.layout.half {
+                            self.head::<Half>(isa, slot, head, next, run, tokens, qkv, memory, out);
+                        } else {
+                            self.head::<f32>(isa, slot, head, next, run, tokens, qkv, memory, out);
+                        }
+                    }
                 }
             });
         };
@@ -139,14 +126,14 @@ impl Attention<'_> {
     ///
     /// # Safety
     /// `run` are existing tokens of this slot; nobody else accesses the head, or writes these tokens' part of `out`. `next` is
-    /// null or the address of the keys that are read after these.
+    /// the slot and the head that are read after this one.
     #[allow(clippy::too_many_arguments, reason = "an inner loop; a struct would be built for each call")]
     unsafe fn head<E: Stored>(
         &self,
         isa: Isa,
         slot: &KvSlot,
         head: usize,
-        next: *const E,
+        next: Option<(&KvSlot, usize)>,
         run: Range<usize>,
         tokens: &[QueryToken],
         qkv: &[f32],
@@ -156,6 +143,7 @@ impl Attention<'_> {
         let KvLayout { kv_heads, head_dim: width, .. } = self.layout;
         let wide = (self.heads + 2 * kv_heads) * width;
         let (keys, values) = slot.head::<E>(self.layer, head);
+        let next = next.map_or(null_mut(), |(slot, head)| slot.head::<E>(self.layer, head).0);
         for token in run.clone() {
             let position = tokens[token].position;
             let key = &qkv[token * wide + (self.heads + head) * width..][..width];
@@ -250,7 +238,8 @@ impl Attention<'_> {
         (&self.cos[position * half..][..half], &self.sin[position * half..][..half])
     }
 
-    /// Attends from some queries of one head with the same visible length; `next` as in `head`.
+    /// Attends from some queries of one head with the same visible length; `next` is null or the address of the keys that
+    /// are read after these.
     ///
     /// # Safety
     /// `cached` are keys and values of this layout that nobody writes below `visible`; nobody else writes the queries' part of

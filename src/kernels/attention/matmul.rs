@@ -7,7 +7,7 @@ use super::super::simd::LANES;
 /// `out[r][..] = sum over k of a[r][k] * b[k][..]`, k in ascending order, over whole vectors of 16. `B` is the type of `b`, a
 /// [`KvElement`](super::super::element::KvElement); sums are in f32.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::kernels) struct MatMul<'a, B = f32> {
+pub(in crate::kernels) struct MatMul<'a, B> {
     pub(super) rows: usize,
     pub(super) a: *const f32,
     pub(super) a_stride: usize,
