@@ -54,9 +54,8 @@ pub struct Cost {
 }
 
 /// Multiply-adds a second that the library's int8 kernels reach on this CPU with `threads` threads (1 to 1024; others count
-/// as the nearest) when they
-/// need not wait for memory. With [`Cost::multiply_adds`] that is the least time of a request in form `native`. Takes a tenth of
-/// a second, in which all these threads are busy.
+/// as the nearest) when they need not wait for memory. With [`Cost::multiply_adds`] that is the least time of a request in form
+/// `native`. Takes a tenth of a second, in which all these threads are busy.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).

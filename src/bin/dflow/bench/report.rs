@@ -54,7 +54,8 @@ pub fn print(args: &BenchArgs, bundle: &Bundle, tables: &[Vec<Measured>]) -> Res
         .collect();
     if !rates.is_empty() {
         say!(
-            "GEMM: time of the multiply-adds of a step's linear layers, at the rate that the same number of threads reach with the\n             same kernels on operands in their caches ({} * 10^9 a second)",
+            "GEMM: time of the multiply-adds of a step's linear layers, at the rate that the same number of threads reach with the\n\
+             same kernels on operands in their caches ({} * 10^9 a second)",
             rates.join(", ")
         );
     }
