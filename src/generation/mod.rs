@@ -182,13 +182,14 @@ impl Generation {
         let run = cancel.0.guard(|interrupt| state.cache.step(ar, step, &state.ids, interrupt));
         run.ok_or(Error::Cancelled)??;
         let mut pending = Pending::of(spec, state, step)?;
-        match spec.model.sampler().filter(|_| state.cache.logits_stay()) {
+        let sampled = match spec.model.sampler().filter(|_| state.cache.logits_stay()) {
             Some(sampler) => pending.sample_on_device(|queries| {
                 let sampled = cancel.0.guard(|interrupt| state.cache.sample(sampler, step, queries, interrupt));
                 sampled.ok_or(Error::Cancelled)?
-            })?,
-            None => pending.sample(state.cache.logits(ar, step)?, &mut state.samplers)?,
-        }
+            }),
+            None => pending.sample(state.cache.logits(ar, step)?, &mut state.samplers),
+        };
+        sampled.inspect_err(|_| state.cache.distrust())?;
         pending.store(state);
         // A step that had to allocate first tells nothing about the next one.
         if !first {
@@ -505,5 +506,64 @@ impl Generation {
             ids: Vec::new(),
         };
         Ok((spec, state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::{Model, ModelOptions};
+    use crate::runtime::Form;
+
+    /// Tokens and log-probabilities of all images.
+    fn results(generation: &Generation) -> Vec<(Vec<u32>, Vec<f32>)> {
+        let of =
+            |image| (generation.tokens(image).unwrap().to_vec(), generation.log_probabilities(image).unwrap().to_vec());
+        (0..generation.images().len()).map(of).collect()
+    }
+
+    /// Generations one after the other, two at once, and forks that go on beside and after their origin.
+    fn all_ways(model: &Model) -> Vec<Vec<(Vec<u32>, Vec<f32>)>> {
+        let begin = |count: u32, seed: u64| {
+            let mut request = Request::new(model);
+            request.set_count(count).unwrap().set_seed(seed).set_log_probabilities(true);
+            Generation::new(&request).unwrap()
+        };
+        let mut out = Vec::new();
+        for (count, seed) in [(1, 7), (2, 8), (1, 9), (2, 7), (1, 7)] {
+            let mut generation = begin(count, seed);
+            generation.finish().unwrap();
+            out.push(results(&generation));
+        }
+        let (mut first, mut second) = (begin(2, 20), begin(2, 21));
+        for _ in 0..6 {
+            first.step().unwrap();
+            second.step().unwrap();
+        }
+        let mut fork = first.fork(&[30, 31]).unwrap();
+        fork.step().unwrap();
+        first.finish().unwrap();
+        let mut late = second.fork(&[32, 33]).unwrap();
+        drop(second);
+        late.finish().unwrap();
+        fork.finish().unwrap();
+        out.extend([results(&first), results(&fork), results(&late)]);
+        out
+    }
+
+    /// What is left by one generation is taken over by another: none of it is seen.
+    #[test]
+    fn replayed_steps_give_what_steps_give() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small");
+        let mut options = ModelOptions::default();
+        options.form = Some(Form::Fixed);
+        options.precision = Some("fp32".into());
+        let want = all_ways(&Model::open(&path, &options).unwrap());
+        let replaying = Model::replaying_on_cpu(&path, &options).unwrap();
+        for round in 0..3 {
+            assert_eq!(all_ways(&replaying), want, "round {round}");
+        }
     }
 }

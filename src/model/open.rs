@@ -12,7 +12,9 @@ use crate::bundle::{Bundle, FilesInMemory, Variant};
 use crate::kernels::kv::KvLayout;
 use crate::model::ModelOptions;
 use crate::plan::Step;
-use crate::runtime::{self, Device, DeviceOptions, Form, Graph, GraphOptions, Interrupt, KvCache, Lanes, Port};
+use crate::runtime::{
+    self, Device, DeviceOptions, Form, Graph, GraphOptions, Interrupt, KvCache, Lanes, Port, RECORDS,
+};
 use crate::support::block::Block;
 use crate::support::error::{Error, Result};
 use crate::support::host;
@@ -148,7 +150,7 @@ impl Model {
             // A fallback takes none of the options: they are for the device that was asked for.
             let device_options =
                 if device == asked { options.device_options.clone() } else { DeviceOptions::default() };
-            match Self::on(bundle.clone(), options, device, device_options, &refused, watch) {
+            match Self::replaying_or_not(bundle.clone(), options, device, &device_options, &refused, watch) {
                 Err(Error::Device(why)) if left > 0 => {
                     let severity = if *asked == Device::Auto { log::Severity::Info } else { log::Severity::Warning };
                     log::emit(severity, || format!("{why}; trying {}", candidates[candidates.len() - left]));
@@ -160,12 +162,35 @@ impl Model {
         unreachable!("the last candidate returns")
     }
 
+    /// Compiles a bundle for one device, which replays steps if it can.
+    fn replaying_or_not(
+        bundle: Bundle,
+        options: &ModelOptions,
+        device: &Device,
+        device_options: &DeviceOptions,
+        refused: &[String],
+        watch: &mut OpenWatch<'_>,
+    ) -> Result<Self> {
+        let asked = device_options.get(RECORDS);
+        if device.replays() && asked != Some("0") {
+            let opened = Self::on(bundle.clone(), options, device, device_options.clone(), true, refused, watch);
+            match opened {
+                Err(Error::Device(why)) if asked.is_none() => {
+                    log::emit(log::Severity::Info, || format!("{why}; trying without {RECORDS}"));
+                }
+                opened => return opened,
+            }
+        }
+        Self::on(bundle, options, device, device_options.clone(), false, refused, watch)
+    }
+
     /// Compiles a bundle for one device.
     fn on(
         bundle: Bundle,
         options: &ModelOptions,
         device: &Device,
         device_options: DeviceOptions,
+        replays: bool,
         refused: &[String],
         watch: &mut OpenWatch<'_>,
     ) -> Result<Self> {
@@ -175,7 +200,8 @@ impl Model {
         let cpus = allowed_cpus().min(MAX_THREADS);
         let parallel_for = options.parallel_for.clone();
         let device_path = device.with_absolute_path()?;
-        let options = GraphOptions { device: device_path, device_options, threads, parallel_for, cpus, spinning };
+        let options =
+            GraphOptions { device: device_path, device_options, threads, parallel_for, cpus, spinning, replays: false };
         if !weights_in_memory && bundle.is_on_disk() && !knows_open_files() {
             log::info(|| "without /proc ONNX Runtime maps no files: weights are read into memory".into());
         }
@@ -208,8 +234,12 @@ impl Model {
         let is_small = bundle.step_weights().is_some_and(|weights| weights <= MOST_WEIGHTS_OF_LANES);
         let has_lanes = form == Form::Native && *device == Device::Cpu && files.is_none() && is_small;
         // What is too small for parts is too small for threads that share each operator.
-        let single = GraphOptions { threads: 1, ..options.clone() };
-        let ar_options = if has_lanes && options.parallel_for.is_none() { &single } else { &options };
+        let single = has_lanes && options.parallel_for.is_none();
+        let ar_options = &GraphOptions {
+            threads: if single { 1 } else { options.threads },
+            replays: replays && form == Form::Fixed,
+            ..options.clone()
+        };
         let place = Place { bundle: &bundle, files: files.as_ref(), options: &options };
         let mut graph = |options, file: &str, keys: Option<KvLayout>, ports: (Vec<Port>, Vec<Port>)| {
             stage(file)?;
@@ -261,6 +291,13 @@ impl Model {
         let Variant { precision, form, .. } = model.variant();
         log::info(|| format!("opened {} ({precision} {form}) on {device}", model.bundle().path().display()));
         Ok(model)
+    }
+
+    /// A model on the CPU whose steps are replayed as on a device that records them; the CPU computes them each time.
+    #[cfg(test)]
+    pub(crate) fn replaying_on_cpu(bundle: &Path, options: &ModelOptions) -> Result<Self> {
+        let watch = &mut OpenWatch::new();
+        Self::on(Bundle::open(bundle)?, options, &Device::Cpu, DeviceOptions::default(), true, &[], watch)
     }
 
     /// Runs one small decode and one step, so that a provider that compiles a graph but cannot run it (seen: OpenVINO with

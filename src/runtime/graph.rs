@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType, TensorRef};
 
+use super::cache::CacheReplay;
 use super::device::{self, Assigned, GraphReport};
 use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
 use super::lanes::Lanes;
 use super::port::{Port, check};
+use super::replay::Replay;
 use super::row_copy::RowCopy;
 use super::session::{self, Compiled, GraphOptions, GraphSource};
 use crate::kernels::kv::SlotTable;
@@ -21,7 +23,9 @@ use crate::support::sync::{MutexGuard, lock};
 /// A compiled graph, shared between threads. One thread runs it at a time, because ONNX Runtime's `Run` must not be called
 /// twice at once.
 pub(crate) struct Graph {
-    session: RuntimeOwned<Mutex<Session>>,
+    session: Arc<RuntimeOwned<Mutex<Session>>>,
+    /// Steps that the device replays.
+    replay: Option<Arc<CacheReplay>>,
     /// Tells our own operators the sequence slots of a run; `None` for a graph without such operators.
     slots: Option<SlotTable>,
     name: String,
@@ -55,8 +59,10 @@ impl Graph {
         let Compiled { session, assigned, matmuls } = session::compile(source, options, slots.as_ref())?;
         check(name, "input", session.inputs(), inputs)?;
         check(name, "output", session.outputs(), outputs)?;
+        let replay = options.replays.then(|| Replay::new(name).map(Arc::new)).transpose()?;
         Ok(Self {
-            session: RuntimeOwned::on(options.device.shares_context(), Mutex::new(session)),
+            session: Arc::new(RuntimeOwned::on(options.device.shares_context(), Mutex::new(session))),
+            replay,
             slots,
             name: name.to_owned(),
             options: options.clone(),
@@ -106,6 +112,21 @@ impl Graph {
         let result = run();
         self.spent.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         result
+    }
+
+    /// Counts the time of a run on another thread.
+    pub(super) fn took(&self, time: Duration) {
+        self.spent.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// The session, for another thread.
+    pub(super) fn session(&self) -> Arc<RuntimeOwned<Mutex<Session>>> {
+        self.session.clone()
+    }
+
+    /// Where its steps are recorded, if they are replayed.
+    pub(super) fn replay(&self) -> Option<&Arc<CacheReplay>> {
+        self.replay.as_ref()
     }
 
     /// The options that it was compiled with.

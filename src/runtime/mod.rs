@@ -11,6 +11,7 @@
 //! - `threads`: the threads of a session's pool;
 //! - `session`: a graph becomes a session on a device;
 //! - `row_copy`: copies rows within device memory;
+//! - `replay`: steps that a device replays as a whole;
 //! - `interrupt`, `port`, `graph`: one compiled graph with its signature, and how a run of it is stopped;
 //! - `sampler`: samples tokens on the device; `together`: steps of several generations in one run;
 //! - `cache`: the KV cache of one generation, one file for each layout.
@@ -33,6 +34,7 @@ mod library;
 mod onnx_file;
 mod operators;
 mod port;
+mod replay;
 mod row_copy;
 mod sampler;
 #[cfg(feature = "load-runtime")]
@@ -50,7 +52,7 @@ pub(crate) use cache::{KvCache, KvCacheOptions};
 pub use device::{AllocatorMemory, Assigned, GraphReport, Report};
 pub use device::{Device, DeviceKind, DeviceOptions};
 pub use device::{DeviceInfo, devices};
-pub(crate) use device::{Suitability, candidates};
+pub(crate) use device::{RECORDS, Suitability, candidates};
 #[cfg(feature = "worker")]
 pub(crate) use exit::enter;
 pub use form::Form;

@@ -10,7 +10,7 @@ use super::exit::RuntimeOwned;
 use super::onnx_file::{FLOAT16, FLOAT32, INT64, Value, single_node};
 use super::session::{self, GraphOptions};
 use crate::support::error::Result;
-use crate::support::sync::lock;
+use crate::support::sync::{MutexGuard, lock};
 
 /// Copies rows of two-dimensional tensors.
 pub(super) struct RowCopy {
@@ -20,9 +20,14 @@ pub(super) struct RowCopy {
 impl RowCopy {
     /// For tensors of `element`, on the device of `options`.
     pub fn new(element: TensorElementType, options: &GraphOptions) -> Result<Self> {
-        let options = GraphOptions { threads: 1, parallel_for: None, ..options.clone() };
+        let options = GraphOptions { threads: 1, parallel_for: None, replays: false, ..options.clone() };
         let session = session::compile_small(&gather(element), "rows", &options)?;
         Ok(Self { session: RuntimeOwned::on(options.device.shares_context(), Mutex::new(session)) })
+    }
+
+    /// Its session.
+    pub fn session(&self) -> MutexGuard<'_, Session> {
+        lock(&self.session)
     }
 
     /// Copies row `map[r]` of `from` to row r of `to`, for all pairs of tensors. `from` holds one tensor for all of `to`,

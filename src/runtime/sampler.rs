@@ -148,6 +148,7 @@ mod tests {
             parallel_for: None,
             cpus: 1,
             spinning: Spinning::Runs,
+            replays: false,
         };
         let content = GraphContent::File(&path);
         let source = GraphSource { name: "draw.onnx", bundle: Path::new(bundle), content };

@@ -95,6 +95,8 @@ pub(crate) struct GraphOptions {
     /// CPUs that this process may use: looked up once, when the model is opened.
     pub cpus: usize,
     pub spinning: Spinning,
+    /// Whether runs are recorded and replayed: the graph `ar` of form `fixed` on a device that can.
+    pub replays: bool,
 }
 
 impl GraphOptions {
@@ -136,8 +138,7 @@ fn builder(name: &str, options: &GraphOptions) -> Result<(SessionBuilder, Thread
     let builder = builder.with_intra_threads(count).map_err(|error| fail(error.into()))?;
     let builder = builder.with_thread_manager(threads).map_err(|error| fail(error.into()))?;
     let of_device = if on_host { 1 } else { options.threads };
-    let builder = device::attach(builder, environment, &options.device, &options.device_options, of_device)
-        .map_err(exit::reason)?;
+    let builder = device::attach(builder, environment, options, of_device).map_err(exit::reason)?;
     if !on_host {
         operators.count = count;
     }

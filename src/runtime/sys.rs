@@ -2,13 +2,17 @@
 
 #![allow(unsafe_code, reason = "loading and probing shared libraries, and lending memory to ONNX Runtime")]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use ort::AsPointer;
-use ort::session::Session;
+use ort::memory::MemoryInfo;
 use ort::session::builder::SessionBuilder;
+use ort::session::{IoBinding, Session};
+
+use ort::value::{PrimitiveTensorElementType, Shape, Tensor, TensorRefMut};
 
 use crate::bundle::GraphInMemory;
 use crate::support::error::{Error, Result};
@@ -168,6 +172,52 @@ pub(super) fn load_failure(path: &Path) -> Option<String> {
 #[cfg(not(feature = "load-runtime"))]
 pub(super) fn load_failure(_path: &Path) -> Option<String> {
     None
+}
+
+/// A tensor in memory that the CPU and a device both use without a copy. What it is bound to uses it as long as it lives.
+pub(super) struct Seen<T: PrimitiveTensorElementType + Debug> {
+    /// For the CPU; it has the memory.
+    here: Tensor<T>,
+    /// What the memory is to the device.
+    there: MemoryInfo<'static>,
+}
+
+impl<T: PrimitiveTensorElementType + Debug + Clone> Seen<T> {
+    /// Lets a device see `here`, which is pinned memory, or is in the device's own memory, which is `there`.
+    pub fn new(here: Tensor<T>, there: MemoryInfo<'static>) -> Self {
+        Self { here, there }
+    }
+
+    /// Binds it to an input of a graph on the device. It must live as long as runs of the binding.
+    pub fn bind_input(&mut self, binding: &mut IoBinding, name: &str) -> ort::Result<()> {
+        let seen = self.seen()?;
+        let name = CString::new(name).map_err(|error| ort::Error::new(error.to_string()))?;
+        // `ort` would bind a copy of memory that it does not own.
+        // SAFETY: a binding, a name that ends with zero and a value, all alive; the binding keeps the value.
+        unsafe { ort::Error::result_from_status((ort::api().BindInput)(binding.ptr_mut(), name.as_ptr(), seen.ptr())) }
+    }
+
+    /// Binds it to an output of a graph on the device. It must live as long as runs of the binding.
+    pub fn bind_output(&mut self, binding: &mut IoBinding, name: &str) -> ort::Result<()> {
+        let seen = self.seen()?;
+        binding.bind_output(name, seen)
+    }
+
+    pub fn values(&self) -> &[T] {
+        self.here.extract_tensor().1
+    }
+
+    pub fn values_mut(&mut self) -> &mut [T] {
+        self.here.extract_tensor_mut().1
+    }
+
+    /// The same memory, as the device's.
+    fn seen(&mut self) -> ort::Result<TensorRefMut<'static, T>> {
+        let (there, shape): (_, Shape) = (self.there.to_owned(), self.here.shape().clone());
+        // SAFETY: the memory has the tensor's shape and is valid on the device at the same address. It is freed with `here`,
+        // which lives as long as the runs that use it: the same struct has the binding.
+        unsafe { TensorRefMut::from_raw(there, self.here.data_ptr_mut(), shape) }
+    }
 }
 
 /// Compiles a graph with its weights from memory. ONNX Runtime copies the weights while it compiles (measured), so that they

@@ -16,7 +16,8 @@ from detailflow_onnx.graphs.linear import Builder
 from detailflow_onnx.graphs.store import Store
 from detailflow_onnx.numbers.schedule import last_visible, rotary
 
-INVISIBLE = -1e30  # added to the score of an invisible position: its weight is 0 whatever finite value the cache holds
+# Added to the score of an invisible position: its weight is 0 whatever finite value the cache holds.
+INVISIBLE, INVISIBLE_HALF = -1e30, -3e4
 
 KeyValue = tuple[str, str]
 
@@ -30,6 +31,9 @@ class _ArGraph:
         self.b = Builder("ar", store, form, precision)
         self.read = self.weights.read
         self.cos_sin = rotary(self.ar, model)
+        # Operators of ONNX Runtime for norms and activation, which its CPU, CUDA and WebGPU providers have. A card takes as
+        # long to start an operator as to compute a small one.
+        self.fused = self.b.fused or self.b.fixed
 
     # ------------------------------------------------------------ what a form implements
     def start(self) -> str:
@@ -95,7 +99,7 @@ class _ArGraph:
     def norm(self, x: str, added: str | None, name: str) -> tuple[str, str]:
         """(x + added, its RMS norm). `added` may be None."""
         b, eps, gain = self.b, self.ar.eps, self.weight(name + ".weight")
-        if b.fused and added:
+        if self.fused and added:
             out = [f"{name}.y", None, None, f"{name}.x"]
             y, _, _, total = b.ops(
                 "SkipSimplifiedLayerNormalization", x, added, gain, domain=FUSED, epsilon=eps, out=out
@@ -103,7 +107,7 @@ class _ArGraph:
             return total, y
         if added:
             x = b.op("Add", x, added)
-        if b.fused:
+        if self.fused:
             return x, b.op("SimplifiedLayerNormalization", x, gain, axis=-1, epsilon=eps)
         wide = b.to_float(x)
         square = b.op("ReduceMean", b.op("Mul", wide, wide), b.const([-1]), keepdims=1)
@@ -115,7 +119,7 @@ class _ArGraph:
         b, p = self.b, f"layers.{i}.feed_forward."
         both = b.linear(x, f"ar.{p}w13", self._w13(p))
         gate, value = b.split(both, self.ar.hidden, self.ar.hidden)
-        gate = b.fused_op("QuickGelu", gate, alpha=1.0) if b.fused else b.op("Mul", gate, b.op("Sigmoid", gate))
+        gate = b.fused_op("QuickGelu", gate, alpha=1.0) if self.fused else b.op("Mul", gate, b.op("Sigmoid", gate))
         return self.linear(b.op("Mul", gate, value), p + "w2.weight")
 
     def logits(self, rows: Dims) -> str:
@@ -314,18 +318,15 @@ class _Fixed(_CachedGraph):
 
     def start(self) -> str:
         b, model = self.b, self.model
-        ids, positions = b.input("ids", INT64, ["batch", "q"]), b.input("places", INT64, ["batch", "q"])
+        ids, self.positions = b.input("ids", INT64, ["batch", "q"]), b.input("places", INT64, ["batch", "q"])
         self.slots = b.input("slots", INT64, ["slots", 1])
-        heads = b.const([1])
-        rows = []
-        for name, values in zip(("cos", "sin"), self.cos_sin):
-            row = b.op("Gather", self.table(name, values), positions, axis=0)
-            rows.append(b.op("Unsqueeze", row, heads))
-        self.cos, self.sin = rows
-        last = b.op("Gather", b.const(last_visible(model), np.float32), positions, axis=0)
+        self.cos, self.sin = self.rotary_tables()
+        last = b.op("Gather", b.const(last_visible(model), np.float32), self.positions, axis=0)
         every = b.const(np.arange(model.count), np.float32)
         hidden = b.op("Greater", every, b.op("Unsqueeze", last, b.const([1, 3])))
-        self.mask = b.op("Mul", b.op("Cast", hidden, to=FLOAT), b.const(INVISIBLE, np.float32))
+        kind, invisible = (np.float16, INVISIBLE_HALF) if b.half else (np.float32, INVISIBLE)
+        hidden = b.op("Cast", hidden, to=b.cache_type)
+        self.mask = b.op("Mul", hidden, b.const(invisible, kind))
         self.past_shape = self.present_shape = ["kept"]
         return self.embedded(ids)
 
@@ -335,20 +336,22 @@ class _Fixed(_CachedGraph):
     def attention(self, qkv: str, i: int) -> str:
         b, ar = self.b, self.ar
         d, n, grouped = ar.head_dim, self.model.count, ar.kv_heads != ar.heads
-        q, k, v = b.split(qkv, ar.width, ar.kv_heads * d, ar.kv_heads * d)
-        new = self.rotate(k, ar.kv_heads), self.heads_first(v, ar.kv_heads)
+        qk, v = b.split(qkv, (ar.heads + ar.kv_heads) * d, ar.kv_heads * d)
+        qk = b.fused_op("RotaryEmbedding", qk, self.positions, self.cos, self.sin, interleaved=0)
+        qk = self.heads_first(qk, ar.heads + ar.kv_heads)
+        q, k = b.ops("Split", qk, b.const([ar.heads, ar.kv_heads]), axis=1, count=2)
         written = [
             b.op("ScatterND", past, self.slots, b.flat(x, d), out=out)
-            for x, past, out in zip(new, *self.past_and_present(i))
+            for x, past, out in zip((k, self.heads_first(v, ar.kv_heads)), *self.past_and_present(i))
         ]
         keys, values = (b.reshape(x, -1, ar.kv_heads, n, d) for x in written)
-        q = b.op("Mul", self.rotate(q, ar.heads), b.const(d**-0.5, np.float16 if b.half else np.float32))
+        q = b.op("Mul", q, b.const(d**-0.5, np.float16 if b.half else np.float32))
         if grouped:  # the heads of one group become rows side by side, so that no key is repeated
             q = b.reshape(q, 0, ar.kv_heads, -1, d)
-        scores = b.to_float(b.op("MatMul", q, b.op("Transpose", keys, perm=[0, 1, 3, 2])))
+        scores = b.op("MatMul", q, b.op("Transpose", keys, perm=[0, 1, 3, 2]))
         if grouped:
             scores = b.reshape(scores, 0, ar.heads, -1, n)
-        weights = b.to_compute(b.op("Softmax", b.op("Add", scores, self.mask), axis=-1))
+        weights = b.op("Softmax", b.op("Add", scores, self.mask), axis=-1)
         if grouped:
             weights = b.reshape(weights, 0, ar.kv_heads, -1, n)
         y = b.op("MatMul", weights, values)

@@ -3,22 +3,28 @@
 //!
 //! A tensor is `[rows * heads * positions, head_dim]`. Attention weighs invisible positions by zero, so they must hold
 //! finite numbers: new memory is cleared, and a fork copies only positions before the fork.
+//!
+//! On a device that replays steps, ids, positions and logits are in memory that both sides see, and what a generation leaves
+//! behind serves the next one ([`replay`](crate::runtime::replay)).
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use half::f16;
 use ort::memory::Allocator;
-use ort::session::{IoBinding, Session};
+use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use super::frame::{Frame, Need, PREPARED, RowMap, Waiting};
 use crate::plan::{KvShape, Step};
-use crate::runtime::device::{Device, allocator};
+use crate::runtime::device::{allocator, memory_info, seen_by_both};
 use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::failure::failed;
 use crate::runtime::graph::Graph;
 use crate::runtime::interrupt::Interrupt;
+use crate::runtime::replay::{Key, Replay};
 use crate::runtime::row_copy::RowCopy;
+use crate::runtime::sys::Seen;
 use crate::support::error::Result;
 use crate::support::memory::{filled, reserve};
 use crate::support::sync::lock;
@@ -26,19 +32,39 @@ use crate::support::sync::lock;
 /// Everything that goes in and out for one query length.
 struct FixedBinding {
     query: usize,
-    ids: Tensor<i64>,
+    ids: Input,
     /// Position of each id.
-    positions: Tensor<i64>,
+    positions: Input,
     /// Row of the cache tensors for each head of each id.
-    slots: Tensor<i64>,
+    slots: Input,
     logits: Logits,
+    /// Of replayed runs.
+    options: Option<Arc<RunOptions<NoSelectedOutputs>>>,
     /// Declared last: it keeps the session alive, whose memory the logits may be in.
     binding: IoBinding,
+}
+
+enum Input {
+    /// In CPU memory: copied to the device when it is bound, before each step.
+    Copied(Tensor<i64>),
+    /// Bound once.
+    Seen(Seen<i64>),
+}
+
+impl Input {
+    fn values(&mut self) -> &mut [i64] {
+        match self {
+            Self::Copied(tensor) => tensor.extract_tensor_mut().1,
+            Self::Seen(seen) => seen.values_mut(),
+        }
+    }
 }
 
 enum Logits {
     /// In CPU memory.
     Host(Tensor<f32>),
+    /// In memory that the CPU and the device see.
+    Seen(Seen<f32>),
     /// In device memory, where tokens are sampled from them.
     Device(DynTensor),
 }
@@ -55,14 +81,25 @@ pub(super) struct DeviceTensors {
 /// Shared by a generation and its forks.
 pub(super) type FixedBuffers = Arc<RuntimeOwned<Mutex<DeviceTensors>>>;
 
-pub(super) struct FixedCache {
+/// What a generation leaves for the next one where steps are replayed: all addresses stay the same.
+pub(in crate::runtime) struct Left {
     buffers: FixedBuffers,
     bindings: RuntimeOwned<Vec<FixedBinding>>,
 }
 
+/// What the graph of a model keeps between generations where steps are replayed.
+pub(in crate::runtime) type CacheReplay = Replay<Left>;
+
+pub(super) struct FixedCache {
+    buffers: FixedBuffers,
+    bindings: RuntimeOwned<Vec<FixedBinding>>,
+    /// Where it is left when it is dropped, and what for; None once it may hold numbers that are not finite.
+    leaves: Option<(Arc<CacheReplay>, Key, u64)>,
+}
+
 impl FixedCache {
-    /// Takes over the origin's memory if nothing else refers to it and the rows are the same; else allocates memory and
-    /// copies the origin's rows.
+    /// Takes over the origin's memory if nothing else refers to it and the rows are the same; else what an earlier generation
+    /// left; else allocates memory. Copies the origin's rows.
     pub fn new(
         graph: &Graph,
         frame: &Frame,
@@ -76,35 +113,50 @@ impl FixedCache {
             rows.is_identity(frame.rows) && Arc::strong_count(buffers) == 1 && lock(buffers).written <= rows.positions
         });
         let fail = |error| need.failed(error);
-        let element = element(frame.shape);
-        let row_copy = graph.row_copy(element)?;
+        let row_copy = graph.row_copy(element(frame.shape))?;
         let session = waiting.lock(graph);
-        let buffers = match sole {
-            Some(buffers) => buffers.clone(),
-            None => {
-                let allocator = allocator(&session, &graph.options().device);
-                graph.note_kv_memory(allocator.memory_info().allocation_device().as_str());
-                let dims = [tensor_rows(frame.shape) * frame.rows, frame.shape.head_width];
-                let tensors = (0..2 * frame.shape.layers).map(|_| DynTensor::new(&allocator, element, dims));
-                let mut tensors = tensors.collect::<ort::Result<Vec<_>>>().map_err(fail)?;
-                fill(&row_copy, frame, origin, rows, &mut tensors).map_err(fail)?;
-                let _session = session.create_binding().map_err(fail)?;
-                let written = rows.positions;
-                let tensors = Mutex::new(DeviceTensors { tensors, written, _session });
-                Arc::new(RuntimeOwned::on(graph.shares_context(), tensors))
+        let key = Key { rows: frame.rows, logits_stay: frame.logits_stay };
+        let left = if sole.is_some() { None } else { graph.replay().and_then(|replay| replay.take(key)) };
+        let (buffers, mut bindings) = match (sole, left) {
+            (Some(buffers), _) => (buffers.clone(), RuntimeOwned::on(graph.shares_context(), Vec::new())),
+            (None, Some(Left { buffers, bindings })) => {
+                let mut cache = lock(&buffers);
+                if rows.positions > 0 {
+                    fill(&row_copy, frame, origin, rows, &mut cache.tensors).map_err(fail)?;
+                }
+                cache.written = rows.positions;
+                drop(cache);
+                (buffers, bindings)
+            }
+            (None, None) => {
+                let make = || allocate(graph, &session, &row_copy, frame, origin, rows);
+                let made = make().or_else(|error| {
+                    // What waits for other generations makes room.
+                    if graph.replay().is_some_and(|replay| replay.clear()) { make() } else { Err(error) }
+                });
+                let tensors = Mutex::new(made.map_err(fail)?);
+                let buffers = Arc::new(RuntimeOwned::on(graph.shares_context(), tensors));
+                (buffers, RuntimeOwned::on(graph.shares_context(), Vec::new()))
             }
         };
         let mut cache = lock(&buffers);
-        let bind = |query: &usize| bind(&session, &graph.options().device, frame, &mut cache.tensors, *query);
-        let bindings = frame.queries.iter().map(bind).collect::<ort::Result<Vec<_>>>().map_err(fail)?;
+        for &query in &frame.queries {
+            if !bindings.iter().any(|binding| binding.query == query) {
+                bindings.push(bind(graph, &session, frame, &mut cache.tensors, query).map_err(fail)?);
+            }
+        }
         drop(cache);
-        Ok(Self { buffers, bindings: RuntimeOwned::on(graph.shares_context(), bindings) })
+        let leaves = graph.replay().map(|replay| (replay.clone(), key, frame.shape.bytes(frame.rows)));
+        Ok(Self { buffers, bindings, leaves })
     }
 
     /// Prepares steps of another query length.
     pub fn prepare(&mut self, graph: &Graph, frame: &Frame, query: usize, waiting: &mut Waiting) -> Result<()> {
+        if self.bindings.iter().any(|binding| binding.query == query) {
+            return Ok(());
+        }
         let session = waiting.lock(graph);
-        let binding = bind(&session, &graph.options().device, frame, &mut lock(&self.buffers).tensors, query);
+        let binding = bind(graph, &session, frame, &mut lock(&self.buffers).tensors, query);
         self.bindings.push(binding.map_err(|error| exit::reason(failed("logits", error)))?);
         Ok(())
     }
@@ -118,39 +170,46 @@ impl FixedCache {
         interrupt: &Interrupt,
         waiting: &mut Waiting,
     ) -> Result<()> {
-        let mut session = waiting.lock(graph);
-        let call = self.bindings.iter_mut().find(|call| call.query == step.query).expect(PREPARED);
-        call.ids.extract_tensor_mut().1.copy_from_slice(ids);
+        // None if the thread of the recordings ended with it.
+        let Some(at) = self.bindings.iter().position(|call| call.query == step.query) else {
+            return Err(failed(graph.name(), ort::Error::new("an earlier step did not return")));
+        };
+        let call = &mut self.bindings[at];
+        call.ids.values().copy_from_slice(ids);
         let stepped = step.start..step.start + step.query;
         {
             let mut cache = lock(&self.buffers);
             cache.written = cache.written.max(stepped.end);
         }
-        for row in call.positions.extract_tensor_mut().1.chunks_exact_mut(step.query) {
+        for row in call.positions.values().chunks_exact_mut(step.query) {
             row.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = position as i64);
         }
-        for (head, slots) in call.slots.extract_tensor_mut().1.chunks_exact_mut(step.query).enumerate() {
+        for (head, slots) in call.slots.values().chunks_exact_mut(step.query).enumerate() {
             let first = head * frame.shape.positions;
             slots.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = (first + position) as i64);
         }
-        let mut run = || {
-            // Binding copies an input to the device.
-            call.binding.bind_input("ids", &call.ids)?;
-            call.binding.bind_input("places", &call.positions)?;
-            call.binding.bind_input("slots", &call.slots)?;
-            session.run_binding_with_options(&call.binding, interrupt.options()).map(drop)
+        let result = match graph.replay() {
+            Some(replay) => {
+                let call = self.bindings.swap_remove(at);
+                let (call, result) = replayed(graph, replay, call, waiting)?;
+                self.bindings.push(call);
+                result
+            }
+            None => {
+                let mut session = waiting.lock(graph);
+                graph.timed(|| call.run(&mut session, interrupt.options()))
+            }
         };
-        let result = graph.timed(&mut run);
-        if result.is_err() {
-            // Work that was begun must not write later, into memory that may be freed by then.
-            let _ = call.binding.synchronize_outputs();
-        }
-        result.map_err(|error| exit::reason(failed(graph.name(), error)))
+        result.map_err(|error| {
+            self.leaves = None;
+            exit::reason(failed(graph.name(), error))
+        })
     }
 
     pub fn logits(&self, step: Step) -> &[f32] {
         match self.logits_of(step) {
             Logits::Host(logits) => logits.extract_tensor().1,
+            Logits::Seen(seen) => seen.values(),
             Logits::Device(_) => unreachable!("logits that stay on the device are not read"),
         }
     }
@@ -159,7 +218,7 @@ impl FixedCache {
     pub fn device_logits(&self, step: Step) -> &DynTensor {
         match self.logits_of(step) {
             Logits::Device(logits) => logits,
-            Logits::Host(_) => unreachable!("logits in CPU memory are sampled on the CPU"),
+            Logits::Host(_) | Logits::Seen(_) => unreachable!("logits in CPU memory are sampled on the CPU"),
         }
     }
 
@@ -171,6 +230,92 @@ impl FixedCache {
     pub fn buffers(&self) -> FixedBuffers {
         self.buffers.clone()
     }
+
+    /// The last step gave numbers that are not finite. The memory is not for another generation then.
+    pub fn distrust(&mut self) {
+        self.leaves = None;
+    }
+}
+
+impl Drop for FixedCache {
+    fn drop(&mut self) {
+        // Not while forks refer to it, and not when the process is ending or is a forked child.
+        if let Some((replay, key, bytes)) = self.leaves.take()
+            && Arc::strong_count(&self.buffers) == 1
+            && let Ok(_inside) = exit::enter_anywhere()
+        {
+            let bindings = RuntimeOwned::new(std::mem::take(&mut *self.bindings));
+            replay.leave(key, bytes, Left { buffers: self.buffers.clone(), bindings });
+        }
+    }
+}
+
+impl FixedBinding {
+    fn run(&mut self, session: &mut Session, options: &RunOptions<NoSelectedOutputs>) -> ort::Result<()> {
+        // Binding copies an input to the device.
+        for (name, input) in [("ids", &self.ids), ("places", &self.positions), ("slots", &self.slots)] {
+            if let Input::Copied(tensor) = input {
+                self.binding.bind_input(name, tensor)?;
+            }
+        }
+        let ran = session.run_binding_with_options(&self.binding, options).map(drop);
+        if ran.is_err() {
+            // Work that was begun must not write later, into memory that may be freed by then.
+            let _ = self.binding.synchronize_outputs();
+        }
+        ran
+    }
+}
+
+/// Runs a call on the thread that has its recording. It is not interrupted: a replayed step takes a few milliseconds.
+fn replayed(
+    graph: &Graph,
+    replay: &CacheReplay,
+    mut call: FixedBinding,
+    waiting: &mut Waiting,
+) -> Result<(FixedBinding, ort::Result<()>)> {
+    let session = graph.session();
+    let (call, ran, took, waited) = replay.run(move || {
+        let begun = Instant::now();
+        let mut session = lock(&session);
+        let waited = begun.elapsed();
+        let ran = match call.options.clone() {
+            Some(options) => call.run(&mut session, &options),
+            None => Err(ort::Error::new("a call without options")),
+        };
+        (call, ran, begun.elapsed().saturating_sub(waited), waited)
+    })?;
+    graph.took(took);
+    waiting.add(waited);
+    Ok((call, ran))
+}
+
+/// Allocates the cache, and copies the origin's rows or clears it.
+fn allocate(
+    graph: &Graph,
+    session: &Session,
+    row_copy: &RowCopy,
+    frame: &Frame,
+    origin: Option<&FixedBuffers>,
+    rows: &RowMap,
+) -> ort::Result<DeviceTensors> {
+    let dims = [tensor_rows(frame.shape) * frame.rows, frame.shape.head_width];
+    let element = element(frame.shape);
+    let make = |session: &Session| {
+        let allocator = allocator(session, &graph.options().device);
+        graph.note_kv_memory(allocator.memory_info().allocation_device().as_str());
+        let tensors = (0..2 * frame.shape.layers).map(|_| DynTensor::new(&allocator, element, dims));
+        Ok::<_, ort::Error>((tensors.collect::<ort::Result<Vec<_>>>()?, session.create_binding()?))
+    };
+    let (mut tensors, _session) = owner(graph, session, row_copy, make)?;
+    fill(row_copy, frame, origin, rows, &mut tensors)?;
+    Ok(DeviceTensors { tensors, written: rows.positions, _session })
+}
+
+/// Calls `make` with the session that memory is allocated from. A recording goes on using memory that its session has free
+/// between runs, so what must last is from another one.
+fn owner<R>(graph: &Graph, session: &Session, row_copy: &RowCopy, make: impl FnOnce(&Session) -> R) -> R {
+    if graph.replay().is_some() { make(&row_copy.session()) } else { make(session) }
 }
 
 /// Rows of a cache tensor for each batch row.
@@ -228,33 +373,58 @@ fn fill(
     }
 }
 
-/// Binds everything for one query length but ids and positions. Each tensor of the cache is bound as input and as output:
+/// Binds everything for one query length but inputs that are copied. Each tensor of the cache is bound as input and as output:
 /// this makes the graph write it in place.
 fn bind(
+    graph: &Graph,
     session: &Session,
-    device: &Device,
     frame: &Frame,
     cache: &mut [DynTensor],
     query: usize,
 ) -> ort::Result<FixedBinding> {
-    let host = Allocator::default();
-    let ids = Tensor::<i64>::new(&host, [frame.rows, query])?;
-    let positions = Tensor::<i64>::new(&host, [frame.rows, query])?;
-    let slots = Tensor::<i64>::new(&host, [frame.rows * frame.shape.heads * query, 1])?;
-    let shape = [frame.rows, query, frame.codes];
+    let rows = frame.rows;
+    let (at, slots) = ([rows, query], [rows * frame.shape.heads * query, 1]);
+    let shape = [rows, query, frame.codes];
     let mut binding = session.create_binding()?;
-    let logits = if frame.logits_stay {
-        let mut logits = DynTensor::new(&allocator(session, device), TensorElementType::Float32, shape)?;
-        binding.bind_output("logits", &mut logits)?;
-        Logits::Device(logits)
-    } else {
-        let mut logits = Tensor::new(&host, shape)?;
-        binding.bind_output("logits", &mut logits)?;
-        Logits::Host(logits)
+    let device = &graph.options().device;
+    let (ids, positions, slots, mut logits) = match graph.replay() {
+        None => {
+            let host = Allocator::default();
+            let copied = |shape| Tensor::<i64>::new(&host, shape).map(Input::Copied);
+            let logits = if frame.logits_stay {
+                Logits::Device(DynTensor::new(&allocator(session, device), TensorElementType::Float32, shape)?)
+            } else {
+                Logits::Host(Tensor::new(&host, shape)?)
+            };
+            (copied(at)?, copied(at)?, copied(slots)?, logits)
+        }
+        Some(_) => {
+            let row_copy = graph.row_copy(element(frame.shape)).map_err(|error| ort::Error::new(error.to_string()))?;
+            let session = row_copy.session();
+            let both = seen_by_both(&session, device)?;
+            let mut seen = |name: &str, shape: [usize; 2]| {
+                let mut seen = Seen::new(Tensor::<i64>::new(&both, shape)?, memory_info(device)?);
+                seen.bind_input(&mut binding, name)?;
+                Ok::<_, ort::Error>(Input::Seen(seen))
+            };
+            let inputs = (seen("ids", at)?, seen("places", at)?, seen("slots", slots)?);
+            let logits = if frame.logits_stay {
+                Logits::Device(DynTensor::new(&allocator(&session, device), TensorElementType::Float32, shape)?)
+            } else {
+                Logits::Seen(Seen::new(Tensor::<f32>::new(&both, shape)?, memory_info(device)?))
+            };
+            (inputs.0, inputs.1, inputs.2, logits)
+        }
     };
+    match &mut logits {
+        Logits::Host(logits) => binding.bind_output("logits", &mut *logits)?,
+        Logits::Seen(seen) => seen.bind_output(&mut binding, "logits")?,
+        Logits::Device(logits) => binding.bind_output("logits", &mut *logits)?,
+    }
     for ([past, present], tensor) in frame.names.iter().zip(cache) {
         binding.bind_output(present, &mut *tensor)?;
         binding.bind_input(past, tensor)?;
     }
-    Ok(FixedBinding { query, ids, positions, slots, logits, binding })
+    let options = graph.replay().map(|replay| replay.options()).transpose()?;
+    Ok(FixedBinding { query, ids, positions, slots, logits, options, binding })
 }

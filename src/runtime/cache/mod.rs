@@ -40,7 +40,12 @@ use crate::sample::SampleQuery;
 use crate::support::error::{Error, Result};
 use crate::support::memory;
 
+pub(super) use fixed::CacheReplay;
 use frame::{Frame, Need, PREPARED, RowMap, Waiting};
+
+/// Logits of a step that are sampled on the CPU at most, where steps are replayed: starting the operators of the sampler takes
+/// longer.
+const SAMPLED_ON_CPU: usize = 1 << 19;
 
 /// The cache's memory, in the layout of its form.
 enum Layout {
@@ -102,6 +107,8 @@ impl KvCache {
             })
             .collect();
         let on_host = form != Form::Fixed || graph.options().device.memory().is_none();
+        let most = rows.saturating_mul(queries.iter().max().copied().unwrap_or(1)).saturating_mul(codes);
+        let logits_stay = logits_stay && (graph.replay().is_none() || most > SAMPLED_ON_CPU);
         let queries = memory::copied("a KV cache", queries)?;
         let frame = Frame { names: names.into(), shape, form, rows, codes, logits_stay, on_host, queries };
         let mut cache = Self { layout: Layout::Forked(nothing()), frame, waiting: Waiting::default() };
@@ -281,6 +288,13 @@ impl KvCache {
     /// Whether the logits stay on the device.
     pub fn logits_stay(&self) -> bool {
         self.frame.logits_stay
+    }
+
+    /// The last step gave numbers that are not finite.
+    pub fn distrust(&mut self) {
+        if let Layout::Fixed(cache) = &mut self.layout {
+            cache.distrust();
+        }
     }
 
     /// Samples tokens on the device, from the logits of the last step, which was this one.

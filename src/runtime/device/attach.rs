@@ -10,19 +10,24 @@ use super::name::Device;
 use super::openvino;
 use super::options::DeviceOptions;
 use super::plugin;
+use crate::runtime::session::GraphOptions;
 use crate::support::error::{Error, Result};
 
-/// Makes sessions of `builder` run on `device`.
+/// The option of CUDA that records runs. It is set for the sessions that replay them, unless it is 0.
+pub(crate) const RECORDS: &str = "enable_cuda_graph";
+
+/// Makes sessions of `builder` run on the device of `options`.
 ///
 /// # Errors
 /// [`Error::Device`] when the provider cannot be used; [`Error::Invalid`] when it does not take one of the options.
 pub(in crate::runtime) fn attach(
     builder: SessionBuilder,
     environment: &Environment,
-    device: &Device,
-    options: &DeviceOptions,
+    options: &GraphOptions,
     threads: usize,
 ) -> Result<SessionBuilder> {
+    let device = &options.device;
+    let options = &options.device_options.for_session(RECORDS, options.replays && *device != Device::Cpu);
     let facts = device.facts();
     if let (Options::None, Some((key, _))) = (&facts.options, options.iter().next()) {
         return Err(Error::Invalid(format!("device {device} takes no options, but \"{key}\" is set")));

@@ -23,6 +23,9 @@ pub(in crate::runtime) struct Facts {
     pub single: bool,
     /// The memory of the device, by the name of ONNX Runtime's allocator; `None` when graphs take and give CPU memory.
     pub memory: Option<AllocationDevice<'static>>,
+    /// Memory of the CPU that the device reads and writes without a copy, by the name of ONNX Runtime's allocator. A device
+    /// that has it can replay steps of form `fixed`.
+    pub seen: Option<AllocationDevice<'static>>,
     /// Whether ONNX Runtime may plan memory ahead of a run.
     pub memory_pattern: bool,
     /// Whether its sessions share one context for the process, without locking.
@@ -135,6 +138,7 @@ const GPU: Facts = Facts {
     unlisted_kind: Some(DeviceKind::Gpu),
     single: false,
     memory: None,
+    seen: None,
     memory_pattern: true,
     shares_context: false,
     native: Choice::Named,
@@ -175,6 +179,7 @@ pub(in crate::runtime) static FACTS: [Facts; 10] = [
         connection: Connection::BuiltIn(built_in::cuda),
         providers: &["CUDAExecutionProvider"],
         memory: Some(AllocationDevice::CUDA),
+        seen: Some(AllocationDevice::CUDA_PINNED),
         fixed: Choice::Automatic,
         auto: Some(Auto { rank: 0, device: || Device::Cuda { index: 0 }, hardware: RequiredHardware::Unchecked }),
         package: "the pip package onnxruntime-gpu",
@@ -305,6 +310,11 @@ impl Device {
     /// Whether all sessions on the device share one context, which they do not lock.
     pub(in crate::runtime) fn shares_context(&self) -> bool {
         self.facts().shares_context
+    }
+
+    /// Whether it can replay what it computed before.
+    pub(crate) fn replays(&self) -> bool {
+        self.facts().seen.is_some()
     }
 
     /// The memory of the device and its index; `None` when graphs take and give CPU memory.

@@ -17,6 +17,21 @@ pub(in crate::runtime) fn allocator(session: &Session, device: &Device) -> Alloc
         .unwrap_or_default()
 }
 
+/// An allocator of memory that the CPU and the device both use without a copy: CPU memory where the device has no memory of
+/// its own.
+pub(in crate::runtime) fn seen_by_both(session: &Session, device: &Device) -> ort::Result<Allocator> {
+    match &device.facts().seen {
+        Some(memory) => allocator_of(session, memory, device.index(), AllocatorType::Device),
+        None => Ok(Allocator::default()),
+    }
+}
+
+/// What the memory of a device is to ONNX Runtime.
+pub(in crate::runtime) fn memory_info(device: &Device) -> ort::Result<MemoryInfo<'static>> {
+    let (memory, index) = device.memory().unwrap_or((AllocationDevice::CPU, 0));
+    MemoryInfo::new(memory, index as i32, AllocatorType::Device, MemoryType::Default)
+}
+
 fn allocator_of(
     session: &Session,
     memory: &AllocationDevice<'static>,

@@ -29,11 +29,12 @@ mod preference;
 mod raw;
 mod report;
 
+pub(crate) use attach::RECORDS;
 pub(super) use attach::attach;
 pub(crate) use auto::candidates;
 pub(super) use diagnose::refused;
 pub use list::{DeviceInfo, devices};
-pub(super) use memory::allocator;
+pub(super) use memory::{allocator, memory_info, seen_by_both};
 pub use name::{Device, DeviceKind};
 pub use options::DeviceOptions;
 pub(super) use placement::{all_on_cpu, assigned, matmuls_in, report};

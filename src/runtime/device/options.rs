@@ -37,6 +37,12 @@ impl DeviceOptions {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// The options of one session: without `flag`, or with it as 1.
+    pub(super) fn for_session(&self, flag: &str, on: bool) -> Self {
+        let others = self.0.iter().filter(|(key, _)| key != flag).cloned();
+        Self(others.chain(on.then(|| (flag.to_owned(), "1".to_owned()))).collect())
+    }
+
     /// Whether no option is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
