@@ -30,8 +30,8 @@ pub(crate) struct Graph {
     slots: Option<SlotTable>,
     name: String,
     options: GraphOptions,
-    /// Copies rows of the KV cache within device memory; compiled when it is first needed.
-    row_copy: Mutex<Option<Arc<RowCopy>>>,
+    /// Copy rows within device memory, one for each type of elements; compiled when they are first needed.
+    row_copies: Mutex<Vec<(TensorElementType, Arc<RowCopy>)>>,
     /// Nodes by provider.
     assigned: Vec<Assigned>,
     /// Matrix multiplications of the graph; not counted on the CPU.
@@ -66,7 +66,7 @@ impl Graph {
             slots,
             name: name.to_owned(),
             options: options.clone(),
-            row_copy: Mutex::default(),
+            row_copies: Mutex::default(),
             kv_memory: OnceLock::new(),
             assigned,
             matmuls,
@@ -146,13 +146,13 @@ impl Graph {
 
     /// Copies rows of `element` within the memory of the graph's device.
     pub(super) fn row_copy(&self, element: TensorElementType) -> Result<Arc<RowCopy>> {
-        let mut row_copy = lock(&self.row_copy);
-        if let Some(row_copy) = row_copy.as_ref() {
+        let mut made = lock(&self.row_copies);
+        if let Some((_, row_copy)) = made.iter().find(|(of, _)| *of == element) {
             return Ok(row_copy.clone());
         }
-        let made = Arc::new(RowCopy::new(element, &self.options)?);
-        *row_copy = Some(made.clone());
-        Ok(made)
+        let row_copy = Arc::new(RowCopy::new(element, &self.options)?);
+        made.push((element, row_copy.clone()));
+        Ok(row_copy)
     }
 
     /// The table that tells its operators the sequence slots of a run.

@@ -190,7 +190,14 @@ impl<T: PrimitiveTensorElementType + Debug + Clone> Seen<T> {
 
     /// Binds it to an input of a graph on the device. It must live as long as runs of the binding.
     pub fn bind_input(&mut self, binding: &mut IoBinding, name: &str) -> ort::Result<()> {
-        let seen = self.seen()?;
+        let shape = self.here.shape().clone();
+        self.bind_part(binding, name, 0, shape)
+    }
+
+    /// Binds its values from `first` on, as a tensor of `shape`, to an input of a graph on the device. It must live as long as
+    /// runs of the binding.
+    pub fn bind_part(&mut self, binding: &mut IoBinding, name: &str, first: usize, shape: Shape) -> ort::Result<()> {
+        let seen = self.seen(first, shape)?;
         let name = CString::new(name).map_err(|error| ort::Error::new(error.to_string()))?;
         // `ort` would bind a copy of memory that it does not own.
         // SAFETY: a binding, a name that ends with zero and a value, all alive; the binding keeps the value.
@@ -199,7 +206,7 @@ impl<T: PrimitiveTensorElementType + Debug + Clone> Seen<T> {
 
     /// Binds it to an output of a graph on the device. It must live as long as runs of the binding.
     pub fn bind_output(&mut self, binding: &mut IoBinding, name: &str) -> ort::Result<()> {
-        let seen = self.seen()?;
+        let seen = self.seen(0, self.here.shape().clone())?;
         binding.bind_output(name, seen)
     }
 
@@ -211,12 +218,19 @@ impl<T: PrimitiveTensorElementType + Debug + Clone> Seen<T> {
         self.here.extract_tensor_mut().1
     }
 
-    /// The same memory, as the device's.
-    fn seen(&mut self) -> ort::Result<TensorRefMut<'static, T>> {
-        let (there, shape): (_, Shape) = (self.there.to_owned(), self.here.shape().clone());
-        // SAFETY: the memory has the tensor's shape and is valid on the device at the same address. It is freed with `here`,
+    /// A part of the same memory, as the device's.
+    fn seen(&mut self, first: usize, shape: Shape) -> ort::Result<TensorRefMut<'static, T>> {
+        let values = |shape: &Shape| usize::try_from(shape.num_elements()).unwrap_or(usize::MAX);
+        if first.saturating_add(values(&shape)) > values(self.here.shape()) {
+            return Err(ort::Error::new("a part beyond the end of a tensor"));
+        }
+        let there = self.there.to_owned();
+        // SAFETY: the part is within the memory, which is valid on the device at the same address. It is freed with `here`,
         // which lives as long as the runs that use it: the same struct has the binding.
-        unsafe { TensorRefMut::from_raw(there, self.here.data_ptr_mut(), shape) }
+        unsafe {
+            let at = self.here.data_ptr_mut().cast::<T>().add(first);
+            TensorRefMut::from_raw(there, at.cast(), shape)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::runtime::failure::failed;
 use crate::runtime::graph::Graph;
 use crate::runtime::interrupt::Interrupt;
 use crate::runtime::replay::{Key, Replay};
-use crate::runtime::row_copy::RowCopy;
+use crate::runtime::row_copy::{Feed, RowCopy};
 use crate::runtime::sys::Seen;
 use crate::support::error::Result;
 use crate::support::memory::{filled, reserve};
@@ -32,11 +32,7 @@ use crate::support::sync::lock;
 /// Everything that goes in and out for one query length.
 struct FixedBinding {
     query: usize,
-    ids: Input,
-    /// Position of each id.
-    positions: Input,
-    /// Row of the cache tensors for each head of each id.
-    slots: Input,
+    inputs: Inputs,
     logits: Logits,
     /// Of replayed runs.
     options: Option<Arc<RunOptions<NoSelectedOutputs>>>,
@@ -44,18 +40,35 @@ struct FixedBinding {
     binding: IoBinding,
 }
 
-enum Input {
-    /// In CPU memory: copied to the device when it is bound, before each step.
-    Copied(Tensor<i64>),
-    /// Bound once.
-    Seen(Seen<i64>),
+/// The ids; the position of each; for each head of each, its row of the cache tensors.
+enum Inputs {
+    /// In CPU memory: copied to the device when they are bound, before each step.
+    Copied([Tensor<i64>; 3]),
+    /// One after the other. Bound once; the device gets them before each step.
+    Fed(Feed),
 }
 
-impl Input {
-    fn values(&mut self) -> &mut [i64] {
-        match self {
-            Self::Copied(tensor) => tensor.extract_tensor_mut().1,
-            Self::Seen(seen) => seen.values_mut(),
+const INPUTS: [&str; 3] = ["ids", "places", "slots"];
+
+impl Inputs {
+    /// Fills them in for a step.
+    fn fill(&mut self, step: Step, ids: &[i64], shape: KvShape) {
+        let [tokens, positions, slots] = match self {
+            Self::Copied(tensors) => tensors.each_mut().map(|tensor| tensor.extract_tensor_mut().1),
+            Self::Fed(feed) => {
+                let (tokens, rest) = feed.values().split_at_mut(ids.len());
+                let (positions, slots) = rest.split_at_mut(ids.len());
+                [tokens, positions, slots]
+            }
+        };
+        let stepped = step.start..step.start + step.query;
+        tokens.copy_from_slice(ids);
+        for row in positions.chunks_exact_mut(step.query) {
+            row.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = position as i64);
+        }
+        for (head, slots) in slots.chunks_exact_mut(step.query).enumerate() {
+            let first = head * shape.positions;
+            slots.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = (first + position) as i64);
         }
     }
 }
@@ -175,18 +188,10 @@ impl FixedCache {
             return Err(failed(graph.name(), ort::Error::new("an earlier step did not return")));
         };
         let call = &mut self.bindings[at];
-        call.ids.values().copy_from_slice(ids);
-        let stepped = step.start..step.start + step.query;
+        call.inputs.fill(step, ids, frame.shape);
         {
             let mut cache = lock(&self.buffers);
-            cache.written = cache.written.max(stepped.end);
-        }
-        for row in call.positions.values().chunks_exact_mut(step.query) {
-            row.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = position as i64);
-        }
-        for (head, slots) in call.slots.values().chunks_exact_mut(step.query).enumerate() {
-            let first = head * frame.shape.positions;
-            slots.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = (first + position) as i64);
+            cache.written = cache.written.max(step.start + step.query);
         }
         let result = match graph.replay() {
             Some(replay) => {
@@ -252,11 +257,13 @@ impl Drop for FixedCache {
 
 impl FixedBinding {
     fn run(&mut self, session: &mut Session, options: &RunOptions<NoSelectedOutputs>) -> ort::Result<()> {
-        // Binding copies an input to the device.
-        for (name, input) in [("ids", &self.ids), ("places", &self.positions), ("slots", &self.slots)] {
-            if let Input::Copied(tensor) = input {
-                self.binding.bind_input(name, tensor)?;
+        match &mut self.inputs {
+            Inputs::Copied(tensors) => {
+                for (name, tensor) in INPUTS.iter().zip(tensors) {
+                    self.binding.bind_input(*name, tensor)?;
+                }
             }
+            Inputs::Fed(feed) => feed.send()?,
         }
         let ran = session.run_binding_with_options(&self.binding, options).map(drop);
         if ran.is_err() {
@@ -387,33 +394,35 @@ fn bind(
     let shape = [rows, query, frame.codes];
     let mut binding = session.create_binding()?;
     let device = &graph.options().device;
-    let (ids, positions, slots, mut logits) = match graph.replay() {
+    let (inputs, mut logits) = match graph.replay() {
         None => {
             let host = Allocator::default();
-            let copied = |shape| Tensor::<i64>::new(&host, shape).map(Input::Copied);
+            let [ids, positions, slots] = [at, at, slots].map(|shape| Tensor::<i64>::new(&host, shape));
             let logits = if frame.logits_stay {
                 Logits::Device(DynTensor::new(&allocator(session, device), TensorElementType::Float32, shape)?)
             } else {
                 Logits::Host(Tensor::new(&host, shape)?)
             };
-            (copied(at)?, copied(at)?, copied(slots)?, logits)
+            (Inputs::Copied([ids?, positions?, slots?]), logits)
         }
         Some(_) => {
-            let row_copy = graph.row_copy(element(frame.shape)).map_err(|error| ort::Error::new(error.to_string()))?;
+            let copies = |kind| graph.row_copy(kind).map_err(|error| ort::Error::new(error.to_string()));
+            let all = [at, at, slots].map(|[rows, columns]| rows * columns);
+            let mut feed = Feed::new(copies(TensorElementType::Int64)?, device, all.iter().sum())?;
+            let mut first = 0;
+            for ((name, shape), count) in INPUTS.iter().zip([at, at, slots]).zip(all) {
+                feed.bind(&mut binding, name, first, shape)?;
+                first += count;
+            }
+            let row_copy = copies(element(frame.shape))?;
             let session = row_copy.session();
-            let both = seen_by_both(&session, device)?;
-            let mut seen = |name: &str, shape: [usize; 2]| {
-                let mut seen = Seen::new(Tensor::<i64>::new(&both, shape)?, memory_info(device)?);
-                seen.bind_input(&mut binding, name)?;
-                Ok::<_, ort::Error>(Input::Seen(seen))
-            };
-            let inputs = (seen("ids", at)?, seen("places", at)?, seen("slots", slots)?);
             let logits = if frame.logits_stay {
                 Logits::Device(DynTensor::new(&allocator(&session, device), TensorElementType::Float32, shape)?)
             } else {
-                Logits::Seen(Seen::new(Tensor::<f32>::new(&both, shape)?, memory_info(device)?))
+                let logits = Tensor::<f32>::new(&seen_by_both(&session, device)?, shape)?;
+                Logits::Seen(Seen::new(logits, memory_info(device)?))
             };
-            (inputs.0, inputs.1, inputs.2, logits)
+            (Inputs::Fed(feed), logits)
         }
     };
     match &mut logits {
@@ -426,5 +435,5 @@ fn bind(
         binding.bind_input(past, tensor)?;
     }
     let options = graph.replay().map(|replay| replay.options()).transpose()?;
-    Ok(FixedBinding { query, ids, positions, slots, logits, options, binding })
+    Ok(FixedBinding { query, inputs, logits, options, binding })
 }

@@ -45,7 +45,7 @@ use frame::{Frame, Need, PREPARED, RowMap, Waiting};
 
 /// Logits of a step that are sampled on the CPU at most, where steps are replayed: starting the operators of the sampler takes
 /// longer.
-const SAMPLED_ON_CPU: usize = 1 << 19;
+const SAMPLED_ON_CPU: usize = 1 << 21;
 
 /// The cache's memory, in the layout of its form.
 enum Layout {
