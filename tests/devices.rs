@@ -436,6 +436,31 @@ fn cuda_fixed_keeps_cache_and_sampling_on_the_device() {
     fixed_keeps_cache_and_sampling_on_the_device(&place, "Cuda");
 }
 
+/// Steps are recorded and replayed: the tokens are those of steps that are not. With so many pictures the device samples.
+#[test]
+fn cuda_replays_steps() {
+    let Some(place) = Place::cuda("cuda_replays_steps") else { return };
+    let replays = |option: &str| {
+        let set = format!("enable_cuda_graph={option}");
+        place.doctor(&bundle("small"), &["--device-option", &set])["report"]["graphs"][0]["replays"].clone()
+    };
+    assert_eq!([replays("1"), replays("0")], [true, false]);
+    assert_eq!(place.doctor(&bundle("small"), &[])["report"]["graphs"][0]["replays"], true, "by itself");
+    let folder = tempfile::tempdir().unwrap();
+    for count in ["1", "3", "100"] {
+        let tokens = ["0", "1"].map(|option| {
+            let (set, file) = (format!("enable_cuda_graph={option}"), format!("{option}.json"));
+            let small = bundle("small");
+            let given =
+                ["generate", "all", "--count", count, "--seed", "5", "--bundle", &small, "--device-option", &set];
+            place.ok(folder.path(), &[&given[..], &["-o", "a.png", "--tokens-out", &file]].concat());
+            json(&folder.path().join(file))["images"].clone()
+        });
+        assert_eq!(tokens[0], tokens[1], "{count}");
+    }
+    Comparison::of(&place, "sprites", "int8", ["fixed", "fixed"]).int8(&["--count", "70"]);
+}
+
 #[test]
 fn cuda_sampling_refuses_nan_logits() {
     let Some(place) = Place::cuda("cuda_sampling_refuses_nan_logits") else { return };

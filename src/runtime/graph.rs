@@ -94,7 +94,9 @@ impl Graph {
     pub fn report(&self) -> Result<GraphReport> {
         let _inside = exit::enter_on(self.shares_context())?;
         let kv_memory = self.kv_memory.get().cloned();
-        Ok(device::report(&self.lock(), &self.name, self.matmuls, &self.assigned, &self.options.device, kv_memory))
+        let (session, options) = (self.lock(), &self.options);
+        let report = device::report(&session, &self.name, self.matmuls, &self.assigned, &options.device, kv_memory);
+        Ok(GraphReport { replays: options.replays, ..report })
     }
 
     pub fn name(&self) -> &str {

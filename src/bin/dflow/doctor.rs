@@ -135,7 +135,8 @@ fn report_json(report: &Report) -> serde_json::Value {
                 .map(|held| json!({"memory": held.memory, "bytes": held.bytes, "in_use": held.in_use}))
                 .collect();
             json!({
-                "graph": graph.graph, "providers": providers, "rest": graph.rest, "memory": memory, "keys_in": graph.kv_memory
+                "graph": graph.graph, "providers": providers, "rest": graph.rest, "memory": memory, "keys_in": graph.kv_memory,
+                "replays": graph.replays
             })
         })
         .collect();

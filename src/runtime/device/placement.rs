@@ -79,6 +79,7 @@ pub(in crate::runtime) fn report(
         rest: provider.filter(|_| incomplete).map(str::to_owned),
         memory: memory::allocated(session, device),
         kv_memory,
+        replays: false,
     }
 }
 

@@ -37,6 +37,8 @@ pub struct GraphReport {
     /// Name of the memory that holds the KV cache: `Cuda`, `WebGPU_Buf` or `Cpu`. `None` before the first generation, and
     /// for every graph but `ar` of form `fixed`.
     pub kv_memory: Option<String>,
+    /// Whether its steps are recorded and replayed by the device (CUDA graphs).
+    pub replays: bool,
 }
 
 /// The nodes of a graph that one provider took.
@@ -87,6 +89,7 @@ impl fmt::Display for GraphReport {
         write!(f, "{}: ", self.graph)?;
         let mut parts = Vec::new();
         parts.extend(self.kv_memory.iter().map(|memory| format!("KV cache in {memory}")));
+        parts.extend(self.replays.then(|| "steps are replayed".to_owned()));
         if let Some(provider) = &self.rest {
             parts.push(format!("all other nodes on {provider}"));
         }
@@ -126,6 +129,7 @@ mod tests {
             rest: rest.map(str::to_owned),
             memory: vec![AllocatorMemory { memory: "Cpu".into(), bytes: 2_000_000, in_use: 1_500_000 }],
             kv_memory: None,
+            replays: false,
         };
         let cpu = assigned(CPU_PROVIDER, &[("Shape", 2), ("Add", 1)]);
         let whole = graph(None, &[assigned("X", &[("MatMul", 4)]), cpu.clone()]);
