@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use super::attention::matmul::MatMul;
 use super::element::KvElement;
-use super::gemm::operands::{Epilogue, PackedWeights, QuantizedRows};
+use super::gemm::operands::{Epilogue, Int4Rows, Int4Weights, PackedWeights, QuantizedRows};
 use super::{attention, gemm};
 
 /// What [`multiversion`] compiles f32 code for.
@@ -27,7 +27,8 @@ pub(super) enum Vectors {
 }
 
 /// Defines [`Isa`] from the table. In `gemm`, drivers are listed by the numbers of rows that they are used for; `unsigned`
-/// says that the driver reads rows with an offset of 128 (see [`QuantizedRows`]). A condition after `if` never changes.
+/// says that the driver reads rows with an offset of 128 (see [`QuantizedRows`]). A condition after `if` never changes. `int4` has drivers
+/// that read int4 weights, for few rows; with other numbers of rows those are expanded to int8.
 macro_rules! instruction_sets {
     ($(
         $(#[doc = $doc:literal])+
@@ -36,6 +37,7 @@ macro_rules! instruction_sets {
             detected: $detected:expr,
             vectors: $vectors:ident,
             gemm: [$($rows:pat $(if $allowed:expr)? => $driver:path, unsigned: $unsigned:literal;)+],
+            int4: [$($few:pat => $direct:path;)*],
             attention: $matmul:path,
         }
     )+) => {
@@ -97,6 +99,36 @@ macro_rules! instruction_sets {
                 }
             }
 
+            /// Whether int4 weights have a kernel of their own for this many rows, which reads signed rows. With other numbers of
+            /// rows the weights are expanded to int8.
+            #[allow(unreachable_patterns, reason = "some have a kernel for every number of rows, and some for none")]
+            pub(super) fn reads_int4(self, rows: usize) -> bool {
+                match self {
+                    $(#[cfg($condition)] Self::$name => match rows { $($few => true,)* _ => false },)+
+                }
+            }
+
+            /// Multiplies all rows with some panels of int4 weights, where there is a kernel for so many rows.
+            #[inline]
+            #[allow(unreachable_patterns, unused_variables, reason = "as above")]
+            pub(super) fn multiply_int4_panels(
+                self,
+                rows: Int4Rows<'_>,
+                weights: Int4Weights<'_>,
+                panels: Range<usize>,
+                epilogue: &impl Epilogue,
+            ) {
+                match self {
+                    $(
+                        #[cfg($condition)]
+                        Self::$name => match rows.count {
+                            $($few => $direct(rows, weights, panels, epilogue),)*
+                            _ => unreachable!("the caller has asked `reads_int4`"),
+                        },
+                    )+
+                }
+            }
+
             /// Computes a matrix product of attention.
             #[inline]
             pub(super) fn multiply<B: KvElement>(self, product: MatMul<'_, B>) {
@@ -141,6 +173,7 @@ instruction_sets! {
             17.. if gemm::amx::is_usable() => gemm::amx::run, unsigned: false;
             _ => gemm::x86::vnni512, unsigned: true;
         ],
+        int4: [0..=8 => gemm::int4_x86::vnni512;],
         attention: attention::x86::matmul512,
     }
     /// x86-64 AVX-512 VNNI: 512-bit vectors that sum four products at once.
@@ -149,6 +182,7 @@ instruction_sets! {
         detected: has_vnni512(),
         vectors: X86Bits512,
         gemm: [_ => gemm::x86::vnni512, unsigned: true;],
+        int4: [0..=8 => gemm::int4_x86::vnni512;],
         attention: attention::x86::matmul512,
     }
     /// x86-64 AVX-VNNI: 256-bit vectors that sum four products at once.
@@ -157,6 +191,7 @@ instruction_sets! {
         detected: has_avx2() && is_x86_feature_detected!("avxvnni"),
         vectors: X86Bits256,
         gemm: [_ => gemm::x86::vnni256, unsigned: true;],
+        int4: [0..=4 => gemm::int4_x86::vnni256;],
         attention: attention::x86::matmul256,
     }
     /// x86-64 AVX2: 256-bit vectors.
@@ -165,6 +200,7 @@ instruction_sets! {
         detected: has_avx2(),
         vectors: X86Bits256,
         gemm: [_ => gemm::x86::avx2, unsigned: false;],
+        int4: [_ => gemm::int4_x86::avx2;],
         attention: attention::x86::matmul256,
     }
     /// x86-64 SSSE3: 128-bit vectors.
@@ -173,6 +209,7 @@ instruction_sets! {
         detected: is_x86_feature_detected!("ssse3"),
         vectors: Baseline,
         gemm: [_ => gemm::x86::ssse3, unsigned: false;],
+        int4: [],
         attention: attention::portable::matmul,
     }
     /// Every x86-64 CPU.
@@ -181,6 +218,7 @@ instruction_sets! {
         detected: true,
         vectors: Baseline,
         gemm: [_ => gemm::sse2::run, unsigned: false;],
+        int4: [],
         attention: attention::portable::matmul,
     }
     /// AArch64 I8MM: products of two rows and two columns, eight deep, in one instruction. Zipping the columns takes as long
@@ -193,6 +231,7 @@ instruction_sets! {
             4.. => gemm::neon::i8mm, unsigned: false;
             _ => gemm::neon::dot, unsigned: false;
         ],
+        int4: [],
         attention: attention::neon::matmul,
     }
     /// AArch64 with dot products: vectors that sum four products at once.
@@ -201,6 +240,7 @@ instruction_sets! {
         detected: has_dot_products(),
         vectors: Baseline,
         gemm: [_ => gemm::neon::dot, unsigned: false;],
+        int4: [],
         attention: attention::neon::matmul,
     }
     /// Every AArch64 CPU.
@@ -209,6 +249,7 @@ instruction_sets! {
         detected: true,
         vectors: Baseline,
         gemm: [_ => gemm::neon::neon, unsigned: false;],
+        int4: [],
         attention: attention::neon::matmul,
     }
     /// Plain Rust for every CPU; it is what the others are compared with.
@@ -217,6 +258,7 @@ instruction_sets! {
         detected: true,
         vectors: Baseline,
         gemm: [_ => gemm::portable::run, unsigned: false;],
+        int4: [],
         attention: attention::portable::matmul,
     }
 }

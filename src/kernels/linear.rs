@@ -1,8 +1,11 @@
-//! A linear layer with int8 weights: prologue and quantization row by row, GEMM, dequantizing epilogue.
+//! A linear layer with int8 or int4 weights: prologue and quantization row by row, GEMM, dequantizing epilogue.
 
-use super::gemm::driver::gemm;
-pub(crate) use super::gemm::operands::PackedWeights;
-use super::gemm::operands::{DEPTH, Epilogue, PANEL, QuantizedRows, TILE};
+use std::sync::Mutex;
+
+use super::gemm::driver::{expanded_length, gemm, gemm_expanded, gemm_int4};
+use super::gemm::operands::{BLOCK, BlockStart, DEPTH, Epilogue, Int4Rows, PANEL, QuantizedRows, TILE};
+pub(crate) use super::gemm::operands::{Int4Weights, PackedWeights};
+use super::int4_rows::{block_starts, deinterleave};
 use super::isa::Isa;
 use super::pool::{Pool, SharedPointer};
 pub(crate) use super::quantize::Prologue;
@@ -10,14 +13,39 @@ use super::quantize::quantize_row;
 use crate::support::error::Result;
 use crate::support::memory::{self, filled};
 
-/// A linear layer with int8 weights.
+/// The weights of a linear layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Weights<'a> {
+    Int8(PackedWeights<'a>),
+    Int4(Int4Weights<'a>),
+}
+
+impl Weights<'_> {
+    /// The padded depth.
+    fn depth(&self) -> usize {
+        match self {
+            Self::Int8(weights) => weights.depth(),
+            Self::Int4(weights) => weights.depth(),
+        }
+    }
+
+    /// The padded number of columns.
+    fn columns(&self) -> usize {
+        match self {
+            Self::Int8(weights) => weights.columns(),
+            Self::Int4(weights) => weights.columns(),
+        }
+    }
+}
+
+/// A linear layer with int8 or int4 weights.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Linear<'a> {
     pub prologue: Prologue<'a>,
     /// Width of a row after the prologue.
     pub inputs: usize,
     pub outputs: usize,
-    pub weights: PackedWeights<'a>,
+    pub weights: Weights<'a>,
     /// `[outputs]`: the scale of each column of the weights.
     pub scales: &'a [f32],
     /// `[outputs]`, added.
@@ -30,6 +58,10 @@ pub(crate) struct Workspace {
     quantized: Vec<i8>,
     scales: Vec<f32>,
     rows: Vec<f32>,
+    /// Of int4 layers: what the sums of each row's blocks start with.
+    starts: Vec<BlockStart>,
+    /// Of int4 layers: expanded panels, for each thread.
+    expanded: Vec<Mutex<Vec<i8>>>,
 }
 
 /// Unsigned offset compensation of a layer, computed when it first runs: -128 times the sum of each column of the weights.
@@ -81,23 +113,36 @@ impl Linear<'_> {
         assert!(residual.is_none_or(|residual| residual.len() == out.len()), "linear: the residual has another shape");
         let pieces = if count * wide < SINGLE_THREAD_BELOW { 1 } else { count.min(PIECES * pool.threads()) };
         workspace.make_room(count, pieces, inputs, depth)?;
-        let unsigned = isa.unsigned_rows(count);
+        let int4 = matches!(self.weights, Weights::Int4(_));
+        let read_int4 = int4 && isa.reads_int4(count);
+        let unsigned = !read_int4 && isa.unsigned_rows(count);
+        let blocks = if read_int4 { depth / BLOCK } else { 0 };
+        if let (Weights::Int4(weights), false) = (self.weights, read_int4) {
+            workspace.make_room_to_expand(pool.threads(), expanded_length(weights))?;
+        }
+        memory::grow("a linear layer", &mut workspace.starts, count * blocks, BlockStart::default())?;
         if unsigned {
-            compensation.fill(isa, pool, self.weights, &mut workspace.quantized)?;
+            compensation.fill(isa, pool, self.weights, workspace)?;
         }
         let quantized = SharedPointer(workspace.quantized.as_mut_ptr());
+        let starts = SharedPointer(workspace.starts.as_mut_ptr());
         let (scales, rows) = (SharedPointer(workspace.scales.as_mut_ptr()), SharedPointer(workspace.rows.as_mut_ptr()));
         let quantize = |piece: usize| {
             for row in piece * count / pieces..(piece + 1) * count / pieces {
                 // SAFETY: this row's part of each buffer and this piece's scratch row, within the capacity that was made.
-                let (to, work, scale) = unsafe {
+                let (to, starts, work, scale) = unsafe {
                     (
                         std::slice::from_raw_parts_mut(quantized.at(row * depth), depth),
+                        std::slice::from_raw_parts_mut(starts.at(row * blocks), blocks),
                         std::slice::from_raw_parts_mut(rows.at(piece * inputs), inputs),
                         &mut *scales.at(row),
                     )
                 };
                 *scale = quantize_row(isa, self.prologue, &x[row * wide..][..wide], unsigned, work, to);
+                if int4 {
+                    deinterleave(isa, to);
+                    block_starts(isa, to, starts);
+                }
             }
         };
         if pieces == 1 {
@@ -113,24 +158,35 @@ impl Linear<'_> {
             out: SharedPointer(out.as_mut_ptr()),
         };
         let compensation = if unsigned { &compensation.0[..] } else { &[] };
-        let rows = QuantizedRows { bytes: &workspace.quantized, count, compensation };
-        gemm(isa, pool, rows, self.weights, &epilogue);
+        let (bytes, starts) = (&workspace.quantized[..], &workspace.starts[..]);
+        let rows = QuantizedRows { bytes, count, compensation };
+        match self.weights {
+            Weights::Int8(weights) => gemm(isa, pool, rows, weights, &epilogue),
+            Weights::Int4(weights) if read_int4 => {
+                gemm_int4(isa, pool, Int4Rows { bytes, count, starts }, weights, &epilogue);
+            }
+            Weights::Int4(weights) => gemm_expanded(isa, pool, rows, weights, &workspace.expanded, &epilogue),
+        }
         Ok(())
     }
 }
 
 impl Compensation {
-    /// Computes it unless it is known, by the GEMM of a row of ones. `row` has capacity for one row.
-    fn fill(&mut self, isa: Isa, pool: &dyn Pool, weights: PackedWeights<'_>, row: &mut [i8]) -> Result<()> {
+    /// Computes it unless it is known, by the GEMM of a row of ones. `workspace` has capacity for one row.
+    fn fill(&mut self, isa: Isa, pool: &dyn Pool, weights: Weights<'_>, workspace: &mut Workspace) -> Result<()> {
         let columns = weights.columns();
         if self.0.len() == columns {
             return Ok(());
         }
         let zeros = filled("a linear layer", columns, 0i32)?;
         let mut sums = filled("a linear layer", columns, 0i32)?;
-        row[..weights.depth()].fill(1);
-        let rows = QuantizedRows { bytes: row, count: 1, compensation: &zeros };
-        gemm(isa, pool, rows, weights, &ColumnSums(SharedPointer(sums.as_mut_ptr())));
+        workspace.quantized[..weights.depth()].fill(1);
+        let rows = QuantizedRows { bytes: &workspace.quantized, count: 1, compensation: &zeros };
+        let epilogue = ColumnSums(SharedPointer(sums.as_mut_ptr()));
+        match weights {
+            Weights::Int8(weights) => gemm(isa, pool, rows, weights, &epilogue),
+            Weights::Int4(weights) => gemm_expanded(isa, pool, rows, weights, &workspace.expanded, &epilogue),
+        }
         // From a depth of 2^24 on this could overflow: the compensation wraps, and so do the sums that start with it.
         sums.iter_mut().for_each(|sum| *sum = sum.wrapping_mul(-128));
         self.0 = sums;
@@ -157,6 +213,16 @@ impl Workspace {
         grow(&mut self.quantized, count.max(1).next_multiple_of(TILE) * depth)?;
         grow(&mut self.scales, count)?;
         grow(&mut self.rows, pieces * inputs)
+    }
+
+    /// Memory for `threads` times `length` expanded weights.
+    fn make_room_to_expand(&mut self, threads: usize, length: usize) -> Result<()> {
+        self.expanded.resize_with(threads.max(self.expanded.len()), Mutex::default);
+        for one in &mut self.expanded {
+            let one = one.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+            memory::grow("a linear layer", one, length, 0)?;
+        }
+        Ok(())
     }
 }
 
@@ -259,7 +325,7 @@ mod tests {
             prologue: Prologue::Plain,
             inputs,
             outputs,
-            weights: PackedWeights::new(&packed, inputs, outputs).unwrap(),
+            weights: Weights::Int8(PackedWeights::new(&packed, inputs, outputs).unwrap()),
             scales: &scales,
             bias: Some(&bias),
         };
@@ -291,5 +357,118 @@ mod tests {
             }
         }
         assert!(!Linear { outputs: 71, ..layer }.check() && !Linear { inputs: 200, ..layer }.check());
+    }
+
+    /// Threads that take tasks at will.
+    struct Threads(usize);
+
+    impl Pool for Threads {
+        fn each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+            let next = std::sync::atomic::AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..self.0 {
+                    scope.spawn(|| {
+                        loop {
+                            match next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                                number if number < count => task(number),
+                                _ => break,
+                            }
+                        }
+                    });
+                }
+            });
+        }
+
+        fn threads(&self) -> usize {
+            self.0
+        }
+    }
+
+    /// The int8 layer with the products of nibbles and factors is computed by other code.
+    #[test]
+    fn int4_layer_has_the_bits_of_the_int8_layer_that_it_stands_for_with_every_instruction_set_batch_and_pool() {
+        for (inputs, outputs, counts) in
+            [(100, 70, (1..40).collect::<Vec<_>>()), (64, 16, vec![1, 2, 33]), (1000, 330, vec![1, 2, 7, 8, 9, 16, 40, 70])]
+        {
+            let depth = usize::next_multiple_of(inputs, DEPTH);
+            let (blocks, panels) = (depth / BLOCK, usize::div_ceil(outputs, PANEL));
+            let mut nibbles = vec![0x88u8; panels * depth * PANEL / 2];
+            let mut factors = vec![0i8; panels * blocks * PANEL];
+            let mut int8 = vec![0i8; inputs * outputs];
+            for n in 0..outputs {
+                let (panel, column) = (n / PANEL, n % PANEL);
+                for block in 0..blocks {
+                    // The extremes, too: -15, 0, 15.
+                    factors[(panel * blocks + block) * PANEL + column] = ((n * 7 + block * 3) % 31) as i8 - 15;
+                }
+                for k in 0..inputs {
+                    let nibble = if k % 64 < 32 && n % 5 == 0 { 0 } else { self::int8(k * outputs + n) as u8 & 15 };
+                    let byte = &mut nibbles[((panel * depth / 8 + k / 8) * PANEL + column) * 4 + k % 8 / 2];
+                    *byte = if k % 2 == 0 { *byte & 0xf0 | nibble } else { *byte & 15 | nibble << 4 };
+                    int8[k * outputs + n] =
+                        (nibble as i8 - 8) * factors[(panel * blocks + k / BLOCK) * PANEL + column];
+                }
+            }
+            let packed = pack(&int8, inputs, outputs);
+            let scales: Vec<f32> = (0..outputs).map(|n| 0.01 + n as f32 * 1e-4).collect();
+            let of = |weights| Linear { prologue: Prologue::Plain, inputs, outputs, weights, scales: &scales, bias: None };
+            let int8 = of(Weights::Int8(PackedWeights::new(&packed, inputs, outputs).unwrap()));
+            let int4 = of(Weights::Int4(Int4Weights::new(&nibbles, &factors, inputs, outputs).unwrap()));
+            let most = counts.iter().copied().max().unwrap();
+            // The first row has the largest sums.
+            let x: Vec<f32> =
+                (0..most * inputs).map(|n| if n < inputs { -127.0 } else { f32::from(self::int8(n + 7)) }).collect();
+            let mut want = vec![0.0; most * outputs];
+            let memory = (&mut Workspace::default(), &mut Compensation::default());
+            int8.run(Isa::Portable, &SingleThread, memory, &x, None, &mut want).unwrap();
+            for isa in Isa::supported().iter().copied() {
+                let (mut workspace, mut compensation) = (Workspace::default(), Compensation::default());
+                for &count in &counts {
+                    for threads in [1, 3] {
+                        let mut out = vec![0.0; count * outputs];
+                        let memory = (&mut workspace, &mut compensation);
+                        int4.run(isa, &Threads(threads), memory, &x[..count * inputs], None, &mut out).unwrap();
+                        assert_eq!(out, want[..count * outputs], "{isa:?}: {count} rows, {threads} threads");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Prints the time of layers of the published size on one thread, relative to reading the weights at 20 GB/s:
+    /// `cargo test --release --lib -- --ignored --nocapture int4_throughput`.
+    #[test]
+    #[ignore = "measures"]
+    fn int4_throughput() {
+        println!("10^9 multiply-adds per second, best of 5 rounds: int8, int4");
+        for (inputs, outputs) in [(1024usize, 5632usize), (2816, 1024)] {
+            let (int8, nibbles) = (vec![3i8; inputs * outputs], vec![0x5bu8; inputs * outputs / 2]);
+            let (factors, scales) = (vec![9i8; inputs * outputs / BLOCK], vec![0.1; outputs]);
+            let of = |weights| Linear { prologue: Prologue::Plain, inputs, outputs, weights, scales: &scales, bias: None };
+            let int8 = of(Weights::Int8(PackedWeights::new(&int8, inputs, outputs).unwrap()));
+            let int4 = of(Weights::Int4(Int4Weights::new(&nibbles, &factors, inputs, outputs).unwrap()));
+            for isa in Isa::supported().iter().copied().filter(|isa| *isa != Isa::Portable) {
+                print!("{inputs:>5} x {outputs:<5} {isa:<8?}");
+                for count in [1, 2, 4, 8, 16, 32, 64, 256] {
+                    let (x, mut out) = (vec![0.5f32; count * inputs], vec![0.0; count * outputs]);
+                    let (mut workspace, mut compensation) = (Workspace::default(), Compensation::default());
+                    let mut rate = |layer: &Linear<'_>| {
+                        let work = (count * inputs * outputs) as f64;
+                        let rounds = (5e8 / work).ceil() as usize;
+                        let mut round = || {
+                            let begun = std::time::Instant::now();
+                            for _ in 0..rounds {
+                                let memory = (&mut workspace, &mut compensation);
+                                layer.run(isa, &SingleThread, memory, &x, None, &mut out).unwrap();
+                            }
+                            work * rounds as f64 / 1e9 / begun.elapsed().as_secs_f64()
+                        };
+                        (0..5).map(|_| round()).fold(0.0, f64::max)
+                    };
+                    print!(" {count:>4}: {:>4.0} {:>4.0}", rate(&int8), rate(&int4));
+                }
+                println!();
+            }
+        }
     }
 }

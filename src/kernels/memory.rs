@@ -26,15 +26,15 @@ pub(super) fn allocate(bytes: usize) -> Option<NonNull<u8>> {
     NonNull::new(memory.cast())
 }
 
-/// Prefaults the pages of `bytes` that are mapped from a file. Page faults of several threads in the middle of a GEMM take ten
+/// Prefaults the pages of these numbers that are mapped from a file. Page faults of several threads in the middle of a GEMM take ten
 /// times as long. No effect where the system has no such call.
-pub(crate) fn prefault(bytes: &[i8]) {
+pub(crate) fn prefault<T>(bytes: &[T]) {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: it returns a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096).max(1);
         let from = bytes.as_ptr().addr() / page * page;
-        let length = bytes.as_ptr().addr() + bytes.len() - from;
+        let length = bytes.as_ptr().addr() + size_of_val(bytes) - from;
         let memory = bytes.as_ptr().map_addr(|_| from).cast_mut().cast();
         // SAFETY: the pages are read as any reader would; memory that is not mapped is an error, which is ignored.
         unsafe { libc::madvise(memory, length, libc::MADV_POPULATE_READ) };

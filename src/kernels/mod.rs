@@ -1,4 +1,4 @@
-//! Arithmetic of our own operators on the CPU: linear layers with int8 weights ([`linear`]) and attention ([`attention`]) over
+//! Arithmetic of our own operators on the CPU: linear layers with int8 or int4 weights ([`linear`]) and attention ([`attention`]) over
 //! the KV cache ([`kv`], [`packed`] while it waits). Pure computing: no ONNX Runtime, no file, no allocation in the steady state; `runtime::operators`
 //! brings it into the graphs.
 //!
@@ -16,6 +16,7 @@
 pub(crate) mod attention;
 mod element;
 mod gemm;
+mod int4_rows;
 mod isa;
 pub(crate) mod kv;
 pub(crate) mod linear;

@@ -1,15 +1,16 @@
 """Linear layers of every precision, and attention in standard operators.
 
 int8 matmuls quantize each input row with its own scale (per-row dynamic quantization), so that a row's result does not
-depend on the other rows of the batch. int4 matmuls quantize the input in the same blocks of 32 as the weights, for the
-same reason: with larger blocks the kernels of ONNX Runtime give a row different last bits in another batch.
+depend on the other rows of the batch. int4 matmuls do the same in form `native`; in the other forms they quantize the
+input in the same blocks of 32 as the weights: with larger blocks the kernels of ONNX Runtime give a row different last bits
+in another batch.
 """
 
 import numpy as np
 
 from detailflow_onnx.graphs.builder import FLOAT, FUSED, Make, NodeBuilder
 from detailflow_onnx.graphs.store import Store
-from detailflow_onnx.numbers.quantize import BLOCK, DEPTH, LARGEST, PANEL, pack_int8, quantize_int4, quantize_int8
+from detailflow_onnx.numbers.quantize import BLOCK, DEPTH, LARGEST, PANEL, Int4, pack_int4, pack_int8, quantize_int4, quantize_int8
 from onnx import TensorProto
 
 ZERO_POINT = 128  # of the uint8 input
@@ -26,7 +27,7 @@ class Builder(NodeBuilder):
     @property
     def fused_layers(self) -> bool:
         """Whether linear layers are the library's own operator."""
-        return self.native and self.precision == "int8"
+        return self.native and self.precision in ("int8", "int4")
 
     def linear(self, x: str, key: str, make: Make, bias: str | None = None) -> str:
         """x [rows, in] times the weight [in, out] that `make()` gives, plus `bias`, the name of a tensor [out]."""
@@ -57,14 +58,15 @@ class Builder(NodeBuilder):
         out: str | None = None,
     ) -> str:
         """The library's linear layer: prologue (norm or activation), GEMM, epilogue (bias and residual sum)."""
-        weight, scale, (inputs, outputs) = self._packed(key, make)
+        kind, packed = ("Linear4", self._packed_int4) if self.precision == "int4" else ("Linear", self._packed)
+        *weight, (inputs, outputs) = packed(key, make)
         flags = {"has_bias": int(bias is not None), "has_added": int(added is not None)}
         extra = {"epsilon": float(epsilon)} if gain else {}
-        operands = [x, weight, scale, gain, shift, bias, added]
+        operands = [x, *weight, gain, shift, bias, added]
         while operands[-1] is None:
             operands.pop()
         return self.native_op(
-            "Linear", *operands, before=before, in_width=inputs, out_width=outputs, out=out, **flags, **extra
+            kind, *operands, before=before, in_width=inputs, out_width=outputs, out=out, **flags, **extra
         )
 
     # ------------------------------------------------------------ int8
@@ -125,30 +127,37 @@ class Builder(NodeBuilder):
         return self.op("Mul", y, self.op("Unsqueeze", scale, self.const([1])))
 
     # ------------------------------------------------------------ int4
-    def _int4(self, x: str, key: str, make: Make) -> str:
-        """x [rows, in] times an int4 weight."""
-        made: list[np.ndarray] = []
-        shape_of: list[tuple[int, ...]] = []
+    def _packed_int4(self, key: str, make: Make) -> tuple[str, str, str, tuple[int, ...]]:
+        """The names of a packed weight, of its factors and of its scales, and the shape [in, out]."""
+        made: list[tuple[Int4, tuple[np.ndarray, np.ndarray]]] = []
 
-        def quantized() -> list[np.ndarray]:
+        def part() -> tuple[Int4, tuple[np.ndarray, np.ndarray]]:
             if not made:
-                weight = make()
-                made.extend(quantize_int4(weight))
-                shape_of.append(weight.shape)
-            return made
+                integers = quantize_int4(make(), self.store.moments(key))
+                made.append((integers, pack_int4(integers)))
+            return made[0]
 
-        def shape() -> tuple[int, ...]:
-            quantized()
-            return shape_of[0]
+        shape = self.store.shape(key, lambda: part()[0].nibbles.shape[::-1])
+        weight = self.weight(f"{key}.int4", lambda: part()[1][0])
+        factors = self.weight(f"{key}.int4.factors", lambda: part()[1][1])
+        return weight, factors, self.weight(f"{key}.int4.scale", lambda: part()[0].scale), shape
 
-        inputs, outputs = self.store.shape(key, shape)
-        nibbles = self.weight(f"{key}.int4", lambda: quantized()[0])
-        scales = self.weight(f"{key}.int4.scale", lambda: quantized()[1])
+    def _int4(self, x: str, key: str, make: Make) -> str:
+        """x [rows, in] times an int4 weight, whose layout depends on constants only: it is folded at load time."""
+        weight, factors, scale, (inputs, outputs) = self._packed_int4(key, make)
+        deep, wide, blocks = -inputs % DEPTH + inputs, -outputs % PANEL + outputs, -(-inputs // BLOCK)
+        nibbles = self.op("Transpose", weight, perm=[0, 2, 1, 3])
+        nibbles = self.reshape(nibbles, wide, deep // BLOCK, BLOCK // 2)
+        factors = self.reshape(self.op("Transpose", factors, perm=[0, 2, 1]), wide, deep // BLOCK)
+        if (blocks, outputs) != (deep // BLOCK, wide):
+            cut = self.const([0, 0]), self.const([outputs, blocks]), self.const([0, 1])
+            nibbles, factors = self.op("Slice", nibbles, *cut), self.op("Slice", factors, *cut)
+        column = self.op("Unsqueeze", scale, self.const([1]))
         return self.op(
             "MatMulNBits",
             x,
             nibbles,
-            scales,
+            self.op("Mul", self.op("Cast", factors, to=FLOAT), column),
             domain=FUSED,
             K=inputs,
             N=outputs,

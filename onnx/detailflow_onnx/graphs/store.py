@@ -8,6 +8,8 @@ import numpy as np
 
 from onnx import TensorProto, helper
 
+Moments = Callable[[str], np.ndarray | None]
+
 INLINE = 1024  # bytes; smaller tensors stay in the graph, where ONNX Runtime can fold them
 PAGE = 4096
 
@@ -15,7 +17,8 @@ PAGE = 4096
 class Store:
     """Writes `weights.PRECISION.bin`. Graphs that ask for the same key share one tensor."""
 
-    def __init__(self, folder: Path, precision: str) -> None:
+    def __init__(self, folder: Path, precision: str, moments: Moments | None = None) -> None:
+        self._moments = moments
         self.name = f"weights.{precision}.bin"
         self._file = open(folder / self.name, "wb")  # noqa: SIM115  (`close` closes it)
         self._hash = hashlib.sha256()
@@ -34,6 +37,10 @@ class Store:
         if key not in self._shapes:
             self._shapes[key] = make()
         return self._shapes[key]
+
+    def moments(self, key: str) -> np.ndarray | None:
+        """The second moments [in, in] of the input of the layer with the weight `key`; None without calibration."""
+        return self._moments(key) if self._moments else None
 
     def _write(self, data: bytes | memoryview) -> None:
         self._file.write(data)

@@ -1,8 +1,12 @@
 //! Divides a GEMM among threads, and has the kernel of the CPU multiply each part.
 
 use super::super::isa::Isa;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
 use super::super::pool::Pool;
-use super::operands::{Epilogue, PANEL, PackedWeights, QuantizedRows, TILE};
+use super::expand::expand;
+use super::operands::{BLOCK, Epilogue, Int4Rows, Int4Weights, PANEL, PackedWeights, QuantizedRows, TILE};
 
 /// Multiplies all rows with all panels.
 pub(in super::super) fn gemm(
@@ -19,6 +23,99 @@ pub(in super::super) fn gemm(
     }
     let unsigned = isa.unsigned_rows(rows.count);
     assert!(!unsigned || rows.compensation.len() == panels * PANEL, "gemm: unsigned rows without compensation");
+    in_pieces(pool, rows.count, depth, panels, &|panels| isa.multiply_panels(rows, weights, panels, epilogue));
+}
+
+/// Multiplies all rows with all panels of int4 weights, of which [`Isa::reads_int4`] says that there is a kernel for it.
+pub(in super::super) fn gemm_int4(
+    isa: Isa,
+    pool: &dyn Pool,
+    rows: Int4Rows<'_>,
+    weights: Int4Weights<'_>,
+    epilogue: &impl Epilogue,
+) {
+    let Int4Weights { depth, panels, .. } = weights;
+    assert!(rows.bytes.len() >= rows.count * depth, "gemm: too few rows");
+    assert!(rows.starts.len() >= rows.count * (depth / BLOCK), "gemm: too few starts of blocks");
+    if rows.count > 0 {
+        in_pieces(pool, rows.count, depth, panels, &|panels| isa.multiply_int4_panels(rows, weights, panels, epilogue));
+    }
+}
+
+/// Multiplies all rows with all panels of int4 weights, by the kernels for int8 weights. The rows are deinterleaved. `expanded` is
+/// memory for at least one thread, [`expanded_length`] long each.
+pub(in super::super) fn gemm_expanded(
+    isa: Isa,
+    pool: &dyn Pool,
+    rows: QuantizedRows<'_>,
+    weights: Int4Weights<'_>,
+    expanded: &[Mutex<Vec<i8>>],
+    epilogue: &impl Epilogue,
+) {
+    let Int4Weights { depth, panels, .. } = weights;
+    assert!(rows.bytes.len() >= rows.count.next_multiple_of(TILE) * depth, "gemm: too few rows");
+    assert!(!expanded.is_empty(), "gemm: no memory for expanded weights");
+    if rows.count == 0 {
+        return;
+    }
+    let unsigned = isa.unsigned_rows(rows.count);
+    assert!(!unsigned || rows.compensation.len() == panels * PANEL, "gemm: unsigned rows without compensation");
+    let most = panels_at_once(depth);
+    in_pieces(pool, rows.count, depth, panels, &|panels| {
+        let mut memory = lock_any(expanded);
+        for first in panels.clone().step_by(most) {
+            let count = most.min(panels.end - first);
+            let bytes = &mut memory[..count * depth * PANEL];
+            for (panel, to) in (first..).zip(bytes.chunks_exact_mut(depth * PANEL)) {
+                expand(isa, weights, panel, to);
+            }
+            let compensation = if unsigned { &rows.compensation[first * PANEL..][..count * PANEL] } else { &[] };
+            let rows = QuantizedRows { compensation, ..rows };
+            isa.multiply_panels(rows, PackedWeights { bytes, depth, panels: count }, 0..count, &Behind { first, epilogue });
+        }
+    });
+}
+
+/// Bytes for the panels of these weights that are expanded at once.
+pub(in super::super) fn expanded_length(weights: Int4Weights<'_>) -> usize {
+    panels_at_once(weights.depth) * weights.depth * PANEL
+}
+
+/// As many panels as stay in the caches beside the rows, up to a group.
+fn panels_at_once(depth: usize) -> usize {
+    const BYTES: usize = 96 << 10;
+    (BYTES / (depth * PANEL)).clamp(1, GROUP)
+}
+
+/// One that no other thread has locked. There are as many as threads, or soon one is free.
+fn lock_any(all: &[Mutex<Vec<i8>>]) -> MutexGuard<'_, Vec<i8>> {
+    loop {
+        for one in all {
+            match one.try_lock() {
+                Ok(memory) => return memory,
+                Err(TryLockError::Poisoned(memory)) => return memory.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Receives the sums of panels that are counted from `first` on.
+struct Behind<'a, E> {
+    first: usize,
+    epilogue: &'a E,
+}
+
+impl<E: Epilogue> Epilogue for Behind<'_, E> {
+    #[inline(always)]
+    fn apply(&self, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+        self.epilogue.apply(row, self.first + panel, sums);
+    }
+}
+
+/// Calls `run` for all panels, in pieces, on the threads of `pool` where that is worth it.
+fn in_pieces(pool: &dyn Pool, count: usize, depth: usize, panels: usize, run: &(dyn Fn(Range<usize>) + Sync)) {
     // Panels are split into groups that a kernel takes at once; every piece has as many groups as the others, or one less.
     // There are a few for each thread, so that a slow one is helped, and they are numbered such that threads which take turns
     // go through neighbouring ones.
@@ -31,11 +128,11 @@ pub(in super::super) fn gemm(
         let from = piece * groups / pieces * GROUP;
         let end = panels.min((piece + 1) * groups / pieces * GROUP);
         if from < end {
-            isa.multiply_panels(rows, weights, from..end, epilogue);
+            run(from..end);
         }
     };
     // Reading a weight takes about as long as multiplying it with ten rows.
-    if pieces == 1 || threads == 1 || (10 + rows.count) * depth * panels * PANEL < SINGLE_THREAD_BELOW {
+    if pieces == 1 || threads == 1 || (10 + count) * depth * panels * PANEL < SINGLE_THREAD_BELOW {
         (0..pieces).for_each(run);
     } else {
         pool.each(pieces, &run);

@@ -47,6 +47,73 @@ impl<'a> PackedWeights<'a> {
     }
 }
 
+/// Numbers of a column that share a factor, in int4 weights.
+pub(in crate::kernels) const BLOCK: usize = 32;
+/// The largest magnitude of a factor. A nibble is -8 to 7, so that their product is an int8, and less than 121.
+const LARGEST_FACTOR: u8 = 15;
+
+/// Packed int4 weights, `depth` deep: int8 weights each of which is a nibble, 0 to 15, less 8, times the factor of its block.
+///
+/// Nibbles are `[columns / 16, depth / 8, 16, 4]` bytes. A byte holds two neighbours of a column, the first in its lower half, so that
+/// the lower halves of 64 bytes are a vector of [`PackedWeights`], and the upper halves the next, if of every eight numbers of a
+/// row the even ones come first ([`deinterleave`](crate::kernels::int4_rows::deinterleave)). Factors are `[columns / 16, depth / 32, 16]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Int4Weights<'a> {
+    pub(super) nibbles: &'a [u8],
+    pub(super) factors: &'a [i8],
+    pub(super) depth: usize,
+    pub(super) panels: usize,
+}
+
+impl<'a> Int4Weights<'a> {
+    /// None when the constants have other lengths than `depth` and `columns`, padded, say, or a factor is too large.
+    pub fn new(nibbles: &'a [u8], factors: &'a [i8], depth: usize, columns: usize) -> Option<Self> {
+        let depth = depth.checked_next_multiple_of(DEPTH)?;
+        let panels = columns.div_ceil(PANEL);
+        let length = depth.checked_mul(panels)?.checked_mul(PANEL / 2)?;
+        let fits = length == nibbles.len() && length > 0 && factors.len() == length / (BLOCK / 2);
+        (fits && factors.iter().all(|factor| factor.unsigned_abs() <= LARGEST_FACTOR))
+            .then_some(Self { nibbles, factors, depth, panels })
+    }
+
+    /// The padded depth.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The padded number of columns.
+    pub(in crate::kernels) fn columns(&self) -> usize {
+        self.panels * PANEL
+    }
+
+    /// The address of the nibbles of panel `first`, which the following ones are behind.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Other code slices instead.
+    pub(super) fn panel(&self, first: usize) -> *const i8 {
+        assert!(first < self.panels, "packed weights: no such panel");
+        self.nibbles[first * self.depth * (PANEL / 2)..].as_ptr().cast()
+    }
+}
+
+/// What the sums of one row and one block start with, in kernels that multiply nibbles without subtracting 8: -8 times the sum of
+/// the row's numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(in crate::kernels) struct BlockStart {
+    pub total: i32,
+    /// The same for the first two and the last two of every four numbers.
+    pub pair: [i16; 2],
+}
+
+/// Rows of int8 numbers, `depth` apart, for kernels that read [`Int4Weights`]. Of every eight numbers the even ones come first.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Elsewhere all kernels read int8 weights.
+pub(in crate::kernels) struct Int4Rows<'a> {
+    pub bytes: &'a [i8],
+    pub count: usize,
+    /// `[count, depth / 32]`
+    pub starts: &'a [BlockStart],
+}
+
 /// Rows of int8 numbers, `depth` apart, with capacity for a multiple of [`TILE`] of them.
 ///
 /// Where the driver wants unsigned rows ([`Isa::unsigned_rows`](crate::kernels::Isa)) every number is stored with an offset of
@@ -76,5 +143,11 @@ mod tests {
         assert!(PackedWeights::new(&[0; 64 * 32], 65, 17).is_none());
         assert!(PackedWeights::new(&[], 0, 0).is_none());
         assert!(PackedWeights::new(&[0; 64], usize::MAX, usize::MAX).is_none());
+        assert!(Int4Weights::new(&[0; 32 * 32], &[-15; 64], 60, 17).is_some());
+        assert!(Int4Weights::new(&[0; 32 * 32], &[16; 64], 60, 17).is_none());
+        assert!(Int4Weights::new(&[0; 32 * 32], &[i8::MIN; 64], 60, 17).is_none());
+        assert!(Int4Weights::new(&[0; 32 * 32], &[1; 63], 60, 17).is_none());
+        assert!(Int4Weights::new(&[0; 32 * 32], &[1; 64], 65, 17).is_none());
+        assert!(Int4Weights::new(&[], &[], usize::MAX, usize::MAX).is_none());
     }
 }

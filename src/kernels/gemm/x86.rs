@@ -21,14 +21,14 @@ driver!(ssse3, "ssse3", kernel_ssse3, 2, 2, 1 x 1, 2 x 1);
 /// Applies the epilogue, compiled for 512-bit vectors. Not inlined: the kernel's registers are for its sums.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn apply_wide(epilogue: &impl Epilogue, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+pub(super) fn apply_wide(epilogue: &impl Epilogue, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
     epilogue.apply(row, panel, sums);
 }
 
 /// The same for 256-bit vectors.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn apply_narrow(epilogue: &impl Epilogue, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
+pub(super) fn apply_narrow(epilogue: &impl Epilogue, row: usize, panel: usize, sums: &[[i32; PANEL]]) {
     epilogue.apply(row, panel, sums);
 }
 

@@ -1,4 +1,4 @@
-//! The operator `Linear`.
+//! The operators `Linear` and `Linear4`, with int8 and int4 weights.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,12 +8,21 @@ use ort::value::TensorElementType;
 use super::io::{Constant, OperatorCall, flag, refuse, size};
 use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
-use crate::kernels::linear::{Compensation, Linear, PackedWeights, Prologue, Workspace};
+use crate::kernels::linear::{Compensation, Int4Weights, Linear, PackedWeights, Prologue, Weights, Workspace};
 use crate::kernels::memory::prefault;
 use crate::support::parallel::Threads;
 use crate::support::sync::lock;
 
+/// The type of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bits {
+    Int8,
+    /// With factors as another input.
+    Int4,
+}
+
 pub(super) struct LinearOperator {
+    pub bits: Bits,
     pub threads: Threads,
     /// Shared by all layers of the graph, which run one after the other, so that it stays in the CPU caches.
     pub work: Arc<Mutex<Workspace>>,
@@ -23,20 +32,26 @@ impl Operator for LinearOperator {
     type Kernel<'a> = LinearKernel<'a>;
 
     fn name(&self) -> &str {
-        "Linear"
+        match self.bits {
+            Bits::Int8 => "Linear",
+            Bits::Int4 => "Linear4",
+        }
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        use TensorElementType::{Float32, Int8};
-        [
-            OperatorInput::required(Float32), // x
-            OperatorInput::required(Int8),    // weights
+        use TensorElementType::{Float32, Int8, Uint8};
+        let weights = match self.bits {
+            Bits::Int8 => vec![OperatorInput::required(Int8)],
+            Bits::Int4 => vec![OperatorInput::required(Uint8), OperatorInput::required(Int8)], // nibbles, factors
+        };
+        let rest = [
             OperatorInput::required(Float32), // scales
             OperatorInput::optional(Float32), // gain
             OperatorInput::optional(Float32), // shift
             OperatorInput::optional(Float32), // bias
             OperatorInput::optional(Float32), // added
-        ]
+        ];
+        std::iter::once(OperatorInput::required(Float32)).chain(weights).chain(rest) // x first
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
@@ -59,11 +74,17 @@ impl LinearOperator {
             "gelu" => Kind::Gelu,
             other => return Err(refuse(format!("Linear: attribute \"before\" is unknown: \"{other}\""))),
         };
-        let weights = Constant::<i8>::new(context, 1, "weights")?;
-        let scales = Constant::new(context, 2, "scales")?;
-        let gain = Constant::optional(context, 3, matches!(kind, Kind::RmsNorm | Kind::LayerNorm), "gain")?;
-        let shift = Constant::optional(context, 4, kind == Kind::LayerNorm, "shift")?;
-        let bias = Constant::optional(context, 5, flag(context, "has_bias")?, "bias")?;
+        let constants = match self.bits {
+            Bits::Int8 => ConstantWeights::Int8(Constant::new(context, 1, "weights")?),
+            Bits::Int4 => {
+                ConstantWeights::Int4(Constant::new(context, 1, "weights")?, Constant::new(context, 2, "factors")?)
+            }
+        };
+        let first = self.bits.scales();
+        let scales = Constant::new(context, first, "scales")?;
+        let gain = Constant::optional(context, first + 1, matches!(kind, Kind::RmsNorm | Kind::LayerNorm), "gain")?;
+        let shift = Constant::optional(context, first + 2, kind == Kind::LayerNorm, "shift")?;
+        let bias = Constant::optional(context, first + 3, flag(context, "has_bias")?, "bias")?;
         let (inputs, outputs) = (size(context, "in_width")?, size(context, "out_width")?);
         let epsilon = match (&kind, context.get("epsilon")) {
             (_, Some(epsilon)) => epsilon,
@@ -71,7 +92,8 @@ impl LinearOperator {
             (_, None) => 0.0,
         };
         let part = |part: &Option<Constant<'a, f32>>| part.as_ref().map_or(&[][..], Constant::get);
-        let layer = PackedWeights::new(weights.get(), inputs, outputs).map(|weights| Linear {
+        constants.prefault();
+        let layer = constants.of(inputs, outputs).map(|weights| Linear {
             prologue: match kind {
                 Kind::Plain => Prologue::Plain,
                 Kind::RmsNorm => Prologue::RmsNorm { gain: part(&gain), epsilon },
@@ -87,10 +109,49 @@ impl LinearOperator {
         });
         let layer = layer.filter(Linear::check);
         let layer = layer.ok_or_else(|| refuse(format!("the constants of a layer {inputs} x {outputs} do not fit")))?;
-        prefault(weights.get());
-        let constants = (weights, [Some(scales), gain, shift, bias]);
+        let constants = (constants, [Some(scales), gain, shift, bias]);
         let (threads, work, offsets) = (self.threads.clone(), self.work.clone(), Compensation::default());
-        Ok(LinearKernel { layer, added: flag(context, "has_added")?, threads, work, offsets, _constants: constants })
+        let added = flag(context, "has_added")?.then_some(first + 4);
+        Ok(LinearKernel { layer, added, threads, work, offsets, _constants: constants })
+    }
+}
+
+impl Bits {
+    /// The input that holds the scales. Those after it are the same for all.
+    fn scales(self) -> usize {
+        match self {
+            Self::Int8 => 2,
+            Self::Int4 => 3,
+        }
+    }
+}
+
+/// The weights of a graph.
+enum ConstantWeights<'a> {
+    Int8(Constant<'a, i8>),
+    /// Nibbles and factors.
+    Int4(Constant<'a, u8>, Constant<'a, i8>),
+}
+
+impl<'a> ConstantWeights<'a> {
+    /// None when they do not fit.
+    fn of(&self, inputs: usize, outputs: usize) -> Option<Weights<'a>> {
+        match self {
+            Self::Int8(weights) => PackedWeights::new(weights.get(), inputs, outputs).map(Weights::Int8),
+            Self::Int4(nibbles, factors) => {
+                Int4Weights::new(nibbles.get(), factors.get(), inputs, outputs).map(Weights::Int4)
+            }
+        }
+    }
+
+    fn prefault(&self) {
+        match self {
+            Self::Int8(weights) => prefault(weights.get()),
+            Self::Int4(nibbles, factors) => {
+                prefault(nibbles.get());
+                prefault(factors.get());
+            }
+        }
     }
 }
 
@@ -105,12 +166,13 @@ enum Kind {
 
 pub(super) struct LinearKernel<'a> {
     layer: Linear<'a>,
-    added: bool,
+    /// The input that is added.
+    added: Option<usize>,
     threads: Threads,
     work: Arc<Mutex<Workspace>>,
     offsets: Compensation,
     /// The layer borrows from these.
-    _constants: (Constant<'a, i8>, [Option<Constant<'a, f32>>; 4]),
+    _constants: (ConstantWeights<'a>, [Option<Constant<'a, f32>>; 4]),
 }
 
 impl Kernel for LinearKernel<'_> {
@@ -129,7 +191,7 @@ impl LinearKernel<'_> {
             return Err(refuse(format!("a layer of {wide} inputs is given {} numbers", x.len())));
         }
         let rows = x.len() / wide;
-        let added = if self.added { Some(call.input::<f32>(6)?) } else { None };
+        let added = self.added.map(|index| call.input::<f32>(index)).transpose()?;
         if added.is_some_and(|added| added.len() != rows * layer.outputs) {
             return Err(refuse("Linear: the input \"added\" has another shape than the output"));
         }

@@ -1,4 +1,4 @@
-//! Our own operators for the CPU, domain `detailflow`: `Linear`, `Attention` and `PlacesAttention`. The format of bundles
+//! Our own operators for the CPU, domain `detailflow`: `Linear`, `Linear4`, `Attention` and `PlacesAttention`. The format of bundles
 //! (under `onnx/`) says what they compute.
 //! This is the boundary of the arithmetic in [`kernels`](crate::kernels): attributes and constants of a graph are checked
 //! here, once, when it is compiled.
@@ -19,15 +19,17 @@ use crate::kernels::kv::SlotTable;
 use crate::support::parallel::Threads;
 
 use attention::{AttentionOperator, PlacesAttentionOperator};
-use linear::LinearOperator;
+use linear::{Bits, LinearOperator};
 
 const DOMAIN: &str = "detailflow";
 
 /// The operators for one graph. Its attention finds the sequence slots of a run in `slots`. `threads` are those
 /// of the session, or of the host.
 pub(super) fn domain(slots: SlotTable, threads: Threads) -> ort::Result<Arc<OperatorDomain>> {
-    let linear = LinearOperator { threads: threads.clone(), work: Arc::default() };
+    // Both kinds share the memory that they work in.
+    let linear = LinearOperator { bits: Bits::Int8, threads: threads.clone(), work: Arc::default() };
+    let linear4 = LinearOperator { bits: Bits::Int4, threads: threads.clone(), work: linear.work.clone() };
     let attention = AttentionOperator { slots, threads: threads.clone() };
     let places = PlacesAttentionOperator { threads };
-    OperatorDomain::new(DOMAIN)?.add(linear)?.add(attention)?.add(places).map(Arc::new)
+    OperatorDomain::new(DOMAIN)?.add(linear)?.add(linear4)?.add(attention)?.add(places).map(Arc::new)
 }
