@@ -26,6 +26,15 @@ pub(super) enum Vectors {
     X86Bits512,
 }
 
+/// The rows that a kernel for int4 weights reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowKind {
+    /// As they are, with [`starts`](Int4Rows::starts).
+    Signed,
+    /// With an offset of 128, and [`compensation`](Int4Rows::compensation).
+    Unsigned,
+}
+
 /// Defines [`Isa`] from the table. In `gemm`, drivers are listed by the numbers of rows that they are used for; `unsigned`
 /// says that the driver reads rows with an offset of 128 (see [`QuantizedRows`]). A condition after `if` never changes. `int4` has drivers
 /// that read int4 weights, for few rows; with other numbers of rows those are expanded to int8.
@@ -37,7 +46,7 @@ macro_rules! instruction_sets {
             detected: $detected:expr,
             vectors: $vectors:ident,
             gemm: [$($rows:pat $(if $allowed:expr)? => $driver:path, unsigned: $unsigned:literal;)+],
-            int4: [$($few:pat => $direct:path;)*],
+            int4: [$($few:pat => $direct:path, unsigned: $offset:literal;)*],
             attention: $matmul:path,
         }
     )+) => {
@@ -99,12 +108,18 @@ macro_rules! instruction_sets {
                 }
             }
 
-            /// Whether int4 weights have a kernel of their own for this many rows, which reads signed rows. With other numbers of
-            /// rows the weights are expanded to int8.
+            /// Whether int4 weights have a kernel of their own for this many rows, and that reads rows with an offset of 128. With
+            /// other numbers of rows the weights are expanded to int8.
             #[allow(unreachable_patterns, reason = "some have a kernel for every number of rows, and some for none")]
-            pub(super) fn reads_int4(self, rows: usize) -> bool {
+            pub(super) fn reads_int4(self, rows: usize) -> Option<RowKind> {
                 match self {
-                    $(#[cfg($condition)] Self::$name => match rows { $($few => true,)* _ => false },)+
+                    $(
+                        #[cfg($condition)]
+                        Self::$name => match rows {
+                            $($few => Some(if $offset { RowKind::Unsigned } else { RowKind::Signed }),)*
+                            _ => None,
+                        },
+                    )+
                 }
             }
 
@@ -173,7 +188,7 @@ instruction_sets! {
             17.. if gemm::amx::is_usable() => gemm::amx::run, unsigned: false;
             _ => gemm::x86::vnni512, unsigned: true;
         ],
-        int4: [0..=8 => gemm::int4_x86::vnni512;],
+        int4: [0..=8 => gemm::int4_x86::vnni512, unsigned: false; 9..=16 => gemm::int4_x86::vnni512_many, unsigned: true;],
         attention: attention::x86::matmul512,
     }
     /// x86-64 AVX-512 VNNI: 512-bit vectors that sum four products at once.
@@ -182,7 +197,7 @@ instruction_sets! {
         detected: has_vnni512(),
         vectors: X86Bits512,
         gemm: [_ => gemm::x86::vnni512, unsigned: true;],
-        int4: [0..=8 => gemm::int4_x86::vnni512;],
+        int4: [0..=8 => gemm::int4_x86::vnni512, unsigned: false; 9..=16 => gemm::int4_x86::vnni512_many, unsigned: true;],
         attention: attention::x86::matmul512,
     }
     /// x86-64 AVX-VNNI: 256-bit vectors that sum four products at once.
@@ -191,7 +206,7 @@ instruction_sets! {
         detected: has_avx2() && is_x86_feature_detected!("avxvnni"),
         vectors: X86Bits256,
         gemm: [_ => gemm::x86::vnni256, unsigned: true;],
-        int4: [0..=4 => gemm::int4_x86::vnni256;],
+        int4: [0..=4 => gemm::int4_x86::vnni256, unsigned: false;],
         attention: attention::x86::matmul256,
     }
     /// x86-64 AVX2: 256-bit vectors.
@@ -200,7 +215,7 @@ instruction_sets! {
         detected: has_avx2(),
         vectors: X86Bits256,
         gemm: [_ => gemm::x86::avx2, unsigned: false;],
-        int4: [_ => gemm::int4_x86::avx2;],
+        int4: [_ => gemm::int4_x86::avx2, unsigned: false;],
         attention: attention::x86::matmul256,
     }
     /// x86-64 SSSE3: 128-bit vectors.

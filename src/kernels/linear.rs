@@ -6,7 +6,7 @@ use super::gemm::driver::{expanded_length, gemm, gemm_expanded, gemm_int4};
 use super::gemm::operands::{BLOCK, BlockStart, DEPTH, Epilogue, Int4Rows, PANEL, QuantizedRows, TILE};
 pub(crate) use super::gemm::operands::{Int4Weights, PackedWeights};
 use super::int4_rows::{block_starts, deinterleave};
-use super::isa::Isa;
+use super::isa::{Isa, RowKind};
 use super::pool::{Pool, SharedPointer};
 pub(crate) use super::quantize::Prologue;
 use super::quantize::quantize_row;
@@ -114,10 +114,12 @@ impl Linear<'_> {
         let pieces = if count * wide < SINGLE_THREAD_BELOW { 1 } else { count.min(PIECES * pool.threads()) };
         workspace.make_room(count, pieces, inputs, depth)?;
         let int4 = matches!(self.weights, Weights::Int4(_));
-        let read_int4 = int4 && isa.reads_int4(count);
-        let unsigned = !read_int4 && isa.unsigned_rows(count);
-        let blocks = if read_int4 { depth / BLOCK } else { 0 };
-        if let (Weights::Int4(weights), false) = (self.weights, read_int4) {
+        let reads_int4 = if int4 { isa.reads_int4(count) } else { None };
+        let unsigned = reads_int4.map_or(isa.unsigned_rows(count), |kind| kind == RowKind::Unsigned);
+        let blocks = if reads_int4 == Some(RowKind::Signed) { depth / BLOCK } else { 0 };
+        if let Weights::Int4(weights) = self.weights
+            && (reads_int4.is_none() || unsigned)
+        {
             workspace.make_room_to_expand(pool.threads(), expanded_length(weights))?;
         }
         memory::grow("a linear layer", &mut workspace.starts, count * blocks, BlockStart::default())?;
@@ -162,8 +164,8 @@ impl Linear<'_> {
         let rows = QuantizedRows { bytes, count, compensation };
         match self.weights {
             Weights::Int8(weights) => gemm(isa, pool, rows, weights, &epilogue),
-            Weights::Int4(weights) if read_int4 => {
-                gemm_int4(isa, pool, Int4Rows { bytes, count, starts }, weights, &epilogue);
+            Weights::Int4(weights) if reads_int4.is_some() => {
+                gemm_int4(isa, pool, Int4Rows { bytes, count, starts, compensation }, weights, &epilogue);
             }
             Weights::Int4(weights) => gemm_expanded(isa, pool, rows, weights, &workspace.expanded, &epilogue),
         }

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from detailflow_onnx import errors
-from detailflow_onnx.bundle import quality, reference, runner, signatures, variants
+from detailflow_onnx import cli, errors
+from detailflow_onnx.bundle import calibrate, quality, reference, runner, signatures, variants
 from detailflow_onnx.graphs import builder
-from detailflow_onnx.numbers import figures, quantize
+from detailflow_onnx.numbers import figures, quantize, schedule
 from helpers import layout, requirements
 from helpers.bundles import open_model, read_manifest, write_bundle
 
@@ -19,8 +19,6 @@ def every(tmp_path_factory, small):
     """(model, folder of a bundle of every precision, its manifest, what `export` printed)."""
     from contextlib import redirect_stderr, redirect_stdout
     from io import StringIO
-
-    from detailflow_onnx import cli
 
     n, folder = small
     out, said, told = tmp_path_factory.mktemp("every") / "bundle", StringIO(), StringIO()
@@ -119,6 +117,14 @@ def test_int4_bundle_has_an_int4_ar_and_int8_decoder(every, form):
         assert kinds.count("MatMulNBits") == four and products == eight, graph
 
 
+def test_int4_native_has_the_librarys_layers(every):
+    _, folder, content, _ = every
+    variant = next(v for v in content["variants"] if (v["precision"], v["form"]) == ("int4", "native"))
+    for graph, four, eight in (("ar", 9, 0), ("decoder", 0, 9), ("encoder", 0, 9)):
+        kinds = [n.op_type for n in onnx.load(folder / variant[graph], load_external_data=False).graph.node]
+        assert (kinds.count("Linear4"), kinds.count("Linear"), kinds.count("MatMulNBits")) == (four, eight, 0), graph
+
+
 def test_export_of_weights_beyond_fp16_is_refused(tmp_path, small, run):
     n = layout.numbers()
     parts = layout.tensors(n)
@@ -136,20 +142,85 @@ def test_export_of_weights_beyond_fp16_is_refused(tmp_path, small, run):
 def test_quantize_int4_error_is_small(shape):
     weight = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
     weight[0, 0] = 0
-    packed, scale = quantize.quantize_int4(weight)
+    integers = quantize.quantize_int4(weight)
     blocks = -(-shape[0] // quantize.BLOCK)
-    assert (
-        packed.shape == (shape[1], blocks, quantize.BLOCK // 2)
-        and packed.dtype == np.uint8
-        and scale.shape == (shape[1], blocks)
-    )
-    numbers = np.stack([packed & 15, packed >> 4], -1).reshape(shape[1], blocks, quantize.BLOCK).astype(int) - 8
-    back = (numbers * scale[..., None]).reshape(shape[1], -1)
-    assert (back[:, shape[0] :] == 0).all()
-    error = back[:, : shape[0]].T - weight
+    assert integers.nibbles.shape == shape[::-1] and integers.nibbles.max() <= 15
+    assert integers.factors.shape == (shape[1], blocks) and np.abs(integers.factors).max() == quantize.LARGEST_FACTOR
+    error = integers.weight() - weight
     assert np.sqrt((error**2).mean() / (weight**2).mean()) < 0.12
     assert (np.abs(error) <= np.abs(weight).max() / 8).all()
-    assert not np.isnan(quantize.quantize_int4(np.zeros(shape, np.float32))[1]).any()
+    zero = quantize.quantize_int4(np.zeros(shape, np.float32))
+    assert (zero.weight() == 0).all() and np.isfinite(zero.scale).all()
+
+
+@pytest.mark.parametrize("shape", [(64, 8), (33, 3), (7, 20), (320, 35)])
+def test_pack_int4_holds_every_weight_where_the_kernels_read_it(shape):
+    integers = quantize.quantize_int4(np.random.default_rng(5).standard_normal(shape).astype(np.float32))
+    nibbles, factors = quantize.pack_int4(integers)
+    deep, wide = -(-shape[0] // 64) * 64, -(-shape[1] // 16) * 16
+    assert nibbles.shape == (wide // 16, deep // 8, 16, 4) and nibbles.dtype == np.uint8
+    assert factors.shape == (wide // 16, deep // 32, 16) and factors.dtype == np.int8
+    whole = np.zeros((deep, wide), int)
+    for k in range(deep):
+        for n in range(wide):
+            byte = int(nibbles[n // 16, k // 8, n % 16, k % 8 // 2])
+            whole[k, n] = ((byte >> 4 * (k % 2) & 15) - 8) * int(factors[n // 16, k // 32, n % 16])
+    assert np.abs(whole).max() <= 120, "an int8 of which two products fit in 16 bits"
+    assert (whole[shape[0] :] == 0).all() and (whole[:, shape[1] :] == 0).all()
+    np.testing.assert_allclose(whole[: shape[0], : shape[1]] * integers.scale, integers.weight(), rtol=1e-6)
+
+
+def test_error_feedback_lowers_the_error_of_the_output():
+    rng = np.random.default_rng(6)
+    mixed = np.eye(96) + 0.2 * rng.standard_normal((96, 96))
+    x = (rng.standard_normal((500, 96)) * np.exp(rng.standard_normal(96)) @ mixed).astype(np.float32)
+    weight = rng.standard_normal((96, 40)).astype(np.float32)
+    new = rng.standard_normal((500, 96)) * np.exp(rng.standard_normal(96)) @ mixed
+
+    def error(integers, inputs):
+        return (((inputs @ (integers.weight() - weight)) ** 2).mean() / ((inputs @ weight) ** 2).mean()) ** 0.5
+
+    nearest, feedback = quantize.quantize_int4(weight), quantize.quantize_int4(weight, x.T @ x / len(x))
+    assert error(feedback, x) < 0.8 * error(nearest, x)
+    assert error(feedback, new) < 1.2 * error(nearest, new), "inputs of other statistics lose little"
+    dead = np.zeros((96, 96), np.float32)
+    assert np.isfinite(quantize.quantize_int4(weight, dead).weight()).all(), "inputs that are always 0"
+
+
+def test_rounding_with_feedback_is_the_default_and_closer_to_the_source(tmp_path, small):
+    n, folder = small
+    kl = {}
+    for name, options in (("feedback", []), ("nearest", ["--rounding", "nearest"])):
+        out = tmp_path / name
+        command = [*layout.arguments(folder, n), "--precision", "int4", "--unchecked", "--out", str(out), *options]
+        assert cli.main(command) == 0
+        content, model = read_manifest(out), open_model(folder, n)
+        variant = next(v for v in content["variants"] if v["form"] == "plain")
+        classes, tokens = calibrate.draw(model)
+        got = runner.Bundle(out, content, variant).logits(classes.tolist(), tokens)
+        kl[name] = figures.kl_of(reference.ar_logits(model, classes.tolist(), tokens), got).mean()
+    assert kl["feedback"] < kl["nearest"], kl
+
+
+def test_calibration_computes_what_the_reference_does(small):
+    n, folder = small
+    model = open_model(folder, n)
+    classes, tokens = calibrate.draw(model)
+    assert tokens.shape[1] == model.count and (classes == -1).any() and (tokens < model.codes).all()
+    seen = calibrate.Moments(model)
+    assert seen("decoder.layers.0.mlp.fc1") is None
+    first, last = seen("ar.layers.0.wqkv"), seen("ar.output.weight")
+    assert first.shape == last.shape == (model.ar.width, model.ar.width)
+    # The input of the output's weight, by the reference with another weight there.
+    steps = calibrate._Steps(model, model.ar_weights.read)
+    x = steps.embedded(classes, tokens, 0, model.count)
+    *_, h = steps.passes(x, [[] for _ in range(model.ar.depth)], lambda *_: None, ~schedule.visible(model))
+    want = reference.ar_logits(model, classes.tolist(), tokens)
+    np.testing.assert_allclose(h @ model.ar_weights.read("output.weight").T, want, atol=2e-5)
+    h = h.reshape(-1, model.ar.width)
+    np.testing.assert_allclose(last, h.T @ h / len(h), rtol=1e-4, atol=1e-5)
+    with pytest.raises(AssertionError, match="after a layer that follows it"):
+        seen("ar.layers.0.wqkv")
 
 
 def test_beyond_tolerance_names_the_figure(tmp_path, small, run, monkeypatch):

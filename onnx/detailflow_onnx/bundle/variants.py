@@ -16,6 +16,8 @@ DEVICES = {"native": ["cpu"], "mha": ["cpu"], "plain": ["*"], "fixed": OWN_MEMOR
 WRITTEN_AS = {("int4", "decoder"): "int8", ("int4", "encoder"): "int8"}
 # Precisions whose `native` form has a KV cache of 16-bit floats, which lose far less than the weights have lost.
 HALF_KEYS = ("int8", "int4")
+# How int4 weights are rounded: with error feedback over pictures that the model draws, or each to the nearest value.
+ROUNDING = ("feedback", "nearest")
 GRAPHS = ("ar", "decoder", "encoder")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from detailflow_onnx.bundle import manifest
-from detailflow_onnx.bundle.variants import GRAPHS, WRITTEN_AS, forms_of, graph_file
+from detailflow_onnx.bundle.calibrate import Moments
+from detailflow_onnx.bundle.variants import GRAPHS, ROUNDING, WRITTEN_AS, forms_of, graph_file
 from detailflow_onnx.checkpoint.model import Model, shapes
 from detailflow_onnx.errors import exit_if_signalled
 from detailflow_onnx.graphs import ar, decoder, encoder, sampler
@@ -24,13 +25,15 @@ def _small_file(folder: Path, name: str, data: bytes) -> File:
     return {"path": name, "length": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _write_precision(model: Model, folder: Path, precision: str, graphs: tuple[str, ...]) -> list[File]:
-    """Write the weight file and the graphs of one precision.
+def _write_precision(
+    model: Model, folder: Path, precision: str, graphs: tuple[str, ...], moments: Moments | None
+) -> list[File]:
+    """Write the weight file and the graphs of one precision. `moments` are for the rounding of int4 weights.
 
     The decoder comes first, so that its weights are a leading part of the weight file: a copy of that part and the
     decoder graphs, unchanged, make a bundle of the decoder alone (`dflow strip`).
     """
-    store, decoder_length, forms = Store(folder, precision), 0, forms_of(precision)
+    store, decoder_length, forms = Store(folder, precision, moments), 0, forms_of(precision)
     files: dict[tuple[str, str], File] = {}
     for graph in sorted(graphs, key=lambda graph: graph != "decoder"):
         for form in forms:
@@ -81,8 +84,9 @@ def write(
     sampling: dict[str, Any],
     finish: dict[str, Any] | None = None,
     graphs: tuple[str, ...] = GRAPHS,
+    rounding: str = ROUNDING[0],
 ) -> manifest.Manifest:
-    """Write all files of a bundle into `folder` and return the manifest."""
+    """Write all files of a bundle into `folder` and return the manifest. `rounding` is one of ROUNDING, for int4."""
     sources = [weights for weights in (model.tokenizer, model.ar_weights) if weights]
     files: list[File] = []
     total = _bytes_read(model, precisions, graphs)
@@ -97,7 +101,8 @@ def write(
             weights.on_read = on_read
         try:
             for precision in precisions:
-                files += _write_precision(model, folder, precision, graphs)
+                calibrated = precision == "int4" and "ar" in graphs and rounding == "feedback"
+                files += _write_precision(model, folder, precision, graphs, Moments(model) if calibrated else None)
             if "ar" in graphs:
                 proto = sampler.build(model.codes)
                 files.append(_small_file(folder, sampler.NAME, proto.SerializeToString(deterministic=True)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detailflow_onnx import output
-from detailflow_onnx.bundle.variants import GRAPHS, PRECISIONS, graph_file
+from detailflow_onnx.bundle.variants import GRAPHS, PRECISIONS, ROUNDING, graph_file
 from detailflow_onnx.checkpoint.published import Source
 from detailflow_onnx.checkpoint.random_model import TOKENS
 from detailflow_onnx.checkpoint.source import open_source, origins
@@ -61,6 +61,13 @@ def add_commands(commands: Commands) -> None:
         default=["fp32"],
         metavar="fp32|fp16|int8|int4[,...]",
         help="one or more, the default of the bundle first (default fp32)",
+    )
+    p.add_argument(
+        "--rounding",
+        choices=ROUNDING,
+        default=ROUNDING[0],
+        help="of int4 weights: feedback (default) makes up for rounding errors, over pictures that the model draws "
+        "first, which takes memory for its fp32 weights; nearest takes neither time nor memory",
     )
     p.add_argument(
         "--judge",
@@ -177,6 +184,7 @@ def run(options: argparse.Namespace) -> int:
             sampling=sampling,
             finish={key: getattr(options, key) for key in FINISH if getattr(options, key)},
             graphs=(options.only,) if options.only else GRAPHS,
+            rounding=options.rounding,
         )
         measured = _check(work, source, options.judge) if not options.unchecked else None
         if measured:

@@ -1,6 +1,6 @@
 //! Divides a GEMM among threads, and has the kernel of the CPU multiply each part.
 
-use super::super::isa::Isa;
+use super::super::isa::{Isa, RowKind};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
@@ -36,7 +36,12 @@ pub(in super::super) fn gemm_int4(
 ) {
     let Int4Weights { depth, panels, .. } = weights;
     assert!(rows.bytes.len() >= rows.count * depth, "gemm: too few rows");
-    assert!(rows.starts.len() >= rows.count * (depth / BLOCK), "gemm: too few starts of blocks");
+    let complete = match isa.reads_int4(rows.count) {
+        Some(RowKind::Signed) => rows.starts.len() >= rows.count * (depth / BLOCK),
+        Some(RowKind::Unsigned) => rows.compensation.len() == panels * PANEL,
+        None => false,
+    };
+    assert!(complete, "gemm: rows without starts of blocks or compensation");
     if rows.count > 0 {
         in_pieces(pool, rows.count, depth, panels, &|panels| isa.multiply_int4_panels(rows, weights, panels, epilogue));
     }

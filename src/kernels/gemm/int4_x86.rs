@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
+use std::hint::black_box;
 use std::ops::Range;
 
 use super::operands::{BLOCK, Epilogue, Int4Rows, Int4Weights, PANEL};
@@ -19,7 +20,13 @@ driver!(
 driver!(vnni256, (Int4Rows<'_>, Int4Weights<'_>), "avx2,avxvnni", kernel_vnni256, 4, 4, 1 x 2, 2 x 1, 3 x 1, 4 x 1);
 driver!(avx2, (Int4Rows<'_>, Int4Weights<'_>), "avx2", kernel_avx2, 4, 4, 1 x 2, 2 x 1, 3 x 1, 4 x 1);
 
-/// Bytes of nibbles between two lines of a panel.
+#[rustfmt::skip]
+driver!(
+    vnni512_many, (Int4Rows<'_>, Int4Weights<'_>), "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512_many, 16, 16,
+    9 x 1, 10 x 1, 11 x 1, 12 x 1, 13 x 1, 14 x 1, 15 x 1, 16 x 1
+);
+
+/// Vectors of nibbles in a block of a panel.
 const LINES: usize = BLOCK / 8;
 
 /// Defines a kernel. `$start` of a [`BlockStart`](super::operands::BlockStart) is in every 32 bits of a vector what a sum starts
@@ -56,6 +63,8 @@ macro_rules! kernel {
             // SAFETY: `R` rows of `depth` bytes and `blocks` starts, `P` panels of half of 16 times that, and their factors.
             unsafe {
                 let mask = $spread(0x0f0f_0f0f);
+                // Unknown to the compiler: of the loop below, unrolled, it would do all loads first, in more registers than there are.
+                let lines_of_block = black_box(LINES);
                 for _ in 0..blocks {
                     let mut dots: [[[$vector; $parts]; P]; R] = [[[$zero(); $parts]; P]; R];
                     for r in 0..R {
@@ -64,21 +73,21 @@ macro_rules! kernel {
                             dots[r][p] = [start; $parts];
                         }
                     }
-                    for line in 0..LINES {
+                    for _ in 0..lines_of_block {
                         for p in 0..P {
-                            _mm_prefetch::<_MM_HINT_T1>(fetched.wrapping_add(right[p] + line * LINE));
+                            _mm_prefetch::<_MM_HINT_T1>(fetched.wrapping_add(right[p]));
                         }
                         let mut lines = [[[$zero(); 2]; $parts]; P];
                         for p in 0..P {
                             for part in 0..$parts {
-                                let at = right[p] + line * LINE + part * (LINE / $parts);
+                                let at = right[p] + part * (LINE / $parts);
                                 let nibbles = $load(b.wrapping_add(at).cast());
                                 lines[p][part] = [$and(nibbles, mask), $and($shift::<4>(nibbles), mask)];
                             }
                         }
                         for r in 0..R {
                             for half in 0..2 {
-                                let four = a.wrapping_add(below[r] + 8 * line + 4 * half);
+                                let four = a.wrapping_add(below[r] + 4 * half);
                                 let four = $spread(four.cast::<i32>().read_unaligned());
                                 for p in 0..P {
                                     for part in 0..$parts {
@@ -87,6 +96,7 @@ macro_rules! kernel {
                                 }
                             }
                         }
+                        (a, b, fetched) = (a.wrapping_add(8), b.wrapping_add(LINE), fetched.wrapping_add(LINE));
                     }
                     for p in 0..P {
                         for part in 0..$parts {
@@ -96,9 +106,7 @@ macro_rules! kernel {
                             }
                         }
                     }
-                    (a, b) = (a.wrapping_add(BLOCK), b.wrapping_add(LINES * LINE));
                     (starts, factors) = (starts.wrapping_add(1), factors.wrapping_add(PANEL));
-                    fetched = fetched.wrapping_add(LINES * LINE);
                 }
                 for p in 0..P {
                     let mut out = [[0i32; PANEL]; R];
@@ -198,3 +206,66 @@ kernel!(
     _mm256_setzero_si256, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi32, _mm256_and_si256, _mm256_srli_epi16,
     twice256, multiply_pairs, scale_pairs
 );
+
+/// For more rows: nibbles times their factor are numbers of 8 bits, which are multiplied as those of int8 weights are. Rows have
+/// an offset of 128, and the sums start with the compensation.
+///
+/// # Safety
+/// `R` rows from `row` and `P` panels from `panel`, 1 at most, are there.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn kernel_vnni512_many<const R: usize, const P: usize>(
+    rows: Int4Rows<'_>,
+    weights: Int4Weights<'_>,
+    row: usize,
+    panel: usize,
+    prefetch: PanelPrefetch,
+    epilogue: &impl Epilogue,
+) {
+    const { assert!(P == 1) };
+    let (depth, blocks) = (weights.depth, weights.depth / BLOCK);
+    let mut a = rows.bytes[row * depth..].as_ptr();
+    let mut b = weights.panel(panel);
+    let mut factors = weights.factors[panel * blocks * PANEL..].as_ptr();
+    let compensation = rows.compensation[panel * PANEL..][..PANEL].as_ptr();
+    let mut fetched = prefetch.from;
+    let below: [usize; R] = from_fn(|r| r * depth);
+    // SAFETY: `R` rows of `depth` bytes, a panel of half of 16 times that, its factors and compensation.
+    unsafe {
+        let mut sums: [__m512i; R] = [_mm512_loadu_si512(compensation.cast()); R];
+        let mask = _mm512_set1_epi32(0x0f0f_0f0f);
+        // The lowest byte of each 32 bits, four times.
+        let lowest = _mm512_broadcast_i32x4(_mm_set_epi32(0x0c0c_0c0c, 0x0808_0808, 0x0404_0404, 0));
+        let lines_of_block = black_box(LINES);
+        for _ in 0..blocks {
+            // As in `expand`: (n - 8) f is n |f| - 8 |f|, or the negative of that; -x is !x + 1.
+            let factor = _mm512_cvtepi8_epi32(_mm_loadu_si128(factors.cast()));
+            let flip = _mm512_srai_epi32::<31>(factor);
+            let size = _mm512_abs_epi32(factor);
+            let size = _mm512_or_si512(size, _mm512_slli_epi32::<16>(size));
+            let eight = _mm512_slli_epi32::<3>(_mm512_sub_epi32(_mm512_setzero_si512(), factor));
+            let add = _mm512_shuffle_epi8(_mm512_sub_epi32(eight, flip), lowest);
+            for _ in 0..lines_of_block {
+                _mm_prefetch::<_MM_HINT_T1>(fetched);
+                let nibbles = _mm512_loadu_si512(b.cast());
+                let halves = [nibbles, _mm512_srli_epi16::<4>(nibbles)].map(|half| {
+                    let product = _mm512_mullo_epi16(_mm512_and_si512(half, mask), size);
+                    _mm512_add_epi8(_mm512_xor_si512(product, flip), add)
+                });
+                for r in 0..R {
+                    for half in 0..2 {
+                        let four = a.wrapping_add(below[r] + 4 * half);
+                        let four = _mm512_set1_epi32(four.cast::<i32>().read_unaligned());
+                        sums[r] = _mm512_dpbusd_epi32(sums[r], four, halves[half]);
+                    }
+                }
+                (a, b, fetched) = (a.wrapping_add(8), b.wrapping_add(LINE), fetched.wrapping_add(LINE));
+            }
+            factors = factors.wrapping_add(PANEL);
+        }
+        let mut out = [[0i32; PANEL]; R];
+        for r in 0..R {
+            _mm512_storeu_si512(out[r].as_mut_ptr().cast(), sums[r]);
+        }
+        apply_wide(epilogue, row, panel, &out);
+    }
+}

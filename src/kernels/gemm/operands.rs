@@ -110,8 +110,10 @@ pub(in crate::kernels) struct BlockStart {
 pub(in crate::kernels) struct Int4Rows<'a> {
     pub bytes: &'a [i8],
     pub count: usize,
-    /// `[count, depth / 32]`
+    /// `[count, depth / 32]` for signed rows, else empty.
     pub starts: &'a [BlockStart],
+    /// `[columns]` for unsigned rows, else empty: as in [`QuantizedRows`].
+    pub compensation: &'a [i32],
 }
 
 /// Rows of int8 numbers, `depth` apart, with capacity for a multiple of [`TILE`] of them.
