@@ -214,7 +214,7 @@ instruction_sets! {
     Avx2 {
         detected: has_avx2(),
         vectors: X86Bits256,
-        gemm: [_ => gemm::x86::avx2, unsigned: false;],
+        gemm: [_ => gemm::x86::avx2, unsigned: true;],
         int4: [_ => gemm::int4_x86::avx2, unsigned: false;],
         attention: attention::x86::matmul256,
     }

@@ -310,14 +310,14 @@ impl DequantizeEpilogue<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm::driver::tests::{int8, pack};
+    use super::super::gemm::driver::tests::{int8, int8_weights, pack};
     use super::super::pool::SingleThread;
     use super::*;
 
     #[test]
     fn linear_is_near_the_formula_and_identical_in_every_batch_with_every_instruction_set() {
         let (inputs, outputs, count) = (100, 70, 19);
-        let weights: Vec<i8> = (0..inputs * outputs).map(int8).collect();
+        let weights = int8_weights(inputs, outputs);
         let packed = pack(&weights, inputs, outputs);
         let scales: Vec<f32> = (0..outputs).map(|n| 0.01 + n as f32 * 1e-4).collect();
         let bias: Vec<f32> = (0..outputs).map(|n| n as f32 * 0.3).collect();

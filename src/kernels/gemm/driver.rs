@@ -170,6 +170,23 @@ pub(in super::super) mod tests {
         packed
     }
 
+    /// `[depth, columns]` of which neighbours are as large as they may be.
+    pub fn int8_weights(depth: usize, columns: usize) -> Vec<i8> {
+        let mut weights: Vec<i8> = (0..depth * columns).map(int8).collect();
+        for k in (1..depth).step_by(2) {
+            for n in 0..columns {
+                let before = weights[(k - 1) * columns + n];
+                let weight = &mut weights[k * columns + n];
+                if before > 0 {
+                    *weight = (*weight).min((128 - i16::from(before)) as i8);
+                } else if before < 0 {
+                    *weight = (*weight).max((-128 - i16::from(before)) as i8);
+                }
+            }
+        }
+        weights
+    }
+
     pub fn int8(n: usize) -> i8 {
         let byte = ((n as u32 + 1).wrapping_mul(2_654_435_761) >> 24) as i8;
         byte.max(-127)
@@ -206,7 +223,7 @@ pub(in super::super) mod tests {
         .chain((1..40).map(|count| (count, 64, 16 * 5)))
         {
             let deep = depth.next_multiple_of(DEPTH);
-            let weights: Vec<i8> = (0..depth * columns).map(int8).collect();
+            let weights = int8_weights(depth, columns);
             let packed = pack(&weights, depth, columns);
             let mut rows = vec![0; count.next_multiple_of(TILE) * deep];
             for (r, row) in rows.chunks_exact_mut(deep).take(count).enumerate() {

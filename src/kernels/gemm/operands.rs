@@ -2,7 +2,8 @@
 //!
 //! **Weights are packed** by the exporter for every CPU alike: columns in panels of 16, and within a panel four consecutive
 //! numbers of each column together: `[columns / 16, depth / 4, 16, 4]`, with the depth zero-padded to a multiple of 64 and the
-//! columns to one of 16. A vector of 64 bytes is then four steps of 16 columns, and 16 of them are a tile. They are read where
+//! columns to one of 16. Of two neighbouring numbers of a column, an even one and the next, those above 0 have a sum of at most 128, and
+//! those below 0 of at least -128. A vector of 64 bytes is then four steps of 16 columns, and 16 of them are a tile. They are read where
 //! the file is mapped; nothing is copied.
 
 /// Columns of a panel.
