@@ -214,7 +214,7 @@ def test_calibration_computes_what_the_reference_does(small):
     # The input of the output's weight, by the reference with another weight there.
     steps = calibrate._Steps(model, model.ar_weights.read)
     x = steps.embedded(classes, tokens, 0, model.count)
-    *_, h = steps.passes(x, [[] for _ in range(model.ar.depth)], lambda *_: None, ~schedule.visible(model))
+    *_, h = steps.passes(x, None, lambda *_: None, ~schedule.visible(model))
     want = reference.ar_logits(model, classes.tolist(), tokens)
     np.testing.assert_allclose(h @ model.ar_weights.read("output.weight").T, want, atol=2e-5)
     h = h.reshape(-1, model.ar.width)

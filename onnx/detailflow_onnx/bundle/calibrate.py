@@ -14,8 +14,9 @@ from detailflow_onnx.bundle.reference import attend
 from detailflow_onnx.checkpoint.model import Model
 from detailflow_onnx.numbers.schedule import rotary, visible
 
-TOKENS = 2048  # of all pictures, about
-FEWEST, MOST = 8, 64  # pictures
+TOKENS = 8192  # of all pictures, about
+FEWEST = 8  # pictures
+MOST_CACHE = 512 << 20  # bytes of the KV cache of all pictures
 SEED = 17
 
 Read = Callable[[str], np.ndarray]
@@ -89,10 +90,20 @@ class _Steps:
         yield x
         yield x + h @ self.read(p + "feed_forward.w2.weight").T
 
-    def passes(self, x: np.ndarray, pasts: list[list[np.ndarray]], saw: Saw, blocked: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """All layers: yields `x` after each part of each, and last the input of the weight of the output."""
+    def passes(
+        self,
+        x: np.ndarray,
+        pasts: list[list[np.ndarray]] | None,
+        saw: Saw,
+        blocked: np.ndarray | None = None,
+    ) -> Iterator[np.ndarray]:
+        """All layers: yields `x` after each part of each, and last the input of the weight of the output.
+
+        `pasts` are those of the layers; None where `x` has all positions.
+        """
         for i in range(self.ar.depth):
-            for x in self.layer(i, x, pasts[i], saw, blocked):
+            for y in self.layer(i, x, pasts[i] if pasts else [], saw, blocked):
+                x = y
                 yield x
         h = self._norm(x, "norm")
         saw("output.weight", h)
@@ -117,7 +128,9 @@ def draw(model: Model) -> tuple[np.ndarray, np.ndarray]:
         return known[name]
 
     steps, rng = _Steps(model, read), np.random.default_rng(SEED)
-    count = min(max(TOKENS // model.count, FEWEST), MOST)
+    ar = steps.ar
+    cache = model.count * ar.depth * 2 * ar.kv_heads * ar.head_dim * 4
+    count = max(min(TOKENS // model.count, MOST_CACHE // cache), FEWEST)
     classes = np.arange(count) * len(model.classes) // count
     classes[3::4] = -1
     tokens, pasts = np.zeros((count, 0), np.int64), [[] for _ in range(steps.ar.depth)]
@@ -157,8 +170,7 @@ class Moments:
         classes, tokens = draw(self._model)
         steps = _Steps(self._model, self._weights.read)
         x = steps.embedded(classes, tokens, 0, self._model.count)
-        pasts: list[list[np.ndarray]] = [[] for _ in range(steps.ar.depth)]
-        return steps.passes(x, pasts, self._saw.__setitem__, ~visible(self._model))
+        return steps.passes(x, None, self._saw.__setitem__, ~visible(self._model))
 
     @contextmanager
     def _unseen(self) -> Iterator[None]:
