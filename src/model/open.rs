@@ -28,7 +28,7 @@ use crate::timing::latency::LatencyModel;
 /// then have to stay in its caches. Larger models divide each matrix multiplication.
 const MOST_WEIGHTS_OF_LANES: u64 = 16 << 20;
 
-/// Further sessions of the autoregressive graph `file`, which `ar` is, of one thread each.
+/// Lanes of the autoregressive graph `file`, which `ar` is: sessions of one thread each.
 fn lanes(ar: &Graph, bundle: &Bundle, variant: &Variant, file: &str, options: &GraphOptions) -> Lanes {
     let single = GraphOptions { threads: 1, parallel_for: None, ..options.clone() };
     let (slots, bundle, variant, file) = (ar.slots_of_lane(), bundle.clone(), variant.clone(), file.to_owned());

@@ -1,9 +1,9 @@
-//! Large batches of a small model on several threads: further sessions of its graph, of one thread each, take parts of the
-//! batch. Within one session threads share every operator and wait for each other after it, which for small matrices takes
+//! Large batches of a small model on several threads: its session and further ones of its graph, of one thread each, take parts of
+//! the batch. Within one session threads share every operator and wait for each other after it, which for small matrices takes
 //! longer than it saves; parts of a batch do not wait for each other.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::session::Session;
 
@@ -27,13 +27,22 @@ const PART: usize = 64;
 const LEAST_PART: usize = 24;
 
 type Compile = Box<dyn Fn() -> Result<Lane> + Send + Sync>;
+/// Runs a part in the graph's own session: the rows, and where their logits go.
+pub(super) type Own<'a> = dyn FnMut(&[Run<'_>], &mut [f32]) -> Result<()> + Send + 'a;
+
+/// Memory for the logits of a batch, which no generation uses.
+pub(super) type SpareLogits = Arc<Mutex<Vec<f32>>>;
 
 /// The sessions that share a graph's large batches.
 pub(crate) struct Lanes {
     threads: Threads,
     compile: Compile,
+    /// Whether the graph's own session, of one thread as well, is the first of the lanes: each further session maps the weights
+    /// once more.
+    with_own: bool,
     /// Compiled for the first large batch; empty when they cannot be.
     lanes: OnceLock<Vec<Lane>>,
+    spare_logits: SpareLogits,
 }
 
 /// One session, used by one thread at a time.
@@ -50,9 +59,16 @@ struct Part<'a, 'b> {
 }
 
 impl Lanes {
-    /// A lane for each of `threads`, compiled by `compile` when they are first used.
+    /// A lane for each of `threads`, compiled by `compile` when they are first used. With threads of ours the graph's own session
+    /// is one of them; it has one thread then.
     pub fn new(threads: Threads, compile: impl Fn() -> Result<Lane> + Send + Sync + 'static) -> Self {
-        Self { threads, compile: Box::new(compile), lanes: OnceLock::new() }
+        let with_own = threads.host.is_none();
+        Self { threads, compile: Box::new(compile), with_own, lanes: OnceLock::new(), spare_logits: SpareLogits::default() }
+    }
+
+    /// Kept between generations.
+    pub fn spare_logits(&self) -> &SpareLogits {
+        &self.spare_logits
     }
 
     /// How many rows a part has, for a batch of `rows` rows with `tokens` tokens in all. None when the batch is too small to be
@@ -69,13 +85,15 @@ impl Lanes {
     }
 
     /// Runs all `runs`, `part` of them at once, and writes their logits `[tokens, codes]`. The caller keeps others from the slots
-    /// of the runs, of which no two are the same. False when there are no lanes: nothing was done then.
+    /// of the runs, of which no two are the same, and from the graph's own session, which `own` runs, on this thread. False when
+    /// there are no lanes: nothing was done then.
     pub fn run(
         &self,
         runs: &[Run<'_>],
         part: usize,
         codes: usize,
         logits: &mut [f32],
+        own: &mut Own<'_>,
         interrupt: &Interrupt,
     ) -> Result<bool> {
         let lanes = self.lanes.get_or_init(|| self.compiled());
@@ -92,16 +110,20 @@ impl Lanes {
         }
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
+        let (own, others) = (Mutex::new(own), usize::from(self.with_own));
         let work = |lane: usize| {
-            let lane = &lanes[lane];
             while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = lane.run(part, codes, interrupt) {
+                let ran = match lane.checked_sub(others) {
+                    Some(lane) => lanes[lane].run(part, codes, interrupt),
+                    None => lock(&own)(part.runs, &mut lock(&part.logits)),
+                };
+                if let Err(error) = ran {
                     next.store(parts.len(), Ordering::Relaxed);
                     lock(&failure).get_or_insert(error);
                 }
             }
         };
-        let count = lanes.len().min(parts.len());
+        let count = (others + lanes.len()).min(parts.len());
         match &self.threads.host {
             Some(host) => host.each(count, &work),
             None => on_threads(count, &work),
@@ -113,7 +135,7 @@ impl Lanes {
     }
 
     fn compiled(&self) -> Vec<Lane> {
-        (0..self.threads.count).map(|_| (self.compile)()).collect::<Result<_>>().unwrap_or_else(|error| {
+        (usize::from(self.with_own)..self.threads.count).map(|_| (self.compile)()).collect::<Result<_>>().unwrap_or_else(|error| {
             log::info(|| format!("large batches run in one session, on one thread: {error}"));
             Vec::new()
         })

@@ -3,21 +3,61 @@
 
 use std::time::{Duration, Instant};
 
+use ort::session::Session;
+
 use super::bindings::{Bindings, Run};
 use super::exit::{self, Running};
 use super::failure::failed;
 use super::graph::Graph;
 use super::interrupt::Interrupt;
+use super::lanes::SpareLogits;
 use crate::support::error::{Error, Result};
 use crate::support::memory::{grow, reserve};
+use crate::support::sync::lock;
+
+/// Larger logits are not kept: 64 MiB.
+const MOST_SPARE_LOGITS: usize = 16 << 20;
 
 /// Steps of several sequences, of one or more generations, in one run.
 #[derive(Default)]
 pub(crate) struct JointStep {
     bindings: Bindings,
     /// `[tokens, codes]` of the last run, if it was one in parts; else empty.
-    parted: Vec<f32>,
+    parted: Parted,
     waited: Duration,
+}
+
+/// Logits of a batch in parts, in memory that the lanes of the graph keep for the next generation.
+#[derive(Default)]
+struct Parted {
+    logits: Vec<f32>,
+    length: usize,
+    home: SpareLogits,
+}
+
+impl Parted {
+    /// Room for `length` logits.
+    fn make_room(&mut self, length: usize, home: &SpareLogits) -> Result<()> {
+        if self.logits.len() < length {
+            let spare = std::mem::take(&mut *lock(home));
+            if self.logits.len() < spare.len() {
+                self.logits = spare;
+            }
+            self.home = home.clone();
+            grow("logits", &mut self.logits, length, 0.0)?;
+        }
+        self.length = length;
+        Ok(())
+    }
+}
+
+impl Drop for Parted {
+    fn drop(&mut self) {
+        let mut spare = lock(&self.home);
+        if spare.len() < self.logits.len() && self.logits.len() <= MOST_SPARE_LOGITS {
+            *spare = std::mem::take(&mut self.logits);
+        }
+    }
 }
 
 impl JointStep {
@@ -37,9 +77,9 @@ impl JointStep {
         let waiting = Instant::now();
         let mut session = graph.lock();
         self.waited = waiting.elapsed();
-        self.parted.clear();
-        if self.run_in_parts(graph, codes, tokens, runs.clone(), interrupt)? {
-            return Ok(&self.parted);
+        self.parted.length = 0;
+        if self.run_in_parts((graph, &mut session), codes, tokens, runs.clone(), interrupt)? {
+            return Ok(&self.parted.logits[..self.parted.length]);
         }
         let call = self.bindings.get(&session, tokens, codes).map_err(|error| of_logits(fail(error), tokens, codes))?;
         call.fill(runs.clone());
@@ -54,7 +94,7 @@ impl JointStep {
     /// Runs a batch in parts, where the graph has lanes for it. The caller has the graph's lock. False when it is to run as one.
     fn run_in_parts<'a>(
         &mut self,
-        graph: &Graph,
+        (graph, session): (&Graph, &mut Session),
         codes: usize,
         tokens: usize,
         runs: impl Iterator<Item = Run<'a>> + Clone,
@@ -67,22 +107,38 @@ impl JointStep {
         let mut all: Vec<Run<'a>> = reserve("a batch", rows)?;
         all.extend(runs);
         let values = tokens.saturating_mul(codes);
-        grow("logits", &mut self.parted, values, 0.0).map_err(|error| of_logits(error, tokens, codes))?;
-        // Nobody else has access to the slots meanwhile, and no two rows have one.
+        self.parted.make_room(values, lanes.spare_logits()).map_err(|error| of_logits(error, tokens, codes))?;
+        // No two rows have one slot. Whoever has the graph's lock has the slots.
         let mut guard = graph.slots().lock();
         guard.set(all.iter().map(|run| run.slot.clone()))?;
-        let ran = graph.timed(|| lanes.run(&all, part, codes, &mut self.parted[..values], interrupt));
         guard.clear();
+        drop(guard);
+        let (bindings, logits) = (&mut self.bindings, &mut self.parted.logits[..values]);
+        let mut own = |runs: &[Run<'_>], logits: &mut [f32]| {
+            let fail = |error: ort::Error| exit::reason(failed(graph.name(), error));
+            let call = bindings.get(session, logits.len() / codes, codes).map_err(fail)?;
+            call.fill(runs.iter().copied());
+            graph.slots().lock().set(runs.iter().map(|run| run.slot.clone()))?;
+            let ran = session.run_binding_with_options(&call.binding, interrupt.options()).map(drop);
+            graph.slots().lock().clear();
+            ran.map_err(fail)?;
+            logits.copy_from_slice(call.logits());
+            Ok(())
+        };
+        let ran = graph.timed(|| lanes.run(&all, part, codes, logits, &mut own, interrupt));
         let ran = ran.map_err(|error| of_logits(error, tokens, codes));
         if !matches!(ran, Ok(true)) {
-            self.parted.clear();
+            self.parted.length = 0;
         }
         ran
     }
 
     /// The logits of the last run, which had `tokens` tokens.
     pub fn logits(&self, tokens: usize) -> &[f32] {
-        if self.parted.is_empty() { self.bindings.logits(tokens) } else { &self.parted }
+        match self.parted.length {
+            0 => self.bindings.logits(tokens),
+            length => &self.parted.logits[..length],
+        }
     }
 
     /// Time that the last run spent waiting for other users of the graph.
