@@ -389,9 +389,11 @@ mod tests {
     /// The int8 layer with the products of nibbles and factors is computed by other code.
     #[test]
     fn int4_layer_has_the_bits_of_the_int8_layer_that_it_stands_for_with_every_instruction_set_batch_and_pool() {
-        for (inputs, outputs, counts) in
-            [(100, 70, (1..40).collect::<Vec<_>>()), (64, 16, vec![1, 2, 33]), (1000, 330, vec![1, 2, 7, 8, 9, 16, 40, 70])]
-        {
+        for (inputs, outputs, counts) in [
+            (100, 70, (1..40).collect::<Vec<_>>()),
+            (64, 16, vec![1, 2, 33]),
+            (1000, 330, vec![1, 2, 7, 8, 9, 16, 40, 70]),
+        ] {
             let depth = usize::next_multiple_of(inputs, DEPTH);
             let (blocks, panels) = (depth / BLOCK, usize::div_ceil(outputs, PANEL));
             let mut nibbles = vec![0x88u8; panels * depth * PANEL / 2];
@@ -407,13 +409,13 @@ mod tests {
                     let nibble = if k % 64 < 32 && n % 5 == 0 { 0 } else { self::int8(k * outputs + n) as u8 & 15 };
                     let byte = &mut nibbles[((panel * depth / 8 + k / 8) * PANEL + column) * 4 + k % 8 / 2];
                     *byte = if k % 2 == 0 { *byte & 0xf0 | nibble } else { *byte & 15 | nibble << 4 };
-                    int8[k * outputs + n] =
-                        (nibble as i8 - 8) * factors[(panel * blocks + k / BLOCK) * PANEL + column];
+                    int8[k * outputs + n] = (nibble as i8 - 8) * factors[(panel * blocks + k / BLOCK) * PANEL + column];
                 }
             }
             let packed = pack(&int8, inputs, outputs);
             let scales: Vec<f32> = (0..outputs).map(|n| 0.01 + n as f32 * 1e-4).collect();
-            let of = |weights| Linear { prologue: Prologue::Plain, inputs, outputs, weights, scales: &scales, bias: None };
+            let of =
+                |weights| Linear { prologue: Prologue::Plain, inputs, outputs, weights, scales: &scales, bias: None };
             let int8 = of(Weights::Int8(PackedWeights::new(&packed, inputs, outputs).unwrap()));
             let int4 = of(Weights::Int4(Int4Weights::new(&nibbles, &factors, inputs, outputs).unwrap()));
             let most = counts.iter().copied().max().unwrap();
@@ -446,7 +448,8 @@ mod tests {
         for (inputs, outputs) in [(1024usize, 5632usize), (2816, 1024)] {
             let (int8, nibbles) = (vec![3i8; inputs * outputs], vec![0x5bu8; inputs * outputs / 2]);
             let (factors, scales) = (vec![9i8; inputs * outputs / BLOCK], vec![0.1; outputs]);
-            let of = |weights| Linear { prologue: Prologue::Plain, inputs, outputs, weights, scales: &scales, bias: None };
+            let of =
+                |weights| Linear { prologue: Prologue::Plain, inputs, outputs, weights, scales: &scales, bias: None };
             let int8 = of(Weights::Int8(PackedWeights::new(&int8, inputs, outputs).unwrap()));
             let int4 = of(Weights::Int4(Int4Weights::new(&nibbles, &factors, inputs, outputs).unwrap()));
             for isa in Isa::supported().iter().copied().filter(|isa| *isa != Isa::Portable) {

@@ -63,7 +63,13 @@ impl Lanes {
     /// is one of them; it has one thread then.
     pub fn new(threads: Threads, compile: impl Fn() -> Result<Lane> + Send + Sync + 'static) -> Self {
         let with_own = threads.host.is_none();
-        Self { threads, compile: Box::new(compile), with_own, lanes: OnceLock::new(), spare_logits: SpareLogits::default() }
+        Self {
+            threads,
+            compile: Box::new(compile),
+            with_own,
+            lanes: OnceLock::new(),
+            spare_logits: SpareLogits::default(),
+        }
     }
 
     /// Kept between generations.
@@ -135,10 +141,13 @@ impl Lanes {
     }
 
     fn compiled(&self) -> Vec<Lane> {
-        (usize::from(self.with_own)..self.threads.count).map(|_| (self.compile)()).collect::<Result<_>>().unwrap_or_else(|error| {
-            log::info(|| format!("large batches run in one session, on one thread: {error}"));
-            Vec::new()
-        })
+        (usize::from(self.with_own)..self.threads.count)
+            .map(|_| (self.compile)())
+            .collect::<Result<_>>()
+            .unwrap_or_else(|error| {
+                log::info(|| format!("large batches run in one session, on one thread: {error}"));
+                Vec::new()
+            })
     }
 }
 

@@ -1,8 +1,8 @@
-"""What the layers of the autoregressive model are given: the second moments of their inputs over pictures that the model
-draws by itself, in NumPy. Error feedback of int4 weights needs them.
+"""The inputs of the autoregressive model's layers: their second moments over pictures that the model draws, in NumPy.
 
-Pictures are drawn first, with the weights in memory. Then all of them pass through the model once, a layer at a time and
-only as far as the layer that is asked for: a writer asks in the order of the graph, so one layer's inputs are in memory.
+Error feedback of int4 weights needs them. Pictures are drawn first, with the weights in memory. Then all of them pass
+through the model once, a layer at a time and only as far as the layer that is asked for: a writer asks in the order of
+the graph, so that the inputs of one layer are in memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ class _Steps:
         first = past[0].shape[1] if past else 0
         k = self._rotate(k, ar.kv_heads, first)
         past[:] = [np.concatenate([old, new], 1) for old, new in zip(past, (k, v))] if past else [k, v]
-        y = attend(self._rotate(q, ar.heads, first), *past, ar.heads, ar.kv_heads, blocked)
+        y = attend(self._rotate(q, ar.heads, first), past[0], past[1], ar.heads, ar.kv_heads, blocked)
         saw(p + "attention.wo.weight", y)
         yield x
         x = x + y @ self.read(p + "attention.wo.weight").T
@@ -133,7 +133,8 @@ def draw(model: Model) -> tuple[np.ndarray, np.ndarray]:
     count = max(min(TOKENS // model.count, MOST_CACHE // cache), FEWEST)
     classes = np.arange(count) * len(model.classes) // count
     classes[3::4] = -1
-    tokens, pasts = np.zeros((count, 0), np.int64), [[] for _ in range(steps.ar.depth)]
+    tokens = np.zeros((count, 0), np.int64)
+    pasts: list[list[np.ndarray]] = [[] for _ in range(steps.ar.depth)]
     while (first := tokens.shape[1]) < model.count:
         last = first + (1 if first < model.causal else model.group)
         *_, h = steps.passes(steps.embedded(classes, tokens, first, last), pasts, _ignore)
@@ -144,7 +145,7 @@ def draw(model: Model) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Moments:
-    """The second moments of the input of every layer, by the key of its weight. To be called in the order of the graph."""
+    """The second moments of the input of every layer, by the key of its weight, in the order of the graph."""
 
     def __init__(self, model: Model) -> None:
         self._model, self._weights = model, model.autoregressive[1]
@@ -180,5 +181,3 @@ class Moments:
             yield
         finally:
             self._weights.on_read = on_read
-
-

@@ -2,15 +2,25 @@
 
 int8 matmuls quantize each input row with its own scale (per-row dynamic quantization), so that a row's result does not
 depend on the other rows of the batch. int4 matmuls do the same in form `native`; in the other forms they quantize the
-input in the same blocks of 32 as the weights: with larger blocks the kernels of ONNX Runtime give a row different last bits
-in another batch.
+input in the same blocks of 32 as the weights: with larger blocks the kernels of ONNX Runtime give a row different last
+bits in another batch.
 """
 
 import numpy as np
 
 from detailflow_onnx.graphs.builder import FLOAT, FUSED, Make, NodeBuilder
 from detailflow_onnx.graphs.store import Store
-from detailflow_onnx.numbers.quantize import BLOCK, DEPTH, LARGEST, PANEL, Int4, pack_int4, pack_int8, quantize_int4, quantize_int8
+from detailflow_onnx.numbers.quantize import (
+    BLOCK,
+    DEPTH,
+    LARGEST,
+    PANEL,
+    Int4,
+    pack_int4,
+    pack_int8,
+    quantize_int4,
+    quantize_int8,
+)
 from onnx import TensorProto
 
 ZERO_POINT = 128  # of the uint8 input

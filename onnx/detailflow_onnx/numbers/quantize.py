@@ -4,9 +4,9 @@ int8: one scale for each output channel. The product of the integers is exact in
 VNNI, two neighbouring products are first added in int16, so a channel's scale is chosen such that this sum cannot
 overflow: 255 x 128 < 32768.
 
-int4: each block of 32 inputs of an output channel has an integer factor of -15..15, and the channel a scale. A weight is
-(n - 8) * factor * scale with n of 0..15, so (n - 8) * factor is an int8 of -120..120: kernels for int8 compute int4 layers,
-with sums that are exact in int32.
+int4: each block of 32 inputs of an output channel has an integer factor of -15..15, and the channel a scale. A weight
+is (n - 8) * factor * scale with n of 0..15, so (n - 8) * factor is an int8 of -120..120: kernels for int8 compute int4
+layers, with sums that are exact in int32.
 """
 
 from dataclasses import dataclass
@@ -63,8 +63,8 @@ class Int4:
 def pack_int4(integers: Int4) -> tuple[np.ndarray, np.ndarray]:
     """(nibbles uint8 [out / 16, in / 8, 16, 4], factors int8 [out / 16, in / 32, 16]), padded as int8 is.
 
-    A byte holds two neighbouring inputs of a column, the first in its lower half. Four bytes of a column are adjacent, so
-    that the lower halves of a vector are one step of an int8 panel, and the upper halves another.
+    A byte holds two neighbouring inputs of a column, the first in its lower half. Four bytes of a column are adjacent,
+    so that the lower halves of a vector are one step of an int8 panel, and the upper halves another.
     """
     outputs, inputs = integers.nibbles.shape
     nibbles = np.pad(integers.nibbles, ((0, -outputs % PANEL), (0, -inputs % DEPTH)), constant_values=ZERO)
@@ -78,9 +78,9 @@ def pack_int4(integers: Int4) -> tuple[np.ndarray, np.ndarray]:
 def quantize_int4(weight: np.ndarray, moments: np.ndarray | None = None) -> Int4:
     """Quantize a weight [in, out].
 
-    Every weight is rounded to the nearest value unless `moments` [in, in] are given: the mean products of two inputs of the
-    layer. Then the rounding error of an input is made up for by the inputs after it (error feedback, the method of GPTQ),
-    such that the error of the layer's output is small, and factors are chosen by the weighted error.
+    Every weight is rounded to the nearest value unless `moments` [in, in] are given: the mean products of two inputs of
+    the layer. Then the rounding error of an input is made up for by the inputs after it (error feedback, the method of
+    GPTQ), such that the error of the layer's output is small, and factors are chosen by the weighted error.
     """
     inputs, outputs = weight.shape
     blocks = -(-inputs // BLOCK)
@@ -106,7 +106,9 @@ def quantize_int4(weight: np.ndarray, moments: np.ndarray | None = None) -> Int4
 
 def _round(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Nibbles of values with these steps. A step of 0 gives zero."""
-    return (np.rint(values / np.where(steps == 0, np.float32(np.inf), steps)).clip(-ZERO, ZERO - 1) + ZERO).astype(np.uint8)
+    return (np.rint(values / np.where(steps == 0, np.float32(np.inf), steps)).clip(-ZERO, ZERO - 1) + ZERO).astype(
+        np.uint8
+    )
 
 
 def _ends(values: np.ndarray) -> np.ndarray:

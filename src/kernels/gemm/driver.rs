@@ -76,7 +76,12 @@ pub(in super::super) fn gemm_expanded(
             }
             let compensation = if unsigned { &rows.compensation[first * PANEL..][..count * PANEL] } else { &[] };
             let rows = QuantizedRows { compensation, ..rows };
-            isa.multiply_panels(rows, PackedWeights { bytes, depth, panels: count }, 0..count, &Behind { first, epilogue });
+            isa.multiply_panels(
+                rows,
+                PackedWeights { bytes, depth, panels: count },
+                0..count,
+                &Behind { first, epilogue },
+            );
         }
     });
 }

@@ -30,9 +30,8 @@ fn body<const FUSED: bool>(weights: Int4Weights<'_>, panel: usize, to: &mut [i8]
             add[n] = ((-8 * factor - sign) as u32 & 0xff) * SPREAD;
         }
         // SAFETY: arrays of integers of the same size.
-        let (size, flip, add): ([u16; LINE / 2], [u8; LINE], [u8; LINE]) = unsafe {
-            (std::mem::transmute(size), std::mem::transmute(flip), std::mem::transmute(add))
-        };
+        let (size, flip, add): ([u16; LINE / 2], [u8; LINE], [u8; LINE]) =
+            unsafe { (std::mem::transmute(size), std::mem::transmute(flip), std::mem::transmute(add)) };
         for (to, nibbles) in to.as_chunks_mut::<{ 2 * LINE }>().0.iter_mut().zip(nibbles.as_chunks::<LINE>().0) {
             let (low, high) = to.split_at_mut(LINE);
             for (to, shift) in [(low, 0), (high, 4)] {

@@ -73,8 +73,12 @@ impl<'a> Int4Weights<'a> {
         let panels = columns.div_ceil(PANEL);
         let length = depth.checked_mul(panels)?.checked_mul(PANEL / 2)?;
         let fits = length == nibbles.len() && length > 0 && factors.len() == length / (BLOCK / 2);
-        (fits && factors.iter().all(|factor| factor.unsigned_abs() <= LARGEST_FACTOR))
-            .then_some(Self { nibbles, factors, depth, panels })
+        (fits && factors.iter().all(|factor| factor.unsigned_abs() <= LARGEST_FACTOR)).then_some(Self {
+            nibbles,
+            factors,
+            depth,
+            panels,
+        })
     }
 
     /// The padded depth.
