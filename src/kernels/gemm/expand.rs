@@ -1,6 +1,8 @@
 //! Int4 weights as the int8 weights that they stand for, for kernels that multiply those: panel by panel, into memory that stays
 //! in the caches.
 
+use std::mem::transmute;
+
 use super::super::isa::multiversion;
 use super::operands::{BLOCK, Int4Weights, PANEL};
 use super::passes::LINE;
@@ -12,6 +14,18 @@ multiversion! {
 
 /// A byte in each of the four bytes of a column.
 const SPREAD: u32 = 0x0101_0101;
+
+#[inline(always)]
+fn bytes(columns: [u32; PANEL]) -> [u8; LINE] {
+    // SAFETY: arrays of integers of the same size.
+    unsafe { transmute::<[u32; PANEL], [u8; LINE]>(columns) }
+}
+
+#[inline(always)]
+fn halves(columns: [u32; PANEL]) -> [u16; LINE / 2] {
+    // SAFETY: arrays of integers of the same size.
+    unsafe { transmute::<[u32; PANEL], [u16; LINE / 2]>(columns) }
+}
 
 #[inline(always)]
 fn body<const FUSED: bool>(weights: Int4Weights<'_>, panel: usize, to: &mut [i8]) {
@@ -29,19 +43,17 @@ fn body<const FUSED: bool>(weights: Int4Weights<'_>, panel: usize, to: &mut [i8]
             flip[n] = sign as u32;
             add[n] = ((-8 * factor - sign) as u32 & 0xff) * SPREAD;
         }
-        // SAFETY: arrays of integers of the same size.
-        let (size, flip, add): ([u16; LINE / 2], [u8; LINE], [u8; LINE]) =
-            unsafe { (std::mem::transmute(size), std::mem::transmute(flip), std::mem::transmute(add)) };
+        let (size, flip, add) = (halves(size), bytes(flip), bytes(add));
         for (to, nibbles) in to.as_chunks_mut::<{ 2 * LINE }>().0.iter_mut().zip(nibbles.as_chunks::<LINE>().0) {
             let (low, high) = to.split_at_mut(LINE);
             for (to, shift) in [(low, 0), (high, 4)] {
                 let mut products = [0u16; LINE / 2];
                 for (n, two) in nibbles.as_chunks::<2>().0.iter().enumerate() {
                     // Both products are less than 256, so that neither reaches into the other.
-                    products[n] = (u16::from_ne_bytes(*two) >> shift & 0x0f0f).wrapping_mul(size[n]);
+                    products[n] = ((u16::from_ne_bytes(*two) >> shift) & 0x0f0f).wrapping_mul(size[n]);
                 }
-                // SAFETY: as above.
-                let products: [u8; LINE] = unsafe { std::mem::transmute(products) };
+                // SAFETY: arrays of integers of the same size.
+                let products = unsafe { transmute::<[u16; LINE / 2], [u8; LINE]>(products) };
                 for n in 0..LINE {
                     to[n] = (products[n] ^ flip[n]).wrapping_add(add[n]) as i8;
                 }
