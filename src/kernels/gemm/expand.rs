@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn expand_gives_every_product_with_every_instruction_set() {
         let (depth, panels) = (64, 2);
-        let nibbles: Vec<u8> = (0..depth * panels * PANEL / 2).map(|n| (n * 151 >> 3) as u8).collect();
+        let nibbles: Vec<u8> = (0..depth * panels * PANEL / 2).map(|n| ((n * 151) >> 3) as u8).collect();
         let factors: Vec<i8> = (0..depth / BLOCK * panels * PANEL).map(|n| (n % 31) as i8 - 15).collect();
         let weights = Int4Weights::new(&nibbles, &factors, depth, panels * PANEL).unwrap();
         for isa in Isa::supported().iter().copied() {
