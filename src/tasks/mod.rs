@@ -24,5 +24,5 @@ pub use mips::{
     sprite_size,
 };
 pub use repair::repair;
-pub use score::{score, score_all};
+pub use score::{score, score_all, score_mix};
 pub use vary::{redetail, vary};
