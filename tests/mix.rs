@@ -307,3 +307,17 @@ fn bundle_reads_and_writes_mixes() {
     let refused = bundle.mix("0:-1,1", "").unwrap_err().to_string();
     assert!(refused.contains(&format!("the weight of {}: -1 is not 0 to 1000", names[0])), "{refused}");
 }
+
+#[test]
+fn class_weights_and_strengths_are_set_one_by_one() {
+    let model = common::open(&common::small(), "int8", "native");
+    let mut wanted = request(&model, &[(0, 0), (1, 1)]);
+    wanted.set_class(0).unwrap().set_class_weight(1, curve("0@4,1@8")).unwrap();
+    wanted.set_class_weight(0, curve("1@4,0@8")).unwrap().set_avoid_strength(2, 0.5).unwrap();
+    let outline = Mix::new(&[(0, curve("1@4,0@8")), (1, curve("0@4,1@8"))], &[(2, 0.5.into())]).unwrap();
+    assert_eq!((wanted.mix(0), wanted.mix(1)), (Some(&outline), Some(&outline)));
+    let refused = wanted.set_class_weight(1, 0.0).unwrap_err().to_string();
+    assert!(refused.contains("0 at token 8"), "{refused}");
+    wanted.set_class_weight(0, 1.0).unwrap().set_class_weight(1, 0.0).unwrap().set_avoid_strength(2, 0.0).unwrap();
+    assert!(wanted.mix(0).is_none());
+}

@@ -61,6 +61,12 @@ impl Bundle {
         names.collect::<Vec<_>>().join("+")
     }
 
+    /// Checks that every class of a mix exists.
+    pub(crate) fn check_mix(&self, mix: &Mix) -> Result<()> {
+        let classes = mix.classes().iter().chain(mix.avoid()).map(|&(class, _)| class);
+        classes.filter(|&class| class != Mix::NO_CLASS).try_for_each(|class| self.check_class(class))
+    }
+
     fn class_name(&self, class: u32) -> Option<String> {
         self.classes.get(class as usize).cloned()
     }

@@ -40,6 +40,20 @@ pub struct Request {
     pub(crate) log_probabilities: bool,
 }
 
+/// What became of the class and the mix of an image.
+struct Changed {
+    class: u32,
+    before: Option<Arc<Mix>>,
+    main: u32,
+    after: Option<Arc<Mix>>,
+}
+
+/// A list in which a class has this weight.
+fn with(list: &[(u32, Curve)], class: u32, weight: &Curve) -> Vec<(u32, Curve)> {
+    let others = list.iter().filter(|(other, _)| *other != class).cloned();
+    others.chain([(class, weight.clone())]).collect()
+}
+
 impl Request {
     /// A request for `model`.
     #[must_use]
@@ -145,7 +159,7 @@ impl Request {
     /// # Errors
     /// [`Error::Invalid`] when the model has no such class, and those of [`Mix::new`].
     pub fn set_classes(&mut self, classes: &[(u32, Curve)]) -> Result<&mut Self> {
-        self.change_mixes(0..self.images.len(), Some(classes), None)
+        self.change_mixes(0..self.images.len(), &|mix| (classes.to_vec(), mix.avoid().to_vec()))
     }
 
     /// Sets the classes that every image keeps away from, with their strengths, each a number or a [`Curve`] over the tokens; see
@@ -155,7 +169,26 @@ impl Request {
     /// # Errors
     /// [`Error::Invalid`] when the model has no such class, and those of [`Mix::new`].
     pub fn set_avoid(&mut self, classes: &[(u32, Curve)]) -> Result<&mut Self> {
-        self.change_mixes(0..self.images.len(), None, Some(classes))
+        self.change_mixes(0..self.images.len(), &|mix| (mix.classes().to_vec(), classes.to_vec()))
+    }
+
+    /// Sets the weight of one class of every image, a number or a [`Curve`]. The class joins those of the image if it is not
+    /// among them.
+    ///
+    /// # Errors
+    /// Those of [`set_classes`](Self::set_classes).
+    pub fn set_class_weight(&mut self, class: u32, weight: impl Into<Curve>) -> Result<&mut Self> {
+        let weight = weight.into();
+        self.change_mixes(0..self.images.len(), &|mix| (with(mix.classes(), class, &weight), mix.avoid().to_vec()))
+    }
+
+    /// Sets the strength with which every image keeps away from one class, a number or a [`Curve`].
+    ///
+    /// # Errors
+    /// Those of [`set_avoid`](Self::set_avoid).
+    pub fn set_avoid_strength(&mut self, class: u32, strength: impl Into<Curve>) -> Result<&mut Self> {
+        let strength = strength.into();
+        self.change_mixes(0..self.images.len(), &|mix| (mix.classes().to_vec(), with(mix.avoid(), class, &strength)))
     }
 
     /// Sets the mix of every image: [`set_classes`](Self::set_classes) and [`set_avoid`](Self::set_avoid) in one.
@@ -163,7 +196,7 @@ impl Request {
     /// # Errors
     /// [`Error::Invalid`] when the model has no such class.
     pub fn set_mix(&mut self, mix: &Mix) -> Result<&mut Self> {
-        self.change_mixes(0..self.images.len(), Some(mix.classes()), Some(mix.avoid()))
+        self.change_mixes(0..self.images.len(), &|_| (mix.classes().to_vec(), mix.avoid().to_vec()))
     }
 
     /// Sets the mix of one image.
@@ -188,42 +221,42 @@ impl Request {
         avoid: Option<&[(u32, Curve)]>,
     ) -> Result<&mut Self> {
         self.check_index(image_index)?;
-        self.change_mixes(image_index..image_index + 1, classes, avoid)
+        self.change_mixes(image_index..image_index + 1, &|mix| {
+            (classes.unwrap_or(mix.classes()).to_vec(), avoid.unwrap_or(mix.avoid()).to_vec())
+        })
     }
 
-    /// What is not given stays as it is.
+    /// Gives images the classes, and classes to avoid, that `change` makes of their own.
     fn change_mixes(
         &mut self,
         images: Range<usize>,
-        classes: Option<&[(u32, Curve)]>,
-        avoid: Option<&[(u32, Curve)]>,
+        change: &dyn Fn(&Mix) -> (Vec<(u32, Curve)>, Vec<(u32, Curve)>),
     ) -> Result<&mut Self> {
         let bundle = self.model.bundle();
-        for &(class, _) in classes.iter().chain(&avoid).copied().flatten().filter(|part| part.0 != Mix::NO_CLASS) {
-            bundle.check_class(class)?;
-        }
         let name = |class: u32| bundle.classes().get(class as usize).cloned().unwrap_or_else(|| class.to_string());
         let mut mixes = filled("a request", self.images.len(), None)?;
         mixes[..self.mixes.len()].clone_from_slice(&self.mixes);
         let mut main = reserve("a request", images.len())?;
         // Images that were alike share their mix.
-        let mut last: Option<(u32, Option<Arc<Mix>>, Mix, Option<Arc<Mix>>)> = None;
+        let mut last: Option<Changed> = None;
         for image in images.clone() {
-            let (class, old) = (self.images[image].class, mixes[image].take());
-            let (mix, kept) = match last.take() {
-                Some((of, before, mix, kept)) if of == class && before == old => (mix, kept),
+            let (class, before) = (self.images[image].class, mixes[image].take());
+            let changed = match last.take() {
+                Some(last) if last.class == class && last.before == before => last,
                 _ => {
-                    let own = [(class, 1.0.into())];
-                    let classes = classes.unwrap_or_else(|| old.as_deref().map_or(&own[..], Mix::classes));
-                    let avoid = avoid.unwrap_or_else(|| old.as_deref().map_or(&[], Mix::avoid));
-                    let mix = Mix::named(classes, avoid, &name)?;
-                    let kept = mix.as_class().is_none().then(|| Arc::new(mix.clone()));
-                    (mix, kept)
+                    let own = before.as_deref().cloned().map_or_else(|| Mix::new(&[(class, 1.0.into())], &[]), Ok)?;
+                    let (classes, avoid) = change(&own);
+                    for &(class, _) in classes.iter().chain(&avoid).filter(|part| part.0 != Mix::NO_CLASS) {
+                        bundle.check_class(class)?;
+                    }
+                    let mix = Mix::named(&classes, &avoid, &name)?;
+                    let main = mix.main_class();
+                    Changed { class, before, main, after: mix.as_class().is_none().then(|| Arc::new(mix)) }
                 }
             };
-            main.push(mix.main_class());
-            mixes[image].clone_from(&kept);
-            last = Some((class, old, mix, kept));
+            main.push(changed.main);
+            mixes[image].clone_from(&changed.after);
+            last = Some(changed);
         }
         for (image, class) in images.zip(main) {
             self.images[image].class = class;

@@ -130,6 +130,24 @@ impl Mix {
         text(&self.avoid, name)
     }
 
+    /// The mix as text with indices of classes, `3:0.6,7:0.4;5:1`: the classes, then those to avoid if there are any.
+    pub(crate) fn to_text(&self) -> String {
+        let index = |class: u32| class.to_string();
+        let (classes, avoid) = (self.classes_text(&index), self.avoid_text(&index));
+        if avoid.is_empty() { classes } else { format!("{classes};{avoid}") }
+    }
+
+    /// Reads what [`to_text`](Self::to_text) gives.
+    pub(crate) fn from_text(text: &str) -> Result<Self> {
+        let (classes, avoid) = text.split_once(';').unwrap_or((text, ""));
+        let index = |text: &str| match text.parse::<u32>() {
+            Ok(class) if class != Self::NO_CLASS => Ok(class),
+            _ if text == "none" => Ok(Self::NO_CLASS),
+            _ => Err(Error::Invalid(format!("mix: \"{text}\" is not the index of a class"))),
+        };
+        Self::parse(classes, avoid, &index, &|class| format!("class {class}"))
+    }
+
     /// What the token with index `token` and later ones need the logits of: classes by index, then `None` for the unconditional
     /// ones. Without `guidance` only what [`mean_at`](Self::mean_at) needs.
     pub(crate) fn needs(&self, token: usize, guidance: Option<&Guidance>) -> Vec<Option<u32>> {
@@ -280,6 +298,11 @@ mod tests {
         assert_eq!(outline.classes_text(&name), "dragon:1@0,0@8,golem:0@0,1@8");
         assert_eq!(parse(&outline.classes_text(&name), &outline.avoid_text(&name)).unwrap(), outline);
         assert_eq!(parse("a, b", "").unwrap().as_class(), Some(3), "the name of one class");
+        assert_eq!(outline.to_text(), "1:1@0,0@8,2:0@0,1@8");
+        for mix in [outline, mix, parse("none:0.1,golem", "dragon:1@0,0@4,plant:0.5").unwrap()] {
+            assert_eq!(Mix::from_text(&mix.to_text()).unwrap(), mix);
+        }
+        assert!(Mix::from_text("1:1;").is_ok() && Mix::from_text("4294967295").is_err() && Mix::from_text("x").is_err());
         assert_eq!(parse("dragon,golem", "").unwrap(), parse("golem:1,dragon:1", "").unwrap());
     }
 

@@ -230,14 +230,18 @@ impl<'a> Checker<'a> {
         let mut wrongs = Wrongs::new();
         let (class, seed, count) = (fields.class.take(), fields.seed.take(), fields.count.take());
         let (output, tags) = (fields.output.take(), fields.tags.take());
+        if class.is_some() && fields.mix.is_some() {
+            wrongs.push(("mix".into(), "a row cannot have both `class` and `mix`; leave one of them out".into()));
+        }
         let resolved = self.resolve(&fields).map_err(|more| wrongs.extend(more)).ok();
         let class = class.or_else(|| Some(Classes::One(ClassName::Index(resolved.as_ref()?.class?))));
         let classes = match class {
             Some(class) => self.classes(&class).map_err(|text| wrongs.push(("class".into(), text))).ok(),
             None => {
-                let known = self.no_class || fields.vary.is_some() && resolved.is_none();
-                if !known && raw.failed.iter().all(|field| field != "class" && field != "vary") {
-                    wrongs.push(("class".into(), "a row needs a class: a name, an index, a list, or \"all\"".into()));
+                let elsewhere = fields.vary.is_some() || fields.mix.is_some();
+                let known = self.no_class || elsewhere && resolved.is_none();
+                if !known && raw.failed.iter().all(|field| field != "class" && field != "vary" && field != "mix") {
+                    wrongs.push(("class".into(), "a row needs a class: a name, an index, a list, or \"all\"; or a mix".into()));
                 }
                 None
             }
