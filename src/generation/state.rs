@@ -139,6 +139,7 @@ impl Spec {
         Snapshot {
             model: self.model.clone(),
             images: self.images.clone(),
+            mixes: self.mixes.clone(),
             tokens: boards.tokens.clone(),
             log_probabilities: boards.log_probabilities.clone(),
             fed: state.fed,
