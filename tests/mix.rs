@@ -298,9 +298,12 @@ fn bundle_reads_and_writes_mixes() {
     let found = bundle.mix(&text, &names[1]).unwrap();
     assert_eq!(found, mix(&[(0, 0.6), (2, 0.4)], &[(1, 1.0)]));
     let (classes, avoid) = bundle.mix_text(&found);
-    assert_eq!((classes.clone(), avoid.clone()), (format!("{}:0.6,{}:0.4", names[0], names[2]), format!("{}:1", names[1])));
+    assert_eq!(
+        (classes.clone(), avoid.clone()),
+        (format!("{}:0.6,{}:0.4", names[0], names[2]), format!("{}:1", names[1]))
+    );
     assert_eq!(bundle.mix(&classes, &avoid).unwrap(), found);
-    assert_eq!(bundle.mix_name(&found), format!("{}+{}", names[0], names[2]));
+    assert_eq!(bundle.mix_name(&found), format!("{}+{}-{}", names[0], names[2], names[1]));
     assert_eq!(bundle.mix("0,none", "").unwrap(), mix(&[(0, 1.0), (Mix::NO_CLASS, 1.0)], &[]));
     let refused = bundle.mix("0,3", "").unwrap_err().to_string();
     assert!(refused.contains("class 3 is out of range"), "{refused}");
@@ -320,4 +323,228 @@ fn class_weights_and_strengths_are_set_one_by_one() {
     assert!(refused.contains("0 at token 8"), "{refused}");
     wanted.set_class_weight(0, 1.0).unwrap().set_class_weight(1, 0.0).unwrap().set_avoid_strength(2, 0.0).unwrap();
     assert!(wanted.mix(0).is_none());
+}
+
+#[cfg(feature = "worker")]
+#[test]
+fn worker_mixes_beside_plain_jobs() {
+    use std::time::Duration;
+
+    use detailflow::{EventKind, SubmitOptions, Worker, WorkerOptions};
+
+    for form in ["native", "mha"] {
+        let model = common::open(&common::small(), "int8", form);
+        let blend = mix(&[(0, 0.6), (2, 0.4)], &[(1, 0.5)]);
+        let mut wanted: Vec<Request> = (0..4).map(|at| request(&model, &[(at % 3, 7), (1, 8)])).collect();
+        wanted[1].set_mix(&blend).unwrap();
+        wanted[2].set_image_mix(1, &blend).unwrap().set_guidance(Guidance::constant(1.0)).unwrap();
+        let alone: Vec<Vec<Vec<u32>>> = wanted.iter().map(sample).collect();
+        let worker = Worker::new(&WorkerOptions::default()).unwrap();
+        let jobs: Vec<_> = wanted.iter().map(|one| worker.submit(one, SubmitOptions::new()).unwrap()).collect();
+        let mut done = 0;
+        while done < jobs.len() {
+            let Some(event) = worker.wait(Duration::from_secs(60)) else { panic!("no event") };
+            if matches!(event.kind(), EventKind::Done) {
+                let at = jobs.iter().position(|job| *job == event.job()).unwrap();
+                (0..2).for_each(|image| assert_eq!(event.tokens(image).unwrap(), alone[at][image], "{form} job {at}"));
+                done += 1;
+            }
+        }
+        // A cancelled one stops, and the next one runs.
+        let job = worker.submit(&wanted[1], SubmitOptions::new()).unwrap();
+        worker.cancel_all();
+        let last = worker.submit(&wanted[0], SubmitOptions::new()).unwrap();
+        loop {
+            let event = worker.wait(Duration::from_secs(60)).unwrap();
+            match event.kind() {
+                EventKind::Done if event.job() == last => break,
+                EventKind::Done | EventKind::Cancelled => assert!(event.job() == job),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn token_files_keep_mixes() {
+    use detailflow::tokens::{Dft, TokenFile, TokenImage};
+
+    let model = common::open(&common::small(), "int8", "native");
+    let bundle = model.bundle();
+    let blend = Mix::new(&[(0, curve("1@3,0.5@4")), (2, 0.25.into())], &[(1, 0.5.into())]).unwrap();
+    let mut wanted = request(&model, &[(0, 7), (1, 8)]);
+    wanted.set_image_mix(0, &blend).unwrap();
+    let generation = finished(&wanted);
+    let snapshot = generation.reader().snapshot();
+    let (dft, plain) = (snapshot.dft(0).unwrap(), snapshot.dft(1).unwrap());
+    assert_eq!((dft.class, &dft.mix, dft.seed), (Some(0), &Some(blend.clone()), Some(7)));
+    assert_eq!((plain.class, &plain.mix), (Some(1), &None), "one of one class is as it always was");
+    assert_eq!(plain.encode().unwrap()[27] & 0x80, 0);
+    let bytes = dft.encode().unwrap();
+    let (read, soundness) = Dft::decode(&bytes).unwrap();
+    assert!(soundness.is_sound() && read == dft);
+    // A cut or changed byte is no other mix and no other token.
+    for cut in 0..bytes.len() {
+        match Dft::decode(&bytes[..cut]) {
+            Ok((read, soundness)) => {
+                assert!(!soundness.is_sound() && read.mix == dft.mix && dft.tokens.starts_with(&read.tokens));
+            }
+            Err(Error::Tokens(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+        for bit in 0..8 {
+            let mut changed = bytes.clone();
+            changed[cut] ^= 1 << bit;
+            match Dft::decode(&changed) {
+                Ok((read, soundness)) => {
+                    assert!(!soundness.is_sound() && read.mix == dft.mix && dft.tokens.starts_with(&read.tokens));
+                }
+                Err(Error::Tokens(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    // What was lost is drawn again, by the mix.
+    let lost = Dft { tokens: dft.tokens[..4].to_vec(), ..dft.clone() };
+    let settings = request(&model, &[(1, 0)]);
+    assert_eq!(tasks::repair(&settings, &lost, dft.tokens.len()).unwrap(), dft);
+    // Where a file has no class, by that of the request.
+    let unknown = Dft { class: None, mix: None, seed: None, ..lost };
+    assert_eq!(tasks::repair(&wanted, &unknown, dft.tokens.len()).unwrap(), dft);
+    assert!(Dft { class: Some(1), ..dft.clone() }.encode().is_err(), "not its main class");
+    let foreign = Dft { mix: Some(mix(&[(0, 1.0), (9, 0.5)], &[])), ..dft.clone() };
+    assert!(bundle.check_dft(&foreign).unwrap_err().to_string().contains("class 9"));
+    // As JSON.
+    let (classes, avoid) = bundle.mix_text(&blend);
+    let image = TokenImage {
+        class: Some(bundle.classes()[0].clone()),
+        mix: Some(classes),
+        avoid: Some(avoid),
+        seed: Some(7),
+        tokens: dft.tokens.clone(),
+    };
+    let file = TokenFile::new(bundle.tokenizer_id(), vec![image]);
+    let read = TokenFile::decode(&file.encode().unwrap(), "x").unwrap();
+    assert_eq!(bundle.dft_from_image(&read.images[0]).unwrap(), dft);
+}
+
+#[cfg(feature = "cli")]
+mod command {
+    use std::path::Path;
+
+    use super::*;
+    use common::run_dflow;
+
+    fn run(folder: &Path, arguments: &[&str]) -> String {
+        let output = run_dflow(folder, arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn refused(folder: &Path, arguments: &[&str], word: &str) {
+        let output = run_dflow(folder, arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(word), "{arguments:?}: {error}");
+    }
+
+    fn bytes(folder: &Path, name: &str) -> Vec<u8> {
+        std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    #[test]
+    fn generate_mixes_and_records_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let one = |class: &str, avoid: &[&str], name: &str| {
+            let arguments = [&["generate", class, "--seed", "3", "--no-provenance", "-o", name][..], avoid].concat();
+            run(folder, &arguments);
+            bytes(folder, name)
+        };
+        let plain = one("1", &[], "plain.png");
+        assert_eq!(one("1:0.3", &[], "a.png"), plain);
+        assert_eq!(one("1:0.3,2:0", &["--avoid", "0:0,none:4"], "a.png"), plain);
+        let mixed = one("0:0.6,2:0.4", &["--avoid", "1:0.5"], "b.png");
+        assert_eq!(one("2:0.4,0:0.6", &["--avoid", "1:0.5"], "a.png"), mixed);
+        assert_ne!(mixed, one("0:0.6,2:0.4", &[], "a.png"));
+
+        // The record, and the picture of the record.
+        let arguments = ["generate", "0:0.6,2:0.4", "--avoid", "1:0.5", "--seed", "3", "--count", "2"];
+        run(folder, &[&arguments[..], &["-o", "m{index}.png", "--tokens-out", "m.dftpack"]].concat());
+        let shown = run(folder, &["show", "m0.png"]);
+        let classes = common::open(&common::small(), "int8", "native").bundle().classes().to_vec();
+        let text = format!("{}:0.6,{}:0.4", classes[0], classes[2]);
+        assert!(shown.contains(&text) && shown.contains(&format!("avoid          {}:0.5", classes[1])), "{shown}");
+        assert!(run(folder, &["reproduce", "m0.png", "m1.png"]).lines().all(|line| line.ends_with("identical")));
+        run(folder, &["decode", "m.dftpack", "--entry", "0", "-o", "d.png"]);
+        assert_eq!(bytes(folder, "d.png"), mixed, "the tokens are those of the picture");
+        // Variations are of the mix of the file, by default.
+        run(folder, &["vary", "m.dftpack", "--keep", "8", "--seed", "9", "-o", "v.png"]);
+        assert!(run(folder, &["show", "v.png"]).contains(&text));
+        assert!(run(folder, &["reproduce", "v.png"]).contains("identical"));
+        run(folder, &["vary", "m.dftpack", "--keep", "8", "--seed", "9", "--class", "1", "-o", "w.png"]);
+        assert!(!run(folder, &["show", "w.png"]).contains("mix"));
+        assert!(run(folder, &["show", "m.dftpack"]).contains("0:0.6,2:0.4"));
+        assert!(run(folder, &["score", "m.dftpack"]).contains(&format!("{}+{}", classes[0], classes[2])));
+        let cost = |class: &str| run(folder, &["cost", "--class", class]);
+        assert!(cost("0,1").contains("of 2 rows") && cost("1").contains("of 1 rows"), "{}", cost("0,1"));
+
+        for (arguments, word) in [
+            (&["generate", "0,drake"][..], "no class \"drake\""),
+            (&["generate", "0:nan,1"], "not a finite number"),
+            (&["generate", "0:-1,1"], "-1 is not 0 to 1000"),
+            (&["generate", "0:0,1:0"], "are 0"),
+            (&["generate", "0,1,0"], "listed twice"),
+            (&["generate", "0", "--avoid", "1:x"], "curve"),
+            (&["generate", "0", "--avoid", "7"], "class 7 is out of range"),
+            (&["generate", "0,,1"], "empty place"),
+            (&["cost", "--avoid", "9"], "class 9"),
+        ] {
+            refused(folder, arguments, word);
+        }
+    }
+
+    #[test]
+    fn job_rows_mix_and_avoid() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let job = "[output]\nscale = 1\n[[row]]\nmix = '0:0.6,2:0.4'\navoid = '1:0.5'\nseed = 3\ncount = 3\n\
+                   [[row]]\nclass = [1, 2]\navoid = '0'\nseed = 3\n[[row]]\nclass = 1\nseed = 3\n";
+        std::fs::write(folder.join("job.toml"), job).unwrap();
+        run(folder, &["batch", "job.toml", "-o", "out"]);
+        let classes = common::open(&common::small(), "int8", "native").bundle().classes().to_vec();
+        let mixed = format!("out/{}-mix0/000003.png", classes[0]);
+        assert!(run(folder, &["reproduce", &mixed]).contains("identical"));
+        let shown = run(folder, &["show", &mixed]);
+        assert!(shown.contains(&format!("{}:0.6,{}:0.4", classes[0], classes[2])), "{shown}");
+        run(folder, &["generate", "2:0.4,0:0.6", "--avoid", "1:0.5", "--seed", "3", "-o", "alone.png"]);
+        assert_eq!(bytes(folder, "alone.png"), bytes(folder, &mixed), "the record as well");
+        let avoided = format!("out/{}-mix1/000003.png", classes[2]);
+        assert!(run(folder, &["show", &avoided]).contains(&format!("avoid          {}:1", classes[0])));
+        assert!(!run(folder, &["show", &format!("out/{}/000003.png", classes[1])]).contains("avoid"));
+        // As CSV and JSON Lines: the same pictures.
+        std::fs::write(folder.join("job.csv"), "mix,avoid,seed\n\"0:0.6,2:0.4\",1:0.5,3\n").unwrap();
+        std::fs::write(folder.join("job.jsonl"), r#"{"mix": "0:0.6,2:0.4", "avoid": "1:0.5", "seed": 3}"#).unwrap();
+        for name in ["job.csv", "job.jsonl"] {
+            run(folder, &["batch", name, "-o", name.trim_start_matches("job.")]);
+            let same = mixed.replace("out", name.trim_start_matches("job."));
+            assert_eq!(bytes(folder, &same), bytes(folder, &mixed), "{name}");
+        }
+        let listed = run(folder, &["batch", "job.toml", "--list"]);
+        assert!(listed.lines().next().unwrap().contains("0.6") && listed.contains("\"avoid\""), "{listed}");
+        let streamed = run(folder, &["batch", "job.toml", "-o", "-"]);
+        std::fs::write(folder.join("s.jsonl"), streamed).unwrap();
+        assert!(run(folder, &["show", "s.jsonl"]).contains("mix  "), "the stream says it as well");
+        for (row, word) in [
+            ("class = 0\nmix = '0,1'\n", "both `class` and `mix`"),
+            ("mix = '0,drake'\n", "no class"),
+            ("mix = '0:0'\n", "are 0"),
+            ("class = 0\navoid = '1:-3'\n", "-3 is not 0 to 1000"),
+        ] {
+            std::fs::write(folder.join("bad.toml"), format!("[[row]]\n{row}")).unwrap();
+            let output = run_dflow(folder, &["batch", "bad.toml", "-o", "bad", "--strict"]);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && error.contains(word), "{row}: {error}");
+        }
+    }
 }

@@ -53,12 +53,17 @@ impl Bundle {
         (mix.classes_text(&name), mix.avoid_text(&name))
     }
 
-    /// The names of the classes of a mix, `dragon+golem`.
+    /// The names of the classes of a mix and of those that it avoids: `dragon+golem`, `dragon+golem-plant`.
     #[must_use]
     pub fn mix_name(&self, mix: &Mix) -> String {
+        let name = |class: u32| self.class_name(class).unwrap_or_else(|| class.to_string());
         let classes = mix.classes().iter().filter(|(class, _)| *class != Mix::NO_CLASS);
-        let names = classes.map(|&(class, _)| self.class_name(class).unwrap_or_else(|| class.to_string()));
-        names.collect::<Vec<_>>().join("+")
+        let mut names = classes.map(|&(class, _)| name(class)).collect::<Vec<_>>().join("+");
+        for &(class, _) in mix.avoid() {
+            names.push('-');
+            names += &name(class);
+        }
+        names
     }
 
     /// Checks that every class of a mix exists.

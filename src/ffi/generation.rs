@@ -308,9 +308,7 @@ pub extern "C" fn detailflow_generation_encode_dft(
     capacity: usize,
     size: Out<'_, usize>,
 ) -> detailflow_status {
-    read(generation, |now| {
-        data.put_bytes(&now.dft(image_index as usize)?.encode()?, capacity, size, ["data", "size"])
-    })
+    read(generation, |now| data.put_bytes(&now.dft(image_index as usize)?.encode()?, capacity, size, ["data", "size"]))
 }
 
 /// Gets class and seed of one image. Callable while another thread steps.

@@ -127,11 +127,8 @@ impl Generation {
         let guidance = (!scoring).then_some(&request.guidance);
         let asked = Asked { images: &images, mixes: &request.mixes, guidance };
         let whole = asked.rows(0);
-        let rows = if given > 0 {
-            BatchRows::distinct(&asked, 0, &request.prefixes)?
-        } else {
-            BatchRows::all(&asked, 0)?
-        };
+        let rows =
+            if given > 0 { BatchRows::distinct(&asked, 0, &request.prefixes)? } else { BatchRows::all(&asked, 0)? };
         let mut mixes = reserve("a generation", request.mixes.len())?;
         mixes.extend_from_slice(&request.mixes);
         // The lengths of the causal part and of a group: at most two.

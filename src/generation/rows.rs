@@ -126,7 +126,8 @@ impl BatchRows {
             asked.each(image, token, |source| sources.push(source));
             ends.push(sources.len());
         }
-        let mut rows = Self { fed: reserve("a batch", count)?, rows: filled("a batch", count, 0)?, ends, shared: false };
+        let mut rows =
+            Self { fed: reserve("a batch", count)?, rows: filled("a batch", count, 0)?, ends, shared: false };
         for guides in [false, true] {
             for image in 0..images {
                 let places = rows.places(image);

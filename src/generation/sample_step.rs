@@ -67,7 +67,8 @@ impl<'a> Pending<'a> {
                 if given && !noted {
                     continue;
                 }
-                let scale = if given { 1.0 } else { spec.guidance.scale_at(position, each, bundle.causal(), bundle.group()) };
+                let scale =
+                    if given { 1.0 } else { spec.guidance.scale_at(position, each, bundle.causal(), bundle.group()) };
                 let row = |source: Source| Ok(state.rows.row(image, source)? * query + k);
                 let logits = match mix {
                     Some(mix) => mixed_logits(mix, position, (!given).then_some(scale), row)?,

@@ -302,7 +302,9 @@ mod tests {
         for mix in [outline, mix, parse("none:0.1,golem", "dragon:1@0,0@4,plant:0.5").unwrap()] {
             assert_eq!(Mix::from_text(&mix.to_text()).unwrap(), mix);
         }
-        assert!(Mix::from_text("1:1;").is_ok() && Mix::from_text("4294967295").is_err() && Mix::from_text("x").is_err());
+        assert!(
+            Mix::from_text("1:1;").is_ok() && Mix::from_text("4294967295").is_err() && Mix::from_text("x").is_err()
+        );
         assert_eq!(parse("dragon,golem", "").unwrap(), parse("golem:1,dragon:1", "").unwrap());
     }
 

@@ -49,15 +49,11 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
 /// Bytes of the token file that [`repair`] makes.
 pub(crate) fn repaired_size(request: &Request, dft: &Dft, count: usize) -> usize {
     let mix = if dft.class.is_none() { request.mix(0).cloned() } else { dft.mix.clone() };
-    Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class: dft.class, mix, seed: dft.seed, tokens: Vec::new() }.file_size(count)
+    Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class: dft.class, mix, seed: dft.seed, tokens: Vec::new() }
+        .file_size(count)
 }
 
 /// A sequence of the same model with these tokens.
-fn repaired(
-    dft: &Dft,
-    (class, mix): (Option<u32>, Option<Mix>),
-    seed: Option<u64>,
-    tokens: &[u32],
-) -> Result<Dft> {
+fn repaired(dft: &Dft, (class, mix): (Option<u32>, Option<Mix>), seed: Option<u64>, tokens: &[u32]) -> Result<Dft> {
     Ok(Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class, mix, seed, tokens: copied("tokens", tokens)? })
 }

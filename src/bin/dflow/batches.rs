@@ -346,20 +346,21 @@ impl<'a> Batches<'a> {
         let sequences = (0..generation.images().len()).map(|at| Ok(&generation.tokens(at)?[..count]));
         let sequences: Vec<&[u32]> = sequences.collect::<Result<_, Error>>()?;
         let images = generation.model().decode_batch(&sequences)?.into_iter();
-        let pictures = images.zip(generation.images()).zip(sequences).enumerate().map(|(at, ((image, &drawn), tokens))| {
-            let image = finished(self.finish.as_ref(), image)?;
-            let record = match self.args.no_provenance {
-                true => None,
-                false => {
-                    let mut head = Head::new(generation.model(), drawn, &self.guidance, &self.sampling)?;
-                    (head.level, head.kept) = (image.size(), self.kept.min(count) as u32);
-                    head.finish = self.finish.clone();
-                    head.set_mix(self.model.bundle(), generation.mix(at));
-                    Some(Record { head, tokens: tokens.to_vec() })
-                }
-            };
-            Ok(Drawn { image, record })
-        });
+        let pictures =
+            images.zip(generation.images()).zip(sequences).enumerate().map(|(at, ((image, &drawn), tokens))| {
+                let image = finished(self.finish.as_ref(), image)?;
+                let record = match self.args.no_provenance {
+                    true => None,
+                    false => {
+                        let mut head = Head::new(generation.model(), drawn, &self.guidance, &self.sampling)?;
+                        (head.level, head.kept) = (image.size(), self.kept.min(count) as u32);
+                        head.finish = self.finish.clone();
+                        head.set_mix(self.model.bundle(), generation.mix(at));
+                        Some(Record { head, tokens: tokens.to_vec() })
+                    }
+                };
+                Ok(Drawn { image, record })
+            });
         pictures.collect()
     }
 

@@ -26,7 +26,8 @@ impl Wanted {
     pub fn read(bundle: &Bundle, text: &str, avoid: Option<&str>) -> Result<Self, Failure> {
         let every = text == "all" && !bundle.classes().iter().any(|class| class == "all");
         let avoid = avoid.unwrap_or_default();
-        let texts = if every { (0..bundle.classes().len()).map(|at| at.to_string()).collect() } else { vec![text.into()] };
+        let texts =
+            if every { (0..bundle.classes().len()).map(|at| at.to_string()).collect() } else { vec![text.into()] };
         let mixes = texts.iter().map(|text| bundle.mix(text, avoid)).collect::<Result<Vec<_>, _>>();
         Ok(Self::of(mixes.map_err(Failure::Usage)?))
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use detailflow::{Curve, Error, Mix};
 use detailflow::pipeline::provenance::{Found, Head, Record, find, sidecar};
+use detailflow::{Curve, Error, Mix};
 use serde_json::json;
 
 use crate::entries::EntryArgs;

@@ -110,7 +110,8 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         // Skips damaged files without a sound token; for JSON without tokens the decoder reports the error.
         if !image.tokens.is_empty() || matches!(source, Source::Json(_)) {
             numbers.push(number);
-            labels.push((image.class, image.seed));
+            let mix = bundle.mix_of_image(&image).ok().flatten();
+            labels.push((mix.map(|mix| bundle.mix_name(&mix)).or(image.class), image.seed));
         }
     }
     if numbers.is_empty() {

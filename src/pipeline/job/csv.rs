@@ -9,20 +9,8 @@ use super::raw::{LONGEST_LINE, Lines, RawRow, Sink, Wrong};
 use super::types::{ClassName, Classes, Every, LevelField, RowFields, SeedField, Setting, allowed};
 
 /// The columns, in the order in which errors list them.
-const COLUMNS: [&str; 12] = [
-    "class",
-    "count",
-    "seed",
-    "guidance",
-    "temperature",
-    "top_k",
-    "top_p",
-    "level",
-    "output",
-    "tags",
-    "mix",
-    "avoid",
-];
+const COLUMNS: [&str; 12] =
+    ["class", "count", "seed", "guidance", "temperature", "top_k", "top_p", "level", "output", "tags", "mix", "avoid"];
 /// Bytes that are read ahead of the record.
 const AHEAD: u64 = 1 << 20;
 

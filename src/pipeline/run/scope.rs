@@ -148,7 +148,7 @@ mod tests {
             seeds: Seeds::From { first: 0, count },
             settings: Arc::new(RowSettings {
                 mix: RowMix::default(),
-            guidance: Guidance::constant(1.0),
+                guidance: Guidance::constant(1.0),
                 sampling: Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
                 start: Start::Empty,
                 levels: vec![Level { size: 32, tokens: 32 }],
