@@ -479,10 +479,10 @@ mod command {
         run(folder, &["decode", "m.dftpack", "--entry", "0", "-o", "d.png"]);
         assert_eq!(bytes(folder, "d.png"), mixed, "the tokens are those of the picture");
         // Variations are of the mix of the file, by default.
-        run(folder, &["vary", "m.dftpack", "--keep", "8", "--seed", "9", "-o", "v.png"]);
+        run(folder, &["vary", "m.dftpack", "--keep", "16", "--seed", "9", "-o", "v.png"]);
         assert!(run(folder, &["show", "v.png"]).contains(&text));
         assert!(run(folder, &["reproduce", "v.png"]).contains("identical"));
-        run(folder, &["vary", "m.dftpack", "--keep", "8", "--seed", "9", "--class", "1", "-o", "w.png"]);
+        run(folder, &["vary", "m.dftpack", "--keep", "16", "--seed", "9", "--class", "1", "-o", "w.png"]);
         assert!(!run(folder, &["show", "w.png"]).contains("mix"));
         assert!(run(folder, &["show", "m.dftpack"]).contains("0:0.6,2:0.4"));
         assert!(run(folder, &["score", "m.dftpack"]).contains(&format!("{}+{}", classes[0], classes[2])));
@@ -502,6 +502,23 @@ mod command {
         ] {
             refused(folder, arguments, word);
         }
+    }
+
+    #[test]
+    fn every_class_avoids_and_the_job_of_the_sheet_is_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        run(folder, &["generate", "all", "--avoid", "1", "--seed", "3", "-o", "{index}.png"]);
+        run(folder, &["generate", "2", "--avoid", "1", "--seed", "3", "-o", "alone.png"]);
+        assert_eq!(bytes(folder, "2.png"), bytes(folder, "alone.png"));
+        assert!(run(folder, &["reproduce", "0.png", "1.png", "2.png"]).lines().all(|line| line.ends_with("identical")));
+        // The shipped model has every class that the example names.
+        let (bundle, job) =
+            (common::root().join("onnx/bundles/sprites"), common::root().join("examples/pipeline/mixes.csv"));
+        let (bundle, job) = (bundle.to_str().unwrap(), job.to_str().unwrap());
+        let listed = run(folder, &["batch", job, "--list", "--strict", "--bundle", bundle]);
+        assert_eq!(listed.lines().count(), 80);
+        assert!(listed.lines().all(|line| line.contains("\"mix\"")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Classes by name or index.
 
 use super::Bundle;
-use crate::plan::Mix;
+use crate::plan::{Curve, Mix};
 use crate::support::error::{Error, Result};
 
 impl Bundle {
@@ -41,6 +41,15 @@ impl Bundle {
             found => found,
         };
         Mix::parse(classes, avoid, &index, &|class| self.class_name(class).unwrap_or_else(|| format!("class {class}")))
+    }
+
+    /// Reads classes to avoid with their strengths, as [`mix`](Self::mix) does.
+    ///
+    /// # Errors
+    /// Those of [`mix`](Self::mix).
+    pub fn avoid(&self, text: &str) -> Result<Vec<(u32, Curve)>> {
+        // Of whatever class: they can be those of any mix.
+        Ok(self.mix(self.classes.first().map_or("", String::as_str), text)?.avoid().to_vec())
     }
 
     /// The classes of a mix and those that it avoids as [`mix`](Self::mix) reads them; the second text is empty if it avoids none.

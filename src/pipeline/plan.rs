@@ -72,6 +72,13 @@ pub struct RowMix {
     pub avoid: Vec<(u32, Curve)>,
 }
 
+impl RowMix {
+    /// How many pictures of one class, drawn with guidance, take the batch rows of one of these.
+    pub(super) fn weight(&self) -> usize {
+        (self.classes.len().max(1) + self.avoid.len() + 1).div_ceil(2)
+    }
+}
+
 /// What a row samples and writes. Rows that say the same share it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowSettings {

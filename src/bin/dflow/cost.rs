@@ -32,8 +32,9 @@ pub fn cost(args: &CostArgs) -> Result<(), Failure> {
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     if args.class.is_some() || args.avoid.avoid.is_some() {
-        let class = args.class.as_deref().unwrap_or("0");
-        let mix = model.bundle().mix(class, args.avoid.avoid.as_deref().unwrap_or_default());
+        let bundle = model.bundle();
+        let class = args.class.as_deref().or(bundle.classes().first().map(String::as_str)).unwrap_or_default();
+        let mix = bundle.mix(class, args.avoid.avoid.as_deref().unwrap_or_default());
         request.set_mix(&mix.map_err(Failure::Usage)?)?;
     }
     let cost = cost_of(&mut request, args.settings.count)?;

@@ -26,9 +26,12 @@ impl Wanted {
     pub fn read(bundle: &Bundle, text: &str, avoid: Option<&str>) -> Result<Self, Failure> {
         let every = text == "all" && !bundle.classes().iter().any(|class| class == "all");
         let avoid = avoid.unwrap_or_default();
-        let texts =
-            if every { (0..bundle.classes().len()).map(|at| at.to_string()).collect() } else { vec![text.into()] };
-        let mixes = texts.iter().map(|text| bundle.mix(text, avoid)).collect::<Result<Vec<_>, _>>();
+        if !every {
+            return Self::one(bundle, text, Some(avoid));
+        }
+        let avoid = bundle.avoid(avoid).map_err(Failure::Usage)?;
+        let classes = 0..bundle.classes().len() as u32;
+        let mixes = classes.map(|class| Mix::new(&[(class, 1.0.into())], &avoid)).collect::<Result<Vec<_>, _>>();
         Ok(Self::of(mixes.map_err(Failure::Usage)?))
     }
 

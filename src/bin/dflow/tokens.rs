@@ -176,7 +176,7 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     let place = args.tokens.display();
     bundle.check_dft(&dft).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
     if args.class.is_some() || args.avoid.avoid.is_some() {
-        let of_file = dft.class.map(|class| class.to_string());
+        let of_file = dft.class.and_then(|class| bundle.classes().get(class as usize)).cloned();
         let Some(class) = args.class.clone().or(of_file) else {
             let text = format!("{place} has no class; name one with --class");
             return Err(Failure::Usage(Error::Invalid(text)));

@@ -130,9 +130,8 @@ fn mixed(fields: &RowFields, bundle: &Bundle, wrong: &mut impl FnMut(&str, Strin
         }
     }
     if let Some(text) = &fields.avoid {
-        // Of whatever class.
-        match bundle.mix("0", text) {
-            Ok(mix) => found.avoid = mix.avoid().to_vec(),
+        match bundle.avoid(text) {
+            Ok(avoid) => found.avoid = avoid,
             Err(error) => wrong("avoid", error.to_string()),
         }
     }

@@ -73,15 +73,6 @@ pub struct RowFields {
     /// A class by name or index, a list of these, or "all". With `vary` the default is the class of the token file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Classes>,
-    /// Several classes in one picture, instead of `class`, with their weights: "dragon:0.6,golem:0.4". A weight is 0 to 1000 and
-    /// counts relative to the others, 1 if there is none; it may be a curve: "dragon:1@0,0@8,golem:0@0,1@8". File names have the
-    /// class of the largest weight at the first token.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mix: Option<String>,
-    /// Classes to keep away from, with their strengths, 0 to 1000 or curves, 1 if there is none: "plant:0.5,undead". Default:
-    /// none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub avoid: Option<String>,
     /// Pictures of each class. Default: as many as `seed` lists, or 1.
     #[schemars(range(min = 1, max = 1_099_511_627_776_u64))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,6 +116,15 @@ pub struct RowFields {
     #[schemars(length(max = 64), inner(length(min = 1, max = 100)))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
+    /// Several classes in one picture, instead of `class`, with their weights: "dragon:0.6,golem:0.4". A weight is 0 to 1000 and
+    /// counts relative to the others, 1 if there is none; it may be a curve: "dragon:1@0,0@8,golem:0@0,1@8". File names have the
+    /// class of the largest weight at the first token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mix: Option<String>,
+    /// Classes to keep away from, with their strengths, 0 to 1000 or curves, 1 if there is none: "plant:0.5,undead". Default:
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avoid: Option<String>,
 }
 
 /// A class by name or index.

@@ -36,6 +36,11 @@ impl Part<'_> {
         Generation::new(&request)
     }
 
+    /// How many pictures of one class take the batch rows of these.
+    pub fn weight(&self) -> usize {
+        self.numbers.len() * self.row.mix.weight()
+    }
+
     /// Each picture alone.
     pub fn split(self) -> impl Iterator<Item = Self> {
         let Self { row, numbers, prefix, log_probabilities } = self;
