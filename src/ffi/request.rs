@@ -149,7 +149,8 @@ pub extern "C" fn detailflow_request_set_classes(
 /// unconditional row is computed as well.
 ///
 /// @param class_indices Each 0 to class_count - 1, none twice. DETAILFLOW_NO_CLASS is allowed and changes nothing.
-/// @param strengths The strength of each, 0 to 1000; 0.5 to 1 is usual, 0 is as if the class was not there.
+/// @param strengths The strength of each, 0 to 1000; 0.25 to 0.5 is usual and more may leave what the model
+/// has learned; 0 is as if the class was not there.
 /// @param count 0 (the default) to 16.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_request_set_avoid(

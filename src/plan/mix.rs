@@ -39,8 +39,8 @@ impl Mix {
     /// The largest number of classes of a mix, and of those to avoid.
     pub const MOST_CLASSES: usize = 16;
 
-    /// A mix of `classes`, with their weights, that keeps away from those of `avoid`, with their strengths. 1 is the natural
-    /// strength. Their order does not matter.
+    /// A mix of `classes`, with their weights, that keeps away from those of `avoid`, with their strengths: 0.25 to 0.5
+    /// is usual, and more may leave what the model has learned. Their order does not matter.
     ///
     /// # Errors
     /// [`Error::Invalid`] when there is no class or more than 16, or more than 16 to avoid; when one is listed twice; when a

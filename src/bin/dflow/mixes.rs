@@ -9,7 +9,8 @@ use crate::Failure;
 
 #[derive(Args)]
 pub struct AvoidArgs {
-    /// Classes to keep away from, with their strengths (1 if there is none, 0 to 1000, or a curve): plant:0.5,undead
+    /// Classes to keep away from, with their strengths: plant:0.25,undead:0.5. 0 to 1000 or a curve, 1 if there is none; much
+    /// more than 0.5 may leave what the model has learned
     #[arg(long, value_name = "CLASSES")]
     pub avoid: Option<String>,
 }
