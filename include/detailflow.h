@@ -1690,7 +1690,8 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_classes(
 /// unconditional row is computed as well.
 ///
 /// @param class_indices Each 0 to class_count - 1, none twice. DETAILFLOW_NO_CLASS is allowed and changes nothing.
-/// @param strengths The strength of each, 0 to 1000; 0.5 to 1 is usual, 0 is as if the class was not there.
+/// @param strengths The strength of each, 0 to 1000; 0.25 to 0.5 is usual and more may leave what the model
+/// has learned; 0 is as if the class was not there.
 /// @param count 0 (the default) to 16.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_avoid(
     detailflow_request *request, const uint32_t *class_indices, const float *strengths, size_t count);
