@@ -49,7 +49,7 @@ impl Bundle {
     /// Those of [`mix`](Self::mix).
     pub fn avoid(&self, text: &str) -> Result<Vec<(u32, Curve)>> {
         // Of whatever class: they can be those of any mix.
-        Ok(self.mix(self.classes.first().map_or("", String::as_str), text)?.avoid().to_vec())
+        Ok(self.mix(self.classes.first().map_or("", String::as_str), text)?.into_avoid())
     }
 
     /// The classes of a mix and those that it avoids as [`mix`](Self::mix) reads them; the second text is empty if it avoids none.

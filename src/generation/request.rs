@@ -40,12 +40,20 @@ pub struct Request {
     pub(crate) log_probabilities: bool,
 }
 
+/// Classes with their weights, and classes to avoid with their strengths.
+type Parts = (Vec<(u32, Curve)>, Vec<(u32, Curve)>);
+
 /// What became of the class and the mix of an image.
 struct Changed {
     class: u32,
     before: Option<Arc<Mix>>,
     main: u32,
     after: Option<Arc<Mix>>,
+}
+
+#[allow(clippy::disallowed_methods, reason = "few classes; longer lists are refused when they become a mix")]
+fn list(classes: &[(u32, Curve)]) -> Vec<(u32, Curve)> {
+    classes.to_vec()
 }
 
 /// A list in which a class has this weight.
@@ -159,7 +167,7 @@ impl Request {
     /// # Errors
     /// [`Error::Invalid`] when the model has no such class, and those of [`Mix::new`].
     pub fn set_classes(&mut self, classes: &[(u32, Curve)]) -> Result<&mut Self> {
-        self.change_mixes(0..self.images.len(), &|mix| (classes.to_vec(), mix.avoid().to_vec()))
+        self.change_mixes(0..self.images.len(), &|mix| (list(classes), list(mix.avoid())))
     }
 
     /// Sets the classes that every image keeps away from, with their strengths, each a number or a [`Curve`] over the tokens; see
@@ -169,7 +177,7 @@ impl Request {
     /// # Errors
     /// [`Error::Invalid`] when the model has no such class, and those of [`Mix::new`].
     pub fn set_avoid(&mut self, classes: &[(u32, Curve)]) -> Result<&mut Self> {
-        self.change_mixes(0..self.images.len(), &|mix| (mix.classes().to_vec(), classes.to_vec()))
+        self.change_mixes(0..self.images.len(), &|mix| (list(mix.classes()), list(classes)))
     }
 
     /// Sets the weight of one class of every image, a number or a [`Curve`]. The class joins those of the image if it is not
@@ -179,7 +187,7 @@ impl Request {
     /// Those of [`set_classes`](Self::set_classes).
     pub fn set_class_weight(&mut self, class: u32, weight: impl Into<Curve>) -> Result<&mut Self> {
         let weight = weight.into();
-        self.change_mixes(0..self.images.len(), &|mix| (with(mix.classes(), class, &weight), mix.avoid().to_vec()))
+        self.change_mixes(0..self.images.len(), &|mix| (with(mix.classes(), class, &weight), list(mix.avoid())))
     }
 
     /// Sets the strength with which every image keeps away from one class, a number or a [`Curve`].
@@ -188,7 +196,7 @@ impl Request {
     /// Those of [`set_avoid`](Self::set_avoid).
     pub fn set_avoid_strength(&mut self, class: u32, strength: impl Into<Curve>) -> Result<&mut Self> {
         let strength = strength.into();
-        self.change_mixes(0..self.images.len(), &|mix| (mix.classes().to_vec(), with(mix.avoid(), class, &strength)))
+        self.change_mixes(0..self.images.len(), &|mix| (list(mix.classes()), with(mix.avoid(), class, &strength)))
     }
 
     /// Sets the mix of every image: [`set_classes`](Self::set_classes) and [`set_avoid`](Self::set_avoid) in one.
@@ -196,7 +204,7 @@ impl Request {
     /// # Errors
     /// [`Error::Invalid`] when the model has no such class.
     pub fn set_mix(&mut self, mix: &Mix) -> Result<&mut Self> {
-        self.change_mixes(0..self.images.len(), &|_| (mix.classes().to_vec(), mix.avoid().to_vec()))
+        self.change_mixes(0..self.images.len(), &|_| (list(mix.classes()), list(mix.avoid())))
     }
 
     /// Sets the mix of one image.
@@ -222,16 +230,12 @@ impl Request {
     ) -> Result<&mut Self> {
         self.check_index(image_index)?;
         self.change_mixes(image_index..image_index + 1, &|mix| {
-            (classes.unwrap_or(mix.classes()).to_vec(), avoid.unwrap_or(mix.avoid()).to_vec())
+            (list(classes.unwrap_or(mix.classes())), list(avoid.unwrap_or(mix.avoid())))
         })
     }
 
     /// Gives images the classes, and classes to avoid, that `change` makes of their own.
-    fn change_mixes(
-        &mut self,
-        images: Range<usize>,
-        change: &dyn Fn(&Mix) -> (Vec<(u32, Curve)>, Vec<(u32, Curve)>),
-    ) -> Result<&mut Self> {
+    fn change_mixes(&mut self, images: Range<usize>, change: &dyn Fn(&Mix) -> Parts) -> Result<&mut Self> {
         let bundle = self.model.bundle();
         let name = |class: u32| bundle.classes().get(class as usize).cloned().unwrap_or_else(|| class.to_string());
         let mut mixes = filled("a request", self.images.len(), None)?;

@@ -98,6 +98,11 @@ impl Mix {
         &self.avoid
     }
 
+    /// The classes to avoid.
+    pub(crate) fn into_avoid(self) -> Vec<(u32, Curve)> {
+        self.avoid
+    }
+
     /// The class of the largest weight at the first token; among equals the one with the lowest index.
     #[must_use]
     pub fn main_class(&self) -> u32 {
