@@ -237,7 +237,7 @@ fn cost_of_a_mix_counts_its_rows() {
         let cost = tasks::cost(wanted).unwrap();
         let mut generation = Generation::new(wanted).unwrap();
         let memory = generation.memory();
-        assert_eq!(memory.own > cost.key_bytes, true, "{memory:?} {cost:?}");
+        assert!(memory.own > cost.key_bytes, "{memory:?} {cost:?}");
         generation.finish().unwrap();
         (cost.steps.iter().map(|step| step.rows).collect::<Vec<_>>(), cost.key_bytes, generation.work())
     };

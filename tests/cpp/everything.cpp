@@ -339,9 +339,9 @@ static void request_setters_check_arguments(const Model &model, const Tokens &to
     BAD(request.set_image_avoid(1, both, half), Status::invalid_argument, "2 indices");
     BAD(request.set_classes({}, {}), Status::invalid_argument, "no class");
     const std::uint32_t change[] = {0, 4};
-    const float from_0[] = {0.0f, 1.0f};
-    GOOD(request.set_class_curve(2, change, from_0));
-    GOOD(request.set_avoid_curve(2, change, from_0));
+    const float rise[] = {0.5f, 1.0f};
+    GOOD(request.set_class_curve(2, change, rise));
+    GOOD(request.set_avoid_curve(2, change, rise));
     BAD(request.set_class_curve(2, change, half), Status::invalid_argument, "2 indices");
     BAD(request.set_avoid_curve(2, change, half), Status::invalid_argument, "2 indices");
     Request mixed = GOOD(Request::make(model));
