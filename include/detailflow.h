@@ -247,7 +247,7 @@
 /// The version of this header as one number: major * 10000 + minor * 100 + patch.
 #define DETAILFLOW_VERSION_NUMBER 100
 
-/// The class of an image that has none, because it was encoded.
+/// The class of an image that has none, because it was encoded; in a list of classes the unconditional one.
 #define DETAILFLOW_NO_CLASS UINT32_MAX
 
 /// Status codes: 0 is success, every other one a failure.
@@ -807,7 +807,8 @@ typedef struct detailflow_cost {
 typedef struct detailflow_step_cost {
     /// sizeof(detailflow_step_cost).
     uint32_t struct_size;
-    /// Rows of the batch: one for each image, two with guidance, fewer while images share a prefix.
+    /// Rows of the batch: one for each image, two with guidance, fewer while images share a prefix; of several classes one for
+    /// each of them and for each class to avoid.
     uint32_t batch_rows;
     /// Positions per row: 1 in the causal part, g after it.
     uint32_t query_length;
@@ -914,7 +915,8 @@ typedef struct detailflow_dft_info {
     uint32_t causal_count;
     /// Bits of one token.
     uint32_t bits_per_token;
-    /// The class that it was generated for; DETAILFLOW_NO_CLASS when it has none.
+    /// The class that it was generated for, of several that of the largest weight at the first token; DETAILFLOW_NO_CLASS when
+    /// it has none.
     uint32_t class_index;
     /// 1 when it has the seed that it was generated from.
     uint32_t has_seed;
@@ -1647,7 +1649,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_get_message(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_count(
     detailflow_request *request, uint32_t image_count);
 
-/// Sets the class of every image.
+/// Sets the class of every image, in place of all classes that were set. Classes to avoid stay.
 ///
 /// @param class_index 0 to class_count - 1.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_class(
@@ -1658,13 +1660,74 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_class(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_seed(
     detailflow_request *request, uint64_t seed);
 
-/// Sets class and seed of one image.
+/// Sets class and seed of one image. The class takes the place of all classes of that image; classes to avoid stay.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param class_index 0 to class_count - 1.
 /// @param seed Any.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_source(
     detailflow_request *request, uint32_t image_index, uint32_t class_index, uint64_t seed);
+
+/// Sets several classes of every image with their weights: each image is a mix of them. Classes to avoid stay.
+///
+/// With u the unconditional logits, m the mean of the logits of the classes (weights divided by their sum at each token), n the
+/// mean of those of the classes to avoid (likewise by their strengths), a the sum of these strengths and s the guidance scale, a
+/// token is sampled from u + s (m - u) - s a (n - u). Means are computed in the order of class indices, so that the order here
+/// does not matter. One class alone gives what detailflow_request_set_class gives, bit for bit; a weight of 0 leaves a class out.
+///
+/// Each class after the first takes one batch row of each image more, in time and in memory of the KV cache. Other images of a
+/// batch do not change. Log-probabilities are those of m.
+///
+/// @param class_indices Each 0 to class_count - 1, none twice. DETAILFLOW_NO_CLASS is allowed beside a class: it stands for u and
+/// weakens the others.
+/// @param weights The weight of each, 0 to 1000; at least one class has more than 0.
+/// @param count 1 to 16.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_classes(
+    detailflow_request *request, const uint32_t *class_indices, const float *weights, size_t count);
+
+/// Sets classes that every image keeps away from, with their strengths: see detailflow_request_set_classes. Each pushes the
+/// logits by its strength away from its own. Each takes one batch row of each image more; where guidance is off the
+/// unconditional row is computed as well.
+///
+/// @param class_indices Each 0 to class_count - 1, none twice. DETAILFLOW_NO_CLASS is allowed and changes nothing.
+/// @param strengths The strength of each, 0 to 1000; 0.25 to 0.5 is usual and more may leave what the model
+/// has learned; 0 is as if the class was not there.
+/// @param count 0 (the default) to 16.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_avoid(
+    detailflow_request *request, const uint32_t *class_indices, const float *strengths, size_t count);
+
+/// As detailflow_request_set_classes, for one image.
+///
+/// @param image_index 0 to image_count - 1.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_classes(
+    detailflow_request *request, uint32_t image_index, const uint32_t *class_indices, const float *weights,
+    size_t count);
+
+/// As detailflow_request_set_avoid, for one image.
+///
+/// @param image_index 0 to image_count - 1.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_image_avoid(
+    detailflow_request *request, uint32_t image_index, const uint32_t *class_indices, const float *strengths,
+    size_t count);
+
+/// Sets the weight of one class of every image as a curve over the tokens, linear between two points, constant before the first
+/// and after the last. The class joins those of the image if it is not among them; the others keep their weights. The first
+/// tokens decide the outline and later ones the detail: for an image that begins as class A and ends as class B, set class A,
+/// then the curve of B from 0 to 1, then that of A from 1 to 0. A row is computed until its curve stays at 0.
+///
+/// @param class_index 0 to class_count - 1, or DETAILFLOW_NO_CLASS.
+/// @param token_indices The token of each point, rising; 0 is the first token.
+/// @param values The weight at each point, 0 to 1000. At no token may the weights of all classes be 0.
+/// @param point_count 1 to 64.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_class_curve(
+    detailflow_request *request, uint32_t class_index, const uint32_t *token_indices, const float *values,
+    size_t point_count);
+
+/// Sets the strength with which every image keeps away from one class as a curve over the tokens: see
+/// detailflow_request_set_class_curve and detailflow_request_set_avoid.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_avoid_curve(
+    detailflow_request *request, uint32_t class_index, const uint32_t *token_indices, const float *values,
+    size_t point_count);
 
 /// Sets the classifier-free guidance scale: logits = unconditional + (conditional - unconditional) * scale.
 ///
@@ -1864,10 +1927,21 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_decode_le
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_save(
     const detailflow_generation *generation, uint32_t image_index, const char *path);
 
+/// Encodes the tokens of one image so far as a token file (.dft) in memory, with its seed and its class, or its classes and their
+/// weights: detailflow_dft_repair continues it as it began. Callable while another thread steps.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param data Receives the file: see "Arrays" above.
+/// @param capacity Bytes at `data`.
+/// @param size Receives the number of bytes.
+/// @return WRONG_STATE while there are no tokens: before the first step, unless the request has a prefix.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_encode_dft(
+    const detailflow_generation *generation, uint32_t image_index, void *data, size_t capacity, size_t *size);
+
 /// Gets class and seed of one image. Callable while another thread steps.
 ///
 /// @param image_index 0 to image_count - 1.
-/// @param class_index Receives the class; may be NULL.
+/// @param class_index Receives the class, of several that of the largest weight at the first token; may be NULL.
 /// @param seed Receives the seed; may be NULL.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_image_source(
     const detailflow_generation *generation, uint32_t image_index, uint32_t *class_index, uint64_t *seed);
@@ -1877,7 +1951,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_image
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param values Receives the values, given the class and the tokens before each, before guidance, temperature, top-k and
-/// top-p: see "Arrays" above.
+/// top-p: see "Arrays" above. Of several classes: of the mean of their logits, whatever is avoided.
 /// @param capacity Values that fit at `values`.
 /// @param count Receives the number of values.
 /// @return WRONG_STATE when the request does not record them (detailflow_request_set_log_probabilities).
@@ -1892,7 +1966,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_mean_
     const detailflow_generation *generation, uint32_t image_index, float *mean);
 
 /// Gets the work done: the number of (step, distinct sequence) pairs. Images that share a prefix count as one sequence;
-/// guidance does not double it. For comparing the cost of requests. Callable while another thread steps.
+/// guidance does not double it; an image of several classes, and of classes to avoid, counts once for each. For comparing the cost of requests. Callable while another thread steps.
 ///
 /// @param work Receives the number.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_generation_get_work(
@@ -2387,7 +2461,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_dft_check(
 /// settings the result is what the file was. To step or cancel, or for another seed: detailflow_request_set_prefix and
 /// detailflow_generation_new.
 ///
-/// @param request Says how to sample, and gives class and seed (of its first image) where the file has none.
+/// @param request Says how to sample, and gives class or classes and seed (of its first image) where the file has none.
 /// @param data The file.
 /// @param size Bytes at `data`.
 /// @param token_count Tokens of the result, a prefix; 0 is as many as it was written with.

@@ -1362,6 +1362,52 @@ public:
     }
     /// Sets the seed of the first image; the others take those that follow.
     Result<void> set_seed(std::uint64_t seed) { return detail::done(detailflow_request_set_seed(get(), seed)); }
+    /// Sets several classes of every image with their weights: each is a mix of them. See detailflow_request_set_classes.
+    Result<void> set_classes(Span<const std::uint32_t> class_indices, Span<const float> weights)
+    {
+        if (class_indices.size() != weights.size()) return uneven(class_indices.size(), weights.size());
+        return detail::done(
+            detailflow_request_set_classes(get(), class_indices.data(), weights.data(), weights.size()));
+    }
+    /// Sets the classes that every image keeps away from with their strengths; empty spans (the default) are none.
+    Result<void> set_avoid(Span<const std::uint32_t> class_indices, Span<const float> strengths)
+    {
+        if (class_indices.size() != strengths.size()) return uneven(class_indices.size(), strengths.size());
+        return detail::done(
+            detailflow_request_set_avoid(get(), class_indices.data(), strengths.data(), strengths.size()));
+    }
+    /// Sets the classes of one image.
+    Result<void> set_image_classes(std::uint32_t image_index, Span<const std::uint32_t> class_indices,
+                                   Span<const float> weights)
+    {
+        if (class_indices.size() != weights.size()) return uneven(class_indices.size(), weights.size());
+        return detail::done(detailflow_request_set_image_classes(get(), image_index, class_indices.data(),
+                                                                 weights.data(), weights.size()));
+    }
+    /// Sets the classes that one image keeps away from.
+    Result<void> set_image_avoid(std::uint32_t image_index, Span<const std::uint32_t> class_indices,
+                                 Span<const float> strengths)
+    {
+        if (class_indices.size() != strengths.size()) return uneven(class_indices.size(), strengths.size());
+        return detail::done(detailflow_request_set_image_avoid(get(), image_index, class_indices.data(),
+                                                               strengths.data(), strengths.size()));
+    }
+    /// Sets the weight of one class of every image, which joins the others, as a curve over the tokens.
+    Result<void> set_class_curve(std::uint32_t class_index, Span<const std::uint32_t> token_indices,
+                                 Span<const float> values)
+    {
+        if (token_indices.size() != values.size()) return uneven(token_indices.size(), values.size());
+        return detail::done(detailflow_request_set_class_curve(get(), class_index, token_indices.data(),
+                                                               values.data(), values.size()));
+    }
+    /// Sets the strength with which every image keeps away from one class as a curve over the tokens.
+    Result<void> set_avoid_curve(std::uint32_t class_index, Span<const std::uint32_t> token_indices,
+                                 Span<const float> values)
+    {
+        if (token_indices.size() != values.size()) return uneven(token_indices.size(), values.size());
+        return detail::done(detailflow_request_set_avoid_curve(get(), class_index, token_indices.data(),
+                                                               values.data(), values.size()));
+    }
     /// Sets class and seed of one image.
     Result<void> set_image_source(std::uint32_t image_index, std::uint32_t class_index, std::uint64_t seed)
     {
@@ -1461,6 +1507,12 @@ public:
     }
 
 private:
+    static Error uneven(std::size_t indices, std::size_t values)
+    {
+        return Error{Status::invalid_argument, "there are " + std::to_string(indices) + " indices and " +
+                                                   std::to_string(values) + " values; each needs one of both"};
+    }
+
     Result<void> set_curve(detailflow_status(DETAILFLOW_CALL *call)(detailflow_request *, const std::uint32_t *,
                                                                     const float *, std::size_t),
                            Span<const std::uint32_t> token_indices, Span<const float> values)
@@ -1580,6 +1632,18 @@ public:
     {
         return detail::with_text(
             path, [&](const char *text) { return detail::done(detailflow_generation_save(get(), image_index, text)); });
+    }
+    /// Encodes the tokens of one image so far as a token file (.dft) in `data`, with seed and classes. Returns the number of bytes.
+    Result<std::size_t> encode_dft(std::uint32_t image_index, Span<std::uint8_t> data) const
+    {
+        return detail::value<std::size_t>([&](std::size_t *size) {
+            return detailflow_generation_encode_dft(get(), image_index, detail::array(data), data.size(), size);
+        });
+    }
+    /// Encodes the tokens of one image so far as a token file in memory.
+    Result<std::vector<std::uint8_t>> encode_dft(std::uint32_t image_index) const
+    {
+        return detail::all<std::uint8_t>([&](Span<std::uint8_t> data) { return encode_dft(image_index, data); });
     }
     /// Gets class and seed of one image.
     Result<ImageSource> get_image_source(std::uint32_t image_index) const

@@ -72,7 +72,7 @@ pub use generation::request::{ImageRequest, Request};
 pub use generation::{Cancel, Generation, Memory, Progress, Reader, Snapshot};
 pub use model::{Model, ModelOptions, OpenCancel, OpenProgress, OpenWatch, Precision, default_bundle};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};
-pub use plan::{Curve, Guidance};
+pub use plan::{Curve, Guidance, Mix};
 pub use runtime::{
     AllocatorMemory, Assigned, Device, DeviceInfo, DeviceKind, DeviceOptions, Form, GraphReport, Library, Report,
     Spinning, devices, init, library, set_api,

@@ -82,6 +82,8 @@ programs! {
     forks_sanitized: "forks" Sanitized [];
     vary_plain: "vary" Plain [];
     vary_sanitized: "vary" Sanitized [];
+    mix_plain: "mix" Plain [];
+    mix_sanitized: "mix" Sanitized [];
     score_plain: "score" Plain [];
     score_sanitized: "score" Sanitized [];
     best_plain: "best" Plain [];

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{open, small};
 use detailflow::pipeline::run::{Drawn, Encode, End, Fate, Outcome, PictureFile, Record, Run, Scope, Shard, Watch};
-use detailflow::pipeline::{Pattern, Picture, Plan, Row, RowSettings, Seeds, Start};
+use detailflow::pipeline::{Pattern, Picture, Plan, Row, RowMix, RowSettings, Seeds, Start};
 use detailflow::pixels::FileFormat;
 use detailflow::{Error, Generation, Guidance, Model, Request, Sampling};
 
@@ -39,6 +39,7 @@ fn plan(model: &Model) -> Plan {
         classes: classes.into(),
         seeds,
         settings: Arc::new(RowSettings {
+            mix: RowMix::default(),
             guidance: Guidance::constant(guidance),
             sampling: Sampling { temperature, top_k: 0, top_p: 1.0 }.into(),
             start: Start::Empty,

@@ -27,6 +27,7 @@ const DETAILFLOW_16: Geometry = Geometry { tokens: 128, group: 8, causal: 8, bit
 fn sample(geometry: Geometry, count: usize, seed: u64) -> Dft {
     let mut random = Random(seed);
     Dft {
+        mix: None,
         tokenizer: TokenizerId(random.next().to_le_bytes()),
         geometry,
         class: (!seed.is_multiple_of(3)).then_some(seed as u32 % 65536),
@@ -290,7 +291,7 @@ fn dft_header_errors_are_distinct() {
     says(&|bytes| bytes[24] = 9, true, "9 tokens are no prefix");
     says(&|bytes| bytes[26] = 3, true, "group of 3");
     says(&|bytes| bytes[27] |= 0x1f, true, "31 bits");
-    says(&|bytes| bytes[27] |= 0x80, true, "should be zero");
+    says(&|bytes| bytes[27] |= 0x80, true, "mix of classes");
     says(&|bytes| bytes[27] &= !0x20, true, "should be zero");
     says(&|bytes| bytes[27] &= !0x40, true, "should be zero");
 }
@@ -300,8 +301,12 @@ fn token_files_match_their_bundle() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = Bundle::open(common::small()).unwrap();
     let path = folder.path().join("picture.dft");
-    let image =
-        TokenImage { class: Some(bundle.classes()[1].clone()), seed: Some(9), tokens: vec![3; bundle.tokens()] };
+    let image = TokenImage {
+        class: Some(bundle.classes()[1].clone()),
+        seed: Some(9),
+        tokens: vec![3; bundle.tokens()],
+        ..TokenImage::default()
+    };
     let dft = bundle.dft_from_image(&image).unwrap();
     assert_eq!((dft.class, dft.seed, dft.geometry), (Some(1), Some(9), bundle.geometry()));
     assert_eq!(dft.tokenizer.to_string(), bundle.tokenizer_id());
@@ -746,6 +751,7 @@ fn pack_of_a_million_reads_few_bytes_per_entry() {
     let one = |number: u32| {
         let tokens = (0..6).map(|k| number >> (3 * k) & 31).collect();
         Dft {
+            mix: None,
             tokenizer: TokenizerId([7; 8]),
             geometry: SMALL,
             class: Some(number % 21),
@@ -807,6 +813,7 @@ fn example(title: &str) -> Vec<u8> {
 
 fn example_dft() -> Dft {
     Dft {
+        mix: None,
         tokenizer: "0123456789abcdef".parse().unwrap(),
         geometry: Geometry { tokens: 16, group: 4, causal: 8, bits: 10 },
         class: Some(3),
@@ -827,7 +834,7 @@ fn json_token_files_keep_their_layout() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = Bundle::open(common::small()).unwrap();
     let path = folder.path().join("t.json");
-    let image = TokenImage { class: None, seed: None, tokens: vec![1, 2] };
+    let image = TokenImage { tokens: vec![1, 2], ..TokenImage::default() };
     TokenFile::new(bundle.tokenizer_id(), vec![image.clone()]).save(&path).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let id = bundle.tokenizer_id();

@@ -1,6 +1,7 @@
 //! Classes by name or index.
 
 use super::Bundle;
+use crate::plan::{Curve, Mix};
 use crate::support::error::{Error, Result};
 
 impl Bundle {
@@ -25,6 +26,63 @@ impl Bundle {
         } else {
             format!("no class \"{text}\" in {name}: did you mean {}?", nearest(&self.classes, text).join(", "))
         }))
+    }
+
+    /// Reads classes with their weights, `dragon:0.6,golem:0.4`, and those to avoid with their strengths, `plant:0.5`; empty for
+    /// none to avoid. Without a number it is 1. A number may be a [`Curve`](crate::Curve), `dragon:1@0,0@8,golem:0@0,1@8`.
+    /// Classes are named as [`class`](Self::class) takes them, one with a comma in its name by its index; `none` is no class
+    /// unless a class has that name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no such class or a number is wrong, and those of [`Mix::new`].
+    pub fn mix(&self, classes: &str, avoid: &str) -> Result<Mix> {
+        let index = |text: &str| match self.class(text) {
+            Err(_) if text == "none" => Ok(Mix::NO_CLASS),
+            found => found,
+        };
+        Mix::parse(classes, avoid, &index, &|class| self.class_name(class).unwrap_or_else(|| format!("class {class}")))
+    }
+
+    /// Reads classes to avoid with their strengths, as [`mix`](Self::mix) does.
+    ///
+    /// # Errors
+    /// Those of [`mix`](Self::mix).
+    pub fn avoid(&self, text: &str) -> Result<Vec<(u32, Curve)>> {
+        // Of whatever class: they can be those of any mix.
+        Ok(self.mix(self.classes.first().map_or("", String::as_str), text)?.into_avoid())
+    }
+
+    /// The classes of a mix and those that it avoids as [`mix`](Self::mix) reads them; the second text is empty if it avoids none.
+    #[must_use]
+    pub fn mix_text(&self, mix: &Mix) -> (String, String) {
+        let name = |class: u32| match self.class_name(class) {
+            Some(name) if !name.contains([',', ':', '@']) && name.trim() == name && !name.is_empty() => name,
+            _ => class.to_string(),
+        };
+        (mix.classes_text(&name), mix.avoid_text(&name))
+    }
+
+    /// The names of the classes of a mix and of those that it avoids: `dragon+golem`, `dragon+golem-plant`.
+    #[must_use]
+    pub fn mix_name(&self, mix: &Mix) -> String {
+        let name = |class: u32| self.class_name(class).unwrap_or_else(|| class.to_string());
+        let classes = mix.classes().iter().filter(|(class, _)| *class != Mix::NO_CLASS);
+        let mut names = classes.map(|&(class, _)| name(class)).collect::<Vec<_>>().join("+");
+        for &(class, _) in mix.avoid() {
+            names.push('-');
+            names += &name(class);
+        }
+        names
+    }
+
+    /// Checks that every class of a mix exists.
+    pub(crate) fn check_mix(&self, mix: &Mix) -> Result<()> {
+        let classes = mix.classes().iter().chain(mix.avoid()).map(|&(class, _)| class);
+        classes.filter(|&class| class != Mix::NO_CLASS).try_for_each(|class| self.check_class(class))
+    }
+
+    fn class_name(&self, class: u32) -> Option<String> {
+        self.classes.get(class as usize).cloned()
     }
 
     pub(crate) fn check_class(&self, index: u32) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Token files of a bundle: makes them, and checks that they belong to it.
 
 use super::Bundle;
-use crate::plan::{Level, Prefix};
+use crate::plan::{Level, Mix, Prefix};
 use crate::support::error::{Error, Result};
 use crate::support::memory::copied;
 use crate::tokens::{Dft, Geometry, TokenFile, TokenImage, TokenizerId};
@@ -21,10 +21,35 @@ impl Bundle {
     /// token file cannot hold the sequence.
     pub fn dft(&self, class: Option<u32>, seed: Option<u64>, tokens: Vec<u32>) -> Result<Dft> {
         let (tokenizer, geometry) = (self.tokenizer()?, self.geometry());
-        let dft = Dft { tokenizer, geometry, class, seed, tokens };
+        let dft = Dft { tokenizer, geometry, class, mix: None, seed, tokens };
         dft.check()?;
         self.check_dft(&dft)?;
         Ok(dft)
+    }
+
+    /// As [`dft`](Self::dft), of a picture of a mix.
+    ///
+    /// # Errors
+    /// As [`dft`](Self::dft).
+    pub fn dft_of_mix(&self, mix: &Mix, seed: Option<u64>, tokens: Vec<u32>) -> Result<Dft> {
+        let mut dft = self.dft(Some(mix.main_class()), seed, tokens)?;
+        dft.mix = mix.as_class().is_none().then(|| mix.clone());
+        dft.check()?;
+        self.check_dft(&dft)?;
+        Ok(dft)
+    }
+
+    /// The mix of one picture of a JSON token file; `None` if it is of one class, or of none.
+    ///
+    /// # Errors
+    /// Those of [`mix`](Self::mix).
+    pub fn mix_of_image(&self, image: &TokenImage) -> Result<Option<Mix>> {
+        let Some(classes) = image.mix.as_deref().or(image.class.as_deref()) else { return Ok(None) };
+        if image.mix.is_none() && image.avoid.is_none() {
+            return Ok(None);
+        }
+        let mix = self.mix(classes, image.avoid.as_deref().unwrap_or_default())?;
+        Ok(Some(mix).filter(|mix| mix.as_class().is_none()))
     }
 
     /// Makes the token sequence of one picture of a JSON token file.
@@ -32,6 +57,9 @@ impl Bundle {
     /// # Errors
     /// As [`dft`](Self::dft), and if the bundle has no class of that name.
     pub fn dft_from_image(&self, image: &TokenImage) -> Result<Dft> {
+        if let Some(mix) = self.mix_of_image(image)? {
+            return self.dft_of_mix(&mix, image.seed, copied("tokens", &image.tokens)?);
+        }
         let class = image.class.as_deref().map(|name| self.class(name)).transpose()?;
         self.dft(class, image.seed, copied("tokens", &image.tokens)?)
     }
@@ -54,6 +82,9 @@ impl Bundle {
         // A bundle without class names, which can only decode, accepts any class.
         if let Some(class) = dft.class.filter(|_| !self.classes.is_empty()) {
             self.check_class(class)?;
+        }
+        if let Some(mix) = dft.mix.as_ref().filter(|_| !self.classes.is_empty()) {
+            self.check_mix(mix)?;
         }
         match dft.tokens.iter().position(|&token| token as usize >= self.codes) {
             Some(at) => Err(Error::Invalid(format!(

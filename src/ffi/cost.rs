@@ -32,7 +32,8 @@ pub struct detailflow_cost {
 pub struct detailflow_step_cost {
     /// sizeof(detailflow_step_cost).
     pub struct_size: u32,
-    /// Rows of the batch: one for each image, two with guidance, fewer while images share a prefix.
+    /// Rows of the batch: one for each image, two with guidance, fewer while images share a prefix; of several classes one for
+    /// each of them and for each class to avoid.
     pub batch_rows: u32,
     /// Positions per row: 1 in the causal part, g after it.
     pub query_length: u32,

@@ -1,6 +1,6 @@
 //! Generations: generate at once or step by step, read at any time, cancel from anywhere.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use super::call::{change, get_message, on};
@@ -292,10 +292,29 @@ pub extern "C" fn detailflow_generation_save(
     })
 }
 
+/// Encodes the tokens of one image so far as a token file (.dft) in memory, with its seed and its class, or its classes and their
+/// weights: detailflow_dft_repair continues it as it began. Callable while another thread steps.
+///
+/// @param image_index 0 to image_count - 1.
+/// @param data Receives the file: see "Arrays" above.
+/// @param capacity Bytes at `data`.
+/// @param size Receives the number of bytes.
+/// @return WRONG_STATE while there are no tokens: before the first step, unless the request has a prefix.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_generation_encode_dft(
+    generation: Shared<'_, detailflow_generation>,
+    image_index: u32,
+    data: Out<'_, c_void>,
+    capacity: usize,
+    size: Out<'_, usize>,
+) -> detailflow_status {
+    read(generation, |now| data.put_bytes(&now.dft(image_index as usize)?.encode()?, capacity, size, ["data", "size"]))
+}
+
 /// Gets class and seed of one image. Callable while another thread steps.
 ///
 /// @param image_index 0 to image_count - 1.
-/// @param class_index Receives the class; may be NULL.
+/// @param class_index Receives the class, of several that of the largest weight at the first token; may be NULL.
 /// @param seed Receives the seed; may be NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_generation_get_image_source(
@@ -322,7 +341,7 @@ pub extern "C" fn detailflow_generation_get_image_source(
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param values Receives the values, given the class and the tokens before each, before guidance, temperature, top-k and
-/// top-p: see "Arrays" above.
+/// top-p: see "Arrays" above. Of several classes: of the mean of their logits, whatever is avoided.
 /// @param capacity Values that fit at `values`.
 /// @param count Receives the number of values.
 /// @return WRONG_STATE when the request does not record them (detailflow_request_set_log_probabilities).
@@ -357,7 +376,7 @@ pub extern "C" fn detailflow_generation_get_mean_log_probability(
 }
 
 /// Gets the work done: the number of (step, distinct sequence) pairs. Images that share a prefix count as one sequence;
-/// guidance does not double it. For comparing the cost of requests. Callable while another thread steps.
+/// guidance does not double it; an image of several classes, and of classes to avoid, counts once for each. For comparing the cost of requests. Callable while another thread steps.
 ///
 /// @param work Receives the number.
 #[unsafe(no_mangle)]

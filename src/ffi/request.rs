@@ -10,7 +10,7 @@ use super::model::detailflow_model;
 use super::param::{Exclusive, In, Out, Owned, Shared, on_off};
 use super::status::{Failure, Outcome, detailflow_status};
 use crate::generation::request::{ImageRequest, Request};
-use crate::plan::{Curve, Guidance};
+use crate::plan::{Curve, Guidance, Mix};
 
 /// What to generate: how many images, of which classes, from which seeds, how sampled. Every setter checks its
 /// arguments at once. Not thread-safe: concurrent calls return BUSY.
@@ -76,7 +76,7 @@ pub extern "C" fn detailflow_request_set_image_count(
     change(request, |request| Ok(request.set_count(image_count).map(drop)?))
 }
 
-/// Sets the class of every image.
+/// Sets the class of every image, in place of all classes that were set. Classes to avoid stay.
 ///
 /// @param class_index 0 to class_count - 1.
 #[unsafe(no_mangle)]
@@ -100,7 +100,7 @@ pub extern "C" fn detailflow_request_set_seed(
     })
 }
 
-/// Sets class and seed of one image.
+/// Sets class and seed of one image. The class takes the place of all classes of that image; classes to avoid stay.
 ///
 /// @param image_index 0 to image_count - 1.
 /// @param class_index 0 to class_count - 1.
@@ -114,6 +114,127 @@ pub extern "C" fn detailflow_request_set_image_source(
 ) -> detailflow_status {
     change(request, |request| {
         Ok(request.set_image(image_index as usize, ImageRequest { class: class_index, seed }).map(drop)?)
+    })
+}
+
+/// Sets several classes of every image with their weights: each image is a mix of them. Classes to avoid stay.
+///
+/// With u the unconditional logits, m the mean of the logits of the classes (weights divided by their sum at each token), n the
+/// mean of those of the classes to avoid (likewise by their strengths), a the sum of these strengths and s the guidance scale, a
+/// token is sampled from u + s (m - u) - s a (n - u). Means are computed in the order of class indices, so that the order here
+/// does not matter. One class alone gives what detailflow_request_set_class gives, bit for bit; a weight of 0 leaves a class out.
+///
+/// Each class after the first takes one batch row of each image more, in time and in memory of the KV cache. Other images of a
+/// batch do not change. Log-probabilities are those of m.
+///
+/// @param class_indices Each 0 to class_count - 1, none twice. DETAILFLOW_NO_CLASS is allowed beside a class: it stands for u and
+/// weakens the others.
+/// @param weights The weight of each, 0 to 1000; at least one class has more than 0.
+/// @param count 1 to 16.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_request_set_classes(
+    request: Exclusive<'_, detailflow_request>,
+    class_indices: In<'_, u32>,
+    weights: In<'_, f32>,
+    count: usize,
+) -> detailflow_status {
+    change(request, |request| {
+        let classes = weighted(class_indices, (weights, "weights"), count)?;
+        Ok(request.set_classes(&classes).map(drop)?)
+    })
+}
+
+/// Sets classes that every image keeps away from, with their strengths: see detailflow_request_set_classes. Each pushes the
+/// logits by its strength away from its own. Each takes one batch row of each image more; where guidance is off the
+/// unconditional row is computed as well.
+///
+/// @param class_indices Each 0 to class_count - 1, none twice. DETAILFLOW_NO_CLASS is allowed and changes nothing.
+/// @param strengths The strength of each, 0 to 1000; 0.25 to 0.5 is usual and more may leave what the model
+/// has learned; 0 is as if the class was not there.
+/// @param count 0 (the default) to 16.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_request_set_avoid(
+    request: Exclusive<'_, detailflow_request>,
+    class_indices: In<'_, u32>,
+    strengths: In<'_, f32>,
+    count: usize,
+) -> detailflow_status {
+    change(request, |request| {
+        let avoid = weighted(class_indices, (strengths, "strengths"), count)?;
+        Ok(request.set_avoid(&avoid).map(drop)?)
+    })
+}
+
+/// As detailflow_request_set_classes, for one image.
+///
+/// @param image_index 0 to image_count - 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_request_set_image_classes(
+    request: Exclusive<'_, detailflow_request>,
+    image_index: u32,
+    class_indices: In<'_, u32>,
+    weights: In<'_, f32>,
+    count: usize,
+) -> detailflow_status {
+    change(request, |request| {
+        let classes = weighted(class_indices, (weights, "weights"), count)?;
+        Ok(request.set_image_classes(image_index as usize, Some(&classes), None).map(drop)?)
+    })
+}
+
+/// As detailflow_request_set_avoid, for one image.
+///
+/// @param image_index 0 to image_count - 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_request_set_image_avoid(
+    request: Exclusive<'_, detailflow_request>,
+    image_index: u32,
+    class_indices: In<'_, u32>,
+    strengths: In<'_, f32>,
+    count: usize,
+) -> detailflow_status {
+    change(request, |request| {
+        let avoid = weighted(class_indices, (strengths, "strengths"), count)?;
+        Ok(request.set_image_classes(image_index as usize, None, Some(&avoid)).map(drop)?)
+    })
+}
+
+/// Sets the weight of one class of every image as a curve over the tokens, linear between two points, constant before the first
+/// and after the last. The class joins those of the image if it is not among them; the others keep their weights. The first
+/// tokens decide the outline and later ones the detail: for an image that begins as class A and ends as class B, set class A,
+/// then the curve of B from 0 to 1, then that of A from 1 to 0. A row is computed until its curve stays at 0.
+///
+/// @param class_index 0 to class_count - 1, or DETAILFLOW_NO_CLASS.
+/// @param token_indices The token of each point, rising; 0 is the first token.
+/// @param values The weight at each point, 0 to 1000. At no token may the weights of all classes be 0.
+/// @param point_count 1 to 64.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_request_set_class_curve(
+    request: Exclusive<'_, detailflow_request>,
+    class_index: u32,
+    token_indices: In<'_, u32>,
+    values: In<'_, f32>,
+    point_count: usize,
+) -> detailflow_status {
+    change(request, |request| {
+        let weight = curve(token_indices, values, point_count)?;
+        Ok(request.set_class_weight(class_index, weight).map(drop)?)
+    })
+}
+
+/// Sets the strength with which every image keeps away from one class as a curve over the tokens: see
+/// detailflow_request_set_class_curve and detailflow_request_set_avoid.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_request_set_avoid_curve(
+    request: Exclusive<'_, detailflow_request>,
+    class_index: u32,
+    token_indices: In<'_, u32>,
+    values: In<'_, f32>,
+    point_count: usize,
+) -> detailflow_status {
+    change(request, |request| {
+        let strength = curve(token_indices, values, point_count)?;
+        Ok(request.set_avoid_strength(class_index, strength).map(drop)?)
     })
 }
 
@@ -312,6 +433,17 @@ pub extern "C" fn detailflow_request_set_level_size(
     level_size: u32,
 ) -> detailflow_status {
     change(request, |request| Ok(request.set_level_size(level_size).map(drop)?))
+}
+
+/// Classes with a number for each.
+fn weighted(
+    class_indices: In<'_, u32>,
+    (values, name): (In<'_, f32>, &str),
+    count: usize,
+) -> Result<Vec<(u32, Curve)>, Failure> {
+    let classes = class_indices.array(count, Mix::MOST_CLASSES, "class_indices")?;
+    let values = values.array(count, Mix::MOST_CLASSES, name)?;
+    Ok(classes.into_iter().zip(values.into_iter().map(Curve::from)).collect())
 }
 
 fn curve(token_indices: In<'_, u32>, values: In<'_, f32>, count: usize) -> Result<Curve, Failure> {

@@ -13,7 +13,7 @@ use super::status::detailflow_status;
 use crate::tasks;
 use crate::tokens::{Damage, Dft, Geometry, Soundness, TokenFileKind, kind};
 
-/// The class of an image that has none, because it was encoded.
+/// The class of an image that has none, because it was encoded; in a list of classes the unconditional one.
 pub const DETAILFLOW_NO_CLASS: u32 = u32::MAX;
 
 /// What is wrong with a token file.
@@ -70,7 +70,8 @@ pub struct detailflow_dft_info {
     pub causal_count: u32,
     /// Bits of one token.
     pub bits_per_token: u32,
-    /// The class that it was generated for; DETAILFLOW_NO_CLASS when it has none.
+    /// The class that it was generated for, of several that of the largest weight at the first token; DETAILFLOW_NO_CLASS when
+    /// it has none.
     pub class_index: u32,
     /// 1 when it has the seed that it was generated from.
     pub has_seed: u32,
@@ -213,7 +214,7 @@ pub extern "C" fn detailflow_dft_check(
 /// settings the result is what the file was. To step or cancel, or for another seed: detailflow_request_set_prefix and
 /// detailflow_generation_new.
 ///
-/// @param request Says how to sample, and gives class and seed (of its first image) where the file has none.
+/// @param request Says how to sample, and gives class or classes and seed (of its first image) where the file has none.
 /// @param data The file.
 /// @param size Bytes at `data`.
 /// @param token_count Tokens of the result, a prefix; 0 is as many as it was written with.
@@ -235,7 +236,8 @@ pub extern "C" fn detailflow_dft_repair(
         let (dft, soundness) = Dft::decode(data.bytes(size, "data")?)?;
         let count = if token_count == 0 { soundness.promised } else { token_count };
         // A query of the size runs nothing, and too little room is an error before the work.
-        let bytes = dft.geometry.is_prefix(count).then(|| dft.geometry.file_size(count));
+        let sampling = copy_of(request)?;
+        let bytes = dft.geometry.is_prefix(count).then(|| tasks::repaired_size(&sampling, &dft, count));
         if let Some(bytes) = bytes {
             target.check_bytes(capacity, bytes, "target")?;
             if target.has_no_bytes() {
@@ -243,7 +245,7 @@ pub extern "C" fn detailflow_dft_repair(
                 return Ok(());
             }
         }
-        let repaired = tasks::repair(&copy_of(request)?, &dft, count)?.encode()?;
+        let repaired = tasks::repair(&sampling, &dft, count)?.encode()?;
         target.put_bytes(&repaired, capacity, target_size, ["target", "target_size"])
     })
 }

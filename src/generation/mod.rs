@@ -26,7 +26,7 @@ pub use crate::generation::progress::{Memory, Progress};
 use crate::generation::progress::{check_image, mean};
 use crate::generation::publish::Published;
 use crate::generation::request::{ImageRequest, Request};
-use crate::generation::rows::BatchRows;
+use crate::generation::rows::{Asked, BatchRows};
 use crate::generation::sample_step::Pending;
 pub use crate::generation::snapshot::{Reader, Snapshot};
 use crate::generation::state::{Boards, Spec, State};
@@ -34,7 +34,7 @@ use crate::generation::state::{Boards, Spec, State};
 pub(crate) use crate::generation::together::step_together;
 use crate::model::Model;
 use crate::pixels::Image;
-use crate::plan::Step;
+use crate::plan::{Mix, Step};
 use crate::runtime::{Interrupt, KvCache};
 use crate::sample::SamplerPool;
 use crate::support::error::{Error, Result};
@@ -124,13 +124,13 @@ impl Generation {
         for (tokens, prefix) in tokens.chunks_exact_mut(each).zip(&request.prefixes) {
             tokens[..given].copy_from_slice(prefix);
         }
-        let guided = request.guidance.is_on() && !scoring;
-        let whole = BatchRows::all(count, guided)?;
-        let rows = if given > 0 {
-            BatchRows::distinct(&images, &request.prefixes, guided)?
-        } else {
-            BatchRows::all(count, guided)?
-        };
+        let guidance = (!scoring).then_some(&request.guidance);
+        let asked = Asked { images: &images, mixes: &request.mixes, guidance };
+        let whole = asked.rows(0);
+        let rows =
+            if given > 0 { BatchRows::distinct(&asked, 0, &request.prefixes)? } else { BatchRows::all(&asked, 0)? };
+        let mut mixes = reserve("a generation", request.mixes.len())?;
+        mixes.extend_from_slice(&request.mixes);
         // The lengths of the causal part and of a group: at most two.
         let mut queries: Vec<usize> = Vec::new();
         for step in schedule.steps() {
@@ -138,8 +138,10 @@ impl Generation {
                 queries.push(step.query);
             }
         }
-        let cache = KvCache::new(model.ar()?, model.cache_options(!scoring), rows.fed.len(), &queries)?;
-        cache.check(whole.fed.len())?;
+        // The graph that samples on a device knows two rows of an image: mixes are sampled here.
+        let options = model.cache_options(!scoring && mixes.iter().all(Option::is_none));
+        let cache = KvCache::new(model.ar()?, options, rows.fed.len(), &queries)?;
+        cache.check(whole)?;
         let log_probabilities =
             if request.log_probabilities { filled("log-probabilities", tokens.len(), 0.0)? } else { Vec::new() };
         let state = State {
@@ -151,10 +153,11 @@ impl Generation {
             log_probabilities,
             steps_done: 0,
             work: 0,
-            ids: reserve("ids", whole.fed.len().saturating_mul(bundle.group()))?,
+            ids: reserve("ids", whole.saturating_mul(bundle.group()))?,
         };
         let (guidance, sampling) = (request.guidance.clone(), request.sampling.clone());
-        let spec = Spec { images: Arc::new(images), guidance, sampling, schedule, given, scoring, model };
+        let (images, mixes) = (Arc::new(images), Arc::new(mixes));
+        let spec = Spec { images, mixes, guidance, sampling, schedule, given, scoring, model };
         Self::from_parts(spec, state)
     }
 
@@ -298,10 +301,16 @@ impl Generation {
         Reader(self.published.clone())
     }
 
-    /// Class and seed of each image.
+    /// Class and seed of each image; of a mix its main class.
     #[must_use]
     pub fn images(&self) -> &[ImageRequest] {
         &self.spec.images
+    }
+
+    /// The mix of one image; `None` if it is of one class, or there is no such image.
+    #[must_use]
+    pub fn mix(&self, image_index: usize) -> Option<&Mix> {
+        self.spec.mixes.get(image_index)?.as_deref()
     }
 
     /// The tokens of one image so far, coarse to fine: the image itself, exact.
@@ -339,7 +348,8 @@ impl Generation {
 
     /// The natural logarithm of the probability of each token computed so far, given the class and the tokens before it,
     /// before guidance, temperature, top-k and top-p. Tokens of one group are independent of each other. For the same
-    /// tokens [`tasks::score`](crate::tasks::score) gives the same values.
+    /// tokens [`tasks::score`](crate::tasks::score) gives the same values. Of a mix they are those of the mean of the logits of
+    /// its classes, without what it avoids; [`tasks::score_mix`](crate::tasks::score_mix) gives the same.
     ///
     /// # Errors
     /// [`Error::Invalid`] when `image_index` is out of range; [`Error::State`] when the request did not ask for them
@@ -425,7 +435,8 @@ impl Generation {
     }
 
     /// The work done: each step counts once for every image that it computed (once for all images that share a prefix).
-    /// Guidance, which doubles the cost of each, is not counted twice.
+    /// Guidance, which doubles the cost of each, is not counted twice. An image of several classes, and of classes to avoid,
+    /// counts once for each of them.
     #[must_use]
     pub fn work(&self) -> u64 {
         self.state.work
@@ -458,7 +469,8 @@ impl Generation {
     pub(crate) fn logits(&self, step: Step, image: usize, query: usize) -> Result<&[f32]> {
         let logits = self.state.cache.logits(self.model().ar()?, step)?;
         let codes = self.model().bundle().codes();
-        Ok(&logits[(self.state.rows.cond[image] * step.query + query) * codes..][..codes])
+        let row = self.state.rows.row(image, Some(self.spec.images[image].class))?;
+        Ok(&logits[(row * step.query + query) * codes..][..codes])
     }
 
     /// The next step; None at the end.
@@ -472,6 +484,7 @@ impl Generation {
         let each = spec.model.bundle().tokens();
         let (rows, map) = state.rows.of(images)?;
         let mut requests = reserve("a generation", images.len())?;
+        let mut mixes = reserve("a generation", if spec.mixes.is_empty() { 0 } else { images.len() })?;
         let mut tokens = reserve("tokens", images.len().saturating_mul(each))?;
         let noted = !state.log_probabilities.is_empty();
         let mut log_probabilities =
@@ -480,6 +493,7 @@ impl Generation {
             let range = image * each..(image + 1) * each;
             let ImageRequest { class, seed } = spec.images[image];
             requests.push(ImageRequest { class, seed: seeds.map_or(seed, |seeds| seeds[at]) });
+            mixes.extend(spec.mixes.get(image).cloned());
             tokens.extend_from_slice(&state.tokens[range.clone()]);
             if noted {
                 log_probabilities.extend_from_slice(&state.log_probabilities[range]);
@@ -488,6 +502,7 @@ impl Generation {
         let spec = Spec {
             model: spec.model.clone(),
             images: Arc::new(requests),
+            mixes: Arc::new(mixes),
             guidance: spec.guidance.clone(),
             sampling: spec.sampling.clone(),
             schedule: spec.schedule,

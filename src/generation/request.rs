@@ -1,11 +1,12 @@
 //! What to generate: how many images, of which classes, from which seeds and prefixes, up to which level, and how to sample.
 //! Every setter checks its arguments at once.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::model::Model;
 use crate::pixels::Picture;
-use crate::plan::{Curve, Guidance};
+use crate::plan::{Curve, Guidance, Mix};
 use crate::sample::{Sampling, SamplingCurves};
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
@@ -16,7 +17,7 @@ const MAX_IMAGES: u32 = 1 << 20;
 /// One image of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageRequest {
-    /// Index of its class.
+    /// Index of its class; of a [`Mix`] that of its main class.
     pub class: u32,
     /// Its seed. The same model, class, seed and settings give the same tokens, whatever else is in the batch.
     pub seed: u64,
@@ -31,10 +32,34 @@ pub struct Request {
     pub(crate) images: Vec<ImageRequest>,
     /// The tokens that each image begins with: one prefix per image, or none at all.
     pub(crate) prefixes: Vec<Arc<[u32]>>,
+    /// The mix of each image, or none at all. An image of one class has `None`.
+    pub(crate) mixes: Vec<Option<Arc<Mix>>>,
     pub(crate) guidance: Guidance,
     pub(crate) sampling: SamplingCurves,
     pub(crate) target: usize,
     pub(crate) log_probabilities: bool,
+}
+
+/// Classes with their weights, and classes to avoid with their strengths.
+type Parts = (Vec<(u32, Curve)>, Vec<(u32, Curve)>);
+
+/// What became of the class and the mix of an image.
+struct Changed {
+    class: u32,
+    before: Option<Arc<Mix>>,
+    main: u32,
+    after: Option<Arc<Mix>>,
+}
+
+#[allow(clippy::disallowed_methods, reason = "few classes; longer lists are refused when they become a mix")]
+fn list(classes: &[(u32, Curve)]) -> Vec<(u32, Curve)> {
+    classes.to_vec()
+}
+
+/// A list in which a class has this weight.
+fn with(list: &[(u32, Curve)], class: u32, weight: &Curve) -> Vec<(u32, Curve)> {
+    let others = list.iter().filter(|(other, _)| *other != class).cloned();
+    others.chain([(class, weight.clone())]).collect()
 }
 
 impl Request {
@@ -48,6 +73,7 @@ impl Request {
             model: model.clone(),
             images: vec![ImageRequest { class: 0, seed: 0 }],
             prefixes: Vec::new(),
+            mixes: Vec::new(),
             guidance: Guidance { scale: defaults.guidance.into(), gradual: defaults.gradual },
             sampling: sampling.into(),
             target: bundle.tokens(),
@@ -61,10 +87,13 @@ impl Request {
         images.extend_from_slice(&self.images);
         let mut prefixes = reserve("a request", self.prefixes.len())?;
         prefixes.extend_from_slice(&self.prefixes);
+        let mut mixes = reserve("a request", self.mixes.len())?;
+        mixes.extend_from_slice(&self.mixes);
         Ok(Self {
             model: self.model.clone(),
             images,
             prefixes,
+            mixes,
             guidance: self.guidance.clone(),
             sampling: self.sampling.clone(),
             target: self.target,
@@ -84,8 +113,8 @@ impl Request {
         &self.images
     }
 
-    /// Sets the number of images: 1 (the default) to 2^20. Additional images take the class and prefix of the first one,
-    /// and the seeds that follow its own.
+    /// Sets the number of images: 1 (the default) to 2^20. Additional images take the class or mix and the prefix of the first
+    /// one, and the seeds that follow its own.
     ///
     /// # Errors
     /// [`Error::Invalid`] when `count` is out of range; [`Error::OutOfMemory`].
@@ -108,17 +137,138 @@ impl Request {
             prefixes.extend(std::iter::repeat_n(prefix, rest));
             self.prefixes = prefixes;
         }
+        if let Some(mix) = self.mixes.first().cloned() {
+            let mut mixes = reserve("a request", count)?;
+            mixes.extend(self.mixes.iter().take(count).cloned());
+            let rest = count - mixes.len();
+            mixes.extend(std::iter::repeat_n(mix, rest));
+            self.mixes = mixes;
+        }
         self.images = images;
         Ok(self)
     }
 
-    /// Sets the class of every image; default 0.
+    /// Sets the class of every image; default 0. It replaces a mix of several classes; classes to avoid stay.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the model has no such class.
     pub fn set_class(&mut self, class: u32) -> Result<&mut Self> {
         self.model.bundle().check_class(class)?;
-        self.images.iter_mut().for_each(|image| image.class = class);
+        if self.mixes.is_empty() {
+            self.images.iter_mut().for_each(|image| image.class = class);
+            return Ok(self);
+        }
+        self.set_classes(&[(class, 1.0.into())])
+    }
+
+    /// Sets the classes of every image with their weights, each a number or a [`Curve`] over the tokens; see [`Mix`]. Classes to
+    /// avoid stay. Each class after the first costs a batch row of each image.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the model has no such class, and those of [`Mix::new`].
+    pub fn set_classes(&mut self, classes: &[(u32, Curve)]) -> Result<&mut Self> {
+        self.change_mixes(0..self.images.len(), &|mix| (list(classes), list(mix.avoid())))
+    }
+
+    /// Sets the classes that every image keeps away from, with their strengths, each a number or a [`Curve`] over the tokens; see
+    /// [`Mix`]. None (the default) is an empty slice. Each of them costs a batch row of each image, and where guidance is off
+    /// they cost the unconditional row as well.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the model has no such class, and those of [`Mix::new`].
+    pub fn set_avoid(&mut self, classes: &[(u32, Curve)]) -> Result<&mut Self> {
+        self.change_mixes(0..self.images.len(), &|mix| (list(mix.classes()), list(classes)))
+    }
+
+    /// Sets the weight of one class of every image, a number or a [`Curve`]. The class joins those of the image if it is not
+    /// among them.
+    ///
+    /// # Errors
+    /// Those of [`set_classes`](Self::set_classes).
+    pub fn set_class_weight(&mut self, class: u32, weight: impl Into<Curve>) -> Result<&mut Self> {
+        let weight = weight.into();
+        self.change_mixes(0..self.images.len(), &|mix| (with(mix.classes(), class, &weight), list(mix.avoid())))
+    }
+
+    /// Sets the strength with which every image keeps away from one class, a number or a [`Curve`].
+    ///
+    /// # Errors
+    /// Those of [`set_avoid`](Self::set_avoid).
+    pub fn set_avoid_strength(&mut self, class: u32, strength: impl Into<Curve>) -> Result<&mut Self> {
+        let strength = strength.into();
+        self.change_mixes(0..self.images.len(), &|mix| (list(mix.classes()), with(mix.avoid(), class, &strength)))
+    }
+
+    /// Sets the mix of every image: [`set_classes`](Self::set_classes) and [`set_avoid`](Self::set_avoid) in one.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the model has no such class.
+    pub fn set_mix(&mut self, mix: &Mix) -> Result<&mut Self> {
+        self.change_mixes(0..self.images.len(), &|_| (list(mix.classes()), list(mix.avoid())))
+    }
+
+    /// Sets the mix of one image.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `image_index` is out of range or the model has no such class.
+    pub fn set_image_mix(&mut self, image_index: usize, mix: &Mix) -> Result<&mut Self> {
+        self.set_image_classes(image_index, Some(mix.classes()), Some(mix.avoid()))
+    }
+
+    /// The mix of one image; `None` if it is of one class and avoids none, or there is no such image.
+    #[must_use]
+    pub fn mix(&self, image_index: usize) -> Option<&Mix> {
+        self.mixes.get(image_index)?.as_deref()
+    }
+
+    /// Sets classes, classes to avoid, or both, of one image.
+    pub(crate) fn set_image_classes(
+        &mut self,
+        image_index: usize,
+        classes: Option<&[(u32, Curve)]>,
+        avoid: Option<&[(u32, Curve)]>,
+    ) -> Result<&mut Self> {
+        self.check_index(image_index)?;
+        self.change_mixes(image_index..image_index + 1, &|mix| {
+            (list(classes.unwrap_or(mix.classes())), list(avoid.unwrap_or(mix.avoid())))
+        })
+    }
+
+    /// Gives images the classes, and classes to avoid, that `change` makes of their own.
+    fn change_mixes(&mut self, images: Range<usize>, change: &dyn Fn(&Mix) -> Parts) -> Result<&mut Self> {
+        let bundle = self.model.bundle();
+        let name = |class: u32| bundle.classes().get(class as usize).cloned().unwrap_or_else(|| class.to_string());
+        let mut mixes = filled("a request", self.images.len(), None)?;
+        mixes[..self.mixes.len()].clone_from_slice(&self.mixes);
+        let mut main = reserve("a request", images.len())?;
+        // Images that were alike share their mix.
+        let mut last: Option<Changed> = None;
+        for image in images.clone() {
+            let (class, before) = (self.images[image].class, mixes[image].take());
+            let changed = match last.take() {
+                Some(last) if last.class == class && last.before == before => last,
+                _ => {
+                    let own = before.as_deref().cloned().map_or_else(|| Mix::new(&[(class, 1.0.into())], &[]), Ok)?;
+                    let (classes, avoid) = change(&own);
+                    for &(class, _) in classes.iter().chain(&avoid).filter(|part| part.0 != Mix::NO_CLASS) {
+                        bundle.check_class(class)?;
+                    }
+                    let mix = Mix::named(&classes, &avoid, &name)?;
+                    let main = mix.main_class();
+                    Changed { class, before, main, after: mix.as_class().is_none().then(|| Arc::new(mix)) }
+                }
+            };
+            main.push(changed.main);
+            mixes[image].clone_from(&changed.after);
+            last = Some(changed);
+        }
+        for (image, class) in images.zip(main) {
+            self.images[image].class = class;
+        }
+        if mixes.iter().all(Option::is_none) {
+            mixes = Vec::new();
+        }
+        self.mixes = mixes;
         Ok(self)
     }
 
@@ -130,13 +280,16 @@ impl Request {
         self
     }
 
-    /// Sets class and seed of one image.
+    /// Sets class and seed of one image. The class replaces a mix of several classes; classes to avoid stay.
     ///
     /// # Errors
     /// [`Error::Invalid`] when `image_index` is out of range or the model has no such class.
     pub fn set_image(&mut self, image_index: usize, image: ImageRequest) -> Result<&mut Self> {
         self.model.bundle().check_class(image.class)?;
         self.check_index(image_index)?;
+        if self.mix(image_index).is_some() {
+            self.set_image_classes(image_index, Some(&[(image.class, 1.0.into())]), None)?;
+        }
         self.images[image_index] = image;
         Ok(self)
     }
@@ -204,7 +357,8 @@ impl Request {
         self.set_prefix(&tokens[..count])
     }
 
-    /// Sets classifier-free guidance: constant, gradual or a curve. Scale 1 is off and computes no unconditional half.
+    /// Sets classifier-free guidance: constant, gradual or a curve. Scale 1 is off and computes no unconditional half, but for
+    /// images that avoid classes.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the scale is not 0 to 1000 at any token.

@@ -7,10 +7,12 @@ use super::publish::{Board, Published};
 use super::request::ImageRequest;
 use crate::model::Model;
 use crate::pixels::Image;
+use crate::plan::Mix;
 use crate::support::error::{Error, Result};
 use crate::support::host;
 use crate::support::memory::reserve;
 use crate::support::sync::{Arc, AtomicU32};
+use crate::tokens::Dft;
 
 /// Reads a generation from any thread while another one steps it.
 ///
@@ -38,6 +40,8 @@ impl fmt::Debug for Reader {
 pub struct Snapshot {
     pub(super) model: Model,
     pub(super) images: Arc<Vec<ImageRequest>>,
+    /// The mix of each image; none at all where no image has one.
+    pub(super) mixes: Arc<Vec<Option<Arc<Mix>>>>,
     pub(super) tokens: Arc<Board>,
     /// None when the request did not ask for log-probabilities.
     pub(super) log_probabilities: Option<Arc<Board>>,
@@ -60,10 +64,33 @@ impl Snapshot {
         Progress { next_step, next_decode, ..self.progress }
     }
 
-    /// Class and seed of each image.
+    /// Class and seed of each image; of a mix its main class.
     #[must_use]
     pub fn images(&self) -> &[ImageRequest] {
         &self.images
+    }
+
+    /// As [`Generation::mix`](crate::Generation::mix).
+    #[must_use]
+    pub fn mix(&self, image_index: usize) -> Option<&Mix> {
+        self.mixes.get(image_index)?.as_deref()
+    }
+
+    /// The tokens of one image so far as a token file, with its class or mix and its seed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `image_index` is out of range, or a token file cannot hold them; [`Error::State`] before the first
+    /// token; [`Error::OutOfMemory`].
+    pub fn dft(&self, image_index: usize) -> Result<Dft> {
+        let tokens = self.tokens(image_index)?;
+        if tokens.is_empty() {
+            return Err(no_tokens());
+        }
+        let (bundle, ImageRequest { class, seed }) = (self.model.bundle(), self.images[image_index]);
+        match self.mix(image_index) {
+            Some(mix) => bundle.dft_of_mix(mix, Some(seed), tokens),
+            None => bundle.dft(Some(class), Some(seed), tokens),
+        }
     }
 
     /// The tokens of one image so far, coarse to fine.

@@ -4,10 +4,10 @@
 use super::progress::{Memory, Progress};
 use super::publish::Board;
 use super::request::ImageRequest;
-use super::rows::{BatchRows, Row};
+use super::rows::{Asked, BatchRows, Row};
 use super::snapshot::{self, Snapshot};
 use crate::model::Model;
-use crate::plan::{Guidance, Schedule, Step};
+use crate::plan::{Guidance, Mix, Schedule, Step};
 use crate::runtime::KvCache;
 use crate::sample::{SamplerPool, SamplingCurves};
 use crate::support::error::Result;
@@ -18,6 +18,8 @@ use crate::support::sync::Arc;
 pub(super) struct Spec {
     pub(super) model: Model,
     pub(super) images: Arc<Vec<ImageRequest>>,
+    /// The mix of each image; none at all where no image has one.
+    pub(super) mixes: Arc<Vec<Option<Arc<Mix>>>>,
     pub(super) guidance: Guidance,
     pub(super) sampling: SamplingCurves,
     pub(super) schedule: Schedule,
@@ -94,21 +96,20 @@ impl Spec {
         state.rows.shared && step.start > self.given
     }
 
-    /// Whether guidance ended before the step.
-    pub(super) fn loses_guidance(&self, state: &State, step: Step) -> bool {
-        state.rows.is_guided() && !self.guidance.is_on_from(step.start)
+    /// What the images ask of batch rows.
+    pub(super) fn asked(&self) -> Asked<'_> {
+        let guidance = (!self.scoring).then_some(&self.guidance);
+        Asked { images: &self.images, mixes: &self.mixes, guidance }
     }
 
     /// How many batch rows the step will feed.
     pub(super) fn rows_of(&self, state: &State, step: Step) -> usize {
-        let guided = state.rows.is_guided() && !self.loses_guidance(state, step);
+        let asked = self.asked();
         if self.parts(state, step) {
-            self.images.len().saturating_mul(1 + usize::from(guided))
-        } else if self.loses_guidance(state, step) {
-            state.rows.pictures()
-        } else {
-            state.cache.rows()
+            return asked.rows(step.start);
         }
+        // Without memory for the count it is that of the last step.
+        state.rows.count_needed(&asked, step.start).unwrap_or_else(|_| state.cache.rows())
     }
 
     pub(super) fn progress(&self, state: &State) -> Progress {
@@ -138,6 +139,7 @@ impl Spec {
         Snapshot {
             model: self.model.clone(),
             images: self.images.clone(),
+            mixes: self.mixes.clone(),
             tokens: boards.tokens.clone(),
             log_probabilities: boards.log_probabilities.clone(),
             fed: state.fed,
@@ -150,17 +152,16 @@ impl Spec {
 }
 
 impl State {
-    /// Gives each image a batch row of its own when their inputs part, and drops the unconditional rows once guidance has
-    /// ended.
+    /// Gives each image batch rows of its own when their inputs part, and drops rows that no later token needs: those of
+    /// guidance that has ended, and of classes whose weight stays 0.
     pub(super) fn part(&mut self, spec: &Spec, step: Step) -> Result<()> {
-        let loses_guidance = spec.loses_guidance(self, step);
-        let (rows, map) = if spec.parts(self, step) {
-            self.rows.parted(self.rows.is_guided() && !loses_guidance)?
-        } else if loses_guidance {
-            self.rows.unguided()?
+        let asked = spec.asked();
+        let parted = if spec.parts(self, step) {
+            Some(self.rows.parted(&asked, step.start)?)
         } else {
-            return Ok(());
+            self.rows.without_idle(&asked, step.start)?
         };
+        let Some((rows, map)) = parted else { return Ok(()) };
         self.cache = self.cache.fork(map, self.fed)?;
         self.rows = rows;
         Ok(())
@@ -174,14 +175,10 @@ impl State {
         if self.ids.capacity() < self.rows.fed.len().saturating_mul(step.query) {
             self.ids = reserve("ids", self.rows.fed.len().saturating_mul(bundle.group()))?;
         }
-        for &Row { image, unconditional } in &self.rows.fed {
+        for &Row { image, source, .. } in &self.rows.fed {
             let known = &self.tokens[image * bundle.tokens()..];
             if step.start == 0 {
-                self.ids.push(if unconditional {
-                    layout.no_class
-                } else {
-                    layout.class + i64::from(spec.images[image].class)
-                });
+                self.ids.push(source.map_or(layout.no_class, |class| layout.class + i64::from(class)));
             } else if step.start == bundle.causal {
                 // The last causal token, then the special tokens that stand for a group that does not exist yet.
                 self.ids.push(i64::from(known[step.start - 1]));

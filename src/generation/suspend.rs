@@ -16,13 +16,12 @@ impl Generation {
     pub(crate) fn free_cache(&mut self) -> Result<()> {
         let Self { spec, state, .. } = self;
         let (known, each) = (spec.known(state), spec.model.bundle().tokens());
-        let guided = spec.guidance.is_on() && !spec.scoring;
         let rows = if known == 0 {
-            BatchRows::all(spec.images.len(), guided)?
+            BatchRows::all(&spec.asked(), 0)?
         } else {
             let mut prefixes: Vec<Arc<[u32]>> = reserve("a generation", spec.images.len())?;
             prefixes.extend(state.tokens.chunks_exact(each).map(|tokens| Arc::from(&tokens[..known])));
-            BatchRows::distinct(&spec.images, &prefixes, guided)?
+            BatchRows::distinct(&spec.asked(), 0, &prefixes)?
         };
         state.cache = state.cache.without_memory(rows.fed.len());
         state.rows = rows;

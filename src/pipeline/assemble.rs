@@ -94,7 +94,13 @@ impl Assembly<'_> {
             thumbnails.push(page::Thumbnail { level: level.size, side, pixels });
         }
         let gradual = if row.guidance.gradual { " gradual" } else { "" };
-        let parameters = format!(
+        let mut parameters = String::new();
+        if let Some(mix) = picture.mix()? {
+            let (classes, avoid) = self.model.bundle().mix_text(&mix);
+            parameters += &format!("mix {classes}\n");
+            parameters += &if avoid.is_empty() { avoid } else { format!("avoid {avoid}\n") };
+        }
+        parameters += &format!(
             "guidance {}{gradual}\ntemperature {}\ntop-k {}\ntop-p {}",
             row.guidance.scale, row.sampling.temperature, row.sampling.top_k, row.sampling.top_p
         );

@@ -263,7 +263,7 @@ fn hash(path: &str) -> u128 {
 mod tests {
     use super::*;
     use crate::pipeline::pattern::Pattern;
-    use crate::pipeline::plan::{Row, RowSettings, Start};
+    use crate::pipeline::plan::{Row, RowMix, RowSettings, Start};
     use crate::pipeline::settings::{Atlas, Output};
     use crate::plan::{Guidance, Level};
 
@@ -271,6 +271,7 @@ mod tests {
 
     fn row(number: u32, classes: &[u32], seeds: Seeds, name: &str, levels: usize) -> Row {
         let settings = RowSettings {
+            mix: RowMix::default(),
             guidance: Guidance::constant(1.0),
             sampling: crate::sample::Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
             start: Start::Empty,

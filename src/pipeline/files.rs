@@ -79,6 +79,7 @@ impl<'a> PictureFiles<'a> {
     pub fn head(&self, picture: &Picture<'_>, level: Level, kept: usize, path: &Path) -> Result<Head> {
         let format = OutputFormat::from_path(path)?;
         let mut head = Head::new(self.model, picture.image, &picture.row.guidance, &picture.row.sampling)?;
+        head.set_mix(self.model.bundle(), picture.mix()?.as_ref());
         head.level = level.size;
         head.kept = kept.min(level.tokens) as u32;
         head.finish = self.finish.clone();
@@ -118,8 +119,7 @@ impl Encode for PictureFiles<'_> {
         if self.tokens == TokenOutput::Files
             && let Some(last) = files.last()
         {
-            let (class, seed) = (picture.image.class, picture.image.seed);
-            let bytes = self.model.bundle().dft(Some(class), Some(seed), drawn.tokens.clone())?.encode()?;
+            let bytes = picture.dft(self.model.bundle(), drawn.tokens.clone())?.encode()?;
             let mut path = last.path.clone().into_os_string();
             path.push(".dft");
             files.push(PictureFile { path: path.into(), bytes });

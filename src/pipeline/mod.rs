@@ -38,7 +38,7 @@ pub use job::{
 pub use names::PictureNames;
 pub use output::{AlphaMode, Compression};
 pub use pattern::{Field, Pattern, Values, safe_name};
-pub use plan::{Group, Picture, Plan, Row, RowSettings, Seeds, Start};
+pub use plan::{Group, Picture, Plan, Row, RowMix, RowSettings, Seeds, Start};
 pub use report::{ReportHead, RunSetup, write_pack, write_report, write_timings};
 pub use settings::{
     Atlas, AtlasFormat, FinishFields, Output, Page, PaletteField, ProvenanceMode, Settings, TokenOutput,

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::pattern::{Pattern, Values};
 use super::select::SelectSettings;
+use crate::bundle::Bundle;
 use crate::generation::request::{ImageRequest, Request};
-use crate::plan::{Guidance, Level};
+use crate::plan::{Curve, Guidance, Level, Mix};
 use crate::sample::SamplingCurves;
 use crate::support::error::Result;
+use crate::tokens::Dft;
 
 /// The seeds of a row, the same for each of its classes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +63,27 @@ pub enum Start {
     },
 }
 
+/// Classes of a row beyond the one of a picture.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RowMix {
+    /// The classes of every picture with their weights; none where it is of the class of the picture alone.
+    pub classes: Vec<(u32, Curve)>,
+    /// The classes that every picture avoids, with their strengths.
+    pub avoid: Vec<(u32, Curve)>,
+}
+
+impl RowMix {
+    /// How many pictures of one class, drawn with guidance, take the batch rows of one of these.
+    pub(super) fn weight(&self) -> usize {
+        (self.classes.len().max(1) + self.avoid.len() + 1).div_ceil(2)
+    }
+}
+
 /// What a row samples and writes. Rows that say the same share it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowSettings {
+    /// Classes that are mixed or avoided.
+    pub mix: RowMix,
     /// Guidance of every picture.
     pub guidance: Guidance,
     /// Sampling settings of every picture.
@@ -182,12 +202,50 @@ impl Plan {
 }
 
 impl Picture<'_> {
+    /// The mix of this picture; `None` if it is of one class and avoids none.
+    ///
+    /// # Errors
+    /// Those of [`Mix::new`]; a checked row has none.
+    pub fn mix(&self) -> Result<Option<Mix>> {
+        let RowMix { classes, avoid } = &self.row.mix;
+        let own = [(self.image.class, 1.0.into())];
+        let classes = if classes.is_empty() { &own[..] } else { classes };
+        if classes.len() == 1 && avoid.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Mix::new(classes, avoid)?).filter(|mix| mix.as_class().is_none()))
+    }
+
+    /// Its tokens as a token file.
+    ///
+    /// # Errors
+    /// Those of [`Bundle::dft`].
+    pub fn dft(&self, bundle: &Bundle, tokens: Vec<u32>) -> Result<Dft> {
+        let ImageRequest { class, seed } = self.image;
+        match self.mix()? {
+            Some(mix) => bundle.dft_of_mix(&mix, Some(seed), tokens),
+            None => bundle.dft(Some(class), Some(seed), tokens),
+        }
+    }
+
+    /// Sets class and seed, or mix and seed, of an image of a request.
+    ///
+    /// # Errors
+    /// Those of the setters of [`Request`].
+    pub fn apply_image(&self, request: &mut Request, at: usize) -> Result<()> {
+        request.set_image(at, self.image)?;
+        if let Some(mix) = self.mix()? {
+            request.set_image_mix(at, &mix)?;
+        }
+        Ok(())
+    }
+
     /// Sets up a request for this picture alone; `prefix` are the tokens of the row's [`start`](RowSettings::start).
     ///
     /// # Errors
     /// Those of the setters of [`Request`].
     pub fn apply(&self, request: &mut Request, prefix: &[u32]) -> Result<()> {
-        request.set_count(1)?.set_image(0, self.image)?;
+        self.apply_image(request.set_count(1)?, 0)?;
         request.set_guidance(self.row.guidance.clone())?;
         request.set_temperature(self.row.sampling.temperature.clone())?;
         request.set_top_k(self.row.sampling.top_k.clone())?;
@@ -223,6 +281,7 @@ mod tests {
             classes: classes.into(),
             seeds,
             settings: Arc::new(RowSettings {
+                mix: RowMix::default(),
                 guidance: Guidance::constant(1.0),
                 sampling: crate::sample::Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
                 start: Start::Empty,

@@ -12,10 +12,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::output::{AlphaMode, Compression, OutputFormat, OutputOptions};
 use super::png_text::{PngText, is_png, text, with_texts};
 use crate::VERSION;
+use crate::bundle::Bundle;
 use crate::generation::request::ImageRequest;
 use crate::model::Model;
 use crate::pixels::Finish;
-use crate::plan::{Curve, Guidance};
+use crate::plan::{Curve, Guidance, Mix};
 use crate::sample::SamplingCurves;
 use crate::support::error::{Error, Result};
 use crate::support::files::{read, read_start};
@@ -61,6 +62,12 @@ pub struct Head {
     pub class: String,
     /// The index of the class.
     pub class_index: u32,
+    /// The classes with their weights, of a picture of several, as [`Bundle::mix`](crate::Bundle::mix) takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<String>,
+    /// The classes to avoid with their strengths, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avoid: Option<String>,
     /// The seed.
     pub seed: u64,
     /// The guidance scale.
@@ -153,6 +160,8 @@ impl Head {
             device: model.device().to_string(),
             class: bundle.classes()[image.class as usize].clone(),
             class_index: image.class,
+            mix: None,
+            avoid: None,
             seed: image.seed,
             guidance: guidance.scale.clone(),
             gradual: guidance.gradual,
@@ -164,6 +173,28 @@ impl Head {
             finish: None,
             output: Written::new(png, &OutputOptions::default()),
         })
+    }
+
+    /// Sets the mix of the picture; `None` for a picture of one class that avoids none.
+    pub fn set_mix(&mut self, bundle: &Bundle, mix: Option<&Mix>) {
+        (self.mix, self.avoid) = (None, None);
+        if let Some(mix) = mix {
+            let (classes, avoid) = bundle.mix_text(mix);
+            self.mix = (mix.classes().len() > 1).then_some(classes);
+            self.avoid = Some(avoid).filter(|avoid| !avoid.is_empty());
+        }
+    }
+
+    /// The mix of the picture, of classes of `bundle`; `None` for a picture of one class that avoids none.
+    ///
+    /// # Errors
+    /// Those of [`Bundle::mix`].
+    pub fn read_mix(&self, bundle: &Bundle) -> Result<Option<Mix>> {
+        if self.mix.is_none() && self.avoid.is_none() {
+            return Ok(None);
+        }
+        let classes = self.mix.as_deref().unwrap_or(&self.class);
+        Ok(Some(bundle.mix(classes, self.avoid.as_deref().unwrap_or_default())?).filter(|mix| mix.as_class().is_none()))
     }
 
     /// The head as JSON on one line: its keys in their order, without spaces.
@@ -360,6 +391,8 @@ mod tests {
             device: "cpu".into(),
             class: "größe \"x\"".into(),
             class_index: 3,
+            mix: None,
+            avoid: None,
             seed: u64::MAX,
             guidance: "1@8,3.25@64".parse().unwrap(),
             gradual: true,
@@ -389,6 +422,11 @@ mod tests {
         assert_eq!(finished.to_json(), with);
         let read = Record::from_json(sidecar(&with, &[1]).as_bytes(), Path::new("x.json")).unwrap();
         assert_eq!(read, Record { head: finished, tokens: vec![1] });
+        let mixed = Head { mix: Some("a:0.5,b:0.5".into()), avoid: Some("c:1".into()), ..head() };
+        let with = text.replace(r#","seed""#, r#","mix":"a:0.5,b:0.5","avoid":"c:1","seed""#);
+        assert_eq!(mixed.to_json(), with);
+        let read = Record::from_json(sidecar(&with, &[1]).as_bytes(), Path::new("x.json")).unwrap();
+        assert_eq!(read, Record { head: mixed, tokens: vec![1] });
         let file = sidecar(text, &[1, 2, 8191]);
         assert!(file.ends_with("\"scale\":2},\"tokens\":[1,2,8191]}\n"), "{file}");
         let record = Record::from_json(file.as_bytes(), Path::new("x.json")).unwrap();

@@ -53,7 +53,7 @@ pub fn write_pack(out: &Path, plan: &Plan, bundle: &Bundle, session: &Session<'_
         let Record { number, fate, tokens, .. } = record?;
         if matches!(fate, Fate::Written { .. }) {
             let picture = plan.picture(number);
-            let dft = bundle.dft(Some(picture.image.class), Some(picture.image.seed), tokens)?;
+            let dft = picture.dft(bundle, tokens)?;
             pack.add(Some(&names.name(&picture)), &dft)?;
         }
     }

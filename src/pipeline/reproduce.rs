@@ -67,6 +67,9 @@ fn draw_batch(model: &Model, records: &[&Record]) -> Result<Vec<Vec<u32>>> {
             )));
         }
         request.set_image(at, ImageRequest { class: bundle.class(&head.class)?, seed: head.seed })?;
+        if let Some(mix) = head.read_mix(bundle)? {
+            request.set_image_mix(at, &mix)?;
+        }
         let kept = tokens
             .get(..head.kept as usize)
             .ok_or_else(|| Error::Invalid(format!("the record keeps {} tokens and has {}", head.kept, tokens.len())))?;

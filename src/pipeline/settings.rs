@@ -16,7 +16,8 @@ pub struct Output {
     /// Name pattern of the files of every row that has no `output` of its own, below the output folder. Fields: `{class}`,
     /// `{seed}`, `{level}`, `{row}`, `{number}`, `{tag}` (the first tag); numbers take a width, `{seed:06}`; `{{` is a brace.
     /// The extension chooses the format: png, webp, qoi, tga, bmp, jpg, tiff, exr, dds, ktx2. Default:
-    /// `{class}/{seed:06}.png`, or `{class}/{seed:06}_{level}.png` where a row writes several levels.
+    /// `{class}/{seed:06}.png`, or `{class}/{seed:06}_{level}.png` where a row writes several levels; `{class}-mix{row}` in place of
+    /// `{class}` where it mixes or avoids classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Whether colours in files are multiplied by alpha. Default: straight.

@@ -5,12 +5,15 @@
 //! and seed give the same token on every platform, in every batch, on any number of threads.
 
 mod filter;
+mod mixed;
 mod parallel;
 mod query;
 mod random;
 mod vector;
 
 use filter::Weights;
+use mixed::Mixer;
+pub(crate) use mixed::{MixedLogits, Term};
 pub(crate) use parallel::SamplerPool;
 pub(crate) use query::SampleQuery;
 pub(crate) use random::uniform;
@@ -101,6 +104,7 @@ pub fn probabilities(sampling: Sampling, logits: &[f32]) -> Result<Vec<f32>> {
 pub(crate) struct Sampler {
     guided: Vec<f32>,
     weights: Weights,
+    mixer: Mixer,
 }
 
 impl Sampler {
@@ -131,12 +135,39 @@ impl Sampler {
             }
             None => (cond, largest(cond)?),
         };
-        if sampling.temperature == 0.0 {
-            return Some(index_of(logits, largest) as u32);
-        }
-        self.weights.fill(sampling, logits, largest);
-        Some(self.weights.pick(random) as u32)
+        Some(draw(&mut self.weights, sampling, logits, largest, random))
     }
+
+    /// As [`sample`](Self::sample), from several classes; `row` gives the rows of `mixed`.
+    pub fn sample_mixed<'a>(
+        &mut self,
+        sampling: Sampling,
+        mixed: &MixedLogits,
+        row: &impl Fn(usize) -> &'a [f32],
+        random: f32,
+    ) -> Option<u32> {
+        let (logits, largest) = self.mixer.guide(mixed, row, &mut self.guided)?;
+        Some(draw(&mut self.weights, sampling, logits, largest, random))
+    }
+
+    /// As [`log_probability`], of the mean of the classes of `mixed`.
+    pub fn mixed_log_probability<'a>(
+        &mut self,
+        mixed: &MixedLogits,
+        row: &impl Fn(usize) -> &'a [f32],
+        token: u32,
+    ) -> Option<f32> {
+        log_probability(self.mixer.mean(mixed, row), token)
+    }
+}
+
+/// The token of logits of which `largest` is the largest.
+fn draw(weights: &mut Weights, sampling: Sampling, logits: &[f32], largest: f32, random: f32) -> u32 {
+    if sampling.temperature == 0.0 {
+        return index_of(logits, largest) as u32;
+    }
+    weights.fill(sampling, logits, largest);
+    weights.pick(random) as u32
 }
 
 /// The natural logarithm of the softmax of `logits` at `token`, before guidance, temperature and filters. None when a logit is

@@ -33,6 +33,15 @@ impl SamplerPool {
         self.0[..threads].iter_mut().try_for_each(|sampler| sampler.make_room(codes))
     }
 
+    /// As [`make_room`](Self::make_room), where items are mixed.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn make_room_mixed(&mut self, threads: usize, codes: usize, items: usize) -> crate::Result<()> {
+        self.make_room(threads, codes, items)?;
+        self.0[..worth(threads, codes, items)].iter_mut().try_for_each(|sampler| sampler.make_room_mixed(codes))
+    }
+
     /// Calls `sample` with each of the items, on up to as many threads as `threads` says, the calling one included, or on
     /// those of the host; on fewer when the items have so few `codes` that more threads do not pay. The result does not
     /// depend on the threads.

@@ -108,6 +108,22 @@ pub(super) fn mix(cond: &[f32], uncond: &[f32], scale: f32, mixed: &mut [f32]) -
     running.get()
 }
 
+/// Writes each value times `weight` to `to`, of the same length.
+pub(super) fn scale_to(values: &[f32], weight: f32, to: &mut [f32]) {
+    to.iter_mut().zip(values).for_each(|(to, &value)| *to = value * weight);
+}
+
+/// Adds each value times `weight` to `to`, of the same length.
+pub(super) fn accumulate(values: &[f32], weight: f32, to: &mut [f32]) {
+    to.iter_mut().zip(values).for_each(|(to, &value)| *to += value * weight);
+}
+
+/// Subtracts `(avoided - uncond) * push` from `guided`, all of one length, and returns the largest as [`largest`] does.
+pub(super) fn push_away(avoided: &[f32], uncond: &[f32], push: f32, guided: &mut [f32]) -> Option<f32> {
+    guided.iter_mut().zip(avoided).zip(uncond).for_each(|((guided, a), u)| *guided -= (a - u) * push);
+    largest(guided)
+}
+
 /// The index of the first value equal to `wanted`; 0 when none is.
 pub(super) fn index_of(values: &[f32], wanted: f32) -> usize {
     let (chunks, rest) = values.as_chunks::<LANES>();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::generation::request::Request;
-use crate::generation::rows::BatchRows;
+use crate::generation::rows::{Asked, BatchRows};
 use crate::plan::{Level, Step};
 use crate::support::error::Result;
 use crate::support::host;
@@ -12,7 +12,8 @@ use crate::support::host;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepCost {
-    /// Batch rows: one per image, two with guidance, fewer while images share a prefix.
+    /// Batch rows: one per image, two with guidance, fewer while images share a prefix; of a mix one for each class and each
+    /// class to avoid.
     pub rows: usize,
     /// Positions per row: 1, or a group.
     pub query: usize,
@@ -84,19 +85,12 @@ pub fn cost(request: &Request) -> Result<Cost> {
     model.ar()?;
     let bundle = model.bundle();
     let given = request.given()?;
-    let shared = if given > 0 {
-        Some(BatchRows::distinct(&request.images, &request.prefixes, true)?.fed.into_iter())
-    } else {
-        None
-    };
-    let shared = shared.map(|fed| {
-        let (unconditional, conditional): (Vec<_>, Vec<_>) = fed.partition(|row| row.unconditional);
-        (conditional.len(), unconditional.len())
-    });
     let count = request.images.len();
-    let rows = |step: Step| {
-        let (conditional, unconditional) = shared.filter(|_| step.start <= given).unwrap_or((count, count));
-        conditional.saturating_add(if request.guidance.is_on_from(step.start) { unconditional } else { 0 })
+    let asked = Asked::of(request);
+    let shared = if given > 0 { Some(BatchRows::distinct(&asked, 0, &request.prefixes)?) } else { None };
+    let rows = |step: Step| match &shared {
+        Some(shared) if step.start <= given => shared.count_needed(&asked, step.start),
+        _ => Ok(asked.rows(step.start)),
     };
     let decode = |level: Level| {
         model.predict_decode(1, level.tokens).map(|time| time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)))
@@ -109,7 +103,7 @@ pub fn cost(request: &Request) -> Result<Cost> {
     let ladder = bundle.ladder();
     let schedule = model.schedule(request.target);
     for (done, step) in schedule.steps().filter(|_| given < request.target).enumerate() {
-        let rows = rows(step);
+        let rows = rows(step)?;
         let step_time = model.predict_step(rows, step.query);
         match steps.iter_mut().find(|known| (known.rows, known.query) == (rows, step.query)) {
             Some(known) => known.count += 1,

@@ -24,5 +24,7 @@ pub use mips::{
     sprite_size,
 };
 pub use repair::repair;
-pub use score::{score, score_all};
+#[cfg(feature = "ffi")]
+pub(crate) use repair::repaired_size;
+pub use score::{score, score_all, score_mix};
 pub use vary::{redetail, vary};

@@ -2,13 +2,14 @@
 
 use crate::generation::Generation;
 use crate::generation::request::{ImageRequest, Request};
+use crate::plan::Mix;
 use crate::support::error::{Error, Result};
 use crate::support::memory::copied;
 use crate::tokens::Dft;
 
 /// Continues from the sound tokens of `dft`, which do not change, until it has `count` tokens: as many as
-/// [`Soundness::promised`](crate::tokens::Soundness::promised) says that it had, or the length of any other prefix. Class
-/// and seed come from the file; where it has none, from the first image of `request`, which also gives the sampling
+/// [`Soundness::promised`](crate::tokens::Soundness::promised) says that it had, or the length of any other prefix. Class,
+/// mix and seed come from the file; where it has none, from the first image of `request`, which also gives the sampling
 /// settings. With the model and settings of the original the result is the original.
 ///
 /// # Errors
@@ -22,22 +23,37 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
         return Err(Error::Invalid(format!("{count} tokens are not a prefix of {}", bundle.name())));
     }
     if count <= dft.tokens.len() {
-        return repaired(dft, dft.class, dft.seed, &dft.tokens[..count]);
+        return repaired(dft, (dft.class, dft.mix.clone()), dft.seed, &dft.tokens[..count]);
     }
-    let mut image = request.images()[0];
-    image = ImageRequest { class: dft.class.unwrap_or(image.class), seed: dft.seed.unwrap_or(image.seed) };
+    let first = request.images()[0];
+    let image = ImageRequest { class: dft.class.unwrap_or(first.class), seed: dft.seed.unwrap_or(first.seed) };
     let level = bundle.ladder().levels().iter().find(|level| level.tokens >= count);
     let mut request = request.try_clone()?;
-    request.set_count(1)?.set_image(0, image)?.set_prefix(&dft.tokens)?;
+    request.set_count(1)?;
+    match (&dft.mix, dft.class) {
+        (Some(mix), _) => _ = request.set_mix(mix)?,
+        // Without a class it is of the classes of the request.
+        (None, None) => {}
+        (None, Some(class)) => _ = request.set_avoid(&[])?.set_class(class)?,
+    }
+    let mix = request.mix(0).cloned();
+    request.set_seed(image.seed).set_prefix(&dft.tokens)?;
     request.set_level_size(level.map_or(0, |level| level.size))?;
     let mut generation = Generation::new(&request)?;
     while generation.progress().tokens < count {
         generation.step()?;
     }
-    repaired(dft, Some(image.class), Some(image.seed), generation.tokens(0)?)
+    repaired(dft, (Some(image.class), mix), Some(image.seed), generation.tokens(0)?)
+}
+
+/// Bytes of the token file that [`repair`] makes.
+pub(crate) fn repaired_size(request: &Request, dft: &Dft, count: usize) -> usize {
+    let mix = if dft.class.is_none() { request.mix(0).cloned() } else { dft.mix.clone() };
+    Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class: dft.class, mix, seed: dft.seed, tokens: Vec::new() }
+        .file_size(count)
 }
 
 /// A sequence of the same model with these tokens.
-fn repaired(dft: &Dft, class: Option<u32>, seed: Option<u64>, tokens: &[u32]) -> Result<Dft> {
-    Ok(Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class, seed, tokens: copied("tokens", tokens)? })
+fn repaired(dft: &Dft, (class, mix): (Option<u32>, Option<Mix>), seed: Option<u64>, tokens: &[u32]) -> Result<Dft> {
+    Ok(Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class, mix, seed, tokens: copied("tokens", tokens)? })
 }

@@ -119,14 +119,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
         let geometry = Geometry { tokens: 6, group: 2, causal: 4, bits: 5 };
-        let dft = Dft { tokenizer: TokenizerId([7; 8]), geometry, class: None, seed: None, tokens: vec![1, 2] };
+        let dft =
+            Dft { tokenizer: TokenizerId([7; 8]), geometry, class: None, mix: None, seed: None, tokens: vec![1, 2] };
         dft.save(&path).unwrap();
         assert!(matches!(open_any(&path), Ok(AnyTokens::Dft(read, soundness)) if read == dft && soundness.is_sound()));
         let mut pack = PackWriter::create(&path).unwrap();
         pack.add(None, &dft).unwrap();
         pack.finish().unwrap();
         assert!(matches!(open_any(&path), Ok(AnyTokens::Pack(pack)) if pack.len() == 1));
-        let image = TokenImage { class: None, seed: None, tokens: vec![1, 2] };
+        let image = TokenImage { class: None, seed: None, tokens: vec![1, 2], ..TokenImage::default() };
         TokenFile::new("07", vec![image]).save(&path).unwrap();
         assert!(matches!(open_any(&path), Ok(AnyTokens::Json(file)) if file.images.len() == 1));
     }

@@ -1,4 +1,4 @@
-//! `.dft`: one token sequence, packed to the bit. A 32-byte header, then for each group its codes and a CRC over
+//! `.dft`: one token sequence, packed to the bit. A 32-byte header, the mix if it has one, then for each group its codes and a CRC over
 //! everything before it.
 
 use std::fmt;
@@ -7,6 +7,7 @@ use std::path::Path;
 use super::bits::{pack, packed, unpack};
 use super::crc::Crc16;
 use super::geometry::{Geometry, MOST_TOKENS, TokenizerId};
+use crate::plan::Mix;
 use crate::support::error::{Error, Result};
 use crate::support::files::{read_start, write_file};
 use crate::support::memory::reserve;
@@ -24,12 +25,18 @@ const HEADER_CHECK: usize = HEADER - CHECK;
 const BITS: u8 = 0x1F;
 const HAS_CLASS: u8 = 0x20;
 const HAS_SEED: u8 = 0x40;
+const HAS_MIX: u8 = 0x80;
 
 /// The largest class index that the header can hold.
 const MOST_CLASS: u32 = u16::MAX as u32;
 
-/// Bytes of the largest possible file: groups of a single token of 20 bits.
-pub(super) const LARGEST: usize = HEADER + MOST_TOKENS * (3 + CHECK);
+/// Bytes of the length of a mix.
+const MIX_LENGTH: usize = 2;
+/// Bytes of the longest text of a mix.
+const LONGEST_MIX: usize = 1 << 14;
+
+/// Bytes of the largest possible file: the longest mix, groups of a single token of 20 bits.
+pub(super) const LARGEST: usize = HEADER + MIX_LENGTH + LONGEST_MIX + CHECK + MOST_TOKENS * (3 + CHECK);
 
 /// One token sequence, with what is needed to decode it and to generate it again. [`Bundle::dft`](crate::Bundle::dft)
 /// makes one for a model's tokens.
@@ -52,8 +59,10 @@ pub struct Dft {
     pub tokenizer: TokenizerId,
     /// How the tokens are grouped and packed.
     pub geometry: Geometry,
-    /// Index of the class, 0 to 65,535; `None` for a picture that was encoded.
+    /// Index of the class, 0 to 65,535; of a mix that of its main class; `None` for a picture that was encoded.
     pub class: Option<u32>,
+    /// The classes, of a picture of several or one that avoids some.
+    pub mix: Option<Mix>,
     /// The seed; `None` for a picture that was encoded.
     pub seed: Option<u64>,
     /// The tokens, coarse to fine: all N of them, or a prefix.
@@ -135,8 +144,9 @@ impl Dft {
     /// Checks that a token file can hold this sequence.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the geometry does not fit the header, the tokens are not a prefix of the geometry, the
-    /// class is above 65,535, or a token has more bits than the geometry says.
+    /// [`Error::Invalid`] if the geometry does not fit the header, the tokens are not a prefix of the geometry, a class is above
+    /// 65,535, the class is not the main one of the mix, the mix takes more than 16 KiB as text, or a token has more bits than
+    /// the geometry says.
     pub fn check(&self) -> Result<()> {
         let Geometry { tokens: all, group, causal, bits } = self.geometry;
         let count = self.tokens.len();
@@ -151,6 +161,24 @@ impl Dft {
         if let Some(class) = self.class.filter(|&class| class > MOST_CLASS) {
             return Err(Error::Invalid(format!("class {class} is out of range: a token file holds 0 to {MOST_CLASS}")));
         }
+        if let Some(mix) = &self.mix {
+            let all = mix.classes().iter().chain(mix.avoid()).map(|&(class, _)| class);
+            if let Some(class) = all.filter(|&class| class != Mix::NO_CLASS).find(|&class| class > MOST_CLASS) {
+                return Err(Error::Invalid(format!(
+                    "class {class} is out of range: a token file holds 0 to {MOST_CLASS}"
+                )));
+            }
+            if self.class != Some(mix.main_class()) {
+                let text = format!("the class of a mix is its main class, {}, not {:?}", mix.main_class(), self.class);
+                return Err(Error::Invalid(text));
+            }
+            let length = mix.to_text().len();
+            if length > LONGEST_MIX {
+                return Err(Error::Invalid(format!(
+                    "a mix of {length} bytes as text is too long: a token file holds {LONGEST_MIX}"
+                )));
+            }
+        }
         match self.tokens.iter().position(|&token| token >> bits != 0) {
             Some(at) => Err(Error::Invalid(format!("token {at} is {}: more than {bits} bits", self.tokens[at]))),
             None => Ok(()),
@@ -164,10 +192,17 @@ impl Dft {
     pub fn encode(&self) -> Result<Vec<u8>> {
         self.check()?;
         let Geometry { group, bits, .. } = self.geometry;
-        let mut bytes = reserve("a token file", self.geometry.file_size(self.tokens.len()))?;
+        let mut bytes = reserve("a token file", self.file_size(self.tokens.len()))?;
         bytes.extend(self.header());
         let mut check = Crc16::of(&bytes);
         bytes.extend(check.bytes());
+        if let Some(mix) = &self.mix {
+            let (text, start) = (mix.to_text(), bytes.len());
+            bytes.extend((text.len() as u16).to_le_bytes());
+            bytes.extend(text.as_bytes());
+            check = check.and(&bytes[start..]);
+            bytes.extend(check.bytes());
+        }
         for tokens in self.tokens.chunks(group) {
             let start = bytes.len();
             pack(tokens, bits, &mut bytes);
@@ -184,13 +219,12 @@ impl Dft {
     /// [`Error::Tokens`] if the bytes are not a token file, have another format version, or the header is damaged (then
     /// no token can be trusted); [`Error::OutOfMemory`].
     pub fn decode(bytes: &[u8]) -> Result<(Self, Soundness)> {
-        let (mut dft, promised, mut check) = Self::read_header(bytes)?;
+        let (mut dft, promised, mut check, mut at) = Self::read_header(bytes)?;
         let Geometry { group, bits, .. } = dft.geometry;
-        let whole = dft.geometry.file_size(promised);
+        let whole = dft.file_size(promised);
         // No more than the bytes can hold, whatever the header promises.
         let held = bytes.len().saturating_mul(8) / (bits as usize).max(1);
         dft.tokens = reserve("tokens", promised.min(held))?;
-        let mut at = HEADER;
         let mut damage = None;
         while dft.tokens.len() < promised && damage.is_none() {
             let count = group.min(promised - dft.tokens.len());
@@ -211,6 +245,13 @@ impl Dft {
         }
         let sound = dft.tokens.len();
         Ok((dft, Soundness { sound, promised, damage }))
+    }
+
+    /// Bytes of a file of the first `tokens` of its tokens. The geometry must have passed [`check`](Self::check) or come from
+    /// a decoded file.
+    pub(crate) fn file_size(&self, tokens: usize) -> usize {
+        let mix = self.mix.as_ref().map_or(0, |mix| MIX_LENGTH + mix.to_text().len() + CHECK);
+        self.geometry.file_size(tokens).saturating_add(mix)
     }
 
     /// Reads the file `path`; see [`decode`](Self::decode).
@@ -240,6 +281,7 @@ impl Dft {
         let Geometry { tokens, group, causal, bits } = self.geometry;
         let class = self.class.map_or(0, |_| HAS_CLASS);
         let seed = self.seed.map_or(0, |_| HAS_SEED);
+        let mix = self.mix.as_ref().map_or(0, |_| HAS_MIX);
         let mut header = [0; HEADER_CHECK];
         header[..3].copy_from_slice(&MAGIC);
         header[3] = FORMAT;
@@ -249,18 +291,18 @@ impl Dft {
         header[22..24].copy_from_slice(&(causal as u16).to_le_bytes());
         header[24..26].copy_from_slice(&(self.tokens.len() as u16).to_le_bytes());
         header[26] = group as u8;
-        header[27] = bits as u8 | class | seed;
+        header[27] = bits as u8 | class | seed | mix;
         header[28..30].copy_from_slice(&(self.class.unwrap_or(0) as u16).to_le_bytes());
         header
     }
 
-    /// What the header says, how many tokens it promises, and the CRC so far.
-    fn read_header(bytes: &[u8]) -> Result<(Self, usize, Crc16)> {
+    /// What the header and the mix say, how many tokens they promise, the CRC so far, and where the first group begins.
+    fn read_header(bytes: &[u8]) -> Result<(Self, usize, Crc16, usize)> {
         let refuse = |reason: &str| Err(Error::Tokens(reason.to_owned()));
         if !bytes.starts_with(&MAGIC) {
             return refuse("not a token file");
         }
-        let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
+        let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
             return refuse("cut off within the header: no token is sound");
         };
         let (fields, stored) = header.split_at(HEADER_CHECK);
@@ -292,16 +334,36 @@ impl Dft {
             return Err(Error::Tokens(format!("the header contradicts itself: {promised} tokens are no prefix")));
         }
         let (has_class, has_seed) = (flags & HAS_CLASS != 0, flags & HAS_SEED != 0);
-        if flags & !(BITS | HAS_CLASS | HAS_SEED) != 0 || (!has_class && class != 0) || (!has_seed && seed != 0) {
+        let has_mix = flags & HAS_MIX != 0;
+        if (!has_class && (class != 0 || has_mix)) || (!has_seed && seed != 0) {
             return refuse("the header contradicts itself: a bit that should be zero is not");
+        }
+        let (mut mix, mut check, mut start) = (None, check, HEADER);
+        if has_mix {
+            let cut = || Error::Tokens("cut off within the mix of classes: no token is sound".into());
+            let (length, _) = rest.split_first_chunk::<MIX_LENGTH>().ok_or_else(cut)?;
+            let end = MIX_LENGTH + usize::from(u16::from_le_bytes(*length));
+            let (text, stored) = rest.get(..end).zip(rest.get(end..end + CHECK)).ok_or_else(cut)?;
+            check = check.and(text);
+            if stored != check.bytes() {
+                return refuse("the mix of classes is damaged: no token can be trusted");
+            }
+            let text = std::str::from_utf8(&text[MIX_LENGTH..]).ok().filter(|text| text.len() <= LONGEST_MIX);
+            let read = text.and_then(|text| Mix::from_text(text).ok());
+            mix = read.filter(|mix| mix.main_class() == u32::from(class) && mix.as_class().is_none());
+            if mix.is_none() {
+                return refuse("the header contradicts itself: its mix of classes is none");
+            }
+            start += end + CHECK;
         }
         let dft = Self {
             tokenizer: TokenizerId(fields[4..12].try_into().expect("eight bytes")),
             geometry,
             class: has_class.then(|| class.into()),
+            mix,
             seed: has_seed.then_some(seed),
             tokens: Vec::new(),
         };
-        Ok((dft, promised, check))
+        Ok((dft, promised, check, start))
     }
 }

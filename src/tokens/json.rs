@@ -27,12 +27,18 @@ pub struct TokenFile {
 }
 
 /// The tokens of one picture, and its class and seed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TokenImage {
     /// Name or index of the class, as [`Bundle::class`](crate::Bundle::class) takes it; `None` for a picture that was encoded.
     /// A file may have the index as a number.
     #[serde(default, deserialize_with = "class")]
     pub class: Option<String>,
+    /// The classes with their weights, of a picture of several, as [`Bundle::mix`](crate::Bundle::mix) takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<String>,
+    /// The classes to avoid with their strengths, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avoid: Option<String>,
     /// The seed; `None` for a picture that was encoded.
     pub seed: Option<u64>,
     /// The tokens, coarse to fine: all N of them, or a prefix.

@@ -4,6 +4,7 @@ use super::event::{Event, EventKind};
 use super::queue::{Load, Queue, Task};
 use super::{JobId, SubmitOptions};
 use crate::generation::request::Request;
+use crate::generation::rows::Asked;
 use crate::generation::{Cancel, Generation, Progress};
 use crate::model::Model;
 use crate::pixels::Image;
@@ -46,7 +47,7 @@ impl Subject {
     pub fn load(&self) -> Load {
         let bytes = match self {
             Self::Request(request) => {
-                let rows = request.images().len().saturating_mul(1 + usize::from(request.guidance.is_on()));
+                let rows = Asked::of(request).rows(0);
                 request.model().key_shape().bytes(rows)
             }
             Self::Generation(generation) => {
@@ -342,7 +343,7 @@ impl Course {
     /// Batch rows of its next step.
     pub fn rows(&self) -> usize {
         match &self.subject {
-            Subject::Request(request) => request.images().len() * (1 + usize::from(request.guidance.is_on())),
+            Subject::Request(request) => Asked::of(request).rows(0),
             Subject::Generation(generation) => generation.upcoming().map_or(0, |(_, rows)| rows),
         }
     }

@@ -452,6 +452,22 @@ detailflow_status detailflow_request_set_seed(
     detailflow_request *request, uint64_t seed);
 detailflow_status detailflow_request_set_image_source(
     detailflow_request *request, uint32_t image_index, uint32_t class_index, uint64_t seed);
+detailflow_status detailflow_request_set_classes(
+    detailflow_request *request, const uint32_t *class_indices, const float *weights, size_t count);
+detailflow_status detailflow_request_set_avoid(
+    detailflow_request *request, const uint32_t *class_indices, const float *strengths, size_t count);
+detailflow_status detailflow_request_set_image_classes(
+    detailflow_request *request, uint32_t image_index, const uint32_t *class_indices, const float *weights,
+    size_t count);
+detailflow_status detailflow_request_set_image_avoid(
+    detailflow_request *request, uint32_t image_index, const uint32_t *class_indices, const float *strengths,
+    size_t count);
+detailflow_status detailflow_request_set_class_curve(
+    detailflow_request *request, uint32_t class_index, const uint32_t *token_indices, const float *values,
+    size_t point_count);
+detailflow_status detailflow_request_set_avoid_curve(
+    detailflow_request *request, uint32_t class_index, const uint32_t *token_indices, const float *values,
+    size_t point_count);
 detailflow_status detailflow_request_set_guidance(
     detailflow_request *request, float scale);
 detailflow_status detailflow_request_set_gradual_guidance(
@@ -504,6 +520,8 @@ detailflow_status detailflow_generation_decode_level(
     const detailflow_generation *generation, uint32_t image_index, detailflow_image *target);
 detailflow_status detailflow_generation_save(
     const detailflow_generation *generation, uint32_t image_index, const char *path);
+detailflow_status detailflow_generation_encode_dft(
+    const detailflow_generation *generation, uint32_t image_index, void *data, size_t capacity, size_t *size);
 detailflow_status detailflow_generation_get_image_source(
     const detailflow_generation *generation, uint32_t image_index, uint32_t *class_index, uint64_t *seed);
 detailflow_status detailflow_generation_get_log_probabilities(

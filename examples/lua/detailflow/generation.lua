@@ -39,11 +39,25 @@ local function class_index(model, class)
     return model:class(class)
 end
 
+-- Classes with a number for each: { dragon = 0.6, golem = 0.4 }, by name or index.
+local function weighted(setter)
+    return function(value, request, model)
+        local indices, numbers = {}, {}
+        for class, number in pairs(value) do
+            indices[#indices + 1], numbers[#numbers + 1] = class_index(model, class), number
+        end
+        return setter(request, core.array("uint32_t", indices, "class"), core.array("float", numbers), #indices)
+    end
+end
+
 local setters = {
     count = function(value, request) return C.detailflow_request_set_image_count(request, core.u32(value, "count")) end,
     class = function(value, request, model)
         return C.detailflow_request_set_class(request, class_index(model, value))
     end,
+    -- Several classes in one image with their weights, and classes to keep away from.
+    classes = weighted(C.detailflow_request_set_classes),
+    avoid = weighted(C.detailflow_request_set_avoid),
     seed = function(value, request) return C.detailflow_request_set_seed(request, core.u64(value, "seed")) end,
     -- A list of { class, seed }, one for each image.
     images = function(value, request, model)

@@ -12,8 +12,9 @@ use detailflow::{BestOf, Error, Generation, Guidance, Image, ImageRequest, Model
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::finishing::FinishArgs;
+use crate::mixes::Wanted;
 use crate::output::{Drawn, Output, check_folder};
-use crate::source::{check_target, save};
+use crate::source::{check_target, save, with_mix};
 use crate::tokens::say_written;
 use crate::{Failure, interrupt, say, stream};
 
@@ -59,6 +60,7 @@ pub struct Selection<'a> {
 pub struct Batches<'a> {
     args: &'a OutputArgs,
     model: Model,
+    classes: &'a Wanted,
     output: Output,
     slice: Option<Duration>,
     slices: Vec<(Duration, Duration)>,
@@ -85,6 +87,7 @@ impl<'a> Batches<'a> {
         args: &'a OutputArgs,
         finish: &FinishArgs,
         request: &mut Request,
+        classes: &'a Wanted,
         pictures: &[ImageRequest],
     ) -> Result<Self, Failure> {
         let model = request.model().clone();
@@ -98,8 +101,7 @@ impl<'a> Batches<'a> {
             }
             slice => slice.map(|ms| Duration::from_secs_f64(ms / 1e3)),
         };
-        let labels =
-            pictures.iter().map(|image| (Some(bundle.classes()[image.class as usize].clone()), Some(image.seed)));
+        let labels = pictures.iter().map(|image| (Some(classes.name(bundle, image.class)), Some(image.seed)));
         let levels = bundle.ladder().levels().iter().filter(|level| level.tokens <= request.target());
         let tokens_out = args.tokens_out.as_deref();
         // Only one of them can go to standard output.
@@ -125,6 +127,7 @@ impl<'a> Batches<'a> {
         Ok(Self {
             args,
             model,
+            classes,
             output,
             slice,
             slices,
@@ -147,7 +150,7 @@ impl<'a> Batches<'a> {
         for batch in pictures.chunks(BATCH) {
             request.set_count(batch.len() as u32)?;
             for (at, image) in batch.iter().enumerate() {
-                request.set_image(at, *image)?;
+                self.classes.set(request, at, *image)?;
             }
             self.finish(Generation::new(request)?)?;
         }
@@ -163,7 +166,8 @@ impl<'a> Batches<'a> {
     ) -> Result<(), Failure> {
         let Some(&first) = pictures.first() else { return Ok(()) };
         let mut trunk = request.clone();
-        trunk.set_count(1)?.set_image(0, first)?.set_level_size(size)?;
+        self.classes.set(trunk.set_count(1)?, 0, first)?;
+        trunk.set_level_size(size)?;
         self.kept = trunk.target();
         let mut trunk = Generation::new(&trunk)?;
         interrupt::cancels(trunk.cancel_handle());
@@ -187,7 +191,7 @@ impl<'a> Batches<'a> {
     ) -> Result<(), Failure> {
         request.set_count(candidates.len() as u32)?;
         for (at, image) in candidates.iter().enumerate() {
-            request.set_image(at, *image)?;
+            self.classes.set(request, at, *image)?;
         }
         let mut best = BestOf::new(request, &selection.rounds, (selection.scorer)())?;
         interrupt::cancels(best.cancel_handle());
@@ -199,14 +203,14 @@ impl<'a> Batches<'a> {
             }
         }
         for (at, (image, score)) in candidates.iter().zip(best.scores()).enumerate() {
-            let class = &self.model.bundle().classes()[image.class as usize];
+            let class = self.classes.name(self.model.bundle(), image.class);
             let kept = if best.survivors().contains(&at) { "  kept" } else { "" };
             let score = score.map_or("none".to_owned(), |score| format!("{score:.4}"));
             self.lines.push(format!("{class} {}: score {score}{kept}", image.seed));
         }
         self.lines.push(format!("work: {} steps of one picture", best.generation().work()));
         for (at, image) in best.generation().images().iter().enumerate() {
-            let class = self.model.bundle().classes()[image.class as usize].clone();
+            let class = self.classes.name(self.model.bundle(), image.class);
             self.output.relabel(self.finished + at, (Some(class), Some(image.seed)));
         }
         self.finish(best.into_generation())
@@ -249,9 +253,8 @@ impl<'a> Batches<'a> {
                 self.output.add(drawn)?;
             }
         }
-        let classes = model.bundle().classes();
         for (at, image) in generation.images().iter().enumerate() {
-            let class = &classes[image.class as usize];
+            let class = self.classes.name(model.bundle(), image.class);
             if self.args.log_probabilities {
                 let mean = generation.mean_log_probability(at)?;
                 self.lines.push(format!("{class} {}: mean log-probability {mean:.4}", image.seed));
@@ -272,7 +275,8 @@ impl<'a> Batches<'a> {
         for (at, image) in generation.images().iter().enumerate() {
             let tokens = generation.tokens(at)?[..count].to_vec();
             let class = Some(classes[image.class as usize].clone());
-            self.tokens.push(TokenImage { class, seed: Some(image.seed), tokens });
+            let image = TokenImage { class, seed: Some(image.seed), tokens, ..TokenImage::default() };
+            self.tokens.push(with_mix(self.model.bundle(), image, generation.mix(at)));
         }
         Ok(())
     }
@@ -342,19 +346,21 @@ impl<'a> Batches<'a> {
         let sequences = (0..generation.images().len()).map(|at| Ok(&generation.tokens(at)?[..count]));
         let sequences: Vec<&[u32]> = sequences.collect::<Result<_, Error>>()?;
         let images = generation.model().decode_batch(&sequences)?.into_iter();
-        let pictures = images.zip(generation.images()).zip(sequences).map(|((image, &drawn), tokens)| {
-            let image = finished(self.finish.as_ref(), image)?;
-            let record = match self.args.no_provenance {
-                true => None,
-                false => {
-                    let mut head = Head::new(generation.model(), drawn, &self.guidance, &self.sampling)?;
-                    (head.level, head.kept) = (image.size(), self.kept.min(count) as u32);
-                    head.finish = self.finish.clone();
-                    Some(Record { head, tokens: tokens.to_vec() })
-                }
-            };
-            Ok(Drawn { image, record })
-        });
+        let pictures =
+            images.zip(generation.images()).zip(sequences).enumerate().map(|(at, ((image, &drawn), tokens))| {
+                let image = finished(self.finish.as_ref(), image)?;
+                let record = match self.args.no_provenance {
+                    true => None,
+                    false => {
+                        let mut head = Head::new(generation.model(), drawn, &self.guidance, &self.sampling)?;
+                        (head.level, head.kept) = (image.size(), self.kept.min(count) as u32);
+                        head.finish = self.finish.clone();
+                        head.set_mix(self.model.bundle(), generation.mix(at));
+                        Some(Record { head, tokens: tokens.to_vec() })
+                    }
+                };
+                Ok(Drawn { image, record })
+            });
         pictures.collect()
     }
 

@@ -7,6 +7,7 @@ use detailflow::{Cost, Error, Request, tasks};
 use serde_json::json;
 
 use crate::batches::{BATCH, progress_bar};
+use crate::mixes::AvoidArgs;
 use crate::settings::SettingsArgs;
 use crate::{Failure, ModelArgs, say};
 
@@ -15,6 +16,11 @@ pub struct CostArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Class, or several with weights: dragon:0.6,golem:0.4; one class costs as much as any other [default: the first]
+    #[arg(long, value_name = "C")]
+    class: Option<String>,
+    #[command(flatten)]
+    avoid: AvoidArgs,
     #[command(flatten, next_help_heading = "Generation options")]
     settings: SettingsArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
@@ -25,6 +31,12 @@ pub fn cost(args: &CostArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
+    if args.class.is_some() || args.avoid.avoid.is_some() {
+        let bundle = model.bundle();
+        let class = args.class.as_deref().or(bundle.classes().first().map(String::as_str)).unwrap_or_default();
+        let mix = bundle.mix(class, args.avoid.avoid.as_deref().unwrap_or_default());
+        request.set_mix(&mix.map_err(Failure::Usage)?)?;
+    }
     let cost = cost_of(&mut request, args.settings.count)?;
     let ms = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1e3);
     if args.json {

@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use detailflow::{Error, ImageRequest, Model, Picture, Request, Round, Scorer};
+use detailflow::{Error, ImageRequest, Picture, Request, Round, Scorer};
 
 use crate::batches::{Batches, OutputArgs, Selection};
 use crate::finishing::FinishArgs;
+use crate::mixes::{AvoidArgs, Wanted};
 use crate::settings::SettingsArgs;
 use crate::{Failure, ModelArgs};
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// Class name or index; `all` is every class
+    /// Class name or index; `all` is every class. Or several classes in one picture with their weights,
+    /// dragon:0.6,golem:0.4; a weight (1 if there is none) may be a curve, dragon:1@0,0@8,golem:0@0,1@8: a dragon's outline
+    /// with a golem's detail
     class: String,
+    #[command(flatten)]
+    avoid: AvoidArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Generate --count candidates of each class up to the level of --at and continue only the best J of them
@@ -53,16 +58,17 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     model.bundle().check_can_generate()?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
-    let classes = classes(&args.class, &model)?;
+    let of_pictures = Wanted::read(model.bundle(), &args.class, args.avoid.avoid.as_deref())?;
+    let classes = &of_pictures.classes;
     let of = |class: u32| args.settings.seeds().map(move |seed| ImageRequest { class, seed });
     let wanted: Vec<ImageRequest> = classes.iter().flat_map(|&class| of(class)).collect();
     if let (Some(keep), Some(level)) = (args.best, args.at) {
-        return best(args, &mut request, &classes, Round { level_size: level, retained_count: keep });
+        return best(args, &mut request, &of_pictures, Round { level_size: level, retained_count: keep });
     }
     if let Some(size) = args.share {
         check_level(&request, size)?;
     }
-    let mut batches = Batches::plan(&args.output, &args.finish, &mut request, &wanted)?;
+    let mut batches = Batches::plan(&args.output, &args.finish, &mut request, &of_pictures, &wanted)?;
     match args.share {
         Some(size) => {
             for of_class in wanted.chunks(args.settings.count as usize) {
@@ -83,7 +89,7 @@ fn check_level(request: &Request, size: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Round) -> Result<(), Failure> {
+fn best(args: &GenerateArgs, request: &mut Request, of_pictures: &Wanted, round: Round) -> Result<(), Failure> {
     let count = args.settings.count as usize;
     if round.retained_count == 0 || round.retained_count >= count {
         let text =
@@ -99,25 +105,17 @@ fn best(args: &GenerateArgs, request: &mut Request, classes: &[u32], round: Roun
     let scorer = || like.filter(|_| args.by == ScoreBy::Likeness).map_or(Scorer::LogProbability, Scorer::Likeness);
     let selection = Selection { rounds: vec![round], scorer: &scorer };
     // The seeds that are selected are not known yet, but the number of files is: plan with the first seeds.
+    let classes = &of_pictures.classes;
     let kept: Vec<ImageRequest> = classes
         .iter()
         .flat_map(|&class| {
             args.settings.seeds().take(round.retained_count).map(move |seed| ImageRequest { class, seed })
         })
         .collect();
-    let mut batches = Batches::plan(&args.output, &args.finish, request, &kept)?;
+    let mut batches = Batches::plan(&args.output, &args.finish, request, of_pictures, &kept)?;
     for &class in classes {
         let candidates: Vec<ImageRequest> = args.settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
         batches.generate_best(request, &candidates, &selection)?;
     }
     batches.end()
-}
-
-/// The class `name`, or every class for `all`.
-pub fn classes(name: &str, model: &Model) -> Result<Vec<u32>, Failure> {
-    let bundle = model.bundle();
-    if name == "all" && !bundle.classes().iter().any(|class| class == "all") {
-        return Ok((0..bundle.classes().len() as u32).collect());
-    }
-    Ok(vec![bundle.class(name).map_err(Failure::Usage)?])
 }

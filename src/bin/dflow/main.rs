@@ -19,6 +19,7 @@ mod info;
 mod interrupt;
 mod memory;
 mod mips;
+mod mixes;
 mod output;
 mod pack;
 mod reproduce;

@@ -152,6 +152,7 @@ fn notes(model: &Model, head: &Head) -> Result<String, Error> {
     let guidance = head.guidance();
     let mut now = Head::new(model, image, &guidance, &head.sampling())?;
     (now.level, now.kept, now.output) = (head.level, head.kept, head.output);
+    now.set_mix(model.bundle(), head.read_mix(model.bundle())?.as_ref());
     now.finish = head.finish.clone();
     let text = |(key, then, now)| format!("{key} was {then} and is {now}");
     let notes: Vec<String> = head.differences(&now).into_iter().map(text).collect();

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use detailflow::Error;
 use detailflow::pipeline::provenance::{Found, Head, Record, find, sidecar};
+use detailflow::{Curve, Error, Mix};
 use serde_json::json;
 
 use crate::entries::EntryArgs;
@@ -76,6 +76,7 @@ fn show_record(path: &Path, Record { head, tokens }: &Record, json: bool) {
     written.extend((options.scale > 1).then(|| format!("scale {}", options.scale)));
     say!("{}", path.display());
     say!("  class          {class} ({class_index}), seed {seed}");
+    say_mix(head.mix.as_deref(), head.avoid.as_deref());
     say!("  guidance       {}{gradual}", head.guidance);
     say!("  temperature    {}, top-k {}, top-p {}", head.temperature, head.top_k, head.top_p);
     say!("  level          {} px, {} tokens{kept}", head.level, tokens.len());
@@ -91,12 +92,22 @@ fn show_record(path: &Path, Record { head, tokens }: &Record, json: bool) {
     say!("  tokens         {}", list(tokens));
 }
 
+fn say_mix(mix: Option<&str>, avoid: Option<&str>) {
+    mix.into_iter().for_each(|mix| say!("  mix            {mix}"));
+    avoid.into_iter().for_each(|avoid| say!("  avoid          {avoid}"));
+}
+
 fn show_tokens(path: &Path, source: &Source, number: u32, json: bool) -> Result<(), Error> {
     let sequence = source.get(number)?;
     let (name, damage) = (sequence.name.clone(), sequence.damage());
     let (class, class_index, seed, tokens) = match &sequence.tokens {
         Tokens::Image(image) => (image.class.clone(), None, image.seed, &image.tokens),
         Tokens::Dft(dft, _) => (None, dft.class, dft.seed, &dft.tokens),
+    };
+    // Without a bundle the classes of a .dft have no names.
+    let (mix, avoid) = match &sequence.tokens {
+        Tokens::Image(image) => (image.mix.clone(), image.avoid.clone()),
+        Tokens::Dft(dft, _) => dft.mix.as_ref().map_or((None, None), indices),
     };
     let tokenizer = match (source, &sequence.tokens) {
         (Source::Json(file), _) => file.bundle.clone(),
@@ -108,7 +119,7 @@ fn show_tokens(path: &Path, source: &Source, number: u32, json: bool) -> Result<
         say!(
             "{}",
             json!({"file": file.to_string(), "number": number, "name": name, "tokenizer": tokenizer, "class": class,
-                   "class_index": class_index, "seed": seed, "damage": damage, "tokens": tokens})
+                   "class_index": class_index, "mix": mix, "avoid": avoid, "seed": seed, "damage": damage, "tokens": tokens})
         );
         return Ok(());
     }
@@ -119,12 +130,26 @@ fn show_tokens(path: &Path, source: &Source, number: u32, json: bool) -> Result<
         None => say!("{file}: {number}"),
     }
     say!("  class          {class}, seed {seed}");
+    say_mix(mix.as_deref(), avoid.as_deref());
     say!("  tokenizer      {tokenizer}");
     if let Some(damage) = damage {
         say!("  damage         {damage}");
     }
     say!("  tokens         {}", list(tokens));
     Ok(())
+}
+
+/// The classes of a mix by index, and those that it avoids.
+fn indices(mix: &Mix) -> (Option<String>, Option<String>) {
+    let text = |list: &[(u32, Curve)]| {
+        let parts: Vec<String> = list.iter().map(|(class, weight)| part(*class, weight)).collect();
+        Some(parts.join(",")).filter(|text| !text.is_empty())
+    };
+    (text(mix.classes()).filter(|_| mix.classes().len() > 1), text(mix.avoid()))
+}
+
+fn part(class: u32, weight: &Curve) -> String {
+    if class == Mix::NO_CLASS { format!("none:{weight}") } else { format!("{class}:{weight}") }
 }
 
 fn list(tokens: &[u32]) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 use detailflow::tokens::{
     AnyTokens, Dft, Entry, Pack, PackWriter, Soundness, TokenFile, TokenFileKind, TokenImage, kind, open_any,
 };
-use detailflow::{Bundle, Error};
+use detailflow::{Bundle, Error, Mix};
 
 use crate::{Failure, stream};
 
@@ -163,10 +163,24 @@ impl Sequence {
                     Some(name) => name.clone(),
                     None => format!("class {class}"),
                 };
-                TokenImage { class: dft.class.map(name), seed: dft.seed, tokens: dft.tokens }
+                let image = TokenImage {
+                    class: dft.class.map(name),
+                    seed: dft.seed,
+                    tokens: dft.tokens,
+                    ..TokenImage::default()
+                };
+                with_mix(bundle, image, dft.mix.as_ref())
             }
         }
     }
+}
+
+/// A picture with its mix, if it has one.
+pub fn with_mix(bundle: &Bundle, image: TokenImage, mix: Option<&Mix>) -> TokenImage {
+    let Some(mix) = mix else { return image };
+    let (classes, avoid) = bundle.mix_text(mix);
+    let (mix, avoid) = ((mix.classes().len() > 1).then_some(classes), Some(avoid).filter(|avoid| !avoid.is_empty()));
+    TokenImage { mix, avoid, ..image }
 }
 
 /// Checks that `count` pictures of `bundle` fit into the token file `path`, before any work is done, and takes standard output

@@ -9,9 +9,10 @@ use detailflow::{Error, Request, pixels};
 use crate::batches::finished;
 use crate::entries::EntryArgs;
 use crate::finishing::FinishArgs;
+use crate::mixes::AvoidArgs;
 use crate::output::{Output, check_folder};
 use crate::settings::SamplingArgs;
-use crate::source::{Source, check_target, save};
+use crate::source::{Source, check_target, save, with_mix};
 use crate::{Failure, ModelArgs, complain, say, stream};
 
 #[derive(Args)]
@@ -33,7 +34,7 @@ pub fn encode(args: &EncodeArgs) -> Result<(), Failure> {
     let picture = stream::picture(&args.image)?;
     let model = args.model.open()?;
     let kind = check_target(&args.output, model.bundle(), 1, args.format.as_deref())?;
-    let image = TokenImage { class: None, seed: None, tokens: model.encode(&picture)? };
+    let image = TokenImage { tokens: model.encode(&picture)?, ..TokenImage::default() };
     save(&args.output, kind, model.bundle(), &[image], stem(&args.image))?;
     say_written(&args.output);
     Ok(())
@@ -109,7 +110,8 @@ pub fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         // Skips damaged files without a sound token; for JSON without tokens the decoder reports the error.
         if !image.tokens.is_empty() || matches!(source, Source::Json(_)) {
             numbers.push(number);
-            labels.push((image.class, image.seed));
+            let mix = bundle.mix_of_image(&image).ok().flatten();
+            labels.push((mix.map(|mix| bundle.mix_name(&mix)).or(image.class), image.seed));
         }
     }
     if numbers.is_empty() {
@@ -143,9 +145,11 @@ pub struct RepairArgs {
     /// lost tokens are restored exactly
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Class to generate, by name or index [default: the file's]
+    /// Class to generate, by name or index, or several with weights: dragon:0.6,golem:0.4 [default: the file's]
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
+    #[command(flatten)]
+    avoid: AvoidArgs,
     /// Level to continue to, in pixels per side [default: as many tokens as the file had]
     #[arg(long, value_name = "PX")]
     level: Option<u32>,
@@ -171,8 +175,15 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     bundle.check_can_generate()?;
     let place = args.tokens.display();
     bundle.check_dft(&dft).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
-    if let Some(class) = &args.class {
-        dft.class = Some(bundle.class(class).map_err(Failure::Usage)?);
+    if args.class.is_some() || args.avoid.avoid.is_some() {
+        let of_file = dft.class.and_then(|class| bundle.classes().get(class as usize)).cloned();
+        let Some(class) = args.class.clone().or(of_file) else {
+            let text = format!("{place} has no class; name one with --class");
+            return Err(Failure::Usage(Error::Invalid(text)));
+        };
+        let mix = bundle.mix(&class, args.avoid.avoid.as_deref().unwrap_or_default()).map_err(Failure::Usage)?;
+        dft.class = Some(mix.main_class());
+        dft.mix = Some(mix).filter(|mix| mix.as_class().is_none());
     }
     dft.seed = args.seed.or(dft.seed);
     let mut request = Request::new(&model);
@@ -188,7 +199,8 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     let kind = check_target(&args.output, bundle, 1, args.format.as_deref())?;
     let whole = detailflow::tasks::repair(&request, &dft, count)?;
     let class = whole.class.map(|class| bundle.classes()[class as usize].clone());
-    let image = TokenImage { class, seed: whole.seed, tokens: whole.tokens };
+    let image = TokenImage { class, seed: whole.seed, tokens: whole.tokens, ..TokenImage::default() };
+    let image = with_mix(bundle, image, whole.mix.as_ref());
     save(&args.output, kind, bundle, &[image], stem(&args.tokens))?;
     say_written(&args.output);
     Ok(())

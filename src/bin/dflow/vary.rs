@@ -7,6 +7,7 @@ use detailflow::{Error, ImageRequest, Request};
 
 use crate::batches::{Batches, OutputArgs};
 use crate::finishing::FinishArgs;
+use crate::mixes::{AvoidArgs, Wanted};
 use crate::settings::SettingsArgs;
 use crate::source::Source;
 use crate::{Failure, ModelArgs, stream};
@@ -18,9 +19,11 @@ pub struct VaryArgs {
     /// Index of the picture in the file, from 0
     #[arg(long, value_name = "I", default_value_t = 0)]
     picture: u32,
-    /// Class to generate, by name or index [default: the class that the file names]
+    /// Class to generate, by name or index, or several with weights: dragon:0.6,golem:0.4 [default: those that the file names]
     #[arg(long, value_name = "C")]
     class: Option<String>,
+    #[command(flatten)]
+    avoid: AvoidArgs,
     /// Level whose tokens are kept, in pixels per side [default: keep all tokens of the file and continue after them]
     #[arg(long, value_name = "PX")]
     keep: Option<u32>,
@@ -40,24 +43,26 @@ pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
     let model = args.model.open()?;
     model.bundle().check_can_generate()?;
     let image = source.sound(args.picture, &args.tokens, model.bundle())?;
-    let class = args
-        .class
-        .as_ref()
-        .or(image.class.as_ref())
-        .ok_or_else(|| Failure::Usage(Error::Invalid(format!("{place} names no class; use --class"))))?;
+    // What is not said is that of the file.
+    let class = args.class.as_deref().or(image.mix.as_deref()).or(image.class.as_deref());
+    let class = class.ok_or_else(|| Failure::Usage(Error::Invalid(format!("{place} names no class; use --class"))))?;
+    let avoid = args.avoid.avoid.as_deref().or(image.avoid.as_deref().filter(|_| args.class.is_none()));
+    let wanted = Wanted::one(model.bundle(), class, avoid)?;
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     request.set_prefix_level(&image.tokens, args.keep.unwrap_or(0)).map_err(Failure::Usage)?;
-    generate(&args.settings, (&args.output, &args.finish), &mut request, class)
+    generate(&args.settings, (&args.output, &args.finish), &mut request, &wanted)
 }
 
 #[derive(Args)]
 pub struct RedetailArgs {
     /// Picture file, of any size and colour mode; cropped to the centre square and resized. - reads standard input
     image: PathBuf,
-    /// Class to generate, by name or index
+    /// Class to generate, by name or index, or several with weights: dragon:0.6,golem:0.4
     #[arg(long, value_name = "C")]
     class: String,
+    #[command(flatten)]
+    avoid: AvoidArgs,
     /// Level of the picture that is kept, in pixels per side; finer detail is generated
     #[arg(long, value_name = "PX")]
     keep: u32,
@@ -78,20 +83,20 @@ pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     request.clone().set_level_size(args.keep).map_err(Failure::Usage)?;
-    model.bundle().class(&args.class).map_err(Failure::Usage)?;
+    let wanted = Wanted::one(model.bundle(), &args.class, args.avoid.avoid.as_deref())?;
     request.set_prefix_picture(&picture, args.keep)?;
-    generate(&args.settings, (&args.output, &args.finish), &mut request, &args.class)
+    generate(&args.settings, (&args.output, &args.finish), &mut request, &wanted)
 }
 
 fn generate(
     settings: &SettingsArgs,
     (output, finish): (&OutputArgs, &FinishArgs),
     request: &mut Request,
-    class: &str,
+    wanted: &Wanted,
 ) -> Result<(), Failure> {
-    let class = request.model().bundle().class(class).map_err(Failure::Usage)?;
-    let wanted: Vec<ImageRequest> = settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
-    let mut batches = Batches::plan(output, finish, request, &wanted)?;
-    batches.generate(request, &wanted)?;
+    let class = wanted.classes[0];
+    let pictures: Vec<ImageRequest> = settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
+    let mut batches = Batches::plan(output, finish, request, wanted, &pictures)?;
+    batches.generate(request, &pictures)?;
     batches.end()
 }

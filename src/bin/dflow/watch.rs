@@ -8,14 +8,17 @@ use detailflow::{Error, EventKind, ImageRequest, Request, SubmitOptions, Worker,
 
 use crate::batches::finished;
 use crate::finishing::FinishArgs;
+use crate::mixes::{AvoidArgs, Wanted};
 use crate::output::Output;
 use crate::settings::SettingsArgs;
 use crate::{Failure, ModelArgs, complain, interrupt, say, stream};
 
 #[derive(Args)]
 pub struct WatchArgs {
-    /// Class name or index
+    /// Class name or index, or several classes with their weights: dragon:0.6,golem:0.4
     class: String,
+    #[command(flatten)]
+    avoid: AvoidArgs,
     /// Picture file, rewritten at each level; several pictures become a contact sheet. A viewer that reloads the file shows
     /// the picture sharpen
     #[arg(short, long, value_name = "FILE")]
@@ -39,12 +42,13 @@ pub fn run(args: &WatchArgs) -> Result<(), Failure> {
     let finish = Some(&finish).filter(|finish| !finish.is_off());
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
-    let class = model.bundle().class(&args.class).map_err(Failure::Usage)?;
+    let wanted = Wanted::one(model.bundle(), &args.class, args.avoid.avoid.as_deref())?;
+    let class = wanted.classes[0];
     request.set_count(args.settings.count)?;
     for (at, seed) in args.settings.seeds().enumerate() {
-        request.set_image(at, ImageRequest { class, seed })?;
+        wanted.set(&mut request, at, ImageRequest { class, seed })?;
     }
-    let name = &model.bundle().classes()[class as usize];
+    let name = wanted.name(model.bundle(), class);
     let labels: Vec<_> = args.settings.seeds().map(|seed| (Some(name.clone()), Some(seed))).collect();
     // Reports a file that cannot be written before any work is done.
     Output::plan(Some(&args.output), labels.clone(), &[], None)?;

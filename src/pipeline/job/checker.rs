@@ -14,7 +14,7 @@ use super::types::{ClassName, Classes, PageChoice, RowFields};
 use crate::bundle::Bundle;
 use crate::pipeline::identity::{Identity, bundle_identity};
 use crate::pipeline::pattern::Pattern;
-use crate::pipeline::plan::Row;
+use crate::pipeline::plan::{Row, RowMix};
 use crate::pipeline::select::SelectSettings;
 use crate::pipeline::settings::{Output, Settings};
 use crate::support::error::Result;
@@ -26,6 +26,8 @@ const MOST_TAGS: usize = 64;
 const LONGEST_TAG: usize = 100;
 /// Names where a job says none: for rows of one level, and of several.
 const NAMES: [&str; 2] = ["{class}/{seed:06}.png", "{class}/{seed:06}_{level}.png"];
+/// The same for rows that mix or avoid classes: several of them can have one main class.
+const MIX_NAMES: [&str; 2] = ["{class}-mix{row}/{seed:06}.png", "{class}-mix{row}/{seed:06}_{level}.png"];
 
 /// The rows so far, and what rows share.
 pub(super) struct Checker<'a> {
@@ -230,14 +232,21 @@ impl<'a> Checker<'a> {
         let mut wrongs = Wrongs::new();
         let (class, seed, count) = (fields.class.take(), fields.seed.take(), fields.count.take());
         let (output, tags) = (fields.output.take(), fields.tags.take());
+        if class.is_some() && fields.mix.is_some() {
+            wrongs.push(("mix".into(), "a row cannot have both `class` and `mix`; leave one of them out".into()));
+        }
         let resolved = self.resolve(&fields).map_err(|more| wrongs.extend(more)).ok();
         let class = class.or_else(|| Some(Classes::One(ClassName::Index(resolved.as_ref()?.class?))));
         let classes = match class {
             Some(class) => self.classes(&class).map_err(|text| wrongs.push(("class".into(), text))).ok(),
             None => {
-                let known = self.no_class || fields.vary.is_some() && resolved.is_none();
-                if !known && raw.failed.iter().all(|field| field != "class" && field != "vary") {
-                    wrongs.push(("class".into(), "a row needs a class: a name, an index, a list, or \"all\"".into()));
+                let elsewhere = fields.vary.is_some() || fields.mix.is_some();
+                let known = self.no_class || elsewhere && resolved.is_none();
+                if !known && raw.failed.iter().all(|field| field != "class" && field != "vary" && field != "mix") {
+                    wrongs.push((
+                        "class".into(),
+                        "a row needs a class: a name, an index, a list, or \"all\"; or a mix".into(),
+                    ));
                 }
                 None
             }
@@ -251,9 +260,11 @@ impl<'a> Checker<'a> {
             wrongs.push(("level".into(), text));
         }
         let several = resolved.as_ref().is_some_and(|resolved| resolved.settings.levels.len() > 1);
+        let mixed = resolved.as_ref().is_some_and(|resolved| resolved.settings.mix != RowMix::default());
+        let names = if mixed { MIX_NAMES } else { NAMES };
         let name = output.or_else(|| self.settings.output.name.clone());
         let output = self
-            .pattern(name.as_deref().unwrap_or(NAMES[usize::from(several)]))
+            .pattern(name.as_deref().unwrap_or(names[usize::from(several)]))
             .map_err(|error| wrongs.push(("output".into(), error.to_string())))
             .ok();
         let tags = self.tags(&tags.unwrap_or_default()).map_err(|text| wrongs.push(("tags".into(), text))).ok();

@@ -9,8 +9,8 @@ use super::raw::{LONGEST_LINE, Lines, RawRow, Sink, Wrong};
 use super::types::{ClassName, Classes, Every, LevelField, RowFields, SeedField, Setting, allowed};
 
 /// The columns, in the order in which errors list them.
-const COLUMNS: [&str; 10] =
-    ["class", "count", "seed", "guidance", "temperature", "top_k", "top_p", "level", "output", "tags"];
+const COLUMNS: [&str; 12] =
+    ["class", "count", "seed", "guidance", "temperature", "top_k", "top_p", "level", "output", "tags", "mix", "avoid"];
 /// Bytes that are read ahead of the record.
 const AHEAD: u64 = 1 << 20;
 
@@ -168,6 +168,8 @@ fn fill(fields: &mut RowFields, column: &str, text: &str) -> Option<()> {
             });
         }
         "output" => fields.output = Some(text.to_owned()),
+        "mix" => fields.mix = Some(text.to_owned()),
+        "avoid" => fields.avoid = Some(text.to_owned()),
         _ => fields.tags = Some(split(text).map(str::to_owned).collect()),
     }
     Some(())

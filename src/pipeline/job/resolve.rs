@@ -6,7 +6,7 @@ use super::start::Files;
 use super::types::{LevelField, RowFields, Setting};
 use crate::bundle::Bundle;
 use crate::pipeline::identity::Identity;
-use crate::pipeline::plan::{RowSettings, Start};
+use crate::pipeline::plan::{RowMix, RowSettings, Start};
 use crate::pipeline::select::SelectSettings;
 use crate::plan::{Curve, Guidance, Level};
 use crate::sample::{Sampling, SamplingCurves};
@@ -35,6 +35,7 @@ pub(super) fn resolve(
     let mut wrongs = Wrongs::new();
     let mut wrong = |field: &str, text: String| wrongs.push((field.to_owned(), text));
     let (guidance, sampling) = curves(fields, bundle, &mut wrong);
+    let (mix, main) = mixed(fields, bundle, &mut wrong);
     let levels = levels(fields.level.as_ref(), bundle).unwrap_or_else(|error| {
         wrong("level", error.to_string());
         Vec::new()
@@ -69,8 +70,20 @@ pub(super) fn resolve(
     hash.number(levels.len() as u64);
     levels.iter().for_each(|level| hash.number(u64::from(level.size)));
     hash_select(&mut hash, select.as_ref());
+    // Jobs without mixes have the identity that they always had.
+    if mix != RowMix::default() {
+        hash.text("mix");
+        for list in [&mix.classes, &mix.avoid] {
+            hash.number(list.len() as u64);
+            for (class, weight) in list {
+                hash.number(u64::from(*class));
+                hash.curve(weight);
+            }
+        }
+    }
+    let class = main.or(class);
     let select = select.map(|(select, _)| select);
-    let settings = RowSettings { guidance, sampling, start, levels, select };
+    let settings = RowSettings { mix, guidance, sampling, start, levels, select };
     Ok(Resolved { settings: settings.into(), class, hash: hash.finish() })
 }
 
@@ -104,6 +117,25 @@ fn curves(fields: &RowFields, bundle: &Bundle, wrong: &mut impl FnMut(&str, Stri
     set("top_k", &fields.top_k, |sampling| &mut sampling.top_k);
     set("top_p", &fields.top_p, |sampling| &mut sampling.top_p);
     (guidance, sampling)
+}
+
+/// The classes that a row mixes and avoids, and the main class of its mix.
+fn mixed(fields: &RowFields, bundle: &Bundle, wrong: &mut impl FnMut(&str, String)) -> (RowMix, Option<u32>) {
+    let mut found = RowMix::default();
+    let mut main = None;
+    if let Some(text) = &fields.mix {
+        match bundle.mix(text, "") {
+            Ok(mix) => (found.classes, main) = (mix.classes().to_vec(), Some(mix.main_class())),
+            Err(error) => wrong("mix", error.to_string()),
+        }
+    }
+    if let Some(text) = &fields.avoid {
+        match bundle.avoid(text) {
+            Ok(avoid) => found.avoid = avoid,
+            Err(error) => wrong("avoid", error.to_string()),
+        }
+    }
+    (found, main)
 }
 
 fn curve(setting: &Setting) -> Result<Curve> {

@@ -11,7 +11,7 @@ use crate::pipeline::table::table;
 
 /// A job of `dflow batch`: pictures to generate, how to select among them, and the files to write. In TOML. A JSON Lines file has
 /// a row on each line instead, an object like one of `row`; a CSV file has a row on each line and these columns: class, count,
-/// seed, guidance, temperature, top_k, top_p, level, output, tags.
+/// seed, guidance, temperature, top_k, top_p, level, output, tags, mix, avoid.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "dflow batch job")]
@@ -116,6 +116,15 @@ pub struct RowFields {
     #[schemars(length(max = 64), inner(length(min = 1, max = 100)))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
+    /// Several classes in one picture, instead of `class`, with their weights: "dragon:0.6,golem:0.4". A weight is 0 to 1000 and
+    /// counts relative to the others, 1 if there is none; it may be a curve: "dragon:1@0,0@8,golem:0@0,1@8". File names have the
+    /// class of the largest weight at the first token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mix: Option<String>,
+    /// Classes to keep away from, with their strengths, 0 to 1000 or curves, 1 if there is none: "plant:0.5,undead". Default:
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avoid: Option<String>,
 }
 
 /// A class by name or index.
@@ -218,7 +227,8 @@ pub struct Redetail {
 }
 
 impl RowFields {
-    /// These fields, and those of `defaults` where they have none. `vary` and `redetail` replace each other, and a row that
+    /// These fields, and those of `defaults` where they have none. `vary` and `redetail` replace each other, as do `class`
+    /// and `mix`, and a row that
     /// says its seeds one by one takes no count from elsewhere.
     pub(super) fn over(self, defaults: &Self) -> Self {
         let start = self.vary.is_some() || self.redetail.is_some();
@@ -228,7 +238,9 @@ impl RowFields {
             _ => false,
         };
         Self {
-            class: self.class.or_else(|| defaults.class.clone()),
+            class: if self.mix.is_some() { self.class.clone() } else { self.class.clone().or(defaults.class.clone()) },
+            mix: if self.class.is_some() { self.mix } else { self.mix.or_else(|| defaults.mix.clone()) },
+            avoid: self.avoid.or_else(|| defaults.avoid.clone()),
             count: if listed { self.count } else { self.count.or(defaults.count) },
             seed: self.seed.or_else(|| defaults.seed.clone()),
             guidance: self.guidance.or_else(|| defaults.guidance.clone()),
@@ -251,6 +263,8 @@ pub(super) fn allowed(place: &str) -> Option<&'static str> {
     const CURVE: &str = "a number, or a curve of VALUE@TOKEN points such as \"1.0@8,3.0@64\"";
     Some(match place {
         "class" => "a class name, an index, a list of these, or \"all\"",
+        "mix" => "classes with their weights, such as \"dragon:0.6,golem:0.4\"",
+        "avoid" => "classes with their strengths, such as \"plant:0.5,undead\"",
         "count" => "an integer from 1 on",
         "seed" => "a number from 0 to 18446744073709551615, a range such as \"100-199\", or a list of numbers",
         "guidance" | "temperature" | "top_k" | "top_p" => CURVE,

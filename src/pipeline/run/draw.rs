@@ -185,8 +185,9 @@ impl<'a, I: Iterator<Item = u64>> Feed<'a, I> {
             let prefix = self.drawing.prefix(first.row).map_err(|error| error.to_string());
             self.last = Some((index, prefix));
         }
-        let mut numbers = Vec::with_capacity(self.part);
-        while numbers.len() < self.part {
+        let part = (self.part / first.row.mix.weight()).max(1);
+        let mut numbers = Vec::with_capacity(part);
+        while numbers.len() < part {
             let same = |&number: &u64| plan.groups()[plan.picture(number).group].row == index;
             let Some(number) = self.numbers.next_if(same) else { break };
             numbers.push(number);

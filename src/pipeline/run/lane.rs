@@ -71,7 +71,7 @@ impl<'a, 'b> Lane<'a, 'b> {
 
     /// Takes parts while there is room; waits for one if there is nothing to do. Without parts all is done.
     fn fill(&mut self) {
-        let mut pictures: usize = self.active.iter().map(|course| course.part.numbers.len()).sum();
+        let mut pictures: usize = self.active.iter().map(|course| course.part.weight()).sum();
         while pictures < self.shared.batch {
             let idle = self.active.is_empty();
             let part = match self.waiting.pop() {
@@ -82,7 +82,7 @@ impl<'a, 'b> Lane<'a, 'b> {
             let Some(part) = part else { return };
             match guarded(|| part.begin(self.shared.plan, self.model)) {
                 Ok(generation) => {
-                    pictures += part.numbers.len();
+                    pictures += part.weight();
                     self.active.push(Course { part, generation, done: false });
                 }
                 // When some of the others have ended there may be memory.

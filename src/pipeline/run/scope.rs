@@ -134,7 +134,7 @@ impl Group {
 mod tests {
     use super::*;
     use crate::pipeline::pattern::Pattern;
-    use crate::pipeline::plan::{Row, RowSettings, Seeds, Start};
+    use crate::pipeline::plan::{Row, RowMix, RowSettings, Seeds, Start};
     use crate::pipeline::select::SelectSettings;
     use crate::plan::{Guidance, Level};
     use crate::sample::Sampling;
@@ -147,6 +147,7 @@ mod tests {
             classes: classes.into(),
             seeds: Seeds::From { first: 0, count },
             settings: Arc::new(RowSettings {
+                mix: RowMix::default(),
                 guidance: Guidance::constant(1.0),
                 sampling: Sampling { temperature: 1.0, top_k: 0, top_p: 1.0 }.into(),
                 start: Start::Empty,

@@ -30,10 +30,15 @@ impl Part<'_> {
         }
         request.set_count(self.numbers.len() as u32)?;
         for (at, &number) in self.numbers.iter().enumerate() {
-            request.set_image(at, plan.picture(number).image)?;
+            plan.picture(number).apply_image(&mut request, at)?;
         }
         request.set_log_probabilities(self.log_probabilities);
         Generation::new(&request)
+    }
+
+    /// How many pictures of one class take the batch rows of these.
+    pub fn weight(&self) -> usize {
+        self.numbers.len() * self.row.mix.weight()
     }
 
     /// Each picture alone.

@@ -170,7 +170,7 @@ impl<R: ReadAt> Salvage<R> {
             }
         };
         // After damage the next entry may begin anywhere, but not in what is sound.
-        let sound = dft.geometry.file_size(soundness.sound);
+        let sound = dft.file_size(soundness.sound);
         let length = if soundness.is_sound() { end } else { start.saturating_add(sound) };
         let (number, name) = head.map_or((None, None), |(head, name)| (Some(head.number), Some(name)));
         let name = name.filter(|name| !name.is_empty());

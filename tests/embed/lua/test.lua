@@ -71,6 +71,19 @@ function tests.settings_reach_the_library()
     end
 end
 
+function tests.classes_are_mixed_and_avoided()
+    local function tokens(settings)
+        settings.seed, settings.level = 7, 16
+        return table.concat(model:request(settings):generate():tokens(0), " ")
+    end
+    local dragon = tokens { class = "dragon" }
+    assert(tokens { classes = { dragon = 0.3, golem = 0 }, avoid = { plant = 0 } } == dragon)
+    assert(tokens { classes = { dragon = 0.6, [model:class "golem"] = 0.4 } } ~= dragon)
+    assert(tokens { class = "dragon", avoid = { humanoid = 3 } } ~= dragon)
+    refused(status.INVALID_ARGUMENT, model.request, model, { classes = { dragon = -1, golem = 1 } })
+    refused(status.INVALID_ARGUMENT, model.request, model, { avoid = { nothing = 1 } })
+end
+
 function tests.steps_advance_fork_and_retain_give_the_same_picture()
     local generation = model:request { class = potion, seed = 7, count = 2 }:start()
     assert(generation:step().steps_done == 1)

@@ -56,6 +56,10 @@ fn line(model: &Model, files: &PictureFiles<'_>, picture: &Picture<'_>) -> Resul
         "select": row.select.is_some(),
         "levels": levels,
     });
+    if let Some(mix) = picture.mix()? {
+        let (classes, avoid) = model.bundle().mix_text(&mix);
+        (line["mix"], line["avoid"]) = (json!(classes), json!(avoid));
+    }
     match &row.start {
         Start::Empty => {}
         Start::Tokens(tokens) => line["prefix"] = json!(&**tokens),
@@ -74,7 +78,16 @@ pub fn stream(models: &[Model], batch: usize, checked: &Checked, scope: Scope<'_
         match tokens {
             Ok(tokens) => {
                 let class = bundle.classes().get(picture.image.class as usize);
-                let image = json!({"class": class, "seed": picture.image.seed, "tokens": tokens});
+                let mut image = json!({"class": class, "seed": picture.image.seed, "tokens": tokens});
+                if let Some(mix) = picture.mix()? {
+                    let (classes, avoid) = bundle.mix_text(&mix);
+                    if mix.classes().len() > 1 {
+                        image["mix"] = json!(classes);
+                    }
+                    if !avoid.is_empty() {
+                        image["avoid"] = json!(avoid);
+                    }
+                }
                 let line = json!({
                     "format": 1,
                     "bundle": bundle.tokenizer_id(),
