@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,8 @@ STAGES = {
     "codes": "stage 2: encode the pictures with the tokenizer in OUT/tokenizer",
     "ar": "stage 3: train the autoregressive model on OUT/codes",
 }
-RECIPES = "small, sprites, detailflow-16, detailflow-32, detailflow-64"
+RECIPES = "small, small-64, sprites, sprites-64, detailflow-16, detailflow-32, detailflow-64"
+THREADS = "CPU threads (default: as many as are fastest on a first batch; a resumed run keeps its number)"
 
 
 def add_commands(commands: Commands) -> None:
@@ -55,9 +58,7 @@ def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
     out = "folder of the stages' folders; an unfinished stage in it is resumed"
     p.add_argument("--out", required=True, metavar="DIR", help=out)
     p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default the best available)")
-    p.add_argument(
-        "--threads", type=number(int, 1), default=None, metavar="T", help="CPU threads (default one per core)"
-    )
+    p.add_argument("--threads", type=number(int, 1), default=None, metavar="T", help=THREADS)
     p.add_argument("--steps", type=number(int, 1), default=None, metavar="N", help="replaces the steps of the recipe")
 
 
@@ -80,6 +81,9 @@ def _add_evaluate(steps: Commands) -> None:
     p.add_argument("--labels", metavar="FILE", help=names)
     keep = "folder of the classifier, which is reused for the same data (default: --out)"
     p.add_argument("--classifier", metavar="DIR", help=keep)
+    p.add_argument(
+        "--threads", type=number(int, 1), default=None, metavar="T", help=THREADS.partition(";")[0] + ")"
+    )
     against = "another pair of checkpoints to measure; may be repeated"
     pair = ("TOKENIZER", "AR")
     p.add_argument("--against", nargs=2, action="append", default=[], metavar=pair, help=against)
@@ -115,6 +119,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         against=options.against,
         labels_file=options.labels,
         keep=options.classifier,
+        threads_given=options.threads,
     )
     print(report.summary(content))
     print(Path(options.out) / "report.md")
@@ -125,27 +130,25 @@ def run_stage(options: argparse.Namespace) -> int:
     """The commands `train tokenizer`, `train codes` and `train ar`."""
     from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
 
-    import torch  # isort: skip
-
     from detailflow_onnx.train import loop, recipe
     from detailflow_onnx.train.process import Process
 
     chosen = recipe.read(options.config)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     out = Path(options.out)
+    _check_earlier_stages(options, out)
     if options.stage == "codes":
         need(options.steps is None, "train codes has no --steps: it encodes every picture codes.variants times")
         from detailflow_onnx.train.stages.codes import write
 
-        write(chosen, _folder(options, chosen), out / "tokenizer", out / "codes", Process(options.device))
+        process = Process(options.device)
+        write(chosen, _folder(options, chosen), out / "tokenizer", out / "codes", process, options.threads)
         return 0
     chosen = _with_steps(chosen, options.stage, options.steps)
     settings: Optimising = getattr(chosen, options.stage).train
     process = Process(options.device)
     stage = _stage(options, chosen, process)
     home = out / options.stage
-    reached = loop.train(stage, settings, home, process, chosen)
+    reached = loop.train(stage, settings, home, process, chosen, options.threads)
     finished = reached >= settings.steps
     stopped = f"{home}: stopped at step {reached}; the same command resumes it"
     if finished and process.first:
@@ -155,6 +158,24 @@ def run_stage(options: argparse.Namespace) -> int:
     process.leave(0 if finished else 1)
     need(finished, stopped)
     return 0
+
+
+def _check_earlier_stages(options: argparse.Namespace, out: Path) -> None:
+    """Refuse a stage without the results of the one before, with the command that makes them."""
+    data = shlex.quote(options.data) if options.data else "DIR"
+    config, folder = shlex.quote(options.config), shlex.quote(options.out)
+
+    def check(stage: str, present: bool) -> None:
+        command = f"python -m detailflow_onnx train {stage} --config {config} --data {data} --out {folder}"
+        missing = f"{out / stage}: {'no checkpoint' if stage == 'tokenizer' else 'no codes'} yet"
+        need(present, f"{missing}; run `train {stage}` first: {command}")
+
+    if options.stage != "tokenizer":
+        home = out / "tokenizer"
+        weights = any(home.glob("checkpoints/*.pt")) or any(home.glob("checkpoints/*.safetensors"))
+        check("tokenizer", (home / "config.json").exists() and weights)
+    if options.stage == "ar":
+        check("codes", os.path.lexists(out / "codes" / "codes.json"))
 
 
 def _with_steps(recipe: Recipe, stage: str, steps: int | None) -> Recipe:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import nn
 from detailflow_onnx.errors import Refused, brief, need
 from detailflow_onnx.files import open_regular
 from detailflow_onnx.output import delete_leftovers, write_text, writing
-from detailflow_onnx.train import optimise
+from detailflow_onnx.train import optimise, threads
 from detailflow_onnx.train.log import Log
 from detailflow_onnx.train.process import Process, StopRequest, seed_all
 from detailflow_onnx.train.recipe import Optimising, Recipe
@@ -63,6 +64,12 @@ class Stage(Protocol):
 
     def losses(self, step: int, batch: Any) -> dict[str, torch.Tensor]:
         """Run forward and backward; return figures."""
+
+    def rehearse(self, batch: Any, count: int) -> None:
+        """Run forward and backward of the first `count` of a batch, without any effect."""
+
+    def takes_over(self, changed: dict[str, Any], state: Tensors) -> bool:
+        """Whether the weights `state` of a run are a start for this one, though its identity differs in `changed`."""
 
     def after(self, step: int) -> None:
         """Called after the optimizers' step."""
@@ -135,6 +142,7 @@ class _Run:
         self.optimisers = optimise.optimisers(stage.module, settings)
         self.average = optimise.Average(stage.module, settings.ema) if settings.ema else None
         self.step = 0
+        self.threads: int | None = None
         sums, counts = self._resume()
         self.log = Log(out, settings.steps, self.step, process.first)
         self.log.sums, self.log.counts = dict(sums), dict(counts)
@@ -147,19 +155,33 @@ class _Run:
         with open_regular(path) as file:
             state = _loaded(file, path, self.process.device)
         was, now = state["recipe"], stage.identity()
-        changed = [f"{key} {was.get(key)!r}, now {value!r}" for key, value in now.items() if was.get(key) != value]
-        advice = f"choose another --out, or resume with the recipe in {self.out / 'recipe.yaml'}"
-        need(not changed, f"{self.out}: it holds a run of another model ({'; '.join(changed[:3])}); {advice}")
+        changed = {key: value for key, value in now.items() if was.get(key) != value}
+        weights = state["model"] | (state["average"] or {})
+        if changed and stage.takes_over(changed, weights):
+            stage.module.load_state_dict(weights)
+            if self.average:
+                self.average.load_state_dict(dict(stage.module.named_parameters()))
+            return {}, {}
+        self._check_unchanged(was, changed)
         stage.module.load_state_dict(state["model"])
         stage.load_state_dict(state["stage"])
         optimise.resume(self.optimisers, state["optimisers"])
         if self.average:
             self.average.load_state_dict(state["average"] or dict(stage.module.named_parameters()))
-        self.step = state["step"]
+        self.step, self.threads = state["step"], state.get("threads")
         if self.process.first:
             print(f"{self.out}: resuming at step {self.step}", file=sys.stderr)
         sums, counts = state["log"]
         return sums, counts
+
+    def _check_unchanged(self, was: dict[str, Any], changed: dict[str, Any]) -> None:
+        """Refuse to resume if the identity of the run differs, with what helps."""
+        home = shlex.quote(str(self.out))
+        advice = f"choose another --out, or remove the run to start again: rm -r {home}"
+        if not changed.keys() & {"codes", "classes"}:
+            advice += f"; it resumes with the recipe in {self.out / 'recipe.yaml'}"
+        listed = "; ".join(f"{key} {brief(repr(was.get(key)))}, now {brief(repr(changed[key]))}" for key in changed)
+        need(not changed, f"{self.out}: it holds a run of another model ({listed}); {advice}")
 
     def save(self, step: int) -> None:
         """Write the published checkpoint and `resume.pt`."""
@@ -177,6 +199,7 @@ class _Run:
                 "step": step,
                 "log": (self.log.sums, self.log.counts),
                 "recipe": self.stage.identity(),
+                "threads": self.threads,
                 "model": raw,
                 "stage": self.stage.state_dict(),
                 "optimisers": [o.state_dict() for o in self.optimisers],
@@ -193,6 +216,20 @@ class _Run:
             result = call()
             module.train()
         return result
+
+    def settle_threads(self, batch: Any, given: int | None) -> None:
+        """Choose the number of CPU threads on the first batch."""
+        stage, settings, process = self.stage, self.settings, self.process
+        part = stage.split(batch, settings.accumulate)[0]
+
+        def work(count: int) -> None:
+            with process.autocast(settings.precision):
+                stage.rehearse(part, count)
+
+        size, before = stage.size(part), self.threads
+        self.threads = threads.settle(
+            work, size, device=process.device, given=given, before=before, say=process.first
+        )
 
     def train_step(self, step: int, batch: Any) -> None:
         """One step of the optimizers."""
@@ -220,8 +257,13 @@ class _Run:
         self.log.add(figures, stage.size(batch) * self.process.world)
 
 
-def train(stage: Stage, settings: Optimising, out: Path | str, process: Process, recipe: Recipe) -> int:
-    """Train `stage` to its end or until a stop request, from where `out` left off. Returns the step reached."""
+def train(
+    stage: Stage, settings: Optimising, out: Path | str, process: Process, recipe: Recipe, count: int | None = None
+) -> int:
+    """Train `stage` to its end or until a stop request, from where `out` left off. Returns the step reached.
+
+    `count`: CPU threads; None: see `threads.settle`.
+    """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     stage.module.to(process.device)
@@ -234,6 +276,8 @@ def train(stage: Stage, settings: Optimising, out: Path | str, process: Process,
         for current, batch in stage.batches(step):
             if current >= settings.steps:
                 break
+            if current == run.step:
+                run.settle_threads(batch, count)
             run.train_step(current, batch)
             step = current + 1
             if step % settings.log == 0 or step == settings.steps:

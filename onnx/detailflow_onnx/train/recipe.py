@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from detailflow_onnx import yaml_file
 from detailflow_onnx.errors import Refused, brief, need, shown
 from detailflow_onnx.files import check_name, read_bytes
 from detailflow_onnx.numbers.sizes import Ar, Side, TokenizerSizes
-from detailflow_onnx.train import yaml_file
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from PIL import Image
 from detailflow_onnx import __version__, labels
 from detailflow_onnx.checkpoint.config import read_yaml_file
 from detailflow_onnx.errors import need
-from detailflow_onnx.train import recipe, sheets
+from detailflow_onnx.train import recipe, sheets, threads
 from detailflow_onnx.train.data.folder import open_folder
 from detailflow_onnx.train.evaluation import report
-from detailflow_onnx.train.evaluation.classifier import Classifier, classifier
+from detailflow_onnx.train.evaluation.classifier import Classifier, classifier, prepared
 from detailflow_onnx.train.evaluation.generation import Found, Sampling, generation
-from detailflow_onnx.train.evaluation.pictures import MOST, PictureSet, evenly, split_of
+from detailflow_onnx.train.evaluation.pictures import MOST, PictureSet, decoded, encoded, evenly, split_of
 from detailflow_onnx.train.evaluation.reconstruction import correction, reconstruction
 from detailflow_onnx.train.models.tokenizer import open_tokenizer
 from detailflow_onnx.train.models.transformer import open_transformer
@@ -30,6 +30,7 @@ from detailflow_onnx.train.models.transformer import open_transformer
 SAMPLES = 50  # of each class
 TRAINING = 400  # training pictures that are reconstructed at every level, beside all held-out ones
 CORRECTED = 128  # held-out pictures for self-correction
+THREADS_ON = 128  # pictures on which the number of threads is measured
 SHOWN = 42  # held-out pictures on a sheet
 ACROSS = 14  # samples of a class on a sheet
 
@@ -195,13 +196,15 @@ def run(
     against: Sequence[Pair] = (),
     labels_file: Path | str | None = None,
     keep: Path | str | None = None,
+    threads_given: int | None = None,
     settings: dict[str, Any] | None = None,
     say: Callable[[str], Any] = _stderr,
 ) -> dict[str, Any]:
     """Measure a pair of checkpoints on a data folder. Writes report.json, report.md and sheets into `out`.
 
     `against`: other pairs that are measured with the same classifier, data, seeds and sampling. `keep`: the folder of
-    the classifier (default `out`); `settings` change its training. Returns the content of report.json.
+    the classifier (default `out`); `settings` change its training. `threads_given`: CPU threads; None: see
+    `threads.settle`. Returns the content of report.json.
     """
     out = Path(out)
     need(samples >= 1, f"samples is {samples}; at least 1 of each class is needed")
@@ -218,6 +221,12 @@ def run(
     need(len(folder.held_out), f"{data}: there are no held-out pictures to measure")
     for model in models:
         model.match_classes(folder.classes)
+    images = prepared(folder.held_out, np.arange(min(len(folder.held_out), THREADS_ON)))
+
+    def work(count: int) -> None:
+        decoded(models[0].tokenizer, encoded(models[0].tokenizer, images[:count]), numbers.size)
+
+    threads.settle(work, len(images), device=torch.device("cpu"), given=threads_given)
     out.mkdir(parents=True, exist_ok=True)
     with torch.enable_grad():
         eye, about_eye = classifier(folder, numbers.channels, keep or out, settings=settings, say=say)

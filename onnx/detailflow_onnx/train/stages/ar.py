@@ -6,6 +6,7 @@ a share is dropped, for guidance.
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from detailflow_onnx.train.stages.codes import CodeSet
 
 SHEET_CACHE = 2_000_000_000  # bytes; largest KV cache of a sheet
 SHEET_COLUMNS, SHEET_CLASSES = 8, 32
+START_ROWS = 512  # on which weights are judged as a start
 
 Tensors = Sequence[torch.Tensor]  # clean tokens, input tokens, start of the correction, labels
 
@@ -171,6 +173,47 @@ class ArStage:
             right = (logits.argmax(-1) == wanted).float().mean()
             causal = each[:, : n.causal].mean()
             return {"loss": loss.detach(), "causal": causal, "parallel": parallel, "right": right}
+
+    def rehearse(self, batch: Tensors, count: int) -> None:
+        """Forward and backward of `count` sequences, without any effect."""
+        clean, _, _, labels = (part[:count] for part in batch)
+        loss = self.module(labels, clean).float().pow(2).mean()
+        torch.autograd.grad(loss, list(self.module.parameters()), allow_unused=True)
+
+    def takes_over(self, changed: dict[str, Any], state: dict[str, torch.Tensor]) -> bool:
+        """Whether only the tokenizer changed, and the weights predict its tokens better than the share of each code does.
+
+        This is so when the tokenizer was trained further: most codes keep their meaning. Those of a tokenizer that was
+        trained anew have another.
+        """
+        fresh = {name: value.clone() for name, value in self.module.state_dict().items()}
+        same = {name: value.shape for name, value in fresh.items()} == {name: v.shape for name, v in state.items()}
+        if changed.keys() != {"codes"} or not same:
+            return False
+        self.module.load_state_dict(state)
+        loss, plain = self._start_losses()
+        self.module.load_state_dict(fresh)
+        fits = loss < plain
+        if fits and self.process.first:
+            text = "the tokenizer was trained further: training starts again at step 0, from the weights that are there"
+            print(f"{text} (loss {loss:.2f}; {plain:.2f} from the share of each code)", file=sys.stderr, flush=True)
+        return fits
+
+    @torch.no_grad()
+    def _start_losses(self) -> tuple[float, float]:
+        """(loss of the module, loss of the share of each code) on rows of the codes that are evenly spaced."""
+        rows = np.unique(np.linspace(0, len(self.codes) - 1, START_ROWS).astype(np.int64))
+        ids = torch.from_numpy(self.codes.clean[rows].astype(np.int64)).to(self.process.device)
+        labels = torch.from_numpy(self.codes.labels[rows].astype(np.int64)).to(self.process.device)
+        self.module.eval()
+        total = sum(
+            float(functional.cross_entropy(self.module(c, x).float().flatten(0, 1), x.flatten()) * len(x))
+            for x, c in zip(ids.split(64), labels.split(64))
+        )
+        self.module.train()
+        share = torch.bincount(ids.flatten(), minlength=self.numbers.codes).double() / ids.numel()
+        plain = -(share * share.clamp_min(1e-12).log()).sum()
+        return total / len(ids), float(plain)
 
     # ------------------------------------------------ what a person looks at
     def measure(self) -> dict[str, float]:

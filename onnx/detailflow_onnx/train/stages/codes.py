@@ -25,6 +25,7 @@ from detailflow_onnx.errors import Refused, brief, exit_if_signalled, need, show
 from detailflow_onnx.files import open_regular, read_json
 from detailflow_onnx.numbers.sizes import TokenizerSizes
 from detailflow_onnx.output import write_text, writing
+from detailflow_onnx.train import threads
 from detailflow_onnx.train.data.augment import prepare
 from detailflow_onnx.train.data.folder import Folder, Pictures
 from detailflow_onnx.train.models.tokenizer import OpenedTokenizer, Tokenizer, open_tokenizer
@@ -107,8 +108,13 @@ def _encode_rows(
     return {name: value.cpu().numpy() for name, value in out.items()} | {"labels": pictures.labels[index]}
 
 
-def write(recipe: Recipe, folder: Folder, home: Path, out: Path, process: Process) -> None:
-    """Encode the training pictures with the tokenizer in `home`, from where `out` left off."""
+def write(
+    recipe: Recipe, folder: Folder, home: Path, out: Path, process: Process, threads_given: int | None = None
+) -> None:
+    """Encode the training pictures with the tokenizer in `home`, from where `out` left off.
+
+    `threads_given`: CPU threads; None: see `threads.settle`.
+    """
     need(process.world == 1, "train codes runs in one process")
     tokenizer = open_tokenizer(home).to(process.device)
     numbers, data = tokenizer.numbers, recipe.data
@@ -128,6 +134,13 @@ def write(recipe: Recipe, folder: Folder, home: Path, out: Path, process: Proces
     if arrays is None:
         note.unlink(missing_ok=True)  # before the arrays, whose rows it counts
         arrays = _open_arrays(out, total, numbers, "w+")
+    if done < total:
+
+        def work(count: int) -> None:
+            _encode_rows(recipe, folder.train, tokenizer, process, np.arange(done, done + count))
+
+        count = min(recipe.codes.batch, total - done)
+        threads.settle(work, count, device=process.device, given=threads_given)
     begun, noted, started = done, time.monotonic(), time.monotonic()
     while done < total:
         exit_if_signalled()

@@ -264,6 +264,16 @@ class TokenizerStage:
             figures |= {"loss": loss.detach(), "psnr": -10 * _log_error(made, images).mean()}
         return figures | {name: value.detach() for name, value in terms.items()}
 
+    def rehearse(self, images: torch.Tensor, count: int) -> None:
+        """Forward and backward of `count` pictures, without any effect."""
+        made = self.module.pixels(self.module.latents(images[:count]), self.numbers.size)
+        torch.autograd.grad(made.float().pow(2).mean(), list(self.module.parameters()), allow_unused=True)
+
+    @staticmethod
+    def takes_over(changed: dict[str, Any], state: dict[str, torch.Tensor]) -> bool:
+        """Another tokenizer starts from its own weights."""
+        return False
+
     def _compare(self, made: torch.Tensor, images: torch.Tensor, weight: float = 1.0, prefix: str = "") -> Losses:
         settings = self.settings
         pixels = losses.pixel_losses(made, images, settings)
