@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from detailflow_onnx.errors import Refused
-from detailflow_onnx.train.data import augment, batches, folder
+from detailflow_onnx.train.data import augment, batches, folder, image
 from detailflow_onnx.train.data.sprites import build, compose, tables
 from PIL import Image
 
@@ -31,10 +31,10 @@ def save(path, pixels, **options):
     Image.fromarray(pixels).save(path, **options)
 
 
-def fill(root, counts):
+def fill(root, counts, seed=0):
     for number, (name, count) in enumerate(counts.items()):
         for k in range(count):
-            save(root / name / f"{k:03d}.png", picture(1000 * number + k))
+            save(root / name / f"{k:03d}.png", picture(seed + 1000 * number + k))
     return root
 
 
@@ -61,8 +61,8 @@ def test_folder_held_out_part_follows_from_names(three, tmp_path):
     assert all(data.classes[label] == path.split("/")[0] for path, label in zip(data.train.paths, data.train.labels))
     # The names alone decide: other pictures, written in another order at another place.
     again = tmp_path / "again"
-    for path in sorted(three.rglob("*.png"), reverse=True):
-        save(again / path.relative_to(three), picture(5))
+    for k, path in enumerate(sorted(three.rglob("*.png"), reverse=True)):
+        save(again / path.relative_to(three), picture(5000 + k))
     assert open_it(again).held_out.paths == data.held_out.paths
     assert data.held_out.paths == ["ant/031.png", "ant/036.png", "bee/001.png"]  # least SHA-256, on every machine
     assert not open_it(three, held_out=0).held_out.paths
@@ -84,10 +84,91 @@ def test_folder_labels_file_orders_the_classes(three):
             open_it(three)
 
 
+@pytest.mark.parametrize("other", ["val", "test"])
+def test_folder_with_classes_called_train_and_val_has_these_classes(tmp_path, other):
+    """Halves of a set hold class folders, both of them."""
+    fill(tmp_path, {"train": 6, other: 6, "ship": 6})
+    assert open_it(tmp_path).classes == sorted(["train", other, "ship"])
+    (tmp_path / "train" / "steam").mkdir()
+    save(tmp_path / "train" / "steam" / "a.png", picture(7000))  # below a class there may be folders
+    data = open_it(tmp_path)
+    assert data.classes == sorted(["train", other, "ship"]) and len(data.train) + len(data.held_out) == 19
+    fill(tmp_path / other, {"steam": 2}, seed=8000)
+    data = open_it(tmp_path)
+    assert data.classes == ["steam"] and data.held_out.paths == [f"{other}/steam/000.png", f"{other}/steam/001.png"]
+
+
+def test_folder_leaves_out_duplicates_and_blank_pictures(three):
+    first = open_it(three)
+    held = first.held_out.paths[0]
+    # Other files of the same pixels: in other formats, in another class.
+    pixels = np.asarray(Image.open(three / "ant/000.png"))
+    save(three / "ant/copy.tif", pixels)
+    save(three / "ant/copy.webp", pixels, lossless=True, exact=True)
+    save(three / "bee/same.png", pixels)  # ambiguous, and kept
+    save(three / "cow/again.png", np.asarray(Image.open(three / held)))
+    save(three / "bee/blank.png", np.zeros((SIDE, SIDE, 4), np.uint8))
+    blank = np.full((SIDE, SIDE, 4), 200, np.uint8)
+    blank[..., 3] = 0
+    save(three / "bee/hidden.png", blank)
+    save(three / "bee/plain.png", np.full((SIDE, SIDE, 3), 200, np.uint8))
+    data = open_it(three, held_out=0.05)
+    assert dict(data.left_out) == {
+        "ant/copy.tif": "duplicate of ant/000.png",
+        "ant/copy.webp": "duplicate of ant/000.png",
+        held: "duplicate of cow/again.png",  # held out by its name, and trained on elsewhere
+        "bee/blank.png": "transparent throughout",
+        "bee/hidden.png": "transparent throughout",
+    }
+    assert "bee/same.png" in data.train.paths and "cow/again.png" in data.train.paths
+    seen = [{part.read([i]).numpy().tobytes() for i in range(len(part))} for part in (data.train, data.held_out)]
+    assert not seen[0] & seen[1]
+    assert len(data.train.labels) == len(data.train.paths) == len(data.train.read(range(len(data.train))))
+    assert data.summary() == "3 duplicates left out, 2 blank left out, 1 of one colour"
+    lazy = open_it(three, memory=0)
+    assert not lazy.left_out and lazy.summary().endswith("not searched for duplicates and blank pictures, as it is read while training")
+
+
+def test_folder_of_which_a_class_is_blank_is_refused(three):
+    for path in (three / "cow").iterdir():
+        save(path, np.zeros((SIDE, SIDE, 4), np.uint8))
+    with pytest.raises(Refused, match="no readable picture to train on in the class cow: cow/000.png is transparent"):
+        open_it(three)
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 0])
+def test_folder_summary_counts_what_is_odd(tmp_path, memory):
+    fill(tmp_path, {"ant": 10})
+    assert open_it(tmp_path).summary() == ""
+    rgb = picture(1, (6, 40), alpha=False)
+    save(tmp_path / "ant/banner.png", rgb)  # 6 pixels high: enlarged as well
+    save(tmp_path / "ant/strip.png", picture(2, (64, 8), alpha=False))
+    save(tmp_path / "ant/wide.png", picture(3, (10, 20), alpha=False))
+    save(tmp_path / "ant/one.png", np.full((SIDE, SIDE, 3), 9, np.uint8))
+    frames = [Image.fromarray(picture(60 + k, alpha=False)) for k in range(3)]
+    for name in ("gif", "png", "webp"):
+        frames[0].save(tmp_path / f"ant/moving.{name}", save_all=True, append_images=frames[1:], lossless=True)
+    (tmp_path / "ant/notes.txt").write_text("no picture")
+    data = open_it(tmp_path, memory=memory)
+    said = data.summary()
+    common = (
+        "1 enlarged to 8 px, 2 cropped to less than half (1 may be strips of frames: `train data cut`), "
+        "3 with several frames, of which the first is used"
+    )
+    if memory:
+        assert said == f"1 unreadable, 1 duplicates left out, 1 of one colour, {common.replace('3 with', '2 with')}"
+        assert dict(data.left_out) == {"ant/moving.webp": "duplicate of ant/moving.png"}  # GIF has fewer colours
+    else:
+        assert said.startswith(f"1 unreadable, {common}, not searched")
+    part = data.train if "ant/moving.png" in data.train.paths else data.held_out
+    got = part.read([part.paths.index("ant/moving.png")])[0].numpy().transpose(1, 2, 0)
+    assert (got == picture(60, alpha=False)).all()
+
+
 @pytest.mark.parametrize("other", ["val", "validation", "test"])
 def test_folder_with_train_and_val_uses_val_as_held_out(tmp_path, other):
     fill(tmp_path / "train", {"ant": 30, "bee": 2})
-    fill(tmp_path / other, {"bee": 3})
+    fill(tmp_path / other, {"bee": 3}, seed=9000)
     data = open_it(tmp_path)
     assert data.classes == ["ant", "bee"] and len(data.train) == 32
     assert data.held_out.paths == [f"{other}/bee/00{k}.png" for k in range(3)] and data.held_out.labels.tolist() == [
@@ -248,13 +329,9 @@ def test_read_of_any_image_mode_gives_the_same_picture(tmp_path):
     first.save(root / "e-animated.webp", save_all=True, append_images=[Image.fromarray(255 - colour)], lossless=True)
     first.convert("CMYK").save(root / "f-cmyk.tif")
     Image.fromarray(np.dstack([grey, np.full_like(grey, 255)]), "LA").save(root / "g-grey-alpha.png")
-    pixels = open_it(tmp_path, held_out=0)
-    assert not pixels.bad
-    got = {
-        path[4]: image
-        for path, image in zip(pixels.train.paths, pixels.train.read(range(7)).numpy().transpose(0, 2, 3, 1))
-    }
-    assert all((image[..., 3] == 255).all() for image in got.values())
+    got = {path.name[0]: image.read(path, SIDE, 4).transpose(1, 2, 0) for path in root.iterdir()}
+    assert len(got) == 7
+    assert all((pixels[..., 3] == 255).all() for pixels in got.values())
     for name in "abg":
         assert (got[name][..., :3] == grey[..., None]).all(), name
     for name in "cdef":

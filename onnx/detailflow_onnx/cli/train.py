@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from detailflow_onnx.cli.arguments import Commands, number
 from detailflow_onnx.errors import need, printable
+from detailflow_onnx.output import write_text
 
 if TYPE_CHECKING:  # these import PyTorch
     from detailflow_onnx.train.data.folder import Folder
@@ -141,7 +142,7 @@ def run_stage(options: argparse.Namespace) -> int:
         from detailflow_onnx.train.stages.codes import write
 
         process = Process(options.device)
-        write(chosen, _folder(options, chosen), out / "tokenizer", out / "codes", process, options.threads)
+        write(chosen, _folder(options, chosen, process.first), out / "tokenizer", out / "codes", process, options.threads)
         return 0
     chosen = _with_steps(chosen, options.stage, options.steps)
     settings: Optimising = getattr(chosen, options.stage).train
@@ -191,21 +192,32 @@ def _stage(options: argparse.Namespace, recipe: Recipe, process: Process) -> Sta
     if options.stage == "tokenizer":
         from detailflow_onnx.train.stages.tokenizer import TokenizerStage
 
-        return TokenizerStage(recipe, _folder(options, recipe), process)
+        return TokenizerStage(recipe, _folder(options, recipe, process.first), process)
     from detailflow_onnx.train.stages.ar import ArStage
 
     out = Path(options.out)
     return ArStage(recipe, out / "codes", process, out / "tokenizer")
 
 
-def _folder(options: argparse.Namespace, recipe: Recipe) -> Folder:
+def _folder(options: argparse.Namespace, recipe: Recipe, first: bool) -> Folder:
+    """The pictures. The first process prints what they are, and writes what is odd about them."""
     from detailflow_onnx.train.data.folder import open_folder
 
     data = recipe.data
     folder = open_folder(options.data, size=data.size, channels=data.channels, held_out=data.held_out)
+    need(len(folder.train), f"{options.data}: no pictures to train on")
+    if not first:
+        return folder
     for path, reason in folder.bad:
         print(printable(f"{path}: left out: {reason}"), file=sys.stderr)
-    need(len(folder.train), f"{options.data}: no pictures to train on")
     counts = f"{len(folder.train)} pictures of {len(folder.classes)} classes, {len(folder.held_out)} held out"
-    print(f"{options.data}: {counts}", file=sys.stderr)
+    said, note = folder.summary(), Path(options.out) / "pictures.txt"
+    lines = [printable(f"{path}: {text}") + "\n" for path, text in folder.bad + folder.left_out + folder.odd]
+    if lines:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, "".join(lines))
+        said += f" (listed in {note})"
+    else:
+        note.unlink(missing_ok=True)
+    print(f"{options.data}: {counts}{'; ' if said else ''}{said}", file=sys.stderr)
     return folder
