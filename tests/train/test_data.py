@@ -9,8 +9,9 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+from detailflow_onnx import cli
 from detailflow_onnx.errors import Refused
-from detailflow_onnx.train.data import augment, batches, folder, image
+from detailflow_onnx.train.data import augment, batches, cut, folder, image
 from detailflow_onnx.train.data.sprites import build, compose, tables
 from PIL import Image
 
@@ -642,3 +643,96 @@ def test_sprites_source_that_is_invalid_is_refused(source, tmp_path):
     with pytest.raises(Refused, match="no tiles of the class dragon"):
         build.build(source, tmp_path / "set")
     assert not (tmp_path / "set").exists()
+
+
+# ---------------------------------------------------------------- sheets
+def sheet(root, path, frames, *, margin=0, spacing=0, extra=0):
+    """A sheet of `frames` [rows, columns, h, w, 4], and `extra` pixels to the right."""
+    rows, columns, h, w, _ = frames.shape
+    size = (2 * margin + rows * (h + spacing) - spacing, 2 * margin + columns * (w + spacing) - spacing + extra, 4)
+    pixels = np.full(size, 77, np.uint8)
+    for r in range(rows):
+        for c in range(columns):
+            top, left = margin + r * (h + spacing), margin + c * (w + spacing)
+            pixels[top : top + h, left : left + w] = frames[r, c]
+    save(root / path, pixels)
+
+
+def frames_of(seed, rows, columns, size=(6, 4)):
+    made = [picture(100 * seed + k, size, alpha=False) for k in range(rows * columns)]
+    return np.stack(made).reshape(rows, columns, *size, 4)
+
+
+def written(out):
+    return {p.relative_to(out).as_posix(): np.asarray(Image.open(p)) for p in sorted(out.rglob("*.png"))}
+
+
+def test_cut_writes_the_frames_of_sheets_into_class_folders(tmp_path, capsys):
+    source = tmp_path / "sheets"
+    walk, idle, slime, coin = frames_of(1, 2, 3), frames_of(2, 1, 4), frames_of(3, 1, 2), frames_of(4, 1, 2)
+    walk[1, 1], walk[1, 2] = 0, (9, 9, 9, 255)  # transparent, and the ground of the sheet
+    sheet(source, "hero/walk.png", walk)
+    sheet(source, "hero/sword/idle.png", idle)
+    sheet(source, "slime.png", slime, extra=3)
+    sheet(source, "coin/spin.png", coin)
+    Image.open(source / "coin/spin.png").save(source / "coin/spin.webp", lossless=True)
+    save(source / "coin/small.png", picture(1, (3, 9)))
+    (source / "coin/notes.txt").write_text("no picture")
+    (source / "coin/.hidden.png").write_bytes(b"")
+    arguments = ["train", "data", "cut", "--source", str(source), "--out", str(tmp_path / "out"), "--tile", "4x6"]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'out'}: 14 frames of 3 classes, 2 of one colour left out\n"
+    assert said.err.splitlines() == [
+        "coin/notes.txt: left out: is not a picture in a known format",
+        "coin/small.png: left out: is 9x3, which makes 0 frames",
+        "slime.png: left out: pixels beyond the last whole frame",
+    ]
+    got = written(tmp_path / "out")
+    want = {f"hero/walk-0{r}-0{c}.png": walk[r, c] for r in range(2) for c in range(3) if r * c < 1}
+    want |= {f"hero/sword/idle-00-0{c}.png": idle[0, c] for c in range(4)}
+    want |= {f"slime/slime-00-0{c}.png": slime[0, c] for c in range(2)}
+    want |= {f"coin/spin-{kind}-00-0{c}.png": coin[0, c] for kind in ("png", "webp") for c in range(2)}
+    assert got.keys() == want.keys() and all((got[name] == want[name]).all() for name in want)
+    data = folder.open_folder(tmp_path / "out", size=4, channels=4)
+    assert data.classes == ["coin", "hero", "slime"] and len(data.left_out) == 2  # the frames of spin.webp
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.*")}
+    again = cut.cut(source, tmp_path / "again", cut.Grid(4, 6))
+    assert again["counts"] == {"coin": 4, "hero": 8, "slime": 2} and again["blank"] == 2
+    assert all((tmp_path / "again" / p.relative_to(tmp_path / "out")).read_bytes() == data for p, data in before.items())
+
+
+@pytest.mark.parametrize("margin, spacing", [(0, 1), (2, 0), (3, 2)])
+def test_cut_of_sheets_with_gaps(tmp_path, margin, spacing):
+    frames = frames_of(5, 3, 2)
+    sheet(tmp_path / "sheets", "a/b.png", frames, margin=margin, spacing=spacing)
+    summary = cut.cut(tmp_path / "sheets", tmp_path / "out", cut.Grid(4, 6, margin, spacing))
+    got = written(tmp_path / "out")
+    assert not summary["left_out"] and len(got) == 6
+    assert all((got[f"a/b-0{r}-0{c}.png"] == frames[r, c]).all() for r in range(3) for c in range(2))
+
+
+def test_cut_that_is_impossible_is_refused(tmp_path, capsys):
+    source = tmp_path / "sheets"
+
+    def refused(sentence, out=tmp_path / "out"):
+        with pytest.raises(Refused, match=sentence):
+            cut.cut(source, out, cut.Grid(8, 8))
+        assert not (tmp_path / "out").exists()
+
+    refused("is not a folder")
+    source.mkdir()
+    refused("holds no files")
+    save(source / "a/small.png", picture(1, (4, 4)))
+    refused("no frame of 8x8 pixels in it; a/small.png is 4x4, which makes 0 frames")
+    save(source / "a/plain.png", np.full((16, 16, 4), 9, np.uint8))
+    (source / "a/small.png").unlink()
+    refused("no frame of 8x8 pixels in it; every frame is of one colour")
+    refused("the frames need a folder of their own", source / "a" / "out")
+    save(source / "a/x.png", picture(1, (16, 16)))
+    save(source / "a/x.PNG", picture(2, (16, 16)))
+    refused("another sheet also makes the frame a/x-PNG-00-00.png|another sheet also makes the frame a/x-png-00-00.png")
+    for tile in ("0x8", "8x8x8", "x", "8x"):
+        with pytest.raises(SystemExit):
+            cli.main(["train", "data", "cut", "--source", str(source), "--out", "x", "--tile", tile])
+    assert "a number" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detailflow_onnx.cli.arguments import Commands, number
+from detailflow_onnx.cli.arguments import Commands, number, sides
 from detailflow_onnx.errors import need, printable
 from detailflow_onnx.output import write_text
 
@@ -40,15 +40,28 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_data(steps: Commands) -> None:
-    p = steps.add_parser("data", help="build a set of pictures")
+    sets = steps.add_parser("data", help="build a set of pictures").add_subparsers(dest="set", required=True)
+    _add_cut(sets)
+    p = sets.add_parser("sprites", help="32-pixel tiles of Dungeon Crawl Stone Soup, CC0")
     p.set_defaults(run=run_data)
-    p.add_argument("set", choices=["sprites"], help="sprites: 32-pixel tiles of Dungeon Crawl Stone Soup, CC0")
     source = "the tiles: releases/Nov-2015 of crawl/tiles, as a folder or a .tar.gz"
     p.add_argument("--source", required=True, metavar="DIR", help=source)
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
     p.add_argument(
         "--seed", type=number(int, 0), default=0, metavar="S", help="of randomly composed pictures (default 0)"
     )
+
+
+def _add_cut(sets: Commands) -> None:
+    p = sets.add_parser("cut", help="cut sprite sheets and strips into frames")
+    p.set_defaults(run=run_cut)
+    source = "folder of class folders with sheets; the class of a sheet directly in it is its name"
+    p.add_argument("--source", required=True, metavar="DIR", help=source)
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders of frames")
+    p.add_argument("--tile", required=True, type=sides, metavar="WxH", help="pixels of a frame, such as 32x32")
+    count = number(int, 0)
+    p.add_argument("--margin", type=count, default=0, metavar="M", help="pixels around the frames (default 0)")
+    p.add_argument("--spacing", type=count, default=0, metavar="S", help="pixels between two frames (default 0)")
 
 
 def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
@@ -97,6 +110,19 @@ def run_data(options: argparse.Namespace) -> int:
     summary = build(Path(options.source), Path(options.out), seed=options.seed)
     counts = summary["counts"]
     print(f"{options.out}: {sum(counts.values())} pictures of {len(counts)} classes")
+    return 0
+
+
+def run_cut(options: argparse.Namespace) -> int:
+    """The command `train data cut`."""
+    from detailflow_onnx.train.data.cut import Grid, cut
+
+    summary = cut(options.source, options.out, Grid(*options.tile, options.margin, options.spacing))
+    for path, reason in summary["left_out"]:
+        print(printable(f"{path}: left out: {reason}"), file=sys.stderr)
+    counts = summary["counts"]
+    blank = f", {summary['blank']} of one colour left out" if summary["blank"] else ""
+    print(f"{options.out}: {sum(counts.values())} frames of {len(counts)} classes{blank}")
     return 0
 
 

@@ -51,7 +51,7 @@ def open_folder(
     train: Files = []
     held: Files = []
     for label, name in enumerate(classes):
-        files = _files(train_root / name)
+        files = files_below(train_root / name)
         need(files, f"{train_root / name} holds no files: remove the folder, or put pictures in it")
         chosen = set() if other else held_out_files(name, files, held_out)
         for file in files:
@@ -59,9 +59,9 @@ def open_folder(
             (held if relative in chosen else train).append((f"train/{relative}" if other else relative, label))
     if other:
         labels = {name: label for label, name in enumerate(classes)}
-        for name in _folders(other):
+        for name in class_folders(other):
             need(name in labels, f"{other / name} is a class that {train_root} does not have")
-            held += [(f"{other.name}/{name}/{file}", labels[name]) for file in _files(other / name)]
+            held += [(f"{other.name}/{name}/{file}", labels[name]) for file in files_below(other / name)]
     return Folder(path, classes, train, held, size, channels, memory)
 
 
@@ -81,18 +81,19 @@ def _hash(path: str) -> bytes:
     return hashlib.sha256(unicodedata.normalize("NFC", path).encode("utf-8", "surrogateescape")).digest()
 
 
-def _folders(path: Path) -> list[str]:
+def class_folders(path: Path) -> list[str]:
+    """Names of the folders in `path`, sorted, without hidden ones."""
     return sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _other_half(path: Path) -> Path | None:
     """The held-out half beside `train/`, if both hold folders."""
     split = (path / name for name in HELD_OUT if (path / "train").is_dir() and (path / name).is_dir())
-    return next((half for half in split if _folders(path / "train") and _folders(half)), None)
+    return next((half for half in split if class_folders(path / "train") and class_folders(half)), None)
 
 
 def _classes(root: Path, labels: Path) -> list[str]:
-    found = _folders(root)
+    found = class_folders(root)
     need(
         found, f"{root} has no class folders: put the pictures of each class in its own folder, as {root}/flower/*.png"
     )
@@ -108,7 +109,7 @@ def _classes(root: Path, labels: Path) -> list[str]:
     return wanted
 
 
-def _files(folder: Path) -> list[str]:
+def files_below(folder: Path) -> list[str]:
     """All files below `folder`, relative to it, sorted. Hidden files and folders are skipped."""
     found, seen = [], set()
     for here, folders, names in os.walk(folder, followlinks=True):
