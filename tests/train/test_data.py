@@ -127,7 +127,9 @@ def test_folder_leaves_out_duplicates_and_blank_pictures(three):
     assert len(data.train.labels) == len(data.train.paths) == len(data.train.read(range(len(data.train))))
     assert data.summary() == "3 duplicates left out, 2 blank left out, 1 of one colour"
     lazy = open_it(three, memory=0)
-    assert not lazy.left_out and lazy.summary().endswith("not searched for duplicates and blank pictures, as it is read while training")
+    assert not lazy.left_out and lazy.summary().endswith(
+        "not searched for duplicates and blank pictures, as it is read while training"
+    )
 
 
 def test_folder_of_which_a_class_is_blank_is_refused(three):
@@ -699,7 +701,9 @@ def test_cut_writes_the_frames_of_sheets_into_class_folders(tmp_path, capsys):
     before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.*")}
     again = cut.cut(source, tmp_path / "again", cut.Grid(4, 6))
     assert again["counts"] == {"coin": 4, "hero": 8, "slime": 2} and again["blank"] == 2
-    assert all((tmp_path / "again" / p.relative_to(tmp_path / "out")).read_bytes() == data for p, data in before.items())
+    assert all(
+        (tmp_path / "again" / p.relative_to(tmp_path / "out")).read_bytes() == data for p, data in before.items()
+    )
 
 
 @pytest.mark.parametrize("margin, spacing", [(0, 1), (2, 0), (3, 2)])

@@ -347,7 +347,9 @@ def test_stages_out_of_order_are_refused(work, trained, tmp_path):
 
     out = tmp_path / "a run"
     head, tail = "python -m detailflow_onnx train", f"--config {work / 'smoke.yaml'} --data {{}} --out '{out}'"
-    want = f"detailflow_onnx: {out / 'tokenizer'}: no checkpoint yet; run `train tokenizer` first: {head} tokenizer {tail}"
+    want = (
+        f"detailflow_onnx: {out / 'tokenizer'}: no checkpoint yet; run `train tokenizer` first: {head} tokenizer {tail}"
+    )
     assert refused("codes", out) == want.format(work / "data")
     assert refused("ar", out) == want.format("DIR")
     (out / "tokenizer").mkdir(parents=True)

@@ -95,9 +95,7 @@ def _add_evaluate(steps: Commands) -> None:
     p.add_argument("--labels", metavar="FILE", help=names)
     keep = "folder of the classifier, which is reused for the same data (default: --out)"
     p.add_argument("--classifier", metavar="DIR", help=keep)
-    p.add_argument(
-        "--threads", type=number(int, 1), default=None, metavar="T", help=THREADS.partition(";")[0] + ")"
-    )
+    p.add_argument("--threads", type=number(int, 1), default=None, metavar="T", help=THREADS.partition(";")[0] + ")")
     against = "another pair of checkpoints to measure; may be repeated"
     pair = ("TOKENIZER", "AR")
     p.add_argument("--against", nargs=2, action="append", default=[], metavar=pair, help=against)
@@ -117,7 +115,8 @@ def run_cut(options: argparse.Namespace) -> int:
     """The command `train data cut`."""
     from detailflow_onnx.train.data.cut import Grid, cut
 
-    summary = cut(options.source, options.out, Grid(*options.tile, options.margin, options.spacing))
+    width, height = options.tile
+    summary = cut(options.source, options.out, Grid(width, height, options.margin, options.spacing))
     for path, reason in summary["left_out"]:
         print(printable(f"{path}: left out: {reason}"), file=sys.stderr)
     counts = summary["counts"]
@@ -156,7 +155,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
 def run_stage(options: argparse.Namespace) -> int:
     """The commands `train tokenizer`, `train codes` and `train ar`."""
     from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
-
     from detailflow_onnx.train import loop, recipe
     from detailflow_onnx.train.process import Process
 
@@ -168,7 +166,9 @@ def run_stage(options: argparse.Namespace) -> int:
         from detailflow_onnx.train.stages.codes import write
 
         process = Process(options.device)
-        write(chosen, _folder(options, chosen, process.first), out / "tokenizer", out / "codes", process, options.threads)
+        write(
+            chosen, _folder(options, chosen, process.first), out / "tokenizer", out / "codes", process, options.threads
+        )
         return 0
     chosen = _with_steps(chosen, options.stage, options.steps)
     settings: Optimising = getattr(chosen, options.stage).train

@@ -227,9 +227,7 @@ class _Run:
                 stage.rehearse(part, count)
 
         size, before = stage.size(part), self.threads
-        self.threads = threads.settle(
-            work, size, device=process.device, given=given, before=before, say=process.first
-        )
+        self.threads = threads.settle(work, size, device=process.device, given=given, before=before, say=process.first)
 
     def train_step(self, step: int, batch: Any) -> None:
         """One step of the optimizers."""

@@ -162,7 +162,8 @@ class ArPart:
 class Recipe:
     """A complete recipe."""
 
-    name: str = ""
+    name: str = ""  # of the model, and of its bundle
+    license: str = ""  # of the weights: an SPDX expression or a sentence, for the bundle
     data: Data = Data()
     tokenizer: TokenizerPart = TokenizerPart()
     codes: Codes = Codes()

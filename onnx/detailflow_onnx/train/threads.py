@@ -115,9 +115,7 @@ def settle(
     return count
 
 
-def _settled(
-    work: Work, pictures: int, device: torch.device, given: int | None, before: int | None
-) -> tuple[int, str]:
+def _settled(work: Work, pictures: int, device: torch.device, given: int | None, before: int | None) -> tuple[int, str]:
     """(threads, why)."""
     if given:
         return given, "--threads"

@@ -52,7 +52,9 @@ class Grid:
         """Whether pixels are left beyond the last whole frame, more than the margin."""
         rows, columns = self.counts(width, height)
         sides = ((height, rows, self.height), (width, columns, self.width))
-        return any(side - self.margin - n * (frame + self.spacing) + self.spacing > self.margin for side, n, frame in sides)
+        return any(
+            side - self.margin - n * (frame + self.spacing) + self.spacing > self.margin for side, n, frame in sides
+        )
 
 
 def cut(source: Path | str, out: Path | str, grid: Grid) -> dict[str, Any]:

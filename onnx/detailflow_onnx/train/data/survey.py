@@ -79,7 +79,7 @@ def notes(paths: Sequence[str], held: Sequence[Seen], size: int, pixels: np.ndar
 
 
 def summary(every: Notes, size: int, searched: bool) -> str:
-    """One line of the notes, "" if there are none. `searched`: whether duplicates and blank pictures were looked for."""
+    """One line of the notes, "" if there are none. `searched`: whether duplicates and blank pictures were sought."""
 
     def count(start: str) -> int:
         return sum(1 for _, text in every if text.startswith(start))

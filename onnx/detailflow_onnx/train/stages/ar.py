@@ -181,7 +181,7 @@ class ArStage:
         torch.autograd.grad(loss, list(self.module.parameters()), allow_unused=True)
 
     def takes_over(self, changed: dict[str, Any], state: dict[str, torch.Tensor]) -> bool:
-        """Whether only the tokenizer changed, and the weights predict its tokens better than the share of each code does.
+        """Whether only the tokenizer changed, and the weights predict its tokens better than the codes' shares do.
 
         This is so when the tokenizer was trained further: most codes keep their meaning. Those of a tokenizer that was
         trained anew have another.
