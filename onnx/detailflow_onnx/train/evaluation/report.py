@@ -45,6 +45,9 @@ SHEETS = {
 }
 
 
+MARK = "†"  # of figures that depend on the tokenizer
+
+
 def _get(content: Any, *path: str) -> Any:
     for key in path:
         if content is None:
@@ -77,6 +80,19 @@ FIGURES: list[Row] = [
 ]
 
 
+# Figures that measure against the tokenizer's own codes, groups or errors: the same value of another tokenizer means
+# something else.
+OF_TOKENIZER = {
+    "perplexity of codes, held-out files",
+    "near-copies by pixels",
+    "near-copies by features",
+    "within the wide ratio of a copy, pixels",
+    "variation: later tokens that change",
+    "gain of self-correction, near codes, dB",
+    "gain of self-correction, any codes, dB",
+}
+
+
 def _value(model: Content, path: tuple[str, ...]) -> Any:
     try:
         return _get(model, *path)
@@ -94,22 +110,27 @@ def _rows(models: Sequence[Content]) -> list[Row]:
 
 
 def compare(models: Sequence[Content]) -> list[Content]:
-    """[{figure, more_is_better, values, best}].
+    """[{figure, more_is_better, values, of_tokenizer, best}].
 
-    `best` is the index of the best model, None on a tie or if a value is missing.
+    `of_tokenizer`: the figure depends on the tokenizer, so that models of different tokenizers cannot be compared by
+    it. `best` is the index of the best model, None on a tie, if a value is missing or if they cannot be compared.
     """
     out = []
+    same_tokenizer = len({model["about"]["tokenizer_id"] for model in models}) == 1
     for what, path, more, style in _rows(models):
         if isinstance(path, int):
             every = [model["reconstruction"]["held_out"]["levels"] for model in models]
-            values = [next(row["psnr"] for row in levels if row["size"] == path) for levels in every]
+            rows = [next(row for row in levels if row["size"] == path) for levels in every]
+            values = [row["psnr"] for row in rows]
+            of_tokenizer = len({row["tokens"] for row in rows}) > 1  # the level holds more tokens in one of them
         else:
             values = [_value(model, path) for model in models]
+            of_tokenizer = what in OF_TOKENIZER
         best = None
-        if len(models) > 1 and None not in values:
+        if len(models) > 1 and None not in values and (same_tokenizer or not of_tokenizer):
             order = sorted(values, reverse=more)
             best = values.index(order[0]) if order[0] != order[1] else None
-        row = {"figure": what, "more_is_better": more, "values": values, "best": best}
+        row = {"figure": what, "more_is_better": more, "values": values, "of_tokenizer": of_tokenizer, "best": best}
         out.append(row | {"format": style})
     return out
 
@@ -129,9 +150,25 @@ def _comparison(content: Content) -> str:
         cells = [_text(value, row["format"]) for value in row["values"]]
         if row["best"] is not None:
             cells[row["best"]] = f"**{cells[row['best']]}**"
-        rows.append([f"{row['figure']} ({'more' if row['more_is_better'] else 'less'} is better)", *cells])
+        mark = f" {MARK}" if row["of_tokenizer"] else ""
+        rows.append([f"{row['figure']}{mark} ({'more' if row['more_is_better'] else 'less'} is better)", *cells])
     heads = ["figure", "this"] + [f"against {i}" for i in range(1, len(models))]
-    return _table(heads, rows)
+    return f"{_table(heads, rows)}\n\n{_marked(models)}"
+
+
+def _marked(models: Sequence[Content]) -> str:
+    """What the mark means, and for which of these models."""
+    text = (
+        f"{MARK} depends on the tokenizer (its codes, its groups, the tokens of a level, or the error of its "
+        "reconstructions), so it cannot be compared between models of different tokenizers"
+    )
+    ids = [model["about"]["tokenizer_id"] for model in models]
+    if len(set(ids)) > 1:
+        names = ["this", *(f"against {i}" for i in range(1, len(ids)))]
+        text += ", as these are: " + ", ".join(f"{name} `{id_}`" for name, id_ in zip(names, ids))
+    elif len(ids) > 1:
+        text += "; these have the same"
+    return text + "."
 
 
 def _about(model: Content) -> str:
@@ -325,5 +362,6 @@ def summary(content: Content) -> str:
         cells = [
             _text(value, row["format"]) + ("*" if row["best"] == i else "") for i, value in enumerate(row["values"])
         ]
-        lines.append(f"{row['figure']:<44}" + "".join(f"{cell:>12}" for cell in cells))
-    return "\n".join(lines)
+        name = row["figure"] + (f" {MARK}" if row["of_tokenizer"] else "")
+        lines.append(f"{name:<44}" + "".join(f"{cell:>12}" for cell in cells))
+    return "\n".join([*lines, _marked(content["models"]).replace("`", "")])

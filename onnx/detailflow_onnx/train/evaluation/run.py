@@ -16,6 +16,7 @@ from PIL import Image
 
 from detailflow_onnx import __version__, labels
 from detailflow_onnx.checkpoint.config import read_yaml_file
+from detailflow_onnx.checkpoint.identity import tokenizer_id
 from detailflow_onnx.errors import need
 from detailflow_onnx.train import recipe, sheets, threads
 from detailflow_onnx.train.data.folder import open_folder
@@ -88,6 +89,7 @@ class Measured:
         parameters = [sum(p.numel() for p in module.parameters()) for module in (self.tokenizer, self.ar)]
         return {
             "tokenizer": self.homes[0],
+            "tokenizer_id": tokenizer_id(numbers),
             "ar": self.homes[1],
             "recipe_commit": noted.get("commit"),
             "size": numbers.size,
