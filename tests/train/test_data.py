@@ -125,7 +125,7 @@ def test_folder_leaves_out_duplicates_and_blank_pictures(three):
     seen = [{part.read([i]).numpy().tobytes() for i in range(len(part))} for part in (data.train, data.held_out)]
     assert not seen[0] & seen[1]
     assert len(data.train.labels) == len(data.train.paths) == len(data.train.read(range(len(data.train))))
-    assert data.summary() == "3 duplicates left out, 2 blank left out, 1 of one colour"
+    assert data.summary() == "3 left out as duplicates, 2 left out as blank, 1 of one colour"
     lazy = open_it(three, memory=0)
     assert not lazy.left_out and lazy.summary().endswith(
         "not searched for duplicates and blank pictures, as it is read while training"
@@ -155,11 +155,11 @@ def test_folder_summary_counts_what_is_odd(tmp_path, memory):
     data = open_it(tmp_path, memory=memory)
     said = data.summary()
     common = (
-        "1 enlarged to 8 px, 2 cropped to less than half (1 may be strips of frames: `train data cut`), "
+        "1 enlarged to 8 px, 2 cropped to less than half (1 of them perhaps strips of frames: `train data cut`), "
         "3 with several frames, of which the first is used"
     )
     if memory:
-        assert said == f"1 unreadable, 1 duplicates left out, 1 of one colour, {common.replace('3 with', '2 with')}"
+        assert said == f"1 unreadable, 1 left out as duplicates, 1 of one colour, {common.replace('3 with', '2 with')}"
         assert dict(data.left_out) == {"ant/moving.webp": "duplicate of ant/moving.png"}  # GIF has fewer colours
     else:
         assert said.startswith(f"1 unreadable, {common}, not searched")

@@ -286,7 +286,7 @@ def test_comparison_of_models_of_one_tokenizer_has_a_best_in_every_figure(measur
     assert row["of_tokenizer"] and row["best"] is None
 
 
-def test_evaluation_is_deterministic_and_reuses_the_classifier(measured, data, model):
+def test_evaluation_is_deterministic_and_reuses_the_classifier(measured, data, model, capsys):
     content, out = measured
     told = []
     again = evaluate.run(
@@ -305,6 +305,7 @@ def test_evaluation_is_deterministic_and_reuses_the_classifier(measured, data, m
     )
     assert again["models"][0]["generation"] == content["models"][0]["generation"]
     assert not [line for line in told if "classifier" in line]
+    assert capsys.readouterr().err == "threads: 1 (--threads)\n"
     assert not list((out.parent / "again").glob("classifier*"))
 
 

@@ -229,6 +229,35 @@ def test_training_of_ar_on_codes_of_a_new_tokenizer_says_what_to_remove(work, tr
     assert "resumes with the recipe" not in ended.stderr  # the recipe is the same
 
 
+def test_training_of_a_messy_folder_says_so_on_one_line(work, tmp_path):
+    shutil.copytree(work / "data", tmp_path / "art")
+    shutil.copy(tmp_path / "art/disc/00.png", tmp_path / "art/disc/copy.png")
+    Image.new("RGBA", (16, 16)).save(tmp_path / "art/frame/empty.png")
+    Image.new("RGB", (64, 16), "red").save(tmp_path / "art/frame/strip.png")
+    arguments = command(work, "tokenizer", tmp_path, "--steps", "1")
+    arguments[arguments.index(work / "data")] = tmp_path / "art"
+    said = done(arguments).stderr.splitlines()
+    odd = (
+        "1 unreadable, 1 left out as duplicates, 1 left out as blank, 1 of one colour, "
+        "1 cropped to less than half (1 of them perhaps strips of frames: `train data cut`)"
+    )
+    line = next(line for line in said if line.startswith(f"{tmp_path / 'art'}: "))
+    held = len(open_folder(tmp_path / "art", size=16, channels=4).held_out)
+    counts = f"{73 - held} pictures of 3 classes, {held} held out"
+    assert line == f"{tmp_path / 'art'}: {counts}; {odd} (listed in {tmp_path / 'pictures.txt'})"
+    assert (tmp_path / "pictures.txt").read_text().splitlines() == [
+        "disc/broken.png: is not a picture in a known format",
+        "frame/empty.png: transparent throughout",
+        "disc/copy.png: duplicate of disc/00.png",
+        "frame/strip.png: cropped to the middle, perhaps of a strip: 64x16",
+        "frame/strip.png: one colour throughout",
+    ]
+    for path in ("disc/copy.png", "disc/broken.png", "frame/empty.png", "frame/strip.png"):
+        (tmp_path / "art" / path).unlink()
+    said = done(arguments).stderr  # nothing to do, and nothing is odd any more
+    assert f"{tmp_path / 'art'}: " in said and "listed in" not in said and not (tmp_path / "pictures.txt").exists()
+
+
 def test_training_interrupted_finishes_the_step_and_saves(work, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "onnx"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

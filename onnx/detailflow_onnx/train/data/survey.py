@@ -15,8 +15,10 @@ BANNER = 2  # a side more than so many times the other: more than half of the pi
 
 Notes = list[tuple[str, str]]  # (path, what is said of it)
 
-DUPLICATE, BLANK = "duplicate of", "transparent throughout"
-PLAIN, ENLARGED, BANNERS, STRIPS, ANIMATED = "one colour", "enlarged", "cropped", "cropped, frames?", "first frame"
+# What the notes begin with.
+DUPLICATE, BLANK, PLAIN = "duplicate of", "transparent throughout", "one colour throughout"
+ENLARGED, BANNER_CUT, STRIP_CUT = "enlarged from", "cropped to the middle", "cropped to the middle, perhaps of a strip"
+ANIMATED = "only the first of several frames is used"
 
 
 def _key(pixels: np.ndarray) -> bytes:
@@ -68,9 +70,10 @@ def notes(paths: Sequence[str], held: Sequence[Seen], size: int, pixels: np.ndar
     for i, (path, one) in enumerate(zip(paths, held)):
         short, long = sorted((one.width, one.height))
         if short < size:
-            out.append((path, f"{ENLARGED} from {one.width}x{one.height}"))
+            out.append((path, f"{ENLARGED} {one.width}x{one.height}"))
         if long > BANNER * short:
-            out.append((path, f"{STRIPS if long % short == 0 else BANNERS}: {one.width}x{one.height}"))
+            kind = STRIP_CUT if long % short == 0 else BANNER_CUT
+            out.append((path, f"{kind}: {one.width}x{one.height}"))
         if one.animated:
             out.append((path, ANIMATED))
         if pixels is not None and not (pixels[i] != pixels[i][:, :1, :1]).any():
@@ -84,17 +87,17 @@ def summary(every: Notes, size: int, searched: bool) -> str:
     def count(start: str) -> int:
         return sum(1 for _, text in every if text.startswith(start))
 
-    strips = count(STRIPS)
-    may_be = f" ({strips} may be strips of frames: `train data cut`)" if strips else ""
+    strips = count(STRIP_CUT)
+    may_be = f" ({strips} of them perhaps strips of frames: `train data cut`)" if strips else ""
     parts = [
-        (count(DUPLICATE), "duplicates left out", ""),
-        (count(BLANK), "blank left out", ""),
-        (count(PLAIN), "of one colour", ""),
-        (count(ENLARGED), f"enlarged to {size} px", ""),
-        (count(BANNERS), "cropped to less than half", may_be),
-        (count(ANIMATED), "with several frames, of which the first is used", ""),
+        (count(DUPLICATE), "left out as duplicates"),
+        (count(BLANK), "left out as blank"),
+        (count(PLAIN), "of one colour"),
+        (count(ENLARGED), f"enlarged to {size} px"),
+        (count(BANNER_CUT), f"cropped to less than half{may_be}"),
+        (count(ANIMATED), "with several frames, of which the first is used"),
     ]
-    said = [f"{number} {text}{more}" for number, text, more in parts if number]
+    said = [f"{number} {text}" for number, text in parts if number]
     if not searched:
         said.append("not searched for duplicates and blank pictures, as it is read while training")
     return ", ".join(said)
