@@ -121,7 +121,8 @@ def run_cut(options: argparse.Namespace) -> int:
         print(printable(f"{path}: left out: {reason}"), file=sys.stderr)
     counts = summary["counts"]
     blank = f", {summary['blank']} of one colour left out" if summary["blank"] else ""
-    print(f"{options.out}: {sum(counts.values())} frames of {len(counts)} classes{blank}")
+    classes = f"{len(counts)} class{'es' if len(counts) > 1 else ''}"
+    print(f"{options.out}: {sum(counts.values())} frames of {classes}{blank}")
     return 0
 
 
