@@ -41,6 +41,8 @@ def _add_data(steps: Commands) -> None:
     p.add_argument("set", choices=["sprites"], help="sprites: 32-pixel tiles of Dungeon Crawl Stone Soup, CC0")
     source = "the tiles: releases/Nov-2015 of crawl/tiles, as a folder or a .tar.gz"
     p.add_argument("--source", required=True, metavar="DIR", help=source)
+    more = "adds the tiles of Angband by Adam Bolt: the folder that `dpkg -x angband-data_*.deb DIR` wrote"
+    p.add_argument("--angband", metavar="DIR", help=more)
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
     p.add_argument(
         "--seed", type=number(int, 0), default=0, metavar="S", help="of randomly composed pictures (default 0)"
@@ -89,7 +91,7 @@ def run_data(options: argparse.Namespace) -> int:
     """The command `train data`."""
     from detailflow_onnx.train.data.sprites.build import build
 
-    summary = build(Path(options.source), Path(options.out), seed=options.seed)
+    summary = build(Path(options.source), Path(options.out), seed=options.seed, more=options.angband)
     counts = summary["counts"]
     print(f"{options.out}: {sum(counts.values())} pictures of {len(counts)} classes")
     return 0
