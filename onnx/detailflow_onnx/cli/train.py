@@ -61,6 +61,8 @@ def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
         "--threads", type=number(int, 1), default=None, metavar="T", help="CPU threads (default one per core)"
     )
     p.add_argument("--steps", type=number(int, 1), default=None, metavar="N", help="replaces the steps of the recipe")
+    seconds = "end after this time at the latest; the learning rate follows the time"
+    p.add_argument("--seconds", type=number(float, 0, above=True), default=None, metavar="S", help=seconds)
 
 
 def _add_evaluate(steps: Commands) -> None:
@@ -147,7 +149,7 @@ def run_stage(options: argparse.Namespace) -> int:
     process = Process(options.device)
     stage = _stage(options, chosen, process)
     home = out / options.stage
-    reached = loop.train(stage, settings, home, process, chosen)
+    reached = loop.train(stage, settings, home, process, chosen, options.seconds)
     finished = reached >= settings.steps
     stopped = f"{home}: stopped at step {reached}; the same command resumes it"
     if finished and process.first:
