@@ -84,6 +84,7 @@ def _add_evaluate(steps: Commands) -> None:
     p.add_argument("--labels", metavar="FILE", help=names)
     keep = "folder of the classifier, which is reused for the same data (default: --out)"
     p.add_argument("--classifier", metavar="DIR", help=keep)
+    p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default cpu)")
     against = "another pair of checkpoints to measure; may be repeated"
     pair = ("TOKENIZER", "AR")
     p.add_argument("--against", nargs=2, action="append", default=[], metavar=pair, help=against)
@@ -101,6 +102,10 @@ def run_data(options: argparse.Namespace) -> int:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """The command `train evaluate`."""
+    from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
+
+    import torch  # isort: skip
+
     from detailflow_onnx.train.evaluation import report
     from detailflow_onnx.train.evaluation.run import run
 
@@ -119,6 +124,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         against=options.against,
         labels_file=options.labels,
         keep=options.classifier,
+        device=torch.device(options.device) if options.device else None,
     )
     print(report.summary(content))
     print(Path(options.out) / "report.md")

@@ -134,7 +134,13 @@ def kernel_distance(
 
 
 def distances(a: Any, b: Any) -> np.ndarray:
-    """Euclidean distances [n, m] of the rows of two arrays."""
+    """Euclidean distances [n, m] of the rows of two arrays; computed where b is, if it is a tensor."""
+    if isinstance(b, torch.Tensor):
+        mean = b.mean(0)  # small numbers, so that products lose little
+        x, y = torch.from_numpy(np.asarray(a, np.float32)).to(b.device) - mean, b - mean
+        sums = x.double().square().sum(1)[:, None] + y.double().square().sum(1)[None]
+        there: np.ndarray = (sums - 2 * (x @ y.T).double()).clamp(min=0).sqrt().cpu().numpy()
+        return there
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     squares = (a.astype(np.float64) ** 2).sum(1)[:, None] + (b.astype(np.float64) ** 2).sum(1)[None]
     out: np.ndarray = np.sqrt((squares - 2.0 * (a @ b.T)).clip(0))
@@ -186,7 +192,7 @@ class Nearest:
 
 def nearest(
     queries: torch.Tensor,
-    files: np.ndarray,
+    files: np.ndarray | torch.Tensor,
     own: Any,
     variants: Sequence[Callable[[torch.Tensor], torch.Tensor]],
     embed: Callable[[torch.Tensor], np.ndarray],
@@ -213,7 +219,7 @@ def nearest(
 def as_rows(images: torch.Tensor) -> np.ndarray:
     """Pictures as rows whose Euclidean distance is the root mean squared difference over pixels and channels, 0..1."""
     flat = images.flatten(1)
-    rows: np.ndarray = (flat / math.sqrt(flat.shape[1])).numpy()
+    rows: np.ndarray = (flat / math.sqrt(flat.shape[1])).cpu().numpy()
     return rows
 
 
