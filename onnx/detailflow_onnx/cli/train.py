@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
         "--threads", type=number(int, 1), default=None, metavar="T", help="CPU threads (default one per core)"
     )
     p.add_argument("--steps", type=number(int, 1), default=None, metavar="N", help="replaces the steps of the recipe")
-    seconds = "end after this time at the latest; the learning rate follows the time"
+    seconds = "end this long after the start at the latest; the learning rate follows the time"
     p.add_argument("--seconds", type=number(float, 0, above=True), default=None, metavar="S", help=seconds)
 
 
@@ -133,6 +134,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 def run_stage(options: argparse.Namespace) -> int:
     """The commands `train tokenizer`, `train codes` and `train ar`."""
+    began = time.monotonic()
     from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
 
     import torch  # isort: skip
@@ -155,7 +157,8 @@ def run_stage(options: argparse.Namespace) -> int:
     process = Process(options.device)
     stage = _stage(options, chosen, process)
     home = out / options.stage
-    reached = loop.train(stage, settings, home, process, chosen, options.seconds)
+    seconds = options.seconds and max(1.0, options.seconds - (time.monotonic() - began))
+    reached = loop.train(stage, settings, home, process, chosen, seconds)
     finished = reached >= settings.steps
     stopped = f"{home}: stopped at step {reached}; the same command resumes it"
     if finished and process.first:
