@@ -77,7 +77,7 @@ TINY = {
     "tokenizer.train.warmup": 2, "tokenizer.train.revive": 3, "tokenizer.train.log": 2, "codes.variants": 2,
     "tokenizer.model.encoder": {"width": 32, "depth": 1, "heads": 4, "hidden": 64, "patch": 8},
     "tokenizer.model.decoder": {"width": 32, "depth": 1, "heads": 4, "hidden": 64, "patch": 8},
-    "tokenizer.train.precision": "fp32", "ar.train.precision": "fp32", "ar.model.width": 32, "ar.model.depth": 1,
+    "ar.model.width": 32, "ar.model.depth": 1,
     "ar.train.batch": 8, "ar.train.save": 5, "ar.train.log": 5,
 }  # fmt: skip
 # Shares of the time at which tokenizers end, AR models end, judging ends.
