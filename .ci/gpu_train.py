@@ -1,7 +1,7 @@
 """Trains and judges several variants of the sprites model on one card, within a time.
 
-    python3 gpu_train.py --data FOLDER --out FOLDER --work FOLDER [--total SECONDS] [--device cuda] [--tiny]
-    python3 gpu_train.py unpack FOLDER --into FOLDER
+    python3 gpu_train.py --data DIR --out DIR --work DIR [--total SECONDS] [--device cuda] [--preflight] [--tiny]
+    python3 gpu_train.py unpack DIR --into DIR
 
 `onnx` must be importable (PYTHONPATH). Tokenizers are trained side by side, then codes and AR models for each, then all
 pairs are judged with one classifier at several sampling settings. A variant that fails is reported and left out. `--out`
@@ -15,19 +15,22 @@ import copy
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PART = 15_000_000  # bytes of a part
-MODELS = 47_000_000  # bytes of all parts
-REPORTS = 9_000_000  # of figures and sheets
+MODELS = 48_000_000  # bytes of all parts
+REPORTS = 8_000_000  # of figures and sheets, beside the classifier
 HERE = Path(__file__).resolve()
 START = time.monotonic()
+sys.path.append(str(HERE.parent / "vendor"))  # packages that are missing elsewhere
 
 DATA = {
     "size": 32, "channels": 4, "held_out": 0.05, "balance": 0.5, "flips": True, "hue": 0.3, "recolour": 0.25,
@@ -62,13 +65,10 @@ TOKENIZERS = {
 }
 REGULAR = {"ar.train.dropout": 0.2, "ar.train.token_dropout": 0.2}
 ARS = {
-    "v4096-plain": {},
     "v4096-drop": REGULAR,
     "v4096-drop-mix": REGULAR | {"codes.mix": 0.3},
-    "v4096-long": REGULAR | {"ar.train.best": False},
     "v2048-drop": REGULAR,
     "v2048-drop-mix": REGULAR | {"codes.mix": 0.3},
-    "v1024-plain": {},
     "v1024-drop": REGULAR,
     "v1024-drop-mix": REGULAR | {"codes.mix": 0.3},
 }
@@ -80,8 +80,13 @@ TINY = {
     "ar.model.width": 32, "ar.model.depth": 1,
     "ar.train.batch": 8, "ar.train.save": 5, "ar.train.log": 5,
 }  # fmt: skip
-# Shares of the time at which tokenizers end, AR models end, judging ends.
-UNTIL = {"tokenizer": 0.47, "ar": 0.75, "judge": 0.95}
+PREFLIGHT = {
+    "tokenizer.train.steps": 24, "tokenizer.train.continuous": 8, "tokenizer.train.save": 12,
+    "tokenizer.train.warmup": 2, "tokenizer.train.revive": 5, "tokenizer.train.log": 12, "codes.variants": 2,
+    "ar.train.steps": 24, "ar.train.save": 12, "ar.train.log": 12, "ar.train.warmup": 2,
+}  # fmt: skip
+# Shares of the time at which tokenizers end, codes must be there, AR models end, judging ends.
+UNTIL = {"tokenizer": 0.41, "codes": 0.55, "ar": 0.765, "judge": 0.955}
 SETTINGS = [
     {"guidance": g, "temperature": t, "top_p": p}
     for g, t, p in (
@@ -97,11 +102,12 @@ def say(text):
 
 
 # ---------------------------------------------------------------- training
-def recipe_of(changes, tiny):
+def recipe_of(changes, options):
     """A recipe as text."""
-    out = {"name": "sprites", "data": DATA, "tokenizer": TOKENIZER, "codes": {"variants": 40, "batch": 1024}, "ar": AR}
+    out = {"name": "sprites", "data": DATA, "tokenizer": TOKENIZER, "codes": {"variants": 32, "batch": 2048}, "ar": AR}
     out = copy.deepcopy(out)
-    for key, value in (changes | (TINY if tiny else {})).items():
+    more = (TINY if options.tiny else {}) | (PREFLIGHT if options.preflight else {})
+    for key, value in (changes | more).items():
         *path, last = key.split(".")
         at = out
         for part in path:
@@ -111,135 +117,248 @@ def recipe_of(changes, tiny):
 
 
 class Runner:
-    """Starts commands with a time limit and keeps their output."""
+    """Workers, which are processes that were started ahead, and what they are told to do within a time."""
 
     def __init__(self, options):
         self.options, self.failed = options, {}
         self.work, self.logs = Path(options.work), Path(options.work) / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.end = START + options.total
+        self.workers = {}
+        self.packing = threading.Lock()
 
-    def at(self, share):
-        """The time at this share of the whole."""
-        return START + share * self.options.total
+    def at(self, what):
+        """The time at which a stage ends."""
+        if self.options.preflight:  # stages end when they are done
+            return self.end - 4
+        return START + UNTIL[what] * self.options.total
 
-    def run(self, name, command, until):
-        """Whether a command succeeded. It is stopped at `until`."""
-        limit = min(until, self.end) - time.monotonic()
-        if limit < 2:
-            self.failed[name] = "no time left"
-            say(f"{name}: no time left")
-            return False
-        began = time.monotonic()
-        with open(self.logs / f"{name}.txt", "wb") as log:
-            try:
-                code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=limit).returncode
-            except subprocess.TimeoutExpired:
-                code = "ran over its time"
-            except OSError as error:
-                code = str(error)
-        lines = (self.logs / f"{name}.txt").read_text(errors="replace").strip().splitlines()
-        last = lines[-1][:300] if lines else ""
-        say(f"{name}: {'done' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - began:.1f} s: {last}")
-        if code != 0:
-            self.failed[name] = f"{code}: {' | '.join(lines[-4:])[-1500:]}"
-        return code == 0
-
-    def train(self, stage, name, recipe, out, until, more=()):
-        """Run a stage of training; the time is for training itself, and a little more for starting and saving."""
+    def start(self, name):
+        """Start a worker."""
         o = self.options
-        command = [sys.executable, "-m", "detailflow_onnx", "train", stage, "--config", str(recipe), "--out", str(out)]
-        command += ["--device", o.device, "--threads", str(o.threads)]
-        if stage != "ar":
-            command += ["--data", o.data]
-        return self.run(name, [*command, *more], until)
+        command = [sys.executable, str(HERE), "worker", "--data", o.data, "--work", o.work, "--device", o.device]
+        command += ["--threads", str(o.threads)]
+        command += [flag for flag, on in (("--tiny", o.tiny), ("--preflight", o.preflight)) if on]
+        log = open(self.logs / f"worker-{name}.txt", "ab")
+        self.workers[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        log.close()
+
+    def run(self, worker, name, until, **job):
+        """Whether a worker did a job. It is ended at `until`."""
+        began = time.monotonic()
+        until = min(until, self.end - 1)
+        if self.workers[worker].poll() is not None:
+            self.start(worker)
+        process = self.workers[worker]
+        job |= {"name": name, "log": str(self.logs / f"{name}.txt")}
+        reply = "ran over its time"
+        try:
+            if until - began < 1:
+                raise TimeoutError
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+            ready, _, _ = select.select([process.stdout], [], [], until - began)
+            if not ready:
+                process.kill()
+                raise TimeoutError
+            reply = process.stdout.readline().decode().strip() or "the worker ended"
+        except TimeoutError:
+            pass
+        except OSError as error:
+            reply = str(error)
+        path = self.logs / f"{name}.txt"
+        lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
+        state = "done" if reply == "done" else f"FAILED ({reply})"
+        say(f"{name}: {state} in {time.monotonic() - began:.1f} s: {lines[-1][:300] if lines else ''}")
+        if reply != "done":
+            self.failed[name] = f"{reply}: {' | '.join(lines[-4:])[-1500:]}"
+        return reply == "done"
+
+    def close(self):
+        """End all workers."""
+        for process in self.workers.values():
+            process.kill()
 
 
-def pipeline(runner, name, extra):
-    """Train a tokenizer and its AR models."""
-    o = runner.options
-    jobs = {ar: changes for ar, changes in ARS.items() if ar.startswith(name + "-")}
-    changes = TOKENIZERS[name]
-    home = runner.work / name
-    home.mkdir(exist_ok=True)
-    (home / "recipe.yaml").write_text(recipe_of(changes | extra, o.tiny))
-    ends = runner.at(UNTIL["tokenizer"])
-    seconds = max(3, ends - time.monotonic() - 3)
-    limit = ["--seconds", f"{seconds:.1f}"]
-    ok = runner.train("tokenizer", f"{name}-tokenizer", home / "recipe.yaml", home, ends + 25, limit)
-    if not (ok or list((home / "tokenizer/checkpoints").glob("*.pt"))):
+def now_in(until):
+    """A time of this process's clock as one that other processes can use."""
+    return time.time() + until - time.monotonic()
+
+
+def pipeline(runner, name, jobs):
+    """Train a tokenizer and its AR models, and judge them."""
+    home = runner.work / name / "tokenizer"
+    home.parent.mkdir(exist_ok=True)
+    recipe = home.parent / "recipe.yaml"
+    recipe.write_text(recipe_of(TOKENIZERS[name], runner.options))
+    ends = runner.at("tokenizer")
+    about = {"recipe": str(recipe), "home": str(home), "stop": now_in(ends)}
+    ok = runner.run(f"{name}-0", f"{name}-tokenizer", ends + 6, call="tokenizer", **about)
+    if not (ok or list(home.glob("checkpoints/*.pt"))):
         return
     mixes = {}
-    for ar, more in jobs.items():
-        mixes.setdefault(more.get("codes.mix", 0), []).append(ar)
+    for ar in jobs:
+        mixes.setdefault(ARS[ar].get("codes.mix", 0), []).append(ar)
+    workers = {ar: f"{name}-{i}" for i, ar in enumerate(jobs)}
 
-    def one(ar):
+    def one(ar, codes):
         folder = runner.work / ar
-        left = runner.at(UNTIL["ar"]) - time.monotonic() - 5
-        more = ["--seconds", f"{max(3, left):.1f}"]
-        runner.train("ar", f"{ar}-ar", folder / "recipe.yaml", folder, runner.at(UNTIL["ar"]) + 12, more)
+        about = {"recipe": str(folder / "recipe.yaml"), "tokenizer": str(home), "home": str(folder / "ar")}
+        ends = runner.at("ar")
+        runner.run(workers[ar], f"{ar}-ar", ends + 6, call="ar", codes=codes, stop=now_in(ends), **about)
+        if not list(folder.glob("ar/checkpoints/*.pt")):
+            return
+        ends = runner.at("judge")
+        into = str(folder / "judged")
+        runner.classified.wait(max(0.1, ends - time.monotonic()))
+        about = {"tokenizer": str(home), "ar": str(folder / "ar"), "into": into, "stop": now_in(ends)}
+        runner.run(workers[ar], f"{ar}-judge", ends + 2, call="judge", **about)
 
     def group(ars):
         for ar in ars:
-            folder = runner.work / ar
-            folder.mkdir(exist_ok=True)
-            (folder / "recipe.yaml").write_text(recipe_of(changes | jobs[ar] | extra, o.tiny))
-            if not (folder / "tokenizer").exists():
-                os.symlink(home / "tokenizer", folder / "tokenizer")
+            (runner.work / ar).mkdir(exist_ok=True)
+            (runner.work / ar / "recipe.yaml").write_text(recipe_of(TOKENIZERS[name] | ARS[ar], runner.options))
         first = runner.work / ars[0]
-        limit = runner.at((UNTIL["tokenizer"] + 2 * UNTIL["ar"]) / 3)
-        if not runner.train("codes", f"{ars[0]}-codes", first / "recipe.yaml", first, limit):
+        about = {"recipe": str(first / "recipe.yaml"), "tokenizer": str(home), "home": str(first / "codes")}
+        if not runner.run(workers[ars[0]], f"{ars[0]}-codes", runner.at("codes"), call="codes", **about):
             return
-        for ar in ars[1:]:
-            os.symlink(first / "codes", runner.work / ar / "codes")
         with ThreadPoolExecutor(len(ars)) as pool:
-            list(pool.map(one, ars))
+            list(pool.map(one, ars, [str(first / "codes")] * len(ars)))
 
     with ThreadPoolExecutor(len(mixes)) as pool:
         list(pool.map(group, mixes.values()))
 
 
-# ---------------------------------------------------------------- judging, in a process of its own
-def classify(options):
-    """Train the classifier into the folder `options.keep`."""
-    import torch
+# ---------------------------------------------------------------- a worker
+def the_folder(options):
+    """The pictures, read once by the first process that wants them."""
+    import pickle
 
     from detailflow_onnx.train.data.folder import open_folder
+
+    path, lock = Path(options.work) / "folder.pickle", Path(options.work) / "folder.lock"
+    try:
+        lock.touch(exist_ok=False)
+    except FileExistsError:
+        while not path.is_file():
+            time.sleep(0.05)
+        return pickle.loads(path.read_bytes())
+    folder = open_folder(options.data, size=32, channels=4, held_out=DATA["held_out"])
+    for part in (folder.train, folder.held_out):
+        _ = part.drawings, part.repeats
+    new = path.with_suffix(".new")
+    new.write_bytes(pickle.dumps(folder))
+    os.replace(new, path)
+    return folder
+
+
+def work(options):
+    """Do the jobs that standard input names, one after the other; answer with a line each."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    sys.modules["torch.utils.tensorboard"] = None  # takes seconds, and nobody looks at it
+    import torch
+
+    from detailflow_onnx.train import loop, process, recipe
+    from detailflow_onnx.train.evaluation import generation, run, variety  # noqa: F401  (so that they are loaded)
+    from detailflow_onnx.train.stages import ar, codes, tokenizer
+
+    torch.set_num_threads(options.threads)
+    write = loop.write
+    loop.write = lambda path, state: None if path.name == "resume.pt" else write(path, state)  # nothing is resumed
+    home = process.Process(options.device)
+    x = torch.ones(64, 64, device=home.device)
+    float((x.bfloat16() @ x.bfloat16()).sum())
+    folder = the_folder(options)
+    say("ready")
+
+    def train(stage, settings, job, chosen):
+        begun = time.monotonic()
+        seconds = None if options.preflight else max(1.0, job["stop"] - time.time())
+        reached = loop.train(stage, settings, Path(job["home"]), home, chosen, seconds)
+        took = time.monotonic() - begun
+        lines = (Path(job["home"]) / "log.jsonl").read_text().splitlines()
+        last = json.loads(lines[-1])
+        print(f"{last.get('step', reached)} steps, {last.get('step', reached) / took:.1f} a second; {last}"[:280])
+
+    def do(job):
+        call = job["call"]
+        chosen = recipe.read(job["recipe"]) if "recipe" in job else None
+        if call == "tokenizer":
+            train(tokenizer.TokenizerStage(chosen, folder, home), chosen.tokenizer.train, job, chosen)
+        elif call == "codes":
+            torch.backends.cuda.matmul.allow_tf32 = True
+            codes.write(chosen, folder, Path(job["tokenizer"]), Path(job["home"]), home)
+            torch.backends.cuda.matmul.allow_tf32 = False
+        elif call == "ar":
+            stage = ar.ArStage(chosen, Path(job["codes"]), home, Path(job["tokenizer"]))
+            train(stage, chosen.ar.train, job, chosen)
+        elif call == "classifier":
+            classify(options, folder)
+        else:
+            judge(options, job, folder)
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        answer = "done"
+        with open(job["log"], "wb", buffering=0) as log:
+            for number in (1, 2):
+                os.dup2(log.fileno(), number)
+        try:
+            do(job)
+        except Exception as error:
+            traceback.print_exc()
+            answer = f"{type(error).__name__}: {str(error).strip()[:300]}".replace("\n", " ")
+        sys.stdout.flush()
+        if home.device.type == "cuda":
+            torch.cuda.empty_cache()
+        answers.write(answer + "\n")
+        answers.flush()
+
+
+# ---------------------------------------------------------------- judging
+def classify(options, folder):
+    """Train the classifier."""
+    import torch
+
     from detailflow_onnx.train.evaluation.classifier import classifier
 
-    folder = open_folder(options.data, size=32, channels=4)
-    settings = {"steps": 10} if options.tiny else None
-    with torch.enable_grad():
-        _, about = classifier(folder, 4, options.keep, settings=settings, say=say, device=torch.device(options.device))
+    _, about = classifier(folder, 4, keep_of(options), **eye_of(options), say=say, device=torch.device(options.device))
     say(f"classifier: {about['held_out']['by_class_mean']:.3f} of held-out files")
 
 
-def judge(options):
-    """Measure one pair into the folder `options.into`: figures.json and sheets."""
+def keep_of(options):
+    """The folder of the classifier."""
+    return Path(options.work) / "classifier"
+
+
+def eye_of(options):
+    """The settings of the classifier."""
+    return {"settings": {"steps": 30} if options.tiny or options.preflight else None}
+
+
+def judge(options, job, folder):
+    """Measure one pair into a folder: figures.json and sheets."""
     import numpy as np
     import torch
 
     from detailflow_onnx.train import sheets
-    from detailflow_onnx.train.data.folder import open_folder
     from detailflow_onnx.train.evaluation import generation, metrics, run, variety
     from detailflow_onnx.train.evaluation.classifier import accuracy, classifier
     from detailflow_onnx.train.evaluation.pictures import PictureSet, decoded, encoded, evenly, split_of
 
-    torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    into = Path(options.into)
+    into = Path(job["into"])
     into.mkdir(parents=True, exist_ok=True)
-    folder = open_folder(options.data, size=32, channels=4)
-    settings = {"steps": 10} if options.tiny else None
-    with torch.enable_grad():
-        eye, about = classifier(folder, 4, options.keep, settings=settings, device=device)
+    begun, all_of = time.time(), max(1.0, job["stop"] - time.time())
+    eye, about = classifier(folder, 4, keep_of(options), **eye_of(options), device=device)
     figures = {"classifier": {k: about[k] for k in ("identity", "held_out")}, "settings": []}
 
     def write():
         (into / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
 
     with torch.no_grad():
-        model = run.Measured(options.tokenizer, options.ar, None, device).match_classes(folder.classes)
+        model = run.Measured(job["tokenizer"], job["ar"], None, device).match_classes(folder.classes)
         train, held = (split_of(pictures, eye) for pictures in (folder.train, folder.held_out))
         sources = run._sources(folder.held_out, np.arange(len(folder.held_out)), options.data)
         figures["about"] = model.about()
@@ -255,8 +374,8 @@ def judge(options):
         classes = torch.arange(model.ar.numbers.classes, device=device)
         labels = model.to_data[classes.cpu().numpy()]
         best, kept = None, None
-        for number, sampling in enumerate(SETTINGS if not options.tiny else SETTINGS[:2]):
-            if time.monotonic() - START > options.seconds * (0.6 if best else 1.0):
+        for number, sampling in enumerate(SETTINGS[:2] if options.tiny or options.preflight else SETTINGS):
+            if best and time.time() - begun > all_of * 0.6:
                 break
             ids = model.ar.generate(classes.repeat(count), seed=1000 + number, **sampling)
             ids = ids.view(count, len(classes), -1).transpose(0, 1).flatten(0, 1).cpu()
@@ -279,6 +398,7 @@ def judge(options):
             if best is None or entry["score"] > best["score"]:
                 best, kept = entry, made
             write()
+            say(f"setting {number}: {entry['score']:.3f}")
         say("settings")
         search = generation.Search(eye, model.tokenizer, train)
         copies = search.nearest(generation._known_copies(model.tokenizer, train.images[evenly(len(train), 250)], 0))
@@ -350,17 +470,23 @@ def add_stage(tar, home, name, room):
 
 def pack(runner, ranked):
     """Write what there is to --out: models in the order of `ranked`, then the reports."""
+    with runner.packing:
+        _pack(runner, ranked)
+
+
+def _pack(runner, ranked):
     out, work = Path(runner.options.out), runner.work
     out.mkdir(parents=True, exist_ok=True)
     done, used, whole = set(), 0, io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
-        for ar in ranked:
+        rest = [name for name in TOKENIZERS if name not in {ar.split("-")[0] for ar in ranked}]
+        for ar in [*ranked, *rest]:
             name = ar.split("-")[0]
             size = 0 if name in done else add_stage(tar, work / name / "tokenizer", f"{name}/tokenizer", MODELS - used)
             used += size
             if size:
                 done.add(name)
-            if name in done:
+            if name in done and ar != name:
                 size = add_stage(tar, work / ar / "ar", f"{ar}/ar", MODELS - used)
                 used += size
                 if size:
@@ -435,69 +561,102 @@ def unpack(options):
 def main():
     """Read the arguments and run."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", nargs="?", default="all", choices=["all", "classify", "judge", "unpack"])
+    p.add_argument("what", nargs="?", default="all", choices=["all", "worker", "unpack"])
     p.add_argument("folder", nargs="?", help="of unpack")
-    for name in ("data", "out", "work", "keep", "into", "tokenizer", "ar"):
+    for name in ("data", "out", "work", "into"):
         p.add_argument(f"--{name}")
     p.add_argument("--device", default="cuda")
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--total", type=float, default=380)
-    p.add_argument("--seconds", type=float, default=60)
-    p.add_argument("--judges", type=int, default=9, help="pairs that are judged at once")
-    p.add_argument("--tiny", action="store_true")
-    p.add_argument("--only", help="tokenizers, separated by commas")
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--total", type=float, default=255)
+    p.add_argument("--tiny", action="store_true", help="small models")
+    p.add_argument("--preflight", action="store_true", help="few steps: stages end when they are done")
+    p.add_argument("--only", help="tokenizers and AR models, separated by commas (default: all)")
     options = p.parse_args()
-    if options.what != "all":
-        {"classify": classify, "judge": judge, "unpack": unpack}[options.what](options)
-        return
-    everything(options)
+    if options.what == "all":
+        sys.exit(everything(options))
+    {"worker": work, "unpack": unpack}[options.what](options)
 
 
 def everything(options):
-    """Train, judge and pack."""
+    """Train, judge and pack. Returns the exit status."""
     runner = Runner(options)
-    names = options.only.split(",") if options.only else list(TOKENIZERS)
-    keep = runner.work / "classifier"
-    common = ["--data", options.data, "--device", options.device, "--keep", str(keep), "--threads", str(options.threads)]
-    common += ["--tiny"] if options.tiny else []
-    me = [sys.executable, str(HERE)]
-    extra = {}
-    helper = threading.Thread(
-        target=runner.run, args=("classifier", [*me, "classify", *common], runner.at(UNTIL["tokenizer"]))
-    )
-    helper.start()
-    with ThreadPoolExecutor(len(names)) as pool:
-        for name, job in [(name, pool.submit(pipeline, runner, name, extra)) for name in names]:
-            try:
-                job.result()
-            except Exception as error:
-                runner.failed[name] = repr(error)
-                say(f"{name}: {error!r}")
-    helper.join()
-    trained = [ar for ar in ARS if list((runner.work / ar).glob("ar/checkpoints/*.pt"))]
-    guess = [ar for ar in ("v2048-drop-mix", "v4096-drop", "v1024-drop-mix") if ar in trained]
-    guarded(pack, runner, guess + [ar for ar in trained if ar not in guess])
+    only = options.only.split(",") if options.only else [*TOKENIZERS, *ARS]
+    jobs = {name: [ar for ar in ARS if ar in only and ar.split("-")[0] == name] for name in TOKENIZERS if name in only}
+    runner.classified = threading.Event()
+    runner.start("eye")
+    for name, ars in jobs.items():
+        for i in range(max(1, len(ars))):
+            runner.start(f"{name}-{i}")
 
-    def one(ar):
-        home, left = runner.work / ar, runner.at(UNTIL["judge"]) - time.monotonic()
-        command = [*me, "judge", *common, "--tokenizer", str(runner.work / ar.split("-")[0] / "tokenizer")]
-        command += ["--ar", str(home / "ar"), "--into", str(home / "judged"), "--seconds", f"{left:.1f}"]
-        runner.run(f"{ar}-judge", command, runner.at(UNTIL["judge"]) + 2)
+    def eye():
+        runner.run("eye", "classifier", runner.at("ar"), call="classifier")
+        runner.classified.set()
 
-    with ThreadPoolExecutor(options.judges) as pool:
-        list(pool.map(one, trained))
-    scores = {}
-    for ar in trained:
-        try:
-            figures = json.loads((runner.work / ar / "judged" / "figures.json").read_text())
-            every = [e["score"] for e in figures["settings"]]
-            scores[ar] = figures.get("score", max(every, default=-9.0) - 0.3)
-        except (OSError, ValueError, KeyError) as error:
-            scores[ar] = -9.0
-            runner.failed.setdefault(f"{ar}-judge", repr(error))
-    ranked = sorted(trained, key=lambda ar: -scores[ar])
-    say(", ".join(f"{ar} {scores[ar]:.3f}" for ar in ranked))
+    def packing(what):
+        def later():
+            time.sleep(max(0.0, runner.at(what) + 7 - time.monotonic()))
+            guarded(pack, runner, order())
+
+        if not options.preflight:
+            threading.Thread(target=later, daemon=True).start()
+
+    def order():
+        trained = [ar for ar in ARS if list((runner.work / ar).glob("ar/checkpoints/*.pt"))]
+        scores = {ar: score_of(runner, ar) for ar in trained}
+        return sorted(trained, key=lambda ar: -scores[ar])
+
+    threading.Thread(target=__import__, args=("torch",), daemon=True).start()
+    packing("tokenizer")
+    packing("ar")
+    threads = [threading.Thread(target=eye)]
+    threads += [threading.Thread(target=guarded, args=(pipeline, runner, name, ars)) for name, ars in jobs.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    runner.close()
+    ranked = order()
+    say(", ".join(f"{ar} {score_of(runner, ar):.3f}" for ar in ranked))
     guarded(pack, runner, ranked)
+    wrong = dict(runner.failed)
+    for ar in (ar for ars in jobs.values() for ar in ars):
+        if score_of(runner, ar) <= -9 or not (runner.work / ar / "judged" / "held-out.png").is_file():
+            wrong.setdefault(ar, "not judged to the end")
+    if options.preflight:
+        try:
+            opened(options)
+        except Exception as error:
+            wrong["unpack"] = repr(error)
+    for name, why in wrong.items():
+        print(f"{name}: {why}")
+    text = "FAILED: " + "; ".join(f"{name}: {why[:200]}" for name, why in wrong.items()) if wrong else "OK"
+    say(text)
+    return 1 if wrong else 0
+
+
+def score_of(runner, ar):
+    """The score of a pair; -9 if it was not judged."""
+    try:
+        figures = json.loads((runner.work / ar / "judged" / "figures.json").read_text())
+        every = [e["score"] for e in figures["settings"]]
+        return figures.get("score", max(every, default=-8.7) - 0.3)
+    except (OSError, ValueError, KeyError):
+        return -9.0
+
+
+def opened(options):
+    """Check that what was packed can be opened."""
+    from detailflow_onnx.train.models.tokenizer import open_tokenizer
+    from detailflow_onnx.train.models.transformer import open_transformer
+
+    into = Path(options.work) / "unpacked"
+    unpack(argparse.Namespace(folder=options.out, into=into))
+    homes = [path.parent for path in into.glob("*/ar/checkpoints")]
+    if not homes:
+        raise ValueError("no model was packed")
+    for home in homes:
+        open_transformer(home)
+        open_tokenizer(into / home.parent.name.split("-")[0] / "tokenizer")
 
 
 def guarded(call, runner, *arguments):
@@ -505,6 +664,8 @@ def guarded(call, runner, *arguments):
     try:
         call(runner, *arguments)
     except Exception as error:
+        traceback.print_exc()
+        runner.failed[call.__name__] = repr(error)
         say(f"{call.__name__}: {error!r}")
 
 

@@ -34,7 +34,7 @@ def drawings(pixels: torch.Tensor, labels: np.ndarray) -> np.ndarray:
         members = np.flatnonzero(labels == label)
         a, b = outline[members], shading[members]
         far = torch.cdist(a, a) / SIDE > OUTLINE
-        same = ~far & (b @ b.T > SHADING)
+        same = (~far & (b @ b.T > SHADING)).numpy()
         heads: list[int] = []
         for i, member in enumerate(members):
             found = next((k for k, head in enumerate(heads) if same[i, head]), None)
