@@ -4,10 +4,11 @@
     python3 gpu_train.py unpack DIR --into DIR
 
 `onnx` must be importable (PYTHONPATH). Tokenizers are trained side by side, then codes and AR models for each, then all
-pairs are judged with one classifier at several sampling settings. A variant that fails is reported and left out. `--out`
-gets `figures.json`, `reports.tar.gz` (figures, logs, recipes, sheets) and `models.tar.0`, `models.tar.1`, ... of at most
-15 MB each: the checkpoints of the best pairs, weights in fp16. They are written after training and again after judging,
-so that a run that is cut off leaves what it had. `unpack` makes folders of checkpoints in fp32 of the parts.
+pairs are judged with one classifier at several sampling settings. A variant that fails is reported and left out.
+`--out` gets `figures.json`, `reports.tar.gz` (figures, logs, recipes, sheets) and `models.tar.0`, `models.tar.1`, ...
+of at most 15 MB each: the checkpoints of the best pairs, weights in fp16. They are written after each stage, so that a
+run that is cut off leaves what it had. `unpack` makes folders of checkpoints in fp32 of the parts. With `--preflight`
+all stages do a little work; the last line is OK, or FAILED with the reasons.
 """
 
 import argparse
@@ -162,14 +163,14 @@ class Runner:
                 process.kill()
                 raise TimeoutError
             reply = process.stdout.readline().decode().strip() or "the worker ended"
-        except TimeoutError:
-            pass
         except OSError as error:
-            reply = str(error)
+            reply = str(error) or reply
         path = self.logs / f"{name}.txt"
         lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
         state = "done" if reply == "done" else f"FAILED ({reply})"
         say(f"{name}: {state} in {time.monotonic() - began:.1f} s: {lines[-1][:300] if lines else ''}")
+        if "CUDA" in reply:
+            process.wait(5)
         if reply != "done":
             self.failed[name] = f"{reply}: {' | '.join(lines[-4:])[-1500:]}"
         return reply == "done"
@@ -314,6 +315,8 @@ def work(options):
             torch.cuda.empty_cache()
         answers.write(answer + "\n")
         answers.flush()
+        if "CUDA" in answer:  # nothing works after some of its errors
+            return
 
 
 # ---------------------------------------------------------------- judging
@@ -375,7 +378,7 @@ def judge(options, job, folder):
         labels = model.to_data[classes.cpu().numpy()]
         best, kept = None, None
         for number, sampling in enumerate(SETTINGS[:2] if options.tiny or options.preflight else SETTINGS):
-            if best and time.time() - begun > all_of * 0.6:
+            if best and time.time() - begun > all_of * 0.5:
                 break
             ids = model.ar.generate(classes.repeat(count), seed=1000 + number, **sampling)
             ids = ids.view(count, len(classes), -1).transpose(0, 1).flatten(0, 1).cpu()
@@ -401,9 +404,10 @@ def judge(options, job, folder):
             say(f"setting {number}: {entry['score']:.3f}")
         say("settings")
         search = generation.Search(eye, model.tokenizer, train)
-        copies = search.nearest(generation._known_copies(model.tokenizer, train.images[evenly(len(train), 250)], 0))
+        most = 20 if options.tiny else 250
+        copies = search.nearest(generation._known_copies(model.tokenizer, train.images[evenly(len(train), most)], 0))
         at = np.arange(0, len(kept), 4 if not options.tiny else 1)  # 25 of each class
-        groups = {"samples": search.nearest(kept.images[at]), "held-out files": search.nearest(held.images)}
+        groups = {"samples": search.nearest(kept.images[at][:600]), "held-out files": search.nearest(held.images[evenly(len(held), most)])}
         figures["near_copies"] = generation.near_copies(search.own, groups, copies)
         figures["files"] = variety.of_set(train.images, train.labels, model.names, device)
         figures["best"] = best

@@ -121,7 +121,9 @@ def degrade(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if chosen.any():
             small = max(1, round(s * part_of))
             x = torch.where(chosen[:, None, None, None], resized(resized(x, small), s), x)
-    noise = torch.randn(x.shape, generator=generator).to(device) * (0.1 * r[:, 4] * (r[:, 5] < 0.4))[:, None, None, None]
+    noise = (
+        torch.randn(x.shape, generator=generator).to(device) * (0.1 * r[:, 4] * (r[:, 5] < 0.4))[:, None, None, None]
+    )
     return ((x + noise) * (1 - 0.25 * r[:, 6])[:, None, None, None]).clamp(0, 1)
 
 

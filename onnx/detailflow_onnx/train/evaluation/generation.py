@@ -90,6 +90,7 @@ class Search:
 
     def nearest(self, images: torch.Tensor) -> Found:
         """The nearest training pictures in each space."""
+
         def files(space: str) -> np.ndarray | torch.Tensor:
             rows = self.files[space]
             return rows if self.home.type == "cpu" else torch.from_numpy(rows.astype(np.float32)).to(self.home)

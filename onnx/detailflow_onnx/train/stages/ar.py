@@ -91,7 +91,9 @@ class ArStage:
             for i in np.flatnonzero(balanced):
                 c = random.integers(len(self.by_class))
                 of, shares = self.by_class[c], self.shares[c]
-                rows[i] = of[min(np.searchsorted(shares, random.random(), "right"), len(of) - 1)] if len(of) else rows[i]
+                rows[i] = (
+                    of[min(np.searchsorted(shares, random.random(), "right"), len(of) - 1)] if len(of) else rows[i]
+                )
             rows.sort()
             arrays = (np.asarray(part[rows], np.int64) for part in parts)
             yield step, [torch.from_numpy(array).to(self.process.device) for array in arrays]
