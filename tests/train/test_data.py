@@ -438,7 +438,9 @@ def test_batches_of_an_epoch_have_every_file_once(three):
     for world in (1, 2):
         seen = []
         for rank in range(world):
-            source = batches.Batches(pictures, batch=3, seed=1, rank=rank, world=world, flips=False, hue=0, balance=0.0)
+            source = batches.Batches(
+                pictures, batch=3, seed=1, rank=rank, world=world, changes=batches.Changes(False, 0), balance=0.0
+            )
             steps = range(len(pictures) // (3 * world) + 1)
             seen += [
                 (source.world * step * 3 + rank * 3 + i, index)
@@ -454,7 +456,9 @@ def test_batches_follow_the_balance(three, balance, share):
     pictures = open_it(three).train
     labels = torch.cat([c for _, _, c in take(pictures, 80, balance=balance, hue=0, flips=False)])
     assert abs((labels == 0).float().mean().item() - share) < 0.02
-    source = batches.Batches(pictures, batch=12, seed=7, rank=0, world=1, flips=False, hue=0, balance=balance)
+    source = batches.Batches(
+        pictures, batch=12, seed=7, rank=0, world=1, changes=batches.Changes(False, 0), balance=balance
+    )
     indices = np.concatenate([source.indices(step) for step in range(80)])
     assert len(set(indices)) == len(pictures)  # nothing is left out, however it is balanced
 

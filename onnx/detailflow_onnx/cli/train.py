@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ def _add_data(steps: Commands) -> None:
     p.set_defaults(run=run_data)
     source = "the tiles: releases/Nov-2015 of crawl/tiles, as a folder or a .tar.gz"
     p.add_argument("--source", required=True, metavar="DIR", help=source)
+    more = "adds the tiles of Angband by Adam Bolt: the folder that `dpkg -x angband-data_*.deb DIR` wrote"
+    p.add_argument("--angband", metavar="DIR", help=more)
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
     p.add_argument(
         "--seed", type=number(int, 0), default=0, metavar="S", help="of randomly composed pictures (default 0)"
@@ -74,6 +77,8 @@ def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
     p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default the best available)")
     p.add_argument("--threads", type=number(int, 1), default=None, metavar="T", help=THREADS)
     p.add_argument("--steps", type=number(int, 1), default=None, metavar="N", help="replaces the steps of the recipe")
+    seconds = "end this long after the start at the latest; the learning rate follows the time"
+    p.add_argument("--seconds", type=number(float, 0, above=True), default=None, metavar="S", help=seconds)
 
 
 def _add_evaluate(steps: Commands) -> None:
@@ -96,6 +101,7 @@ def _add_evaluate(steps: Commands) -> None:
     keep = "folder of the classifier, which is reused for the same data (default: --out)"
     p.add_argument("--classifier", metavar="DIR", help=keep)
     p.add_argument("--threads", type=number(int, 1), default=None, metavar="T", help=THREADS.partition(";")[0] + ")")
+    p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default cpu)")
     against = "another pair of checkpoints to measure; may be repeated"
     pair = ("TOKENIZER", "AR")
     p.add_argument("--against", nargs=2, action="append", default=[], metavar=pair, help=against)
@@ -105,7 +111,7 @@ def run_data(options: argparse.Namespace) -> int:
     """The command `train data`."""
     from detailflow_onnx.train.data.sprites.build import build
 
-    summary = build(Path(options.source), Path(options.out), seed=options.seed)
+    summary = build(Path(options.source), Path(options.out), seed=options.seed, more=options.angband)
     counts = summary["counts"]
     print(f"{options.out}: {sum(counts.values())} pictures of {len(counts)} classes")
     return 0
@@ -128,6 +134,10 @@ def run_cut(options: argparse.Namespace) -> int:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """The command `train evaluate`."""
+    from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
+
+    import torch  # isort: skip
+
     from detailflow_onnx.train.evaluation import report
     from detailflow_onnx.train.evaluation.run import run
 
@@ -147,6 +157,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         labels_file=options.labels,
         keep=options.classifier,
         threads_given=options.threads,
+        device=torch.device(options.device) if options.device else None,
     )
     print(report.summary(content))
     print(Path(options.out) / "report.md")
@@ -155,6 +166,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 def run_stage(options: argparse.Namespace) -> int:
     """The commands `train tokenizer`, `train codes` and `train ar`."""
+    began = time.monotonic()
     from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
     from detailflow_onnx.train import loop, recipe
     from detailflow_onnx.train.process import Process
@@ -176,7 +188,8 @@ def run_stage(options: argparse.Namespace) -> int:
     process = Process(options.device)
     stage = _stage(options, chosen, process)
     home = out / options.stage
-    reached = loop.train(stage, settings, home, process, chosen, options.threads)
+    seconds = options.seconds and max(1.0, options.seconds - (time.monotonic() - began))
+    reached = loop.train(stage, settings, home, process, chosen, seconds, options.threads)
     finished = reached >= settings.steps
     stopped = f"{home}: stopped at step {reached}; the same command resumes it"
     if finished and process.first:

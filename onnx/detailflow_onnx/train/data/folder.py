@@ -8,6 +8,7 @@ part follows from class and file names alone: it is the same on another machine 
 Duplicates and pictures that show nothing are left out (see `survey`), but of sets that are read while training.
 """
 
+import functools
 import hashlib
 import os
 import unicodedata
@@ -21,7 +22,7 @@ import torch
 from detailflow_onnx.errors import Refused, need
 from detailflow_onnx.files import check_name, open_regular, read_text
 from detailflow_onnx.labels import lines
-from detailflow_onnx.train.data import survey
+from detailflow_onnx.train.data import drawings, survey
 from detailflow_onnx.train.data.image import Seen, open_image, read, read_seen, reason_of, seen, without_warnings
 
 HELD_OUT = ("val", "validation", "valid", "test")
@@ -227,6 +228,16 @@ class Pictures:
             except Exception as error:  # Pillow does not document what a broken file raises
                 self.note([(self.paths[i], reason_of(error))])
         raise Refused(f"{self.root}: no picture of the class of {self.paths[index]} can be read any more")
+
+    @functools.cached_property
+    def drawings(self) -> np.ndarray:
+        """The number of the drawing of each picture: see `drawings`. All are read."""
+        return drawings.drawings(self.read(np.arange(len(self))), self.labels)
+
+    @functools.cached_property
+    def repeats(self) -> torch.Tensor:
+        """Bool [n, 2]: whether each picture repeats down and across. All are read."""
+        return drawings.repeats(self.read(np.arange(len(self))))
 
     def note(self, broken: Unreadable) -> None:
         """Add unreadable files to `bad`, each path once."""

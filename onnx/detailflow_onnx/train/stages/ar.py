@@ -33,6 +33,13 @@ START_ROWS = 512  # on which weights are judged as a start
 Tensors = Sequence[torch.Tensor]  # clean tokens, input tokens, start of the correction, labels
 
 
+@torch.no_grad()
+def token_losses(module: Transformer, classes: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """The loss of every token [B, N], in nats."""
+    logits = module(classes, ids).float()
+    return functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none").view(ids.shape)
+
+
 class ArStage:
     """Stage 3 for the training loop."""
 
@@ -58,10 +65,13 @@ class ArStage:
         seed_all(self.settings.seed, -1)
         dropout, token_dropout = self.settings.dropout, self.settings.token_dropout
         self.module = Transformer(self.numbers, dropout=dropout, token_dropout=token_dropout)
-        labels = np.asarray(self.codes.labels)
+        labels, weights = np.asarray(self.codes.labels), self.codes.weights
         self.by_class = [np.flatnonzero(labels == c) for c in range(self.numbers.classes)]
+        self.shares = [np.cumsum(weights[of]) / max(weights[of].sum(), 1e-9) for of in self.by_class]
 
     # ------------------------------------------------ what the loop calls
+    best = ("held_out_loss", -1)
+
     def identity(self) -> dict[str, Any]:
         """The model, and the tokenizer whose codes it learns."""
         codes, optimizer = self.codes.head["tokenizer"], self.settings.optimizer
@@ -81,8 +91,11 @@ class ArStage:
             rows = random.integers(len(self.codes), size=batch)
             balanced = random.random(batch) < self.settings.balance
             for i in np.flatnonzero(balanced):
-                of = self.by_class[random.integers(len(self.by_class))]
-                rows[i] = of[random.integers(len(of))] if len(of) else rows[i]
+                c = random.integers(len(self.by_class))
+                of, shares = self.by_class[c], self.shares[c]
+                rows[i] = (
+                    of[min(np.searchsorted(shares, random.random(), "right"), len(of) - 1)] if len(of) else rows[i]
+                )
             rows.sort()
             arrays = (np.asarray(part[rows], np.int64) for part in parts)
             yield step, [torch.from_numpy(array).to(self.process.device) for array in arrays]
@@ -143,7 +156,7 @@ class ArStage:
             "ema": self.settings.ema > 0,
         }
 
-    def after(self, step: int) -> None:
+    def after(self, step: int, done: float) -> None:
         """Nothing follows a step."""
 
     @staticmethod
@@ -222,11 +235,12 @@ class ArStage:
         if not len(arrays[0]):
             return {}
         ids, labels = (torch.from_numpy(part).to(self.process.device) for part in arrays)
-        total: Any = 0.0
-        for some, classes in zip(ids.split(64), labels.split(64)):
-            logits = self.module(classes, some).float()
-            total = total + functional.cross_entropy(logits.flatten(0, 1), some.flatten()) * len(some)
-        return {"held_out_loss": float(total / len(ids))}
+        each = torch.cat(
+            [token_losses(self.module, classes, some) for some, classes in zip(ids.split(64), labels.split(64))]
+        )
+        causal = self.numbers.causal
+        figures = {"held_out_loss": each.mean(), "held_out_causal": each[:, :causal].mean()}
+        return {name: float(value) for name, value in figures.items()}
 
     def sheet(self) -> Image.Image:
         """Eight pictures of up to 32 classes, a row per class, always of the same seeds.
