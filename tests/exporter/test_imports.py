@@ -10,6 +10,7 @@ HOME = Path(detailflow_onnx.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "yaml_file",
     "output",
     "numbers",
     "labels",

@@ -9,8 +9,9 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+from detailflow_onnx import cli
 from detailflow_onnx.errors import Refused
-from detailflow_onnx.train.data import augment, batches, folder
+from detailflow_onnx.train.data import augment, batches, cut, folder, image
 from detailflow_onnx.train.data.sprites import build, compose, tables
 from PIL import Image
 
@@ -31,10 +32,10 @@ def save(path, pixels, **options):
     Image.fromarray(pixels).save(path, **options)
 
 
-def fill(root, counts):
+def fill(root, counts, seed=0):
     for number, (name, count) in enumerate(counts.items()):
         for k in range(count):
-            save(root / name / f"{k:03d}.png", picture(1000 * number + k))
+            save(root / name / f"{k:03d}.png", picture(seed + 1000 * number + k))
     return root
 
 
@@ -61,8 +62,8 @@ def test_folder_held_out_part_follows_from_names(three, tmp_path):
     assert all(data.classes[label] == path.split("/")[0] for path, label in zip(data.train.paths, data.train.labels))
     # The names alone decide: other pictures, written in another order at another place.
     again = tmp_path / "again"
-    for path in sorted(three.rglob("*.png"), reverse=True):
-        save(again / path.relative_to(three), picture(5))
+    for k, path in enumerate(sorted(three.rglob("*.png"), reverse=True)):
+        save(again / path.relative_to(three), picture(5000 + k))
     assert open_it(again).held_out.paths == data.held_out.paths
     assert data.held_out.paths == ["ant/031.png", "ant/036.png", "bee/001.png"]  # least SHA-256, on every machine
     assert not open_it(three, held_out=0).held_out.paths
@@ -84,10 +85,93 @@ def test_folder_labels_file_orders_the_classes(three):
             open_it(three)
 
 
+@pytest.mark.parametrize("other", ["val", "test"])
+def test_folder_with_classes_called_train_and_val_has_these_classes(tmp_path, other):
+    """Halves of a set hold class folders, both of them."""
+    fill(tmp_path, {"train": 6, other: 6, "ship": 6})
+    assert open_it(tmp_path).classes == sorted(["train", other, "ship"])
+    (tmp_path / "train" / "steam").mkdir()
+    save(tmp_path / "train" / "steam" / "a.png", picture(7000))  # below a class there may be folders
+    data = open_it(tmp_path)
+    assert data.classes == sorted(["train", other, "ship"]) and len(data.train) + len(data.held_out) == 19
+    fill(tmp_path / other, {"steam": 2}, seed=8000)
+    data = open_it(tmp_path)
+    assert data.classes == ["steam"] and data.held_out.paths == [f"{other}/steam/000.png", f"{other}/steam/001.png"]
+
+
+def test_folder_leaves_out_duplicates_and_blank_pictures(three):
+    first = open_it(three)
+    held = first.held_out.paths[0]
+    # Other files of the same pixels: in other formats, in another class.
+    pixels = np.asarray(Image.open(three / "ant/000.png"))
+    save(three / "ant/copy.tif", pixels)
+    save(three / "ant/copy.webp", pixels, lossless=True, exact=True)
+    save(three / "bee/same.png", pixels)  # ambiguous, and kept
+    save(three / "cow/again.png", np.asarray(Image.open(three / held)))
+    save(three / "bee/blank.png", np.zeros((SIDE, SIDE, 4), np.uint8))
+    blank = np.full((SIDE, SIDE, 4), 200, np.uint8)
+    blank[..., 3] = 0
+    save(three / "bee/hidden.png", blank)
+    save(three / "bee/plain.png", np.full((SIDE, SIDE, 3), 200, np.uint8))
+    data = open_it(three, held_out=0.05)
+    assert dict(data.left_out) == {
+        "ant/copy.tif": "duplicate of ant/000.png",
+        "ant/copy.webp": "duplicate of ant/000.png",
+        held: "duplicate of cow/again.png",  # held out by its name, and trained on elsewhere
+        "bee/blank.png": "transparent throughout",
+        "bee/hidden.png": "transparent throughout",
+    }
+    assert "bee/same.png" in data.train.paths and "cow/again.png" in data.train.paths
+    seen = [{part.read([i]).numpy().tobytes() for i in range(len(part))} for part in (data.train, data.held_out)]
+    assert not seen[0] & seen[1]
+    assert len(data.train.labels) == len(data.train.paths) == len(data.train.read(range(len(data.train))))
+    assert data.summary() == "3 left out as duplicates, 2 left out as blank, 1 of one colour"
+    lazy = open_it(three, memory=0)
+    assert not lazy.left_out and lazy.summary().endswith(
+        "not searched for duplicates and blank pictures, as it is read while training"
+    )
+
+
+def test_folder_of_which_a_class_is_blank_is_refused(three):
+    for path in (three / "cow").iterdir():
+        save(path, np.zeros((SIDE, SIDE, 4), np.uint8))
+    with pytest.raises(Refused, match="no readable picture to train on in the class cow: cow/000.png is transparent"):
+        open_it(three)
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 0])
+def test_folder_summary_counts_what_is_odd(tmp_path, memory):
+    fill(tmp_path, {"ant": 10})
+    assert open_it(tmp_path).summary() == ""
+    rgb = picture(1, (6, 40), alpha=False)
+    save(tmp_path / "ant/banner.png", rgb)  # 6 pixels high: enlarged as well
+    save(tmp_path / "ant/strip.png", picture(2, (64, 8), alpha=False))
+    save(tmp_path / "ant/wide.png", picture(3, (10, 20), alpha=False))
+    save(tmp_path / "ant/one.png", np.full((SIDE, SIDE, 3), 9, np.uint8))
+    frames = [Image.fromarray(picture(60 + k, alpha=False)) for k in range(3)]
+    for name in ("gif", "png", "webp"):
+        frames[0].save(tmp_path / f"ant/moving.{name}", save_all=True, append_images=frames[1:], lossless=True)
+    (tmp_path / "ant/notes.txt").write_text("no picture")
+    data = open_it(tmp_path, memory=memory)
+    said = data.summary()
+    common = (
+        "1 enlarged to 8 px, 2 cropped to less than half (1 of them perhaps strips of frames: `train data cut`), "
+        "3 with several frames, of which the first is used"
+    )
+    if memory:
+        assert said == f"1 unreadable, 1 left out as duplicates, 1 of one colour, {common.replace('3 with', '2 with')}"
+        assert dict(data.left_out) == {"ant/moving.webp": "duplicate of ant/moving.png"}  # GIF has fewer colours
+    else:
+        assert said.startswith(f"1 unreadable, {common}, not searched")
+    part = data.train if "ant/moving.png" in data.train.paths else data.held_out
+    got = part.read([part.paths.index("ant/moving.png")])[0].numpy().transpose(1, 2, 0)
+    assert (got == picture(60, alpha=False)).all()
+
+
 @pytest.mark.parametrize("other", ["val", "validation", "test"])
 def test_folder_with_train_and_val_uses_val_as_held_out(tmp_path, other):
     fill(tmp_path / "train", {"ant": 30, "bee": 2})
-    fill(tmp_path / other, {"bee": 3})
+    fill(tmp_path / other, {"bee": 3}, seed=9000)
     data = open_it(tmp_path)
     assert data.classes == ["ant", "bee"] and len(data.train) == 32
     assert data.held_out.paths == [f"{other}/bee/00{k}.png" for k in range(3)] and data.held_out.labels.tolist() == [
@@ -248,13 +332,9 @@ def test_read_of_any_image_mode_gives_the_same_picture(tmp_path):
     first.save(root / "e-animated.webp", save_all=True, append_images=[Image.fromarray(255 - colour)], lossless=True)
     first.convert("CMYK").save(root / "f-cmyk.tif")
     Image.fromarray(np.dstack([grey, np.full_like(grey, 255)]), "LA").save(root / "g-grey-alpha.png")
-    pixels = open_it(tmp_path, held_out=0)
-    assert not pixels.bad
-    got = {
-        path[4]: image
-        for path, image in zip(pixels.train.paths, pixels.train.read(range(7)).numpy().transpose(0, 2, 3, 1))
-    }
-    assert all((image[..., 3] == 255).all() for image in got.values())
+    got = {path.name[0]: image.read(path, SIDE, 4).transpose(1, 2, 0) for path in root.iterdir()}
+    assert len(got) == 7
+    assert all((pixels[..., 3] == 255).all() for pixels in got.values())
     for name in "abg":
         assert (got[name][..., :3] == grey[..., None]).all(), name
     for name in "cdef":
@@ -358,7 +438,9 @@ def test_batches_of_an_epoch_have_every_file_once(three):
     for world in (1, 2):
         seen = []
         for rank in range(world):
-            source = batches.Batches(pictures, batch=3, seed=1, rank=rank, world=world, flips=False, hue=0, balance=0.0)
+            source = batches.Batches(
+                pictures, batch=3, seed=1, rank=rank, world=world, changes=batches.Changes(False, 0), balance=0.0
+            )
             steps = range(len(pictures) // (3 * world) + 1)
             seen += [
                 (source.world * step * 3 + rank * 3 + i, index)
@@ -374,7 +456,9 @@ def test_batches_follow_the_balance(three, balance, share):
     pictures = open_it(three).train
     labels = torch.cat([c for _, _, c in take(pictures, 80, balance=balance, hue=0, flips=False)])
     assert abs((labels == 0).float().mean().item() - share) < 0.02
-    source = batches.Batches(pictures, batch=12, seed=7, rank=0, world=1, flips=False, hue=0, balance=balance)
+    source = batches.Batches(
+        pictures, batch=12, seed=7, rank=0, world=1, changes=batches.Changes(False, 0), balance=balance
+    )
     indices = np.concatenate([source.indices(step) for step in range(80)])
     assert len(set(indices)) == len(pictures)  # nothing is left out, however it is balanced
 
@@ -565,3 +649,98 @@ def test_sprites_source_that_is_invalid_is_refused(source, tmp_path):
     with pytest.raises(Refused, match="no tiles of the class dragon"):
         build.build(source, tmp_path / "set")
     assert not (tmp_path / "set").exists()
+
+
+# ---------------------------------------------------------------- sheets
+def sheet(root, path, frames, *, margin=0, spacing=0, extra=0):
+    """A sheet of `frames` [rows, columns, h, w, 4], and `extra` pixels to the right."""
+    rows, columns, h, w, _ = frames.shape
+    size = (2 * margin + rows * (h + spacing) - spacing, 2 * margin + columns * (w + spacing) - spacing + extra, 4)
+    pixels = np.full(size, 77, np.uint8)
+    for r in range(rows):
+        for c in range(columns):
+            top, left = margin + r * (h + spacing), margin + c * (w + spacing)
+            pixels[top : top + h, left : left + w] = frames[r, c]
+    save(root / path, pixels)
+
+
+def frames_of(seed, rows, columns, size=(6, 4)):
+    made = [picture(100 * seed + k, size, alpha=False) for k in range(rows * columns)]
+    return np.stack(made).reshape(rows, columns, *size, 4)
+
+
+def written(out):
+    return {p.relative_to(out).as_posix(): np.asarray(Image.open(p)) for p in sorted(out.rglob("*.png"))}
+
+
+def test_cut_writes_the_frames_of_sheets_into_class_folders(tmp_path, capsys):
+    source = tmp_path / "sheets"
+    walk, idle, slime, coin = frames_of(1, 2, 3), frames_of(2, 1, 4), frames_of(3, 1, 2), frames_of(4, 1, 2)
+    walk[1, 1], walk[1, 2] = 0, (9, 9, 9, 255)  # transparent, and the ground of the sheet
+    sheet(source, "hero/walk.png", walk)
+    sheet(source, "hero/sword/idle.png", idle)
+    sheet(source, "slime.png", slime, extra=3)
+    sheet(source, "coin/spin.png", coin)
+    Image.open(source / "coin/spin.png").save(source / "coin/spin.webp", lossless=True)
+    save(source / "coin/small.png", picture(1, (3, 9)))
+    (source / "coin/notes.txt").write_text("no picture")
+    (source / "coin/.hidden.png").write_bytes(b"")
+    arguments = ["train", "data", "cut", "--source", str(source), "--out", str(tmp_path / "out"), "--tile", "4x6"]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'out'}: 14 frames of 3 classes, 2 of one colour left out\n"
+    assert said.err.splitlines() == [
+        "coin/notes.txt: left out: is not a picture in a known format",
+        "coin/small.png: left out: is 9x3, which makes 0 frames",
+        "slime.png: left out: pixels beyond the last whole frame",
+    ]
+    got = written(tmp_path / "out")
+    want = {f"hero/walk-0{r}-0{c}.png": walk[r, c] for r in range(2) for c in range(3) if r * c < 1}
+    want |= {f"hero/sword/idle-00-0{c}.png": idle[0, c] for c in range(4)}
+    want |= {f"slime/slime-00-0{c}.png": slime[0, c] for c in range(2)}
+    want |= {f"coin/spin-{kind}-00-0{c}.png": coin[0, c] for kind in ("png", "webp") for c in range(2)}
+    assert got.keys() == want.keys() and all((got[name] == want[name]).all() for name in want)
+    data = folder.open_folder(tmp_path / "out", size=4, channels=4)
+    assert data.classes == ["coin", "hero", "slime"] and len(data.left_out) == 2  # the frames of spin.webp
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.*")}
+    again = cut.cut(source, tmp_path / "again", cut.Grid(4, 6))
+    assert again["counts"] == {"coin": 4, "hero": 8, "slime": 2} and again["blank"] == 2
+    assert all(
+        (tmp_path / "again" / p.relative_to(tmp_path / "out")).read_bytes() == data for p, data in before.items()
+    )
+
+
+@pytest.mark.parametrize("margin, spacing", [(0, 1), (2, 0), (3, 2)])
+def test_cut_of_sheets_with_gaps(tmp_path, margin, spacing):
+    frames = frames_of(5, 3, 2)
+    sheet(tmp_path / "sheets", "a/b.png", frames, margin=margin, spacing=spacing)
+    summary = cut.cut(tmp_path / "sheets", tmp_path / "out", cut.Grid(4, 6, margin, spacing))
+    got = written(tmp_path / "out")
+    assert not summary["left_out"] and len(got) == 6
+    assert all((got[f"a/b-0{r}-0{c}.png"] == frames[r, c]).all() for r in range(3) for c in range(2))
+
+
+def test_cut_that_is_impossible_is_refused(tmp_path, capsys):
+    source = tmp_path / "sheets"
+
+    def refused(sentence, out=tmp_path / "out"):
+        with pytest.raises(Refused, match=sentence):
+            cut.cut(source, out, cut.Grid(8, 8))
+        assert not (tmp_path / "out").exists()
+
+    refused("is not a folder")
+    source.mkdir()
+    refused("holds no files")
+    save(source / "a/small.png", picture(1, (4, 4)))
+    refused("no frame of 8x8 pixels in it; a/small.png is 4x4, which makes 0 frames")
+    save(source / "a/plain.png", np.full((16, 16, 4), 9, np.uint8))
+    (source / "a/small.png").unlink()
+    refused("no frame of 8x8 pixels in it; every frame is of one colour")
+    refused("the frames need a folder of their own", source / "a" / "out")
+    save(source / "a/x.png", picture(1, (16, 16)))
+    save(source / "a/x.PNG", picture(2, (16, 16)))
+    refused("another sheet also makes the frame a/x-PNG-00-00.png|another sheet also makes the frame a/x-png-00-00.png")
+    for tile in ("0x8", "8x8x8", "x", "8x"):
+        with pytest.raises(SystemExit):
+            cli.main(["train", "data", "cut", "--source", str(source), "--out", "x", "--tile", tile])
+    assert "a number" in capsys.readouterr().err

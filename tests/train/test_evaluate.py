@@ -10,7 +10,7 @@ from detailflow_onnx.errors import Refused
 from detailflow_onnx.numbers import ladder
 from detailflow_onnx.train import sheets
 from detailflow_onnx.train.data.folder import open_folder
-from detailflow_onnx.train.evaluation import classifier, generation, metrics, reconstruction
+from detailflow_onnx.train.evaluation import classifier, generation, metrics, reconstruction, report
 from detailflow_onnx.train.evaluation import run as evaluate
 from detailflow_onnx.train.models.tokenizer import open_tokenizer
 from detailflow_onnx.train.models.transformer import open_transformer
@@ -79,6 +79,7 @@ def measured(data, model, tmp_path_factory):
         temperature=1.0,
         seed=7,
         against=[(other / "tokenizer", other / "ar")],
+        threads_given=1,
         settings=SETTINGS,
         say=lambda line: None,
     )
@@ -252,7 +253,40 @@ def test_evaluation_of_two_models_writes_a_report(measured, data):
         assert words in text, words
 
 
-def test_evaluation_is_deterministic_and_reuses_the_classifier(measured, data, model):
+def test_evaluation_says_which_figures_depend_on_the_tokenizer(measured):
+    content, out = measured
+    ids = [model["about"]["tokenizer_id"] for model in content["models"]]
+    assert ids[0] != ids[1]
+    rows = {row["figure"]: row for row in content["comparison"]}
+    for name, row in rows.items():
+        depends = name.startswith(("near-copies", "gain of self", "perplexity", "variation: later", "within the wide"))
+        assert row["of_tokenizer"] == depends and not (depends and row["best"] is not None), name
+    text = (out / "report.md").read_text()
+    assert "| near-copies by pixels † (less is better) |" in text and "| class accuracy of samples (more" in text
+    note = "cannot be compared between models of different tokenizers, as these are: "
+    assert note + f"this `{ids[0]}`, against 1 `{ids[1]}`." in text
+    assert "near-copies by pixels †" in report.summary(content) and note in report.summary(content)
+
+
+def test_comparison_of_models_of_one_tokenizer_has_a_best_in_every_figure(measured):
+    content, _ = measured
+    a, b = (json.loads(json.dumps(model)) for model in content["models"])
+    b["about"]["tokenizer_id"] = a["about"]["tokenizer_id"]
+    gains = [model["correction"]["noise"]["near"] for model in (a, b)]
+    gains[0]["gain"], gains[1]["gain"] = 1.0, 2.0
+    rows = {row["figure"]: row for row in report.compare([a, b])}
+    assert rows["gain of self-correction, near codes, dB"]["best"] == 1
+    # A level of another number of tokens is another level.
+    level = next(row for row in b["reconstruction"]["held_out"]["levels"] if row["size"] == 16)
+    name = "PSNR of held-out files at 16 px, dB"
+    assert not rows[name]["of_tokenizer"]
+    level["tokens"] += 1
+    b["about"]["tokenizer_id"] = "another"
+    row = next(row for row in report.compare([a, b]) if row["figure"] == name)
+    assert row["of_tokenizer"] and row["best"] is None
+
+
+def test_evaluation_is_deterministic_and_reuses_the_classifier(measured, data, model, capsys):
     content, out = measured
     told = []
     again = evaluate.run(
@@ -264,12 +298,14 @@ def test_evaluation_is_deterministic_and_reuses_the_classifier(measured, data, m
         guidance=1.5,
         temperature=1.0,
         seed=7,
+        threads_given=1,
         settings=SETTINGS,
         keep=out,
         say=told.append,
     )
     assert again["models"][0]["generation"] == content["models"][0]["generation"]
     assert not [line for line in told if "classifier" in line]
+    assert capsys.readouterr().err == "threads: 1 (--threads)\n"
     assert not list((out.parent / "again").glob("classifier*"))
 
 
@@ -320,7 +356,8 @@ def test_evaluation_command_line_checks_its_options(data, model, tmp_path, capsy
         "--out",
         str(tmp_path / "out"),
     ]
-    options = parser.parse_args([*needed, "--samples", "1", "--top-k", "3", "--against", "a", "b"])
+    options = parser.parse_args([*needed, "--samples", "1", "--top-k", "3", "--against", "a", "b", "--threads", "2"])
+    assert options.threads == 2 and parser.parse_args(needed).threads is None
     assert options.against == [["a", "b"]] and options.top_k == 3 and options.guidance == 1.5
     for wrong in (["--samples", "0"], ["--top-p", "0"], ["--temperature", "-1"], ["--guidance", "much"]):
         with pytest.raises(SystemExit):

@@ -196,12 +196,12 @@ def test_to_bytes_truncates():
 
 def test_report_marks_the_better_model():
     def model(psnr, frechet, size=16):
-        level = {"size": 8, "psnr": psnr - 3}
+        level = {"size": 8, "tokens": 4, "psnr": psnr - 3}
         split = {
             "psnr": psnr,
             "ssim": 0.5,
             "codes": {"perplexity": 10.0},
-            "levels": [level, {"size": size, "psnr": psnr}],
+            "levels": [level, {"size": size, "tokens": 16, "psnr": psnr}],
         }
         sets = {"frechet": frechet, "kernel": {"mean": 0.1}, "precision": 0.5, "recall": None}
         copies = {space: {"groups": {"samples": {"share": 0.0}}} for space in ("pixels", "features")}
@@ -212,6 +212,7 @@ def test_report_marks_the_better_model():
             "near_copies": copies,
         }
         return {
+            "about": {"tokenizer_id": "0123456789abcdef"},
             "reconstruction": {"held_out": split, "training": split},
             "generation": figures,
             "correction": {"noise": {}},

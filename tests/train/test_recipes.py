@@ -2,12 +2,14 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
 from detailflow_onnx.checkpoint import model, random_model
+from detailflow_onnx.cli import train as train_command
 from detailflow_onnx.errors import Refused
 from detailflow_onnx.numbers import ladder
 from detailflow_onnx.numbers.sizes import ArSizes
@@ -77,6 +79,40 @@ def test_recipe_in_the_package_makes_a_model(name):
     made, tokenizer, ar = built(name, classes=5)
     assert made.name == name and ladder.table_of(made.numbers)[-1]["size"] == made.data.size
     assert all(math.prod(shape) for shape in (shapes(tokenizer) | shapes(ar)).values())
+
+
+def multiply_adds(made):
+    """(encoding, decoding, an AR sequence): the formulas of BUNDLE.md."""
+    n, ar = made.numbers, made.ar_sizes
+
+    def layers(side, tokens, after):
+        d, h = side.width, side.hidden
+        own = side.depth * (3 * d * d * tokens + 2 * d * tokens**2)
+        return own + (side.depth - 1) * (d * d + 2 * d * h) * tokens + (d * d + 2 * d * h) * after
+
+    e, d = n.encoder, n.decoder
+    patches = (n.size // e.patch) ** 2
+    encode = patches * e.patch**2 * n.channels * e.width + layers(e, patches + n.count, n.count)
+    encode += n.count * n.code_width * (e.width + n.codes)
+    patches = (n.size // d.patch) ** 2
+    decode = layers(d, patches + n.count, patches) + patches * d.width * d.patch**2 * n.channels
+    w, kv = ar.width, ar.kv_heads * ar.head_dim
+    layer = w * (w + 2 * kv) + w * w + 3 * w * ar.hidden + 2 * w * n.count
+    return encode, decode, n.count * (ar.depth * layer + w * n.codes)
+
+
+@pytest.mark.parametrize("name", recipe.shipped())
+def test_recipe_in_the_package_has_its_cost_in_the_documentation(name):
+    made, train = recipe.read(name), recipe.read(name).tokenizer.train
+    encode, decode, sequence = multiply_adds(made)
+    picture = 3 * (1 + train.correct) * (encode + decode) + 3 * train.truncate * decode / 2
+    text = (ROOT / "onnx" / "TRAINING.md").read_text()
+    cells = re.search(rf"^\| `{name}` \|((?: [\d.]+ [MGT] \|){{5}})$", text, re.MULTILINE).group(1)
+    units = {"M": 1e6, "G": 1e9, "T": 1e12}
+    stated = [float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) ([MGT])", cells)]
+    assert stated == pytest.approx([encode, decode, sequence, picture, 3 * sequence], rel=0.04), name
+    listed = re.search(r"name of a recipe in the package: ([^.]+)\.", text).group(1)
+    assert f"`{name}`" in listed and name in train_command.RECIPES.split(", ")
 
 
 def refusals(paths):

@@ -183,6 +183,81 @@ def test_training_killed_and_resumed_gives_the_same_bits(work, trained, stage, l
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_training_says_its_threads_and_keeps_them_when_resumed(work, trained, tmp_path):
+    """A run of one thread that is resumed without --threads has the bits of the run that was not interrupted."""
+    first = command(work, "tokenizer", tmp_path)
+    killed(first, tmp_path / "tokenizer", 12)
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT / "onnx")}
+    at = first.index("--threads")
+    ended = subprocess.run(
+        [str(a) for a in first[:at] + first[at + 2 :]], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 0 and "threads: 1 (as in the steps before" in ended.stderr, ended.stderr
+    one, other = (
+        torch.load(next((home / "tokenizer" / "checkpoints").iterdir()), weights_only=True)["model"]
+        for home in (tmp_path, trained)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_the_tokenizer_longer_starts_ar_again_from_its_weights(work, trained, tmp_path):
+    for part in ("tokenizer", "codes", "ar"):
+        shutil.copytree(trained / part, tmp_path / part)
+    done(command(work, "tokenizer", tmp_path, "--steps", "250"))
+    ended = call(command(work, "ar", tmp_path))
+    assert ended.returncode == 1 and "run `train codes` again" in ended.stderr
+    done(command(work, "codes", tmp_path))
+    said = done(command(work, "ar", tmp_path, "--steps", "20")).stderr
+    assert "the tokenizer was trained further: training starts again at step 0, from the weights that are there" in said
+    warm = [line["held_out_loss"] for line in figures(tmp_path / "ar") if "held_out_loss" in line]
+    shutil.rmtree(tmp_path / "ar")
+    assert "trained further" not in done(command(work, "ar", tmp_path, "--steps", "20")).stderr
+    cold = [line["held_out_loss"] for line in figures(tmp_path / "ar") if "held_out_loss" in line]
+    assert len(warm) == len(cold) == 1 and warm[0] < cold[0] - 0.1, (warm, cold)
+    assert "20/20" in said and "done" in done(command(work, "ar", tmp_path, "--steps", "20")).stdout
+
+
+def test_training_of_ar_on_codes_of_a_new_tokenizer_says_what_to_remove(work, trained, tmp_path):
+    shutil.copytree(trained / "ar", tmp_path / "ar")
+    (tmp_path / "other.yaml").write_text(RECIPE.replace("sheet: 80", "seed: 9, sheet: 80"))
+    config = [str(tmp_path / "other.yaml") if a == work / "smoke.yaml" else a for a in command(work, "X", tmp_path)]
+    at = config.index("X")
+    for stage in ("tokenizer", "codes"):
+        done([*config[:at], stage, *config[at + 1 :]])
+    ended = call(command(work, "ar", tmp_path))
+    assert ended.returncode == 1 and f"remove the run to start again: rm -r {tmp_path / 'ar'}" in ended.stderr
+    assert "resumes with the recipe" not in ended.stderr  # the recipe is the same
+
+
+def test_training_of_a_messy_folder_says_so_on_one_line(work, tmp_path):
+    shutil.copytree(work / "data", tmp_path / "art")
+    shutil.copy(tmp_path / "art/disc/00.png", tmp_path / "art/disc/copy.png")
+    Image.new("RGBA", (16, 16)).save(tmp_path / "art/frame/empty.png")
+    Image.new("RGB", (64, 16), "red").save(tmp_path / "art/frame/strip.png")
+    arguments = command(work, "tokenizer", tmp_path, "--steps", "1")
+    arguments[arguments.index(work / "data")] = tmp_path / "art"
+    said = done(arguments).stderr.splitlines()
+    odd = (
+        "1 unreadable, 1 left out as duplicates, 1 left out as blank, 1 of one colour, "
+        "1 cropped to less than half (1 of them perhaps strips of frames: `train data cut`)"
+    )
+    line = next(line for line in said if line.startswith(f"{tmp_path / 'art'}: "))
+    held = len(open_folder(tmp_path / "art", size=16, channels=4).held_out)
+    counts = f"{73 - held} pictures of 3 classes, {held} held out"
+    assert line == f"{tmp_path / 'art'}: {counts}; {odd} (listed in {tmp_path / 'pictures.txt'})"
+    assert (tmp_path / "pictures.txt").read_text().splitlines() == [
+        "disc/broken.png: is not a picture in a known format",
+        "frame/empty.png: transparent throughout",
+        "disc/copy.png: duplicate of disc/00.png",
+        "frame/strip.png: cropped to the middle, perhaps of a strip: 64x16",
+        "frame/strip.png: one colour throughout",
+    ]
+    for path in ("disc/copy.png", "disc/broken.png", "frame/empty.png", "frame/strip.png"):
+        (tmp_path / "art" / path).unlink()
+    said = done(arguments).stderr  # nothing to do, and nothing is odd any more
+    assert f"{tmp_path / 'art'}: " in said and "listed in" not in said and not (tmp_path / "pictures.txt").exists()
+
+
 def test_training_interrupted_finishes_the_step_and_saves(work, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "onnx"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -291,11 +366,31 @@ def test_training_of_another_model_is_not_resumed(work, trained, tmp_path):
     assert ended.returncode == 1 and "another model" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_stages_out_of_order_are_refused(work, tmp_path):
-    ended = call(command(work, "ar", tmp_path))
-    assert ended.returncode == 1 and "run `train codes` first" in ended.stderr and "Traceback" not in ended.stderr
-    ended = call(command(work, "codes", tmp_path))
-    assert ended.returncode == 1 and "config.json" in ended.stderr and "Traceback" not in ended.stderr
+def test_stages_out_of_order_are_refused(work, trained, tmp_path):
+    """The command that is missing is named, as it can be typed."""
+
+    def refused(stage, out):
+        ended = call(command(work, stage, out))
+        assert ended.returncode == 1 and "Traceback" not in ended.stderr and len(ended.stderr.splitlines()) == 1
+        return ended.stderr.strip()
+
+    out = tmp_path / "a run"
+    head, tail = "python -m detailflow_onnx train", f"--config {work / 'smoke.yaml'} --data {{}} --out '{out}'"
+    want = (
+        f"detailflow_onnx: {out / 'tokenizer'}: no checkpoint yet; run `train tokenizer` first: {head} tokenizer {tail}"
+    )
+    assert refused("codes", out) == want.format(work / "data")
+    assert refused("ar", out) == want.format("DIR")
+    (out / "tokenizer").mkdir(parents=True)
+    (out / "tokenizer" / "config.json").write_text("{}")  # stopped before its first checkpoint
+    assert refused("codes", out) == want.format(work / "data")
+    (out / "tokenizer").rename(out / "before")
+    (out / "tokenizer").symlink_to(trained / "tokenizer")
+    assert f"{out / 'codes'}: no codes yet; run `train codes` first: {head} codes" in refused("ar", out)
+    shutil.copytree(trained / "codes", out / "codes")
+    head = json.loads((out / "codes" / "codes.json").read_text())
+    (out / "codes" / "codes.json").write_text(json.dumps(head | {"done": 64}))
+    assert "only 64 of" in refused("ar", out)
 
 
 # ---------------------------------------------------------------- files

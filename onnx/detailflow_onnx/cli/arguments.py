@@ -58,3 +58,12 @@ def numbers(kind: type, least: float) -> Callable[[str], list[Any]]:
     """A comma-separated list of numbers of at least `least`."""
     one = number(kind, least)
     return lambda text: list(dict.fromkeys(one(part) for part in text.split(",")))
+
+
+def sides(text: str) -> tuple[int, int]:
+    """Width and height in pixels: WxH, or one number for both."""
+    one = number(int, 1, 1 << 16)
+    parts = [one(part) for part in text.lower().split("x")]
+    if len(parts) > 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: a width and a height are needed, such as 32x32")
+    return parts[0], parts[-1]

@@ -11,9 +11,10 @@ from detailflow_onnx import output
 from detailflow_onnx.bundle.variants import GRAPHS, PRECISIONS, ROUNDING, graph_file
 from detailflow_onnx.checkpoint.published import Source
 from detailflow_onnx.checkpoint.random_model import TOKENS
+from detailflow_onnx.checkpoint.recipe_file import NAME, TEXTS, bundle_defaults
 from detailflow_onnx.checkpoint.source import open_source, origins
 from detailflow_onnx.cli.arguments import Commands, choices, number
-from detailflow_onnx.errors import need
+from detailflow_onnx.errors import need, printable
 from detailflow_onnx.files import TEXT, read_bytes
 
 SAMPLING: dict[str, Any] = {"guidance": 1.5, "gradual": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -54,7 +55,9 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         help="class names, one per line (default: labels.txt in --ar, ImageNet's for 1000 classes)",
     )
-    p.add_argument("--name", help="name of the model (default: the folder above the tokenizer)")
+    p.add_argument(
+        "--name", help="name of the model (default: that of the recipe, else the folder above the tokenizer)"
+    )
     p.add_argument(
         "--precision",
         type=choices(*PRECISIONS),
@@ -82,39 +85,34 @@ def add_commands(commands: Commands) -> None:
     )
     p.add_argument(
         "--license",
-        default="unknown",
         metavar="TEXT",
-        help="license of the weights: an SPDX expression or a sentence (default unknown)",
+        help="license of the weights: an SPDX expression or a sentence (default: that of the recipe, else unknown)",
     )
     p.add_argument("--license-file", metavar="FILE", help="copied into the bundle as LICENSE.md")
     p.add_argument(
         "--guidance",
         type=number(float, 0),
-        default=SAMPLING["guidance"],
         metavar="F",
-        help="default guidance scale of the bundle (default 1.5)",
+        help="default guidance scale of the bundle (default: that of the recipe, else 1.5)",
     )
     p.add_argument("--gradual", action="store_true", help="by default lower the guidance scale over the steps")
     p.add_argument(
         "--temperature",
         type=number(float, 0),
-        default=SAMPLING["temperature"],
         metavar="F",
-        help="default temperature of the bundle (default 1); 0 is greedy",
+        help="default temperature of the bundle (default: that of the recipe, else 1); 0 is greedy",
     )
     p.add_argument(
         "--top-k",
         type=number(int, 0),
-        default=SAMPLING["top_k"],
         metavar="K",
         help="default top-k of the bundle (default 0: off)",
     )
     p.add_argument(
         "--top-p",
         type=number(float, 0, 1, above=True),
-        default=SAMPLING["top_p"],
         metavar="P",
-        help="default top-p of the bundle (default 1: off)",
+        help="default top-p of the bundle (default: that of the recipe, else 1: off)",
     )
     p.add_argument(
         "--alpha-cut",
@@ -131,6 +129,11 @@ def add_commands(commands: Commands) -> None:
     p.add_argument("--despeckle", action="store_true", help="by default remove stray pixels of finished pictures")
 
 
+def _is_given(value: Any) -> bool:
+    """Whether an option, or a flag, was on the command line."""
+    return value is not None and value is not False
+
+
 def check_usage(command_line: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Reject combinations of options."""
     if options.random and (options.tokenizer or options.ar):
@@ -140,10 +143,31 @@ def check_usage(command_line: argparse.ArgumentParser, options: argparse.Namespa
     if not options.random and not (options.tokenizer and (options.ar or options.only)):
         ways = "--tokenizer DIR and --ar DIR, or --tokenizer DIR and --only decoder, or --random MODEL"
         command_line.error(f"export needs {ways}")
-    given = [key for key in SAMPLING if options.only and getattr(options, key) != SAMPLING[key]]
+    given = [key for key in SAMPLING if options.only and _is_given(getattr(options, key))]
     if given:
         flag = f"--{given[0].replace('_', '-')}"
         command_line.error(f"--only decoder cannot be combined with {flag}: a decoder does not sample")
+
+
+def complete(options: argparse.Namespace) -> None:
+    """Fill options that were not given from the recipe beside the checkpoint, and print what it gave."""
+    homes = {} if options.random else {options.ar: (*TEXTS, *SAMPLING), options.tokenizer: TEXTS}
+    if options.only:
+        homes = {options.tokenizer: TEXTS}
+    for home, keys in ((home, keys) for home, keys in homes.items() if home):
+        values, problem = bundle_defaults(home)
+        if problem:
+            print(printable(problem), file=sys.stderr)
+        taken = {key: values[key] for key in keys if key in values and getattr(options, key) is None}
+        for key, value in taken.items():
+            setattr(options, key, value)
+        if taken:
+            shown = {key: value if isinstance(value, str) else f"{value:g}" for key, value in taken.items()}
+            listed = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in shown.items())
+            print(printable(f"{Path(home) / NAME}: {listed} (options replace these)"), file=sys.stderr)
+    for key, default in (*SAMPLING.items(), ("license", "unknown")):
+        if getattr(options, key) is None:
+            setattr(options, key, default)
 
 
 def source_of(options: argparse.Namespace) -> Source:
@@ -169,6 +193,7 @@ def run(options: argparse.Namespace) -> int:
     out = Path(os.path.abspath(options.single or options.out))
     (single if options.single else output).check_destination(out)
     license_file = _license(options.license_file)
+    complete(options)
     source = source_of(options)
     model = open_source(source)
     sampling = {key: getattr(options, key) for key in SAMPLING}

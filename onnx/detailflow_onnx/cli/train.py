@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detailflow_onnx.cli.arguments import Commands, number
+from detailflow_onnx.cli.arguments import Commands, number, sides
 from detailflow_onnx.errors import need, printable
+from detailflow_onnx.output import write_text
 
 if TYPE_CHECKING:  # these import PyTorch
     from detailflow_onnx.train.data.folder import Folder
@@ -22,7 +26,8 @@ STAGES = {
     "codes": "stage 2: encode the pictures with the tokenizer in OUT/tokenizer",
     "ar": "stage 3: train the autoregressive model on OUT/codes",
 }
-RECIPES = "small, sprites, detailflow-16, detailflow-32, detailflow-64"
+RECIPES = "small, small-64, sprites, sprites-64, detailflow-16, detailflow-32, detailflow-64"
+THREADS = "CPU threads (default: as many as are fastest on a first batch; a resumed run keeps its number)"
 
 
 def add_commands(commands: Commands) -> None:
@@ -36,15 +41,30 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_data(steps: Commands) -> None:
-    p = steps.add_parser("data", help="build a set of pictures")
+    sets = steps.add_parser("data", help="build a set of pictures").add_subparsers(dest="set", required=True)
+    _add_cut(sets)
+    p = sets.add_parser("sprites", help="32-pixel tiles of Dungeon Crawl Stone Soup, CC0")
     p.set_defaults(run=run_data)
-    p.add_argument("set", choices=["sprites"], help="sprites: 32-pixel tiles of Dungeon Crawl Stone Soup, CC0")
     source = "the tiles: releases/Nov-2015 of crawl/tiles, as a folder or a .tar.gz"
     p.add_argument("--source", required=True, metavar="DIR", help=source)
+    more = "adds the tiles of Angband by Adam Bolt: the folder that `dpkg -x angband-data_*.deb DIR` wrote"
+    p.add_argument("--angband", metavar="DIR", help=more)
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
     p.add_argument(
         "--seed", type=number(int, 0), default=0, metavar="S", help="of randomly composed pictures (default 0)"
     )
+
+
+def _add_cut(sets: Commands) -> None:
+    p = sets.add_parser("cut", help="cut sprite sheets and strips into frames")
+    p.set_defaults(run=run_cut)
+    source = "folder of class folders with sheets; the class of a sheet directly in it is its name"
+    p.add_argument("--source", required=True, metavar="DIR", help=source)
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders of frames")
+    p.add_argument("--tile", required=True, type=sides, metavar="WxH", help="pixels of a frame, such as 32x32")
+    count = number(int, 0)
+    p.add_argument("--margin", type=count, default=0, metavar="M", help="pixels around the frames (default 0)")
+    p.add_argument("--spacing", type=count, default=0, metavar="S", help="pixels between two frames (default 0)")
 
 
 def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
@@ -55,10 +75,10 @@ def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
     out = "folder of the stages' folders; an unfinished stage in it is resumed"
     p.add_argument("--out", required=True, metavar="DIR", help=out)
     p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default the best available)")
-    p.add_argument(
-        "--threads", type=number(int, 1), default=None, metavar="T", help="CPU threads (default one per core)"
-    )
+    p.add_argument("--threads", type=number(int, 1), default=None, metavar="T", help=THREADS)
     p.add_argument("--steps", type=number(int, 1), default=None, metavar="N", help="replaces the steps of the recipe")
+    seconds = "end this long after the start at the latest; the learning rate follows the time"
+    p.add_argument("--seconds", type=number(float, 0, above=True), default=None, metavar="S", help=seconds)
 
 
 def _add_evaluate(steps: Commands) -> None:
@@ -80,6 +100,8 @@ def _add_evaluate(steps: Commands) -> None:
     p.add_argument("--labels", metavar="FILE", help=names)
     keep = "folder of the classifier, which is reused for the same data (default: --out)"
     p.add_argument("--classifier", metavar="DIR", help=keep)
+    p.add_argument("--threads", type=number(int, 1), default=None, metavar="T", help=THREADS.partition(";")[0] + ")")
+    p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default cpu)")
     against = "another pair of checkpoints to measure; may be repeated"
     pair = ("TOKENIZER", "AR")
     p.add_argument("--against", nargs=2, action="append", default=[], metavar=pair, help=against)
@@ -89,14 +111,33 @@ def run_data(options: argparse.Namespace) -> int:
     """The command `train data`."""
     from detailflow_onnx.train.data.sprites.build import build
 
-    summary = build(Path(options.source), Path(options.out), seed=options.seed)
+    summary = build(Path(options.source), Path(options.out), seed=options.seed, more=options.angband)
     counts = summary["counts"]
     print(f"{options.out}: {sum(counts.values())} pictures of {len(counts)} classes")
     return 0
 
 
+def run_cut(options: argparse.Namespace) -> int:
+    """The command `train data cut`."""
+    from detailflow_onnx.train.data.cut import Grid, cut
+
+    width, height = options.tile
+    summary = cut(options.source, options.out, Grid(width, height, options.margin, options.spacing))
+    for path, reason in summary["left_out"]:
+        print(printable(f"{path}: left out: {reason}"), file=sys.stderr)
+    counts = summary["counts"]
+    blank = f", {summary['blank']} of one colour left out" if summary["blank"] else ""
+    classes = f"{len(counts)} class{'es' if len(counts) > 1 else ''}"
+    print(f"{options.out}: {sum(counts.values())} frames of {classes}{blank}")
+    return 0
+
+
 def run_evaluate(options: argparse.Namespace) -> int:
     """The command `train evaluate`."""
+    from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
+
+    import torch  # isort: skip
+
     from detailflow_onnx.train.evaluation import report
     from detailflow_onnx.train.evaluation.run import run
 
@@ -115,6 +156,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
         against=options.against,
         labels_file=options.labels,
         keep=options.classifier,
+        threads_given=options.threads,
+        device=torch.device(options.device) if options.device else None,
     )
     print(report.summary(content))
     print(Path(options.out) / "report.md")
@@ -123,29 +166,30 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 def run_stage(options: argparse.Namespace) -> int:
     """The commands `train tokenizer`, `train codes` and `train ar`."""
+    began = time.monotonic()
     from detailflow_onnx import train  # noqa: F401  (refuses if PyTorch is missing)
-
-    import torch  # isort: skip
-
     from detailflow_onnx.train import loop, recipe
     from detailflow_onnx.train.process import Process
 
     chosen = recipe.read(options.config)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     out = Path(options.out)
+    _check_earlier_stages(options, out)
     if options.stage == "codes":
         need(options.steps is None, "train codes has no --steps: it encodes every picture codes.variants times")
         from detailflow_onnx.train.stages.codes import write
 
-        write(chosen, _folder(options, chosen), out / "tokenizer", out / "codes", Process(options.device))
+        process = Process(options.device)
+        write(
+            chosen, _folder(options, chosen, process.first), out / "tokenizer", out / "codes", process, options.threads
+        )
         return 0
     chosen = _with_steps(chosen, options.stage, options.steps)
     settings: Optimising = getattr(chosen, options.stage).train
     process = Process(options.device)
     stage = _stage(options, chosen, process)
     home = out / options.stage
-    reached = loop.train(stage, settings, home, process, chosen)
+    seconds = options.seconds and max(1.0, options.seconds - (time.monotonic() - began))
+    reached = loop.train(stage, settings, home, process, chosen, seconds, options.threads)
     finished = reached >= settings.steps
     stopped = f"{home}: stopped at step {reached}; the same command resumes it"
     if finished and process.first:
@@ -155,6 +199,24 @@ def run_stage(options: argparse.Namespace) -> int:
     process.leave(0 if finished else 1)
     need(finished, stopped)
     return 0
+
+
+def _check_earlier_stages(options: argparse.Namespace, out: Path) -> None:
+    """Refuse a stage without the results of the one before, with the command that makes them."""
+    data = shlex.quote(options.data) if options.data else "DIR"
+    config, folder = shlex.quote(options.config), shlex.quote(options.out)
+
+    def check(stage: str, present: bool) -> None:
+        command = f"python -m detailflow_onnx train {stage} --config {config} --data {data} --out {folder}"
+        missing = f"{out / stage}: {'no checkpoint' if stage == 'tokenizer' else 'no codes'} yet"
+        need(present, f"{missing}; run `train {stage}` first: {command}")
+
+    if options.stage != "tokenizer":
+        home = out / "tokenizer"
+        weights = any(home.glob("checkpoints/*.pt")) or any(home.glob("checkpoints/*.safetensors"))
+        check("tokenizer", (home / "config.json").exists() and weights)
+    if options.stage == "ar":
+        check("codes", os.path.lexists(out / "codes" / "codes.json"))
 
 
 def _with_steps(recipe: Recipe, stage: str, steps: int | None) -> Recipe:
@@ -170,21 +232,32 @@ def _stage(options: argparse.Namespace, recipe: Recipe, process: Process) -> Sta
     if options.stage == "tokenizer":
         from detailflow_onnx.train.stages.tokenizer import TokenizerStage
 
-        return TokenizerStage(recipe, _folder(options, recipe), process)
+        return TokenizerStage(recipe, _folder(options, recipe, process.first), process)
     from detailflow_onnx.train.stages.ar import ArStage
 
     out = Path(options.out)
     return ArStage(recipe, out / "codes", process, out / "tokenizer")
 
 
-def _folder(options: argparse.Namespace, recipe: Recipe) -> Folder:
+def _folder(options: argparse.Namespace, recipe: Recipe, first: bool) -> Folder:
+    """The pictures. The first process prints what they are, and writes what is odd about them."""
     from detailflow_onnx.train.data.folder import open_folder
 
     data = recipe.data
     folder = open_folder(options.data, size=data.size, channels=data.channels, held_out=data.held_out)
+    need(len(folder.train), f"{options.data}: no pictures to train on")
+    if not first:
+        return folder
     for path, reason in folder.bad:
         print(printable(f"{path}: left out: {reason}"), file=sys.stderr)
-    need(len(folder.train), f"{options.data}: no pictures to train on")
     counts = f"{len(folder.train)} pictures of {len(folder.classes)} classes, {len(folder.held_out)} held out"
-    print(f"{options.data}: {counts}", file=sys.stderr)
+    said, note = folder.summary(), Path(options.out) / "pictures.txt"
+    lines = [printable(f"{path}: {text}") + "\n" for path, text in folder.bad + folder.left_out + folder.odd]
+    if lines:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, "".join(lines))
+        said += f" (listed in {note})"
+    else:
+        note.unlink(missing_ok=True)
+    print(f"{options.data}: {counts}{'; ' if said else ''}{said}", file=sys.stderr)
     return folder

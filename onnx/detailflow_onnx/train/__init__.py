@@ -5,7 +5,15 @@
 measures the result; `sheets` draws pictures of many pictures. Needs the extra `train`: pip install './onnx[train]'.
 """
 
+import os
+
 from detailflow_onnx.errors import Refused
+
+# GNU OpenMP, which PyTorch uses on Linux, otherwise waits actively for milliseconds at every barrier. With two other
+# programs on two cores, a step with two threads took three times as long; on an idle machine nothing is lost. It is
+# read when the library is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 try:
     import torch  # noqa: F401  (only to say that it is missing)

@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from detailflow_onnx import yaml_file
 from detailflow_onnx.errors import Refused, brief, need, shown
 from detailflow_onnx.files import check_name, read_bytes
 from detailflow_onnx.numbers.sizes import Ar, Side, TokenizerSizes
-from detailflow_onnx.train import yaml_file
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Data:
     balance: float = 0.0  # 0: pictures in file order; 1: every class equally often
     flips: bool = True  # mirror half of the pictures left to right
     hue: float = 0.0  # probability that the hue of a picture is rotated
+    recolour: float = 0.0  # probability that two parts of the hues of a picture are rotated apart
+    shift: int = 0  # most pixels by which a picture moves within its transparent border
+    wrap: bool = False  # move tiles that repeat around their edges
+    drawings: bool = False  # `balance` chooses the drawing before its colouring
     workers: int = 0  # processes that read pictures ahead
 
 
@@ -90,6 +94,7 @@ class Optimising:
     log: int = 20  # steps between lines
     save: int = 1000  # steps between checkpoints
     sheet: int = 1000  # steps between sheets of pictures; 0: none
+    best: bool = False  # publish the checkpoint with the best held-out figure instead of the last one
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ class Codes:
     """Section `codes`."""
 
     variants: int = 10  # times each picture is encoded: once unchanged, then augmented
+    mix: float = 0.0  # share of the augmented rows whose later tokens are those of a similar picture of the class
     batch: int = 256
     seed: int = 0
 
@@ -162,7 +168,8 @@ class ArPart:
 class Recipe:
     """A complete recipe."""
 
-    name: str = ""
+    name: str = ""  # of the model, and of its bundle
+    license: str = ""  # of the weights: an SPDX expression or a sentence, for the bundle
     data: Data = Data()
     tokenizer: TokenizerPart = TokenizerPart()
     codes: Codes = Codes()
@@ -258,7 +265,7 @@ SHARES = {
 def _check_models(recipe: Recipe, check: Check) -> None:
     data, model, ar = recipe.data, recipe.tokenizer.model, recipe.ar.model
     check(data.channels in (3, 4), f"data.channels is {data.channels}; 3 (RGB) or 4 (RGBA) is needed")
-    for share in ("held_out", "balance", "hue"):
+    for share in ("held_out", "balance", "hue", "recolour"):
         check(getattr(data, share) <= 1, f"data.{share} is {getattr(data, share)}; a share of at most 1 is needed")
     n, g, c = model.count, model.group, model.causal
     check(min(n, g, c) >= 1, "tokenizer.model: count, group and causal must be at least 1")

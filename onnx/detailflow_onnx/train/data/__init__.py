@@ -1,3 +1,4 @@
-"""Pictures: `image` reads one file, `folder` a folder of classes, `augment` prepares pictures for the models, `batches`
-draws training batches; `sprites` builds the sprite set.
+"""Pictures: `image` reads one file, `folder` a folder of classes, of which `survey` says what is odd; `augment`
+prepares pictures for the models, `batches` draws training batches; `cut` cuts sheets into frames, `sprites` builds the
+sprite set.
 """

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,12 +28,19 @@ def batches(
     hue: float,
     balance: float,
     workers: int = 0,
+    recolour: float = 0.0,
+    shift: int = 0,
+    wrap: bool = False,
+    drawings: bool = False,
+    device: torch.device | None = None,
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
     """Iterate endlessly over (step, images float32 [batch, C, S, S], labels int64 [batch]), from step `start` on.
 
     balance (0..1): the share of pictures whose class is chosen first, every class equally often; the others come in
     file order, each once per epoch. rank, world: this process and the number of processes; each gets other pictures.
-    workers: processes that read ahead, for sets that are not in memory; they do not change any batch.
+    workers: processes that read ahead, for sets that are not in memory; they do not change any batch. recolour, shift:
+    see `prepare`; wrap: whether tiles that repeat are moved around their edges. drawings: a balanced picture takes the
+    next drawing of its class first, then its next colouring. device: where pictures are augmented (default: the CPU).
     """
     need(len(pictures), "there are no pictures to train on")
     counts = f"batch is {batch}, start {start} and workers {workers}"
@@ -40,7 +48,19 @@ def batches(
     need(0 <= rank < world, f"rank is {rank} of {world}; 0 to {world - 1} is allowed")
     need(0 <= balance <= 1, f"balance is {balance}; a share from 0 to 1 is needed")
     need(0 <= hue <= 1, f"hue is {hue}; a probability from 0 to 1 is needed")
-    source = Batches(pictures, batch=batch, seed=seed, rank=rank, world=world, flips=flips, hue=hue, balance=balance)
+    need(0 <= recolour <= 1, f"recolour is {recolour}; a probability from 0 to 1 is needed")
+    changes = Changes(flips, hue, recolour, shift, wrap)
+    source = Batches(
+        pictures,
+        batch=batch,
+        seed=seed,
+        rank=rank,
+        world=world,
+        changes=changes,
+        balance=balance,
+        drawings=drawings,
+        device=None if workers else device,
+    )
     return _iterate(source, start, workers)
 
 
@@ -76,6 +96,36 @@ class _Steps(Sampler[int]):
         return itertools.count(self.start)
 
 
+@dataclass(frozen=True)
+class Changes:
+    """How pictures are augmented: see `prepare`. wrap: tiles that repeat are moved around their edges."""
+
+    flips: bool
+    hue: float
+    recolour: float = 0.0
+    shift: int = 0
+    wrap: bool = False
+
+    def applied(
+        self,
+        pictures: Pictures,
+        indices: np.ndarray,
+        generator: torch.Generator | None,
+        device: torch.device | None = None,
+    ) -> torch.Tensor:
+        """The pictures `indices`, augmented on `device`; unchanged without a generator."""
+        pixels = pictures.read(indices)
+        return prepare(
+            pixels if device is None else pixels.to(device),
+            flips=self.flips,
+            hue=self.hue,
+            generator=generator,
+            recolour=self.recolour,
+            shift=self.shift,
+            repeats=pictures.repeats[torch.from_numpy(indices)] if self.wrap else None,
+        )
+
+
 class Batches(Dataset[Batch]):
     """The batch of each step."""
 
@@ -87,19 +137,23 @@ class Batches(Dataset[Batch]):
         seed: int,
         rank: int,
         world: int,
-        flips: bool,
-        hue: float,
+        changes: Changes,
         balance: float,
+        drawings: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         self.pictures, self.batch, self.seed, self.rank, self.world = pictures, batch, seed, rank, world
-        self.flips, self.hue, self.balance = flips, hue, balance
-        self.groups = [np.flatnonzero(pictures.labels == c) for c in np.unique(pictures.labels)]
+        self.changes, self.balance, self.device = changes, balance, device
+        numbers = pictures.drawings if drawings else np.arange(len(pictures))
+        members = [np.flatnonzero(pictures.labels == c) for c in np.unique(pictures.labels)]
+        # Of each class its drawings, of each drawing its pictures.
+        self.groups = [[of[numbers[of] == d] for d in np.unique(numbers[of])] for of in members]
         self._orders: dict[str, tuple[int, np.ndarray]] = {}
 
     def __getitem__(self, step: int) -> Batch:
         indices = self.indices(step)
         generator = torch.Generator().manual_seed(_number(self.seed, "turns", step, self.rank))
-        images = prepare(self.pictures.read(indices), flips=self.flips, hue=self.hue, generator=generator)
+        images = self.changes.applied(self.pictures, indices, generator, self.device)
         return step, images, torch.from_numpy(self.pictures.labels[indices]), list(self.pictures.bad)
 
     def indices(self, step: int) -> np.ndarray:
@@ -121,7 +175,13 @@ class Batches(Dataset[Batch]):
             epoch, at = divmod(balanced, len(self.groups))
             c = int(self._order("classes", epoch, len(self.groups))[at])
             epoch, at = divmod(epoch, len(self.groups[c]))
-            out[i] = self.groups[c][self._order(f"class {c}", epoch, len(self.groups[c]))[at]]
+            drawing = int(self._order(f"class {c}", epoch, len(self.groups[c]))[at])
+            same = self.groups[c][drawing]
+            if len(same) == 1:
+                out[i] = same[0]
+                continue
+            epoch, at = divmod(epoch, len(same))
+            out[i] = same[self._order(f"drawing {c} {drawing}", epoch, len(same))[at]]
         return out
 
     def _order(self, what: str, epoch: int, count: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,19 +48,46 @@ def open_image(file: BinaryIO) -> Image.Image:
     return image
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a file held: its size in pixels, and whether it has more pictures than the first."""
+
+    width: int
+    height: int
+    animated: bool
+
+
+def seen(image: Image.Image) -> Seen:
+    """What an opened file holds."""
+    return Seen(image.width, image.height, bool(getattr(image, "is_animated", False)))
+
+
+def read_whole(path: Path) -> tuple[np.ndarray, Seen]:
+    """(straight RGBA uint8 [h, w, 4], what the file held): the first frame, with EXIF orientation applied."""
+    with open_regular(path) as file, open_image(file) as image:
+        held = seen(image)
+        image.seek(0)
+        image.load()
+        return _rgba(ImageOps.exif_transpose(image)), held
+
+
+def read_seen(path: Path, size: int, channels: int) -> tuple[np.ndarray, Seen]:
+    """(what `read` gives, what the file held)."""
+    pixels, held = read_whole(path)
+    pixels = fit(pixels, size)
+    if channels == 3:
+        colour = pixels[..., :3].astype(np.float32) * (pixels[..., 3:].astype(np.float32) / 255)
+        pixels = np.floor(colour + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), held
+
+
 def read(path: Path, size: int, channels: int) -> np.ndarray:
     """Read a file as uint8 [channels, size, size]: straight RGBA, or RGB over black where it is transparent.
 
     Other sizes are resized (antialiased, colours weighted by alpha) until the shorter side is `size`, and
     centre-cropped. Of an animation the first frame is read; EXIF orientation is applied.
     """
-    with open_regular(path) as file, open_image(file) as image:
-        image.load()
-        pixels = fit(_rgba(ImageOps.exif_transpose(image)), size)
-    if channels == 3:
-        colour = pixels[..., :3].astype(np.float32) * (pixels[..., 3:].astype(np.float32) / 255)
-        pixels = np.floor(colour + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return read_seen(path, size, channels)[0]
 
 
 def _grey_range(mode: str, largest: float) -> float:

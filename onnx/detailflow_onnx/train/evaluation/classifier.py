@@ -96,9 +96,9 @@ class Classifier(nn.Module):
         self.eval()
         features, probabilities = [], []
         for some in images.split(batch):
-            x = self.features(some)
-            features.append(((x - self.mean) / self.deviation).numpy())
-            probabilities.append(self.head(x).softmax(-1).numpy())
+            x = self.features(some.to(self.mean.device))
+            features.append(((x - self.mean) / self.deviation).cpu().numpy())
+            probabilities.append(self.head(x).softmax(-1).cpu().numpy())
         return np.concatenate(features), np.concatenate(probabilities)
 
 
@@ -108,10 +108,11 @@ def degrade(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     All are shifted, scaled and faded a little, half of them blurred (resized down and up), four in ten noisy.
     """
     n, _, s, _ = x.shape
-    r = torch.rand(n, 7, generator=generator)
+    device = x.device
+    r = torch.rand(n, 7, generator=generator).to(device)
     scale = 1 + 0.12 * (2 * r[:, 0] - 1)
     move = (2 * r[:, 1:3] - 1) * 0.18  # of half a side: 3 pixels of 32
-    rows = torch.zeros(n, 2, 3)
+    rows = torch.zeros(n, 2, 3, device=device)
     rows[:, 0, 0], rows[:, 1, 1], rows[:, :, 2] = scale, scale, move
     flow = functional.affine_grid(rows, list(x.shape), align_corners=False)
     x = functional.grid_sample(x, flow, padding_mode="border", align_corners=False)
@@ -120,7 +121,9 @@ def degrade(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if chosen.any():
             small = max(1, round(s * part_of))
             x = torch.where(chosen[:, None, None, None], resized(resized(x, small), s), x)
-    noise = torch.randn(x.shape, generator=generator) * (0.1 * r[:, 4] * (r[:, 5] < 0.4))[:, None, None, None]
+    noise = (
+        torch.randn(x.shape, generator=generator).to(device) * (0.1 * r[:, 4] * (r[:, 5] < 0.4))[:, None, None, None]
+    )
     return ((x + noise) * (1 - 0.25 * r[:, 6])[:, None, None, None]).clamp(0, 1)
 
 
@@ -154,11 +157,11 @@ def accuracy(probabilities: np.ndarray, labels: Any, top: int = 1) -> np.ndarray
     return hits
 
 
-def _train(folder: Folder, channels: int, settings: Settings, say: Say) -> Classifier:
+def _train(folder: Folder, channels: int, settings: Settings, say: Say, device: torch.device) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["seed"])
         model = Classifier(channels, len(folder.classes), settings["width"], settings["features"])
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
         model.train()
         steps = settings["steps"]
         groups = [
@@ -173,6 +176,7 @@ def _train(folder: Folder, channels: int, settings: Settings, say: Say) -> Class
             flips=True,
             hue=settings["hue"],
             balance=1.0,
+            device=device,
         )
         generator = torch.Generator().manual_seed(settings["seed"])
         for step in range(steps):
@@ -182,7 +186,7 @@ def _train(folder: Folder, channels: int, settings: Settings, say: Say) -> Class
             for group in optimiser.param_groups:
                 group["lr"] = settings["rate"] * warmup * cosine
             logits = model(degrade((images + 1) / 2, generator))
-            loss = functional.cross_entropy(logits, labels, label_smoothing=settings["smoothing"])
+            loss = functional.cross_entropy(logits, labels.to(device), label_smoothing=settings["smoothing"])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -217,7 +221,8 @@ def _normalize(model: Classifier, pictures: Pictures) -> None:
     """Set the mean and deviation of the features."""
     with torch.no_grad():
         at = _spaced(len(pictures))
-        parts = [model.features(prepared(pictures, at[i : i + 256])) for i in range(0, len(at), 256)]
+        home = model.mean.device
+        parts = [model.features(prepared(pictures, at[i : i + 256]).to(home)) for i in range(0, len(at), 256)]
         features = torch.cat(parts)
         model.mean.copy_(features.mean(0))
         one = torch.ones_like(model.deviation)
@@ -225,28 +230,35 @@ def _normalize(model: Classifier, pictures: Pictures) -> None:
 
 
 def classifier(
-    folder: Folder, channels: int, keep: Path | str, *, settings: Settings | None = None, say: Say = lambda line: None
+    folder: Folder,
+    channels: int,
+    keep: Path | str,
+    *,
+    settings: Settings | None = None,
+    say: Say = lambda line: None,
+    device: torch.device | None = None,
 ) -> tuple[Classifier, dict[str, Any]]:
     """(module, about): the classifier of exactly this data and these settings.
 
     It is read from the folder `keep`, or trained (minutes on one core) and written there. `about` holds its settings,
     identity and accuracies.
     """
+    device = device or torch.device("cpu")
     settings = SETTINGS | (settings or {})
     need(len(folder.classes) > 1, "the data has one class; an evaluation of samples needs at least two")
     need(len(folder.train), "the data has no training pictures")
     identity = _identity(folder, settings | {"channels": channels})
     path = Path(keep) / f"classifier-{identity}.pt"
     if path.is_file():
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         model = Classifier(channels, len(folder.classes), settings["width"], settings["features"])
         model.load_state_dict(saved["model"])
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
         return model.eval(), saved["about"]
-    model = _train(folder, channels, settings, say)
+    model = _train(folder, channels, settings, say, device)
     _normalize(model, folder.train)
     about = {"identity": identity, "settings": settings, "classes": list(folder.classes)} | _figures(model, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path) as file:
-        torch.save({"model": model.state_dict(), "about": about}, file)
+        torch.save({"model": {k: v.cpu() for k, v in model.state_dict().items()}, "about": about}, file)
     return model, about

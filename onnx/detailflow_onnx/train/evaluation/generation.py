@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from detailflow_onnx.train.data.augment import rotate_hue_premultiplied
-from detailflow_onnx.train.evaluation import metrics
+from detailflow_onnx.train.evaluation import metrics, variety
 from detailflow_onnx.train.evaluation.classifier import Classifier, accuracy
-from detailflow_onnx.train.evaluation.pictures import PictureSet, decoded, encoded, evenly
+from detailflow_onnx.train.evaluation.pictures import PictureSet, decoded, device_of, encoded, evenly
 from detailflow_onnx.train.models.tokenizer import Tokenizer
 from detailflow_onnx.train.models.transformer import Transformer
 
@@ -27,9 +27,11 @@ def generate(ar: Transformer, samples: int, sampling: Sampling, seed: int) -> tu
     Call i generates every class with seed + i.
     """
     every = torch.arange(ar.numbers.classes)
+    home = ar.output.weight.device
 
     def one(i: int) -> torch.Tensor:
-        return torch.cat([ar.generate(part, seed=seed + i, **sampling) for part in every.split(64)])
+        parts = [ar.generate(part.to(home), seed=seed + i, **sampling) for part in every.split(64)]
+        return torch.cat(parts).cpu()
 
     ids = torch.stack([one(i) for i in range(samples)], 1)
     return ids.flatten(0, 1), every.repeat_interleave(samples)
@@ -75,7 +77,7 @@ class Search:
     """
 
     def __init__(self, eye: Classifier, tokenizer: Tokenizer, train: PictureSet) -> None:
-        self.variants = variants()
+        self.variants, self.home = variants(), device_of(tokenizer)
         again = decoded(tokenizer, encoded(tokenizer, train.images), tokenizer.numbers.size)
         self.embeds: dict[str, Callable[[torch.Tensor], np.ndarray]] = {
             "pixels": metrics.as_rows,
@@ -88,8 +90,13 @@ class Search:
 
     def nearest(self, images: torch.Tensor) -> Found:
         """The nearest training pictures in each space."""
+
+        def files(space: str) -> np.ndarray | torch.Tensor:
+            rows = self.files[space]
+            return rows if self.home.type == "cpu" else torch.from_numpy(rows.astype(np.float32)).to(self.home)
+
         return {
-            space: metrics.nearest(images, self.files[space], self.own[space], self.variants, embed)
+            space: metrics.nearest(images.to(self.home), files(space), self.own[space], self.variants, embed)
             for space, embed in self.embeds.items()
         }
 
@@ -130,6 +137,44 @@ def near_copies(own: dict[str, np.ndarray], groups: dict[str, Found], copies: Fo
             "groups": by_group,
         }
     return out
+
+
+def exact_copies(made: PictureSet, train: PictureSet, home: torch.device) -> float:
+    """Share of samples that, finished, are equal to an earlier sample or to a finished training file."""
+
+    def rows(images: torch.Tensor) -> list[bytes]:
+        pixels = (variety.finished(images, home) * 255).round().to(torch.uint8).flatten(1).cpu().numpy()
+        return [row.tobytes() for row in pixels]
+
+    known, found = set(rows(train.images)), 0
+    for row in rows(made.images):
+        found += row in known
+        known.add(row)
+    return found / max(1, len(made))
+
+
+def variety_of(
+    models: tuple[Tokenizer, Transformer],
+    names: list[str],
+    to_data: np.ndarray,
+    eye: Classifier,
+    made: PictureSet,
+    train: PictureSet,
+    sampling: Sampling,
+    seed: int,
+) -> dict[str, Any]:
+    """Distinct samples and files of each class, and variation with the coarsest level kept."""
+    home = device_of(models[0])
+    samples, files = (variety.of_set(some.images, some.labels, names, home) for some in (made, train))
+    least = {c: e["share"] for c, e in samples.items()}
+    return {
+        "distinct": float(np.mean(list(least.values()))),
+        "least": min(least, key=lambda c: least[c]),
+        "exact": float(np.mean([e["exact"] / e["pictures"] for e in samples.values()])),
+        "samples": samples,
+        "files": files,
+        "variation": variety.variation(*models, eye, names, to_data, sampling, seed),
+    }
 
 
 def generation(
@@ -180,5 +225,7 @@ def generation(
         "classes_of_reconstructions": _class_figures(again, names),
         "confusion": {"classes": names, "counts": confusion.tolist()},
         "near_copies": near_copies(search.own, groups, copies),
+        "exact_copies": exact_copies(made, train, search.home),
+        "variety": variety_of(models, names, to_data, eye, made, train, sampling, seed),
     }
     return figures, made, found

@@ -5,8 +5,9 @@ set (`wa`, `wb`) say how much each row counts, so that classes of different size
 rows count the same.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,8 +134,27 @@ def kernel_distance(
     return {"mean": float(np.mean(found)), "deviation": float(np.std(found))}
 
 
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    """A context in which CUDA may round the factors of fp32 products to 10 bits: exact enough for centred rows."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
 def distances(a: Any, b: Any) -> np.ndarray:
-    """Euclidean distances [n, m] of the rows of two arrays."""
+    """Euclidean distances [n, m] of the rows of two arrays; computed where b is, if it is a tensor."""
+    if isinstance(b, torch.Tensor):
+        mean = b.mean(0)  # small numbers, so that products lose little
+        x, y = torch.from_numpy(np.asarray(a, np.float32)).to(b.device) - mean, b - mean
+        sums = x.double().square().sum(1)[:, None] + y.double().square().sum(1)[None]
+        with _tf32():
+            products = x @ y.T
+        there: np.ndarray = (sums - 2 * products.double()).clamp(min=0).sqrt().cpu().numpy()
+        return there
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     squares = (a.astype(np.float64) ** 2).sum(1)[:, None] + (b.astype(np.float64) ** 2).sum(1)[None]
     out: np.ndarray = np.sqrt((squares - 2.0 * (a @ b.T)).clip(0))
@@ -186,7 +206,7 @@ class Nearest:
 
 def nearest(
     queries: torch.Tensor,
-    files: np.ndarray,
+    files: np.ndarray | torch.Tensor,
     own: Any,
     variants: Sequence[Callable[[torch.Tensor], torch.Tensor]],
     embed: Callable[[torch.Tensor], np.ndarray],
@@ -213,7 +233,7 @@ def nearest(
 def as_rows(images: torch.Tensor) -> np.ndarray:
     """Pictures as rows whose Euclidean distance is the root mean squared difference over pixels and channels, 0..1."""
     flat = images.flatten(1)
-    rows: np.ndarray = (flat / math.sqrt(flat.shape[1])).numpy()
+    rows: np.ndarray = (flat / math.sqrt(flat.shape[1])).cpu().numpy()
     return rows
 
 

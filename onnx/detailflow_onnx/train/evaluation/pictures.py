@@ -19,14 +19,21 @@ def in_batches(call: Callable[..., torch.Tensor], *columns: torch.Tensor, batch:
     return torch.cat([call(*part) for part in zip(*(column.split(batch) for column in columns))])
 
 
+def device_of(tokenizer: Tokenizer) -> torch.device:
+    """Where the weights are."""
+    return tokenizer.quantize.embedding.weight.device
+
+
 def encoded(tokenizer: Tokenizer, images: torch.Tensor) -> torch.Tensor:
-    """Ids [n, N]."""
-    return in_batches(lambda x: tokenizer.encode(2 * x - 1)[1], images)
+    """Ids [n, N], on the device of the pictures."""
+    home = device_of(tokenizer)
+    return in_batches(lambda x: tokenizer.encode(2 * x.to(home) - 1)[1].to(x.device), images)
 
 
 def decoded(tokenizer: Tokenizer, ids: torch.Tensor, size: int) -> torch.Tensor:
-    """Pictures of the first t ids [n, t], clipped to 0..1."""
-    return in_batches(lambda part: ((tokenizer.decode(part, size) + 1) / 2).clamp(0, 1), ids)
+    """Pictures of the first t ids [n, t], clipped to 0..1, on the device of the ids."""
+    home = device_of(tokenizer)
+    return in_batches(lambda part: ((tokenizer.decode(part.to(home), size) + 1) / 2).clamp(0, 1).to(part.device), ids)
 
 
 def evenly(count: int, most: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from detailflow_onnx.numbers import ladder
 from detailflow_onnx.train.evaluation import metrics
-from detailflow_onnx.train.evaluation.pictures import decoded, encoded, in_batches
+from detailflow_onnx.train.evaluation.pictures import decoded, device_of, encoded, in_batches
 from detailflow_onnx.train.losses import resized
 from detailflow_onnx.train.models.tokenizer import Tokenizer
 
@@ -68,7 +68,8 @@ def replaced(
     if kind == "any":
         out[:, start:end] = torch.randint(codes, part.shape, generator=generator)
         return out
-    near = tokenizer.quantize.nearest(tokenizer.quantize.rows()[part], min(NEAR + 1, codes))
+    near = tokenizer.quantize.nearest(tokenizer.quantize.rows()[part.to(device_of(tokenizer))], min(NEAR + 1, codes))
+    near = near.to(part.device)
     choice = torch.zeros(*part.shape, 1, dtype=torch.int64)
     if codes > 1:
         choice = torch.randint(1, near.shape[-1], (*part.shape, 1), generator=generator)
@@ -108,4 +109,5 @@ def correction(tokenizer: Tokenizer, images: torch.Tensor, seed: int) -> dict[st
 
 
 def _corrected(tokenizer: Tokenizer, images: torch.Tensor, noisy: torch.Tensor, first: int) -> torch.Tensor:
-    return in_batches(lambda x, i: tokenizer.correct(2 * x - 1, i, first), images, noisy)
+    home = device_of(tokenizer)
+    return in_batches(lambda x, i: tokenizer.correct(2 * x.to(home) - 1, i.to(home), first).cpu(), images, noisy)

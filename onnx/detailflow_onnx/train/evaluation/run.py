@@ -4,6 +4,7 @@ Reconstruction of held-out and training files at every level; self-correction; s
 The feature space is that of `classifier`, trained on the same data: compare only models measured with the same one.
 """
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,20 +17,28 @@ from PIL import Image
 
 from detailflow_onnx import __version__, labels
 from detailflow_onnx.checkpoint.config import read_yaml_file
-from detailflow_onnx.errors import need
-from detailflow_onnx.train import recipe, sheets
-from detailflow_onnx.train.data.folder import open_folder
-from detailflow_onnx.train.evaluation import report
-from detailflow_onnx.train.evaluation.classifier import Classifier, classifier
+from detailflow_onnx.checkpoint.identity import tokenizer_id
+from detailflow_onnx.errors import Refused, need
+from detailflow_onnx.files import read_text
+from detailflow_onnx.numbers import ladder
+from detailflow_onnx.train import recipe, sheets, threads
+from detailflow_onnx.train.data.folder import Pictures, open_folder
+from detailflow_onnx.train.evaluation import metrics, report
+from detailflow_onnx.train.evaluation.classifier import Classifier, classifier, prepared
 from detailflow_onnx.train.evaluation.generation import Found, Sampling, generation
-from detailflow_onnx.train.evaluation.pictures import MOST, PictureSet, evenly, split_of
+from detailflow_onnx.train.evaluation.pictures import MOST, PictureSet, decoded, device_of, encoded, evenly, split_of
 from detailflow_onnx.train.evaluation.reconstruction import correction, reconstruction
-from detailflow_onnx.train.models.tokenizer import open_tokenizer
+from detailflow_onnx.train.losses import resized
+from detailflow_onnx.train.models.tokenizer import OpenedTokenizer, open_tokenizer
 from detailflow_onnx.train.models.transformer import open_transformer
+from detailflow_onnx.train.stages.ar import token_losses
 
 SAMPLES = 50  # of each class
 TRAINING = 400  # training pictures that are reconstructed at every level, beside all held-out ones
 CORRECTED = 128  # held-out pictures for self-correction
+THREADS_ON = 128  # pictures on which the number of threads is measured
+LIKELIHOODS = 1000  # pictures of a split whose tokens the AR model judges
+MAX_NOTE = 64 << 20  # bytes of data.json
 SHOWN = 42  # held-out pictures on a sheet
 ACROSS = 14  # samples of a class on a sheet
 
@@ -48,14 +57,23 @@ class Options:
     sampling: Sampling
     seed: int
     say: Callable[[str], Any]
+    sources: Sequence[str]  # of the held-out pictures; empty if unknown
 
 
 class Measured:
     """A pair of models. `names`: the classes of the data; `to_data` [classes]: the index of each class among them."""
 
-    def __init__(self, tokenizer: Path | str, ar: Path | str, labels_file: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Path | str,
+        ar: Path | str,
+        labels_file: Path | str | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         self.homes = str(tokenizer), str(ar)
         self.tokenizer, self.ar = open_tokenizer(tokenizer), open_transformer(ar)
+        if device is not None:
+            self.tokenizer, self.ar = self.tokenizer.to(device), self.ar.to(device)
         keys = ("count", "group", "causal", "codes")
         a, b = (tuple(getattr(m.numbers, key) for key in keys) for m in (self.tokenizer, self.ar))
         need(a == b, f"{ar}: its tokens ({', '.join(keys)}: {b}) differ from those of {tokenizer}: {a}")
@@ -87,6 +105,7 @@ class Measured:
         parameters = [sum(p.numel() for p in module.parameters()) for module in (self.tokenizer, self.ar)]
         return {
             "tokenizer": self.homes[0],
+            "tokenizer_id": tokenizer_id(numbers),
             "ar": self.homes[1],
             "recipe_commit": noted.get("commit"),
             "size": numbers.size,
@@ -112,7 +131,7 @@ def _level_sheet(model: Measured, held: PictureSet) -> Image.Image:
     order = np.argsort(held.labels, kind="stable")
     at = order[evenly(len(order), SHOWN)]
     names = [model.names[k] for k in held.labels[at]]
-    return sheets.levels(model.tokenizer, 2 * held.images[at] - 1, names)
+    return sheets.levels(model.tokenizer, (2 * held.images[at] - 1).to(device_of(model.tokenizer)), names)
 
 
 def _sample_sheet(model: Measured, made: PictureSet, samples: int) -> Image.Image:
@@ -148,6 +167,8 @@ def _measure(
     for name, split, most in (("held_out", held, MOST), ("training", train, TRAINING)):
         images = split.images[evenly(len(split), most)]
         figures["reconstruction"][name] = reconstruction(model.tokenizer, images, seed)
+    figures["reconstruction"]["held_out_by_source"] = _by_source(model.tokenizer, held, options.sources)
+    figures["likelihood"] = _likelihood(model, train, held)
     corrected = held.images[evenly(len(held), CORRECTED)]
     figures["correction"] = correction(model.tokenizer, corrected, seed)
     say(f"{model.homes[1]}: {samples} samples of each of {len(model.to_data)} classes")
@@ -178,6 +199,49 @@ def _measure(
     return figures
 
 
+def _sources(pictures: Pictures, at: np.ndarray, data: Path | str) -> list[str]:
+    """The name of the source of each picture, by the prefixes of file names in data.json."""
+    try:
+        content = json.loads(read_text(Path(data) / "data.json", MAX_NOTE))
+        prefixes = {str(s["prefix"]): str(s["name"]) for s in content["sources"] if s.get("prefix")}
+        other = str(next(s["name"] for s in content["sources"] if not s.get("prefix")))
+    except (Refused, OSError, ValueError, KeyError, TypeError, StopIteration):
+        return []
+    names = [Path(pictures.paths[i]).name for i in at]
+    return [next((name for prefix, name in prefixes.items() if file.startswith(prefix)), other) for file in names]
+
+
+def _by_source(tokenizer: OpenedTokenizer, held: PictureSet, sources: Sequence[str]) -> dict[str, Any]:
+    """{source: {pictures, levels: [{size, psnr}]}} of held-out files, if the data says where they are from."""
+    out: dict[str, Any] = {}
+    rows = ladder.levels(ladder.table_of(tokenizer.numbers), tokenizer.numbers.causal)
+    for source in sorted(set(sources)):
+        images = held.images[torch.tensor([s == source for s in sources])]
+        ids = encoded(tokenizer, images)
+        levels = []
+        for side, tokens in rows.items():
+            got = decoded(tokenizer, ids[:, :tokens], side)
+            levels.append({"size": side, "psnr": float(metrics.psnr(resized(images, side), got).mean())})
+        out[source] = {"pictures": len(images), "levels": levels}
+    return out
+
+
+def _likelihood(model: Measured, train: PictureSet, held: PictureSet) -> dict[str, list[float]]:
+    """The mean loss of the AR model at every position, in nats, of files of both splits."""
+    home, to_model = device_of(model.tokenizer), np.argsort(model.to_data)
+    out = {}
+    for name, split in (("training", train), ("held_out", held)):
+        at = evenly(len(split), LIKELIHOODS)
+        at = at[np.isin(split.labels[at], model.to_data)]
+        if len(model.to_data) != len(model.names):
+            continue
+        ids = encoded(model.tokenizer, split.images[at]).to(home)
+        classes = torch.from_numpy(to_model[split.labels[at]]).to(home)
+        parts = zip(classes.split(128), ids.split(128))
+        out[name] = torch.cat([token_losses(model.ar, c, i) for c, i in parts]).mean(0).tolist()
+    return out
+
+
 @torch.no_grad()
 def run(
     tokenizer: Path | str,
@@ -195,17 +259,20 @@ def run(
     against: Sequence[Pair] = (),
     labels_file: Path | str | None = None,
     keep: Path | str | None = None,
+    threads_given: int | None = None,
     settings: dict[str, Any] | None = None,
+    device: torch.device | None = None,
     say: Callable[[str], Any] = _stderr,
 ) -> dict[str, Any]:
     """Measure a pair of checkpoints on a data folder. Writes report.json, report.md and sheets into `out`.
 
     `against`: other pairs that are measured with the same classifier, data, seeds and sampling. `keep`: the folder of
-    the classifier (default `out`); `settings` change its training. Returns the content of report.json.
+    the classifier (default `out`); `settings` change its training. `threads_given`: CPU threads; None: see
+    `threads.settle`. Returns the content of report.json.
     """
     out = Path(out)
     need(samples >= 1, f"samples is {samples}; at least 1 of each class is needed")
-    models = [Measured(tokenizer, ar, labels_file), *(Measured(*pair) for pair in against)]
+    models = [Measured(tokenizer, ar, labels_file, device), *(Measured(*pair, None, device) for pair in against)]
     numbers = models[0].tokenizer.numbers
     for other in models[1:]:
         theirs, text = other.tokenizer.numbers, "{} px and {} channels"
@@ -218,9 +285,15 @@ def run(
     need(len(folder.held_out), f"{data}: there are no held-out pictures to measure")
     for model in models:
         model.match_classes(folder.classes)
+    images = prepared(folder.held_out, np.arange(min(len(folder.held_out), THREADS_ON)))
+
+    def work(count: int) -> None:
+        decoded(models[0].tokenizer, encoded(models[0].tokenizer, images[:count]), numbers.size)
+
+    threads.settle(work, len(images), device=device or torch.device("cpu"), given=threads_given)
     out.mkdir(parents=True, exist_ok=True)
     with torch.enable_grad():
-        eye, about_eye = classifier(folder, numbers.channels, keep or out, settings=settings, say=say)
+        eye, about_eye = classifier(folder, numbers.channels, keep or out, settings=settings, say=say, device=device)
     train, held = (split_of(pictures, eye) for pictures in (folder.train, folder.held_out))
     sampling = {
         "guidance": guidance,
@@ -229,7 +302,8 @@ def run(
         "top_p": top_p,
         "gradual": gradual,
     }
-    options = Options(samples, sampling, seed, say)
+    sources = _sources(folder.held_out, evenly(len(folder.held_out), MOST), data)
+    options = Options(samples, sampling, seed, say, sources)
     prefixes = ["", *(f"against-{i}-" for i in range(1, len(models)))]
     content = {
         "version": __version__,

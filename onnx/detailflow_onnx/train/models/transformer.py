@@ -217,8 +217,12 @@ class Transformer(nn.Module):
         top_p: float = 1.0,
         gradual: bool = False,
         seed: int = 0,
+        given: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Tokens [B, N] of `classes` [B], sampled step by step with a KV cache."""
+        """Tokens [B, N] of `classes` [B], sampled step by step with a KV cache.
+
+        `given` [B, t]: the first tokens, t up to a step; they are not sampled.
+        """
         n, g, c, b = self.numbers.count, self.numbers.group, self.numbers.causal, len(classes)
         generator = torch.Generator(classes.device).manual_seed(seed)
         guided = guidance != 1
@@ -237,6 +241,8 @@ class Transformer(nn.Module):
                 cond, uncond = logits.chunk(2)
                 logits = uncond + (cond - uncond) * scale
             sampled = sample(logits, temperature, top_k, top_p, generator)
+            if given is not None and out.shape[1] < given.shape[1]:
+                sampled = given[:, out.shape[1] : out.shape[1] + sampled.shape[1]]
             out = torch.cat([out, sampled], 1)
             if out.shape[1] == n:
                 return out

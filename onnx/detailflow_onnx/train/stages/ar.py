@@ -6,6 +6,7 @@ a share is dropped, for guidance.
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,16 @@ from detailflow_onnx.train.stages.codes import CodeSet
 
 SHEET_CACHE = 2_000_000_000  # bytes; largest KV cache of a sheet
 SHEET_COLUMNS, SHEET_CLASSES = 8, 32
+START_ROWS = 512  # on which weights are judged as a start
 
 Tensors = Sequence[torch.Tensor]  # clean tokens, input tokens, start of the correction, labels
+
+
+@torch.no_grad()
+def token_losses(module: Transformer, classes: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """The loss of every token [B, N], in nats."""
+    logits = module(classes, ids).float()
+    return functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none").view(ids.shape)
 
 
 class ArStage:
@@ -56,10 +65,13 @@ class ArStage:
         seed_all(self.settings.seed, -1)
         dropout, token_dropout = self.settings.dropout, self.settings.token_dropout
         self.module = Transformer(self.numbers, dropout=dropout, token_dropout=token_dropout)
-        labels = np.asarray(self.codes.labels)
+        labels, weights = np.asarray(self.codes.labels), self.codes.weights
         self.by_class = [np.flatnonzero(labels == c) for c in range(self.numbers.classes)]
+        self.shares = [np.cumsum(weights[of]) / max(weights[of].sum(), 1e-9) for of in self.by_class]
 
     # ------------------------------------------------ what the loop calls
+    best = ("held_out_loss", -1)
+
     def identity(self) -> dict[str, Any]:
         """The model, and the tokenizer whose codes it learns."""
         codes, optimizer = self.codes.head["tokenizer"], self.settings.optimizer
@@ -79,8 +91,11 @@ class ArStage:
             rows = random.integers(len(self.codes), size=batch)
             balanced = random.random(batch) < self.settings.balance
             for i in np.flatnonzero(balanced):
-                of = self.by_class[random.integers(len(self.by_class))]
-                rows[i] = of[random.integers(len(of))] if len(of) else rows[i]
+                c = random.integers(len(self.by_class))
+                of, shares = self.by_class[c], self.shares[c]
+                rows[i] = (
+                    of[min(np.searchsorted(shares, random.random(), "right"), len(of) - 1)] if len(of) else rows[i]
+                )
             rows.sort()
             arrays = (np.asarray(part[rows], np.int64) for part in parts)
             yield step, [torch.from_numpy(array).to(self.process.device) for array in arrays]
@@ -141,7 +156,7 @@ class ArStage:
             "ema": self.settings.ema > 0,
         }
 
-    def after(self, step: int) -> None:
+    def after(self, step: int, done: float) -> None:
         """Nothing follows a step."""
 
     @staticmethod
@@ -172,6 +187,47 @@ class ArStage:
             causal = each[:, : n.causal].mean()
             return {"loss": loss.detach(), "causal": causal, "parallel": parallel, "right": right}
 
+    def rehearse(self, batch: Tensors, count: int) -> None:
+        """Forward and backward of `count` sequences, without any effect."""
+        clean, _, _, labels = (part[:count] for part in batch)
+        loss = self.module(labels, clean).float().pow(2).mean()
+        torch.autograd.grad(loss, list(self.module.parameters()), allow_unused=True)
+
+    def takes_over(self, changed: dict[str, Any], state: dict[str, torch.Tensor]) -> bool:
+        """Whether only the tokenizer changed, and the weights predict its tokens better than the codes' shares do.
+
+        This is so when the tokenizer was trained further: most codes keep their meaning. Those of a tokenizer that was
+        trained anew have another.
+        """
+        fresh = {name: value.clone() for name, value in self.module.state_dict().items()}
+        same = {name: value.shape for name, value in fresh.items()} == {name: v.shape for name, v in state.items()}
+        if changed.keys() != {"codes"} or not same:
+            return False
+        self.module.load_state_dict(state)
+        loss, plain = self._start_losses()
+        self.module.load_state_dict(fresh)
+        fits = loss < plain
+        if fits and self.process.first:
+            text = "the tokenizer was trained further: training starts again at step 0, from the weights that are there"
+            print(f"{text} (loss {loss:.2f}; {plain:.2f} from the share of each code)", file=sys.stderr, flush=True)
+        return fits
+
+    @torch.no_grad()
+    def _start_losses(self) -> tuple[float, float]:
+        """(loss of the module, loss of the share of each code) on rows of the codes that are evenly spaced."""
+        rows = np.unique(np.linspace(0, len(self.codes) - 1, START_ROWS).astype(np.int64))
+        ids = torch.from_numpy(self.codes.clean[rows].astype(np.int64)).to(self.process.device)
+        labels = torch.from_numpy(self.codes.labels[rows].astype(np.int64)).to(self.process.device)
+        self.module.eval()
+        total = sum(
+            float(functional.cross_entropy(self.module(c, x).float().flatten(0, 1), x.flatten()) * len(x))
+            for x, c in zip(ids.split(64), labels.split(64))
+        )
+        self.module.train()
+        share = torch.bincount(ids.flatten(), minlength=self.numbers.codes).double() / ids.numel()
+        plain = -(share * share.clamp_min(1e-12).log()).sum()
+        return total / len(ids), float(plain)
+
     # ------------------------------------------------ what a person looks at
     def measure(self) -> dict[str, float]:
         """The loss on the tokens of held-out pictures; it rises when the model overfits."""
@@ -179,11 +235,12 @@ class ArStage:
         if not len(arrays[0]):
             return {}
         ids, labels = (torch.from_numpy(part).to(self.process.device) for part in arrays)
-        total: Any = 0.0
-        for some, classes in zip(ids.split(64), labels.split(64)):
-            logits = self.module(classes, some).float()
-            total = total + functional.cross_entropy(logits.flatten(0, 1), some.flatten()) * len(some)
-        return {"held_out_loss": float(total / len(ids))}
+        each = torch.cat(
+            [token_losses(self.module, classes, some) for some, classes in zip(ids.split(64), labels.split(64))]
+        )
+        causal = self.numbers.causal
+        figures = {"held_out_loss": each.mean(), "held_out_causal": each[:, :causal].mean()}
+        return {name: float(value) for name, value in figures.items()}
 
     def sheet(self) -> Image.Image:
         """Eight pictures of up to 32 classes, a row per class, always of the same seeds.

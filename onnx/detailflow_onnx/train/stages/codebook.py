@@ -115,8 +115,11 @@ class CodebookTraining:
             distributed.broadcast(self.codebook.embedding.weight.data, 0)
 
     @torch.no_grad()
-    def revive(self, step: int) -> None:
-        """After every `revive` steps: move codes that were not used since to where latents are."""
+    def revive(self, step: int, done: float) -> None:
+        """After every `revive` steps: move codes that were not used since to where latents are.
+
+        `done` is the share of the training that is done.
+        """
         settings = self.settings
         if not (settings.revive and self.quantizing and (step + 1) % settings.revive == 0):
             return
@@ -125,7 +128,7 @@ class CodebookTraining:
             return
         if self.process.world > 1:
             distributed.all_reduce(self.used)
-        if step < settings.revive_until * settings.steps:
+        if done < settings.revive_until:
             dead = (self.used == 0).nonzero().squeeze(1)
             z = self._gathered()
             seed_all(settings.seed, step, -3)

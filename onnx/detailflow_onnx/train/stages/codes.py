@@ -5,7 +5,7 @@ stage reads what is written and needs no pictures.
 
 OUT/codes holds .npy files of unsigned integers: `clean` [M, N], the tokens; `input` [M, N], the noisy prefix and the
 encoder's correction of it; `first` [M], the position at which the correction starts; `labels` [M]; `held_out`
-[K, N + 1], tokens and label of held-out pictures; and `codes.json`. The target of an input is `clean` before `first`
+[K, N + 1], tokens and label of held-out pictures; `weights` [pictures]; and `codes.json`. The target of an input is `clean` before `first`
 and `input` from there on.
 """
 
@@ -25,7 +25,9 @@ from detailflow_onnx.errors import Refused, brief, exit_if_signalled, need, show
 from detailflow_onnx.files import open_regular, read_json
 from detailflow_onnx.numbers.sizes import TokenizerSizes
 from detailflow_onnx.output import write_text, writing
+from detailflow_onnx.train import threads
 from detailflow_onnx.train.data.augment import prepare
+from detailflow_onnx.train.data.batches import Changes
 from detailflow_onnx.train.data.folder import Folder, Pictures
 from detailflow_onnx.train.models.tokenizer import OpenedTokenizer, Tokenizer, open_tokenizer
 from detailflow_onnx.train.process import Process, seed_all
@@ -75,6 +77,8 @@ def _head(recipe: Recipe, folder: Folder, tokenizer: OpenedTokenizer) -> Head:
         "seed": settings.seed,
         "flips": recipe.data.flips,
         "hue": recipe.data.hue,
+        "changes": [recipe.data.recolour, recipe.data.shift, recipe.data.wrap, settings.mix],
+        "drawings": recipe.data.drawings,
         "near": recipe.tokenizer.train.near,
         "classes": list(folder.classes),
         "count": numbers.count,
@@ -92,14 +96,17 @@ def _encode_rows(
     settings, data, done = recipe.codes, recipe.data, int(rows[0])
     seed_all(settings.seed, done)
     variant, index = rows // len(pictures), rows % len(pictures)
-    pixels = pictures.read(index)
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + done)
-    images = prepare(pixels, flips=data.flips, hue=data.hue, generator=generator)
-    unchanged = torch.from_numpy(variant == 0)
-    images[unchanged] = prepare(pixels[unchanged], flips=False, hue=0.0, generator=None)
-    images = images.to(process.device)
+    changes = Changes(data.flips, data.hue, data.recolour, data.shift, data.wrap)
+    images = changes.applied(pictures, index, generator, process.device)
+    unchanged = variant == 0
+    if unchanged.any():
+        plain = prepare(pictures.read(index[unchanged]), flips=False, hue=0.0, generator=None)
+        images[torch.from_numpy(unchanged).to(process.device)] = plain.to(process.device)
     with torch.no_grad():
         _, ids = tokenizer.encode(images)
+        if settings.mix:
+            images, ids = _mixed(tokenizer, images, ids, pictures.labels[index], settings.mix, variant > 0)
         unit = torch.randint(units(tokenizer.numbers), (len(ids),)).to(process.device)
         noisy, first = perturbed(tokenizer, ids, recipe.tokenizer.train.near, unit)
         corrected = tokenizer.correct(images, noisy, first)
@@ -107,8 +114,38 @@ def _encode_rows(
     return {name: value.cpu().numpy() for name, value in out.items()} | {"labels": pictures.labels[index]}
 
 
-def write(recipe: Recipe, folder: Folder, home: Path, out: Path, process: Process) -> None:
-    """Encode the training pictures with the tokenizer in `home`, from where `out` left off."""
+def _mixed(
+    tokenizer: Tokenizer, images: torch.Tensor, ids: torch.Tensor, labels: np.ndarray, share: float, allowed: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(pictures, tokens) of which `share` have the later tokens of the most similar picture of the class in the batch.
+
+    The pictures are compared at the coarsest level, whose tokens are kept. Mixed tokens are decoded and encoded again,
+    so that they are those of a picture.
+    """
+    causal, size = tokenizer.numbers.causal, tokenizer.numbers.size
+    coarse = torch.nn.functional.interpolate(images, size=(8, 8), mode="area").flatten(1)
+    apart = torch.cdist(coarse, coarse, compute_mode="donot_use_mm_for_euclid_dist")  # exactly 0 for itself
+    label = torch.from_numpy(labels).to(ids.device)
+    same = (label[:, None] == label[None]) & (apart > 1e-3)
+    near = apart.masked_fill(~same, torch.inf).argmin(1)
+    chosen = torch.rand(len(ids)).to(ids.device) < share
+    chosen &= same.any(1) & torch.from_numpy(allowed).to(ids.device)
+    if not chosen.any():
+        return images, ids
+    tokens = torch.cat([ids[chosen, :causal], ids[near[chosen], causal:]], 1)
+    images, ids = images.clone(), ids.clone()
+    images[chosen] = tokenizer.decode(tokens, size).clamp(-1, 1)
+    ids[chosen] = tokenizer.encode(images[chosen])[1]
+    return images, ids
+
+
+def write(
+    recipe: Recipe, folder: Folder, home: Path, out: Path, process: Process, threads_given: int | None = None
+) -> None:
+    """Encode the training pictures with the tokenizer in `home`, from where `out` left off.
+
+    `threads_given`: CPU threads; None: see `threads.settle`.
+    """
     need(process.world == 1, "train codes runs in one process")
     tokenizer = open_tokenizer(home).to(process.device)
     numbers, data = tokenizer.numbers, recipe.data
@@ -128,6 +165,13 @@ def write(recipe: Recipe, folder: Folder, home: Path, out: Path, process: Proces
     if arrays is None:
         note.unlink(missing_ok=True)  # before the arrays, whose rows it counts
         arrays = _open_arrays(out, total, numbers, "w+")
+    if done < total:
+
+        def work(count: int) -> None:
+            _encode_rows(recipe, folder.train, tokenizer, process, np.arange(done, done + count))
+
+        count = min(recipe.codes.batch, total - done)
+        threads.settle(work, count, device=process.device, given=threads_given)
     begun, noted, started = done, time.monotonic(), time.monotonic()
     while done < total:
         exit_if_signalled()
@@ -144,6 +188,11 @@ def write(recipe: Recipe, folder: Folder, home: Path, out: Path, process: Proces
             speed = (done - begun) / (time.monotonic() - started)
             left = f"{speed:.0f} pictures/s  {(total - done) / speed / 60:.0f} min left"
             print(f"{done}/{total}  {left}", file=sys.stderr, flush=True)
+    weights = np.ones(len(folder.train), np.float32)
+    if data.drawings:
+        weights /= np.bincount(folder.train.drawings)[folder.train.drawings]
+    with writing(out / "weights.npy") as file:
+        np.save(file, weights)
     _write_held_out(recipe, tokenizer, folder.held_out, out, process)
 
 
@@ -191,6 +240,10 @@ class CodeSet:
             reason = getattr(error, "strerror", None) or brief(error)
             raise Refused(f"{folder}: no codes found ({reason}); {advice}") from None
         self.clean, self.input, self.first, self.labels = (values[name] for name in NAMES)
+        # Weights of the pictures among those of their class; older codes have none.
+        pictures = max(1, self.head.get("pictures", 1))
+        of_each = _array(folder / "weights.npy") if (folder / "weights.npy").is_file() else np.ones(pictures)
+        self.weights = np.resize(of_each, len(self.labels)).astype(np.float64)
         self.held_out: tuple[np.ndarray, np.ndarray] = (held[:, :-1], held[:, -1])
         self.classes: list[str] = self.head["classes"]
 

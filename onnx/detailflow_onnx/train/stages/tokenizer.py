@@ -117,6 +117,8 @@ class TokenizerStage:
         self.codebook = CodebookTraining(self.module.quantize, settings, process)
 
     # ------------------------------------------------ what the loop calls
+    best = ("held_out_psnr", 1)
+
     def identity(self) -> dict[str, Any]:
         """The model. Rates, losses and steps may change when a run resumes."""
         n, model = self.numbers, dataclasses.asdict(self.recipe.tokenizer.model)
@@ -138,6 +140,11 @@ class TokenizerStage:
             hue=data.hue,
             balance=data.balance,
             workers=data.workers,
+            recolour=data.recolour,
+            shift=data.shift,
+            wrap=data.wrap,
+            drawings=data.drawings,
+            device=self.process.device,
         )
         for step, images, _ in source:
             yield step, images.to(self.process.device)
@@ -225,11 +232,11 @@ class TokenizerStage:
             "codebook_l2_norm": n.l2_norm,
         }
 
-    def after(self, step: int) -> None:
+    def after(self, step: int, done: float) -> None:
         """The discriminator's step, and the revival of codes."""
         if self.adversary and step >= self.settings.gan_start:
             self.adversary.step()
-        self.codebook.revive(step)
+        self.codebook.revive(step, done)
 
     def renewed(self) -> list[tuple[str, Any]]:
         """Codes that were replaced."""
@@ -263,6 +270,16 @@ class TokenizerStage:
         with torch.no_grad():
             figures |= {"loss": loss.detach(), "psnr": -10 * _log_error(made, images).mean()}
         return figures | {name: value.detach() for name, value in terms.items()}
+
+    def rehearse(self, images: torch.Tensor, count: int) -> None:
+        """Forward and backward of `count` pictures, without any effect."""
+        made = self.module.pixels(self.module.latents(images[:count]), self.numbers.size)
+        torch.autograd.grad(made.float().pow(2).mean(), list(self.module.parameters()), allow_unused=True)
+
+    @staticmethod
+    def takes_over(changed: dict[str, Any], state: dict[str, torch.Tensor]) -> bool:
+        """Another tokenizer starts from its own weights."""
+        return False
 
     def _compare(self, made: torch.Tensor, images: torch.Tensor, weight: float = 1.0, prefix: str = "") -> Losses:
         settings = self.settings

@@ -1,5 +1,6 @@
 """Choose the tiles of each class and write the sprite set."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from PIL import Image
 
 from detailflow_onnx import output
 from detailflow_onnx.errors import need
-from detailflow_onnx.train.data.sprites import compose
+from detailflow_onnx.train.data.folder import held_out_files
+from detailflow_onnx.train.data.sprites import angband, compose
 from detailflow_onnx.train.data.sprites.compose import Picture, file_name
 from detailflow_onnx.train.data.sprites.tables import CLASSES, ELSEWHERE, FOLDERS, LEFT_OUT, SMALL
 from detailflow_onnx.train.data.sprites.tiles import SIDE, Tiles, matches, open_tiles
@@ -24,11 +26,15 @@ FILLED = 0.98  # painted share of a ground tile
 Omitted = list[list[str]]  # [[path, reason]]
 
 
-def build(source: Path | str, out: Path | str, *, seed: int = 0) -> dict[str, Any]:
+def build(
+    source: Path | str, out: Path | str, *, seed: int = 0, more: Path | str | None = None, held_out: float = 0.05
+) -> dict[str, Any]:
     """Write the set to the folder `out`: OUT/CLASS/*.png (32x32, straight RGBA), OUT/labels.txt and OUT/data.json.
 
-    `source` is a folder or a tar archive. Returns the content of data.json: the count of every class, and what was left
-    out and why.
+    `source` is a folder or a tar archive. `more`: the files of Debian's package angband-data, whose tiles are added.
+    The pictures are then in OUT/train/CLASS and OUT/val/CLASS: `held_out` of each class of each source is held out, and
+    of the first source exactly what would be held out without `more`. Returns the content of data.json: the count of
+    every class, and what was left out and why.
     """
     out = Path(out).absolute()
     tiles = open_tiles(source)
@@ -42,12 +48,20 @@ def build(source: Path | str, out: Path | str, *, seed: int = 0) -> dict[str, An
     ):
         composed[kind] = len(made)
         pictures += made
+    sources = [{"name": "Dungeon Crawl Stone Soup tiles", "sha256": tiles.digest()}]
+    if more is not None:
+        added, omitted = angband.pictures(more)
+        pictures += added
+        left_out += omitted
+        digest = hashlib.sha256(b"".join(name.encode() + pixels.tobytes() for _, name, pixels in added)).hexdigest()
+        sources.append({"name": "Angband tiles by Adam Bolt", "sha256": digest, "prefix": angband.PREFIX})
     pictures, duplicates = _unique(pictures)
     counts = {c: sum(1 for kind, _, _ in pictures if kind == c) for c in CLASSES}
     for c in CLASSES:
         need(counts[c], f"{source} has no tiles of the class {c}: is it the tile set of Dungeon Crawl Stone Soup?")
     summary = {
-        "source": {"name": "Dungeon Crawl Stone Soup tiles", "sha256": tiles.digest()},
+        "source": sources[0],
+        "sources": sources,
         "license": MIXED_LICENSE if tiles.match(UNCLEAR) else LICENSE,
         "seed": seed,
         "size": SIDE,
@@ -58,13 +72,29 @@ def build(source: Path | str, out: Path | str, *, seed: int = 0) -> dict[str, An
         "left_out": left_out + duplicates,
     }
     with output.replacing(out) as work:
+        held = _held_out(pictures, held_out) if more is not None else set()
         for kind, name, pixels in pictures:
             folder = work / kind
-            folder.mkdir(exist_ok=True)
+            if more is not None:
+                folder = work / ("val" if f"{kind}/{name}.png" in held else "train") / kind
+            folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / f"{name}.png")
         (work / "labels.txt").write_text("\n".join(CLASSES) + "\n")
         (work / "data.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def _held_out(pictures: list[Picture], share: float) -> set[str]:
+    """The held-out files of both sources. Figures of one drawing in many colours are all trained on."""
+    held: set[str] = set()
+    for kind in CLASSES:
+        files = [f"{name}.png" for c, name, _ in pictures if c == kind]
+        first = [file for file in files if not file.startswith(angband.PREFIX)]
+        second = [file for file in files if file.startswith(angband.PREFIX) and "-player-" not in file]
+        for some in (first, second):
+            if some:
+                held |= held_out_files(kind, some, share)
+    return held
 
 
 def _choose(tiles: Tiles) -> tuple[list[Picture], Omitted]:

@@ -356,3 +356,51 @@ BANDS = {
     "jade": (150, 0.5, 0.8),
     "ivory": (45, 0.2, 1.0),
 }
+
+# Classes of Angband's tiles: templates of monsters, kinds of objects, and the two parts of the sheet without a table.
+# Other templates and kinds are not used: they show none of the classes, or too little (rings of six pixels).
+_ANGBAND = {
+    "animal": (
+        "ant",
+        "bat",
+        "bird",
+        "canine",
+        "centipede",
+        "dragon fly",
+        "feline",
+        "hybrid",
+        "insect",
+        "killer beetle",
+        "quadruped",
+        "reptile",
+        "rodent",
+        "snake",
+        "spider",
+        "zephyr hound",
+    ),
+    "undead": ("ghost", "lich", "skeleton", "vampire", "wraith", "zombie"),
+    "demon": ("major demon", "minor demon"),
+    "humanoid": ("ainu", "giant", "humanoid", "kobold", "ogre", "orc", "person", "townsfolk", "troll", "yeek", "yeti"),
+    "dragon": ("ancient dragon", "dragon", "hydra"),
+    "golem": ("golem",),
+    "plant": ("mushroom",),
+    "adventurer": ("player",),
+    "weapon": ("bow", "sword", "polearm", "hafted", "digger"),
+    "armour": (
+        "boots",
+        "cloak",
+        "crown",
+        "dragon armor",
+        "gloves",
+        "hard armor",
+        "helm",
+        "shield",
+        "soft armor",
+    ),
+    "potion": ("potion",),
+    "wand": ("rod", "staff", "wand"),
+    "book": ("magic book", "prayer book", "scroll"),
+    "treasure": ("chest", "gold"),
+    "floor": ("floor",),
+}
+ANGBAND_KINDS = {what: kind for kind, every in _ANGBAND.items() for what in every}
