@@ -87,7 +87,7 @@ PREFLIGHT = {
     "ar.train.steps": 24, "ar.train.save": 12, "ar.train.log": 12, "ar.train.warmup": 2,
 }  # fmt: skip
 # Shares of the time at which tokenizers end, codes must be there, AR models end, judging ends.
-UNTIL = {"tokenizer": 0.41, "codes": 0.55, "ar": 0.765, "judge": 0.955}
+UNTIL = {"tokenizer": 0.41, "codes": 0.62, "ar": 0.765, "judge": 0.955}
 SETTINGS = [
     {"guidance": g, "temperature": t, "top_p": p}
     for g, t, p in (
