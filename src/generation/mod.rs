@@ -572,9 +572,7 @@ mod tests {
     #[test]
     fn replayed_steps_give_what_steps_give() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small");
-        let mut options = ModelOptions::default();
-        options.form = Some(Form::Fixed);
-        options.precision = Some("fp32".into());
+        let options = ModelOptions::new().with_form(Form::Fixed).with_precision("fp32");
         let want = all_ways(&Model::open(&path, &options).unwrap());
         let replaying = Model::replaying_on_cpu(&path, &options).unwrap();
         for round in 0..3 {

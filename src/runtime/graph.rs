@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType, TensorRef};
 
-use super::cache::CacheReplay;
 use super::device::{self, Assigned, GraphReport};
 use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
+use super::fixed_call::CacheReplay;
 use super::lanes::Lanes;
 use super::port::{Port, check};
 use super::replay::Replay;

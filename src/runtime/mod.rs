@@ -11,7 +11,7 @@
 //! - `threads`: the threads of a session's pool;
 //! - `session`: a graph becomes a session on a device;
 //! - `row_copy`: copies rows within device memory;
-//! - `replay`: steps that a device replays as a whole;
+//! - `replay`: steps that a device replays as a whole; `fixed_call`: what a step of form `fixed` is given;
 //! - `interrupt`, `port`, `graph`: one compiled graph with its signature, and how a run of it is stopped;
 //! - `sampler`: samples tokens on the device; `together`: steps of several generations in one run;
 //! - `cache`: the KV cache of one generation, one file for each layout.
@@ -25,6 +25,7 @@ mod context;
 mod device;
 mod exit;
 mod failure;
+mod fixed_call;
 mod form;
 mod graph;
 mod host_api;

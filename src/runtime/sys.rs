@@ -220,7 +220,7 @@ impl<T: PrimitiveTensorElementType + Debug + Clone> Seen<T> {
 
     /// A part of the same memory, as the device's.
     fn seen(&mut self, first: usize, shape: Shape) -> ort::Result<TensorRefMut<'static, T>> {
-        let values = |shape: &Shape| usize::try_from(shape.num_elements()).unwrap_or(usize::MAX);
+        let values = |shape: &Shape| shape.num_elements();
         if first.saturating_add(values(&shape)) > values(self.here.shape()) {
             return Err(ort::Error::new("a part beyond the end of a tensor"));
         }

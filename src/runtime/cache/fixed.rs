@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use half::f16;
 use ort::memory::Allocator;
-use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
+use ort::session::Session;
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use super::frame::{Frame, Need, PREPARED, RowMap, Waiting};
@@ -20,88 +20,17 @@ use crate::plan::{KvShape, Step};
 use crate::runtime::device::{allocator, memory_info, seen_by_both};
 use crate::runtime::exit::{self, RuntimeOwned};
 use crate::runtime::failure::failed;
+use crate::runtime::fixed_call::{
+    CacheReplay, DeviceTensors, FixedBinding, FixedBuffers, INPUTS, Inputs, Left, Logits,
+};
 use crate::runtime::graph::Graph;
 use crate::runtime::interrupt::Interrupt;
-use crate::runtime::replay::{Key, Replay};
+use crate::runtime::replay::Key;
 use crate::runtime::row_copy::{Feed, RowCopy};
 use crate::runtime::sys::Seen;
 use crate::support::error::Result;
 use crate::support::memory::{filled, reserve};
 use crate::support::sync::lock;
-
-/// Everything that goes in and out for one query length.
-struct FixedBinding {
-    query: usize,
-    inputs: Inputs,
-    logits: Logits,
-    /// Of replayed runs.
-    options: Option<Arc<RunOptions<NoSelectedOutputs>>>,
-    /// Declared last: it keeps the session alive, whose memory the logits may be in.
-    binding: IoBinding,
-}
-
-/// The ids; the position of each; for each head of each, its row of the cache tensors.
-enum Inputs {
-    /// In CPU memory: copied to the device when they are bound, before each step.
-    Copied([Tensor<i64>; 3]),
-    /// One after the other. Bound once; the device gets them before each step.
-    Fed(Feed),
-}
-
-const INPUTS: [&str; 3] = ["ids", "places", "slots"];
-
-impl Inputs {
-    /// Fills them in for a step.
-    fn fill(&mut self, step: Step, ids: &[i64], shape: KvShape) {
-        let [tokens, positions, slots] = match self {
-            Self::Copied(tensors) => tensors.each_mut().map(|tensor| tensor.extract_tensor_mut().1),
-            Self::Fed(feed) => {
-                let (tokens, rest) = feed.values().split_at_mut(ids.len());
-                let (positions, slots) = rest.split_at_mut(ids.len());
-                [tokens, positions, slots]
-            }
-        };
-        let stepped = step.start..step.start + step.query;
-        tokens.copy_from_slice(ids);
-        for row in positions.chunks_exact_mut(step.query) {
-            row.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = position as i64);
-        }
-        for (head, slots) in slots.chunks_exact_mut(step.query).enumerate() {
-            let first = head * shape.positions;
-            slots.iter_mut().zip(stepped.clone()).for_each(|(to, position)| *to = (first + position) as i64);
-        }
-    }
-}
-
-enum Logits {
-    /// In CPU memory.
-    Host(Tensor<f32>),
-    /// In memory that the CPU and the device see.
-    Seen(Seen<f32>),
-    /// In device memory, where tokens are sampled from them.
-    Device(DynTensor),
-}
-
-/// The cache's tensors, with the session that allocated them.
-pub(super) struct DeviceTensors {
-    /// The keys of all layers, then the values of all layers.
-    tensors: Vec<DynTensor>,
-    /// Positions below this one were written.
-    written: usize,
-    _session: IoBinding,
-}
-
-/// Shared by a generation and its forks.
-pub(super) type FixedBuffers = Arc<RuntimeOwned<Mutex<DeviceTensors>>>;
-
-/// What a generation leaves for the next one where steps are replayed: all addresses stay the same.
-pub(in crate::runtime) struct Left {
-    buffers: FixedBuffers,
-    bindings: RuntimeOwned<Vec<FixedBinding>>,
-}
-
-/// What the graph of a model keeps between generations where steps are replayed.
-pub(in crate::runtime) type CacheReplay = Replay<Left>;
 
 pub(super) struct FixedCache {
     buffers: FixedBuffers,
@@ -255,25 +184,6 @@ impl Drop for FixedCache {
     }
 }
 
-impl FixedBinding {
-    fn run(&mut self, session: &mut Session, options: &RunOptions<NoSelectedOutputs>) -> ort::Result<()> {
-        match &mut self.inputs {
-            Inputs::Copied(tensors) => {
-                for (name, tensor) in INPUTS.iter().zip(tensors) {
-                    self.binding.bind_input(*name, tensor)?;
-                }
-            }
-            Inputs::Fed(feed) => feed.send()?,
-        }
-        let ran = session.run_binding_with_options(&self.binding, options).map(drop);
-        if ran.is_err() {
-            // Work that was begun must not write later, into memory that may be freed by then.
-            let _ = self.binding.synchronize_outputs();
-        }
-        ran
-    }
-}
-
 /// Runs a call on the thread that has its recording. It is not interrupted: a replayed step takes a few milliseconds.
 fn replayed(
     graph: &Graph,
@@ -422,7 +332,7 @@ fn bind(
                 let logits = Tensor::<f32>::new(&seen_by_both(&session, device)?, shape)?;
                 Logits::Seen(Seen::new(logits, memory_info(device)?))
             };
-            (Inputs::Fed(feed), logits)
+            (Inputs::Fed(Box::new(feed)), logits)
         }
     };
     match &mut logits {

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use super::bindings::Run;
 use super::exit::{self, Running};
+use super::fixed_call::FixedBuffers;
 use super::form::Form;
 use super::graph::Graph;
 use super::interrupt::Interrupt;
@@ -40,7 +41,6 @@ use crate::sample::SampleQuery;
 use crate::support::error::{Error, Result};
 use crate::support::memory;
 
-pub(super) use fixed::CacheReplay;
 use frame::{Frame, Need, PREPARED, RowMap, Waiting};
 
 /// Logits of a step that are sampled on the CPU at most, where steps are replayed: starting the operators of the sampler takes
@@ -72,7 +72,7 @@ enum SharedMemory {
     Packed(Arc<native::Packed>),
     Mha(mha::MhaBuffers),
     Plain(plain::PlainValues),
-    Fixed(fixed::FixedBuffers),
+    Fixed(FixedBuffers),
 }
 
 /// What a KV cache is made for.
