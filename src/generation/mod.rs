@@ -192,7 +192,10 @@ impl Generation {
             }),
             None => pending.sample(state.cache.logits(ar, step)?, &mut state.samplers),
         };
-        sampled.inspect_err(|_| state.cache.distrust())?;
+        sampled?;
+        if pending.looked_at_logits() {
+            state.cache.trust();
+        }
         pending.store(state);
         // A step that had to allocate first tells nothing about the next one.
         if !first {

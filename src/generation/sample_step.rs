@@ -167,6 +167,11 @@ impl<'a> Pending<'a> {
         Ok(())
     }
 
+    /// Whether logits of each image are looked at: not in a step over given tokens only.
+    pub fn looked_at_logits(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     /// Stores the tokens, and their log-probabilities where they are wanted.
     pub fn store(self, state: &mut State) {
         for slot in self.slots {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ort::session::{NoSelectedOutputs, RunOptions};
 
-use super::context::{self, Held};
+use super::context::{self, Context, Held};
 use crate::support::error::{Error, Result};
 use crate::support::sync::lock;
 use crate::support::{host, parallel, platform};
@@ -44,9 +44,9 @@ pub(crate) struct Inside {
 }
 
 /// As [`enter`], for what uses a device: nothing else uses a context that its sessions share meanwhile.
-pub(super) fn enter_on(shares_context: bool) -> Result<Inside> {
+pub(super) fn enter_on(context: Context) -> Result<Inside> {
     let mut inside = enter()?;
-    inside.context = Some(context::hold(shares_context));
+    inside.context = Some(context::hold(context));
     Ok(inside)
 }
 
@@ -151,20 +151,20 @@ impl Drop for Running {
 /// An object of ONNX Runtime: freed when this is dropped, leaked when the process is ending or is a forked child.
 pub(super) struct RuntimeOwned<T> {
     value: Option<T>,
-    /// Whether freeing it uses a context that other sessions share.
-    shares_context: bool,
+    /// What freeing it shares with other sessions.
+    context: Context,
 }
 
 const PRESENT: &str = "only drop takes the value";
 
 impl<T> RuntimeOwned<T> {
     pub fn new(value: T) -> Self {
-        Self { value: Some(value), shares_context: false }
+        Self { value: Some(value), context: Context::Own }
     }
 
     /// An object of a session whose device may share a context, or of its memory.
-    pub fn on(shares_context: bool, value: T) -> Self {
-        Self { value: Some(value), shares_context }
+    pub fn on(context: Context, value: T) -> Self {
+        Self { value: Some(value), context }
     }
 }
 
@@ -185,7 +185,7 @@ impl<T> Drop for RuntimeOwned<T> {
     fn drop(&mut self) {
         match enter_anywhere() {
             Ok(_inside) => {
-                let _held = context::hold(self.shares_context);
+                let _held = context::hold(self.context);
                 drop(self.value.take());
             }
             Err(_) => std::mem::forget(self.value.take()),

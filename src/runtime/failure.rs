@@ -11,10 +11,15 @@ const SHORTAGES: [&str; 5] =
 /// that the library is loaded.
 pub(super) fn failed<R>(what: &str, error: ort::Error<R>) -> Error {
     let text = error.message();
-    if SHORTAGES.iter().any(|shortage| text.contains(shortage)) {
+    if is_shortage(&error) {
         return Error::OutOfMemory { what: what.to_owned(), bytes: requested_bytes(text) };
     }
     Error::Failed { graph: what.to_owned(), reason: text.to_owned() }
+}
+
+/// Whether memory ran out.
+pub(super) fn is_shortage<R>(error: &ort::Error<R>) -> bool {
+    SHORTAGES.iter().any(|shortage| error.message().contains(shortage))
 }
 
 /// The size in ONNX Runtime's "Failed to allocate memory for requested buffer of size N", or in our "needs N bytes"; 0 when it

@@ -17,6 +17,8 @@ pub(super) struct FixedBinding {
     pub query: usize,
     pub inputs: Inputs,
     pub logits: Logits,
+    /// Whether its next run is recorded.
+    pub is_recorded_next: bool,
     /// Of replayed runs.
     pub options: Option<Arc<RunOptions<NoSelectedOutputs>>>,
     /// Declared last: it keeps the session alive, whose memory the logits may be in.

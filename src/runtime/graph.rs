@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType, TensorRef};
 
+use super::context::Context;
 use super::device::{self, Assigned, GraphReport};
 use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
@@ -55,13 +56,13 @@ impl Graph {
         outputs: &[Port],
     ) -> Result<Self> {
         let GraphSource { name, .. } = source;
-        let _inside = exit::enter_on(options.device.shares_context())?;
+        let _inside = exit::enter_on(options.device.context())?;
         let Compiled { session, assigned, matmuls } = session::compile(source, options, slots.as_ref())?;
         check(name, "input", session.inputs(), inputs)?;
         check(name, "output", session.outputs(), outputs)?;
         let replay = options.replays.then(|| Replay::new(name).map(Arc::new)).transpose()?;
         Ok(Self {
-            session: Arc::new(RuntimeOwned::on(options.device.shares_context(), Mutex::new(session))),
+            session: Arc::new(RuntimeOwned::on(options.device.context(), Mutex::new(session))),
             replay,
             slots,
             name: name.to_owned(),
@@ -92,7 +93,7 @@ impl Graph {
 
     /// Which providers run it, and what memory it holds.
     pub fn report(&self) -> Result<GraphReport> {
-        let _inside = exit::enter_on(self.shares_context())?;
+        let _inside = exit::enter_on(self.context())?;
         let kv_memory = self.kv_memory.get().cloned();
         let (session, options) = (self.lock(), &self.options);
         let report = device::report(&session, &self.name, self.matmuls, &self.assigned, &options.device, kv_memory);
@@ -136,9 +137,9 @@ impl Graph {
         &self.options
     }
 
-    /// Whether the sessions of its device share a context.
-    pub(super) fn shares_context(&self) -> bool {
-        self.options.device.shares_context()
+    /// What the sessions of its device share.
+    pub(super) fn context(&self) -> Context {
+        self.options.device.context()
     }
 
     /// Records the memory that holds the KV caches.
@@ -176,7 +177,7 @@ impl Graph {
         take: impl FnOnce(&[f32]) -> R,
     ) -> Result<(R, Duration)> {
         let begun = Instant::now();
-        let _inside = exit::enter_on(self.shares_context())?;
+        let _inside = exit::enter_on(self.context())?;
         let fail = |error| exit::reason(failed(&self.name, error));
         let ids = TensorRef::from_array_view((shape, ids)).map_err(fail)?;
         let size = Tensor::from_array(([1], vec![i64::from(size)])).map_err(fail)?;
@@ -189,7 +190,7 @@ impl Graph {
 
     /// Runs an encoder: pixels `[batch, channels, side, side]` to token ids `[batch, tokens]`, which `take` gets.
     pub fn encode<R>(&self, pixels: &[f32], shape: [usize; 4], take: impl FnOnce(&[i64]) -> R) -> Result<R> {
-        let _inside = exit::enter_on(self.shares_context())?;
+        let _inside = exit::enter_on(self.context())?;
         let fail = |error| exit::reason(failed(&self.name, error));
         let image = TensorRef::from_array_view((shape, pixels)).map_err(fail)?;
         let mut session = self.lock();

@@ -5,6 +5,7 @@
 //!
 //! - `version`, `form`, `failure`, `onnx_file`: small pure parts;
 //! - `sys`, `exit`: calls to the system; `exit()` while work is in flight;
+//! - `context`: what sessions of a device share within a process;
 //! - `search`: finds and loads ONNX Runtime; `library`: makes its environment; `host_api`: the host's own copy instead;
 //! - `device`: devices and their execution providers; one row of facts for each;
 //! - `operators`: our own operators, for form `native`;

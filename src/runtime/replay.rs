@@ -16,6 +16,7 @@ use super::exit;
 use super::failure::failed;
 use crate::support::error::{Error, Result};
 use crate::support::host;
+use crate::support::log;
 use crate::support::platform::{float, without_signals};
 use crate::support::sync::lock;
 
@@ -53,15 +54,23 @@ impl<K> Replay<K> {
         Ok(Self { thread: Thread::start(graph)?, recordings: AtomicUsize::new(0), waiting: Mutex::default() })
     }
 
-    /// Options for the runs of one binding: the first one is recorded, the others replay it. Without a recording once there
-    /// are too many.
-    pub fn options(&self) -> ort::Result<Arc<RunOptions<NoSelectedOutputs>>> {
+    /// Options for the runs of one binding, and whether the first one is recorded, which the others replay. Not once there are
+    /// too many.
+    pub fn options(&self) -> ort::Result<(Arc<RunOptions<NoSelectedOutputs>>, bool)> {
         let number = self.recordings.fetch_add(1, Ordering::Relaxed);
+        let is_recorded = number < MOST_RECORDINGS;
+        if number == MOST_RECORDINGS {
+            log::emit(log::Severity::Warning, || {
+                format!(
+                    "{}: {MOST_RECORDINGS} shapes of steps are recorded; others are not, and are slower",
+                    self.thread.graph
+                )
+            });
+        }
         let mut options = RunOptions::new()?;
         // ONNX Runtime's number for "not to be recorded" is -1.
-        let number = if number < MOST_RECORDINGS { (number + 1).to_string() } else { "-1".into() };
-        options.set("gpu_graph_id", number)?;
-        Ok(Arc::new(options))
+        options.set("gpu_graph_id", if is_recorded { (number + 1).to_string() } else { "-1".into() })?;
+        Ok((Arc::new(options), is_recorded))
     }
 
     /// Calls `run` on the thread of the recordings, and waits for it.
@@ -133,10 +142,13 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
+        if host::threads_are_gone() {
+            // Its channel may be locked by one of them.
+            std::mem::forget((self.work.take(), self.handle.take()));
+            return;
+        }
         drop(self.work.take());
-        if let Some(handle) = self.handle.take()
-            && !host::threads_are_gone()
-        {
+        if let Some(handle) = self.handle.take() {
             let _ = handle.join();
         }
     }

@@ -24,7 +24,7 @@ impl RowCopy {
     pub fn new(element: TensorElementType, options: &GraphOptions) -> Result<Self> {
         let options = GraphOptions { threads: 1, parallel_for: None, replays: false, ..options.clone() };
         let session = session::compile_small(&gather(element), "rows", &options)?;
-        Ok(Self { session: RuntimeOwned::on(options.device.shares_context(), Mutex::new(session)) })
+        Ok(Self { session: RuntimeOwned::on(options.device.context(), Mutex::new(session)) })
     }
 
     /// Its session.

@@ -53,7 +53,7 @@ impl DeviceSampler {
         let outputs = [Port::floats("drawn", &[Free, Is(2)])];
         let sampler = Self { graph: Graph::compile(source, options, None, &inputs, &outputs)?, codes };
         let fail = |error| exit::reason(failed(sampler.graph.name(), error));
-        let _inside = exit::enter_on(options.device.shares_context())?;
+        let _inside = exit::enter_on(options.device.context())?;
         let last = codes - 1;
         let mut logits = memory::filled("logits", codes, 0f32)?;
         logits[last] = 1.0;
@@ -80,7 +80,7 @@ impl DeviceSampler {
         queries: &[SampleQuery],
         interrupt: &Interrupt,
     ) -> Result<Vec<SampledToken>> {
-        let _inside = exit::enter_on(self.graph.shares_context())?;
+        let _inside = exit::enter_on(self.graph.context())?;
         let _running = Running::new(interrupt.options());
         let fail = |error| exit::reason(failed(self.graph.name(), error));
         let mut sampled = memory::reserve("tokens", queries.len())?;

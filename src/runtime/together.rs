@@ -12,6 +12,7 @@ use super::graph::Graph;
 use super::interrupt::Interrupt;
 use super::lanes::SpareLogits;
 use crate::support::error::{Error, Result};
+use crate::support::host;
 use crate::support::memory::{grow, reserve};
 use crate::support::sync::lock;
 
@@ -53,6 +54,10 @@ impl Parted {
 
 impl Drop for Parted {
     fn drop(&mut self) {
+        if host::threads_are_gone() {
+            // The lock may be one of theirs.
+            return;
+        }
         let mut spare = lock(&self.home);
         if spare.len() < self.logits.len() && self.logits.len() <= MOST_SPARE_LOGITS {
             *spare = std::mem::take(&mut self.logits);

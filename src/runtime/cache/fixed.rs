@@ -17,9 +17,10 @@ use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use super::frame::{Frame, Need, PREPARED, RowMap, Waiting};
 use crate::plan::{KvShape, Step};
+use crate::runtime::context::{self, Context};
 use crate::runtime::device::{allocator, memory_info, seen_by_both};
 use crate::runtime::exit::{self, RuntimeOwned};
-use crate::runtime::failure::failed;
+use crate::runtime::failure::{failed, is_shortage};
 use crate::runtime::fixed_call::{
     CacheReplay, DeviceTensors, FixedBinding, FixedBuffers, INPUTS, Inputs, Left, Logits,
 };
@@ -35,8 +36,11 @@ use crate::support::sync::lock;
 pub(super) struct FixedCache {
     buffers: FixedBuffers,
     bindings: RuntimeOwned<Vec<FixedBinding>>,
-    /// Where it is left when it is dropped, and what for; None once it may hold numbers that are not finite.
+    /// Where it is left when it is dropped, and what for; None after an error.
     leaves: Option<(Arc<CacheReplay>, Key, u64)>,
+    /// Whether it may hold numbers that are not finite: nobody has looked at the logits of the last step yet.
+    is_unchecked: bool,
+    context: Context,
 }
 
 impl FixedCache {
@@ -58,10 +62,10 @@ impl FixedCache {
         let row_copy = graph.row_copy(element(frame.shape))?;
         let session = waiting.lock(graph);
         let key = Key { rows: frame.rows, logits_stay: frame.logits_stay };
-        let left = if sole.is_some() { None } else { graph.replay().and_then(|replay| replay.take(key)) };
+        // Its recordings are worth a copy.
+        let left = graph.replay().and_then(|replay| replay.take(key));
         let (buffers, mut bindings) = match (sole, left) {
-            (Some(buffers), _) => (buffers.clone(), RuntimeOwned::on(graph.shares_context(), Vec::new())),
-            (None, Some(Left { buffers, bindings })) => {
+            (_, Some(Left { buffers, bindings })) => {
                 let mut cache = lock(&buffers);
                 if rows.positions > 0 {
                     fill(&row_copy, frame, origin, rows, &mut cache.tensors).map_err(fail)?;
@@ -70,26 +74,24 @@ impl FixedCache {
                 drop(cache);
                 (buffers, bindings)
             }
+            (Some(buffers), None) => (buffers.clone(), RuntimeOwned::on(graph.context(), Vec::new())),
             (None, None) => {
-                let make = || allocate(graph, &session, &row_copy, frame, origin, rows);
-                let made = make().or_else(|error| {
-                    // What waits for other generations makes room.
-                    if graph.replay().is_some_and(|replay| replay.clear()) { make() } else { Err(error) }
-                });
+                let made = with_room(graph, || allocate(graph, &session, &row_copy, frame, origin, rows));
                 let tensors = Mutex::new(made.map_err(fail)?);
-                let buffers = Arc::new(RuntimeOwned::on(graph.shares_context(), tensors));
-                (buffers, RuntimeOwned::on(graph.shares_context(), Vec::new()))
+                let buffers = Arc::new(RuntimeOwned::on(graph.context(), tensors));
+                (buffers, RuntimeOwned::on(graph.context(), Vec::new()))
             }
         };
         let mut cache = lock(&buffers);
         for &query in &frame.queries {
             if !bindings.iter().any(|binding| binding.query == query) {
-                bindings.push(bind(graph, &session, frame, &mut cache.tensors, query).map_err(fail)?);
+                let bound = with_room(graph, || bind(graph, &session, frame, &mut cache.tensors, query));
+                bindings.push(bound.map_err(fail)?);
             }
         }
         drop(cache);
         let leaves = graph.replay().map(|replay| (replay.clone(), key, frame.shape.bytes(frame.rows)));
-        Ok(Self { buffers, bindings, leaves })
+        Ok(Self { buffers, bindings, leaves, is_unchecked: false, context: graph.context() })
     }
 
     /// Prepares steps of another query length.
@@ -98,7 +100,9 @@ impl FixedCache {
             return Ok(());
         }
         let session = waiting.lock(graph);
-        let binding = bind(graph, &session, frame, &mut lock(&self.buffers).tensors, query);
+        let mut cache = lock(&self.buffers);
+        let binding = with_room(graph, || bind(graph, &session, frame, &mut cache.tensors, query));
+        drop(cache);
         self.bindings.push(binding.map_err(|error| exit::reason(failed("logits", error)))?);
         Ok(())
     }
@@ -122,10 +126,17 @@ impl FixedCache {
             let mut cache = lock(&self.buffers);
             cache.written = cache.written.max(step.start + step.query);
         }
+        self.is_unchecked = true;
         let result = match graph.replay() {
             Some(replay) => {
                 let call = self.bindings.swap_remove(at);
-                let (call, result) = replayed(graph, replay, call, waiting)?;
+                let (mut call, mut result) = replayed(graph, replay, call, waiting)?;
+                if let Err(error) = &result
+                    && is_shortage(error)
+                    && replay.clear()
+                {
+                    (call, result) = replayed(graph, replay, call, waiting)?;
+                }
                 self.bindings.push(call);
                 result
             }
@@ -165,9 +176,9 @@ impl FixedCache {
         self.buffers.clone()
     }
 
-    /// The last step gave numbers that are not finite. The memory is not for another generation then.
-    pub fn distrust(&mut self) {
-        self.leaves = None;
+    /// All logits of the last step are finite, and so is what it wrote.
+    pub fn trust(&mut self) {
+        self.is_unchecked = false;
     }
 }
 
@@ -175,10 +186,11 @@ impl Drop for FixedCache {
     fn drop(&mut self) {
         // Not while forks refer to it, and not when the process is ending or is a forked child.
         if let Some((replay, key, bytes)) = self.leaves.take()
+            && !self.is_unchecked
             && Arc::strong_count(&self.buffers) == 1
             && let Ok(_inside) = exit::enter_anywhere()
         {
-            let bindings = RuntimeOwned::new(std::mem::take(&mut *self.bindings));
+            let bindings = RuntimeOwned::on(self.context, std::mem::take(&mut *self.bindings));
             replay.leave(key, bytes, Left { buffers: self.buffers.clone(), bindings });
         }
     }
@@ -192,7 +204,11 @@ fn replayed(
     waiting: &mut Waiting,
 ) -> Result<(FixedBinding, ort::Result<()>)> {
     let session = graph.session();
-    let (call, ran, took, waited) = replay.run(move || {
+    let waiting_to_record = Instant::now();
+    let is_recording = call.is_recorded_next && graph.context() == Context::Recorded;
+    let recording = is_recording.then(context::record);
+    waiting.add(waiting_to_record.elapsed());
+    let (mut call, ran, took, waited) = replay.run(move || {
         let begun = Instant::now();
         let mut session = lock(&session);
         let waited = begun.elapsed();
@@ -202,9 +218,19 @@ fn replayed(
         };
         (call, ran, begun.elapsed().saturating_sub(waited), waited)
     })?;
+    drop(recording);
+    call.is_recorded_next &= ran.is_err();
     graph.took(took);
     waiting.add(waited);
     Ok((call, ran))
+}
+
+/// Does it again when memory of the device ran out and what waits for other generations made room.
+fn with_room<R>(graph: &Graph, mut work: impl FnMut() -> ort::Result<R>) -> ort::Result<R> {
+    match work() {
+        Err(error) if is_shortage(&error) && graph.replay().is_some_and(|replay| replay.clear()) => work(),
+        done => done,
+    }
 }
 
 /// Allocates the cache, and copies the origin's rows or clears it.
@@ -344,6 +370,12 @@ fn bind(
         binding.bind_output(present, &mut *tensor)?;
         binding.bind_input(past, tensor)?;
     }
-    let options = graph.replay().map(|replay| replay.options()).transpose()?;
-    Ok(FixedBinding { query, inputs, logits, options, binding })
+    let (options, is_recorded_next) = match graph.replay() {
+        Some(replay) => {
+            let (options, is_recorded) = replay.options()?;
+            (Some(options), is_recorded)
+        }
+        None => (None, false),
+    };
+    Ok(FixedBinding { query, inputs, logits, is_recorded_next, options, binding })
 }

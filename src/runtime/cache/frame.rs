@@ -91,7 +91,7 @@ impl Waiting {
     /// Enters ONNX Runtime to use the device of `graph`.
     pub fn enter(&mut self, graph: &Graph) -> Result<Inside> {
         let begun = Instant::now();
-        let inside = exit::enter_on(graph.shares_context())?;
+        let inside = exit::enter_on(graph.context())?;
         self.add(begun.elapsed());
         Ok(inside)
     }

@@ -232,7 +232,7 @@ impl KvCache {
         if frame.on_host {
             memory::check(&need.what, need.bytes)?;
         }
-        let _inside = exit::enter_on(graph.shares_context())?;
+        let _inside = exit::enter_on(graph.context())?;
         library::environment()?;
         self.layout = match frame.form {
             Form::Native => Layout::Native(match shared {
@@ -290,10 +290,10 @@ impl KvCache {
         self.frame.logits_stay
     }
 
-    /// The last step gave numbers that are not finite.
-    pub fn distrust(&mut self) {
+    /// All logits of the last step were looked at and are finite.
+    pub fn trust(&mut self) {
         if let Layout::Fixed(cache) = &mut self.layout {
-            cache.distrust();
+            cache.trust();
         }
     }
 

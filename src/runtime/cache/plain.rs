@@ -70,9 +70,9 @@ impl PlainCache {
         let mut take =
             |name: &str| outputs.remove(name).expect("the signature was checked when the graph was compiled");
         let values: Vec<DynValue> = frame.names.iter().map(|[_, present]| take(present)).collect();
-        let shares = graph.shares_context();
-        self.logits = Some(RuntimeOwned::on(shares, take("logits")));
-        self.grown = Some((step.start + step.query, Arc::new(RuntimeOwned::on(shares, values))));
+        let context = graph.context();
+        self.logits = Some(RuntimeOwned::on(context, take("logits")));
+        self.grown = Some((step.start + step.query, Arc::new(RuntimeOwned::on(context, values))));
         Ok(())
     }
 

@@ -27,7 +27,11 @@ pub(in crate::runtime) fn attach(
     threads: usize,
 ) -> Result<SessionBuilder> {
     let device = &options.device;
-    let options = &options.device_options.for_session(RECORDS, options.replays && *device != Device::Cpu);
+    let options = &if device.replays() {
+        options.device_options.for_session(RECORDS, options.replays)
+    } else {
+        options.device_options.clone()
+    };
     let facts = device.facts();
     if let (Options::None, Some((key, _))) = (&facts.options, options.iter().next()) {
         return Err(Error::Invalid(format!("device {device} takes no options, but \"{key}\" is set")));

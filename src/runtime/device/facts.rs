@@ -4,6 +4,7 @@ use ort::memory::AllocationDevice;
 
 use super::built_in::{self, Build, MIGRAPHX_FLAGS};
 use super::name::{Device, DeviceKind};
+use crate::runtime::context::Context;
 
 /// What is known about a family of devices.
 pub(in crate::runtime) struct Facts {
@@ -28,8 +29,8 @@ pub(in crate::runtime) struct Facts {
     pub seen: Option<AllocationDevice<'static>>,
     /// Whether ONNX Runtime may plan memory ahead of a run.
     pub memory_pattern: bool,
-    /// Whether its sessions share one context for the process, without locking.
-    pub shares_context: bool,
+    /// What its sessions share.
+    pub context: Context,
     /// When a variant of form `native` (our own operators) may run there.
     pub native: Choice,
     /// When a variant of form `fixed` (KV cache in place) may run there.
@@ -140,7 +141,7 @@ const GPU: Facts = Facts {
     memory: None,
     seen: None,
     memory_pattern: true,
-    shares_context: false,
+    context: Context::Own,
     native: Choice::Named,
     fixed: Choice::Never,
     preference: Preference::Floats,
@@ -180,6 +181,7 @@ pub(in crate::runtime) static FACTS: [Facts; 10] = [
         providers: &["CUDAExecutionProvider"],
         memory: Some(AllocationDevice::CUDA),
         seen: Some(AllocationDevice::CUDA_PINNED),
+        context: Context::Recorded,
         fixed: Choice::Automatic,
         auto: Some(Auto { rank: 0, device: || Device::Cuda { index: 0 }, hardware: RequiredHardware::Unchecked }),
         package: "the pip package onnxruntime-gpu",
@@ -241,7 +243,7 @@ pub(in crate::runtime) static FACTS: [Facts; 10] = [
         connection: Connection::BuiltIn(built_in::webgpu),
         providers: &["WebGpuExecutionProvider"],
         single: true,
-        shares_context: true,
+        context: Context::Shared,
         memory: Some(AllocationDevice::WEBGPU_BUFFER),
         fixed: Choice::Automatic,
         auto: Some(Auto { rank: 5, device: || Device::WebGpu, hardware: RequiredHardware::AnyGpu }),
@@ -307,9 +309,9 @@ impl Device {
         self.facts().word
     }
 
-    /// Whether all sessions on the device share one context, which they do not lock.
-    pub(in crate::runtime) fn shares_context(&self) -> bool {
-        self.facts().shares_context
+    /// What all sessions on the device share.
+    pub(in crate::runtime) fn context(&self) -> Context {
+        self.facts().context
     }
 
     /// Whether it can replay what it computed before.
