@@ -186,6 +186,9 @@ def test_correction_of_a_corrective_tokenizer_gains():
             count, group, causal, codes, size = 8, 2, 2, 5, 8
 
         class quantize:
+            class embedding:
+                weight = torch.arange(5.0)[:, None]
+
             @staticmethod
             def rows():
                 return torch.arange(5.0)[:, None]

@@ -31,8 +31,8 @@ class _ArGraph:
         self.b = Builder("ar", store, form, precision)
         self.read = self.weights.read
         self.cos_sin = rotary(self.ar, model)
-        # Operators of ONNX Runtime for norms and activation, which its CPU, CUDA and WebGPU providers have. A card takes as
-        # long to start an operator as to compute a small one.
+        # Operators of ONNX Runtime for norms and activation, which its CPU, CUDA and WebGPU providers have. A GPU takes
+        # as long to start an operator as to compute a small one.
         self.fused = self.b.fused or self.b.fixed
 
     # ------------------------------------------------------------ what a form implements

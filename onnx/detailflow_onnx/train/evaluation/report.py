@@ -34,8 +34,9 @@ DEFINITIONS = """\
   reconstructed: the share of them that the search finds says how reliable it is, and 95 % of them lie below the wide
   ratio. Held-out files are the baseline: they are not copies, and are close to training files where the data repeats
   itself.
-- **Distinct**: of up to 100 samples of a class, finished (alpha cut at 110, 16 colours in OKLab), the share that differs
-  from each one counted before by a root mean squared difference of premultiplied pixels above 0.04; mean over classes.
+- **Distinct**: of up to 100 samples of a class, finished (alpha cut at 110, 16 colours in OKLab), the share that
+  differs from each one counted before by a root mean squared difference of premultiplied pixels above 0.04; mean over
+  classes.
   **Exact copies**: finished samples that are equal to an earlier one or to a finished training file.
 - **Variation**: the tokens of the coarsest level are kept and the later ones sampled again: the share of later tokens
   and of finished pixels that change, and the class accuracy of these pictures.

@@ -84,7 +84,7 @@ def _clustered(lab: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, 
     rows = torch.arange(n, device=lab.device)
     mean = (lab * weight).sum(1) / weight.sum(1).clamp(min=1)
     away = (lab - mean[:, None]).square().sum(-1).masked_fill(~visible, -1)
-    chosen = []
+    chosen: list[torch.Tensor] = []
     for _ in range(COLOURS):
         point = lab[rows, away.argmax(1)]
         apart = (lab - point[:, None]).square().sum(-1)

@@ -92,10 +92,9 @@ class ArStage:
             balanced = random.random(batch) < self.settings.balance
             for i in np.flatnonzero(balanced):
                 c = random.integers(len(self.by_class))
-                of, shares = self.by_class[c], self.shares[c]
-                rows[i] = (
-                    of[min(np.searchsorted(shares, random.random(), "right"), len(of) - 1)] if len(of) else rows[i]
-                )
+                of, share = self.by_class[c], random.random()
+                if len(of):
+                    rows[i] = of[min(int(np.searchsorted(self.shares[c], share, "right")), len(of) - 1)]
             rows.sort()
             arrays = (np.asarray(part[rows], np.int64) for part in parts)
             yield step, [torch.from_numpy(array).to(self.process.device) for array in arrays]

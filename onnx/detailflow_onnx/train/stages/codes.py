@@ -5,8 +5,8 @@ stage reads what is written and needs no pictures.
 
 OUT/codes holds .npy files of unsigned integers: `clean` [M, N], the tokens; `input` [M, N], the noisy prefix and the
 encoder's correction of it; `first` [M], the position at which the correction starts; `labels` [M]; `held_out`
-[K, N + 1], tokens and label of held-out pictures; `weights` [pictures]; and `codes.json`. The target of an input is `clean` before `first`
-and `input` from there on.
+[K, N + 1], tokens and label of held-out pictures; `weights` [pictures], the weight of each among those of its class;
+and `codes.json`. The target of an input is `clean` before `first` and `input` from there on.
 """
 
 import json
