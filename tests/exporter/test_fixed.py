@@ -42,9 +42,9 @@ def test_fixed_matches_plain(name):
 def test_fixed_with_grouped_keys_matches_plain(more, tmp_path):
     n = layout.numbers(**more)
     write_bundle(open_model(layout.write(tmp_path / "model", n), n), tmp_path / "out", ["fp32", "fp16", "int4"])
-    # The norms of `fixed` round differently in the last bit. With int4, an activation at the border of two integers is then
-    # rounded to the other one, which moves the later logits of its row, by a hundredth of what int4 itself does: most
-    # logits are equal there.
+    # The norms of `fixed` round differently in the last bit. With int4, an activation at the border of two integers is
+    # then rounded to the other one, which moves the later logits of its row, by a hundredth of what int4 itself does:
+    # most logits are equal there.
     for precision, most, largest in (("fp32", 1e-5, 1e-5), ("fp16", 0.05, 0.05), ("int4", 1e-5, 0.1)):
         fixed, plain = (variant(tmp_path / "out", precision, form) for form in ("fixed", "plain"))
         classes, tokens = drawn(fixed, 3)
