@@ -1,14 +1,15 @@
-"""Trains and judges several variants of the sprites model on one card, within a time.
+"""Trains and judges several variants of the sprites model on one GPU, within a time.
 
     python3 gpu_train.py --data DIR --out DIR --work DIR [--total SECONDS] [--device cuda] [--preflight] [--tiny]
     python3 gpu_train.py unpack DIR --into DIR
 
-`onnx` must be importable (PYTHONPATH). Tokenizers are trained side by side, then codes and AR models for each, then all
-pairs are judged with one classifier at several sampling settings. A variant that fails is reported and left out.
-`--out` gets `figures.json`, `reports.tar.gz` (figures, logs, recipes, sheets) and `models.tar.0`, `models.tar.1`, ...
-of at most 15 MB each: the checkpoints of the best pairs, weights in fp16. They are written after each stage, so that a
-run that is cut off leaves what it had. `unpack` makes folders of checkpoints in fp32 of the parts. With `--preflight`
-all stages do a little work; the last line is OK, or FAILED with the reasons.
+`onnx` must be importable (PYTHONPATH). `--data` is what `train data sprites` wrote; `--work` is an empty folder for
+intermediate files. Tokenizers are trained side by side, then codes and AR models for each, then all pairs are judged
+with one classifier at several sampling settings. A variant that fails is reported and left out. `--out` gets
+`figures.json`, `reports.tar.gz` (figures, logs, recipes, sheets) and `models.tar.0`, `models.tar.1`, ... of at most
+15 MB each: the checkpoints of the best pairs, weights in fp16. They are written after each stage, so that a run that is
+cut off leaves what it had. `unpack` makes checkpoints in fp32 of the parts. With `--preflight` all stages do a little
+work. The last line is OK, or FAILED with the reasons; exit status 0 or 1.
 """
 
 import argparse
@@ -31,7 +32,7 @@ MODELS = 48_000_000  # bytes of all parts
 REPORTS = 8_000_000  # of figures and sheets, beside the classifier
 HERE = Path(__file__).resolve()
 START = time.monotonic()
-sys.path.append(str(HERE.parent / "vendor"))  # packages that are missing elsewhere
+sys.path.append(str(HERE.parent / "vendor"))  # packages for machines that lack them
 
 DATA = {
     "size": 32, "channels": 4, "held_out": 0.05, "balance": 0.5, "flips": True, "hue": 0.3, "recolour": 0.25,
@@ -126,7 +127,7 @@ class Runner:
         self.logs.mkdir(parents=True, exist_ok=True)
         self.end = START + options.total
         self.workers = {}
-        self.packing = threading.Lock()
+        self.packing, self.classified = threading.Lock(), threading.Event()
 
     def at(self, what):
         """The time at which a stage ends."""
@@ -140,9 +141,9 @@ class Runner:
         command = [sys.executable, str(HERE), "worker", "--data", o.data, "--work", o.work, "--device", o.device]
         command += ["--threads", str(o.threads)]
         command += [flag for flag, on in (("--tiny", o.tiny), ("--preflight", o.preflight)) if on]
-        log = open(self.logs / f"worker-{name}.txt", "ab")
-        self.workers[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
-        log.close()
+        pipe = subprocess.PIPE
+        with open(self.logs / f"worker-{name}.txt", "ab") as log:
+            self.workers[name] = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log)
 
     def run(self, worker, name, until, **job):
         """Whether a worker did a job. It is ended at `until`."""
@@ -259,7 +260,6 @@ def work(options):
     os.dup2(2, 1)
     sys.modules["torch.utils.tensorboard"] = None  # takes seconds, and nobody looks at it
     import torch
-
     from detailflow_onnx.train import loop, process, recipe
     from detailflow_onnx.train.evaluation import generation, run, variety  # noqa: F401  (so that they are loaded)
     from detailflow_onnx.train.stages import ar, codes, tokenizer
@@ -323,7 +323,6 @@ def work(options):
 def classify(options, folder):
     """Train the classifier."""
     import torch
-
     from detailflow_onnx.train.evaluation.classifier import classifier
 
     _, about = classifier(folder, 4, keep_of(options), **eye_of(options), say=say, device=torch.device(options.device))
@@ -344,7 +343,6 @@ def judge(options, job, folder):
     """Measure one pair into a folder: figures.json and sheets."""
     import numpy as np
     import torch
-
     from detailflow_onnx.train import sheets
     from detailflow_onnx.train.evaluation import generation, metrics, run, variety
     from detailflow_onnx.train.evaluation.classifier import accuracy, classifier
@@ -407,7 +405,8 @@ def judge(options, job, folder):
         most = 20 if options.tiny else 250
         copies = search.nearest(generation._known_copies(model.tokenizer, train.images[evenly(len(train), most)], 0))
         at = np.arange(0, len(kept), 4 if not options.tiny else 1)  # 25 of each class
-        groups = {"samples": search.nearest(kept.images[at][:600]), "held-out files": search.nearest(held.images[evenly(len(held), most)])}
+        groups = {"samples": kept.images[at][:600], "held-out files": held.images[evenly(len(held), most)]}
+        groups = {name: search.nearest(images) for name, images in groups.items()}
         figures["near_copies"] = generation.near_copies(search.own, groups, copies)
         figures["files"] = variety.of_set(train.images, train.labels, model.names, device)
         figures["best"] = best
@@ -472,15 +471,19 @@ def add_stage(tar, home, name, room):
     return len(data) + 100_000
 
 
-def pack(runner, ranked):
-    """Write what there is to --out: models in the order of `ranked`, then the reports."""
+def pack(runner):
+    """Write what there is to --out: models, the best first, then the reports and figures.json."""
     with runner.packing:
-        _pack(runner, ranked)
+        out, ranked = Path(runner.options.out), ranking(runner)
+        out.mkdir(parents=True, exist_ok=True)
+        packed = pack_models(runner.work, out, ranked)
+        judged = pack_reports(runner, out)
+        figures = {"ranked": ranked, "packed": packed, "failed": runner.failed, "judged": judged}
+        (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def _pack(runner, ranked):
-    out, work = Path(runner.options.out), runner.work
-    out.mkdir(parents=True, exist_ok=True)
+def pack_models(work, out, ranked):
+    """Write models.tar.*; returns the names of the models that had room."""
     done, used, whole = set(), 0, io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         rest = [name for name in TOKENIZERS if name not in {ar.split("-")[0] for ar in ranked}]
@@ -503,8 +506,13 @@ def _pack(runner, ranked):
         old.unlink()
     for i in range(len(parts)):
         os.replace(out / f"models.tar.{i}.new", out / f"models.tar.{i}")
-    figures = {"ranked": ranked, "packed": sorted(done), "failed": runner.failed, "judged": {}}
-    total = 0
+    say(f"packed {', '.join(sorted(done))}: {len(data) / 1e6:.1f} MB of models")
+    return sorted(done)
+
+
+def pack_reports(runner, out):
+    """Write reports.tar.gz; returns the figures of the judged pairs in brief."""
+    work, figures, total = runner.work, {}, 0
     with tarfile.open(out / "reports.new", "w:gz") as tar:
         for file in sorted(runner.logs.glob("*.txt")):
             add(tar, f"logs/{file.name}", file.read_bytes()[-200_000:])
@@ -516,16 +524,15 @@ def _pack(runner, ranked):
                 add(tar, f"{ar}/{file.name}", file.read_bytes())
             judged = work / ar / "judged" / "figures.json"
             if judged.is_file():
-                figures["judged"][ar] = brief(json.loads(judged.read_text()))
+                figures[ar] = brief(json.loads(judged.read_text()))
         for name in [*TOKENIZERS, *ARS]:
-            for file in sorted((work / name).glob("*/log.jsonl")) + [work / name / "recipe.yaml"]:
+            for file in (*sorted((work / name).glob("*/log.jsonl")), work / name / "recipe.yaml"):
                 if file.is_file():
                     add(tar, f"{name}/{file.parent.name}-{file.name}", file.read_bytes())
         for file in sorted((work / "classifier").glob("*.pt")):
             add(tar, f"classifier/{file.name}", file.read_bytes())
     os.replace(out / "reports.new", out / "reports.tar.gz")
-    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    say(f"packed {', '.join(sorted(done))}: {len(data) / 1e6:.1f} MB of models")
+    return figures
 
 
 def brief(figures):
@@ -566,27 +573,39 @@ def main():
     """Read the arguments and run."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("what", nargs="?", default="all", choices=["all", "worker", "unpack"])
-    p.add_argument("folder", nargs="?", help="of unpack")
-    for name in ("data", "out", "work", "into"):
-        p.add_argument(f"--{name}")
-    p.add_argument("--device", default="cuda")
-    p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--total", type=float, default=255)
+    p.add_argument("folder", nargs="?", help="of unpack: what --out got")
+    p.add_argument("--data", metavar="DIR", help="the pictures")
+    p.add_argument("--out", metavar="DIR", help="folder for figures, reports and models")
+    p.add_argument("--work", metavar="DIR", help="empty folder for intermediate files")
+    p.add_argument("--into", metavar="DIR", help="of unpack: folder for the checkpoints")
+    p.add_argument("--device", default="cuda", help="of PyTorch (default cuda)")
+    p.add_argument("--threads", type=int, default=1, help="CPU threads of each process (default 1)")
+    p.add_argument("--total", type=float, default=255, metavar="SECONDS", help="for everything (default 255)")
     p.add_argument("--tiny", action="store_true", help="small models")
     p.add_argument("--preflight", action="store_true", help="few steps: stages end when they are done")
     p.add_argument("--only", help="tokenizers and AR models, separated by commas (default: all)")
     options = p.parse_args()
+    needed = {"all": ("data", "out", "work"), "worker": ("data", "work"), "unpack": ("folder", "into")}[options.what]
+    missing = [name for name in needed if getattr(options, name) is None]
+    if missing:
+        p.error(f"{', '.join(missing)} must be given")
     if options.what == "all":
         sys.exit(everything(options))
     {"worker": work, "unpack": unpack}[options.what](options)
 
 
+def planned(only):
+    """{tokenizer: its AR models} of the names in `only`, which are separated by commas; None: all."""
+    names = only.split(",") if only else [*TOKENIZERS, *ARS]
+    return {
+        name: [ar for ar in ARS if ar in names and ar.split("-")[0] == name] for name in TOKENIZERS if name in names
+    }
+
+
 def everything(options):
     """Train, judge and pack. Returns the exit status."""
     runner = Runner(options)
-    only = options.only.split(",") if options.only else [*TOKENIZERS, *ARS]
-    jobs = {name: [ar for ar in ARS if ar in only and ar.split("-")[0] == name] for name in TOKENIZERS if name in only}
-    runner.classified = threading.Event()
+    jobs = planned(options.only)
     runner.start("eye")
     for name, ars in jobs.items():
         for i in range(max(1, len(ars))):
@@ -599,15 +618,10 @@ def everything(options):
     def packing(what):
         def later():
             time.sleep(max(0.0, runner.at(what) + 7 - time.monotonic()))
-            guarded(pack, runner, order())
+            guarded(pack, runner)
 
         if not options.preflight:
             threading.Thread(target=later, daemon=True).start()
-
-    def order():
-        trained = [ar for ar in ARS if list((runner.work / ar).glob("ar/checkpoints/*.pt"))]
-        scores = {ar: score_of(runner, ar) for ar in trained}
-        return sorted(trained, key=lambda ar: -scores[ar])
 
     threading.Thread(target=__import__, args=("torch",), daemon=True).start()
     packing("tokenizer")
@@ -619,9 +633,8 @@ def everything(options):
     for thread in threads:
         thread.join()
     runner.close()
-    ranked = order()
-    say(", ".join(f"{ar} {score_of(runner, ar):.3f}" for ar in ranked))
-    guarded(pack, runner, ranked)
+    say(", ".join(f"{ar} {score_of(runner, ar):.3f}" for ar in ranking(runner)))
+    guarded(pack, runner)
     wrong = dict(runner.failed)
     for ar in (ar for ars in jobs.values() for ar in ars):
         if score_of(runner, ar) <= -9 or not (runner.work / ar / "judged" / "held-out.png").is_file():
@@ -646,6 +659,13 @@ def score_of(runner, ar):
         return figures.get("score", max(every, default=-8.7) - 0.3)
     except (OSError, ValueError, KeyError):
         return -9.0
+
+
+def ranking(runner):
+    """The AR models that have a checkpoint, the best first."""
+    trained = [ar for ar in ARS if list((runner.work / ar).glob("ar/checkpoints/*.pt"))]
+    scores = {ar: score_of(runner, ar) for ar in trained}
+    return sorted(trained, key=lambda ar: -scores[ar])
 
 
 def opened(options):

@@ -9,8 +9,8 @@ A graph is written in up to four forms. The form chooses the attention backend a
 - `native`: the library's own CPU operators (domain `detailflow`) beside the fused ones.
 - `mha`: the fused operators of ONNX Runtime (domain `com.microsoft`).
 - `plain`: standard operators, except for int4 matmuls. The KV cache grows by concatenation.
-- `fixed`: like `plain`, for devices with their own memory: no node depends on a shape, and matmuls are in float, also
-  those of int8 weights.
+- `fixed`: for devices with their own memory: no node depends on a shape, and matmuls are in float, also those of int8
+  weights. Standard operators, but fused norms, rotation and activation in `ar`.
 
 All forms read the same weights.
 """

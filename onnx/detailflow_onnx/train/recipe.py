@@ -327,6 +327,7 @@ def _check(recipe: Recipe, origin: str) -> Recipe:
     for loss, model in (("perceptual", "perceptual_model"), ("align", "align_model")):
         missing = getattr(train, loss) and not getattr(train, model)
         check(not missing, f"tokenizer.train.{loss} needs {model}: a model of timm or torchvision")
+    check(codes.mix <= 1, f"codes.mix is {codes.mix}; a share of at most 1 is needed")
     check(codes.variants >= 1 and codes.batch >= 1, "codes: variants and batch must be at least 1")
     return recipe
 
