@@ -34,7 +34,7 @@ def test_fixed_matches_plain(name):
     for rows in (1, 3):
         classes, tokens = drawn(fixed, rows)
         want, got = plain.logits(classes, tokens), fixed.logits(classes, tokens)
-        assert np.abs(want - got).max() < 1e-5
+        assert np.abs(want - got).max() < 5e-5  # norms add in another order
     assert (plain.greedy([0, 1], 1.5, True) == fixed.greedy([0, 1], 1.5, True)).all()
 
 
