@@ -619,6 +619,44 @@ def test_sprites_of_the_same_source_are_equal(source, tmp_path):
     )
 
 
+def angband(folder):
+    """Ten monsters and the players, each of another colour, as the game's files."""
+    home = folder / "angband"
+    home.mkdir()
+    pixels = np.zeros((0x1D * 16, 16 * 16, 4), np.uint8)
+    lines, monsters = [], []
+    for k in range(10):
+        pixels[4:12, 16 * k + 4 : 16 * k + 11] = [20 * k, 200, 10, 255]
+        lines.append(f"R:{k}:0x80:{0x80 + k:#x}")
+        monsters.append(f"N:{k}:Wolf\nT:canine")
+    for row in range(0x12, 0x1D):
+        pixels[16 * row + 4 : 16 * row + 14, 2:12] = [9, 9 * row, 30, 255]
+    Image.fromarray(pixels).save(home / "16x16.png")
+    (home / "graf-new.prf").write_text("\n".join(lines))
+    (home / "monster.txt").write_text("\n".join(monsters))
+    (home / "flvr-new.prf").write_text("")
+    (home / "flavor.txt").write_text("")
+    return home
+
+
+def test_sprites_with_angband_keep_the_held_out_files(source, tmp_path, capsys):
+    """Figures of the first source stay comparable: the same files of it are held out as without the second."""
+    build.build(source, tmp_path / "plain")
+    plain = open_it(tmp_path / "plain", size=32)
+    more = ["--angband", str(angband(tmp_path)), "--out", str(tmp_path / "both")]
+    assert cli.main(["train", "data", "sprites", "--source", str(source), *more]) == 0
+    both = open_it(tmp_path / "both", size=32)
+    assert {p.split("/")[0] for p in both.train.paths + both.held_out.paths} == {"train", "val"}
+    held = [p.removeprefix("val/") for p in both.held_out.paths]
+    assert sorted(p for p in held if "/angband-" not in p) == sorted(plain.held_out.paths) and plain.held_out.paths
+    added = [p for p in held if "/angband-" in p]
+    assert len(added) == 1 and added[0].startswith("animal/")  # one of ten animals; of the players none
+    assert len(both.train) + len(both.held_out) == len(plain.train) + len(plain.held_out) + 10 + 11
+    summary = json.loads((tmp_path / "both/data.json").read_text())
+    assert [s["name"] for s in summary["sources"]] == ["Dungeon Crawl Stone Soup tiles", "Angband tiles by Adam Bolt"]
+    assert summary["sources"][1]["prefix"] == "angband-" and summary["counts"]["animal"] == 11
+
+
 def test_sprites_source_with_a_fifo_lists_it(source, tmp_path):
     os.mkfifo(source / "mon/animals/fifo.png")
     (source / "mon/animals/zero.png").symlink_to("/dev/zero")
