@@ -502,7 +502,7 @@ def pack_models(work, out, ranked):
     parts = [data[i : i + PART] for i in range(0, len(data), PART)]
     for i, part in enumerate(parts):
         (out / f"models.tar.{i}.new").write_bytes(part)
-    for old in out.glob("models.tar.?"):
+    for old in parts_in(out):
         old.unlink()
     for i in range(len(parts)):
         os.replace(out / f"models.tar.{i}.new", out / f"models.tar.{i}")
@@ -548,13 +548,19 @@ def brief(figures):
     return out
 
 
+def parts_in(folder):
+    """models.tar.0, models.tar.1, ... in order."""
+    parts = [path for path in folder.glob("models.tar.*") if path.suffix[1:].isdigit()]
+    return sorted(parts, key=lambda path: int(path.suffix[1:]))
+
+
 def unpack(options):
     """Make folders of checkpoints in fp32."""
     import torch
 
     source, into = Path(options.folder), Path(options.into)
-    parts = sorted(source.glob("models.tar.*"))
-    with tarfile.open(fileobj=io.BytesIO(b"".join(p.read_bytes() for p in parts))) as tar:
+    whole = b"".join(part.read_bytes() for part in parts_in(source))
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         tar.extractall(into, filter="data")
     for path in into.glob("**/checkpoints/*.pt"):
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -71,7 +71,9 @@ def test_angband_takes_the_tiles_that_its_tables_name(tmp_path):
     assert reasons.pop("angband-shield-full") == "has a background"
     assert reasons.pop("angband-potion-6") == "paints 6% of the tile"
     assert len(reasons) == 11 * 16 - 1 and set(reasons.values()) == {"paints 0% of the tile"}  # players
-    sizes = {name: [int((pixels[..., 3] > 0).any(axis).sum()) for axis in (1, 0)] for name, (_, pixels) in found.items()}
+    sizes = {
+        name: [int((pixels[..., 3] > 0).any(axis).sum()) for axis in (1, 0)] for name, (_, pixels) in found.items()
+    }
     assert sizes["angband-canine-1"] == [32, 28] and sizes["angband-dragon-2"] == [30, 18]
     assert sizes["angband-sword-dagger--broken-"] == [30, 8] and sizes["angband-potion-5"] == [12, 12]
     assert sizes["angband-player-1203"] == [24, 18] and sizes["angband-floor-14"] == [32, 32]

@@ -1,6 +1,7 @@
 """Figures of variety on pictures and models whose answers are known."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -87,6 +88,8 @@ def test_exact_copies_are_of_samples_and_of_files():
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     layout.write(folder, layout.numbers())
+    config = json.dumps({"hidden_size": 32, "num_attention_heads": 4})
+    (folder / "siglip2_vision_config.json").write_text(config)
     return open_tokenizer(folder / "tokenizer")
 
 

@@ -17,6 +17,8 @@ from detailflow_onnx.train import loop, losses, optimise, recipe
 from detailflow_onnx.train.data.folder import open_folder
 from detailflow_onnx.train.models.tokenizer import Tokenizer, open_tokenizer
 from detailflow_onnx.train.process import Process
+from detailflow_onnx.train.stages import codes
+from detailflow_onnx.train.stages.ar import ArStage
 from detailflow_onnx.train.stages.codes import CodeSet
 from detailflow_onnx.train.stages.correction import perturbed, units
 from detailflow_onnx.train.stages.tokenizer import TokenizerStage
@@ -292,6 +294,93 @@ def test_codes_match_the_tokenizer(work, trained):
         assert len(hit) == 0 or hit[0] >= codes.first[i] - (1 if codes.first[i] <= 2 else 2), (
             "one token or one group is disturbed"
         )
+
+
+def variant(work, tmp_path, *changes):
+    """A recipe that differs, as the file after --config."""
+    text = RECIPE
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    (tmp_path / "variant.yaml").write_text(text)
+    return lambda *more: [tmp_path / "variant.yaml" if a == work / "smoke.yaml" else a for a in command(work, *more)]
+
+
+def test_codes_of_mixed_pictures(work, trained, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/tokenizer").symlink_to(trained / "tokenizer")
+    mixed = variant(work, tmp_path, ("codes: {variants: 3,", "codes: {mix: 1.0, variants: 3,"))
+    done(mixed("codes", tmp_path / "out"))
+    before, after = CodeSet(trained / "codes"), CodeSet(tmp_path / "out/codes")
+    count = before.head["pictures"]
+    first = slice(0, count)  # the first variant is the picture itself
+    assert (before.clean[first] == after.clean[first]).all() and (before.labels[:] == after.labels[:]).all()
+    assert (before.clean[count:] != after.clean[count:]).any(1).mean() > 0.5
+    assert after.clean[:].max() < 32
+
+
+def test_mixed_rows_take_later_tokens_of_the_most_similar_picture_of_their_class():
+    class Plain:
+        """Pictures of eight columns, the brightness of each a token."""
+
+        class numbers:
+            causal, size = 2, 8
+
+        def decode(self, ids, size):
+            return (ids / 32 - 1)[:, None, None].expand(-1, 3, 8, 8).float()
+
+        def encode(self, images):
+            return None, ((images[:, 0, 0] + 1) * 32).round().long()
+
+    ids = torch.tensor([[9] * 8, [9] * 7 + [20], [40] * 8, [9] * 6 + [8, 8], [60] * 8, [9] * 8])
+    labels, tokenizer = np.array([0, 0, 0, 1, 2, 0]), Plain()
+    images = tokenizer.decode(ids, 8)
+    allowed = np.array([True, False, True, True, True, True])
+    got_images, got = codes._mixed(tokenizer, images, ids, labels, 1.0, allowed)
+    want = ids.clone()
+    want[0] = want[5] = ids[1]  # the nearest one that differs, though the sixth is equal to the first
+    want[2, 2:] = ids[1, 2:]
+    assert torch.equal(got, want) and torch.equal(got_images, tokenizer.decode(want, 8))
+    assert torch.equal(codes._mixed(tokenizer, images, ids, labels, 0.0, allowed)[1], ids)
+
+
+def test_ar_trains_on_drawings_as_often_as_on_each_other(work, trained, tmp_path):
+    """Balanced rows follow the weights that the codes have of each picture, all variants alike."""
+    shutil.copytree(trained / "codes", tmp_path / "codes")
+    head = CodeSet(trained / "codes").head
+    labels = np.asarray(CodeSet(trained / "codes").labels)[: head["pictures"]]
+    assert (np.load(tmp_path / "codes/weights.npy") == 1).all()  # without data.drawings
+    weights = np.zeros(len(labels), np.float32)
+    only = [int(np.flatnonzero(labels == c)[3]) for c in range(3)]
+    weights[only] = 1
+    np.save(tmp_path / "codes/weights.npy", weights)
+    (tmp_path / "a.yaml").write_text(RECIPE.replace("guidance: 2", "guidance: 2, balance: 1.0"))
+    stage = ArStage(recipe.read(tmp_path / "a.yaml"), tmp_path / "codes", Process("cpu"), trained / "tokenizer")
+    allowed = {row.tobytes() for row in stage.codes.clean[:][[p + v * len(labels) for p in only for v in range(3)]]}
+    _, (clean, _, _, chosen) = next(stage.batches(0))
+    assert {row.tobytes() for row in clean.numpy().astype(stage.codes.clean.dtype)} <= allowed
+    assert set(chosen.tolist()) == {0, 1, 2}
+
+
+def test_codes_weigh_pictures_by_their_drawing(work, trained, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/tokenizer").symlink_to(trained / "tokenizer")
+    done(variant(work, tmp_path, ("balance: 0.5", "balance: 0.5, drawings: true"))("codes", tmp_path / "out"))
+    weights = np.load(tmp_path / "out/codes/weights.npy")
+    pictures = open_folder(work / "data", size=16, channels=4).train
+    numbers = pictures.drawings
+    assert weights.tolist() == pytest.approx([1 / (numbers == d).sum() for d in numbers])
+    assert len(set(weights.tolist())) > 1
+
+
+def test_training_for_some_seconds_ends_and_is_complete(work, tmp_path):
+    ended = call(command(work, "tokenizer", tmp_path, "--steps", "100000000", "--seconds", "1"))
+    assert ended.returncode == 0, ended.stderr
+    (point,) = (tmp_path / "tokenizer/checkpoints").iterdir()
+    lines = [json.loads(line) for line in (tmp_path / "tokenizer/log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == int(point.stem) and "held_out_psnr" in lines[-1]
+    for wrong in ("0", "-1", "x"):
+        assert call(command(work, "tokenizer", tmp_path, "--seconds", wrong)).returncode == 2
 
 
 def test_codes_resume_after_an_interruption(work, trained, tmp_path):
