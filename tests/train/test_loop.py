@@ -1,6 +1,7 @@
 """The training loop with a stage of two numbers: a time limit, the best checkpoint; and Muon."""
 
 import dataclasses
+import itertools
 import json
 import types
 
@@ -120,7 +121,7 @@ def test_training_ends_when_its_time_is_over(tmp_path, monkeypatch):
     assert reached == 1_000_000 and len(shares) == 20  # it is done, though not all steps were taken
     assert stage.rates == pytest.approx([i / 20 for i in range(1, 21)])
     assert shares[0] == 1 and shares[10] == pytest.approx(0.5, abs=0.1) and shares[-1] < 0.01
-    assert all(a >= b for a, b in zip(shares, shares[1:]))
+    assert all(a >= b for a, b in itertools.pairwise(shares))
     assert published(tmp_path) == [20]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 20 and lines[-1]["held_out"] == 1
