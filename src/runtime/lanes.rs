@@ -37,8 +37,8 @@ pub(super) type SpareLogits = Arc<Mutex<Vec<f32>>>;
 pub(crate) struct Lanes {
     threads: Threads,
     compile: Compile,
-    /// Whether the graph's own session, of one thread as well, is the first of the lanes: each further session maps the weights
-    /// once more.
+    /// Whether the graph's own session, of one thread as well, is the first of the lanes: each further session maps all weights
+    /// again.
     with_own: bool,
     /// Compiled for the first large batch; empty when they cannot be.
     lanes: OnceLock<Vec<Lane>>,
