@@ -149,7 +149,7 @@ def test_the_best_models_are_packed_first_while_there_is_room(script, runner, mo
             judged(runner.work, name, score)
     assert script.ranking(runner) == ["v2048-drop", "v2048-drop-mix", "v4096-drop", "v1024-drop"]
     size = len(script.small_state(runner.work / "v4096/tokenizer/checkpoints/0000007.pt")) + 100_000
-    monkeypatch.setattr(script, "PART", 50_000)
+    monkeypatch.setattr(script, "PART", 20_000)
     script.pack(runner)
     many = len(list((tmp_path / "out").glob("models.tar.*")))
     monkeypatch.setattr(script, "MODELS", int(3.5 * size))
