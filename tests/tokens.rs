@@ -11,7 +11,7 @@ use common::Random;
 use detailflow::tokens::{
     Damage, Dft, Found, Geometry, Pack, PackWriter, ReadAt, Salvage, TokenFile, TokenImage, TokenizerId, salvage,
 };
-use detailflow::{Bundle, Error, Generation, Guidance, Request, Sampling, tasks};
+use detailflow::{Bundle, Curve, Error, Generation, Guidance, Mix, Request, Sampling, tasks};
 
 const HEADER: usize = 32;
 
@@ -628,6 +628,31 @@ fn salvage_of_a_cut_pack_finds_the_remaining_entries() {
     assert!(found.iter().map(|found| &found.dft).eq([&large, &lone, &large]));
     let sound = open(&bytes).unwrap().get(2).unwrap();
     assert_eq!(sound.dft, large);
+}
+
+#[test]
+fn salvage_finds_pictures_of_a_mix() {
+    let of = |points: u32, avoid: u32| {
+        let points: Vec<(u32, f32)> = (0..points).map(|at| (at * 7, 0.123_456_78 + at as f32 / 7.0)).collect();
+        let curve = Curve::new(&points).unwrap();
+        let list = |count: u32| (0..count).map(|class| (class, curve.clone())).collect::<Vec<_>>();
+        let mix = Mix::new(&list(2), &list(avoid)).unwrap();
+        Dft { class: Some(0), mix: Some(mix), ..sample(DETAILFLOW_16, 128, 5) }
+    };
+    let entries = [(Some("short"), of(1, 1)), (None, of(60, 12)), (Some("last"), sample(DETAILFLOW_16, 128, 7))];
+    assert!(entries[1].1.encode().unwrap().len() > 8192);
+    let bytes = pack(&entries);
+    let dfts = || entries.iter().map(|(_, dft)| dft);
+    let found = salvaged(&bytes);
+    assert!(found.iter().map(|found| &found.dft).eq(dfts()) && found.iter().all(|found| found.soundness.is_sound()));
+    // Without the headers of entries, and with other bytes in between.
+    let mut lone = Vec::new();
+    for dft in dfts() {
+        lone.extend(dft.encode().unwrap());
+        lone.extend(b"soup");
+    }
+    let found = salvaged(&lone);
+    assert!(found.iter().map(|found| &found.dft).eq(dfts()) && found.iter().all(|found| found.soundness.is_sound()));
 }
 
 /// A source that counts what is read of it.

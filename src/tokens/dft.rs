@@ -35,8 +35,11 @@ const MIX_LENGTH: usize = 2;
 /// Bytes of the longest text of a mix.
 const LONGEST_MIX: usize = 1 << 14;
 
+/// Bytes of the header and the longest mix: what is before the first group.
+pub(super) const LONGEST_START: usize = HEADER + MIX_LENGTH + LONGEST_MIX + CHECK;
+
 /// Bytes of the largest possible file: the longest mix, groups of a single token of 20 bits.
-pub(super) const LARGEST: usize = HEADER + MIX_LENGTH + LONGEST_MIX + CHECK + MOST_TOKENS * (3 + CHECK);
+pub(super) const LARGEST: usize = LONGEST_START + MOST_TOKENS * (3 + CHECK);
 
 /// One token sequence, with what is needed to decode it and to generate it again. [`Bundle::dft`](crate::Bundle::dft)
 /// makes one for a model's tokens.
