@@ -825,6 +825,27 @@ fn pack_of_a_million_reads_few_bytes_per_entry() {
     assert!(total < size / 8, "{total} of {size} bytes were read");
 }
 
+#[test]
+fn mix_of_a_file_has_one_text_and_more_than_a_class() {
+    let mix = |classes: &[(u32, Curve)]| Some(Mix::new(classes, &[]).unwrap());
+    let of = |mix| Dft { class: Some(1), mix, ..sample(DETAILFLOW_16, 8, 5) };
+    let error = of(mix(&[(1, 0.5.into())])).encode().unwrap_err().to_string();
+    assert!(error.contains("one class"), "{error}");
+    let bytes = of(mix(&[(1, 0.5.into()), (2, 0.25.into())])).encode().unwrap();
+    let text = b"1:0.5,2:0.25";
+    assert_eq!(&bytes[34..34 + text.len()], text);
+    // The same mix in other words: the writer's mistake, as the checks are right.
+    for other in ["2:0.25,1:0.5", "1:.5,2:0.25;", "1:0.5,2:0.25,3:0", "1:0.50,2:0.25", "01:0.5,2:0.25"] {
+        let mut changed = bytes[..32].to_vec();
+        changed.extend((other.len() as u16).to_le_bytes());
+        changed.extend(other.as_bytes());
+        let covered = [&changed[..30], &changed[32..]].concat();
+        changed.extend(crc(&covered).to_le_bytes());
+        let error = Dft::decode(&changed).unwrap_err().to_string();
+        assert!(error.contains("contradicts itself"), "{other}: {error}");
+    }
+}
+
 // --- The page ---
 
 /// The bytes of the code block that follows `title` in `onnx/TOKENS.md`: hex digits up to the first `|` of a line.

@@ -148,8 +148,8 @@ impl Dft {
     ///
     /// # Errors
     /// [`Error::Invalid`] if the geometry does not fit the header, the tokens are not a prefix of the geometry, a class is above
-    /// 65,535, the class is not the main one of the mix, the mix takes more than 16 KiB as text, or a token has more bits than
-    /// the geometry says.
+    /// 65,535, the mix is one class alone, the class is not the main one of the mix, the mix takes more than 16 KiB as text, or a
+    /// token has more bits than the geometry says.
     pub fn check(&self) -> Result<()> {
         let Geometry { tokens: all, group, causal, bits } = self.geometry;
         let count = self.tokens.len();
@@ -170,6 +170,9 @@ impl Dft {
                 return Err(Error::Invalid(format!(
                     "class {class} is out of range: a token file holds 0 to {MOST_CLASS}"
                 )));
+            }
+            if let Some(class) = mix.as_class() {
+                return Err(Error::Invalid(format!("the mix is one class alone, {class}: a token file holds it without")));
             }
             if self.class != Some(mix.main_class()) {
                 let text = format!("the class of a mix is its main class, {}, not {:?}", mix.main_class(), self.class);
@@ -352,10 +355,10 @@ impl Dft {
                 return refuse("the mix of classes is damaged: no token can be trusted");
             }
             let text = std::str::from_utf8(&text[MIX_LENGTH..]).ok().filter(|text| text.len() <= LONGEST_MIX);
-            let read = text.and_then(|text| Mix::from_text(text).ok());
+            let read = text.and_then(|text| Mix::from_text(text).ok().filter(|mix| mix.to_text() == text));
             mix = read.filter(|mix| mix.main_class() == u32::from(class) && mix.as_class().is_none());
             if mix.is_none() {
-                return refuse("the header contradicts itself: its mix of classes is none");
+                return refuse("the header contradicts itself: its mix of classes is none, or not as it is written");
             }
             start += end + CHECK;
         }
