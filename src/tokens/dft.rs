@@ -172,7 +172,9 @@ impl Dft {
                 )));
             }
             if let Some(class) = mix.as_class() {
-                return Err(Error::Invalid(format!("the mix is one class alone, {class}: a token file holds it without")));
+                return Err(Error::Invalid(format!(
+                    "the mix is one class alone, {class}: a token file holds it without"
+                )));
             }
             if self.class != Some(mix.main_class()) {
                 let text = format!("the class of a mix is its main class, {}, not {:?}", mix.main_class(), self.class);
