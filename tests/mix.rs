@@ -485,6 +485,13 @@ mod command {
         run(folder, &["vary", "m.dftpack", "--keep", "16", "--seed", "9", "--class", "1", "-o", "w.png"]);
         assert!(!run(folder, &["show", "w.png"]).contains("mix"));
         assert!(run(folder, &["show", "m.dftpack"]).contains("0:0.6,2:0.4"));
+        // Repair with other classes to avoid keeps those of the file.
+        run(folder, &["generate", "0:0.6,2:0.4", "--seed", "3", "-o", "r.png", "--tokens-out", "r.dft"]);
+        let whole = bytes(folder, "r.dft");
+        std::fs::write(folder.join("cut.dft"), &whole[..whole.len() - 4]).unwrap();
+        run(folder, &["repair", "cut.dft", "--avoid", "1:0.5", "-o", "repaired.dft"]);
+        let (repaired, _) = detailflow::tokens::Dft::decode(&bytes(folder, "repaired.dft")).unwrap();
+        assert_eq!(repaired.mix, Some(mix(&[(0, 0.6), (2, 0.4)], &[(1, 0.5)])));
         assert!(run(folder, &["score", "m.dftpack"]).contains(&format!("{}+{}", classes[0], classes[2])));
         let cost = |class: &str| run(folder, &["cost", "--class", class]);
         assert!(cost("0,1").contains("of 3 rows") && cost("1").contains("of 2 rows"), "{}", cost("0,1"));

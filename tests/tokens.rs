@@ -11,7 +11,7 @@ use common::Random;
 use detailflow::tokens::{
     Damage, Dft, Found, Geometry, Pack, PackWriter, ReadAt, Salvage, TokenFile, TokenImage, TokenizerId, salvage,
 };
-use detailflow::{Bundle, Error, Generation, Guidance, Request, Sampling, tasks};
+use detailflow::{Bundle, Curve, Error, Generation, Guidance, Mix, Request, Sampling, tasks};
 
 const HEADER: usize = 32;
 
@@ -630,6 +630,31 @@ fn salvage_of_a_cut_pack_finds_the_remaining_entries() {
     assert_eq!(sound.dft, large);
 }
 
+#[test]
+fn salvage_finds_pictures_of_a_mix() {
+    let of = |points: u32, avoid: u32| {
+        let points: Vec<(u32, f32)> = (0..points).map(|at| (at * 7, 0.123_456_78 + at as f32 / 7.0)).collect();
+        let curve = Curve::new(&points).unwrap();
+        let list = |count: u32| (0..count).map(|class| (class, curve.clone())).collect::<Vec<_>>();
+        let mix = Mix::new(&list(2), &list(avoid)).unwrap();
+        Dft { class: Some(0), mix: Some(mix), ..sample(DETAILFLOW_16, 128, 5) }
+    };
+    let entries = [(Some("short"), of(1, 1)), (None, of(60, 12)), (Some("last"), sample(DETAILFLOW_16, 128, 7))];
+    assert!(entries[1].1.encode().unwrap().len() > 8192);
+    let bytes = pack(&entries);
+    let dfts = || entries.iter().map(|(_, dft)| dft);
+    let found = salvaged(&bytes);
+    assert!(found.iter().map(|found| &found.dft).eq(dfts()) && found.iter().all(|found| found.soundness.is_sound()));
+    // Without the headers of entries, and with other bytes in between.
+    let mut lone = Vec::new();
+    for dft in dfts() {
+        lone.extend(dft.encode().unwrap());
+        lone.extend(b"soup");
+    }
+    let found = salvaged(&lone);
+    assert!(found.iter().map(|found| &found.dft).eq(dfts()) && found.iter().all(|found| found.soundness.is_sound()));
+}
+
 /// A source that counts what is read of it.
 struct Counted<'a>(&'a [u8], std::cell::Cell<u64>);
 
@@ -798,6 +823,27 @@ fn pack_of_a_million_reads_few_bytes_per_entry() {
         "{size} bytes in the pack, {total} read for 2000 entries by number and by name, at most {most} reads for a name"
     );
     assert!(total < size / 8, "{total} of {size} bytes were read");
+}
+
+#[test]
+fn mix_of_a_file_has_one_text_and_more_than_a_class() {
+    let mix = |classes: &[(u32, Curve)]| Some(Mix::new(classes, &[]).unwrap());
+    let of = |mix| Dft { class: Some(1), mix, ..sample(DETAILFLOW_16, 8, 5) };
+    let error = of(mix(&[(1, 0.5.into())])).encode().unwrap_err().to_string();
+    assert!(error.contains("one class"), "{error}");
+    let bytes = of(mix(&[(1, 0.5.into()), (2, 0.25.into())])).encode().unwrap();
+    let text = b"1:0.5,2:0.25";
+    assert_eq!(&bytes[34..34 + text.len()], text);
+    // The same mix in other words: the writer's mistake, as the checks are right.
+    for other in ["2:0.25,1:0.5", "1:.5,2:0.25;", "1:0.5,2:0.25,3:0", "1:0.50,2:0.25", "01:0.5,2:0.25"] {
+        let mut changed = bytes[..32].to_vec();
+        changed.extend((other.len() as u16).to_le_bytes());
+        changed.extend(other.as_bytes());
+        let covered = [&changed[..30], &changed[32..]].concat();
+        changed.extend(crc(&covered).to_le_bytes());
+        let error = Dft::decode(&changed).unwrap_err().to_string();
+        assert!(error.contains("contradicts itself"), "{other}: {error}");
+    }
 }
 
 // --- The page ---

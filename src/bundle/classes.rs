@@ -4,6 +4,9 @@ use super::Bundle;
 use crate::plan::{Curve, Mix};
 use crate::support::error::{Error, Result};
 
+/// Stands for no class in the text of a mix.
+const NO_CLASS: &str = "none";
+
 impl Bundle {
     /// The index of the class `text`: a class name (exact, or else ignoring ASCII case), or an index in decimal.
     ///
@@ -30,16 +33,14 @@ impl Bundle {
 
     /// Reads classes with their weights, `dragon:0.6,golem:0.4`, and those to avoid with their strengths, `plant:0.5`; empty for
     /// none to avoid. Without a number it is 1. A number may be a [`Curve`](crate::Curve), `dragon:1@0,0@8,golem:0@0,1@8`.
-    /// Classes are named as [`class`](Self::class) takes them, one with a comma in its name by its index; `none` is no class
-    /// unless a class has that name.
+    /// Classes are named as [`class`](Self::class) takes them, one with a comma in its name by its index. `none` is no class; a
+    /// class of that name goes by its index, and by its name where it is all of `classes`.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there is no such class or a number is wrong, and those of [`Mix::new`].
     pub fn mix(&self, classes: &str, avoid: &str) -> Result<Mix> {
-        let index = |text: &str| match self.class(text) {
-            Err(_) if text == "none" => Ok(Mix::NO_CLASS),
-            found => found,
-        };
+        let alone = classes == NO_CLASS && self.class(classes).is_ok();
+        let index = |text: &str| if text == NO_CLASS && !alone { Ok(Mix::NO_CLASS) } else { self.class(text) };
         Mix::parse(classes, avoid, &index, &|class| self.class_name(class).unwrap_or_else(|| format!("class {class}")))
     }
 
@@ -49,14 +50,18 @@ impl Bundle {
     /// Those of [`mix`](Self::mix).
     pub fn avoid(&self, text: &str) -> Result<Vec<(u32, Curve)>> {
         // Of whatever class: they can be those of any mix.
-        Ok(self.mix(self.classes.first().map_or("", String::as_str), text)?.into_avoid())
+        Ok(self.mix("0", text)?.into_avoid())
     }
 
     /// The classes of a mix and those that it avoids as [`mix`](Self::mix) reads them; the second text is empty if it avoids none.
     #[must_use]
     pub fn mix_text(&self, mix: &Mix) -> (String, String) {
         let name = |class: u32| match self.class_name(class) {
-            Some(name) if !name.contains([',', ':', '@']) && name.trim() == name && !name.is_empty() => name,
+            Some(name)
+                if !name.contains([',', ':', '@']) && name.trim() == name && !name.is_empty() && name != NO_CLASS =>
+            {
+                name
+            }
             _ => class.to_string(),
         };
         (mix.classes_text(&name), mix.avoid_text(&name))
@@ -129,7 +134,31 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn mix_texts_tell_no_class_from_a_class_called_none() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small");
+        let mut bundle = Bundle::open(path).unwrap();
+        bundle.classes = ["dragon", "none", "plant"].map(str::to_owned).into();
+        let one = || 1.0.into();
+        for (classes, avoid) in [
+            (vec![(0, one()), (Mix::NO_CLASS, one())], vec![(1, one())]),
+            (vec![(0, one()), (1, one())], vec![]),
+            (vec![(1, one())], vec![(2, one())]),
+        ] {
+            let mix = Mix::new(&classes, &avoid).unwrap();
+            let (classes, avoid) = bundle.mix_text(&mix);
+            assert_eq!(bundle.mix(&classes, &avoid).unwrap(), mix, "{classes} {avoid}");
+        }
+        assert_eq!(
+            bundle.mix("none", "2").unwrap().classes(),
+            [(1, one())],
+            "the class of a picture, and what it avoids"
+        );
+    }
 
     #[test]
     fn edit_distance_counts_insertions_deletions_and_replacements() {

@@ -64,8 +64,8 @@ pub extern "C" fn detailflow_request_get_message(
     get_message(request, buffer, capacity, length)
 }
 
-/// Sets the number of images, which are generated together. Added images take the class of the first one and the
-/// seeds that follow its seed. Memory is reserved when the generation is created.
+/// Sets the number of images, which are generated together. Added images take the class or mix of the first one
+/// and the seeds that follow its seed. Memory is reserved when the generation is created.
 ///
 /// @param image_count 1 to 1048576.
 #[unsafe(no_mangle)]
@@ -124,12 +124,13 @@ pub extern "C" fn detailflow_request_set_image_source(
 /// token is sampled from u + s (m - u) - s a (n - u). Means are computed in the order of class indices, so that the order here
 /// does not matter. One class alone gives what detailflow_request_set_class gives, bit for bit; a weight of 0 leaves a class out.
 ///
-/// Each class after the first takes one batch row of each image more, in time and in memory of the KV cache. Other images of a
-/// batch do not change. Log-probabilities are those of m.
+/// Each class after the first takes one batch row of each image more, in time and in memory of the KV cache. On the CPU other
+/// images of a batch do not change. On another device one mix in a batch moves the sampling of all its images to the CPU, so that
+/// they may differ from those of a batch without. Log-probabilities are those of m.
 ///
 /// @param class_indices Each 0 to class_count - 1, none twice. DETAILFLOW_NO_CLASS is allowed beside a class: it stands for u and
 /// weakens the others.
-/// @param weights The weight of each, 0 to 1000; at least one class has more than 0.
+/// @param weights The weight of each, 0 or 1e-30 to 1000; at least one class has more than 0.
 /// @param count 1 to 16.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_request_set_classes(
@@ -149,7 +150,7 @@ pub extern "C" fn detailflow_request_set_classes(
 /// unconditional row is computed as well.
 ///
 /// @param class_indices Each 0 to class_count - 1, none twice. DETAILFLOW_NO_CLASS is allowed and changes nothing.
-/// @param strengths The strength of each, 0 to 1000; 0.25 to 0.5 is usual and more may leave what the model
+/// @param strengths The strength of each, 0 or 1e-30 to 1000; 0.25 to 0.5 is usual and more may leave what the model
 /// has learned; 0 is as if the class was not there.
 /// @param count 0 (the default) to 16.
 #[unsafe(no_mangle)]
@@ -206,7 +207,7 @@ pub extern "C" fn detailflow_request_set_image_avoid(
 ///
 /// @param class_index 0 to class_count - 1, or DETAILFLOW_NO_CLASS.
 /// @param token_indices The token of each point, rising; 0 is the first token.
-/// @param values The weight at each point, 0 to 1000. At no token may the weights of all classes be 0.
+/// @param values The weight at each point, 0 or 1e-30 to 1000. At no token may the weights of all classes be 0.
 /// @param point_count 1 to 64.
 #[unsafe(no_mangle)]
 pub extern "C" fn detailflow_request_set_class_curve(

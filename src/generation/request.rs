@@ -32,7 +32,7 @@ pub struct Request {
     pub(crate) images: Vec<ImageRequest>,
     /// The tokens that each image begins with: one prefix per image, or none at all.
     pub(crate) prefixes: Vec<Arc<[u32]>>,
-    /// The mix of each image, or none at all. An image of one class has `None`.
+    /// The mix of each image, or none at all; where all are of one class it may be either. An image of one class has `None`.
     pub(crate) mixes: Vec<Option<Arc<Mix>>>,
     pub(crate) guidance: Guidance,
     pub(crate) sampling: SamplingCurves,
@@ -238,13 +238,11 @@ impl Request {
     fn change_mixes(&mut self, images: Range<usize>, change: &dyn Fn(&Mix) -> Parts) -> Result<&mut Self> {
         let bundle = self.model.bundle();
         let name = |class: u32| bundle.classes().get(class as usize).cloned().unwrap_or_else(|| class.to_string());
-        let mut mixes = filled("a request", self.images.len(), None)?;
-        mixes[..self.mixes.len()].clone_from_slice(&self.mixes);
-        let mut main = reserve("a request", images.len())?;
+        let mut found = reserve("a request", images.len())?;
         // Images that were alike share their mix.
         let mut last: Option<Changed> = None;
         for image in images.clone() {
-            let (class, before) = (self.images[image].class, mixes[image].take());
+            let (class, before) = (self.images[image].class, self.mixes.get(image).cloned().flatten());
             let changed = match last.take() {
                 Some(last) if last.class == class && last.before == before => last,
                 _ => {
@@ -258,17 +256,22 @@ impl Request {
                     Changed { class, before, main, after: mix.as_class().is_none().then(|| Arc::new(mix)) }
                 }
             };
-            main.push(changed.main);
-            mixes[image].clone_from(&changed.after);
+            found.push((changed.main, changed.after.clone()));
             last = Some(changed);
         }
-        for (image, class) in images.zip(main) {
+        let plain = found.iter().all(|(_, mix)| mix.is_none());
+        if plain && images.len() == self.images.len() {
+            self.mixes = Vec::new();
+        } else if self.mixes.is_empty() && !plain {
+            self.mixes = filled("a request", self.images.len(), None)?;
+        }
+        // No more than the images that change: a setter of one image does not look at the others.
+        for (image, (class, mix)) in images.zip(found) {
             self.images[image].class = class;
+            if let Some(place) = self.mixes.get_mut(image) {
+                *place = mix;
+            }
         }
-        if mixes.iter().all(Option::is_none) {
-            mixes = Vec::new();
-        }
-        self.mixes = mixes;
         Ok(self)
     }
 
@@ -480,5 +483,31 @@ impl Request {
             return Ok(());
         }
         Err(Error::Invalid(format!("image {index} is out of range: the request has {count}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::ModelOptions;
+
+    #[test]
+    fn mix_of_one_image_is_set_without_a_copy_of_the_others() {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small");
+        let options = ModelOptions::new().with_precision("int8").with_threads(1);
+        let mut request = Request::new(&Model::open(&bundle, &options).unwrap());
+        request.set_count(3).unwrap();
+        let mix = Mix::new(&[(0, 1.0.into()), (2, 0.5.into())], &[]).unwrap();
+        request.set_image_mix(1, &mix).unwrap();
+        let place = request.mixes.as_ptr();
+        request.set_image_mix(2, &mix).unwrap().set_image(1, ImageRequest { class: 1, seed: 4 }).unwrap();
+        assert_eq!(request.mixes.as_ptr(), place);
+        assert_eq!([0, 1, 2].map(|image| request.mix(image)), [None, None, Some(&mix)]);
+        assert_eq!([0, 1, 2].map(|image| request.images()[image].class), [0, 1, 0]);
+        assert!(request.set_image_mix(0, &Mix::new(&[(9, 1.0.into())], &[]).unwrap()).is_err());
+        request.set_class(2).unwrap();
+        assert!(request.mixes.is_empty() && request.images().iter().all(|image| image.class == 2));
     }
 }

@@ -16,6 +16,8 @@ use crate::support::error::{Error, Result};
 
 /// The largest weight or strength.
 const LARGEST: f32 = 1000.0;
+/// The least one that is not 0: between such points and 0 no token's value rounds to 0.
+const LEAST: f32 = 1e-30;
 
 /// Classes of a picture with their weights, and classes to avoid with their strengths.
 ///
@@ -44,7 +46,7 @@ impl Mix {
     ///
     /// # Errors
     /// [`Error::Invalid`] when there is no class or more than 16, or more than 16 to avoid; when one is listed twice; when a
-    /// weight or strength is NaN or not 0 to 1000; when all weights are 0 at some token, or only [`Mix::NO_CLASS`] has one.
+    /// weight or strength is NaN, not 0 to 1000, or less than 1e-30 but not 0; when all weights are 0 at some token, or only [`Mix::NO_CLASS`] has one.
     pub fn new(classes: &[(u32, Curve)], avoid: &[(u32, Curve)]) -> Result<Self> {
         Self::named(classes, avoid, &|class| format!("class {class}"))
     }
@@ -197,9 +199,8 @@ fn listed(list: &[(u32, Curve)], what: &str, name: &dyn Fn(u32) -> String) -> Re
     }
     for (class, weight) in list {
         let what = format!("mix: the {what} of {}:", name(*class));
-        weight
-            .check(|weight| (0.0..=LARGEST).contains(&weight), &what, &format!("0 to {LARGEST}"))
-            .map_err(Error::Invalid)?;
+        let fits = |weight| weight == 0.0 || (LEAST..=LARGEST).contains(&weight);
+        weight.check(fits, &what, &format!("0 to {LARGEST} (0 or at least {LEAST:e})")).map_err(Error::Invalid)?;
     }
     let mut sorted = list.to_vec();
     sorted.sort_by_key(|&(class, _)| class);
@@ -335,6 +336,9 @@ mod tests {
             ("dragon:1001", "", "the weight of 1: 1001 is not 0 to 1000"),
             ("dragon", "golem:-0.5", "the strength of 2: -0.5 is not 0 to 1000"),
             ("dragon:0,golem:0", "", "all classes are 0"),
+            ("dragon:1e-31", "", "is not 0 to 1000 (0 or at least 1e-30)"),
+            // At token 6 both would round to 0.
+            ("plant:1e-45@0,0@10,dragon:0@2,1e-45@12", "", "0 or at least 1e-30"),
             ("dragon:1@0,0@8", "", "0 at token 8"),
             ("dragon:1@0,0@8,golem:0@9,1@12", "", "0 at token 8"),
             ("dragon,golem,dragon", "", "1 is listed twice"),
@@ -358,6 +362,8 @@ mod tests {
         assert_eq!(mix.mean_at(8), [(Some(2), 0.75), (None, 0.25)]);
         assert_eq!(mix.avoid_at(0), (vec![(Some(2), 1.0)], 0.5));
         assert_eq!(mix.avoid_at(6), (vec![(Some(0), 0.8), (Some(2), 0.2)], 2.5));
+        let faint = parse("dragon:1e-30@0,0@65535,golem:0@0,1e-30@65535", "").unwrap();
+        assert!((0..=65535).all(|token| !faint.mean_at(token).is_empty()));
         let equal = parse("dragon:1e-30,golem:1e-30", "").unwrap().mean_at(3);
         assert_eq!(equal, [(Some(1), 0.5), (Some(2), 0.5)]);
     }

@@ -48,7 +48,8 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
 
 /// Bytes of the token file that [`repair`] makes.
 pub(crate) fn repaired_size(request: &Request, dft: &Dft, count: usize) -> usize {
-    let mix = if dft.class.is_none() { request.mix(0).cloned() } else { dft.mix.clone() };
+    let drawn = count > dft.tokens.len();
+    let mix = if drawn && dft.class.is_none() { request.mix(0).cloned() } else { dft.mix.clone() };
     Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class: dft.class, mix, seed: dft.seed, tokens: Vec::new() }
         .file_size(count)
 }
@@ -56,4 +57,26 @@ pub(crate) fn repaired_size(request: &Request, dft: &Dft, count: usize) -> usize
 /// A sequence of the same model with these tokens.
 fn repaired(dft: &Dft, (class, mix): (Option<u32>, Option<Mix>), seed: Option<u64>, tokens: &[u32]) -> Result<Dft> {
     Ok(Dft { tokenizer: dft.tokenizer, geometry: dft.geometry, class, mix, seed, tokens: copied("tokens", tokens)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::{Model, ModelOptions};
+
+    #[test]
+    fn size_of_a_repaired_file_is_that_of_the_result() {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small");
+        let options = ModelOptions::new().with_precision("int8").with_threads(1);
+        let model = Model::open(&bundle, &options).unwrap();
+        let mut request = Request::new(&model);
+        request.set_avoid(&[(1, 0.5.into())]).unwrap();
+        let dft = model.bundle().dft(None, None, vec![0, 1, 2, 3]).unwrap();
+        for count in [4, 8] {
+            let repaired = repair(&request, &dft, count).unwrap().encode().unwrap();
+            assert_eq!(repaired_size(&request, &dft, count), repaired.len(), "{count} tokens");
+        }
+    }
 }

@@ -35,8 +35,11 @@ const MIX_LENGTH: usize = 2;
 /// Bytes of the longest text of a mix.
 const LONGEST_MIX: usize = 1 << 14;
 
+/// Bytes of the header and the longest mix: what is before the first group.
+pub(super) const LONGEST_START: usize = HEADER + MIX_LENGTH + LONGEST_MIX + CHECK;
+
 /// Bytes of the largest possible file: the longest mix, groups of a single token of 20 bits.
-pub(super) const LARGEST: usize = HEADER + MIX_LENGTH + LONGEST_MIX + CHECK + MOST_TOKENS * (3 + CHECK);
+pub(super) const LARGEST: usize = LONGEST_START + MOST_TOKENS * (3 + CHECK);
 
 /// One token sequence, with what is needed to decode it and to generate it again. [`Bundle::dft`](crate::Bundle::dft)
 /// makes one for a model's tokens.
@@ -145,8 +148,8 @@ impl Dft {
     ///
     /// # Errors
     /// [`Error::Invalid`] if the geometry does not fit the header, the tokens are not a prefix of the geometry, a class is above
-    /// 65,535, the class is not the main one of the mix, the mix takes more than 16 KiB as text, or a token has more bits than
-    /// the geometry says.
+    /// 65,535, the mix is one class alone, the class is not the main one of the mix, the mix takes more than 16 KiB as text, or a
+    /// token has more bits than the geometry says.
     pub fn check(&self) -> Result<()> {
         let Geometry { tokens: all, group, causal, bits } = self.geometry;
         let count = self.tokens.len();
@@ -166,6 +169,11 @@ impl Dft {
             if let Some(class) = all.filter(|&class| class != Mix::NO_CLASS).find(|&class| class > MOST_CLASS) {
                 return Err(Error::Invalid(format!(
                     "class {class} is out of range: a token file holds 0 to {MOST_CLASS}"
+                )));
+            }
+            if let Some(class) = mix.as_class() {
+                return Err(Error::Invalid(format!(
+                    "the mix is one class alone, {class}: a token file holds it without"
                 )));
             }
             if self.class != Some(mix.main_class()) {
@@ -349,10 +357,10 @@ impl Dft {
                 return refuse("the mix of classes is damaged: no token can be trusted");
             }
             let text = std::str::from_utf8(&text[MIX_LENGTH..]).ok().filter(|text| text.len() <= LONGEST_MIX);
-            let read = text.and_then(|text| Mix::from_text(text).ok());
+            let read = text.and_then(|text| Mix::from_text(text).ok().filter(|mix| mix.to_text() == text));
             mix = read.filter(|mix| mix.main_class() == u32::from(class) && mix.as_class().is_none());
             if mix.is_none() {
-                return refuse("the header contradicts itself: its mix of classes is none");
+                return refuse("the header contradicts itself: its mix of classes is none, or not as it is written");
             }
             start += end + CHECK;
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use detailflow::tokens::{Dft, TokenImage};
-use detailflow::{Error, Request, pixels};
+use detailflow::{Error, Mix, Request, pixels};
 
 use crate::batches::finished;
 use crate::entries::EntryArgs;
@@ -145,7 +145,8 @@ pub struct RepairArgs {
     /// lost tokens are restored exactly
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Class to generate, by name or index, or several with weights: dragon:0.6,golem:0.4 [default: the file's]
+    /// Class to generate, by name or index, or several with weights: dragon:0.6,golem:0.4; then nothing is avoided without
+    /// --avoid [default: the file's]
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
     #[command(flatten)]
@@ -176,12 +177,17 @@ pub fn repair(args: &RepairArgs) -> Result<(), Failure> {
     let place = args.tokens.display();
     bundle.check_dft(&dft).map_err(|error| Error::Invalid(format!("{place}: {error}")))?;
     if args.class.is_some() || args.avoid.avoid.is_some() {
-        let of_file = dft.class.and_then(|class| bundle.classes().get(class as usize)).cloned();
-        let Some(class) = args.class.clone().or(of_file) else {
-            let text = format!("{place} has no class; name one with --class");
-            return Err(Failure::Usage(Error::Invalid(text)));
+        let avoid = args.avoid.avoid.as_deref().unwrap_or_default();
+        let mix = if let Some(classes) = &args.class {
+            bundle.mix(classes, avoid)
+        } else if let Some(class) = dft.class {
+            let own = [(class, 1.0.into())];
+            let classes = dft.mix.as_ref().map_or(&own[..], Mix::classes);
+            bundle.avoid(avoid).and_then(|avoid| Mix::new(classes, &avoid))
+        } else {
+            Err(Error::Invalid(format!("{place} has no class; name one with --class")))
         };
-        let mix = bundle.mix(&class, args.avoid.avoid.as_deref().unwrap_or_default()).map_err(Failure::Usage)?;
+        let mix = mix.map_err(Failure::Usage)?;
         dft.class = Some(mix.main_class());
         dft.mix = Some(mix).filter(|mix| mix.as_class().is_none());
     }

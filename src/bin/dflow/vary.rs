@@ -19,7 +19,8 @@ pub struct VaryArgs {
     /// Index of the picture in the file, from 0
     #[arg(long, value_name = "I", default_value_t = 0)]
     picture: u32,
-    /// Class to generate, by name or index, or several with weights: dragon:0.6,golem:0.4 [default: those that the file names]
+    /// Class to generate, by name or index, or several with weights: dragon:0.6,golem:0.4; then nothing is avoided without
+    /// --avoid [default: those that the file names]
     #[arg(long, value_name = "C")]
     class: Option<String>,
     #[command(flatten)]

@@ -144,7 +144,7 @@ impl<'a> Checker<'a> {
             self.defaults.tags = None;
             wrongs.push(("tags".into(), text));
         }
-        if let Err(more) = self.resolve(&fields) {
+        if let Err(more) = self.resolve(&fields, false) {
             let RowFields { class, count, seed, output, tags, .. } = std::mem::take(&mut self.defaults);
             self.defaults = RowFields { class, count, seed, output, tags, ..RowFields::default() };
             wrongs.extend(more);
@@ -215,13 +215,16 @@ impl<'a> Checker<'a> {
         Ok(intern(&mut self.tags, tags))
     }
 
-    /// The settings of a row without class, count, seed, output and tags; rows that say the same share them.
-    fn resolve(&mut self, fields: &RowFields) -> Result<Resolved, Wrongs> {
-        let key = serde_json::to_string(fields).unwrap_or_default();
+    /// The settings of a row without class, count, seed, output and tags, and whether it has a class; rows that say the same
+    /// share them.
+    fn resolve(&mut self, fields: &RowFields, has_class: bool) -> Result<Resolved, Wrongs> {
+        // What a token file says of classes counts in rows without one.
+        let has_class = has_class && fields.vary.is_some();
+        let key = format!("{has_class} {}", serde_json::to_string(fields).unwrap_or_default());
         if let Some(resolved) = self.resolved.get(&key) {
             return resolved.clone();
         }
-        let resolved = resolve(fields, self.select.as_ref(), self.bundle, &mut self.files);
+        let resolved = resolve(fields, has_class, self.select.as_ref(), self.bundle, &mut self.files);
         self.resolved.insert(key, resolved.clone());
         resolved
     }
@@ -235,7 +238,7 @@ impl<'a> Checker<'a> {
         if class.is_some() && fields.mix.is_some() {
             wrongs.push(("mix".into(), "a row cannot have both `class` and `mix`; leave one of them out".into()));
         }
-        let resolved = self.resolve(&fields).map_err(|more| wrongs.extend(more)).ok();
+        let resolved = self.resolve(&fields, class.is_some()).map_err(|more| wrongs.extend(more)).ok();
         let class = class.or_else(|| Some(Classes::One(ClassName::Index(resolved.as_ref()?.class?))));
         let classes = match class {
             Some(class) => self.classes(&class).map_err(|text| wrongs.push(("class".into(), text))).ok(),

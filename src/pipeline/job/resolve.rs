@@ -8,7 +8,7 @@ use crate::bundle::Bundle;
 use crate::pipeline::identity::Identity;
 use crate::pipeline::plan::{RowMix, RowSettings, Start};
 use crate::pipeline::select::SelectSettings;
-use crate::plan::{Curve, Guidance, Level};
+use crate::plan::{Curve, Guidance, Level, Mix};
 use crate::sample::{Sampling, SamplingCurves};
 use crate::support::error::{Error, Result};
 
@@ -25,9 +25,11 @@ pub(super) struct Resolved {
     pub hash: [u8; 32],
 }
 
-/// Resolves what rows say beside class, count, seed, output and tags. `job` is the selection of the job.
+/// Resolves what rows say beside class, count, seed, output and tags. `has_class`: whether they say a class. `job` is the
+/// selection of the job.
 pub(super) fn resolve(
     fields: &RowFields,
+    has_class: bool,
     job: Option<&(SelectSettings, Option<[u8; 32]>)>,
     bundle: &Bundle,
     files: &mut Files,
@@ -35,13 +37,22 @@ pub(super) fn resolve(
     let mut wrongs = Wrongs::new();
     let mut wrong = |field: &str, text: String| wrongs.push((field.to_owned(), text));
     let (guidance, sampling) = curves(fields, bundle, &mut wrong);
-    let (mix, main) = mixed(fields, bundle, &mut wrong);
+    let (mut mix, main) = mixed(fields, bundle, &mut wrong);
     let levels = levels(fields.level.as_ref(), bundle).unwrap_or_else(|error| {
         wrong("level", error.to_string());
         Vec::new()
     });
     let mut hash = Identity::new("settings");
-    let (start, class) = start(fields, bundle, files, &mut hash, &mut wrong);
+    let (start, class, of_file) = start(fields, bundle, files, &mut hash, &mut wrong);
+    // A row that says neither class nor mix takes those of the token file, and what these avoid unless it says that.
+    if let Some(of_file) = of_file.filter(|_| !has_class && fields.mix.is_none()) {
+        if of_file.classes().len() > 1 {
+            mix.classes = of_file.classes().to_vec();
+        }
+        if fields.avoid.is_none() {
+            mix.avoid = of_file.avoid().to_vec();
+        }
+    }
     if let Some(finest) = levels.last() {
         let field = if fields.vary.is_some() { "vary" } else { "redetail" };
         let kept = match &start {
@@ -171,20 +182,20 @@ fn start(
     files: &mut Files,
     hash: &mut Identity,
     wrong: &mut impl FnMut(&str, String),
-) -> (Start, Option<u32>) {
+) -> (Start, Option<u32>, Option<Mix>) {
     match (&fields.vary, &fields.redetail) {
         (None, None) => hash.text("empty"),
         (Some(_), Some(_)) => {
             wrong("vary", "a row cannot have both `vary` and `redetail`; leave one of them out".into());
         }
         (Some(vary), None) => match files.vary(vary, bundle) {
-            Ok((start, class)) => {
+            Ok((start, class, mix)) => {
                 hash.text("tokens");
                 if let Start::Tokens(tokens) = &start {
                     hash.number(tokens.len() as u64);
                     tokens.iter().for_each(|&token| hash.number(u64::from(token)));
                 }
-                return (start, class);
+                return (start, class, mix);
             }
             Err(error) => wrong("vary", error.to_string()),
         },
@@ -193,12 +204,12 @@ fn start(
                 hash.text("picture");
                 hash.bytes(&content);
                 hash.number(u64::from(redetail.keep));
-                return (start, None);
+                return (start, None, None);
             }
             Err(error) => wrong("redetail", error.to_string()),
         },
     }
-    (Start::Empty, None)
+    (Start::Empty, None, None)
 }
 
 /// Checks a selection, finds its reference picture and hashes that.

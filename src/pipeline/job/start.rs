@@ -13,6 +13,7 @@ use super::types::{EntryName, Redetail, Vary};
 use crate::bundle::Bundle;
 use crate::pipeline::plan::Start;
 use crate::pixels::{LARGEST_FILE_PIXELS, LARGEST_FILE_SIDE};
+use crate::plan::Mix;
 use crate::support::error::{Error, Result};
 use crate::support::files::read;
 use crate::tokens::{AnyTokens, open_any};
@@ -39,12 +40,12 @@ impl Files {
         self.folder.join(path)
     }
 
-    /// The tokens that a variation keeps, and the class of its entry.
+    /// The tokens that a variation keeps, and the class and the mix of its entry.
     ///
     /// # Errors
     /// Those of the file; [`Error::Invalid`] if it has no such entry, the tokens are damaged or those of another tokenizer, or
     /// do not reach the level.
-    pub fn vary(&mut self, vary: &Vary, bundle: &Bundle) -> Result<(Start, Option<u32>)> {
+    pub fn vary(&mut self, vary: &Vary, bundle: &Bundle) -> Result<(Start, Option<u32>, Option<Mix>)> {
         let path = self.folder.join(&vary.tokens);
         let file = match self.open.get(&path) {
             Some(file) => file.clone(),
@@ -106,7 +107,7 @@ impl Files {
             bundle.check_prefix(kept).map(|_| kept.to_vec())
         };
         let kept = kept().map_err(|error| refuse(error.to_string()))?;
-        Ok((Start::Tokens(kept), dft.class))
+        Ok((Start::Tokens(kept), dft.class, dft.mix))
     }
 
     /// A picture whose coarse structure is kept, and the hash of the file.

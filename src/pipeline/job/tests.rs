@@ -391,6 +391,32 @@ fn variations_take_tokens_and_class_from_their_file() {
             ("12: vary", "keeps 16 tokens"),
         ],
     );
+    // The mix of a file is that of rows that say neither class nor mix.
+    let mix = bundle.mix("0:0.6,2:0.4", "1:0.5").unwrap();
+    bundle.dft_of_mix(&mix, Some(7), tokens.clone()).unwrap().save(folder.path().join("mix.dft")).unwrap();
+    let one = bundle.mix("1", "0:0.5").unwrap();
+    bundle.dft_of_mix(&one, Some(7), tokens).unwrap().save(folder.path().join("avoid.dft")).unwrap();
+    let text = r#"{"vary": {"tokens": "mix.dft"}, "class": 1}
+{"vary": {"tokens": "mix.dft"}}
+{"vary": {"tokens": "mix.dft"}, "avoid": "2"}
+{"vary": {"tokens": "mix.dft"}, "mix": "1,2"}
+{"vary": {"tokens": "avoid.dft"}}
+"#;
+    let checked = checked_in(folder.path(), JobFormat::Jsonl, text);
+    assert_problems(&checked, &[]);
+    let rows: Vec<_> =
+        checked.plan.rows().iter().map(|row| (&*row.classes, &row.mix.classes[..], &row.mix.avoid[..])).collect();
+    let own = [(1, 1.0.into()), (2, 1.0.into())];
+    assert_eq!(
+        rows,
+        [
+            (&[1][..], &[][..], &[][..]),
+            (&[0], mix.classes(), mix.avoid()),
+            (&[0], mix.classes(), &[(2, 1.0.into())]),
+            (&[1], &own, &[]),
+            (&[1], &[], one.avoid()),
+        ]
+    );
     // Tokens of another tokenizer.
     let other = Bundle::open(data("tiny-16/bundle")).unwrap();
     let foreign = other.dft(None, None, vec![0]).unwrap();

@@ -70,7 +70,7 @@ impl Default for FinishChoice {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RowFields {
-    /// A class by name or index, a list of these, or "all". With `vary` the default is the class of the token file.
+    /// A class by name or index, a list of these, or "all". With `vary` the default is the class or mix of the token file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Classes>,
     /// Pictures of each class. Default: as many as `seed` lists, or 1.
@@ -122,7 +122,7 @@ pub struct RowFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mix: Option<String>,
     /// Classes to keep away from, with their strengths, 0 to 1000 or curves, 1 if there is none: "plant:0.5,undead". Default:
-    /// none.
+    /// none; with `vary`, in a row without `class` and `mix`, those of the token file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub avoid: Option<String>,
 }

@@ -13,8 +13,9 @@ use crate::support::read_at::ReadAt;
 
 /// Bytes that are read at once.
 const STEP: usize = 1 << 16;
-/// Bytes of a token file that are decoded first, more as long as they are sound.
-const FIRST: usize = 1 << 12;
+/// Bytes of a token file that are decoded first, more as long as they are sound. They hold the header and any mix: with less
+/// of it than those, `Dft::decode` fails.
+const FIRST: usize = dft::LONGEST_START;
 
 /// An iterator over the entries of a damaged pack: scans the file from start to end and yields every entry that it
 /// recognizes; also token files embedded in any other file. It reads in small parts, so the file may be of any size.
@@ -149,10 +150,13 @@ impl<R: ReadAt> Salvage<R> {
         let size = match &head {
             Some((head, _)) => head.size as usize,
             // A token file whose entry header is lost.
-            None => match Dft::decode(&bytes[..bytes.len().min(dft::HEADER)]) {
-                Ok((_, Soundness { damage: Some(Damage::Cut { whole, .. }), .. })) => whole,
-                _ => return Ok((None, 1)),
-            },
+            None => {
+                let bytes = self.look(FIRST)?;
+                match Dft::decode(&bytes[..bytes.len().min(FIRST)]) {
+                    Ok((dft, soundness)) => dft.file_size(soundness.promised),
+                    Err(_) => return Ok((None, 1)),
+                }
+            }
         };
         let end = start.saturating_add(size);
         // A header may promise much: no more is read than is sound, so that the work is in proportion to the file.
