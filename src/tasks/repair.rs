@@ -47,6 +47,7 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
 }
 
 /// Bytes of the token file that [`repair`] makes.
+#[cfg_attr(not(feature = "ffi"), allow(dead_code, reason = "only the C API asks for sizes first"))]
 pub(crate) fn repaired_size(request: &Request, dft: &Dft, count: usize) -> usize {
     let drawn = count > dft.tokens.len();
     let mix = if drawn && dft.class.is_none() { request.mix(0).cloned() } else { dft.mix.clone() };
