@@ -1365,14 +1365,16 @@ public:
     /// Sets several classes of every image with their weights: each is a mix of them. See detailflow_request_set_classes.
     Result<void> set_classes(Span<const std::uint32_t> class_indices, Span<const float> weights)
     {
-        if (class_indices.size() != weights.size()) return uneven(class_indices.size(), weights.size());
+        if (class_indices.size() != weights.size())
+            return uneven(class_indices.size(), weights.size());
         return detail::done(
             detailflow_request_set_classes(get(), class_indices.data(), weights.data(), weights.size()));
     }
     /// Sets the classes that every image keeps away from with their strengths; empty spans (the default) are none.
     Result<void> set_avoid(Span<const std::uint32_t> class_indices, Span<const float> strengths)
     {
-        if (class_indices.size() != strengths.size()) return uneven(class_indices.size(), strengths.size());
+        if (class_indices.size() != strengths.size())
+            return uneven(class_indices.size(), strengths.size());
         return detail::done(
             detailflow_request_set_avoid(get(), class_indices.data(), strengths.data(), strengths.size()));
     }
@@ -1380,7 +1382,8 @@ public:
     Result<void> set_image_classes(std::uint32_t image_index, Span<const std::uint32_t> class_indices,
                                    Span<const float> weights)
     {
-        if (class_indices.size() != weights.size()) return uneven(class_indices.size(), weights.size());
+        if (class_indices.size() != weights.size())
+            return uneven(class_indices.size(), weights.size());
         return detail::done(detailflow_request_set_image_classes(get(), image_index, class_indices.data(),
                                                                  weights.data(), weights.size()));
     }
@@ -1388,7 +1391,8 @@ public:
     Result<void> set_image_avoid(std::uint32_t image_index, Span<const std::uint32_t> class_indices,
                                  Span<const float> strengths)
     {
-        if (class_indices.size() != strengths.size()) return uneven(class_indices.size(), strengths.size());
+        if (class_indices.size() != strengths.size())
+            return uneven(class_indices.size(), strengths.size());
         return detail::done(detailflow_request_set_image_avoid(get(), image_index, class_indices.data(),
                                                                strengths.data(), strengths.size()));
     }
@@ -1396,17 +1400,19 @@ public:
     Result<void> set_class_curve(std::uint32_t class_index, Span<const std::uint32_t> token_indices,
                                  Span<const float> values)
     {
-        if (token_indices.size() != values.size()) return uneven(token_indices.size(), values.size());
-        return detail::done(detailflow_request_set_class_curve(get(), class_index, token_indices.data(),
-                                                               values.data(), values.size()));
+        if (token_indices.size() != values.size())
+            return uneven(token_indices.size(), values.size());
+        return detail::done(
+            detailflow_request_set_class_curve(get(), class_index, token_indices.data(), values.data(), values.size()));
     }
     /// Sets the strength with which every image keeps away from one class as a curve over the tokens.
     Result<void> set_avoid_curve(std::uint32_t class_index, Span<const std::uint32_t> token_indices,
                                  Span<const float> values)
     {
-        if (token_indices.size() != values.size()) return uneven(token_indices.size(), values.size());
-        return detail::done(detailflow_request_set_avoid_curve(get(), class_index, token_indices.data(),
-                                                               values.data(), values.size()));
+        if (token_indices.size() != values.size())
+            return uneven(token_indices.size(), values.size());
+        return detail::done(
+            detailflow_request_set_avoid_curve(get(), class_index, token_indices.data(), values.data(), values.size()));
     }
     /// Sets class and seed of one image.
     Result<void> set_image_source(std::uint32_t image_index, std::uint32_t class_index, std::uint64_t seed)

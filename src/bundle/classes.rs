@@ -32,7 +32,7 @@ impl Bundle {
     }
 
     /// Reads classes with their weights, `dragon:0.6,golem:0.4`, and those to avoid with their strengths, `plant:0.5`; empty for
-    /// none to avoid. Without a number it is 1. A number may be a [`Curve`](crate::Curve), `dragon:1@0,0@8,golem:0@0,1@8`.
+    /// none to avoid. Without a number it is 1. A number may be a [`Curve`], `dragon:1@0,0@8,golem:0@0,1@8`.
     /// Classes are named as [`class`](Self::class) takes them, one with a comma in its name by its index. `none` is no class; a
     /// class of that name goes by its index, and by its name where it is all of `classes`.
     ///
