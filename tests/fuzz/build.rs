@@ -133,7 +133,8 @@ fn caller(out: &mut String, index: usize, result: &str, name: &str, parameters: 
             arguments.push(format!("{variable}.pointer()"));
         } else if let Some((size, is_struct)) = parameter.element() {
             // One value, an array whose length follows, or two arrays of one length.
-            let pair = parameters.get(at + 2).is_some_and(|count| count.name == "point_count");
+            let pair = parameter.name == "class_indices"
+                || parameters.get(at + 2).is_some_and(|count| count.name == "point_count");
             let is_array = pair
                 || next.is_some_and(|next| {
                     let length = ["capacity", "count", "size"].iter().any(|word| next.name.ends_with(word));
