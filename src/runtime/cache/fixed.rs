@@ -44,8 +44,8 @@ pub(super) struct FixedCache {
 }
 
 impl FixedCache {
-    /// Takes over the origin's memory if nothing else refers to it and the rows are the same; else what an earlier generation
-    /// left; else allocates memory. Copies the origin's rows.
+    /// Takes over what an earlier generation left; else the origin's memory, if nothing else refers to it and the rows are the
+    /// same; else allocates memory. Copies the origin's rows where it is not the origin's memory.
     pub fn new(
         graph: &Graph,
         frame: &Frame,

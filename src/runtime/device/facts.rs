@@ -194,6 +194,8 @@ pub(in crate::runtime) static FACTS: [Facts; 10] = [
         connection: Connection::BuiltIn(built_in::tensorrt),
         providers: &["TensorrtExecutionProvider", "CUDAExecutionProvider"],
         memory: Some(AllocationDevice::CUDA),
+        // It records nothing itself, but allocates on the same card.
+        context: Context::Recorded,
         // It is not known whether TensorRT, DirectML and MIGraphX write outputs in place.
         fixed: Choice::Named,
         package: "the pip package onnxruntime-gpu",
@@ -374,6 +376,16 @@ mod tests {
         let words: Vec<&str> = ranks.iter().map(|(_, word)| *word).collect();
         assert_eq!(words, ["cuda", "migraphx", "directml", "coreml", "openvino", "webgpu", "cpu"]);
         assert!(ranks.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    /// A recording of CUDA is broken off by whatever allocates on the card meanwhile.
+    #[test]
+    fn all_that_use_cuda_keep_away_from_recordings() {
+        for facts in &FACTS {
+            let uses_cuda = facts.providers.contains(&"CUDAExecutionProvider");
+            assert_eq!(facts.context == Context::Recorded, uses_cuda, "{}", facts.word);
+            assert!(facts.seen.is_none() || facts.context == Context::Recorded, "{} records", facts.word);
+        }
     }
 
     #[test]
