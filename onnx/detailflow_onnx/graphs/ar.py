@@ -154,18 +154,6 @@ class _CachedGraph(_ArGraph):
         presents = [b.output(f"present_{n}_{i}", b.cache_type, [*self.present_shape, d]) for n in ("key", "value")]
         return (pasts[0], pasts[1]), (presents[0], presents[1])
 
-    def heads_first(self, x: str, heads: int) -> str:
-        """The output of a linear layer as [batch, heads, q, head_dim]."""
-        raise NotImplementedError
-
-    def rotate(self, x: str, heads: int) -> str:
-        """RoPE on the two halves of each head."""
-        b = self.b
-        first, second = b.split(self.heads_first(x, heads), *[self.ar.head_dim // 2] * 2)
-        left = b.op("Sub", b.op("Mul", first, self.cos), b.op("Mul", second, self.sin))
-        right = b.op("Add", b.op("Mul", second, self.cos), b.op("Mul", first, self.sin))
-        return b.op("Concat", left, right, axis=-1)
-
     cos: str
     sin: str
 
@@ -288,7 +276,16 @@ class _Plain(_CachedGraph):
         return b.flat(self.embedded(ids), ar.width)
 
     def heads_first(self, x: str, heads: int) -> str:
+        """The output of a linear layer as [batch, heads, q, head_dim]."""
         return self.b.heads_first(x, self.batch, heads, self.ar.head_dim)
+
+    def rotate(self, x: str, heads: int) -> str:
+        """RoPE on the two halves of each head."""
+        b = self.b
+        first, second = b.split(self.heads_first(x, heads), *[self.ar.head_dim // 2] * 2)
+        left = b.op("Sub", b.op("Mul", first, self.cos), b.op("Mul", second, self.sin))
+        right = b.op("Add", b.op("Mul", second, self.cos), b.op("Mul", first, self.sin))
+        return b.op("Concat", left, right, axis=-1)
 
     def attention(self, qkv: str, i: int) -> str:
         b, ar = self.b, self.ar
@@ -331,6 +328,7 @@ class _Fixed(_CachedGraph):
         return self.embedded(ids)
 
     def heads_first(self, x: str, heads: int) -> str:
+        """The output of a linear layer as [batch, heads, q, head_dim]."""
         return self.b.op("Transpose", self.b.reshape(x, 0, 0, heads, self.ar.head_dim), perm=[0, 2, 1, 3])
 
     def attention(self, qkv: str, i: int) -> str:
