@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from detailflow_onnx import __version__
-from detailflow_onnx.cli import bench, export, train, verify
+from detailflow_onnx.cli import bench, checkpoint, export, train, verify
 from detailflow_onnx.errors import Refused, exit_on_signal, printable
 
 
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="detailflow_onnx", description="Make, measure and train DetailFlow bundles.")
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True)
-    for module in (export, verify, bench, train):
+    for module in (export, checkpoint, verify, bench, train):
         module.add_commands(commands)
     return top
 

@@ -74,6 +74,11 @@ def _add_stage(p: argparse.ArgumentParser, stage: str) -> None:
     p.add_argument("--data", required=stage != "ar", metavar="DIR", help=data)
     out = "folder of the stages' folders; an unfinished stage in it is resumed"
     p.add_argument("--out", required=True, metavar="DIR", help=out)
+    if stage != "codes":
+        begin = (
+            "start from another run, or from what `detailflow_onnx checkpoint` wrote: a folder with tokenizer/ and ar/"
+        )
+        p.add_argument("--start", metavar="DIR", help=begin)
     p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default the best available)")
     p.add_argument("--threads", type=number(int, 1), default=None, metavar="T", help=THREADS)
     p.add_argument("--steps", type=number(int, 1), default=None, metavar="N", help="replaces the steps of the recipe")
@@ -188,6 +193,8 @@ def run_stage(options: argparse.Namespace) -> int:
     process = Process(options.device)
     stage = _stage(options, chosen, process)
     home = out / options.stage
+    if options.start:
+        _begin(stage, Path(options.start) / options.stage, home, process.first)
     seconds = options.seconds and max(1.0, options.seconds - (time.monotonic() - began))
     reached = loop.train(stage, settings, home, process, chosen, seconds, options.threads)
     finished = reached >= settings.steps
@@ -199,6 +206,20 @@ def run_stage(options: argparse.Namespace) -> int:
     process.leave(0 if finished else 1)
     need(finished, stopped)
     return 0
+
+
+def _begin(stage: Stage, start: Path, home: Path, first: bool) -> None:
+    """Give a new run the weights of another one."""
+    if os.path.lexists(home / "resume.pt"):
+        if first:
+            print(f"{home}: it has weights already; --start is not read", file=sys.stderr)
+        return
+    need((start / "config.json").exists(), f"{start}: no checkpoint to start from")
+    need(start.resolve() != home.resolve(), f"{start}: --start is the run itself")
+    new = stage.begin_with(start)
+    if first:
+        said = f"; new: {', '.join(new)}" if new else ""
+        print(printable(f"{home}: starting from {start}{said}"), file=sys.stderr)
 
 
 def _check_earlier_stages(options: argparse.Namespace, out: Path) -> None:

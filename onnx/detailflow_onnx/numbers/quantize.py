@@ -45,6 +45,11 @@ def pack_int8(integers: np.ndarray) -> np.ndarray:
     return integers.reshape(len(integers) // 4, 4, -1, PANEL).transpose(2, 0, 3, 1)
 
 
+def unpack_int8(packed: np.ndarray, inputs: int, outputs: int) -> np.ndarray:
+    """The int8 [in, out] that `pack_int8` packed."""
+    return packed.transpose(1, 3, 0, 2).reshape(packed.shape[1] * 4, -1)[:inputs, :outputs]
+
+
 @dataclass(frozen=True)
 class Int4:
     """A quantized weight: element [n, k] is (nibbles[n, k] - 8) * factors[n, k / 32] * scale[n]."""

@@ -6,7 +6,6 @@ TensorBoard.
 """
 
 import contextlib
-import json
 import math
 import os
 import shlex
@@ -20,6 +19,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from detailflow_onnx.checkpoint import layout
 from detailflow_onnx.errors import Refused, brief, need
 from detailflow_onnx.files import open_regular
 from detailflow_onnx.output import delete_leftovers, write_text, writing
@@ -42,6 +42,9 @@ class Stage(Protocol):
     @property
     def module(self) -> nn.Module:
         """The module that is trained."""
+
+    def begin_with(self, folder: Path) -> list[str]:
+        """Start from the weights of the checkpoint in `folder`; returns what they lack, in words."""
 
     def config(self) -> dict[str, Any]:
         """config.json of the published layout."""
@@ -122,18 +125,9 @@ def _write_published(folder: Path, step: int, state: dict[str, Any]) -> None:
             old.unlink()
 
 
-def _yaml_value(value: object) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _write_description(out: Path, stage: Stage, recipe: Recipe) -> None:
     write_text(out / "recipe.yaml", recipe.text)
-    write_text(out / "labels.txt", "".join(f"{name}\n" for name in stage.classes))
-    write_text(out / "config.json", json.dumps(stage.config(), indent=1) + "\n")
-    lines = [f"{key}: {_yaml_value(value)}\n" for key, value in stage.config_yaml().items()]
-    write_text(out / "config.yaml", "".join(lines))
+    layout.write_description(out, (stage.config(), stage.config_yaml()), stage.classes)
 
 
 class _Run:

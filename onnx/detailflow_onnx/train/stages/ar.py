@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from detailflow_onnx.checkpoint import layout, published
 from detailflow_onnx.checkpoint.identity import tokenizer_id
 from detailflow_onnx.errors import need
+from detailflow_onnx.labels import class_names
 from detailflow_onnx.numbers.sizes import ArSizes
-from detailflow_onnx.train import sheets
+from detailflow_onnx.train import sheets, start
 from detailflow_onnx.train.models.tokenizer import open_tokenizer
 from detailflow_onnx.train.models.transformer import Transformer
 from detailflow_onnx.train.process import Process, seed_all
@@ -68,6 +70,19 @@ class ArStage:
         labels, weights = np.asarray(self.codes.labels), self.codes.weights
         self.by_class = [np.flatnonzero(labels == c) for c in range(self.numbers.classes)]
         self.shares = [np.cumsum(weights[of]) / max(weights[of].sum(), 1e-9) for of in self.by_class]
+
+    def begin_with(self, folder: Path) -> list[str]:
+        """Start from the weights of the AR model in `folder`; returns what is new. See `start.begin_with`."""
+        ar, classes, weights = published.open_ar(folder)
+        for key in ("heads", "kv_heads", "rope_base"):
+            have, want = getattr(ar, key), getattr(self.numbers.ar, key)
+            need(have == want, f"{folder}: its {key} is {have}, but the recipe has {want}")
+        names = class_names(str(folder / "labels.txt"), classes)
+        new = start.begin_with(self.module, weights, names, tuple(self.classes))
+        loss, plain = self._start_losses()
+        reason = f"loss {loss:.2f}, and {plain:.2f} from the share of each code"
+        need(loss < plain, f"{folder}: it does not predict these tokens ({reason}); it is of an unrelated tokenizer")
+        return new
 
     # ------------------------------------------------ what the loop calls
     best = ("held_out_loss", -1)
@@ -123,37 +138,17 @@ class ArStage:
 
     def config(self) -> dict[str, Any]:
         """config.json of the published layout."""
-        n, ar, settings = self.numbers, self.numbers.ar, self.settings
-        return {
-            "dim": ar.width,
-            "n_layer": ar.depth,
-            "n_head": ar.heads,
-            "n_kv_head": None if ar.kv_heads == ar.heads else ar.kv_heads,
-            "multiple_of": 64,
-            "rope_base": ar.rope_base,
-            "norm_eps": ar.eps,
+        settings = self.settings
+        return layout.describe_ar(self.numbers, self.recipe.name)[0] | {
             "token_dropout_p": settings.token_dropout,
             "resid_dropout_p": settings.dropout,
             "ffn_dropout_p": settings.dropout,
-            "num_classes": n.classes,
             "class_dropout_prob": settings.class_dropout,
-            "model_type": "c2i",
-            "vocab_size": n.codes,
-            "cls_token_num": 1,
-            "block_size": n.count,
-            "group_size": n.group,
-            "causal_num": None if n.causal == n.group else n.causal,
         }
 
     def config_yaml(self) -> dict[str, Any]:
         """config.yaml of the published layout."""
-        return {
-            "gpt_model": f"GPT-{self.recipe.name}",
-            "gpt_type": "c2i",
-            "num_classes": self.numbers.classes,
-            "cls_token_num": 1,
-            "ema": self.settings.ema > 0,
-        }
+        return layout.describe_ar(self.numbers, self.recipe.name)[1] | {"ema": self.settings.ema > 0}
 
     def after(self, step: int, done: float) -> None:
         """Nothing follows a step."""

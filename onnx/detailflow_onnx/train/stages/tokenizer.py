@@ -16,8 +16,10 @@ from PIL import Image
 from torch import distributed
 from torch.nn import functional
 
+from detailflow_onnx.checkpoint import layout, published
+from detailflow_onnx.errors import need
 from detailflow_onnx.numbers import ladder
-from detailflow_onnx.train import losses, optimise, sheets
+from detailflow_onnx.train import losses, optimise, sheets, start
 from detailflow_onnx.train.data.augment import prepare
 from detailflow_onnx.train.data.batches import batches
 from detailflow_onnx.train.data.folder import Folder
@@ -116,6 +118,16 @@ class TokenizerStage:
         self.prefixes = ladder.table_of(self.numbers)
         self.codebook = CodebookTraining(self.module.quantize, settings, process)
 
+    def begin_with(self, folder: Path) -> list[str]:
+        """Start from the weights of the tokenizer in `folder`; returns what is new. See `start.begin_with`."""
+        theirs = published.open_model(published.Source(tokenizer=str(folder)))
+        for key in ("size", "channels", "count", "group", "causal", "codes", "code_width", "l2_norm", "power"):
+            have, want = getattr(theirs, key), getattr(self.numbers, key)
+            need(have == want, f"{folder}: its {key} is {have}, but the recipe has {want}")
+        new = start.begin_with(self.module, theirs.tokenizer)
+        self.codebook.quantizing = True  # the codebook is there
+        return new
+
     # ------------------------------------------------ what the loop calls
     best = ("held_out_psnr", 1)
 
@@ -176,61 +188,17 @@ class TokenizerStage:
 
     def config(self) -> dict[str, Any]:
         """config.json of the published layout."""
-        n, settings = self.numbers, self.settings
-        published = n.encoder.width == 1152
-        heads = {"num_heads": n.encoder.heads} if n.encoder.heads == n.decoder.heads else {}
-        return {
-            "image_size": n.size,
-            "max_image_size": n.size,
-            "codebook_size": n.codes,
-            "codebook_embed_dim": n.code_width,
-            "codebook_l2_norm": n.l2_norm,
+        settings = self.settings
+        return layout.describe_tokenizer(self.numbers)[0] | {
             "commit_loss_beta": settings.commitment,
             "vq_loss_ratio": settings.codebook,
-            "num_codebooks": 1,
-            "enc_type": "siglip2",
-            "dec_type": "siglip2",
-            "encoder_model": "siglip2_base" if published else "siglip2",
-            "decoder_model": "siglip2_base" if n.decoder.width == 768 else "siglip2",
-            "num_latent_tokens": n.count,
-            "enc_tuning_method": "full",
-            "dec_tuning_method": "full",
-            "enc_pretrained": published,
-            "dec_pretrained": False,
-            "enc_patch_size": n.encoder.patch,
-            "dec_patch_size": n.decoder.patch,
-            "vq_mean": 0.0,
-            "vq_std": 1.0,
-            "causal_encoder": True,
-            "causal_decoder": False,
-            "group_size": n.group,
-            "causal_num": None if n.causal == n.group else n.causal,
             "global_token_loss_weight": settings.align,
             "correction_training": settings.correct > 0,
-            "in_channels": n.channels,
-        } | heads
+        }
 
     def config_yaml(self) -> dict[str, Any]:
         """config.yaml of the published layout."""
-        n = self.numbers
-        return {
-            "vq_model": "VQ-16",
-            "content_degradation": "resolution_power",
-            "enc_type": "siglip2",
-            "dec_type": "siglip2",
-            "max_image_size": n.size,
-            "min_image_size": n.size,
-            "image_size": n.size,
-            "num_latent_tokens": n.count,
-            "group_size": n.group,
-            "degradation_power": n.power,
-            "encoder_patch_size": n.encoder.patch,
-            "decoder_patch_size": n.decoder.patch,
-            "causal_num": None if n.causal == n.group else n.causal,
-            "codebook_size": n.codes,
-            "codebook_embed_dim": n.code_width,
-            "codebook_l2_norm": n.l2_norm,
-        }
+        return layout.describe_tokenizer(self.numbers)[1]
 
     def after(self, step: int, done: float) -> None:
         """The discriminator's step, and the revival of codes."""
