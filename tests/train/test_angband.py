@@ -100,7 +100,7 @@ def test_angband_source_that_is_invalid_is_refused(tmp_path):
         angband.pictures(tmp_path / "nowhere")
     home = write(tmp_path / "a") / "usr/share/games/angband"
     (home / "monster.txt").unlink()
-    with pytest.raises(Refused, match=r"has no monster\.txt: give the files of Debian's package angband-data"):
+    with pytest.raises(Refused, match=r"has no monster\.txt: give the files of Debian's packages angband-data"):
         angband.pictures(tmp_path / "a")
     write(tmp_path / "b")
     (tmp_path / "b/usr/share/games/angband/16x16.png").write_bytes(b"no picture")

@@ -47,7 +47,7 @@ def _add_data(steps: Commands) -> None:
     p.set_defaults(run=run_data)
     source = "the tiles: releases/Nov-2015 of crawl/tiles, as a folder or a .tar.gz"
     p.add_argument("--source", required=True, metavar="DIR", help=source)
-    more = "adds the tiles of Angband by Adam Bolt: the folder that `dpkg -x angband-data_*.deb DIR` wrote"
+    more = "adds the tiles of Angband by Adam Bolt: a folder with Debian's packages angband-data and angband"
     p.add_argument("--angband", metavar="DIR", help=more)
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
     p.add_argument(

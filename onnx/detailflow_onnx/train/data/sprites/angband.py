@@ -1,9 +1,9 @@
 """Tiles of Angband: Adam Bolt's 16 pixel tiles, enlarged to sprites.
 
-`source` is a folder with the files of Debian's package `angband-data` (`dpkg -x`). Its copyright file says of
-`16x16.png`: "Adam Bolt's (16x16) graphics may be redistributed and used for any purpose, with or without modification."
-Which tile shows what follows from the game's own tables: monsters and their kinds, objects, and the looks of potions,
-rings, wands and the like.
+`source` is a folder with the files of Debian's packages `angband-data` (the tiles) and `angband` (the tables), as
+`dpkg -x` writes them. The copyright file says of `16x16.png`: "Adam Bolt's (16x16) graphics may be redistributed and
+used for any purpose, with or without modification." Which tile shows what follows from the game's own tables: monsters
+and their kinds, objects, and the looks of potions, rings, wands and the like.
 """
 
 import os
@@ -59,7 +59,7 @@ def pictures(source: Path | str) -> tuple[list[Picture], Omitted]:
 
 
 def _files(source: Path) -> dict[str, Path]:
-    need(source.is_dir(), f"{source} is not a folder: give the one that `dpkg -x angband-data_*.deb` wrote")
+    need(source.is_dir(), f"{source} is not a folder: give the one into which `dpkg -x` wrote angband-data and angband")
     found: dict[str, Path] = {}
     for here, folders, names in os.walk(source):
         folders.sort()
@@ -67,7 +67,8 @@ def _files(source: Path) -> dict[str, Path]:
             if name in names:
                 found.setdefault(name, Path(here, name))
     missing = [name for name in FILES if name not in found]
-    need(not missing, f"{source} has no {', '.join(missing)}: give the files of Debian's package angband-data")
+    packages = "Debian's packages angband-data (tiles) and angband (tables)"
+    need(not missing, f"{source} has no {', '.join(missing)}: give the files of {packages}")
     return found
 
 

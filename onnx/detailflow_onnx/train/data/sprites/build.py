@@ -31,7 +31,8 @@ def build(
 ) -> dict[str, Any]:
     """Write the set to the folder `out`: OUT/CLASS/*.png (32x32, straight RGBA), OUT/labels.txt and OUT/data.json.
 
-    `source` is a folder or a tar archive. `more`: the files of Debian's package angband-data, whose tiles are added.
+    `source` is a folder or a tar archive. `more`: the files of Debian's packages angband and angband-data,
+    whose tiles are added.
     The pictures are then in OUT/train/CLASS and OUT/val/CLASS: `held_out` of each class of each source is held out, and
     of the first source exactly what would be held out without `more`. Returns the content of data.json: the count of
     every class, and what was left out and why.
