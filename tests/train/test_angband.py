@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from detailflow_onnx.errors import Refused
-from detailflow_onnx.train.data.sprites import angband
+from detailflow_onnx.train.data.sprites import angband, build
+from detailflow_onnx.train.data.sprites.enlarge import enlarged, scale2x, scale3x
 from PIL import Image
 
-TILE = angband.TILE
+TILE = angband.BOLT.side
 MONSTERS = "# a comment\nN:1:Wolf\nT:canine\n\nN:2:Red dragon\nT:dragon\nN:3:Wall\nT:trap\n"
 FLAVOURS = "kind:potion\nflavor:5:Red\nfixed:6:Blue\nkind:trap\nflavor:7:None\n"
 GRAPHICS = """# places are row and column, with bit 7
@@ -65,12 +66,12 @@ def test_angband_takes_the_tiles_that_its_tables_name(tmp_path):
         "angband-player-1203": "adventurer",
         "angband-floor-14": "floor",
         "angband-floor-15": "floor",
-        **{f"angband-floor-{column:02x}": "floor" for column in range(0x16, 0x20)},
     }
     reasons = dict(left_out)
     assert reasons.pop("angband-shield-full") == "has a background"
     assert reasons.pop("angband-potion-6") == "paints 6% of the tile"
-    assert len(reasons) == 11 * 16 - 1 and set(reasons.values()) == {"paints 0% of the tile"}  # players
+    # Players, and places without a floor.
+    assert len(reasons) == 11 * 16 - 1 + 10 and set(reasons.values()) == {"paints 0% of the tile"}
     sizes = {
         name: [int((pixels[..., 3] > 0).any(axis).sum()) for axis in (1, 0)] for name, (_, pixels) in found.items()
     }
@@ -88,11 +89,11 @@ def test_angband_takes_the_tiles_that_its_tables_name(tmp_path):
 def test_enlarging_filters_fill_diagonals():
     one, two, own = ([v, v, v, 255] for v in (10, 20, 30))
     tile = np.array([[one, one, two], [one, own, two], [two, two, two]], np.uint8)
-    assert angband.scale2x(tile)[2:4, 2:4, 0].tolist() == [[10, 30], [30, 20]]
-    assert angband.scale3x(tile)[3:6, 3:6, 0].tolist() == [[10, 10, 30], [10, 30, 20], [30, 20, 20]]
+    assert scale2x(tile)[2:4, 2:4, 0].tolist() == [[10, 30], [30, 20]]
+    assert scale3x(tile)[3:6, 3:6, 0].tolist() == [[10, 10, 30], [10, 30, 20], [30, 20, 20]]
     flat = np.full((3, 5, 4), 9, np.uint8)
-    assert angband.scale2x(flat).shape == (6, 10, 4) and (angband.scale3x(flat) == 9).all()
-    assert not angband.enlarged(np.zeros((16, 16, 4), np.uint8)).any()
+    assert scale2x(flat).shape == (6, 10, 4) and (scale3x(flat) == 9).all()
+    assert not enlarged(np.zeros((16, 16, 4), np.uint8)).any()
 
 
 def test_angband_source_that_is_invalid_is_refused(tmp_path):
@@ -110,3 +111,47 @@ def test_angband_source_that_is_invalid_is_refused(tmp_path):
     Image.new("RGBA", (64, 16)).save(tmp_path / "c/usr/share/games/angband/16x16.png")
     with pytest.raises(Refused, match="its tables name no tiles"):
         angband.pictures(tmp_path / "c")
+
+
+def test_tiles_by_gervais_are_taken_as_they_are(tmp_path, monkeypatch):
+    """Rows of one class, tiles of 32 pixels, grounds that fill the tile, and a class with few tiles."""
+    home = tmp_path / "usr"
+    home.mkdir()
+    sheet = np.zeros((27 * 32, 128 * 32, 4), np.uint8)
+    painted = {(0, 1): 20, (8, 3): 16, (8, 4): 8, (12, 0): 30, (12, 1): 32, (22, 0): 32, (22, 1): 32, (24, 25): 32}
+    for k, ((row, column), side) in enumerate(painted.items()):
+        edge = (32 - side) // 2
+        tile = sheet[row * 32 + edge : row * 32 + edge + side, column * 32 + edge : column * 32 + edge + side]
+        tile[:] = [20 * k, 99, 5, 255]
+    Image.fromarray(sheet).save(home / "32x32.png")
+    tables = {
+        "graf-dvg.prf": "R:1:0x80:0x81\nK:potion:Again:0x88:0x83\n",
+        "flvr-dvg.prf": "",
+        "monster.txt": MONSTERS,
+        "flavor.txt": FLAVOURS,
+    }
+    for name, text in tables.items():
+        (home / name).write_text(text)
+    chosen, left_out = angband.pictures(tmp_path, angband.GERVAIS)
+    assert [(kind, name) for kind, name, _ in chosen] == [
+        ("animal", "gervais-canine-1"),
+        ("potion", "gervais-potion-again"),
+        ("dragon", "gervais-dragon-00"),
+        ("floor", "gervais-floor-1600"),
+        ("floor", "gervais-floor-1601"),
+        ("water", "gervais-water-1819"),
+    ]
+    assert (chosen[0][2][6:26, 6:26, 3] == 255).all() and chosen[0][2].shape == (32, 32, 4)
+    reasons = dict(left_out)
+    assert reasons["gervais-potion-04"] == "paints 6% of the tile"
+    assert reasons["gervais-dragon-01"] == "has a background"
+    monkeypatch.setattr(build, "FEWEST", 2)
+    summary = build.build_attributed(tmp_path, tmp_path / "out")
+    assert summary["counts"] == {"floor": 2} and summary["license"] == "CC-BY-3.0"
+    assert summary["source"]["name"] == "Angband tiles by David Gervais"
+    assert ["potion/gervais-potion-again.png", "its class has few tiles"] in summary["left_out"]
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.png")) == [
+        "gervais-floor-1600.png",
+        "gervais-floor-1601.png",
+    ]
+    assert (tmp_path / "out" / "labels.txt").read_text() == "floor\n"

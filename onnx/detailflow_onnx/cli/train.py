@@ -53,6 +53,11 @@ def _add_data(steps: Commands) -> None:
     p.add_argument(
         "--seed", type=number(int, 0), default=0, metavar="S", help="of randomly composed pictures (default 0)"
     )
+    p = sets.add_parser("sprites-by", help="32-pixel tiles of Angband by David Gervais, CC BY 3.0")
+    p.set_defaults(run=run_attributed)
+    both = "a folder with Debian's packages angband-data and angband"
+    p.add_argument("--angband", required=True, metavar="DIR", help=both)
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
 
 
 def _add_cut(sets: Commands) -> None:
@@ -119,6 +124,16 @@ def run_data(options: argparse.Namespace) -> int:
     summary = build(Path(options.source), Path(options.out), seed=options.seed, more=options.angband)
     counts = summary["counts"]
     print(f"{options.out}: {sum(counts.values())} pictures of {len(counts)} classes")
+    return 0
+
+
+def run_attributed(options: argparse.Namespace) -> int:
+    """The command `train data sprites-by`."""
+    from detailflow_onnx.train.data.sprites.build import build_attributed
+
+    summary = build_attributed(Path(options.angband), Path(options.out))
+    counts, artist = summary["counts"], summary["source"]["name"]
+    print(f"{options.out}: {sum(counts.values())} pictures of {len(counts)} classes; {artist}, {summary['license']}")
     return 0
 
 

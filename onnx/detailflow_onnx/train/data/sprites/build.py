@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from detailflow_onnx.train.data.sprites.tables import CLASSES, ELSEWHERE, FOLDER
 from detailflow_onnx.train.data.sprites.tiles import SIDE, Tiles, matches, open_tiles
 
 LICENSE = "CC0-1.0"
+ATTRIBUTED = "CC-BY-3.0"
+FEWEST = 12  # tiles of a class of the attributed set
 # Tiles that the CC0 release does not have: a source with them has all tiles of the game.
 UNCLEAR = ("item/ring/agate", "item/ring/copper", "item/ring/pearl", "player/body/ringmail")
 MIXED_LICENSE = "unclear in part: see github.com/crawl/tiles for the tiles that are CC0-1.0"
@@ -54,8 +57,8 @@ def build(
         added, omitted = angband.pictures(more)
         pictures += added
         left_out += omitted
-        digest = hashlib.sha256(b"".join(name.encode() + pixels.tobytes() for _, name, pixels in added)).hexdigest()
-        sources.append({"name": "Angband tiles by Adam Bolt", "sha256": digest, "prefix": angband.PREFIX})
+        name = f"Angband tiles by {angband.BOLT.artist}"
+        sources.append({"name": name, "sha256": _digest(added), "prefix": angband.BOLT.prefix})
     pictures, duplicates = _unique(pictures)
     counts = {c: sum(1 for kind, _, _ in pictures if kind == c) for c in CLASSES}
     for c in CLASSES:
@@ -72,17 +75,55 @@ def build(
         "bad": bad,
         "left_out": left_out + duplicates,
     }
+    held = _held_out(pictures, held_out) if more is not None else None
+    _write(out, pictures, CLASSES, summary, held)
+    return summary
+
+
+def build_attributed(source: Path | str, out: Path | str) -> dict[str, Any]:
+    """Write the tiles of David Gervais, which are under CC BY 3.0, to the folder `out`, as `build` does.
+
+    `source`: a folder with the files of Debian's packages angband and angband-data. Classes of fewer than FEWEST tiles
+    are left out.
+    """
+    out = Path(out).absolute()
+    pictures, left_out = angband.pictures(source, angband.GERVAIS)
+    pictures, duplicates = _unique(pictures)
+    every = {c: sum(1 for kind, _, _ in pictures if kind == c) for c in CLASSES}
+    counts = {c: count for c, count in every.items() if count >= FEWEST}
+    need(counts, f"{source}: no class has {FEWEST} tiles")
+    few = [[f"{kind}/{name}.png", "its class has few tiles"] for kind, name, _ in pictures if kind not in counts]
+    pictures = [picture for picture in pictures if picture[0] in counts]
+    name = f"Angband tiles by {angband.GERVAIS.artist}"
+    summary = {
+        "source": {"name": name, "sha256": _digest(pictures)},
+        "license": ATTRIBUTED,
+        "size": SIDE,
+        "counts": counts,
+        "pictures": len(pictures),
+        "left_out": left_out + duplicates + few,
+    }
+    _write(out, pictures, tuple(counts), summary, None)
+    return summary
+
+
+def _digest(pictures: list[Picture]) -> str:
+    return hashlib.sha256(b"".join(name.encode() + pixels.tobytes() for _, name, pixels in pictures)).hexdigest()
+
+
+def _write(
+    out: Path, pictures: list[Picture], classes: Sequence[str], summary: dict[str, Any], held: set[str] | None
+) -> None:
+    """Write class folders, in train/ and val/ if the `held` out ones are given, labels.txt and data.json."""
     with output.replacing(out) as work:
-        held = _held_out(pictures, held_out) if more is not None else set()
         for kind, name, pixels in pictures:
             folder = work / kind
-            if more is not None:
+            if held is not None:
                 folder = work / ("val" if f"{kind}/{name}.png" in held else "train") / kind
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / f"{name}.png")
-        (work / "labels.txt").write_text("\n".join(CLASSES) + "\n")
+        (work / "labels.txt").write_text("\n".join(classes) + "\n")
         (work / "data.json").write_text(json.dumps(summary, indent=1) + "\n")
-    return summary
 
 
 def _held_out(pictures: list[Picture], share: float) -> set[str]:
@@ -90,8 +131,8 @@ def _held_out(pictures: list[Picture], share: float) -> set[str]:
     held: set[str] = set()
     for kind in CLASSES:
         files = [f"{name}.png" for c, name, _ in pictures if c == kind]
-        first = [file for file in files if not file.startswith(angband.PREFIX)]
-        second = [file for file in files if file.startswith(angband.PREFIX) and "-player-" not in file]
+        first = [file for file in files if not file.startswith(angband.BOLT.prefix)]
+        second = [file for file in files if file.startswith(angband.BOLT.prefix) and "-player-" not in file]
         for some in (first, second):
             if some:
                 held |= held_out_files(kind, some, share)

@@ -404,3 +404,61 @@ _ANGBAND = {
     "floor": ("floor",),
 }
 ANGBAND_KINDS = {what: kind for kind, every in _ANGBAND.items() for what in every}
+
+# David Gervais's tiles of the same game are larger: amulets show enough, and there are rows of one class and tiles of
+# landscapes, which the game's tables do not name. Left out there: letters, fires and plants on the ground.
+GERVAIS_KINDS = ANGBAND_KINDS | {
+    "amulet": "amulet",
+    "crossbow": "weapon",
+    **{kind: kind for kind in ("armour", "undead", "weapon", "wall", "water", "structure", "spell")},
+}
+GERVAIS_PARTS: dict[str, tuple[tuple[int, range], ...]] = {
+    "player": ((3, range(90)), (4, range(67))),
+    "armour": ((0, range(3, 108)),),
+    "potion": ((8, range(73)),),
+    "wand": ((9, range(122)),),
+    "weapon": ((10, range(105)),),
+    "dragon": ((12, range(75)),),
+    "undead": ((20, range(77)),),
+    "spell": ((1, range(108)), (26, range(68))),
+    "floor": (
+        (22, range(3)),
+        (23, range(3)),
+        (23, range(51, 54)),
+        (23, range(63, 66)),
+        (23, range(72, 81)),
+        (23, range(108, 111)),
+        (24, range(16)),
+        (24, range(19, 22)),
+        (24, range(40, 46)),
+        (24, range(58, 64)),
+        (24, range(67, 73)),
+        (24, range(79, 82)),
+        (24, range(100, 106)),
+    ),
+    "wall": (
+        (22, range(18, 34)),
+        (22, range(44, 46)),
+        (23, range(21, 27)),
+        (23, range(33, 51)),
+        (23, range(66, 72)),
+        (23, range(87, 93)),
+        (23, range(102, 108)),
+        (23, range(114, 126)),
+    ),
+    "water": (
+        (24, range(25, 28)),
+        (24, range(31, 37)),
+        (24, range(52, 58)),
+        (24, range(97, 100)),
+        (24, range(115, 118)),
+    ),
+    "structure": (
+        (22, range(3, 18)),
+        (22, range(34, 44)),
+        (23, range(6, 21)),
+        (23, range(27, 33)),
+        (23, range(93, 102)),
+        (23, range(111, 114)),
+    ),
+}
