@@ -1730,6 +1730,17 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_avoid_cu
     detailflow_request *request, uint32_t class_index, const uint32_t *token_indices, const float *values,
     size_t point_count);
 
+/// Sets the classes of every image to those that a token file (.dft) was generated for: its class, or its classes with their weights
+/// and those it kept away from, curves over the tokens included. Variations of an image of several classes begin so:
+/// detailflow_dft_get_tokens and detailflow_request_set_prefix give them its coarse levels. A file without a class, as of a picture
+/// that was encoded (its detailflow_dft_info.class_index is DETAILFLOW_NO_CLASS), changes nothing.
+///
+/// @param data The file; what is lost of its tokens does not matter.
+/// @param size Bytes at `data`.
+/// @return INVALID_ARGUMENT when it is of another model; BAD_FORMAT as detailflow_dft_get_info.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_request_set_classes_of_dft(
+    detailflow_request *request, const void *data, size_t size);
+
 /// Sets the classifier-free guidance scale: logits = unconditional + (conditional - unconditional) * scale.
 ///
 /// @param scale 0 to 1000. 1 is off: half the batch rows. Above 1 images follow the class more strongly; 0 ignores the

@@ -1405,6 +1405,12 @@ public:
         return detail::done(
             detailflow_request_set_class_curve(get(), class_index, token_indices.data(), values.data(), values.size()));
     }
+    /// Sets the classes of every image to those that a token file (.dft) was generated for, with their weights and those it kept
+    /// away from. A file without a class changes nothing.
+    Result<void> set_classes_of_dft(Span<const std::uint8_t> file)
+    {
+        return detail::done(detailflow_request_set_classes_of_dft(get(), file.data(), file.size()));
+    }
     /// Sets the strength with which every image keeps away from one class as a curve over the tokens.
     Result<void> set_avoid_curve(std::uint32_t class_index, Span<const std::uint32_t> token_indices,
                                  Span<const float> values)

@@ -1,6 +1,6 @@
 //! Requests: what to generate.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 
 use super::call::{change, get_message, on};
 use super::handle::{Guard, Guarded, Object};
@@ -11,6 +11,7 @@ use super::param::{Exclusive, In, Out, Owned, Shared, on_off};
 use super::status::{Failure, Outcome, detailflow_status};
 use crate::generation::request::{ImageRequest, Request};
 use crate::plan::{Curve, Guidance, Mix};
+use crate::tokens::Dft;
 
 /// What to generate: how many images, of which classes, from which seeds, how sampled. Every setter checks its
 /// arguments at once. Not thread-safe: concurrent calls return BUSY.
@@ -236,6 +237,26 @@ pub extern "C" fn detailflow_request_set_avoid_curve(
     change(request, |request| {
         let strength = curve(token_indices, values, point_count)?;
         Ok(request.set_avoid_strength(class_index, strength).map(drop)?)
+    })
+}
+
+/// Sets the classes of every image to those that a token file (.dft) was generated for: its class, or its classes with their weights
+/// and those it kept away from, curves over the tokens included. Variations of an image of several classes begin so:
+/// detailflow_dft_get_tokens and detailflow_request_set_prefix give them its coarse levels. A file without a class, as of a picture
+/// that was encoded (its detailflow_dft_info.class_index is DETAILFLOW_NO_CLASS), changes nothing.
+///
+/// @param data The file; what is lost of its tokens does not matter.
+/// @param size Bytes at `data`.
+/// @return INVALID_ARGUMENT when it is of another model; BAD_FORMAT as detailflow_dft_get_info.
+#[unsafe(no_mangle)]
+pub extern "C" fn detailflow_request_set_classes_of_dft(
+    request: Exclusive<'_, detailflow_request>,
+    data: In<'_, c_void>,
+    size: usize,
+) -> detailflow_status {
+    change(request, |request| {
+        let (dft, _) = Dft::decode(data.bytes(size, "data")?)?;
+        Ok(request.set_classes_of(&dft).map(drop)?)
     })
 }
 

@@ -10,6 +10,7 @@ use crate::plan::{Curve, Guidance, Mix};
 use crate::sample::{Sampling, SamplingCurves};
 use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
+use crate::tokens::Dft;
 
 /// Memory ends long before.
 const MAX_IMAGES: u32 = 1 << 20;
@@ -213,6 +214,21 @@ impl Request {
     /// [`Error::Invalid`] when `image_index` is out of range or the model has no such class.
     pub fn set_image_mix(&mut self, image_index: usize, mix: &Mix) -> Result<&mut Self> {
         self.set_image_classes(image_index, Some(mix.classes()), Some(mix.avoid()))
+    }
+
+    /// Sets the classes of every image to those of a token sequence: its mix, or its class with nothing to avoid. A sequence
+    /// without a class, as of a picture that was encoded, changes nothing. Returns whether it had one.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the sequence does not belong to the model ([`Bundle::check_dft`](crate::Bundle::check_dft)).
+    pub fn set_classes_of(&mut self, dft: &Dft) -> Result<bool> {
+        self.model.bundle().check_dft(dft)?;
+        match (&dft.mix, dft.class) {
+            (Some(mix), _) => self.set_mix(mix)?,
+            (None, Some(class)) => self.set_avoid(&[])?.set_class(class)?,
+            (None, None) => return Ok(false),
+        };
+        Ok(true)
     }
 
     /// The mix of one image; `None` if it is of one class and avoids none, or there is no such image.

@@ -30,12 +30,8 @@ pub fn repair(request: &Request, dft: &Dft, count: usize) -> Result<Dft> {
     let level = bundle.ladder().levels().iter().find(|level| level.tokens >= count);
     let mut request = request.try_clone()?;
     request.set_count(1)?;
-    match (&dft.mix, dft.class) {
-        (Some(mix), _) => _ = request.set_mix(mix)?,
-        // Without a class it is of the classes of the request.
-        (None, None) => {}
-        (None, Some(class)) => _ = request.set_avoid(&[])?.set_class(class)?,
-    }
+    // Without a class it is of the classes of the request.
+    request.set_classes_of(dft)?;
     let mix = request.mix(0).cloned();
     request.set_seed(image.seed).set_prefix(&dft.tokens)?;
     request.set_level_size(level.map_or(0, |level| level.size))?;

@@ -109,6 +109,49 @@ static void mix_over_tokens(const detailflow_model *model, const detailflow_mode
     detailflow_request_free(request);
 }
 
+/* The classes of a token file, for variations of it: its seed gives its tokens again. */
+static void mix_takes_classes_of(const detailflow_model *model, unsigned char *file, size_t size)
+{
+    const uint32_t other = 2, token = 0;
+    const float strength = 0.5f;
+    detailflow_request *request = check_request(model, 2, 7);
+    uint32_t *tokens;
+    unsigned char plain[256];
+    size_t count, plain_size;
+    OK(detailflow_dft_get_tokens(file, size, NULL, 0, &count, NULL));
+    tokens = malloc(count * sizeof *tokens);
+    CHECK(tokens != NULL);
+    OK(detailflow_dft_get_tokens(file, size, tokens, count, &count, NULL));
+    OK(detailflow_request_set_class(request, 1));
+    CHECK(!mix_draws(request, 0, tokens, count));
+    OK(detailflow_request_set_classes_of_dft(request, file, size));
+    CHECK(mix_draws(request, 0, tokens, count));
+    /* Classes to avoid of the request do not stay. */
+    OK(detailflow_request_set_avoid(request, &other, &strength, 1));
+    OK(detailflow_request_set_classes_of_dft(request, file, size));
+    CHECK(mix_draws(request, 0, tokens, count));
+    /* A file whose last group is damaged says the same. */
+    file[size - 1] ^= 1;
+    OK(detailflow_request_set_classes_of_dft(request, file, size));
+    file[size - 1] ^= 1;
+    CHECK(mix_draws(request, 0, tokens, count));
+    /* One class alone; none changes nothing. */
+    OK(detailflow_dft_encode(model, &token, 1, 1, NULL, plain, sizeof plain, &plain_size));
+    OK(detailflow_request_set_classes_of_dft(request, plain, plain_size));
+    CHECK(!mix_draws(request, 0, tokens, count));
+    OK(detailflow_request_set_classes_of_dft(request, file, size));
+    OK(detailflow_dft_encode(model, &token, 1, DETAILFLOW_NO_CLASS, NULL, plain, sizeof plain, &plain_size));
+    OK(detailflow_request_set_classes_of_dft(request, plain, plain_size));
+    CHECK(mix_draws(request, 0, tokens, count));
+    FAILS(detailflow_request_set_classes_of_dft(request, plain, 20), DETAILFLOW_STATUS_BAD_FORMAT, "");
+    INVALID(detailflow_request_set_classes_of_dft(request, NULL, 3), "data");
+    plain[8] ^= 1;
+    CHECK(detailflow_request_set_classes_of_dft(request, plain, plain_size) != DETAILFLOW_STATUS_OK);
+    CHECK(mix_draws(request, 0, tokens, count));
+    free(tokens);
+    detailflow_request_free(request);
+}
+
 /* A token file keeps the classes: what it lost is generated again. */
 static void mix_token_file(const detailflow_model *model)
 {
@@ -140,6 +183,7 @@ static void mix_token_file(const detailflow_model *model)
     OK(detailflow_dft_repair(settings, file, size, 0, repaired, size, &told));
     file[size - 1] ^= 1;
     CHECK(memcmp(file, repaired, size) == 0);
+    mix_takes_classes_of(model, file, size);
     free(repaired);
     free(file);
     detailflow_generation_free(generation);

@@ -468,6 +468,8 @@ detailflow_status detailflow_request_set_class_curve(
 detailflow_status detailflow_request_set_avoid_curve(
     detailflow_request *request, uint32_t class_index, const uint32_t *token_indices, const float *values,
     size_t point_count);
+detailflow_status detailflow_request_set_classes_of_dft(
+    detailflow_request *request, const void *data, size_t size);
 detailflow_status detailflow_request_set_guidance(
     detailflow_request *request, float scale);
 detailflow_status detailflow_request_set_gradual_guidance(
