@@ -701,7 +701,8 @@ struct Finish : detailflow_finish {
     }
 };
 
-/// Finishes RGBA8 or BGRA8 pixels in place: cuts alpha, removes stray pixels, reduces colours, draws an outline.
+/// Finishes RGBA8 or BGRA8 pixels in place: cuts alpha, removes stray pixels, reduces colours, draws an outline, makes
+/// opaque pictures repeat.
 inline Result<void> image_finish(Image image, const Finish &finish)
 {
     return detail::done([&](detailflow_error *error) { return detailflow_image_finish(&image, &finish, error); });

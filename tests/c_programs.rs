@@ -321,7 +321,7 @@ fn finish(mode: Mode) {
     }
     let manifest = std::fs::read_to_string(path.join("detailflow.json")).unwrap();
     let settings = r##"{"finish": {"alpha_cut": 100, "colors": 2, "palette": ["#ff0000", "#00ff80"], "dither": true,
-        "outline": "#010203", "despeckle": true},"##;
+        "outline": "#010203", "despeckle": true, "tile": true},"##;
     std::fs::write(path.join("detailflow.json"), manifest.replacen('{', settings, 1)).unwrap();
     program.passes_with(&path, &["all"], 100);
 }

@@ -370,7 +370,8 @@ fn pictures_are_finished_as_the_bundle_and_the_options_say() {
         assert!(pixels(&at(name)) == raw, "{name}");
     }
     std::fs::write(at("two.hex"), "000000\nffffff\n").unwrap();
-    let options = ["--alpha-cut", "0", "--palette", "two.hex", "--dither", "--outline", "ff0000", "--despeckle"];
+    let options =
+        ["--alpha-cut", "0", "--palette", "two.hex", "--dither", "--outline", "ff0000", "--despeckle", "--tile"];
     run(&[&generate[..], &["-o", "two.png"], &options].concat());
     let two = Finish {
         alpha_cut: None,
@@ -379,8 +380,14 @@ fn pictures_are_finished_as_the_bundle_and_the_options_say() {
         dither: true,
         outline: Some("#ff0000".parse().unwrap()),
         despeckle: true,
+        tile: true,
     };
     assert!(pixels(&at("two.png")) == by_library(&two));
+    // Opaque pictures repeat.
+    run(&[&generate[..], &["-o", "tile.png", "--alpha-cut", "1", "--tile"]].concat());
+    let opaque = Finish { alpha_cut: Some(1), ..default.clone() };
+    let tile = Finish { tile: true, ..opaque.clone() };
+    assert!(pixels(&at("tile.png")) == by_library(&tile) && by_library(&tile) != by_library(&opaque));
     // Records say it, without the palette file too.
     std::fs::remove_file(at("two.hex")).unwrap();
     assert_eq!(record(&at("finished.png")).head.finish, Some(default));
@@ -389,7 +396,7 @@ fn pictures_are_finished_as_the_bundle_and_the_options_say() {
     let said = run(&["reproduce", "finished.png", "raw.png", "two.png"]);
     assert_eq!(said.lines().filter(|line| line.ends_with(": identical")).count(), 3, "{said}");
     let (_, said, _) = dflow(folder, &["show", "two.png"]);
-    assert!(said.contains("stray pixels removed, a palette of 2, dithered, outline #ff0000"), "{said}");
+    assert!(said.contains("stray pixels removed, a palette of 2, dithered, outline #ff0000, repeating"), "{said}");
     let said = run(&["info"]);
     assert!(said.contains("finish     alpha cut at 110, at most 4 colours"), "{said}");
 }
@@ -405,6 +412,7 @@ fn wrong_options_of_finishing_are_refused() {
         (&["--palette", "none.hex"], 1, "none.hex"),
         (&["--dither"], 2, "--dither needs"),
         (&["--raw", "--colors", "4"], 2, "--raw"),
+        (&["--raw", "--tile"], 2, "--raw"),
     ] {
         let (found, _, errors) = dflow(folder.path(), &[&["generate", "0", "-o", "a.png"], arguments].concat());
         assert!(found == code && errors.contains(words), "{arguments:?}: {errors}");
@@ -421,6 +429,7 @@ fn bundles_with_wrong_finishing_are_refused() {
         (json!({"colours": 16}), "unknown field `colours`"),
         (json!({"palette": []}), "no colour"),
         (json!({"outline": "red"}), "six hex digits"),
+        (json!({"tile": 1}), "a boolean"),
     ] {
         let bundle = common::copy(&common::small());
         common::edit_manifest(bundle.path(), |manifest| manifest["finish"] = finish);
@@ -453,6 +462,13 @@ fn jobs_are_finished_and_their_identity_says_so() {
     assert!(colors(&at("b/5.png")).iter().all(|color| [[0; 3], [255; 3], [255, 0, 0]].contains(color)));
     let listed = format!("finish = {{ palette = [\"#000000\", \"#ffffff\"], outline = \"#ff0000\" }}\n{rows}");
     assert_eq!(batch(&listed, "b", &[]), (0, String::new()), "the same job, however it is written");
+    let opaque = format!("finish = {{ alpha_cut = 1 }}\n{rows}");
+    let tile = format!("finish = {{ alpha_cut = 1, tile = true }}\n{rows}");
+    assert_eq!((batch(&opaque, "opaque", &[]), batch(&tile, "tile", &[])), Default::default());
+    let mut wanted = at("opaque/5.png");
+    Finish { tile: true, ..Finish::default() }.apply(32, 32, wanted.as_flattened_mut(), 128).unwrap();
+    assert!(at("tile/5.png") == wanted && at("opaque/5.png") != wanted);
+    assert_eq!(batch(&opaque, "tile", &["--tile"]), (0, String::new()), "the same job, however it is written");
     // Another way to finish is another job: the folder of one is not filled with the other.
     let (code, errors) = batch(rows, "b", &[]);
     assert!(code == 1 && errors.contains("another job"), "{errors}");
@@ -467,6 +483,7 @@ fn jobs_are_finished_and_their_identity_says_so() {
         ("finish = { alpha_cut = 300 }", "finish.alpha_cut: 300 is not allowed; allowed is an integer from 0 to 255"),
         ("finish = { palette = \"none.gpl\" }", "none.gpl"),
         ("finish = { outline = \"red\" }", "finish.outline: \"red\" is not a colour"),
+        ("finish = { tile = 1 }", "finish.tile"),
         ("finish = { glow = true }", "glow"),
     ] {
         let (code, errors) = batch(&format!("{text}\n{rows}"), "c", &[]);

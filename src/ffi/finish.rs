@@ -14,7 +14,7 @@ use crate::pixels::finish::{Color, ColorCounts, LARGEST_PALETTE, Palette};
 use crate::support::memory::reserve;
 
 /// How a picture is finished. All zero but struct_size: nothing is done, except that pixels with alpha 0 become black. The
-/// steps, in this order: alpha_cut; despeckle; colors and palette, with or without dither; outline.
+/// steps, in this order: alpha_cut; despeckle; colors and palette, with or without dither; outline; tile.
 ///
 /// Colours of this struct are 0xRRGGBB. They are compared in OKLab; results are the same on every machine, and finishing a
 /// picture again changes nothing.
@@ -40,8 +40,12 @@ pub struct detailflow_finish {
     pub has_outline: u32,
     /// The colour of the outline; 0 without has_outline.
     pub outline: u32,
-    /// Reserved; must be 0.
-    pub reserved: u32,
+    /// 1: an opaque picture repeats without a visible seam, beside and above itself. An axis stays as it is when the mean step
+    /// between opposite edges is at most 1.2 times the mean inner one, or when they meet as neighbours inside do, like bricks
+    /// at a joint. Else the borders are covered by a copy of the picture that is rolled along the axis, up to a quarter of the
+    /// side and 48 pixels deep; a frame or a bevel around the picture goes, too. Pixels are only copied. Pictures with a transparent pixel or a side of less than 8 pixels, and
+    /// those for which no such copy is better, stay as they are.
+    pub tile: u32,
     /// The only colours that a picture may have besides that of the outline; may be NULL with palette_count 0. With colors
     /// too, a picture has at most so many of them.
     pub palette: *const u32,
@@ -61,9 +65,6 @@ impl In<'_, detailflow_finish> {
     /// As the library takes it.
     fn settings(self) -> Result<Finish, Failure> {
         let given = self.read()?;
-        if given.reserved != 0 {
-            return Err(Failure::invalid(format!("detailflow_finish.reserved is {}; it must be 0", given.reserved)));
-        }
         let alpha_cut = u8::try_from(given.alpha_cut).map_err(|_| {
             Failure::invalid(format!("detailflow_finish.alpha_cut is {}; 0 to 255 is allowed", given.alpha_cut))
         })?;
@@ -94,6 +95,7 @@ impl In<'_, detailflow_finish> {
             dither: on_off(given.dither, "detailflow_finish.dither")?,
             outline: has_outline.then_some(outline),
             despeckle: on_off(given.despeckle, "detailflow_finish.despeckle")?,
+            tile: on_off(given.tile, "detailflow_finish.tile")?,
         };
         finish.check()?;
         Ok(finish)
@@ -112,7 +114,7 @@ fn number(Color([r, g, b]): Color) -> u32 {
     u32::from_be_bytes([0, r, g, b])
 }
 
-/// Finishes a picture in place: cuts alpha, removes stray pixels, reduces colours, draws an outline.
+/// Finishes a picture in place: cuts alpha, removes stray pixels, reduces colours, draws an outline, makes it repeat.
 ///
 /// @param image RGBA8 or BGRA8, of any size. Bytes between rows stay as they are.
 /// @param finish The settings.
@@ -224,7 +226,7 @@ pub extern "C" fn detailflow_model_get_finish(
             despeckle: default.despeckle.into(),
             has_outline: default.outline.is_some().into(),
             outline: default.outline.map_or(0, number),
-            reserved: 0,
+            tile: default.tile.into(),
             palette: std::ptr::null(),
             palette_count,
         })

@@ -143,8 +143,8 @@ pub struct Page {
     pub title: Option<String>,
 }
 
-/// How pictures are finished into pixel art, one by one: alpha cut, stray pixels, colours, outline. Each field that is there
-/// replaces that of the bundle. Selection looks at pictures as they were before.
+/// How pictures are finished into pixel art, one by one: alpha cut, stray pixels, colours, outline, repetition. Each field that is
+/// there replaces that of the bundle. Selection looks at pictures as they were before.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinishFields {
@@ -170,6 +170,9 @@ pub struct FinishFields {
     /// Whether visible pixels that stand alone are removed and holes of one pixel filled. Default: as the bundle says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub despeckle: Option<bool>,
+    /// Whether opaque pictures are made to repeat without a visible seam. Default: as the bundle says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tile: Option<bool>,
 }
 
 /// A palette of a job.

@@ -520,7 +520,7 @@ static void image_finish_changes_pixels_in_place(const detailflow_model *model)
     memset(&finish, 0xA5, sizeof finish);
     finish.struct_size = sizeof finish;
     OK(detailflow_model_get_finish(model, &finish, colors, 256, &count));
-    CHECK(count == finish.palette_count && finish.palette == NULL && finish.reserved == 0);
+    CHECK(count == finish.palette_count && finish.palette == NULL && finish.tile == 0);
     CHECK(finish.alpha_cut == 0 && finish.colors == 0 && finish.has_outline == 0);
     OK(detailflow_image_finish(&image, &finish, NULL));
 
@@ -546,8 +546,8 @@ static void image_finish_changes_pixels_in_place(const detailflow_model *model)
     wrong.palette_count = 1;
     INVALID(detailflow_image_finish(&image, &wrong, NULL), "palette");
     wrong = finish;
-    wrong.reserved = 1;
-    INVALID(detailflow_image_finish(&image, &wrong, NULL), "reserved");
+    wrong.tile = 2;
+    INVALID(detailflow_image_finish(&image, &wrong, NULL), "tile");
     image.format = DETAILFLOW_FORMAT_RGB8;
     INVALID(detailflow_image_finish(&image, &finish, NULL), "DETAILFLOW_FORMAT_RGBA8");
     image.format = DETAILFLOW_FORMAT_RGBA8;

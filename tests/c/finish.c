@@ -7,6 +7,52 @@
  */
 #include "check.h"
 
+/* The largest difference of red across the wrap of a row; the smallest red of the picture. */
+static int wrap_step(const unsigned char *pixels, unsigned char *least)
+{
+    int most = 0;
+    int at;
+    for (at = 0; at < 256; at++) {
+        *least = pixels[4 * at] < *least ? pixels[4 * at] : *least;
+        if (at % 16 == 15) {
+            most = abs(pixels[4 * at] - pixels[4 * (at - 15)]) > most ? abs(pixels[4 * at] - pixels[4 * (at - 15)]) : most;
+        }
+    }
+    return most;
+}
+
+/* A ramp, which repeats when it is asked for, once and for all, if it is opaque. */
+static void tile(void)
+{
+    unsigned char pixels[1024], start[1024], again[1024];
+    detailflow_image image = check_image(DETAILFLOW_FORMAT_RGBA8, 16, pixels, sizeof pixels);
+    detailflow_finish finish;
+    unsigned char least = 255;
+    int at;
+
+    for (at = 0; at < 256; at++) {
+        pixels[4 * at] = (unsigned char)(9 + 8 * (at % 16));
+        pixels[4 * at + 1] = (unsigned char)(at % 5);
+        pixels[4 * at + 2] = 7;
+        pixels[4 * at + 3] = 255;
+    }
+    memcpy(start, pixels, sizeof pixels);
+    memset(&finish, 0, sizeof finish);
+    finish.struct_size = sizeof finish;
+    OK(detailflow_image_finish(&image, &finish, NULL));
+    CHECK(memcmp(pixels, start, sizeof pixels) == 0 && wrap_step(pixels, &least) == 120);
+    finish.tile = 1;
+    OK(detailflow_image_finish(&image, &finish, NULL));
+    CHECK(wrap_step(pixels, &least) == 8 && least >= 9);
+    memcpy(again, pixels, sizeof pixels);
+    OK(detailflow_image_finish(&image, &finish, NULL));
+    CHECK(memcmp(pixels, again, sizeof pixels) == 0);
+    start[4 * 77 + 3] = 254;
+    memcpy(pixels, start, sizeof pixels);
+    OK(detailflow_image_finish(&image, &finish, NULL));
+    CHECK(memcmp(pixels, start, sizeof pixels) == 0);
+}
+
 int main(int argc, char **argv)
 {
     const int all = argc > 2 && strcmp(argv[2], "all") == 0;
@@ -22,7 +68,7 @@ int main(int argc, char **argv)
     finish.struct_size = sizeof finish;
     memset(colors, 0xA5, sizeof colors);
     OK(detailflow_model_get_finish(model, &finish, colors, 256, &count));
-    CHECK(finish.struct_size == sizeof finish && finish.reserved == 0 && finish.palette == NULL);
+    CHECK(finish.struct_size == sizeof finish && finish.tile == (all ? 1u : 0u) && finish.palette == NULL);
     CHECK(count == finish.palette_count && colors[count] == 0xA5A5A5A5);
     CHECK(finish.alpha_cut == (all ? 100u : 0u) && finish.colors == (all ? 2u : 0u));
     CHECK(finish.dither == (all ? 1u : 0u) && finish.despeckle == (all ? 1u : 0u));
@@ -38,6 +84,7 @@ int main(int argc, char **argv)
         OK(detailflow_image_finish(&image, &finish, NULL));
         CHECK(memcmp(pixels, red, sizeof red) == 0);
     }
+    tile();
     detailflow_model_free(model);
     return 0;
 }

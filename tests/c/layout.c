@@ -118,7 +118,7 @@ PLACE(detailflow_finish, dither, 12);
 PLACE(detailflow_finish, despeckle, 16);
 PLACE(detailflow_finish, has_outline, 20);
 PLACE(detailflow_finish, outline, 24);
-PLACE(detailflow_finish, reserved, 28);
+PLACE(detailflow_finish, tile, 28);
 PLACE(detailflow_finish, palette, 32);
 PLACE(detailflow_finish, palette_count, 40);
 

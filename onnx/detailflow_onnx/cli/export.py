@@ -18,7 +18,7 @@ from detailflow_onnx.errors import need, printable
 from detailflow_onnx.files import TEXT, read_bytes
 
 SAMPLING: dict[str, Any] = {"guidance": 1.5, "gradual": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-FINISH = ("alpha_cut", "colors", "despeckle")
+FINISH = ("alpha_cut", "colors", "despeckle", "tile")
 
 Rows = list[dict[str, Any]]
 
@@ -127,6 +127,7 @@ def add_commands(commands: Commands) -> None:
         help="by default reduce finished pictures to at most this many colours (2 to 256)",
     )
     p.add_argument("--despeckle", action="store_true", help="by default remove stray pixels of finished pictures")
+    p.add_argument("--tile", action="store_true", help="by default make finished pictures that are opaque repeat")
 
 
 def _is_given(value: Any) -> bool:

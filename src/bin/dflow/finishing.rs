@@ -12,8 +12,9 @@ use crate::Failure;
 #[derive(Args)]
 pub struct FinishArgs {
     /// Write pictures as they are decoded. By default they are finished as the bundle (or the job) says, with the options below
-    /// in place of its settings: alpha is cut, stray pixels are removed, colours are reduced, an outline is drawn, in this order
-    #[arg(long, conflicts_with_all = ["alpha_cut", "colors", "palette", "dither", "outline", "despeckle"])]
+    /// in place of its settings: alpha is cut, stray pixels are removed, colours are reduced, an outline is drawn, opaque
+    /// pictures are made to repeat, in this order
+    #[arg(long, conflicts_with_all = ["alpha_cut", "colors", "palette", "dither", "outline", "despeckle", "tile"])]
     raw: bool,
     /// Make pixels with at least this alpha (1 to 255) opaque and all others transparent; 0 keeps alpha [default: the bundle's]
     #[arg(long, value_name = "A")]
@@ -34,6 +35,10 @@ pub struct FinishArgs {
     /// Remove visible pixels that stand alone and fill holes of one pixel
     #[arg(long)]
     despeckle: bool,
+    /// Make opaque pictures (floors, walls, water) repeat without a visible seam: where opposite edges do not fit, they are
+    /// covered by other parts of the picture. A frame or a bevel around a picture goes, too
+    #[arg(long)]
+    tile: bool,
 }
 
 fn colors(text: &str) -> Result<u32, String> {
@@ -61,6 +66,7 @@ impl FinishArgs {
             dither: self.dither.then_some(true),
             outline: self.outline,
             despeckle: self.despeckle.then_some(true),
+            tile: self.tile.then_some(true),
         };
         overrides.over(default).map_err(|error| match error {
             Error::Invalid(text) => Failure::Usage(Error::Invalid(format!("--{text}"))),
@@ -71,7 +77,7 @@ impl FinishArgs {
 
 /// Settings of finishing in words.
 pub fn words(finish: &Finish) -> String {
-    let Finish { alpha_cut, colors, palette, dither, outline, despeckle } = finish;
+    let Finish { alpha_cut, colors, palette, dither, outline, despeckle, tile } = finish;
     let mut words = Vec::new();
     words.extend(alpha_cut.map(|least| format!("alpha cut at {least}")));
     words.extend(despeckle.then(|| "stray pixels removed".to_owned()));
@@ -79,5 +85,6 @@ pub fn words(finish: &Finish) -> String {
     words.extend(palette.as_ref().map(|palette| format!("a palette of {}", palette.colors().len())));
     words.extend(dither.then(|| "dithered".to_owned()));
     words.extend(outline.map(|color| format!("outline {color}")));
+    words.extend(tile.then(|| "repeating".to_owned()));
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }

@@ -17,12 +17,13 @@ pub(super) fn resolve(choice: &FinishChoice, bundle: &Bundle, files: &Files) -> 
         FinishChoice::With(fields) => fields,
     };
     let mut wrongs = Wrongs::new();
-    let FinishFields { alpha_cut, colors, palette, dither, outline, despeckle } = fields;
+    let FinishFields { alpha_cut, colors, palette, dither, outline, despeckle, tile } = fields;
     let mut overrides = FinishOverrides {
         alpha_cut: *alpha_cut,
         colors: *colors,
         dither: *dither,
         despeckle: *despeckle,
+        tile: *tile,
         ..FinishOverrides::default()
     };
     let mut wrong = |field: &str, text: String| wrongs.push((format!("finish.{field}"), text));

@@ -287,7 +287,7 @@ pub(super) fn allowed(place: &str) -> Option<&'static str> {
         "finish.colors" => "0, or an integer from 2 to 256",
         "finish.palette" => "the path of a palette file, or a list of colours \"#rrggbb\"",
         "finish.outline" => "a colour \"#rrggbb\"",
-        "finish.dither" | "finish.despeckle" => "true or false",
+        "finish.dither" | "finish.despeckle" | "finish.tile" => "true or false",
         "select.duplicates" => "an integer from 0 to 16",
         "select.best" => "an integer from 1 on",
         _ => return None,

@@ -4,6 +4,7 @@ use super::counts::gather;
 use super::reduce::reduce;
 use super::settings::Finish;
 use super::shape::{Pixel, cut, fill_holes, outline, remove_stray};
+use super::tile::tile;
 use crate::pixels::format::PixelFormat;
 use crate::pixels::image::Image;
 use crate::support::error::Result;
@@ -71,6 +72,10 @@ impl Finish {
             if self.despeckle {
                 fill_holes(pixels, width);
             }
+        }
+        // Last: an outline may fill what is transparent, and finishing again must find the same pictures opaque.
+        if self.tile {
+            tile(pixels, width)?;
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ pub struct FinishOverrides {
     pub outline: Option<Color>,
     /// As [`Finish::despeckle`].
     pub despeckle: Option<bool>,
+    /// As [`Finish::tile`].
+    pub tile: Option<bool>,
 }
 
 impl FinishOverrides {
@@ -39,6 +41,7 @@ impl FinishOverrides {
             dither: self.dither.unwrap_or(default.dither),
             outline: self.outline.or(default.outline),
             despeckle: self.despeckle.unwrap_or(default.despeckle),
+            tile: self.tile.unwrap_or(default.tile),
         };
         finish.check()?;
         if self.dither == Some(true) && finish.colors.is_none() && finish.palette.is_none() {

@@ -48,6 +48,7 @@ fn settings() -> Vec<Finish> {
             dither: bits & 8 > 0,
             despeckle: bits & 16 > 0,
             outline: [None, Some(Color([0; 3])), Some(Color([250, 10, 200]))][bits / 32],
+            tile: false,
         });
     }
     all
@@ -435,7 +436,7 @@ fn damaged_palette_files_are_errors_with_file_and_line() {
 #[test]
 fn settings_as_json_leave_out_what_is_off() {
     let off = Finish::default();
-    assert!(off.is_off());
+    assert!(off.is_off() && !Finish { tile: true, ..off.clone() }.is_off());
     assert_eq!(serde_json::to_string(&off).unwrap(), "{}");
     let all = Finish {
         alpha_cut: Some(110),
@@ -444,8 +445,9 @@ fn settings_as_json_leave_out_what_is_off() {
         dither: true,
         outline: Some(Color([0, 0, 10])),
         despeckle: true,
+        tile: true,
     };
-    let text = r##"{"alpha_cut":110,"colors":16,"palette":["#1a1c2c","#ffffff"],"dither":true,"outline":"#00000a","despeckle":true}"##;
+    let text = r##"{"alpha_cut":110,"colors":16,"palette":["#1a1c2c","#ffffff"],"dither":true,"outline":"#00000a","despeckle":true,"tile":true}"##;
     assert_eq!(serde_json::to_string(&all).unwrap(), text);
     assert_eq!(serde_json::from_str::<Finish>(text).unwrap(), all);
     for wrong in [r#"{"alpha_cut":256}"#, r#"{"colours":16}"#, r#"{"palette":[]}"#, r#"{"outline":"red"}"#] {
@@ -464,6 +466,10 @@ fn overrides_replace_what_they_say() {
     assert_eq!(of(&eight).unwrap(), Finish { colors: Some(8), dither: true, ..default.clone() });
     let off = FinishOverrides { colors: Some(0), alpha_cut: Some(0), ..none.clone() };
     assert!(of(&off).unwrap().is_off());
+    let tiled = Finish { tile: true, ..default.clone() };
+    assert_eq!(of(&FinishOverrides { tile: Some(true), ..none.clone() }).unwrap(), tiled);
+    assert_eq!(none.over(&tiled).unwrap(), tiled);
+    assert_eq!(FinishOverrides { tile: Some(false), ..none.clone() }.over(&tiled).unwrap(), default);
     let by_palette = FinishOverrides { palette: Some(ours.clone()), ..none.clone() };
     assert_eq!(of(&by_palette).unwrap(), Finish { colors: None, palette: Some(ours.clone()), ..default.clone() });
     let both = FinishOverrides { colors: Some(4), ..by_palette };
@@ -472,6 +478,259 @@ fn overrides_replace_what_they_say() {
     assert!(of(&one).unwrap_err().to_string().contains("2 to 256"));
     let dither = FinishOverrides { dither: Some(true), ..off };
     assert!(of(&dither).unwrap_err().to_string().contains("dither needs"));
+}
+
+const TILE: Finish =
+    Finish { alpha_cut: None, colors: None, palette: None, dither: false, outline: None, despeckle: false, tile: true };
+
+fn tiled(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
+    let mut pixels = pixels.to_vec();
+    TILE.apply(width, height, &mut pixels, 4 * width as usize).unwrap();
+    pixels
+}
+
+/// An opaque picture by a rule of its columns and rows.
+fn opaque(width: u32, height: u32, of: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
+    (0..height * width)
+        .flat_map(|at| {
+            let [r, g, b] = of(at % width, at / width);
+            [r, g, b, 255]
+        })
+        .collect()
+}
+
+fn noise(x: u32, y: u32, salt: u32) -> u32 {
+    let mut bits = x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca77) ^ salt.wrapping_mul(0xc2b2_ae3d);
+    bits = (bits ^ (bits >> 15)).wrapping_mul(0x2c1b_3c6d);
+    (bits ^ (bits >> 12)).wrapping_mul(0x297a_2d39) >> 16
+}
+
+/// Ground of blots and grain whose light falls off, which does not repeat.
+fn ground(width: u32, height: u32, salt: u32) -> Vec<u8> {
+    opaque(width, height, |x, y| {
+        let blot = noise(x / 3, y / 3, salt) % 40 + noise(x / 5, y / 4, salt + 1) % 40;
+        let light = 40 + 50 * x / width + 40 * y / height + blot;
+        [light + noise(x, y, salt) % 9, light / 2, 30 + light / 3].map(|value| value as u8)
+    })
+}
+
+/// Along rows and along columns: the mean step across the wrap over the mean inner one.
+fn wrap_steps(width: u32, height: u32, pixels: &[u8]) -> [f64; 2] {
+    let (width, height) = (width as usize, height as usize);
+    let pixels = pixels.as_chunks::<4>().0;
+    let step = |one: (usize, usize), other: (usize, usize)| -> f64 {
+        let [one, other] = [one, other].map(|(x, y)| pixels[y * width + x]);
+        one.iter().zip(other).map(|(&one, other)| f64::from(one.abs_diff(other))).sum()
+    };
+    let along = |x: usize| -> f64 { (0..height).map(|y| step((x, y), ((x + 1) % width, y))).sum() };
+    let down = |y: usize| -> f64 { (0..width).map(|x| step((x, y), (x, (y + 1) % height))).sum() };
+    let ratio = |steps: Vec<f64>| {
+        let inner = steps[..steps.len() - 1].iter().sum::<f64>() / (steps.len() - 1) as f64;
+        steps[steps.len() - 1] / inner.max(1e-9)
+    };
+    [ratio((0..width).map(along).collect()), ratio((0..height).map(down).collect())]
+}
+
+#[test]
+fn tile_makes_ramps_and_ground_wrap_with_their_own_colours() {
+    let ramp = |width, height| opaque(width, height, |x, y| [(x * 3) as u8, (y * 2) as u8, 9]);
+    for (width, height) in [(16, 16), (32, 32), (31, 32), (64, 40), (16, 100)] {
+        for pixels in [ramp(width, height), ground(width, height, 3), ground(width, height, 4)] {
+            let after = tiled(width, height, &pixels);
+            let [along, down] = wrap_steps(width, height, &after);
+            assert!(along <= 1.2 && down <= 1.2, "{width} x {height}: {along}, {down}");
+            assert!(colors(&after).is_subset(&colors(&pixels)));
+        }
+        assert!(wrap_steps(width, height, &ramp(width, height)).iter().all(|&ratio| ratio > 6.0));
+    }
+}
+
+/// Bricks of 8 x 8 pixels, those of every other row moved by half of one. Their joints are at the borders.
+fn brick(x: u32, y: u32) -> [u8; 3] {
+    let x = x + y / 8 % 2 * 4;
+    if x.is_multiple_of(8) || y.is_multiple_of(8) {
+        [40, 40, 50]
+    } else {
+        [150, 60 + (x % 8) as u8 * 20, 30 + (y % 8) as u8 * 20]
+    }
+}
+
+#[test]
+fn tile_lines_up_a_pattern_whose_borders_differ() {
+    let grain = |x: u32, y: u32| [0, 1, 2].map(|salt| 100 + (noise(x % 40, y % 40, salt) % 60) as u8);
+    let patterns: [(u32, u32, &dyn Fn(u32, u32) -> [u8; 3]); 5] =
+        [(32, 32, &brick), (48, 32, &brick), (64, 64, &brick), (256, 64, &brick), (200, 160, &grain)];
+    for (width, height, pattern) in patterns {
+        let wanted = opaque(width, height, pattern);
+        for borders in [[3, 0, 0, 0], [2, 0, 3, 0], [0, 3, 0, 1], [2, 1, 1, 3]] {
+            let [left, top, right, bottom] = borders;
+            let framed =
+                opaque(width, height, |x, y| match (x < left || y < top, x >= width - right || y >= height - bottom) {
+                    (false, false) => pattern(x, y),
+                    (first, _) => [if first { 0 } else { 250 }, 200, noise(x, y, 1) as u8],
+                });
+            assert!(tiled(width, height, &framed) == wanted, "{width} x {height}, {borders:?}");
+        }
+    }
+}
+
+#[test]
+fn tile_leaves_what_repeats() {
+    // The steps at the joints are twice the mean, but there are joints inside, too.
+    let whole = opaque(32, 32, brick);
+    assert!(wrap_steps(32, 32, &whole).iter().all(|&ratio| ratio > 1.9));
+    assert!(tiled(32, 32, &whole) == whole);
+    // No two bricks are the same.
+    let grain = |x: u32, y: u32| brick(x, y).map(|value| value + (noise(x, y, 2) % 8) as u8);
+    assert!(tiled(32, 32, &opaque(32, 32, grain)) == opaque(32, 32, grain));
+    // Up to 160 and down to `last`: the step across the wrap is 1.10 and 1.21 times the mean.
+    let wave = |last: u32| {
+        opaque(32, 8, |x, _| [if x == 31 { last } else { (x * 10).min(320 - x * 10) }; 3].map(|value| value as u8))
+    };
+    let [fits, fails] = [11, 12].map(|last| wrap_steps(32, 8, &wave(last))[0]);
+    assert!(fits < 1.2 && fails > 1.2 && fails < 1.21, "{fits}, {fails}");
+    assert!(tiled(32, 8, &wave(11)) == wave(11));
+    assert!(tiled(32, 8, &wave(12)) != wave(12));
+}
+
+#[test]
+fn tile_has_closed_seams_so_that_one_axis_keeps_the_other() {
+    // Rows of grain that do not wrap. The columns do, and all colours differ, so that pixels tell where they are from.
+    let mut found = 0;
+    for salt in 0..20 {
+        let grain = |x: u32, y: u32| [0, 1, 2].map(|channel| noise(x, y, 3 * salt + channel) % 24);
+        let rows = |x: u32, y: u32| {
+            let [r, g, b] = grain(x, y);
+            [r + 4 * x, g, b].map(|value| value as u8)
+        };
+        let before = opaque(32, 24, rows);
+        let after = tiled(32, 24, &before);
+        let columns = opaque(24, 32, |x, y| rows(y, x));
+        let turned = tiled(24, 32, &columns);
+        let [from, to, turned] = [&before, &after, &turned].map(|pixels| pixels.as_chunks::<4>().0);
+        assert!((0..768).all(|at| to[at] == turned[at % 32 * 24 + at / 32]), "rows and columns are alike");
+        let Some(by) = (8..=24).find(|by| (0..24).all(|y| to[y * 32] == from[y * 32 + by])) else {
+            // The grain itself happened not to wrap, so columns were changed, too.
+            assert!(wrap_steps(32, 24, &before)[1] > 1.1);
+            continue;
+        };
+        found += 1;
+        let kept = |y: usize, x: &usize| to[y * 32 + x] != from[y * 32 + (x + by) % 32];
+        let ends = |y| (0..32).find(|x| kept(y, x)).zip((0..32).rfind(|x| kept(y, x)).map(|x| x + 1)).unwrap();
+        let seams: Vec<(usize, usize)> = (0..24).map(ends).collect();
+        for (y, (left, right)) in seams.iter().enumerate() {
+            assert!((1..=8).contains(left) && (24..32).contains(right), "{left} {right}");
+            assert!((*left..*right).all(|x| to[y * 32 + x] == from[y * 32 + x]), "the picture is in the middle");
+            let next = seams[(y + 1) % 24];
+            assert!(left.abs_diff(next.0) <= 1 && right.abs_diff(next.1) <= 1, "salt {salt}, row {y}: {seams:?}");
+        }
+        assert!(seams.iter().any(|row| row != &seams[0]), "the seams are straight");
+        let [before, after] = [&before, &after].map(|pixels| wrap_steps(32, 24, pixels));
+        assert!(before[0] > 3.0 && after.iter().all(|&ratio| ratio <= 1.2), "{before:?} {after:?}");
+    }
+    assert!(found > 15, "{found}");
+}
+
+#[test]
+fn tile_leaves_pictures_with_a_transparent_pixel() {
+    let pixels = ground(32, 32, 8);
+    let changed = tiled(32, 32, &pixels);
+    assert!(changed != pixels);
+    for (at, alpha) in [(0, 254), (500, 128), (1023, 0)] {
+        let mut other = pixels.clone();
+        other[4 * at..][..4].copy_from_slice(&[0, 0, 0, alpha]);
+        assert!(tiled(32, 32, &other) == other);
+    }
+    // The cut comes first.
+    let mut soft = pixels;
+    soft.iter_mut().skip(3).step_by(12).for_each(|alpha| *alpha = 120);
+    assert!(tiled(32, 32, &soft) == soft);
+    assert!(finished(&Finish { alpha_cut: Some(110), ..TILE }, 32, &soft) == changed);
+}
+
+#[test]
+fn tile_leaves_small_pictures_and_those_that_would_not_be_better() {
+    for (width, height) in [(7, 40), (40, 7), (1, 1), (7, 7)] {
+        let pixels = ground(width, height, 1);
+        assert!(tiled(width, height, &pixels) == pixels);
+    }
+    // Opposite borders differ, but what is between them differs more.
+    let pixels = opaque(32, 32, |x, _| [[0, 255, 100][usize::from(x > 8) + usize::from(x > 23)]; 3]);
+    assert!(wrap_steps(32, 32, &pixels)[0] > 7.0);
+    assert!(tiled(32, 32, &pixels) == pixels);
+    // Of few blots, so that none of the seams that are cheap enough makes the picture fit better.
+    for (side, salt) in [(3, 93), (2, 133), (3, 264)] {
+        let blots = |x: u32, y: u32| noise(x / side, y / 2, salt) % 3 * 40 + noise(x, y, salt) % 2 * 10;
+        let pixels = opaque(8, 8, |x, y| [blots(x, y) as u8, 0, 0]);
+        assert!(wrap_steps(8, 8, &pixels)[0] > 1.6 && tiled(8, 8, &pixels) == pixels);
+    }
+}
+
+#[test]
+fn tile_again_changes_nothing() {
+    for (width, height) in [(8, 8), (16, 16), (31, 31), (32, 32), (64, 64), (24, 9), (9, 70), (300, 40)] {
+        for salt in 0..if width * height > 2000 { 6 } else { 30 } {
+            let shape = |x: u32, y: u32| [x * salt, y * 5, (x / 8 ^ y / 6) * 40].map(|value| value as u8);
+            let coarse =
+                |x: u32, y: u32| [noise(x / 4, y / 3, salt), noise(x / 9, y, salt), 3].map(|value| value as u8);
+            let grain = |x: u32, y: u32| [noise(x, y, salt) as u8, noise(y, x, salt) as u8 & 15, 0];
+            for pixels in [
+                ground(width, height, salt),
+                opaque(width, height, shape),
+                opaque(width, height, coarse),
+                opaque(width, height, grain),
+            ] {
+                let once = tiled(width, height, &pixels);
+                assert!(tiled(width, height, &once) == once, "{width} x {height}, {salt}");
+                assert!(colors(&once).is_subset(&colors(&pixels)));
+            }
+        }
+    }
+}
+
+#[test]
+fn finishing_twice_is_finishing_once_with_tile_too() {
+    for finish in settings() {
+        let finish = Finish { tile: true, ..finish };
+        // Opaque, transparent here and there, and so that an outline makes it opaque.
+        let mut pictures = [ground(24, 24, 5), ground(24, 24, 6), ground(24, 24, 7), sprite(24, 3)];
+        pictures[1].iter_mut().skip(3).step_by(36).for_each(|alpha| *alpha = 60);
+        pictures[2].iter_mut().skip(3).step_by(28).for_each(|alpha| *alpha = 0);
+        for pixels in pictures {
+            let once = finished(&finish, 24, &pixels);
+            assert!(once == finished(&finish, 24, &once), "{finish:?}");
+        }
+    }
+    let finish = Finish { outline: Some(Color([0; 3])), ..TILE };
+    let mut holes = ground(24, 24, 7);
+    holes.iter_mut().skip(3).step_by(28).for_each(|alpha| *alpha = 0);
+    let once = finished(&finish, 24, &holes);
+    assert!(wrap_steps(24, 24, &holes)[0] > 1.2 && wrap_steps(24, 24, &once)[0] <= 1.2, "an outline made it opaque");
+}
+
+#[test]
+fn tile_respects_stride() {
+    let pixels = ground(16, 12, 2);
+    let wanted = tiled(16, 12, &pixels);
+    assert!(wanted != pixels);
+    let mut wide = vec![77; 12 * 70];
+    wide.chunks_mut(70).zip(pixels.chunks(64)).for_each(|(line, row)| line[..64].copy_from_slice(row));
+    TILE.apply(16, 12, &mut wide, 70).unwrap();
+    for (line, row) in wide.chunks(70).zip(wanted.chunks(64)) {
+        assert_eq!((&line[..64], &line[64..]), (row, &[77; 6][..]));
+    }
+}
+
+#[test]
+fn tiles_are_these_bytes_on_every_platform() {
+    use sha2::Digest;
+    let mut hash = sha2::Sha256::new();
+    for (width, height) in [(8, 8), (32, 32), (50, 30), (200, 80)] {
+        for salt in 0..10 {
+            hash.update(tiled(width, height, &ground(width, height, salt)));
+        }
+    }
+    assert_eq!(crate::support::hex::hex(hash.finalize()), "");
 }
 
 /// Prints the time of finishing: `cargo test --release --lib -- --ignored --nocapture finish_time`.
@@ -486,9 +745,10 @@ fn finish_time() {
         ("16 colours, dithered", Finish { dither: true, ..full.clone() }),
         ("palette of 64", Finish { palette: Some(ours), colors: None, ..full.clone() }),
         ("alpha cut", Finish { alpha_cut: Some(110), ..Finish::default() }),
+        ("tile", Finish { tile: true, ..Finish::default() }),
     ] {
-        for side in [32, 256] {
-            let pixels = sprite(side, 5);
+        for side in [32, 256, 1024] {
+            let pixels = if finish.tile { ground(side, side, 5) } else { sprite(side, 5) };
             let round = || {
                 let mut pixels = pixels.clone();
                 let begun = std::time::Instant::now();
