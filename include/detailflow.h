@@ -699,7 +699,7 @@ typedef struct detailflow_sprite {
 } detailflow_sprite;
 
 /// How a picture is finished. All zero but struct_size: nothing is done, except that pixels with alpha 0 become black. The
-/// steps, in this order: alpha_cut; despeckle; colors and palette, with or without dither; outline.
+/// steps, in this order: alpha_cut; despeckle; colors and palette, with or without dither; outline; tile.
 ///
 /// Colours of this struct are 0xRRGGBB. They are compared in OKLab; results are the same on every machine, and finishing a
 /// picture again changes nothing.
@@ -723,8 +723,12 @@ typedef struct detailflow_finish {
     uint32_t has_outline;
     /// The colour of the outline; 0 without has_outline.
     uint32_t outline;
-    /// Reserved; must be 0.
-    uint32_t reserved;
+    /// 1: an opaque picture repeats without a visible seam, beside and above itself. An axis stays as it is when the mean step
+    /// between opposite edges is at most 1.2 times the mean inner one, or when they meet as neighbours inside do, like bricks
+    /// at a joint. Else the borders are covered by a copy of the picture that is rolled along the axis, up to a quarter of the
+    /// side and 48 pixels deep; a frame or a bevel around the picture goes, too. Pixels are only copied. Pictures with a transparent pixel or a side of less than 8 pixels, and
+    /// those for which no such copy is better, stay as they are.
+    uint32_t tile;
     /// The only colours that a picture may have besides that of the outline; may be NULL with palette_count 0. With colors
     /// too, a picture has at most so many of them.
     const uint32_t *palette;
@@ -1535,7 +1539,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_lay_out_atlas(
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_decode_atlas(
     const detailflow_model *model, const detailflow_sprite *sprites, size_t sprite_count, detailflow_image *atlas);
 
-/// Finishes a picture in place: cuts alpha, removes stray pixels, reduces colours, draws an outline.
+/// Finishes a picture in place: cuts alpha, removes stray pixels, reduces colours, draws an outline, makes it repeat.
 ///
 /// @param image RGBA8 or BGRA8, of any size. Bytes between rows stay as they are.
 /// @param finish The settings.

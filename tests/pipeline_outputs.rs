@@ -329,6 +329,14 @@ fn colors(pixels: &[[u8; 4]]) -> BTreeSet<[u8; 3]> {
     pixels.iter().filter(|pixel| pixel[3] > 0).map(|&[r, g, b, _]| [r, g, b]).collect()
 }
 
+/// The pixels of an opaque picture file of 32 x 32 pixels, made to repeat.
+fn repeating(path: &Path) -> Vec<[u8; 4]> {
+    let mut pixels = pixels(path);
+    assert!(pixels.iter().all(|pixel| pixel[3] == 255));
+    Finish { tile: true, ..Finish::default() }.apply(32, 32, pixels.as_flattened_mut(), 128).unwrap();
+    pixels
+}
+
 #[test]
 fn pictures_are_finished_as_the_bundle_and_the_options_say() {
     let (folder, bundle) = (tempfile::tempdir().unwrap(), finishing());
@@ -383,11 +391,13 @@ fn pictures_are_finished_as_the_bundle_and_the_options_say() {
         tile: true,
     };
     assert!(pixels(&at("two.png")) == by_library(&two));
-    // Opaque pictures repeat.
-    run(&[&generate[..], &["-o", "tile.png", "--alpha-cut", "1", "--tile"]].concat());
-    let opaque = Finish { alpha_cut: Some(1), ..default.clone() };
-    let tile = Finish { tile: true, ..opaque.clone() };
-    assert!(pixels(&at("tile.png")) == by_library(&tile) && by_library(&tile) != by_library(&opaque));
+    // An opaque picture whose rows do not wrap: it repeats.
+    let opaque = ["generate", "2", "--seed", "3", "--alpha-cut", "1", "--colors", "0", "--outline", "102030"];
+    run(&[&opaque[..], &["-o", "opaque.png"]].concat());
+    run(&[&opaque[..], &["-o", "tile.png", "--tile"]].concat());
+    assert!(
+        pixels(&at("tile.png")) == repeating(&at("opaque.png")) && pixels(&at("tile.png")) != pixels(&at("opaque.png"))
+    );
     // Records say it, without the palette file too.
     std::fs::remove_file(at("two.hex")).unwrap();
     assert_eq!(record(&at("finished.png")).head.finish, Some(default));
@@ -462,13 +472,13 @@ fn jobs_are_finished_and_their_identity_says_so() {
     assert!(colors(&at("b/5.png")).iter().all(|color| [[0; 3], [255; 3], [255, 0, 0]].contains(color)));
     let listed = format!("finish = {{ palette = [\"#000000\", \"#ffffff\"], outline = \"#ff0000\" }}\n{rows}");
     assert_eq!(batch(&listed, "b", &[]), (0, String::new()), "the same job, however it is written");
-    let opaque = format!("finish = {{ alpha_cut = 1 }}\n{rows}");
-    let tile = format!("finish = {{ alpha_cut = 1, tile = true }}\n{rows}");
-    assert_eq!((batch(&opaque, "opaque", &[]), batch(&tile, "tile", &[])), Default::default());
-    let mut wanted = at("opaque/5.png");
-    Finish { tile: true, ..Finish::default() }.apply(32, 32, wanted.as_flattened_mut(), 128).unwrap();
-    assert!(at("tile/5.png") == wanted && at("opaque/5.png") != wanted);
-    assert_eq!(batch(&opaque, "tile", &["--tile"]), (0, String::new()), "the same job, however it is written");
+    let opaque = "alpha_cut = 1, colors = 0, outline = \"#102030\"";
+    let rows_2 = rows.replace("class = 1\nseed = 5", "class = 2\nseed = 3");
+    let plain = format!("finish = {{ {opaque} }}\n{rows_2}");
+    assert_eq!(batch(&plain, "opaque", &[]), (0, String::new()));
+    assert_eq!(batch(&format!("finish = {{ {opaque}, tile = true }}\n{rows_2}"), "tile", &[]), (0, String::new()));
+    assert!(at("tile/3.png") == repeating(&folder.join("opaque/3.png")) && at("tile/3.png") != at("opaque/3.png"));
+    assert_eq!(batch(&plain, "tile", &["--tile"]), (0, String::new()), "the same job, however it is written");
     // Another way to finish is another job: the folder of one is not filled with the other.
     let (code, errors) = batch(rows, "b", &[]);
     assert!(code == 1 && errors.contains("another job"), "{errors}");

@@ -201,7 +201,7 @@ typedef struct detailflow_finish {
     uint32_t despeckle;
     uint32_t has_outline;
     uint32_t outline;
-    uint32_t reserved;
+    uint32_t tile;
     const uint32_t *palette;
     size_t palette_count;
 } detailflow_finish;
