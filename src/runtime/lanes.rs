@@ -11,8 +11,9 @@ use super::bindings::{Bindings, Run};
 use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
 use super::interrupt::Interrupt;
+use super::operators::Lent;
 use super::port::{Port, check};
-use super::session::{self, Compiled, GraphOptions, GraphSource};
+use super::session::{self, Compiled, ForOperators, GraphOptions, GraphSource, SharedWeights, Weights};
 use crate::kernels::kv::SlotTable;
 use crate::support::error::Result;
 use crate::support::log;
@@ -50,6 +51,8 @@ pub(crate) struct Lane {
     used: RuntimeOwned<Mutex<(Session, Bindings)>>,
     slots: SlotTable,
     name: String,
+    /// Dropped after the session, which uses it.
+    _weights: RuntimeOwned<Option<Lent>>,
 }
 
 /// Some rows of a batch, and where their logits go.
@@ -152,19 +155,21 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Compiles another session of a graph, whose operators find the slots of a run in `slots`.
+    /// Compiles another session of a graph, whose operators find the slots of a run in `slots` and use `weights` of another session.
     pub fn compile(
         source: GraphSource<'_>,
         options: &GraphOptions,
-        slots: SlotTable,
+        (slots, weights): (SlotTable, &SharedWeights),
         (inputs, outputs): &(Vec<Port>, Vec<Port>),
     ) -> Result<Self> {
         let name = source.name.to_owned();
         let _inside = exit::enter_anywhere()?;
-        let Compiled { session, .. } = session::compile(source, options, Some(&slots))?;
+        let own = ForOperators { slots: &slots, weights: Weights::Of(weights) };
+        let Compiled { session, lent, .. } = session::compile(source, options, Some(own))?;
         check(&name, "input", session.inputs(), inputs)?;
         check(&name, "output", session.outputs(), outputs)?;
-        Ok(Self { used: RuntimeOwned::new(Mutex::new((session, Bindings::default()))), slots, name })
+        let used = RuntimeOwned::new(Mutex::new((session, Bindings::default())));
+        Ok(Self { used, slots, name, _weights: RuntimeOwned::new(lent) })
     }
 
     fn run(&self, part: &Part<'_, '_>, codes: usize, interrupt: &Interrupt) -> Result<()> {
