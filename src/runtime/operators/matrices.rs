@@ -16,6 +16,7 @@ use ort::sys;
 use ort::value::{DynValueRefMut, PrimitiveTensorElementType, Shape, TensorElementType, TensorRefMut};
 
 use super::io::Constant;
+use crate::support::memory::filled;
 use crate::support::sync::lock;
 
 /// The matrices of a session by their names in its graph.
@@ -82,7 +83,7 @@ fn input_name(context: &KernelContext<'_>, index: usize) -> ort::Result<CString>
     let mut length = 0;
     // SAFETY: the context lives for this call. Without memory for the name only its length is written.
     unsafe { checked((ort::api().KernelInfo_GetInputName)(context.ptr(), index, ptr::null_mut(), &mut length))? };
-    let mut name = vec![0u8; length];
+    let mut name: Vec<u8> = filled("a name", length, 0).map_err(|error| ort::Error::new(error.to_string()))?;
     let memory = name.as_mut_ptr().cast();
     // SAFETY: as above, with memory of that length.
     unsafe { checked((ort::api().KernelInfo_GetInputName)(context.ptr(), index, memory, &mut length))? };
