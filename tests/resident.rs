@@ -151,7 +151,7 @@ fn batch_child() {
 #[test]
 #[cfg_attr(not(target_arch = "x86_64"), ignore = "pages have other sizes")]
 fn batch_of_64_sprites_takes_less_than_70_mb_and_maps_matrices_once() {
-    for (threads, most) in [(1, 62_000_000), (2, 70_000_000)] {
+    for (threads, most) in [(1, 64_000_000), (2, 70_000_000)] {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "batch_child", "--ignored", "--nocapture"]).env(THREADS, threads.to_string());
         let output = command.output().unwrap();
