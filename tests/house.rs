@@ -27,8 +27,13 @@ const ORDER: [&[&str]; 13] = [
 
 /// Where `unsafe` may appear: folders, and files that say why at their top.
 const UNSAFE: [&str; 3] = ["ffi/", "kernels/", "support/platform/"];
-const UNSAFE_FILES: [&str; 4] =
-    ["runtime/sys.rs", "runtime/host_api.rs", "runtime/device/raw.rs", "runtime/operators/io.rs"];
+const UNSAFE_FILES: [&str; 5] = [
+    "runtime/sys.rs",
+    "runtime/host_api.rs",
+    "runtime/device/raw.rs",
+    "runtime/operators/io.rs",
+    "runtime/operators/matrices.rs",
+];
 
 /// The only folder that names the crate `ort`.
 const ORT: &str = "runtime/";

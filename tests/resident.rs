@@ -1,4 +1,5 @@
-//! How much memory a model takes after it was opened, by where its bundle is. Prints the table of onnx/PERFORMANCE.md:
+//! How much memory a model takes after it was opened, by where its bundle is, and a batch of pictures. Prints the table of
+//! onnx/PERFORMANCE.md:
 //!
 //!     cargo test --release --test resident -- --nocapture
 
@@ -10,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use detailflow::{Bundle, Form, Model, ModelOptions, OpenWatch};
+use detailflow::{Bundle, Form, Generation, Model, ModelOptions, OpenWatch};
 
 /// Names of the environment variables that tell a child what to open.
 const PLACE: &str = "DETAILFLOW_TEST_PLACE";
 const FORM: &str = "DETAILFLOW_TEST_FORM";
 const FILE: &str = "DETAILFLOW_TEST_FILE";
+/// With how many threads a child draws a batch.
+const THREADS: &str = "DETAILFLOW_TEST_THREADS";
 
 const FORMS: [Form; 3] = [Form::Native, Form::Mha, Form::Plain];
 const PLACES: [&str; 5] = ["folder", "single file", "folder, weights in memory", "block", "callbacks"];
@@ -107,5 +110,59 @@ fn single_file_takes_the_memory_of_its_folder() {
                 assert!(found * 100 <= wanted * 105 + 25_600, "{form}: {found} KiB, from the folder {wanted} KiB");
             }
         }
+    }
+}
+
+/// The sum of a field in a file of /proc/self, in bytes, over the lines that follow one that ends with `after`.
+fn sum(file: &str, field: &str, after: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/self/{file}")).unwrap();
+    let mut counts = after.is_empty();
+    let mut kib = 0;
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some(key) if key == field && counts => kib += words.next().unwrap().parse::<u64>().unwrap(),
+            // The first line of a mapping begins with its addresses.
+            Some(key) if !key.ends_with(':') && !after.is_empty() => counts = line.ends_with(after),
+            _ => {}
+        }
+    }
+    kib * 1024
+}
+
+#[test]
+#[ignore = "a process of the other test"]
+fn batch_child() {
+    let Ok(threads) = std::env::var(THREADS) else { return };
+    let model = Model::open(sprites(), &ModelOptions::new().with_threads(threads.parse().unwrap())).unwrap();
+    let opened = sum("status", "VmRSS:", "");
+    let images: Vec<(u32, u64)> = (0..64).map(|index| (index % 16, u64::from(index))).collect();
+    for _ in 0..2 {
+        let mut generation = Generation::new(&common::request(&model, &images)).unwrap();
+        generation.finish().unwrap();
+        let tokens: Vec<&[u32]> = (0..images.len()).map(|image| generation.tokens(image).unwrap()).collect();
+        assert_eq!(model.decode_batch(&tokens).unwrap().len(), images.len());
+    }
+    let weights = sum("smaps", "Rss:", "/weights.int8.bin");
+    println!("batch {} {weights}", sum("status", "VmHWM:", "") - opened);
+}
+
+/// `dflow` with the opened sprites takes 50 MB, so that a batch of 64 stays below 120 MB.
+#[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "pages have other sizes")]
+fn batch_of_64_sprites_takes_less_than_70_mb_and_maps_matrices_once() {
+    for (threads, most) in [(1, 64_000_000), (2, 70_000_000)] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "batch_child", "--ignored", "--nocapture"]).env(THREADS, threads.to_string());
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let line = text.lines().find_map(|line| line.split("batch ").nth(1)).unwrap_or_else(|| panic!("{text}"));
+        let numbers: Vec<u64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
+        let [peak, weights] = numbers[..] else { panic!("{text}") };
+        println!("batch of 64, {threads} threads: {:.1} MB, weights {:.1} MB", peak as f64 / 1e6, weights as f64 / 1e6);
+        assert!(peak < most, "{threads} threads: {peak} bytes at the peak beyond the opened model");
+        // 17.5 MB, and for each further thread the table of embeddings, 4.2 MB. The matrices are 7.6 MB.
+        assert!(weights < 24_000_000, "{threads} threads: {weights} bytes of weights are mapped");
     }
 }

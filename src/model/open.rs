@@ -31,10 +31,11 @@ const MOST_WEIGHTS_OF_LANES: u64 = 16 << 20;
 /// Lanes of the autoregressive graph `file`, which `ar` is: sessions of one thread each.
 fn lanes(ar: &Graph, bundle: &Bundle, variant: &Variant, file: &str, options: &GraphOptions) -> Lanes {
     let single = GraphOptions { threads: 1, parallel_for: None, ..options.clone() };
-    let (slots, bundle, variant, file) = (ar.slots_of_lane(), bundle.clone(), variant.clone(), file.to_owned());
+    let (slots, weights) = (ar.slots_of_lane(), ar.shared_weights());
+    let (bundle, variant, file) = (bundle.clone(), variant.clone(), file.to_owned());
     Lanes::new(options.threads(), move || {
         let place = Place { bundle: &bundle, files: None, options: &single };
-        place.lane(&file, &slots, &signature::ar_ports(&bundle, &variant))
+        place.lane(&file, (&slots, &weights), &signature::ar_ports(&bundle, &variant))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::bundle::{Bundle, FilesInMemory, GraphFile};
 use crate::kernels::kv::{KvLayout, SlotTable};
-use crate::runtime::{DeviceSampler, Form, Graph, GraphContent, GraphOptions, GraphSource, Lane, Port};
+use crate::runtime::{DeviceSampler, Form, Graph, GraphContent, GraphOptions, GraphSource, Lane, Port, SharedWeights};
 use crate::support::error::{Error, Result};
 use crate::support::log;
 
@@ -35,9 +35,14 @@ impl Place<'_> {
         })
     }
 
-    /// Compiles another session of the autoregressive graph of form `native`.
-    pub fn lane(self, file: &str, slots: &SlotTable, ports: &(Vec<Port>, Vec<Port>)) -> Result<Lane> {
-        self.with(file, |source| Lane::compile(source, self.options, slots.sibling(), ports))
+    /// Compiles another session of the autoregressive graph of form `native`, with the slots and weights of the first.
+    pub fn lane(
+        self,
+        file: &str,
+        (slots, weights): (&SlotTable, &SharedWeights),
+        ports: &(Vec<Port>, Vec<Port>),
+    ) -> Result<Lane> {
+        self.with(file, |source| Lane::compile(source, self.options, (slots.sibling(), weights), ports))
     }
 
     /// The sampler of a device, the graph `draw`. Where the provider cannot run it, as where there is none, logits are copied

@@ -13,10 +13,11 @@ use super::exit::{self, RuntimeOwned};
 use super::failure::failed;
 use super::fixed_call::CacheReplay;
 use super::lanes::Lanes;
+use super::operators::Matrices;
 use super::port::{Port, check};
 use super::replay::Replay;
 use super::row_copy::RowCopy;
-use super::session::{self, Compiled, GraphOptions, GraphSource};
+use super::session::{self, Compiled, ForOperators, GraphOptions, GraphSource, SharedWeights, Weights};
 use crate::kernels::kv::SlotTable;
 use crate::support::error::Result;
 use crate::support::sync::{MutexGuard, lock};
@@ -33,6 +34,8 @@ pub(crate) struct Graph {
     options: GraphOptions,
     /// Copy rows within device memory, one for each type of elements; compiled when they are first needed.
     row_copies: Mutex<Vec<(TensorElementType, Arc<RowCopy>)>>,
+    /// The matrices of our own operators.
+    matrices: Matrices,
     /// Nodes by provider.
     assigned: Vec<Assigned>,
     /// Matrix multiplications of the graph; not counted on the CPU.
@@ -57,7 +60,9 @@ impl Graph {
     ) -> Result<Self> {
         let GraphSource { name, .. } = source;
         let _inside = exit::enter_on(options.device.context())?;
-        let Compiled { session, assigned, matmuls } = session::compile(source, options, slots.as_ref())?;
+        let matrices = Matrices::default();
+        let own = slots.as_ref().map(|slots| ForOperators { slots, weights: Weights::Own(&matrices) });
+        let Compiled { session, assigned, matmuls, .. } = session::compile(source, options, own)?;
         check(name, "input", session.inputs(), inputs)?;
         check(name, "output", session.outputs(), outputs)?;
         let replay = options.replays.then(|| Replay::new(name).map(Arc::new)).transpose()?;
@@ -69,6 +74,7 @@ impl Graph {
             options: options.clone(),
             row_copies: Mutex::default(),
             kv_memory: OnceLock::new(),
+            matrices,
             assigned,
             matmuls,
             lanes: None,
@@ -89,6 +95,11 @@ impl Graph {
     /// A table for another session of the graph, which takes the slots of this one.
     pub fn slots_of_lane(&self) -> SlotTable {
         self.slots().sibling()
+    }
+
+    /// Its weights, for further sessions.
+    pub fn shared_weights(&self) -> SharedWeights {
+        SharedWeights { matrices: self.matrices.clone(), owner: self.session.clone() }
     }
 
     /// Which providers run it, and what memory it holds.

@@ -66,7 +66,7 @@ pub use library::{Library, init, library};
 pub(crate) use port::{Dim, Element, Port};
 pub(crate) use sampler::{DeviceSampler, SampledToken};
 pub use session::Spinning;
-pub(crate) use session::{GraphContent, GraphOptions, GraphSource};
+pub(crate) use session::{GraphContent, GraphOptions, GraphSource, SharedWeights};
 pub(crate) use sys::anchors;
 pub(crate) use together::JointStep;
 pub(crate) use version::major_minor;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ort::environment::Environment;
 use ort::session::Session;
@@ -11,6 +11,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::device::{self, Assigned, Device, DeviceOptions};
 use super::failure::failed;
+use super::operators::{Lent, Matrices};
 use super::threads::PoolThreads;
 use super::{exit, library, operators, sys};
 use crate::bundle::GraphInMemory;
@@ -72,9 +73,36 @@ impl GraphContent<'_> {
     }
 }
 
+/// What our own operators of a session have.
+#[derive(Clone, Copy)]
+pub(super) struct ForOperators<'a> {
+    /// Where they find the sequence slots of a run.
+    pub slots: &'a SlotTable,
+    pub weights: Weights<'a>,
+}
+
+/// Where the weights of linear layers are.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    /// Where ONNX Runtime maps them; their matrices are listed there.
+    Own(&'a Matrices),
+    /// Of another session of the graph.
+    Of(&'a SharedWeights),
+}
+
+/// The weights of a session that further sessions of its graph use.
+#[derive(Clone)]
+pub(crate) struct SharedWeights {
+    pub(super) matrices: Matrices,
+    /// Has the session.
+    pub(super) owner: Arc<dyn Send + Sync>,
+}
+
 /// A graph that was compiled.
 pub(super) struct Compiled {
     pub session: Session,
+    /// What the session uses of another one. Lives as long as it does.
+    pub lent: Option<Lent>,
     /// Its nodes by provider.
     pub assigned: Vec<Assigned>,
     /// Its matrix multiplications; not counted on the CPU.
@@ -168,22 +196,30 @@ impl Registering {
     }
 }
 
-/// Compiles a graph, with our own operators if there are `slots` for them.
+/// Compiles a graph, with our own operators if it has what they need.
 ///
 /// # Errors
 /// [`Error::Device`] when the graph cannot be compiled for the device, for any reason; on the CPU [`Error::Failed`].
 pub(super) fn compile(
     GraphSource { name, bundle, content }: GraphSource<'_>,
     options: &GraphOptions,
-    slots: Option<&SlotTable>,
+    own: Option<ForOperators<'_>>,
 ) -> Result<Compiled> {
     let fail = |error: ort::Error| blame(name, options, error);
     let (mut builder, threads) = builder(name, options)?;
-    if let Some(slots) = slots {
-        let domain = operators::domain(slots.clone(), threads).map_err(fail)?;
+    let mut lent = None;
+    if let Some(ForOperators { slots, weights }) = own {
+        let listed = match weights {
+            Weights::Own(matrices) => Some(matrices.clone()),
+            Weights::Of(shared) => {
+                lent = Some(shared.matrices.lend(&mut builder, shared.owner.clone()).map_err(fail)?);
+                None
+            }
+        };
+        let domain = operators::domain(slots.clone(), threads, listed).map_err(fail)?;
         builder = builder.with_operators(domain).map_err(|error| fail(error.into()))?;
     }
-    let registering = slots.map(|_| Registering::begin());
+    let registering = own.map(|_| Registering::begin());
     let session = match content {
         GraphContent::File(path) => builder.commit_from_file(path),
         GraphContent::Beside { graph, folder } => builder
@@ -203,7 +239,7 @@ pub(super) fn compile(
         let why = format!("{name}: the provider takes none of its matrix multiplications; all would run on the CPU");
         return Err(device::refused(&options.device, why));
     }
-    Ok(Compiled { session, assigned, matmuls })
+    Ok(Compiled { session, lent, assigned, matmuls })
 }
 
 /// A session builder with the options that hold on every device.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use ort::AsPointer;
-use ort::memory::MemoryInfo;
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::SessionBuilder;
-use ort::session::{IoBinding, Session};
+use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
 
 use ort::value::{PrimitiveTensorElementType, Shape, Tensor, TensorRefMut};
 
@@ -232,6 +232,28 @@ impl<T: PrimitiveTensorElementType + Debug + Clone> Seen<T> {
             TensorRefMut::from_raw(there, at.cast(), shape)
         }
     }
+}
+
+/// Runs a graph whose output `name`, a tensor of `shape`, is written to `values`; no output is bound before or afterwards.
+pub(super) fn run_into(
+    session: &mut Session,
+    binding: &mut IoBinding,
+    options: &RunOptions<NoSelectedOutputs>,
+    name: &str,
+    shape: [usize; 2],
+    values: &mut [f32],
+) -> ort::Result<()> {
+    let shape = Shape::new(shape.map(|length| length as i64));
+    if shape.num_elements() != values.len() {
+        return Err(ort::Error::new("an output of another length than its memory"));
+    }
+    let info = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
+    // SAFETY: the memory of `values`, which nothing else uses until this returns; the tensor is unbound before that.
+    let output: TensorRefMut<'_, f32> = unsafe { TensorRefMut::from_raw(info, values.as_mut_ptr().cast(), shape)? };
+    binding.bind_output(name, output)?;
+    let ran = session.run_binding_with_options(binding, options).map(drop);
+    binding.clear_outputs();
+    ran
 }
 
 /// Compiles a graph with its weights from memory. ONNX Runtime copies the weights while it compiles (measured), so that they

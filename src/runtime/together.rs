@@ -86,10 +86,12 @@ impl JointStep {
         if self.run_in_parts((graph, &mut session), codes, tokens, runs.clone(), interrupt)? {
             return Ok(&self.parted.logits[..self.parted.length]);
         }
-        let call = self.bindings.get(&session, tokens, codes).map_err(|error| of_logits(fail(error), tokens, codes))?;
+        let no_room = |error| of_logits(fail(error), tokens, codes);
+        let call = self.bindings.get(&session, tokens).map_err(no_room)?;
+        call.bind_logits(codes).map_err(no_room)?;
         call.fill(runs.clone());
         graph.slots().lock().set(runs.map(|run| run.slot.clone()))?;
-        let ran = graph.timed(|| session.run_binding_with_options(&call.binding, interrupt.options()).map(drop));
+        let ran = graph.timed(|| call.run(&mut session, interrupt.options()));
         graph.slots().lock().clear();
         ran.map_err(fail)?;
         drop(session);
@@ -119,16 +121,14 @@ impl JointStep {
         guard.clear();
         drop(guard);
         let (bindings, logits) = (&mut self.bindings, &mut self.parted.logits[..values]);
-        let mut own = |runs: &[Run<'_>], logits: &mut [f32]| {
+        let mut own = |runs: &[Run<'_>], tokens: usize, logits: &mut [f32]| {
             let fail = |error: ort::Error| exit::reason(failed(graph.name(), error));
-            let call = bindings.get(session, logits.len() / codes, codes).map_err(fail)?;
+            let call = bindings.get(session, tokens).map_err(fail)?;
             call.fill(runs.iter().copied());
             graph.slots().lock().set(runs.iter().map(|run| run.slot.clone()))?;
-            let ran = session.run_binding_with_options(&call.binding, interrupt.options()).map(drop);
+            let ran = call.run_into(session, logits, interrupt.options());
             graph.slots().lock().clear();
-            ran.map_err(fail)?;
-            logits.copy_from_slice(call.logits());
-            Ok(())
+            ran.map_err(fail)
         };
         let ran = graph.timed(|| lanes.run(&all, part, codes, logits, &mut own, interrupt));
         let ran = ran.map_err(|error| of_logits(error, tokens, codes));

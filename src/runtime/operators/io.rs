@@ -8,7 +8,7 @@ use std::ptr;
 use ort::AsPointer;
 use ort::operator::{ComputeContext, KernelContext};
 use ort::sys;
-use ort::value::{PrimitiveTensorElementType, TensorValueType, ValueRef};
+use ort::value::{PrimitiveTensorElementType, Shape, TensorValueType, ValueRef};
 
 /// An error of the operator.
 pub(super) fn refuse(what: impl std::fmt::Display) -> ort::Error {
@@ -37,7 +37,7 @@ pub(super) fn flag(context: &KernelContext<'_>, name: &str) -> ort::Result<bool>
 pub(super) struct Constant<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> {
     values: &'a [T],
     /// Owns the values.
-    _tensor: ValueRef<'a, TensorValueType<T>>,
+    tensor: ValueRef<'a, TensorValueType<T>>,
 }
 
 impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a, T> {
@@ -53,7 +53,7 @@ impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a,
         }
         // SAFETY: aligned, of this length. The values belong to the graph, not to this reference. They stay where they are,
         // unchanged, for 'a.
-        Ok(Self { values: unsafe { std::slice::from_raw_parts(data, length) }, _tensor: tensor })
+        Ok(Self { values: unsafe { std::slice::from_raw_parts(data, length) }, tensor })
     }
 
     /// `None` when the operator has no such input.
@@ -63,6 +63,10 @@ impl<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static> Constant<'a,
 
     pub fn get(&self) -> &'a [T] {
         self.values
+    }
+
+    pub fn shape(&self) -> &Shape {
+        self.tensor.shape()
     }
 }
 

@@ -6,6 +6,7 @@ use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInp
 use ort::value::TensorElementType;
 
 use super::io::{Constant, OperatorCall, flag, refuse, size};
+use super::matrices::Matrices;
 use super::pool::{SessionPool, guarded};
 use crate::kernels::Isa;
 use crate::kernels::linear::{Compensation, Int4Weights, Linear, PackedWeights, Prologue, Weights, Workspace};
@@ -26,6 +27,8 @@ pub(super) struct LinearOperator {
     pub threads: Threads,
     /// Shared by all layers of the graph, which run one after the other, so that it stays in the CPU caches.
     pub work: Arc<Mutex<Workspace>>,
+    /// Where the weights are listed for further sessions of the graph.
+    pub matrices: Option<Matrices>,
 }
 
 impl Operator for LinearOperator {
@@ -93,6 +96,9 @@ impl LinearOperator {
         };
         let part = |part: &Option<Constant<'a, f32>>| part.as_ref().map_or(&[][..], Constant::get);
         constants.prefault();
+        if let Some(matrices) = &self.matrices {
+            constants.list(context, matrices)?;
+        }
         let layer = constants.of(inputs, outputs).map(|weights| Linear {
             prologue: match kind {
                 Kind::Plain => Prologue::Plain,
@@ -140,6 +146,16 @@ impl<'a> ConstantWeights<'a> {
             Self::Int8(weights) => PackedWeights::new(weights.get(), inputs, outputs).map(Weights::Int8),
             Self::Int4(nibbles, factors) => {
                 Int4Weights::new(nibbles.get(), factors.get(), inputs, outputs).map(Weights::Int4)
+            }
+        }
+    }
+
+    fn list(&self, context: &KernelContext<'a>, matrices: &Matrices) -> ort::Result<()> {
+        match self {
+            Self::Int8(weights) => matrices.add(context, 1, weights),
+            Self::Int4(nibbles, factors) => {
+                matrices.add(context, 1, nibbles)?;
+                matrices.add(context, 2, factors)
             }
         }
     }
