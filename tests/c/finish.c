@@ -15,7 +15,8 @@ static int wrap_step(const unsigned char *pixels, unsigned char *least)
     for (at = 0; at < 256; at++) {
         *least = pixels[4 * at] < *least ? pixels[4 * at] : *least;
         if (at % 16 == 15) {
-            most = abs(pixels[4 * at] - pixels[4 * (at - 15)]) > most ? abs(pixels[4 * at] - pixels[4 * (at - 15)]) : most;
+            most =
+                abs(pixels[4 * at] - pixels[4 * (at - 15)]) > most ? abs(pixels[4 * at] - pixels[4 * (at - 15)]) : most;
         }
     }
     return most;
