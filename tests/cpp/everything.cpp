@@ -350,7 +350,7 @@ static void request_setters_check_arguments(const Model &model, const Tokens &to
     const std::vector<std::uint8_t> file = GOOD(of_both.encode_dft(0));
     CHECK(GOOD(dft_get_info(file)).class_index == 0 && GOOD(dft_get_tokens(file)) == GOOD(of_both.get_tokens(0)));
     GOOD(request.set_classes_of_dft(file));
-    BAD(request.set_classes_of_dft({}), Status::bad_format, "");
+    BAD(request.set_classes_of_dft({}), Status::invalid_argument, "");
     GOOD(request.set_avoid({}, {}));
     GOOD(request.set_class(0));
     const std::uint32_t at[] = {0, info.token_count - 1};

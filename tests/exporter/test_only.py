@@ -141,8 +141,10 @@ def test_manifest_with_ar_but_without_its_keys_is_refused(broken, tmp_path, run)
 
 def test_export_writes_how_pictures_are_finished(tmp_path, small, run):
     n, folder = small
-    status, _, error = run(*only(folder, n, "--alpha-cut", "110", "--colors", "16", "--tile", "--out", tmp_path / "out"))
-    assert status == 0 and read_manifest(tmp_path / "out")["finish"] == {"alpha_cut": 110, "colors": 16, "tile": True}, error
+    options = ("--alpha-cut", "110", "--colors", "16", "--tile")
+    status, _, error = run(*only(folder, n, *options, "--out", tmp_path / "out"))
+    finish = {"alpha_cut": 110, "colors": 16, "tile": True}
+    assert status == 0 and read_manifest(tmp_path / "out")["finish"] == finish, error
     status, _, error = run(*only(folder, n, "--out", tmp_path / "plain"))
     assert status == 0 and "finish" not in read_manifest(tmp_path / "plain"), error
     for wrong in (["--colors", "1"], ["--alpha-cut", "256"]):
