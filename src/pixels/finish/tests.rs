@@ -558,8 +558,9 @@ fn brick(x: u32, y: u32) -> [u8; 3] {
 #[test]
 fn tile_lines_up_a_pattern_whose_borders_differ() {
     let grain = |x: u32, y: u32| [0, 1, 2].map(|salt| 100 + (noise(x % 40, y % 40, salt) % 60) as u8);
-    let patterns: [(u32, u32, &dyn Fn(u32, u32) -> [u8; 3]); 5] =
-        [(32, 32, &brick), (48, 32, &brick), (64, 64, &brick), (256, 64, &brick), (200, 160, &grain)];
+    type Pattern = fn(u32, u32) -> [u8; 3];
+    let patterns: [(u32, u32, Pattern); 5] =
+        [(32, 32, brick), (48, 32, brick), (64, 64, brick), (256, 64, brick), (200, 160, grain)];
     for (width, height, pattern) in patterns {
         let wanted = opaque(width, height, pattern);
         for borders in [[3, 0, 0, 0], [2, 0, 3, 0], [0, 3, 0, 1], [2, 1, 1, 3]] {
@@ -670,7 +671,7 @@ fn tile_leaves_small_pictures_and_those_that_would_not_be_better() {
 fn tile_again_changes_nothing() {
     for (width, height) in [(8, 8), (16, 16), (31, 31), (32, 32), (64, 64), (24, 9), (9, 70), (300, 40)] {
         for salt in 0..if width * height > 2000 { 6 } else { 30 } {
-            let shape = |x: u32, y: u32| [x * salt, y * 5, (x / 8 ^ y / 6) * 40].map(|value| value as u8);
+            let shape = |x: u32, y: u32| [x * salt, y * 5, ((x / 8) ^ (y / 6)) * 40].map(|value| value as u8);
             let coarse =
                 |x: u32, y: u32| [noise(x / 4, y / 3, salt), noise(x / 9, y, salt), 3].map(|value| value as u8);
             let grain = |x: u32, y: u32| [noise(x, y, salt) as u8, noise(y, x, salt) as u8 & 15, 0];
