@@ -1,5 +1,7 @@
 """The command `checkpoint`: the weights of a bundle as a checkpoint, which computes what the bundle computes."""
 
+import dataclasses
+import hashlib
 import json
 import shutil
 
@@ -11,8 +13,10 @@ from detailflow_onnx.checkpoint.model import shapes
 from detailflow_onnx.checkpoint.recipe_file import bundle_defaults
 from detailflow_onnx.errors import Refused
 from detailflow_onnx.numbers.quantize import pack_int8, unpack_int8
-from helpers import layout
+from helpers import layout, requirements
 from helpers.bundles import open_checkpoint, open_model, write_bundle
+
+import onnx
 
 MODELS = {
     "plain": {},
@@ -123,13 +127,13 @@ def test_the_command_writes_a_checkpoint_that_export_reads(run, bundle, tmp_path
     ):
         for name in names:
             assert np.array_equal(ours.read(name), theirs.read(name)), name
-    values, problem = bundle_defaults(tmp_path / "out" / "ar")
     content = json.loads((folder / "detailflow.json").read_text())
-    sampling = {key: content["sampling"][key] for key in ("guidance", "temperature", "top_p")}
-    assert problem == "" and values == sampling | {
-        "name": content["name"],
-        "license": content["license"],
-    }
+    recipe = (tmp_path / "out" / "ar" / "recipe.yaml").read_text()
+    assert recipe == (tmp_path / "out" / "recipe.yaml").read_text()
+    for key in ("guidance", "temperature", "top_p"):
+        assert f"    {key}: {content['sampling'][key]}\n" in recipe
+    for key in ("name", "license"):
+        assert f'{key}: "{content[key]}"\n' in recipe
     # Again, from a single file: the same files.
     single.write(folder, tmp_path / "one.dflow")
     assert run("checkpoint", tmp_path / "one.dflow", "--out", tmp_path / "again")[0] == 0
@@ -137,6 +141,17 @@ def test_the_command_writes_a_checkpoint_that_export_reads(run, bundle, tmp_path
     for path in listed:
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(tmp_path / "out")).read_bytes()
     assert len(listed) == 11
+
+
+def test_export_and_training_read_the_recipe(run, bundle, tmp_path):
+    if reason := requirements.missing_package("yaml"):
+        requirements.skip(reason)
+    _, folder = bundle
+    assert run("checkpoint", folder, "--out", tmp_path / "out")[0] == 0
+    values, problem = bundle_defaults(tmp_path / "out" / "ar")
+    content = json.loads((folder / "detailflow.json").read_text())
+    sampling = {key: content["sampling"][key] for key in ("guidance", "temperature", "top_p")}
+    assert problem == "" and values == sampling | {"name": content["name"], "license": content["license"]}
 
 
 def test_destinations_with_content_are_left_unchanged(run, bundle, tmp_path):
@@ -176,3 +191,71 @@ def test_bundles_that_cannot_be_taken_apart_are_refused(run, small, bundle, tmp_
         with pytest.raises(Refused):
             open_bundle(tmp_path / f"bad-{key}")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_checkpoint_cannot_store_is_refused(run, tmp_path):
+    """Heads of the two sides that differ, and the epsilon of a backbone: both follow from no tensor."""
+    n = layout.numbers(dec=(32, 2, 8, 48, 4))
+    model = open_model(layout.write(tmp_path / "model", n), n)
+    write_bundle(model, tmp_path / "heads", precisions=["fp32"])
+    status, _, error = run("checkpoint", tmp_path / "heads", "--out", tmp_path / "out")
+    assert status == 1 and "encoder has 4 heads and its decoder 8" in error
+    n = layout.numbers()
+    model = open_model(layout.write(tmp_path / "same", n), n)
+    other = dataclasses.replace(model, decoder=dataclasses.replace(model.decoder, eps=1e-5))
+    write_bundle(other, tmp_path / "eps", precisions=["fp32"])
+    status, _, error = run("checkpoint", tmp_path / "eps", "--out", tmp_path / "out")
+    assert status == 1 and "the epsilon of its decoder is 1e-05" in error
+    assert not (tmp_path / "out").exists()
+
+
+CHANGES = {
+    "layers": lambda m: m["decoder"].update(layers=10**9),
+    "ar layers": lambda m: m["ar"].update(layers=4_000_000),
+    "no layers": lambda m: m["encoder"].update(layers=0),
+    "patch": lambda m: m["encoder"].update(patch=0),
+    "no license": lambda m: m.pop("license"),
+    "sampling": lambda m: m["sampling"].pop("top_p"),
+    "no sampling": lambda m: m.pop("sampling"),
+    "text": lambda m: m["ar"].update(head_width="wide"),
+    "no decoder": lambda m: m.pop("decoder"),
+    "ids": lambda m: m["ids"].pop("total"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=list(CHANGES))
+def test_manifests_that_promise_too_much_or_too_little_are_refused(run, bundle, tmp_path, change):
+    _, folder = bundle
+    content = json.loads((folder / "detailflow.json").read_text())
+    CHANGES[change](content)
+    (folder / "detailflow.json").write_text(json.dumps(content))
+    status, _, error = run("checkpoint", folder, "--out", tmp_path / "out")
+    assert status == 1 and error.count("\n") == 1, error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_epsilon_outside_of_the_bundle_is_not_read(bundle, tmp_path, monkeypatch):
+    """External data of every tensor is that of the bundle's folder, wherever the command runs."""
+    model, _ = bundle
+    write_bundle(model, tmp_path / "half", precisions=["fp16"])
+    content = json.loads((tmp_path / "half" / "detailflow.json").read_text())
+    # Only form `plain`, whose norms add a constant.
+    content["variants"] = [v for v in content["variants"] if v["form"] == "plain"]
+    path = tmp_path / "half" / content["variants"][0]["ar"]
+    graph = onnx.load(str(path), load_external_data=False)
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    root = next(node for node in graph.graph.node if node.op_type == "Sqrt")
+    (tensor,) = [t for t in graph.graph.initializer if t.name == makers[root.input[0]].input[1]]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="secret")
+    path.write_bytes(graph.SerializeToString())
+    for item in content["files"]:
+        if item["path"] == path.name:
+            item |= {"length": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    (tmp_path / "half" / "detailflow.json").write_text(json.dumps(content))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "secret").write_bytes(np.float32(1e-5).tobytes())
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(Refused, match="cannot be read"):
+        open_bundle(tmp_path / "half")

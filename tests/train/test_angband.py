@@ -118,7 +118,18 @@ def test_tiles_by_gervais_are_taken_as_they_are(tmp_path, monkeypatch):
     home = tmp_path / "usr"
     home.mkdir()
     sheet = np.zeros((27 * 32, 128 * 32, 4), np.uint8)
-    painted = {(0, 1): 20, (8, 3): 16, (8, 4): 8, (12, 0): 30, (12, 1): 32, (22, 0): 32, (22, 1): 32, (24, 25): 32}
+    painted = {  # side of the painted part
+        (0, 1): 20,
+        (8, 3): 16,
+        (8, 4): 8,
+        (8, 0x14): 18,
+        (8, 0x10): 17,
+        (12, 0): 30,
+        (12, 1): 32,
+        (22, 0): 32,
+        (22, 1): 32,
+        (24, 25): 32,
+    }
     for k, ((row, column), side) in enumerate(painted.items()):
         edge = (32 - side) // 2
         tile = sheet[row * 32 + edge : row * 32 + edge + side, column * 32 + edge : column * 32 + edge + side]
@@ -126,9 +137,9 @@ def test_tiles_by_gervais_are_taken_as_they_are(tmp_path, monkeypatch):
     Image.fromarray(sheet).save(home / "32x32.png")
     tables = {
         "graf-dvg.prf": "R:1:0x80:0x81\nK:potion:Again:0x88:0x83\n",
-        "flvr-dvg.prf": "",
+        "flvr-dvg.prf": "L:10:0x88:0x94\n",
         "monster.txt": MONSTERS,
-        "flavor.txt": FLAVOURS,
+        "flavor.txt": FLAVOURS + "kind:potion\nflavor:10:Green\n",
     }
     for name, text in tables.items():
         (home / name).write_text(text)
@@ -136,6 +147,8 @@ def test_tiles_by_gervais_are_taken_as_they_are(tmp_path, monkeypatch):
     assert [(kind, name) for kind, name, _ in chosen] == [
         ("animal", "gervais-canine-1"),
         ("potion", "gervais-potion-again"),
+        ("potion", "gervais-potion-10"),
+        ("potion", "gervais-potion-10-0810"),  # the tile in the column 0x10, not the look 10
         ("dragon", "gervais-dragon-00"),
         ("floor", "gervais-floor-1600"),
         ("floor", "gervais-floor-1601"),
@@ -145,13 +158,14 @@ def test_tiles_by_gervais_are_taken_as_they_are(tmp_path, monkeypatch):
     reasons = dict(left_out)
     assert reasons["gervais-potion-04"] == "paints 6% of the tile"
     assert reasons["gervais-dragon-01"] == "has a background"
-    monkeypatch.setattr(build, "FEWEST", 2)
+    monkeypatch.setattr(build, "FEWEST", 3)
     summary = build.build_attributed(tmp_path, tmp_path / "out")
-    assert summary["counts"] == {"floor": 2} and summary["license"] == "CC-BY-3.0"
+    assert summary["counts"] == {"potion": 3} and summary["license"] == "CC-BY-3.0"
     assert summary["source"]["name"] == "Angband tiles by David Gervais"
-    assert ["potion/gervais-potion-again.png", "its class has few tiles"] in summary["left_out"]
+    assert ["floor/gervais-floor-1600.png", "its class has few tiles"] in summary["left_out"]
     assert sorted(p.name for p in (tmp_path / "out").rglob("*.png")) == [
-        "gervais-floor-1600.png",
-        "gervais-floor-1601.png",
+        "gervais-potion-10-0810.png",
+        "gervais-potion-10.png",
+        "gervais-potion-again.png",
     ]
-    assert (tmp_path / "out" / "labels.txt").read_text() == "floor\n"
+    assert (tmp_path / "out" / "labels.txt").read_text() == "potion\n"

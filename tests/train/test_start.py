@@ -224,3 +224,29 @@ def test_an_ar_model_of_an_unrelated_tokenizer_is_refused(home, tmp_path):
     (other / "config.json").write_text(json.dumps(config | {"n_head": 8}))
     with pytest.raises(Refused, match="its heads is 8, but the recipe has 4"):
         made.begin_with(other)
+
+
+def test_other_heads_and_widths_are_refused(home, tmp_path, capsys):
+    """All shapes of a tokenizer with other heads agree, so that only the numbers tell."""
+    (home / "heads.yaml").write_text(RECIPE.replace("heads: 2", "heads: 4"))
+    status, said = run(capsys, *stage("tokenizer", home, "--start", home / "first", config="heads.yaml", out="refused"))
+    assert status == 1 and "the heads of its encoder is 2, but the recipe has 4" in said
+    module = Transformer(dataclasses.replace(open_transformer(home / "first" / "ar").numbers, classes=2))
+    weights = Source(module)
+    weights.values[start.CLASSES] = weights.values[start.CLASSES][:, :16]
+    with pytest.raises(Refused, match="has the shape"):
+        start.begin_with(module, weights, ("moon", "sun"), ("moon", "sun"))
+    weights.values[start.CLASSES] = np.zeros((2, 32), np.float32)  # without "no class"
+    with pytest.raises(Refused, match="has the shape"):
+        start.begin_with(module, weights, ("moon", "sun"), ("moon", "sun"))
+
+
+def test_an_ar_model_is_judged_on_its_device(home, monkeypatch):
+    made = ArStage(
+        recipe.read(home / "recipe.yaml"), home / "first" / "codes", Process("cpu"), home / "first" / "tokenizer"
+    )
+    moved = []
+    judge = made._start_losses
+    monkeypatch.setattr(made.module, "to", lambda device: moved.append(device))
+    monkeypatch.setattr(made, "_start_losses", lambda: judge() if moved == [made.process.device] else (9.0, 0.0))
+    assert made.begin_with(home / "first" / "ar") == []

@@ -49,7 +49,18 @@ class _Tensors:
         except Exception as error:  # protobuf raises several kinds
             raise Refused(f"{path}: not an ONNX graph ({brief(str(error))})") from None
         self.initializers |= {tensor.name: tensor for tensor in model.graph.initializer}
-        self.epsilon[graph] = _epsilon(model.graph, path)
+        self.epsilon[graph] = self._epsilon(model.graph, path)
+
+    def _epsilon(self, graph: onnx.GraphProto, path: Path) -> float:
+        """The number that norms add: an attribute of theirs, or what is added before the square root."""
+        found = [a.f for node in graph.node for a in node.attribute if a.name == "epsilon"]
+        makers = {name: node for node in graph.node for name in node.output}
+        for node in graph.node if not found else ():
+            added = makers.get(node.input[0]) if node.op_type == "Sqrt" else None
+            if added is not None and added.op_type == "Add" and added.input[1] in self:
+                found.append(float(self.get(added.input[1]).reshape(-1)[0]))
+        need(found, f"{path}: none of its operators has an epsilon")
+        return float(f"{found[0]:.6g}")  # of the 32 bits, the decimal number that was written
 
     def __contains__(self, key: str) -> bool:
         return key in self.initializers
@@ -73,27 +84,20 @@ class _Tensors:
         return np.ascontiguousarray((integers * scale).T)
 
 
-def _epsilon(graph: onnx.GraphProto, path: Path) -> float:
-    """The number that norms add: an attribute of theirs, or what is added before the square root."""
-    found = [a.f for node in graph.node for a in node.attribute if a.name == "epsilon"]
-    values = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    for node in graph.node if not found else ():
-        added = makers.get(node.input[0]) if node.op_type == "Sqrt" else None
-        if added is not None and added.op_type == "Add" and added.input[1] in values:
-            found.append(float(numpy_helper.to_array(values[added.input[1]]).reshape(-1)[0]))
-    need(found, f"{path}: none of its operators has an epsilon")
-    return float(f"{found[0]:.6g}")  # of the 32 bits, the decimal number that was written
-
-
 def _rank(form: str) -> int:
     return FORMS.index(form) if form in FORMS else len(FORMS)
 
 
-def _side(name: str, section: dict[str, Any], size: int, eps: float, patch: int) -> Side:
+def _side(name: str, section: dict[str, Any], size: int, eps: float, patch: int, most: int) -> Side:
     values = [section[key] for key in ("width", "layers", "heads", "hidden")]
     width, layers, heads, hidden = map(int, values)
+    _check_layers(name, layers, most)
     return Side(name, width, layers, heads, hidden, patch, size // patch, eps)
+
+
+def _check_layers(name: str, layers: int, most: int) -> None:
+    """Refuse more layers than there are tensors, before anything is made for each."""
+    need(1 <= layers <= most, f"the manifest gives the {name} {layers} layers, but the graphs have {most} tensors")
 
 
 def _layers(tensors: _Tensors, side: Side) -> dict[str, np.ndarray]:
@@ -174,6 +178,7 @@ def _ar_sizes(tensors: _Tensors, given: dict[str, Any], group: int) -> Ar:
     key = "ar.layers.0.feed_forward.w13"
     both = tensors.get(key + (".scale" if key + ".scale" in tensors else "")).shape[-1]
     head_width, heads, layers = given["head_width"], given["heads"], given["layers"]
+    _check_layers("ar", layers, len(tensors.initializers))
     base = _rope_base(tensors, head_width, group)
     return Ar(heads * head_width, layers, heads, given["kv_heads"], both // 2, base, tensors.epsilon["ar"])
 
@@ -203,10 +208,9 @@ def open_bundle(folder: Path) -> Model:
     graphs = graphs_of(content)
     need("encoder" in graphs, f"{folder}: it has no encoder, so its tokenizer is incomplete")
     check_files(folder, content)
-    tensors = _Tensors(folder, content)
     try:
-        return _model(folder, content, tensors)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return _model(folder, content, _Tensors(folder, content))
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {brief(str(error))}"
         raise Refused(f"{folder}: its manifest and its graphs do not agree ({reason})") from None
 
@@ -214,8 +218,9 @@ def open_bundle(folder: Path) -> Model:
 def _model(folder: Path, content: Manifest, tensors: _Tensors) -> Model:
     tokens, image = content["tokens"], content["image"]
     size, channels, count, group = image["size"], image["channels"], tokens["count"], tokens["group"]
-    encoder = _side("encoder", content["encoder"], size, tensors.epsilon["encoder"], content["encoder"]["patch"])
-    decoder = _side("decoder", content["decoder"], size, tensors.epsilon["decoder"], image["patch"])
+    eps, most = tensors.epsilon, len(tensors.initializers)
+    encoder = _side("encoder", content["encoder"], size, eps["encoder"], content["encoder"]["patch"], most)
+    decoder = _side("decoder", content["decoder"], size, eps["decoder"], image["patch"], most)
     width, codes = content["encoder"]["code_width"], tokens["codes"]
     shapes = tokenizer_shapes(encoder, decoder, channels=channels, count=count, codes=codes, code_width=width)
     origin = str(folder)

@@ -1,13 +1,16 @@
 """Write a checkpoint in the published layout: config.json, config.yaml, checkpoints/NNNNNNN.safetensors."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from detailflow_onnx.checkpoint.weights import Weights
+from detailflow_onnx.errors import need
 from detailflow_onnx.numbers.sizes import ArSizes, TokenizerSizes
 from detailflow_onnx.output import write_text
 
+EPS = 1e-6  # of the norms of a tokenizer, unless a config of its backbone says otherwise
 Description = tuple[dict[str, Any], dict[str, Any]]  # config.json, config.yaml
 
 
@@ -75,6 +78,16 @@ def describe_ar(n: ArSizes, name: str) -> Description:
     }
     yaml = {"gpt_model": f"GPT-{name}", "gpt_type": "c2i", "num_classes": n.classes, "cls_token_num": 1}
     return config, yaml
+
+
+def check_tokenizer(n: TokenizerSizes, origin: str) -> None:
+    """Refuse a tokenizer that a checkpoint cannot describe: heads and epsilon follow from no tensor."""
+    published = (n.encoder.width, n.encoder.heads, n.decoder.width, n.decoder.heads) == (1152, 16, 768, 12)
+    heads = f"its encoder has {n.encoder.heads} heads and its decoder {n.decoder.heads}"
+    need(n.encoder.heads == n.decoder.heads or published, f"{origin}: {heads}; a checkpoint stores one number for both")
+    for side in (n.encoder, n.decoder):
+        usual = math.isclose(side.eps, EPS, rel_tol=1e-5)
+        need(usual, f"{origin}: the epsilon of its {side.prefix} is {side.eps:g}; a checkpoint cannot store it")
 
 
 def write_description(folder: Path, description: Description, classes: tuple[str, ...] | list[str]) -> None:

@@ -3,11 +3,12 @@
 import argparse
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detailflow_onnx.cli.arguments import Commands
-from detailflow_onnx.errors import need, printable
+from detailflow_onnx.errors import need, printable, shown
 
 if TYPE_CHECKING:
     from detailflow_onnx.bundle.manifest import Manifest
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from detailflow_onnx.bundle.reader import read_manifest
     from detailflow_onnx.bundle.single import opened
     from detailflow_onnx.bundle.weights import open_bundle
+    from detailflow_onnx.checkpoint import layout
     from detailflow_onnx.output import temporary
 
     out = Path(options.out)
@@ -37,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     need(empty, f"{out}: exists and is not an empty folder; it is left unchanged")
     with opened(Path(options.bundle)) as folder, temporary(out) as work:
         content, model = read_manifest(folder), open_bundle(folder)
+        layout.check_tokenizer(model, options.bundle)
         _write(work, model, content)
         if out.exists():
             out.rmdir()
@@ -86,18 +89,28 @@ def _recipe(model: "Model", content: "Manifest") -> dict[str, Any]:
         "encoder": side(model.encoder),
         "decoder": side(model.decoder),
     }
+    text = content.get("license")
+    need(isinstance(text, str), f"the manifest: license is {shown(text)}; text is needed")
     recipe: dict[str, Any] = {
         "name": model.name,
-        "license": content["license"],
+        "license": text,
         "data": {"size": model.size, "channels": model.channels},
         "tokenizer": {"model": tokenizer},
     }
     if model.ar:
         sizes = dataclasses.asdict(model.ar)
         keys = ("width", "depth", "heads", "kv_heads", "hidden", "rope_base")
-        sampling = {key: content["sampling"][key] for key in ("guidance", "temperature", "top_p")}
+        sampling = {key: _sampling(content, key) for key in ("guidance", "temperature", "top_p")}
         recipe["ar"] = {"model": {key: sizes[key] for key in keys}, "train": sampling}
     return recipe
+
+
+def _sampling(content: "Manifest", key: str) -> float:
+    sampling = content.get("sampling")
+    value: Any = sampling.get(key) if isinstance(sampling, dict) else None
+    valid = type(value) in (int, float) and math.isfinite(value)
+    need(valid, f"the manifest: sampling.{key} is {shown(value)}; a number is needed")
+    return float(value)
 
 
 def _yaml(values: dict[str, Any], indent: str = "") -> list[str]:

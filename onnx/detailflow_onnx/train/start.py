@@ -42,6 +42,8 @@ def begin_with(
             continue
         if name == CLASSES:
             rows = weights.read(name)
+            have, want = rows.shape, (len(theirs) + 1, value.shape[1])
+            need(have == want, f"{weights.origin}: the tensor {name} has the shape {list(have)}, not {list(want)}")
             known = {label: i for i, label in enumerate(theirs)}
             new |= {f"class {label}" for label in ours if label not in known}
             chosen = [known.get(label, len(theirs)) for label in ours] + [len(theirs)]

@@ -50,7 +50,11 @@ impl Matrices {
         let name = input_name(context, index)?;
         let values = NonNull::from(matrix.get()).cast();
         let (element, shape) = (T::into_tensor_element_type(), matrix.shape().clone());
-        lock(&self.0).push(Matrix { name, element, shape, values });
+        let mut matrices = lock(&self.0);
+        // Two layers may have one matrix.
+        if matrices.iter().all(|matrix| matrix.name != name) {
+            matrices.push(Matrix { name, element, shape, values });
+        }
         Ok(())
     }
 

@@ -124,6 +124,10 @@ class TokenizerStage:
         for key in ("size", "channels", "count", "group", "causal", "codes", "code_width", "l2_norm", "power"):
             have, want = getattr(theirs, key), getattr(self.numbers, key)
             need(have == want, f"{folder}: its {key} is {have}, but the recipe has {want}")
+        for side in ("encoder", "decoder"):
+            for key in ("heads", "patch", "eps"):
+                have, want = getattr(getattr(theirs, side), key), getattr(getattr(self.numbers, side), key)
+                need(have == want, f"{folder}: the {key} of its {side} is {have}, but the recipe has {want}")
         new = start.begin_with(self.module, theirs.tokenizer)
         self.codebook.quantizing = True  # the codebook is there
         return new

@@ -167,12 +167,17 @@ def _entries(found: dict[str, Path], tiles: Tileset) -> Iterator[tuple[str, str,
     """(class, name, row and column) of every tile that shows a class, each tile once."""
     templates, kinds = _monsters(found["monster.txt"]), _flavours(found["flavor.txt"])
     known: set[tuple[int, int]] = set()
+    names: set[tuple[str, str]] = set()
 
     def once(what: str, name: str, place: tuple[int, int] | None) -> Iterator[tuple[str, str, tuple[int, int]]]:
         kind = tiles.kinds.get(what)
         if kind and place and place not in known:
             known.add(place)
-            yield kind, f"{tiles.prefix}{name}", place
+            row, column = place
+            # A kind of object can have a tile of its name and one of its look.
+            repeated = (kind, name) in names
+            names.add((kind, name))
+            yield kind, f"{tiles.prefix}{name}" + (f"-{row:02x}{column:02x}" if repeated else ""), place
 
     for fields in _lines(found[tiles.graphics]):
         if fields[0] == "R" and len(fields) == 4:

@@ -115,6 +115,8 @@ def _write(
     out: Path, pictures: list[Picture], classes: Sequence[str], summary: dict[str, Any], held: set[str] | None
 ) -> None:
     """Write class folders, in train/ and val/ if the `held` out ones are given, labels.txt and data.json."""
+    if len({(kind, name) for kind, name, _ in pictures}) < len(pictures):
+        raise AssertionError("two pictures have one name")
     with output.replacing(out) as work:
         for kind, name, pixels in pictures:
             folder = work / kind
