@@ -199,7 +199,7 @@ def test_what_a_checkpoint_cannot_store_is_refused(run, tmp_path):
     model = open_model(layout.write(tmp_path / "model", n), n)
     write_bundle(model, tmp_path / "heads", precisions=["fp32"])
     status, _, error = run("checkpoint", tmp_path / "heads", "--out", tmp_path / "out")
-    assert status == 1 and "encoder has 4 heads and its decoder 8" in error
+    assert status == 1 and "the encoder has 4 heads and the decoder 8" in error
     n = layout.numbers()
     model = open_model(layout.write(tmp_path / "same", n), n)
     other = dataclasses.replace(model, decoder=dataclasses.replace(model.decoder, eps=1e-5))

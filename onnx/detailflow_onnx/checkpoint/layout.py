@@ -11,6 +11,7 @@ from detailflow_onnx.numbers.sizes import ArSizes, TokenizerSizes
 from detailflow_onnx.output import write_text
 
 EPS = 1e-6  # of the norms of a tokenizer, unless a config of its backbone says otherwise
+PUBLISHED = (1152, 16), (768, 12)  # width and heads of the published encoder and decoder
 Description = tuple[dict[str, Any], dict[str, Any]]  # config.json, config.yaml
 
 
@@ -80,11 +81,16 @@ def describe_ar(n: ArSizes, name: str) -> Description:
     return config, yaml
 
 
+def check_heads(encoder: tuple[int, int | None], decoder: tuple[int, int | None], origin: str) -> None:
+    """Refuse (width, heads) of the two sides that a checkpoint cannot describe."""
+    text = f"{origin}: the encoder has {encoder[1]} heads and the decoder {decoder[1]}"
+    advice = "a checkpoint stores one number for both (except widths 1152 and 768 with 16 and 12 heads)"
+    need(encoder[1] == decoder[1] or (encoder, decoder) == PUBLISHED, f"{text}; {advice}")
+
+
 def check_tokenizer(n: TokenizerSizes, origin: str) -> None:
     """Refuse a tokenizer that a checkpoint cannot describe: heads and epsilon follow from no tensor."""
-    published = (n.encoder.width, n.encoder.heads, n.decoder.width, n.decoder.heads) == (1152, 16, 768, 12)
-    heads = f"its encoder has {n.encoder.heads} heads and its decoder {n.decoder.heads}"
-    need(n.encoder.heads == n.decoder.heads or published, f"{origin}: {heads}; a checkpoint stores one number for both")
+    check_heads((n.encoder.width, n.encoder.heads), (n.decoder.width, n.decoder.heads), origin)
     for side in (n.encoder, n.decoder):
         usual = math.isclose(side.eps, EPS, rel_tol=1e-5)
         need(usual, f"{origin}: the epsilon of its {side.prefix} is {side.eps:g}; a checkpoint cannot store it")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detailflow_onnx import yaml_file
+from detailflow_onnx.checkpoint.layout import check_heads
 from detailflow_onnx.errors import Refused, brief, need, shown
 from detailflow_onnx.files import check_name, read_bytes
 from detailflow_onnx.numbers.sizes import Ar, Side, TokenizerSizes
@@ -262,7 +263,7 @@ SHARES = {
 }
 
 
-def _check_models(recipe: Recipe, check: Check) -> None:
+def _check_models(recipe: Recipe, check: Check, origin: str) -> None:
     data, model, ar = recipe.data, recipe.tokenizer.model, recipe.ar.model
     check(data.channels in (3, 4), f"data.channels is {data.channels}; 3 (RGB) or 4 (RGBA) is needed")
     for share in ("held_out", "balance", "hue", "recolour"):
@@ -283,10 +284,7 @@ def _check_models(recipe: Recipe, check: Check) -> None:
     steps = c + (n - c) // g
     check(steps > 1, "tokenizer.model: a picture of one step has no later tokens to correct; more tokens are needed")
     encoder, decoder = model.encoder, model.decoder
-    published = (encoder.width, encoder.heads, decoder.width, decoder.heads) == (1152, 16, 768, 12)
-    heads = f"the encoder has {encoder.heads} heads and the decoder {decoder.heads}"
-    advice = "a checkpoint stores one number for both (except widths 1152 and 768 with 16 and 12 heads)"
-    check(encoder.heads == decoder.heads or published, f"tokenizer.model: {heads}; {advice}")
+    check_heads((encoder.width, encoder.heads), (decoder.width, decoder.heads), f"{origin}: tokenizer.model")
     check(min(ar.width, ar.depth, ar.heads) >= 1, "ar.model: every size must be at least 1")
     head_dim = ar.width % ar.heads == 0 and ar.width // ar.heads % 4 == 0
     check(head_dim, f"ar.model: width {ar.width} / heads {ar.heads} must be a multiple of 4")
@@ -316,7 +314,7 @@ def _check(recipe: Recipe, origin: str) -> Recipe:
         need(condition, f"{origin}: {sentence}")
 
     train, codes = recipe.tokenizer.train, recipe.codes
-    _check_models(recipe, check)
+    _check_models(recipe, check, origin)
     _check_training("tokenizer.train", train, check)
     _check_training("ar.train", recipe.ar.train, check)
     seeds = {"tokenizer.train": train.seed, "ar.train": recipe.ar.train.seed, "codes": codes.seed}
