@@ -120,3 +120,21 @@ fn compile(arguments: &[&str]) {
         .unwrap_or_else(|error| panic!("a C compiler is needed: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// A kernel keeps its sums in registers. A closure in its loop that is not inlined stores and loads all of them at each call, and
+/// halves the speed without another sign. (Without optimization nothing is inlined.)
+#[cfg(not(debug_assertions))]
+#[test]
+fn kernels_call_no_closures() {
+    let symbols = output("nm", "binutils", &["-C", library().to_str().unwrap()]);
+    let of_kernels = |line: &&str| line.contains("kernels::gemm::") || line.contains("kernels::attention::");
+    let all: Vec<&str> = symbols.lines().filter(of_kernels).collect();
+    assert!(all.len() > 20, "{} symbols of kernels were found", all.len());
+    // These divide the work among threads; what they call is compiled for the vectors of each CPU.
+    let divide = ["driver::", "full::", "cached::"];
+    let closures: Vec<_> = all
+        .iter()
+        .filter(|line| line.contains("{{closure}}") && !divide.iter().any(|module| line.contains(module)))
+        .collect();
+    assert!(closures.is_empty(), "not inlined: {closures:#?}");
+}

@@ -247,10 +247,12 @@ unsafe fn kernel_vnni512_many<const R: usize, const P: usize>(
             for _ in 0..lines_of_block {
                 _mm_prefetch::<_MM_HINT_T1>(fetched);
                 let nibbles = _mm512_loadu_si512(b.cast());
-                let halves = [nibbles, _mm512_srli_epi16::<4>(nibbles)].map(|half| {
-                    let product = _mm512_mullo_epi16(_mm512_and_si512(half, mask), size);
-                    _mm512_add_epi8(_mm512_xor_si512(product, flip), add)
-                });
+                // A loop, not a closure: that might not be inlined, and calls would store and load all sums.
+                let mut halves = [nibbles, _mm512_srli_epi16::<4>(nibbles)];
+                for half in &mut halves {
+                    let product = _mm512_mullo_epi16(_mm512_and_si512(*half, mask), size);
+                    *half = _mm512_add_epi8(_mm512_xor_si512(product, flip), add);
+                }
                 for r in 0..R {
                     for half in 0..2 {
                         let four = a.wrapping_add(below[r] + 4 * half);

@@ -11,8 +11,8 @@ use super::passes::{LINE, PanelPrefetch, apply_baseline, driver};
 
 #[rustfmt::skip]
 driver!(
-    vnni512, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512, 16, 12,
-    1 x 4, 2 x 4, 3 x 4, 4 x 4, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2, 13 x 1, 14 x 1, 15 x 1, 16 x 1
+    vnni512, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512, 12, 12,
+    1 x 4, 2 x 4, 3 x 4, 4 x 4, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2
 );
 driver!(vnni256, "avx2,avxvnni", kernel_vnni256, 6, 6, 1 x 2, 2 x 2, 3 x 1, 4 x 1, 5 x 1, 6 x 1);
 driver!(avx2, "avx2", kernel_avx2, 5, 5, 1 x 2, 2 x 2, 3 x 1, 4 x 1, 5 x 1);
