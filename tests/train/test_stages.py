@@ -373,6 +373,27 @@ def test_codes_weigh_pictures_by_their_drawing(work, trained, tmp_path):
     assert len(set(weights.tolist())) > 1
 
 
+def test_codes_are_augmented_more_than_the_data_where_the_recipe_says_so(work, trained, tmp_path):
+    """The same in either section; the tokenizer's pictures stay as `data` says."""
+    of_data = ("balance: 0.5", "balance: 0.5, drawings: true, recolour: 1.0, shift: 2, wrap: true")
+    of_codes = ("codes: {", "codes: {drawings: true, recolour: 1.0, shift: 2, wrap: true, ")
+    rows = {}
+    for name, change in (("data", of_data), ("codes", of_codes)):
+        out = tmp_path / name
+        out.mkdir()
+        (out / "tokenizer").symlink_to(trained / "tokenizer")
+        done(variant(work, tmp_path, change)("codes", out))
+        rows[name] = CodeSet(out / "codes")
+    assert (rows["data"].clean[:] == rows["codes"].clean[:]).all()
+    assert rows["data"].head == rows["codes"].head and rows["data"].weights.tolist() == rows["codes"].weights.tolist()
+    plain = CodeSet(trained / "codes")
+    assert (plain.clean[:] != rows["codes"].clean[:]).any() and plain.weights.tolist() != rows["codes"].weights.tolist()
+    read = recipe.read(tmp_path / "variant.yaml")
+    assert not read.data.shift and read.code_data.shift == 2
+    refused = call(variant(work, tmp_path, ("codes: {", "codes: {recolour: 1.5, "))("codes", tmp_path / "codes"))
+    assert refused.returncode == 1 and "codes.recolour is 1.5; a share of at most 1 is needed" in refused.stderr
+
+
 def test_training_for_some_seconds_ends_and_is_complete(work, tmp_path):
     ended = call(command(work, "tokenizer", tmp_path, "--steps", "100000000", "--seconds", "1"))
     assert ended.returncode == 0, ended.stderr

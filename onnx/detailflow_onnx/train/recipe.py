@@ -130,6 +130,11 @@ class Codes:
 
     variants: int = 10  # times each picture is encoded: once unchanged, then augmented
     mix: float = 0.0  # share of the augmented rows whose later tokens are those of a similar picture of the class
+    # As in `data`, for the codes alone: the larger of both counts.
+    recolour: float = 0.0
+    shift: int = 0
+    wrap: bool = False
+    drawings: bool = False
     batch: int = 256
     seed: int = 0
 
@@ -176,6 +181,18 @@ class Recipe:
     codes: Codes = Codes()
     ar: ArPart = ArPart()
     text: str = field(default="", compare=False)  # the content of the file, copied beside the checkpoints
+
+    @property
+    def code_data(self) -> Data:
+        """`data` for the codes."""
+        data, codes = self.data, self.codes
+        return dataclasses.replace(
+            data,
+            recolour=max(data.recolour, codes.recolour),
+            shift=max(data.shift, codes.shift),
+            wrap=data.wrap or codes.wrap,
+            drawings=data.drawings or codes.drawings,
+        )
 
     @property
     def numbers(self) -> TokenizerSizes:
@@ -325,7 +342,8 @@ def _check(recipe: Recipe, origin: str) -> Recipe:
     for loss, model in (("perceptual", "perceptual_model"), ("align", "align_model")):
         missing = getattr(train, loss) and not getattr(train, model)
         check(not missing, f"tokenizer.train.{loss} needs {model}: a model of timm or torchvision")
-    check(codes.mix <= 1, f"codes.mix is {codes.mix}; a share of at most 1 is needed")
+    for share in ("mix", "recolour"):
+        check(getattr(codes, share) <= 1, f"codes.{share} is {getattr(codes, share)}; a share of at most 1 is needed")
     check(codes.variants >= 1 and codes.batch >= 1, "codes: variants and batch must be at least 1")
     return recipe
 

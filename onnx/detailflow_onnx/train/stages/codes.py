@@ -69,16 +69,16 @@ def _rows_done(note: Path, head: Head) -> int:
 
 
 def _head(recipe: Recipe, folder: Folder, tokenizer: OpenedTokenizer) -> Head:
-    numbers, settings = tokenizer.numbers, recipe.codes
+    numbers, settings, data = tokenizer.numbers, recipe.codes, recipe.code_data
     return {
         "tokenizer": tokenizer_id(numbers),
         "pictures": len(folder.train),
         "variants": settings.variants,
         "seed": settings.seed,
-        "flips": recipe.data.flips,
-        "hue": recipe.data.hue,
-        "changes": [recipe.data.recolour, recipe.data.shift, recipe.data.wrap, settings.mix],
-        "drawings": recipe.data.drawings,
+        "flips": data.flips,
+        "hue": data.hue,
+        "changes": [data.recolour, data.shift, data.wrap, settings.mix],
+        "drawings": data.drawings,
         "near": recipe.tokenizer.train.near,
         "classes": list(folder.classes),
         "count": numbers.count,
@@ -93,7 +93,7 @@ def _encode_rows(
     recipe: Recipe, pictures: Pictures, tokenizer: Tokenizer, process: Process, rows: np.ndarray
 ) -> Arrays:
     """The rows of one batch, a function of the seed and the first row."""
-    settings, data, done = recipe.codes, recipe.data, int(rows[0])
+    settings, data, done = recipe.codes, recipe.code_data, int(rows[0])
     seed_all(settings.seed, done)
     variant, index = rows // len(pictures), rows % len(pictures)
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + done)
@@ -148,7 +148,7 @@ def write(
     """
     need(process.world == 1, "train codes runs in one process")
     tokenizer = open_tokenizer(home).to(process.device)
-    numbers, data = tokenizer.numbers, recipe.data
+    numbers, data = tokenizer.numbers, recipe.code_data
     out.mkdir(parents=True, exist_ok=True)
     head = _head(recipe, folder, tokenizer)
     total = head["rows"]
