@@ -197,4 +197,7 @@ def main(reference):
 
 
 if __name__ == "__main__":
+    # Before anything is deleted.
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "tiny-16" / "tokenizer").is_dir():
+        sys.exit("usage: make.py REFERENCE (a folder with tiny-16/tokenizer)")
     main(Path(sys.argv[1]))
