@@ -21,8 +21,8 @@ use crate::support::sync::Arc;
 /// Pictures of one generation: rows of a job join in a batch by parts of this size. Smaller ones fill it better, larger ones have
 /// less to do around a step.
 const PART: usize = 16;
-/// The largest batch unless the caller chooses. Of larger ones what a step computes leaves the cache of the core: the shipped sprites
-/// are drawn at 445 a second by 16, 380 by 32, 370 by 64.
+/// The largest batch unless the caller chooses. Of larger ones what a step computes leaves the cache of the core: sprites of 8
+/// layers are drawn at 445 a second by 16, 380 by 32, 370 by 64.
 const BATCH: usize = 16;
 /// Bytes of the KV cache of a lane, and of the images that wait, unless one batch has more.
 const MOST_KEYS: u64 = 256 << 20;
