@@ -5,6 +5,8 @@
 -- things have to be there, and with LEVEL all pictures have that level.
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 local SIDE, SCALE, WIDTH, HEIGHT = 32, 2, 960, 576
+-- What is seen through pictures that are not opaque: the colour of examples/love/game/view.lua.
+local BACKGROUND = { 0.035 * 255, 0.03 * 255, 0.045 * 255 }
 local detailflow = require "detailflow"
 local model = detailflow.open()
 
@@ -73,16 +75,20 @@ local function share(screenshot, picture, ground, player, seed)
         return nil
     end
     local over = pixels(picture.class, seed or picture.seed, picture.level)
-    local under = picture ~= ground and pixels(ground.class, ground.seed, ground.level)
+    local layers = { { over, picture.light } }
+    if picture ~= ground then
+        table.insert(layers, 1, { pixels(ground.class, ground.seed, ground.level), ground.light })
+    end
     local equal = 0
     for y = 0, SIDE - 1 do
         for x = 0, SIDE - 1 do
             local found = { screenshot:getPixel(picture.x + x * SCALE, picture.y + y * SCALE) }
             local good = true
             for channel = 1, 3 do
-                local wanted = over(x, y, channel - 1) * picture.light[channel]
-                if under then
-                    wanted = wanted + under(x, y, channel - 1) * ground.light[channel] * (1 - over(x, y, 3) / 255)
+                local wanted = BACKGROUND[channel]
+                for _, layer in ipairs(layers) do
+                    local of, light = layer[1], layer[2]
+                    wanted = of(x, y, channel - 1) * light[channel] + wanted * (1 - of(x, y, 3) / 255)
                 end
                 good = good and math.abs(wanted - found[channel] * 255) <= 3
             end
