@@ -14,15 +14,15 @@ use super::x86::{apply_narrow, apply_wide};
 
 #[rustfmt::skip]
 driver!(
-    vnni512, (Int4Rows<'_>, Int4Weights<'_>), "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512, 8,
+    vnni512, (Int4Rows<'_>, Int4Weights<'_>), "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512,
     1 x 4, 2 x 4, 3 x 2, 4 x 2, 5 x 2, 6 x 1, 7 x 1, 8 x 1
 );
-driver!(vnni256, (Int4Rows<'_>, Int4Weights<'_>), "avx2,avxvnni", kernel_vnni256, 4, 1 x 2, 2 x 1, 3 x 1, 4 x 1);
-driver!(avx2, (Int4Rows<'_>, Int4Weights<'_>), "avx2", kernel_avx2, 4, 1 x 2, 2 x 1, 3 x 1, 4 x 1);
+driver!(vnni256, (Int4Rows<'_>, Int4Weights<'_>), "avx2,avxvnni", kernel_vnni256, 1 x 2, 2 x 1, 3 x 1, 4 x 1);
+driver!(avx2, (Int4Rows<'_>, Int4Weights<'_>), "avx2", kernel_avx2, 1 x 2, 2 x 1, 3 x 1, 4 x 1);
 
 #[rustfmt::skip]
 driver!(
-    vnni512_many, (Int4Rows<'_>, Int4Weights<'_>), "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512_many, 16,
+    vnni512_many, (Int4Rows<'_>, Int4Weights<'_>), "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512_many,
     9 x 1, 10 x 1, 11 x 1, 12 x 1, 13 x 1, 14 x 1, 15 x 1, 16 x 1
 );
 

@@ -11,9 +11,9 @@ use std::ops::Range;
 use super::operands::{Epilogue, PANEL, PackedWeights, QuantizedRows};
 use super::passes::{LINE, PanelPrefetch, apply_baseline, driver};
 
-driver!(i8mm, "neon,i8mm", kernel_i8mm, 4, 1 x 1, 2 x 1, 3 x 1, 4 x 1);
-driver!(dot, "dotprod", kernel_dot, 4, 1 x 4, 2 x 2, 3 x 1, 4 x 1);
-driver!(neon, "neon", kernel_neon, 2, 1 x 1, 2 x 1);
+driver!(i8mm, "neon,i8mm", kernel_i8mm, 1 x 1, 2 x 1, 3 x 1, 4 x 1);
+driver!(dot, "dotprod", kernel_dot, 1 x 4, 2 x 2, 3 x 1, 4 x 1);
+driver!(neon, "neon", kernel_neon, 1 x 1, 2 x 1);
 
 /// Vectors of a panel.
 const PARTS: usize = 4;

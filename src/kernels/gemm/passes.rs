@@ -23,17 +23,18 @@ pub(super) fn apply_baseline(epilogue: &impl Epilogue, row: usize, panel: usize,
 
 /// Defines a driver that loops over panels and rows, and calls the kernel for as many at once as fit into the registers. All
 /// rows are multiplied with a few panels at a time, so that those are read from memory once, in as few passes of as equal a
-/// height as possible. A pass has at most `$most` rows. Then come the heights, with the
-/// number of panels that are taken at once for each. Rows and weights are int8, or of the types in parentheses.
+/// height as possible. Last come the heights, the largest at the end, with the number of panels that are taken at once for
+/// each. Rows and weights are int8, or of the types in parentheses.
 macro_rules! driver {
-    ($name:ident, $features:literal, $kernel:ident, $most:literal, $($height:literal x $panels:literal),+) => {
-        driver!($name, (QuantizedRows<'_>, PackedWeights<'_>), $features, $kernel, $most, $($height x $panels),+);
+    ($name:ident, $features:literal, $kernel:ident, $($height:literal x $panels:literal),+) => {
+        driver!($name, (QuantizedRows<'_>, PackedWeights<'_>), $features, $kernel, $($height x $panels),+);
     };
-    ($name:ident, ($rows:ty, $weights:ty), $features:literal, $kernel:ident, $most:literal, $($height:literal x $panels:literal),+) => {
+    ($name:ident, ($rows:ty, $weights:ty), $features:literal, $kernel:ident, $($height:literal x $panels:literal),+) => {
         pub(in crate::kernels) fn $name(rows: $rows, weights: $weights, panels: Range<usize>, epilogue: &impl Epilogue) {
             #[target_feature(enable = $features)]
             fn inner(rows: $rows, weights: $weights, panels: Range<usize>, epilogue: &impl Epilogue) {
-                let passes = rows.count.div_ceil($most);
+                const HEIGHTS: &[usize] = &[$($height),+];
+                let passes = rows.count.div_ceil(HEIGHTS[HEIGHTS.len() - 1]);
                 let together = match rows.count.div_ceil(passes) {
                     $($height => $panels,)+
                     _ => 1,

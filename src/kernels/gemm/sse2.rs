@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::operands::{Epilogue, PANEL, PackedWeights, QuantizedRows};
 use super::passes::{LINE, PanelPrefetch, apply_baseline, driver};
 
-driver!(run, "sse2", kernel, 4, 1 x 1, 2 x 1, 3 x 1, 4 x 1);
+driver!(run, "sse2", kernel, 1 x 1, 2 x 1, 3 x 1, 4 x 1);
 
 /// # Safety
 /// `R` rows from `row` and `P` panels from `panel`, 1 at most, are there.

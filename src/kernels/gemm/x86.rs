@@ -11,12 +11,12 @@ use super::passes::{LINE, PanelPrefetch, apply_baseline, driver};
 
 #[rustfmt::skip]
 driver!(
-    vnni512, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512, 12,
+    vnni512, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", kernel_vnni512,
     1 x 4, 2 x 4, 3 x 4, 4 x 4, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2
 );
-driver!(vnni256, "avx2,avxvnni", kernel_vnni256, 6, 1 x 2, 2 x 2, 3 x 1, 4 x 1, 5 x 1, 6 x 1);
-driver!(avx2, "avx2", kernel_avx2, 5, 1 x 2, 2 x 2, 3 x 1, 4 x 1, 5 x 1);
-driver!(ssse3, "ssse3", kernel_ssse3, 2, 1 x 1, 2 x 1);
+driver!(vnni256, "avx2,avxvnni", kernel_vnni256, 1 x 2, 2 x 2, 3 x 1, 4 x 1, 5 x 1, 6 x 1);
+driver!(avx2, "avx2", kernel_avx2, 1 x 2, 2 x 2, 3 x 1, 4 x 1, 5 x 1);
+driver!(ssse3, "ssse3", kernel_ssse3, 1 x 1, 2 x 1);
 
 /// Applies the epilogue, compiled for 512-bit vectors. Not inlined: the kernel's registers are for its sums.
 #[inline(never)]
