@@ -151,7 +151,8 @@ fn batch_child() {
 #[test]
 #[cfg_attr(not(target_arch = "x86_64"), ignore = "pages have other sizes")]
 fn batch_of_64_sprites_takes_less_than_62_mb_and_maps_matrices_once() {
-    for (threads, most) in [(1, 58_000_000), (2, 62_000_000)] {
+    // Of weights 15.8 MB, and for each further thread the table of embeddings, 4.2 MB. The matrices are 5.7 MB.
+    for (threads, most, most_mapped) in [(1, 58_000_000, 18_000_000), (2, 62_000_000, 22_000_000)] {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "batch_child", "--ignored", "--nocapture"]).env(THREADS, threads.to_string());
         let output = command.output().unwrap();
@@ -162,7 +163,6 @@ fn batch_of_64_sprites_takes_less_than_62_mb_and_maps_matrices_once() {
         let [peak, weights] = numbers[..] else { panic!("{text}") };
         println!("batch of 64, {threads} threads: {:.1} MB, weights {:.1} MB", peak as f64 / 1e6, weights as f64 / 1e6);
         assert!(peak < most, "{threads} threads: {peak} bytes at the peak beyond the opened model");
-        // 15.8 MB, and for each further thread the table of embeddings, 4.2 MB. The matrices are 5.7 MB.
-        assert!(weights < 22_000_000, "{threads} threads: {weights} bytes of weights are mapped");
+        assert!(weights < most_mapped, "{threads} threads: {weights} bytes of weights are mapped");
     }
 }
