@@ -440,7 +440,7 @@ typedef enum detailflow_tokens_kind {
 /// How the best candidates are chosen. Not thread-safe: concurrent calls return BUSY.
 typedef struct detailflow_best_of_options detailflow_best_of_options;
 
-/// Stops a generation, the opening of a model, or the reading of a picture file. Thread-safe; may be used after the
+/// Stops a generation, the opening of a model, or the encoding of a picture. Thread-safe; may be used after the
 /// generation was freed.
 typedef struct detailflow_cancel detailflow_cancel;
 
@@ -1140,8 +1140,9 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_options_set_en
 /// Frees options. NULL does nothing.
 DETAILFLOW_API void DETAILFLOW_CALL detailflow_model_options_free(detailflow_model_options *options);
 
-/// Creates a cancel handle for detailflow_model_options_set_cancel and detailflow_model_encode_file_cancellable. For a
-/// generation, use detailflow_generation_get_cancel.
+/// Creates a cancel handle for detailflow_model_options_set_cancel, detailflow_model_encode_file_cancellable,
+/// detailflow_model_encode_with_effort and detailflow_model_encode_file_with_effort. For a generation, use
+/// detailflow_generation_get_cancel.
 ///
 /// @param cancel Receives the handle. Free it with detailflow_cancel_free.
 /// @param error May be NULL.
@@ -1436,6 +1437,33 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_predict_decode
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file_cancellable(
     const detailflow_model *model, const char *path, const detailflow_cancel *cancel, uint32_t *tokens, size_t capacity,
     size_t *count);
+
+/// Encodes an image into tokens, and searches for tokens that decode to it with less error than those of the encoder.
+///
+/// The search tries other codes near those of the encoder, position by position, decodes them, and keeps what lowers the mean
+/// squared error over the levels, in which the finest level counts four times as much as another. It takes 2, 4, 8 or 16
+/// decodes of the image per token and round, and nearly as long again for the coarser levels, in 1, 1, at most 2 or at most
+/// 3 rounds. The result does not depend on threads.
+///
+/// @param picture As for detailflow_model_encode.
+/// @param effort 0: the encoder alone, as detailflow_model_encode. 1 to 4: see above.
+/// @param cancel Made by detailflow_cancel_new, or NULL. Looked at before each position.
+/// @param tokens Receives N tokens, coarse to fine: see "Arrays" above.
+/// @param capacity Tokens that fit at `tokens`.
+/// @param count Receives the number of tokens.
+/// @return WRONG_STATE when the bundle holds no encoder, or one without a codebook that can be read; CANCELLED.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_with_effort(
+    const detailflow_model *model, const detailflow_image *picture, uint32_t effort, const detailflow_cancel *cancel,
+    uint32_t *tokens, size_t capacity, size_t *count);
+
+/// As detailflow_model_encode_with_effort, from a picture file.
+///
+/// @param path As for detailflow_model_encode_file.
+/// @param cancel Made by detailflow_cancel_new, or NULL. Looked at between rows of pixels, and before each position.
+/// @return Those of detailflow_model_encode_file and detailflow_model_encode_with_effort.
+DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file_with_effort(
+    const detailflow_model *model, const char *path, uint32_t effort, const detailflow_cancel *cancel, uint32_t *tokens,
+    size_t capacity, size_t *count);
 
 /// Generates one image in one call, from nothing to pixels.
 ///

@@ -1146,6 +1146,27 @@ public:
             return detailflow_model_encode(get(), &picture, detail::array(tokens), tokens.size(), count);
         });
     }
+    /// Encodes an image and searches, with an `effort` of 1 to 4, for tokens that decode to it with less error; 0 is encode
+    /// above. `cancel`, which Cancel::make made, stops it from another thread; NULL does not. Returns their number.
+    Result<std::size_t> encode(const ConstImage &picture, std::uint32_t effort, const Cancel *cancel,
+                               Span<std::uint32_t> tokens) const
+    {
+        return detail::value<std::size_t>([&](std::size_t *count) {
+            return detailflow_model_encode_with_effort(get(), &picture, effort, cancel ? cancel->get() : nullptr,
+                                                       detail::array(tokens), tokens.size(), count);
+        });
+    }
+    /// The same from a picture file of any size.
+    Result<std::size_t> encode_file(std::string_view path, std::uint32_t effort, const Cancel *cancel,
+                                    Span<std::uint32_t> tokens) const
+    {
+        return detail::with_text(path, [&](const char *text) {
+            return detail::value<std::size_t>([&](std::size_t *count) {
+                return detailflow_model_encode_file_with_effort(get(), text, effort, cancel ? cancel->get() : nullptr,
+                                                                detail::array(tokens), tokens.size(), count);
+            });
+        });
+    }
     /// Encodes a picture file of any size into `tokens`. Returns their number.
     Result<std::size_t> encode_file(std::string_view path, Span<std::uint32_t> tokens) const
     {

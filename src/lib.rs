@@ -70,7 +70,9 @@ mod worker;
 pub use bundle::Bundle;
 pub use generation::request::{ImageRequest, Request};
 pub use generation::{Cancel, Generation, Memory, Progress, Reader, Snapshot};
-pub use model::{Model, ModelOptions, OpenCancel, OpenProgress, OpenWatch, Precision, default_bundle};
+pub use model::{
+    EncodeOptions, MAX_EFFORT, Model, ModelOptions, OpenCancel, OpenProgress, OpenWatch, Precision, default_bundle,
+};
 pub use pixels::{Canvas, Image, Picture, PixelFormat};
 pub use plan::{Curve, Guidance, Mix};
 pub use runtime::{

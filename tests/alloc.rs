@@ -21,7 +21,9 @@ use std::time::Duration;
 use detailflow::pixels::FileFormat;
 use detailflow::tasks::{BestOf, Round, Scorer};
 use detailflow::tokens::{Pack, PackWriter, TokenFile};
-use detailflow::{Bundle, Error, EventKind, Model, Picture, PixelFormat, Result, SubmitOptions, Worker, WorkerOptions};
+use detailflow::{
+    Bundle, EncodeOptions, Error, EventKind, Model, Picture, PixelFormat, Result, SubmitOptions, Worker, WorkerOptions,
+};
 
 /// Allocations from this size on are counted and may fail.
 const LARGE: usize = 16 << 10;
@@ -207,6 +209,10 @@ fn encode_with_failing_allocations_is_out_of_memory() {
         let picture = Picture::from_pixels(PixelFormat::Rgb8, 90, 70, &pixels, 270)?;
         model.encode(&picture).map(drop)
     });
+    assert!(found > 0);
+    let picture = Picture::from_pixels(PixelFormat::Rgb8, 90, 70, &pixels, 270).unwrap();
+    let found =
+        each_fails("encode_with", || model.encode_with(&picture, EncodeOptions::new().with_effort(1)).map(drop));
     assert!(found > 0);
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::{data, request, sample, small};
-use detailflow::{Bundle, Error, Model, ModelOptions, OpenCancel, OpenWatch, Picture, PixelFormat, ReadAt, Request};
+use detailflow::{
+    Bundle, EncodeOptions, Error, Model, ModelOptions, OpenCancel, OpenWatch, Picture, PixelFormat, ReadAt, Request,
+};
 
 fn options(precision: &str, form: &str) -> ModelOptions {
     ModelOptions::new().with_precision(precision).with_form(form.parse().unwrap()).with_threads(1)
@@ -29,9 +31,10 @@ fn bytes(path: &Path) -> Arc<[u8]> {
     std::fs::read(path).unwrap().into()
 }
 
-/// What a model samples and encodes.
-fn results(model: &Model) -> (Vec<Vec<u32>>, Vec<u32>) {
-    (sample(&request(model, &[(0, 1), (1, 2)])), model.encode(&grey()).unwrap())
+/// What a model samples and encodes; the search reads the codebook of the bundle.
+fn results(model: &Model) -> (Vec<Vec<u32>>, [Vec<u32>; 2]) {
+    let searched = model.encode_with(&grey(), EncodeOptions::new().with_effort(2)).unwrap();
+    (sample(&request(model, &[(0, 1), (1, 2)])), [model.encode(&grey()).unwrap(), searched])
 }
 
 /// A reader that counts, and that fails from some read on.

@@ -115,6 +115,11 @@ fn encode_and_decode_round_trip_and_refuse_foreign_tokens() {
     assert!(file["images"][0]["class"].is_null() && file["images"][0]["seed"].is_null());
     ok(folder.path(), &["decode", "t.json", "-o", "b.webp"]);
     assert_eq!(picture_size(&folder.path().join("b.webp")), (32, 32));
+    ok(folder.path(), &["encode", "a.png", "--effort", "0", "-o", "alone.json"]);
+    ok(folder.path(), &["encode", "a.png", "--effort", "1", "-o", "searched.json"]);
+    assert_eq!(tokens(&folder.path().join("alone.json")), file);
+    assert_ne!(tokens(&folder.path().join("searched.json")), file);
+    fails(2, &["--effort"], &["encode", "a.png", "--effort", "5", "-o", "never.json"]);
 
     // Tokens of another tokenizer.
     let foreign = std::fs::read_to_string(folder.path().join("t.json"))

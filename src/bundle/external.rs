@@ -18,7 +18,7 @@ const DEEPEST: usize = 50;
 
 /// The part of a file that one tensor of a graph is stored in.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct External {
+pub(crate) struct External {
     /// The file, as the graph names it.
     pub location: String,
     pub offset: u64,
@@ -105,7 +105,8 @@ fn walk(mut rest: &[u8], message: Message, depth: usize, found: &mut Vec<Externa
 /// The field of a tensor that says where its data are.
 const EXTERNAL_DATA: u64 = 13;
 
-fn tensor(mut rest: &[u8], found: &mut Vec<External>) -> Result<(), Damaged> {
+/// Appends where the data of a tensor lie that are in other files.
+pub(crate) fn tensor(mut rest: &[u8], found: &mut Vec<External>) -> Result<(), Damaged> {
     let (mut locations, mut offset, mut length) = (Vec::new(), 0, None);
     while let Some((number, bytes)) = next(&mut rest)? {
         let Some(mut entry) = bytes.filter(|_| number == EXTERNAL_DATA) else { continue };

@@ -8,7 +8,7 @@ use super::status::{Failure, detailflow_status};
 use crate::generation::Cancel;
 use crate::model::OpenCancel;
 
-/// Stops a generation, the opening of a model, or the reading of a picture file. Thread-safe; may be used after the
+/// Stops a generation, the opening of a model, or the encoding of a picture. Thread-safe; may be used after the
 /// generation was freed.
 #[derive(Debug)]
 pub struct detailflow_cancel(Stops);
@@ -39,8 +39,9 @@ impl detailflow_cancel {
     }
 }
 
-/// Creates a cancel handle for detailflow_model_options_set_cancel and detailflow_model_encode_file_cancellable. For a
-/// generation, use detailflow_generation_get_cancel.
+/// Creates a cancel handle for detailflow_model_options_set_cancel, detailflow_model_encode_file_cancellable,
+/// detailflow_model_encode_with_effort and detailflow_model_encode_file_with_effort. For a generation, use
+/// detailflow_generation_get_cancel.
 ///
 /// @param cancel Receives the handle. Free it with detailflow_cancel_free.
 /// @param error May be NULL.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::Encoder;
 use crate::model::Model;
 use crate::pixels::{Image, Picture};
 use crate::plan::{Level, Prefix};
@@ -17,24 +18,37 @@ const IMAGES_AT_ONCE: usize = 16;
 
 impl Model {
     /// Encodes a picture to its tokens, coarse to fine: all N of the model. Compiles the encoder at the first call.
+    /// [`encode_with`](Self::encode_with) searches for better ones.
     ///
     /// # Errors
     /// [`Error::State`] when the bundle has no encoder; [`Error::Bundle`] when the encoder does not compile, or returns
     /// values outside the codebook; [`Error::Failed`] or [`Error::OutOfMemory`] from ONNX Runtime.
     pub fn encode(&self, picture: &Picture) -> Result<Vec<u32>> {
         let _host = host::enter();
-        let bundle = self.bundle();
-        let side = bundle.size as usize;
         let encoder = self.encoder()?;
-        let planes = picture.planes(bundle.size, bundle.channels)?;
-        let ids = encoder.encode(&planes, [1, bundle.channels, side, side], |ids| copied("tokens", ids))??;
+        let planes = picture.planes(self.bundle().size, self.bundle().channels)?;
+        Ok(self.encoded(&encoder, &planes, |_| Ok(()))?.0)
+    }
+
+    /// Encodes the planes of a picture: its tokens, and what `take` makes of the latents.
+    pub(super) fn encoded<R>(
+        &self,
+        encoder: &Encoder,
+        planes: &[f32],
+        take: impl FnOnce(&[f32]) -> Result<R>,
+    ) -> Result<(Vec<u32>, R)> {
+        let bundle = self.bundle();
+        let (graph, side) = (&encoder.graph, bundle.size as usize);
+        let (ids, taken) = graph.encode(planes, [1, bundle.channels, side, side], |ids, latents| {
+            Ok::<_, Error>((copied("tokens", ids)?, take(latents)?))
+        })??;
         // Graphs are untrusted input: a damaged one, or one of another model, must not reach token files.
         if ids.len() != bundle.tokens || ids.iter().any(|&id| !(0..bundle.codes as i64).contains(&id)) {
-            return Err(self.wrong_output(encoder.name(), "ids that are not in the codebook"));
+            return Err(self.wrong_output(graph.name(), "ids that are not in the codebook"));
         }
         let mut tokens = reserve("tokens", ids.len())?;
         tokens.extend(ids.into_iter().map(|id| id as u32));
-        Ok(tokens)
+        Ok((tokens, taken))
     }
 
     /// Decodes a prefix at the size that the ladder gives it. Every prefix decodes to the whole picture, with less detail.
@@ -79,14 +93,27 @@ impl Model {
 
     /// Runs the decoder once for checked sequences, and appends the images.
     fn decode_part(&self, sequences: &[&[u32]], prefix: Prefix, images: &mut Vec<Image>) -> Result<()> {
-        let channels = self.bundle().channels;
         let mut ids = reserve("tokens", sequences.len().saturating_mul(prefix.tokens))?;
         ids.extend(sequences.iter().copied().flatten().map(|&token| i64::from(token)));
-        let side = prefix.size as usize;
-        let values = side.saturating_mul(side).saturating_mul(channels);
+        self.decode_pixels(&ids, prefix, |pixels| {
+            images.push(Image::new(prefix.size, self.bundle().channels, pixels)?);
+            Ok(())
+        })
+    }
+
+    /// Runs the decoder once for checked sequences of one prefix, one after the other in `ids`, and gives the pixels of each
+    /// to `take`.
+    pub(super) fn decode_pixels(
+        &self,
+        ids: &[i64],
+        prefix: Prefix,
+        mut take: impl FnMut(&[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let (side, count) = (prefix.size as usize, ids.len() / prefix.tokens.max(1));
+        let values = side.saturating_mul(side).saturating_mul(self.bundle().channels);
         let begun = Instant::now();
-        let (taken, waited) = self.decoder().decode(&ids, [sequences.len(), prefix.tokens], prefix.size, |pixels| {
-            if pixels.len() != sequences.len().saturating_mul(values) {
+        let (taken, waited) = self.decoder().decode(ids, [count, prefix.tokens], prefix.size, |pixels| {
+            if pixels.len() != count.saturating_mul(values) {
                 return Err(self.wrong_output(&self.variant().decoder, "an image of another size"));
             }
             // Pixels are clamped, which would make a picture of them.
@@ -94,13 +121,10 @@ impl Model {
                 let reason = "its pixels are NaN or infinite".to_owned();
                 return Err(Error::Failed { graph: self.variant().decoder.clone(), reason });
             }
-            for picture in pixels.chunks_exact(values) {
-                images.push(Image::new(prefix.size, channels, picture)?);
-            }
-            Ok(())
+            pixels.chunks_exact(values).try_for_each(&mut take)
         })?;
         taken?;
-        self.note_decode(sequences.len(), prefix.tokens, begun.elapsed().saturating_sub(waited));
+        self.note_decode(count, prefix.tokens, begun.elapsed().saturating_sub(waited));
         Ok(())
     }
 
@@ -130,7 +154,7 @@ impl Model {
         self.bundle().check_prefix(tokens)
     }
 
-    fn wrong_output(&self, graph: &str, what: &str) -> Error {
+    pub(super) fn wrong_output(&self, graph: &str, what: &str) -> Error {
         Error::bundle(self.bundle().path(), format!("{graph} returned {what}"))
     }
 

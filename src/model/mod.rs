@@ -1,13 +1,16 @@
 //! A model: a bundle with its graphs compiled, immutable and shared.
 //!
 //! `options` says how a model is opened, `open` opens it, `watch` watches that, `place` is where graphs come from, `variant`
-//! chooses which variant of the bundle, `signature` holds the signatures that its graphs must have, `codec` turns pictures
-//! into tokens and tokens into images, `timing` measures and predicts latencies.
+//! chooses which variant of the bundle, `signature` holds the signatures that its graphs must have, `codebook` is that of an
+//! encoder, `codec` turns pictures into tokens and tokens into images, `search` finds better tokens for a picture, `timing`
+//! measures and predicts latencies.
 
+mod codebook;
 pub(crate) mod codec;
 mod open;
 mod options;
 mod place;
+mod search;
 mod signature;
 mod timing;
 mod variant;
@@ -17,8 +20,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::codebook::Codebook;
 pub use self::options::{ModelOptions, Precision};
 use self::place::Place;
+pub use self::search::{EncodeOptions, MAX_EFFORT};
 use self::variant::{form_of, key_shape};
 pub use self::watch::{OpenCancel, OpenProgress, OpenWatch};
 use crate::bundle::{self, Bundle, FilesInMemory, Variant};
@@ -54,12 +59,19 @@ struct Inner {
     /// Samples on the device; None where logits are copied to the CPU.
     sampler: Option<DeviceSampler>,
     /// Compiled when the first picture is encoded, or when the model is opened.
-    encoder: Mutex<Option<Arc<Graph>>>,
+    encoder: Mutex<Option<Arc<Encoder>>>,
     latency: LatencyModel,
     #[cfg(feature = "worker")]
     pace: Mutex<Pace>,
     /// For generations that step together.
     joint_step: Mutex<JointStep>,
+}
+
+/// An encoder, compiled.
+struct Encoder {
+    graph: Graph,
+    /// None if its graph holds none by the name that the exporter gives it.
+    codebook: Option<Codebook>,
 }
 
 impl std::fmt::Debug for Model {
@@ -98,7 +110,8 @@ impl Model {
     pub fn report(&self) -> Result<Report> {
         let inner = &*self.0;
         let encoder = lock(&inner.encoder).clone();
-        let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder.as_deref()).map(Graph::report);
+        let encoder = encoder.as_deref().map(|encoder| &encoder.graph);
+        let graphs = inner.ar.iter().chain([&inner.decoder]).chain(encoder).map(Graph::report);
         Ok(Report {
             asked: inner.asked.clone(),
             device: inner.options.device.clone(),
@@ -130,7 +143,7 @@ impl Model {
     #[must_use]
     pub fn graph_time(&self) -> Duration {
         let encoder = lock(&self.0.encoder);
-        let encoder = encoder.as_ref().map_or(Duration::ZERO, |graph| graph.spent());
+        let encoder = encoder.as_ref().map_or(Duration::ZERO, |encoder| encoder.graph.spent());
         let ar = self.0.ar.as_ref().map_or(Duration::ZERO, Graph::spent);
         let sampler = self.0.sampler.as_ref().map_or(Duration::ZERO, DeviceSampler::spent);
         ar + self.0.decoder.spent() + encoder + sampler
@@ -162,11 +175,11 @@ impl Model {
     }
 
     /// The encoder, compiled at the first call; [`Error::State`] when the bundle has none.
-    pub(crate) fn encoder(&self) -> Result<Arc<Graph>> {
+    fn encoder(&self) -> Result<Arc<Encoder>> {
         let inner = &*self.0;
         let mut encoder = lock(&inner.encoder);
-        if let Some(graph) = encoder.as_ref() {
-            return Ok(graph.clone());
+        if let Some(encoder) = encoder.as_ref() {
+            return Ok(encoder.clone());
         }
         let file = inner.variant.encoder.as_ref().ok_or_else(|| inner.bundle.cannot("encode pictures"))?;
         if !inner.encodes {
@@ -174,9 +187,9 @@ impl Model {
             return Err(Error::State(text));
         }
         let place = Place { bundle: &inner.bundle, files: inner.files.as_ref(), options: &inner.options };
-        let graph = Arc::new(place.compile(file, self.form(), None, signature::encoder_ports(&inner.bundle))?);
-        *encoder = Some(graph.clone());
-        Ok(graph)
+        let compiled = Arc::new(place.encoder(file, self.form())?);
+        *encoder = Some(compiled.clone());
+        Ok(compiled)
     }
 
     /// Threads that share work on the CPU.

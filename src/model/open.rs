@@ -250,8 +250,13 @@ impl Model {
         let ports = signature::ar_ports(&bundle, &variant);
         let mut ar = variant.ar.as_ref().map(|file| graph(ar_options, file, keys, ports)).transpose()?;
         let decoder = graph(&options, &variant.decoder, None, signature::decoder_ports(&bundle))?;
-        let encoder =
-            encoder_now.map(|file| graph(&options, file, None, signature::encoder_ports(&bundle))).transpose()?;
+        let encoder = match encoder_now {
+            Some(file) => {
+                stage(file)?;
+                Some(place.encoder(file, form)?)
+            }
+            None => None,
+        };
         let sampler = match &draw {
             Some(draw) => {
                 stage(draw)?;

@@ -1,5 +1,6 @@
 //! Where the graphs of a model come from: files that ONNX Runtime maps, or memory.
 
+use super::{Codebook, Encoder, signature};
 use crate::bundle::{Bundle, FilesInMemory, GraphFile};
 use crate::kernels::kv::{KvLayout, SlotTable};
 use crate::runtime::{DeviceSampler, Form, Graph, GraphContent, GraphOptions, GraphSource, Lane, Port, SharedWeights};
@@ -33,6 +34,12 @@ impl Place<'_> {
             Error::Failed { graph, reason } => Error::bundle(self.bundle.path(), format!("{graph}: {reason}")),
             other => other,
         })
+    }
+
+    /// Compiles the encoder, and reads its codebook.
+    pub fn encoder(self, file: &str, form: Form) -> Result<Encoder> {
+        let graph = self.compile(file, form, None, signature::encoder_ports(self.bundle))?;
+        Ok(Encoder { graph, codebook: self.with(file, |source| Codebook::read(source, self.bundle))? })
     }
 
     /// Compiles another session of the autoregressive graph of form `native`, with the slots and weights of the first.

@@ -199,14 +199,16 @@ impl Graph {
         Ok((take(pixels), waited))
     }
 
-    /// Runs an encoder: pixels `[batch, channels, side, side]` to token ids `[batch, tokens]`, which `take` gets.
-    pub fn encode<R>(&self, pixels: &[f32], shape: [usize; 4], take: impl FnOnce(&[i64]) -> R) -> Result<R> {
+    /// Runs an encoder: pixels `[batch, channels, side, side]` to token ids `[batch, tokens]` and latents `[batch, tokens,
+    /// code width]`, which `take` gets.
+    pub fn encode<R>(&self, pixels: &[f32], shape: [usize; 4], take: impl FnOnce(&[i64], &[f32]) -> R) -> Result<R> {
         let _inside = exit::enter_on(self.context())?;
         let fail = |error| exit::reason(failed(&self.name, error));
         let image = TensorRef::from_array_view((shape, pixels)).map_err(fail)?;
         let mut session = self.lock();
         let outputs = self.timed(|| session.run(ort::inputs!["image" => image])).map_err(fail)?;
         let (_, ids) = outputs["ids"].try_extract_tensor::<i64>().map_err(fail)?;
-        Ok(take(ids))
+        let (_, latents) = outputs["latents"].try_extract_tensor::<f32>().map_err(fail)?;
+        Ok(take(ids, latents))
     }
 }

@@ -323,8 +323,20 @@ static void cancel_reading_a_picture(const detailflow_model *model)
     OK(detailflow_model_encode_file_cancellable(model, "to-read.png", cancel, others, info.token_count, &count));
     CHECK(memcmp(tokens, others, count * sizeof *tokens) == 0);
     OK(detailflow_model_encode_file_cancellable(model, "to-read.png", NULL, others, info.token_count, &count));
+    OK(detailflow_model_encode_file_with_effort(model, "to-read.png", 0, cancel, others, info.token_count, &count));
+    CHECK(memcmp(tokens, others, count * sizeof *tokens) == 0);
+    OK(detailflow_model_encode_file_with_effort(model, "to-read.png", 1, cancel, others, info.token_count, &count));
+    CHECK(count == info.token_count);
+    OK(detailflow_model_encode_with_effort(model, &image, 1, NULL, NULL, 0, &count));
+    CHECK(count == info.token_count);
+    INVALID(detailflow_model_encode_with_effort(model, &image, 5, NULL, others, info.token_count, &count),
+            "effort is 5; 0 to 4 are allowed");
     OK(detailflow_cancel_trigger(cancel, NULL));
     FAILS(detailflow_model_encode_file_cancellable(model, "to-read.png", cancel, others, info.token_count, &count),
+          DETAILFLOW_STATUS_CANCELLED, "cancelled");
+    FAILS(detailflow_model_encode_file_with_effort(model, "to-read.png", 4, cancel, others, info.token_count, &count),
+          DETAILFLOW_STATUS_CANCELLED, "cancelled");
+    FAILS(detailflow_model_encode_with_effort(model, &image, 4, cancel, others, info.token_count, &count),
           DETAILFLOW_STATUS_CANCELLED, "cancelled");
     OK(detailflow_generation_new(request, &generation));
     OK(detailflow_generation_get_cancel(generation, &of_generation));

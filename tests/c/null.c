@@ -120,6 +120,8 @@ static void null_is_refused_without_a_model(void)
     NAMES(detailflow_model_find_level(NULL, 0, &level), "model");
     NAMES(detailflow_model_encode_file_cancellable(NULL, "x.png", NULL, tokens, 1, &count), "model");
     NAMES(detailflow_model_encode_data(NULL, pixel, sizeof pixel, tokens, 1, &count), "model");
+    NAMES(detailflow_model_encode_with_effort(NULL, &image, 1, NULL, tokens, 1, &count), "model");
+    NAMES(detailflow_model_encode_file_with_effort(NULL, "x.png", 1, NULL, tokens, 1, &count), "model");
     NAMES(detailflow_generate_image(NULL, NULL, 0, &image, NULL), "class_name");
     NAMES(detailflow_generate_image(NULL, "0", 0, NULL, NULL), "image");
     NAMES(detailflow_cancel_new(NULL, NULL), "cancel");
@@ -290,6 +292,10 @@ static void null_is_refused_with_a_model(detailflow_model *model)
     NAMES(detailflow_model_encode(model, &image, NULL, 0, NULL), "count");
     NAMES(detailflow_model_encode_file(model, NULL, token, 1, &count), "path");
     NAMES(detailflow_model_encode_file_cancellable(model, NULL, NULL, token, 1, &count), "path");
+    NAMES(detailflow_model_encode_with_effort(model, NULL, 1, NULL, token, 1, &count), "image");
+    NAMES(detailflow_model_encode_with_effort(model, &image, 1, NULL, NULL, 1, &count), "tokens");
+    NAMES(detailflow_model_encode_with_effort(model, &image, 1, NULL, NULL, 0, NULL), "count");
+    NAMES(detailflow_model_encode_file_with_effort(model, NULL, 1, NULL, token, 1, &count), "path");
     NAMES(detailflow_model_encode_file(model, "x.png", NULL, 1, &count), "tokens");
     NAMES(detailflow_model_encode_file(model, "x.png", NULL, 0, NULL), "count");
     NAMES(detailflow_model_decode(model, NULL, 1, 0, &image), "tokens");

@@ -405,6 +405,12 @@ detailflow_status detailflow_model_predict_decode(
 detailflow_status detailflow_model_encode_file_cancellable(
     const detailflow_model *model, const char *path, const detailflow_cancel *cancel, uint32_t *tokens, size_t capacity,
     size_t *count);
+detailflow_status detailflow_model_encode_with_effort(
+    const detailflow_model *model, const detailflow_image *picture, uint32_t effort, const detailflow_cancel *cancel,
+    uint32_t *tokens, size_t capacity, size_t *count);
+detailflow_status detailflow_model_encode_file_with_effort(
+    const detailflow_model *model, const char *path, uint32_t effort, const detailflow_cancel *cancel, uint32_t *tokens,
+    size_t capacity, size_t *count);
 detailflow_status detailflow_generate_image(
     const detailflow_model *model, const char *class_name, uint64_t seed, detailflow_image *image,
     detailflow_error *error);

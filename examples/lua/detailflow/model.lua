@@ -242,17 +242,21 @@ function Model:decode(tokens, level_size, target)
     return target
 end
 
--- The tokens of an image, of a picture file, and of the bytes of one.
-function Model:encode(picture)
-    local handle = core.handle(self, "model")
-    return core.list("uint32_t", function(...) return C.detailflow_model_encode(handle, picture._struct, ...) end)
-end
-
-function Model:encode_file(path, cancel)
-    local handle = core.handle(self, "model")
+-- The tokens of an image, of a picture file, and of the bytes of one. With an effort (1 to 4) the first two search for
+-- tokens that decode to the picture with less error; a cancel handle stops them.
+function Model:encode(picture, effort, cancel)
+    local handle, level = core.handle(self, "model"), core.u32(effort or 0, "effort")
     local stop = cancel and core.handle(cancel, "cancel")
     return core.list("uint32_t", function(...)
-        return C.detailflow_model_encode_file_cancellable(handle, path, stop, ...)
+        return C.detailflow_model_encode_with_effort(handle, picture._struct, level, stop, ...)
+    end)
+end
+
+function Model:encode_file(path, cancel, effort)
+    local handle, level = core.handle(self, "model"), core.u32(effort or 0, "effort")
+    local stop = cancel and core.handle(cancel, "cancel")
+    return core.list("uint32_t", function(...)
+        return C.detailflow_model_encode_file_with_effort(handle, path, level, stop, ...)
     end)
 end
 

@@ -192,19 +192,26 @@ class Model(Handle):
         with self._use() as pointer:
             call("model_decode_mips", pointer, array.ctypes.data, array.size, kind, ctypes.byref(images), len(outs))
 
-    def encode(self, picture: Pixels, *, format: Format | None = None) -> Tokens:
-        """Encodes pixels into tokens: the largest square in the middle, resized to the size of the model."""
-        picture, image = source(picture, format)
-        with self._use() as pointer:
-            return get_array("model_encode", np.uint32, (pointer, ctypes.byref(image)))
+    def encode(
+        self, picture: Pixels, *, format: Format | None = None, effort: int = 0, cancel: Cancel | None = None
+    ) -> Tokens:
+        """Encodes pixels into tokens: the largest square in the middle, resized to the size of the model.
 
-    def encode_file(self, path: str | os.PathLike[str], *, cancel: Cancel | None = None) -> Tokens:
-        """Encodes a picture file: png, jpg, webp, bmp, tga, tiff, qoi, gif, ico, pnm. `cancel` stops the reading."""
+        With an effort (1 to 4) it searches for tokens that decode to the picture with less error, until `cancel` stops it.
+        """
+        picture, image = source(picture, format)
+        with self._use() as pointer, _handle.maybe(cancel) as stop:
+            return get_array("model_encode_with_effort", np.uint32, (pointer, ctypes.byref(image), effort, stop))
+
+    def encode_file(
+        self, path: str | os.PathLike[str], *, effort: int = 0, cancel: Cancel | None = None
+    ) -> Tokens:
+        """Encodes a picture file: png, jpg, webp, bmp, tga, tiff, qoi, gif, ico, pnm. See `encode`."""
         tokens = np.empty(self._info.token_count, np.uint32)
         count = ctypes.c_size_t()
         with self._use() as pointer, _handle.maybe(cancel) as stop:
-            arguments = (tokens.ctypes.data, tokens.size, ctypes.byref(count))
-            call("model_encode_file_cancellable", pointer, path_bytes(path), stop, *arguments)
+            arguments = (effort, stop, tokens.ctypes.data, tokens.size, ctypes.byref(count))
+            call("model_encode_file_with_effort", pointer, path_bytes(path), *arguments)
         return tokens[: count.value]
 
     def encode_data(self, data: bytes) -> Tokens:
