@@ -159,7 +159,7 @@ export class Model extends Owner {
     decode(tokens: Tokens, options?: DecodeOptions & { levelSize?: number }): Promise<Picture>;
     decodeSync(tokens: Tokens, options?: DecodeOptions & { levelSize?: number }): Picture;
     /** The tokens of a picture: of a picture file by its path, of the bytes of one, or of pixels. */
-    encode(picture: string | Bytes | PictureSource, options?: Abortable): Promise<Uint32Array>;
+    encode(picture: string | Bytes | PictureSource, options?: Abortable & { effort?: number }): Promise<Uint32Array>;
     /** The natural logarithm of each token's probability, for a class. */
     score(classIndex: number, tokens: Tokens): Promise<Float32Array>;
     /** Tokens as a token file (.dft). */

@@ -214,6 +214,10 @@ static Tokens tokenizer_encodes_and_decodes(const Model &model)
     CHECK(GOOD(model.encode_file("picture.png", again)) == tokens.size() && again == tokens);
     std::fill(again.begin(), again.end(), 0u);
     CHECK(GOOD(model.encode_data(file, again)) == tokens.size() && again == tokens);
+    const Cancel unused = GOOD(Cancel::make());
+    CHECK(GOOD(model.encode(picture, 0, nullptr, again)) == tokens.size() && again == tokens);
+    CHECK(GOOD(model.encode_file("picture.png", 1, &unused, again)) == tokens.size());
+    BAD(model.encode(picture, 5, nullptr, again), Status::invalid_argument, "effort");
     BAD(model.encode(picture, Span(again).first(1)), Status::invalid_argument, "");
     BAD(model.encode_file("none.png", again), Status::not_found, "none.png");
     BAD(model.encode_data(Span(file).first(9), again), Status::bad_format, "");

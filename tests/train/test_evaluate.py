@@ -8,9 +8,9 @@ import torch
 from detailflow_onnx import cli
 from detailflow_onnx.errors import Refused
 from detailflow_onnx.numbers import ladder
-from detailflow_onnx.train import sheets
+from detailflow_onnx.train import losses, sheets
 from detailflow_onnx.train.data.folder import open_folder
-from detailflow_onnx.train.evaluation import classifier, generation, metrics, reconstruction, report
+from detailflow_onnx.train.evaluation import classifier, generation, metrics, pictures, reconstruction, report, search
 from detailflow_onnx.train.evaluation import run as evaluate
 from detailflow_onnx.train.models.tokenizer import open_tokenizer
 from detailflow_onnx.train.models.transformer import open_transformer
@@ -78,6 +78,7 @@ def measured(data, model, tmp_path_factory):
         guidance=1.5,
         temperature=1.0,
         seed=7,
+        effort=1,
         against=[(other / "tokenizer", other / "ar")],
         threads_given=1,
         settings=SETTINGS,
@@ -150,6 +151,28 @@ def test_reconstruction_figures_match_the_decoded_pictures(data, model):
     assert r["psnr"] == r["levels"][-1]["psnr"] == pytest.approx(r["prefixes"][-1]["psnr"])
     assert r["levels"][0]["shuffled_psnr"] != r["levels"][0]["psnr"]
     assert r["codes"]["distinct"] == len(ids.unique()) and len(r["codes"]["by_position"]) == 16
+
+
+def test_search_lowers_the_errors_of_each_picture_and_more_with_more_effort(data, model):
+    tok = open_tokenizer(model / "tokenizer")
+    images = classifier.prepared(open_folder(data, size=32, channels=4).held_out, np.arange(4))
+    assert torch.equal(search.searched(tok, images, 0), pictures.encoded(tok, images))
+    rows = list(levels_of(tok.numbers).items())
+
+    def errors(ids):
+        """What the search minimizes: [pictures, levels]."""
+        made = (pictures.decoded(tok, ids[:, :tokens], size) for size, tokens in rows)
+        wanted = (losses.resized(images, size) for size, _ in rows)
+        each = [(a - b).double().pow(2).mean((1, 2, 3)) + search.FLOOR for a, b in zip(made, wanted)]
+        return torch.stack(each, 1).numpy()
+
+    weights = np.array([1.0] * (len(rows) - 1) + [search.FINEST])
+    alone = errors(pictures.encoded(tok, images))
+    gains = [(weights * (errors(search.searched(tok, images, effort)) / alone)).sum(1) for effort in (1, 2, 4)]
+    assert (gains[0] <= weights.sum() + 1e-9).all() and gains[0].mean() < weights.sum()
+    assert gains[0].mean() > gains[1].mean() > gains[2].mean()
+    # Pictures do not depend on each other.
+    assert torch.equal(search.searched(tok, images, 2)[1:2], search.searched(tok, images[1:2], 2))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -252,7 +275,8 @@ def test_evaluation_of_two_models_writes_a_report(measured, data):
             with Image.open(out / file) as sheet:
                 assert min(sheet.size) > 60
     text = (out / "report.md").read_text()
-    for words in ("not Inception", "Against 1", "Near-copy", "PSNR", "shuffled", "seeds 7..9", "**", "disc"):
+    assert content["models"][0]["reconstruction"]["held_out_searched"]["effort"] == 1
+    for words in ("encoded with a search", "not Inception", "Against 1", "Near-copy", "PSNR", "shuffled", "seeds 7..9", "**", "disc"):
         assert words in text, words
 
 

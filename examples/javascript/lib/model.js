@@ -203,17 +203,23 @@ class Model extends Owner {
         return tokens;
     }
 
-    /** The tokens of a picture, on another thread: of pixels, of the bytes of a picture file, or of one by its path. */
+    /**
+     * The tokens of a picture, on another thread: of pixels, of the bytes of a picture file, or of one by its path. With
+     * `effort`, 1 to 4, of pixels and paths, it searches for tokens that decode to the picture with less error.
+     */
     async encode(picture, options = {}) {
-        if (typeof picture !== 'string') {
-            return picture.width === undefined
-                ? this.#encode(native.model_encode_data, bytes(picture, 'picture'), picture.byteLength)
-                : this.#encode(native.model_encode, image(picture));
+        if (typeof picture !== 'string' && picture.width === undefined) {
+            if (options.effort) throw new TypeError('effort needs pixels or the path of a file, not its bytes');
+            return this.#encode(native.model_encode_data, bytes(picture, 'picture'), picture.byteLength);
         }
+        const effort = options.effort ?? 0;
+        const [call, source] = typeof picture === 'string'
+            ? [native.model_encode_file_with_effort, string(picture, 'picture')]
+            : [native.model_encode_with_effort, image(picture)];
         const cancel = new Cancel();
         try {
             return await withSignal(options.signal, cancel, () => cancel._hold((handle) =>
-                this.#encode(native.model_encode_file_cancellable, string(picture, 'picture'), handle)));
+                this.#encode(call, source, effort, handle)));
         } finally {
             cancel.close();
         }

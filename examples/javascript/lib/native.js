@@ -119,7 +119,7 @@ const SIGNATURES = {
     model_open: 'sppp', model_open_memory: 'pzppppp', model_open_reader: 'rppp',
     model_get_message: 'ppzp', model_get_info: 'pp', model_get_report: 'ppzp', model_get_class_name: 'pup',
     model_find_class: 'psp', model_get_level: 'pup', model_find_level: 'pup', model_get_prefix_size: 'pzp',
-    model_encode: 'pipzp', model_encode_data: 'ppzpzp', model_encode_file_cancellable: 'psppzp',
+    model_encode_data: 'ppzpzp', model_encode_with_effort: 'piuppzp', model_encode_file_with_effort: 'psuppzp',
     model_decode: 'ppzui', model_score: 'pupzpzp',
     request_new: 'pp', request_set_image_count: 'pu', request_set_class: 'pu', request_set_seed: 'pl',
     request_set_image_source: 'puul', request_set_guidance: 'pf', request_set_gradual_guidance: 'pu',

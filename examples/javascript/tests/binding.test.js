@@ -168,6 +168,9 @@ test('pictures_are_encoded_from_files_bytes_and_pixels', async () => {
     assert.equal(tokens.length, 32);
     assert.deepEqual(await model.encode(file), tokens);
     assert.deepEqual(await model.encode(fs.readFileSync(file)), tokens);
+    assert.deepEqual(await model.encode(file, { effort: 1 }), await model.encode(picture, { effort: 1 }));
+    await assert.rejects(model.encode(picture, { effort: 5 }), failed('INVALID_ARGUMENT', /effort/));
+    await assert.rejects(model.encode(fs.readFileSync(file), { effort: 1 }), TypeError);
     assert.deepEqual(Buffer.from(encodePicture(picture)), fs.readFileSync(file));
     assert.equal((await model.score(3, tokens)).length, 32);
     await drawn().save(file);

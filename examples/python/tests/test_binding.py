@@ -171,6 +171,9 @@ class Pixels(WithModel):
         self.assertEqual(from_file.size, 32)
         np.testing.assert_array_equal(from_file, self.model.encode_data(detailflow.image_encode(self.pixels)))
         np.testing.assert_array_equal(from_file, self.model.encode(self.pixels[::-1][::-1]))
+        with self.assertRaisesRegex(detailflow.InvalidArgument, "effort"):
+            self.model.encode(self.pixels, effort=5)
+        self.assertEqual(len(self.model.encode(self.pixels, effort=1)), len(from_file))
 
     def test_pack_gives_the_token_files_that_were_added(self):
         file = self.model.dft_encode(self.tokens, "potion", 7)

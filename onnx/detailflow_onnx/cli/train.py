@@ -106,6 +106,8 @@ def _add_evaluate(steps: Commands) -> None:
     p.add_argument("--top-k", type=number(int, 0), default=0, metavar="K", help="default 0: off")
     p.add_argument("--top-p", type=number(float, 0, 1, above=True), default=1.0, metavar="P", help="default 1: off")
     p.add_argument("--seed", type=number(int, 0), default=0, metavar="S", help="of the first samples (default 0)")
+    search = "also encode held-out pictures with a search for better tokens, of effort 1 to 4 (default 0: off); slow"
+    p.add_argument("--effort", type=number(int, 0, 4), default=0, metavar="N", help=search)
     names = "class names of the model, one per line (default: labels.txt beside it, else those of the data)"
     p.add_argument("--labels", metavar="FILE", help=names)
     keep = "folder of the classifier, which is reused for the same data (default: --out)"
@@ -173,6 +175,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         top_p=options.top_p,
         gradual=options.gradual,
         seed=options.seed,
+        effort=options.effort,
         against=options.against,
         labels_file=options.labels,
         keep=options.classifier,

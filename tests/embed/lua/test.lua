@@ -98,6 +98,7 @@ function tests.steps_advance_fork_and_retain_give_the_same_picture()
     assert(fork:decode_level(1):string() ~= expected)
     generation:save(scratch .. "/potion.png")
     assert(#model:encode_file(scratch .. "/potion.png", detailflow.cancel()) == model:info().token_count)
+    assert(#model:encode_file(scratch .. "/potion.png", nil, 1) == model:info().token_count)
 end
 
 function tests.objects_closed_raise_and_close_twice()
@@ -161,6 +162,7 @@ function tests.pictures_are_decoded_into_memory_of_the_caller()
     assert(#detailflow.image(2, 3, "rgba16f_linear"):string() == 2 * 3 * 8)
     local file = target:encode "png"
     assert(file:sub(2, 4) == "PNG" and #model:encode_data(file) == 32 and #model:encode(target) == 32)
+    assert(#model:encode(target, 1) == 32 and not pcall(model.encode, model, target, 5))
     assert(target:upscale(2).width == 64)
 end
 

@@ -28,6 +28,7 @@ from detailflow_onnx.train.evaluation.classifier import Classifier, classifier, 
 from detailflow_onnx.train.evaluation.generation import Found, Sampling, generation
 from detailflow_onnx.train.evaluation.pictures import MOST, PictureSet, decoded, device_of, encoded, evenly, split_of
 from detailflow_onnx.train.evaluation.reconstruction import correction, reconstruction
+from detailflow_onnx.train.evaluation.search import search_figures
 from detailflow_onnx.train.losses import resized
 from detailflow_onnx.train.models.tokenizer import OpenedTokenizer, open_tokenizer
 from detailflow_onnx.train.models.transformer import open_transformer
@@ -58,6 +59,7 @@ class Options:
     seed: int
     say: Callable[[str], Any]
     sources: Sequence[str]  # of the held-out pictures; empty if unknown
+    effort: int  # of the search for tokens of held-out pictures
 
 
 class Measured:
@@ -168,6 +170,9 @@ def _measure(
         images = split.images[evenly(len(split), most)]
         figures["reconstruction"][name] = reconstruction(model.tokenizer, images, seed)
     figures["reconstruction"]["held_out_by_source"] = _by_source(model.tokenizer, held, options.sources)
+    if options.effort:
+        say(f"{model.homes[0]}: search, effort {options.effort}")
+        figures["reconstruction"]["held_out_searched"] = search_figures(model.tokenizer, held.images, options.effort)
     figures["likelihood"] = _likelihood(model, train, held)
     corrected = held.images[evenly(len(held), CORRECTED)]
     figures["correction"] = correction(model.tokenizer, corrected, seed)
@@ -256,6 +261,7 @@ def run(
     top_p: float = 1.0,
     gradual: bool = False,
     seed: int = 0,
+    effort: int = 0,
     against: Sequence[Pair] = (),
     labels_file: Path | str | None = None,
     keep: Path | str | None = None,
@@ -303,7 +309,7 @@ def run(
         "gradual": gradual,
     }
     sources = _sources(folder.held_out, evenly(len(folder.held_out), MOST), data)
-    options = Options(samples, sampling, seed, say, sources)
+    options = Options(samples, sampling, seed, say, sources, effort)
     prefixes = ["", *(f"against-{i}-" for i in range(1, len(models)))]
     content = {
         "version": __version__,
