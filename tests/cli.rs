@@ -392,6 +392,23 @@ fn vary_keeps_the_coarse_tokens() {
     assert_eq!(tokens(&folder.path().join("s.json"))["images"], v["images"]);
 
     ok(folder.path(), &["redetail", "a.png", "--class", "2", "--keep", "16", "-o", "r.png", "--tokens-out", "r.json"]);
+    ok(
+        folder.path(),
+        &[
+            "redetail",
+            "a.png",
+            "--class",
+            "2",
+            "--keep",
+            "16",
+            "--effort",
+            "1",
+            "-o",
+            "s.png",
+            "--tokens-out",
+            "s.json",
+        ],
+    );
     ok(folder.path(), &["encode", "a.png", "-o", "e.json"]);
     let (r, e) = (tokens(&folder.path().join("r.json")), tokens(&folder.path().join("e.json")));
     assert_eq!(of(&r, 0)[..kept], of(&e, 0)[..kept]);

@@ -59,6 +59,25 @@ fn encode_with_effort_0_is_encode() {
 }
 
 #[test]
+fn encode_with_level_size_gives_the_tokens_of_that_level() {
+    let model = open(&small(), "int8", "native");
+    let picture = picture(32);
+    let of = |effort, size| model.encode_with(&picture, EncodeOptions::new().with_effort(effort).with_level_size(size));
+    for level in model.bundle().ladder().levels().to_vec() {
+        let alone = of(0, level.size).unwrap();
+        assert_eq!(alone, model.encode(&picture).unwrap()[..level.tokens]);
+        assert_eq!(of(2, level.size).unwrap().len(), level.tokens);
+    }
+    assert_eq!(of(2, 32).unwrap(), of(2, 0).unwrap());
+    let coarse = of(2, 16).unwrap();
+    assert_ne!(coarse, of(2, 0).unwrap()[..coarse.len()], "it is searched for the level alone");
+    for effort in [0, 1] {
+        let refused = of(effort, 9);
+        assert!(matches!(&refused, Err(Error::Invalid(text)) if text.contains("16, 24, 32")), "{refused:?}");
+    }
+}
+
+#[test]
 fn encode_with_effort_gives_the_same_tokens_in_every_form_and_with_any_threads() {
     let of = |precision, form| searched(&open(&small(), precision, form), 4);
     let wanted = of("fp32", "mha");

@@ -47,6 +47,7 @@ type OnProgress<'a> = Box<dyn FnMut(f32) + 'a>;
 #[derive(Default)]
 pub struct EncodeOptions<'a> {
     effort: u32,
+    level_size: u32,
     cancel: Option<OpenCancel>,
     progress: Option<OnProgress<'a>>,
 }
@@ -64,6 +65,14 @@ impl<'a> EncodeOptions<'a> {
     #[must_use]
     pub fn with_effort(mut self, effort: u32) -> Self {
         self.effort = effort;
+        self
+    }
+
+    /// Encodes to the tokens of the level of `level_size` pixels per side only, and searches for those; 0 (the default) is the
+    /// finest.
+    #[must_use]
+    pub fn with_level_size(mut self, level_size: u32) -> Self {
+        self.level_size = level_size;
         self
     }
 
@@ -97,25 +106,33 @@ impl<'a> EncodeOptions<'a> {
 
 impl fmt::Debug for EncodeOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { effort, cancel, progress } = self;
+        let Self { effort, level_size, cancel, progress } = self;
         let mut shown = f.debug_struct("EncodeOptions");
-        shown.field("effort", effort).field("cancel", cancel).field("progress", &progress.is_some()).finish()
+        shown
+            .field("effort", effort)
+            .field("level_size", level_size)
+            .field("cancel", cancel)
+            .field("progress", &progress.is_some())
+            .finish()
     }
 }
 
 impl Model {
-    /// Encodes a picture to all N tokens, as [`encode`](Self::encode) does, and searches for better ones as `options` say.
+    /// Encodes a picture to its tokens, as [`encode`](Self::encode) does, and searches for better ones as `options` say.
     /// The result does not depend on threads; with the same tokens and pixels of encoder and decoder (int8 `native` on any
     /// CPU) it is the same.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode) and [`decode`](Self::decode); [`Error::Invalid`] when the effort is over
-    /// [`MAX_EFFORT`]; [`Error::State`] when there is an effort and the encoder does not hold its codebook as
+    /// [`MAX_EFFORT`], or there is no such level; [`Error::State`] when there is an effort and the encoder does not hold its codebook as
     /// `onnx/BUNDLE.md` says; [`Error::Cancelled`].
     pub fn encode_with(&self, picture: &Picture, mut options: EncodeOptions<'_>) -> Result<Vec<u32>> {
         options.check()?;
+        let kept = if options.level_size == 0 { self.bundle().tokens } else { self.level(options.level_size)?.tokens };
         let Some(&(count, rounds)) = options.effort.checked_sub(1).and_then(|at| EFFORTS.get(at as usize)) else {
-            return self.encode(picture);
+            let mut tokens = self.encode(picture)?;
+            tokens.truncate(kept);
+            return Ok(tokens);
         };
         let _host = host::enter();
         let encoder = self.encoder()?;
@@ -128,8 +145,9 @@ impl Model {
         if latents.len() != tokens.len() * book.width() {
             return Err(self.wrong_output(encoder.graph.name(), "latents of another width than its codebook"));
         }
-        let near = near(book, &latents, count)?;
-        let mut search = Search::new(self, picture, &tokens)?;
+        let tokens = &tokens[..kept];
+        let near = near(book, &latents[..kept * book.width()], count)?;
+        let mut search = Search::new(self, picture, tokens)?;
         let steps = rounds * tokens.len();
         for round in 0..rounds {
             let mut changed = false;
@@ -179,7 +197,7 @@ impl<'a> Search<'a> {
         let bundle = model.bundle();
         let ladder = bundle.ladder();
         let mut levels = reserve("levels", ladder.levels().len())?;
-        for &Level { size, tokens: count } in ladder.levels() {
+        for &Level { size, tokens: count } in ladder.levels().iter().take_while(|level| level.tokens <= tokens.len()) {
             let prefix = model.check_prefix(&tokens[..count])?;
             let weight = if count == tokens.len() { FINEST } else { 1.0 };
             let planes = picture.planes(size, bundle.channels)?;

@@ -12,6 +12,7 @@ mod bench;
 mod bundle;
 mod cost;
 mod doctor;
+mod effort;
 mod entries;
 mod finishing;
 mod generate;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use detailflow::tokens::{Dft, TokenImage};
-use detailflow::{EncodeOptions, Error, MAX_EFFORT, Mix, Request, pixels};
-use indicatif::ProgressBar;
+use detailflow::{Error, Mix, Request, pixels};
 
-use crate::batches::{finished, progress_bar};
+use crate::batches::finished;
+use crate::effort::EffortArgs;
 use crate::entries::EntryArgs;
 use crate::finishing::FinishArgs;
 use crate::mixes::AvoidArgs;
@@ -15,9 +15,6 @@ use crate::output::{Output, check_folder};
 use crate::settings::SamplingArgs;
 use crate::source::{Source, check_target, save, with_mix};
 use crate::{Failure, ModelArgs, complain, say, stream};
-
-/// Steps of the progress bar.
-const PERCENT: u64 = 100;
 
 #[derive(Args)]
 pub struct EncodeArgs {
@@ -28,10 +25,8 @@ pub struct EncodeArgs {
     output: PathBuf,
     #[arg(long, value_name = "FORMAT", help = stream::FORMAT_HELP)]
     format: Option<String>,
-    /// How long to search for tokens that decode to the picture with less error: 0 (the encoder alone) to 4. Each step takes
-    /// twice to four times as long as the one before
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_EFFORT)))]
-    effort: u32,
+    #[command(flatten)]
+    effort: EffortArgs,
     #[command(flatten, next_help_heading = "Model and device options")]
     model: ModelArgs,
 }
@@ -42,12 +37,7 @@ pub fn encode(args: &EncodeArgs) -> Result<(), Failure> {
     let picture = stream::picture(&args.image)?;
     let model = args.model.open()?;
     let kind = check_target(&args.output, model.bundle(), 1, args.format.as_deref())?;
-    let bar = if args.effort > 0 { progress_bar(PERCENT) } else { ProgressBar::hidden() };
-    let options = EncodeOptions::new().with_effort(args.effort);
-    let options = options.with_progress(|share| bar.set_position((share * PERCENT as f32) as u64));
-    let tokens = model.encode_with(&picture, options)?;
-    bar.finish_and_clear();
-    let image = TokenImage { tokens, ..TokenImage::default() };
+    let image = TokenImage { tokens: args.effort.encode(&model, &picture, 0)?, ..TokenImage::default() };
     save(&args.output, kind, model.bundle(), &[image], stem(&args.image))?;
     say_written(&args.output);
     Ok(())

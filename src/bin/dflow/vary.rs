@@ -6,6 +6,7 @@ use clap::Args;
 use detailflow::{Error, ImageRequest, Request};
 
 use crate::batches::{Batches, OutputArgs};
+use crate::effort::EffortArgs;
 use crate::finishing::FinishArgs;
 use crate::mixes::{AvoidArgs, Wanted};
 use crate::settings::SettingsArgs;
@@ -68,6 +69,8 @@ pub struct RedetailArgs {
     #[arg(long, value_name = "PX")]
     keep: u32,
     #[command(flatten)]
+    effort: EffortArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten, next_help_heading = "Generation options")]
     settings: SettingsArgs,
@@ -85,7 +88,7 @@ pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     request.clone().set_level_size(args.keep).map_err(Failure::Usage)?;
     let wanted = Wanted::one(model.bundle(), &args.class, args.avoid.avoid.as_deref())?;
-    request.set_prefix_picture(&picture, args.keep)?;
+    request.set_prefix(&args.effort.encode(&model, &picture, args.keep)?)?;
     generate(&args.settings, (&args.output, &args.finish), &mut request, &wanted)
 }
 
