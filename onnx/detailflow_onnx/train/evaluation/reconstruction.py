@@ -10,6 +10,7 @@ from detailflow_onnx.numbers import ladder
 from detailflow_onnx.train.evaluation import metrics
 from detailflow_onnx.train.evaluation.pictures import decoded, device_of, encoded, in_batches
 from detailflow_onnx.train.losses import resized
+from detailflow_onnx.train.models.search import searched
 from detailflow_onnx.train.models.tokenizer import Tokenizer
 
 NEAR = 50  # nearest codes that replace a code: the noise of training
@@ -58,6 +59,16 @@ def reconstruction(tokenizer: Tokenizer, images: torch.Tensor, seed: int) -> dic
         "prefixes": by_prefix,
         "codes": metrics.code_use(ids) | {"of": numbers.codes, "by_position": by_position},
     }
+
+
+def search_figures(tokenizer: Tokenizer, images: torch.Tensor, effort: int) -> dict[str, Any]:
+    """PSNR of each level, coarse to fine, of pictures encoded with a search."""
+    ids, numbers = searched(tokenizer, images, effort), tokenizer.numbers
+    levels = []
+    for size, tokens in ladder.levels(ladder.table_of(numbers), numbers.causal).items():
+        psnr = metrics.psnr(resized(images, size), decoded(tokenizer, ids[:, :tokens], size))
+        levels.append({"size": size, "tokens": tokens, "psnr": mean(psnr)})
+    return {"effort": effort, "pictures": len(images), "psnr": levels[-1]["psnr"], "levels": levels}
 
 
 def replaced(

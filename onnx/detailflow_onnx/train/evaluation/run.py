@@ -27,8 +27,7 @@ from detailflow_onnx.train.evaluation import metrics, report
 from detailflow_onnx.train.evaluation.classifier import Classifier, classifier, prepared
 from detailflow_onnx.train.evaluation.generation import Found, Sampling, generation
 from detailflow_onnx.train.evaluation.pictures import MOST, PictureSet, decoded, device_of, encoded, evenly, split_of
-from detailflow_onnx.train.evaluation.reconstruction import correction, reconstruction
-from detailflow_onnx.train.evaluation.search import search_figures
+from detailflow_onnx.train.evaluation.reconstruction import correction, reconstruction, search_figures
 from detailflow_onnx.train.losses import resized
 from detailflow_onnx.train.models.tokenizer import OpenedTokenizer, open_tokenizer
 from detailflow_onnx.train.models.transformer import open_transformer

@@ -4,9 +4,13 @@ A step encodes a batch and decodes all of its tokens. A share of the pictures is
 and compared with the picture degraded to the resolution of t tokens: this orders tokens from coarse to fine. In another
 share one token or group is replaced by a near code and the picture is encoded again after that noisy prefix, so that
 later tokens learn to correct it.
+
+With `parts: decoder` the encoder and the codebook keep the weights that the run starts from, so that tokens keep their meaning
+and an AR model its tokenizer. The decoder also learns the tokens that a search finds for the unchanged training pictures.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from detailflow_onnx.train.data.augment import prepare
 from detailflow_onnx.train.data.batches import batches
 from detailflow_onnx.train.data.folder import Folder
 from detailflow_onnx.train.models import backbone
+from detailflow_onnx.train.models.search import searched
 from detailflow_onnx.train.models.tokenizer import REFINEMENT, Tokenizer
 from detailflow_onnx.train.process import Process, seed_all
 from detailflow_onnx.train.recipe import Recipe, TokenizerTrain
@@ -31,6 +36,8 @@ from detailflow_onnx.train.stages.codebook import CodebookTraining
 from detailflow_onnx.train.stages.correction import perturbed, units
 
 Losses = dict[str, torch.Tensor]
+DECODER = ("decoder.", "post_quant_conv.")  # parameters of the decoder
+DECODER_LAYERS = "decoder.visual_model.encoder.layers"  # as `start.begin_with` names them
 
 
 def _log_error(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -117,6 +124,12 @@ class TokenizerStage:
             self.adversary = Adversary(self.numbers.channels, self.numbers.size, settings, process)
         self.prefixes = ladder.table_of(self.numbers)
         self.codebook = CodebookTraining(self.module.quantize, settings, process)
+        self.frozen = settings.parts == "decoder"
+        self.begun = False
+        self.searched: torch.Tensor | None = None  # ids of the unchanged training pictures
+        if self.frozen:
+            for name, value in self.module.named_parameters():
+                value.requires_grad_(name.startswith(DECODER))
 
     def begin_with(self, folder: Path) -> list[str]:
         """Start from the weights of the tokenizer in `folder`; returns what is new. See `start.begin_with`."""
@@ -130,6 +143,9 @@ class TokenizerStage:
                 need(have == want, f"{folder}: the {key} of its {side} is {have}, but the recipe has {want}")
         new = start.begin_with(self.module, theirs.tokenizer)
         self.codebook.quantizing = True  # the codebook is there
+        encoder = [name for name in new if not name.endswith(DECODER_LAYERS)]
+        need(not (self.frozen and encoder), f"{folder}: parts decoder trains none of {', '.join(encoder)}")
+        self.begun = True
         return new
 
     # ------------------------------------------------ what the loop calls
@@ -145,6 +161,9 @@ class TokenizerStage:
     def batches(self, start: int) -> Iterator[tuple[int, torch.Tensor]]:
         """(step, images)."""
         data = self.recipe.data
+        if self.frozen:
+            need(self.begun, "tokenizer.train.parts is decoder, which needs a tokenizer to start from: --start DIR")
+            self._search()
         source = batches(
             self.pictures,
             batch=-(-self.settings.batch // self.process.world),
@@ -177,17 +196,22 @@ class TokenizerStage:
 
     def state_dict(self) -> dict[str, Any]:
         """State for `resume.pt`."""
-        return self.codebook.state_dict() | (self.adversary.state_dict() if self.adversary else {})
+        adversary = self.adversary.state_dict() if self.adversary else {}
+        return self.codebook.state_dict() | adversary | {"parts": self.settings.parts, "searched": self.searched}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
+        was, now = state.get("parts", "all"), self.settings.parts
+        advice = "choose another --out, and give it this run with --start"
+        need(was == now, f"tokenizer.train.parts is {now}, but the run has trained {was}: {advice}")
         self.codebook.load_state_dict(state)
+        self.searched, self.begun = state.get("searched"), True
         if self.adversary and "critic" in state:
             self.adversary.load_state_dict(state)
 
     def published(self, raw: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]:
         """The averaged weights, if there are any, without untrained tensors."""
-        idle = () if self.settings.correct else REFINEMENT
+        idle = () if self.settings.correct or self.frozen else REFINEMENT
         return {"model": {name: value for name, value in averaged.items() if name not in idle}}
 
     def config(self) -> dict[str, Any]:
@@ -217,6 +241,8 @@ class TokenizerStage:
     # ------------------------------------------------ a step
     def losses(self, step: int, images: torch.Tensor) -> Losses:
         """Forward and backward."""
+        if self.frozen:
+            return self._decoder_losses(step, images)
         if not self.codebook.quantizing and step >= self.settings.continuous:
             self.codebook.start(step)
         settings = self.settings
@@ -243,10 +269,59 @@ class TokenizerStage:
             figures |= {"loss": loss.detach(), "psnr": -10 * _log_error(made, images).mean()}
         return figures | {name: value.detach() for name, value in terms.items()}
 
+    def _decoder_losses(self, step: int, images: torch.Tensor) -> Losses:
+        """Forward and backward of the decoder alone."""
+        settings, size = self.settings, self.numbers.size
+        with torch.no_grad():
+            rows = self.module.quantize.rows()
+            codes = rows[self.module.encode(images)[1]]
+        made = self.module.pixels(codes, size).float()
+        terms = self._compare(made, images)
+        some = _sample_count(len(images), settings.truncate)
+        if some:
+            terms |= self._truncated(codes[:some], images[:some])
+        if self.searched is not None:
+            at = torch.randint(len(self.searched), (max(1, round(settings.searched * len(images))),))
+            wanted = self._unchanged(at).to(images.device)
+            codes = rows[self.searched[at].to(images.device)]
+            found = self._compare(self.module.pixels(codes, size).float(), wanted, settings.searched, "searched_")
+            some = _sample_count(len(wanted), settings.truncate)
+            if some:
+                found |= {f"searched_{k}": v for k, v in self._truncated(codes[:some], wanted[:some]).items()}
+            terms |= found
+        figures: Losses = {}
+        loss: Any = sum(terms.values())
+        if self.adversary and step >= settings.gan_start:
+            loss, figures = self.adversary.loss(loss, made, images, self.module.decoder.to_pixel.model.weight)
+        loss.backward()
+        with torch.no_grad():
+            figures |= {"loss": loss.detach(), "psnr": -10 * _log_error(made, images).mean()}
+        return figures | {name: value.detach() for name, value in terms.items()}
+
+    def _unchanged(self, at: torch.Tensor) -> torch.Tensor:
+        return prepare(self.pictures.read(at), flips=False, hue=0.0, generator=None)
+
+    def _search(self) -> None:
+        """Search for tokens of the training pictures, unless a resumed run has them."""
+        settings = self.settings
+        if not settings.searched or self.searched is not None:
+            return
+        if self.process.first:
+            print(f"searching for tokens of {len(self.pictures)} pictures, effort {settings.effort}", file=sys.stderr)
+        self.module.eval()
+        parts = []
+        for at in torch.arange(len(self.pictures)).split(256):
+            images = (self._unchanged(at) + 1) / 2
+            with self.process.autocast(settings.precision):
+                parts.append(searched(self.module, images, settings.effort))
+        self.module.train()
+        self.searched = torch.cat(parts)
+
     def rehearse(self, images: torch.Tensor, count: int) -> None:
         """Forward and backward of `count` pictures, without any effect."""
         made = self.module.pixels(self.module.latents(images[:count]), self.numbers.size)
-        torch.autograd.grad(made.float().pow(2).mean(), list(self.module.parameters()), allow_unused=True)
+        trained = [value for value in self.module.parameters() if value.requires_grad]
+        torch.autograd.grad(made.float().pow(2).mean(), trained, allow_unused=True)
 
     @staticmethod
     def takes_over(changed: dict[str, Any], state: dict[str, torch.Tensor]) -> bool:

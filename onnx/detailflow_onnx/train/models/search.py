@@ -5,13 +5,9 @@ over the levels of the error relative to that of the tokens so far. The library 
 another filter, so that single tokens may differ.
 """
 
-from typing import Any
-
 import torch
 
 from detailflow_onnx.numbers import ladder
-from detailflow_onnx.train.evaluation import metrics
-from detailflow_onnx.train.evaluation.pictures import decoded, device_of, encoded
 from detailflow_onnx.train.losses import resized
 from detailflow_onnx.train.models.tokenizer import Tokenizer
 
@@ -21,19 +17,18 @@ FINEST = 4.0  # how much more the error of the finest level counts
 FLOOR = 1e-5  # added to mean squared errors of 0..1
 LEAST_GAIN = 1e-6  # relative to all errors
 PIXELS = 1 << 16  # of the pictures that are searched at once
+DECODED = 1 << 18  # pixels that are decoded at once
 
 
 @torch.no_grad()
 def searched(tokenizer: Tokenizer, images: torch.Tensor, effort: int) -> torch.Tensor:
-    """Ids [n, N] of pictures in 0..1, with an effort of 0 (the encoder alone) to 4."""
-    if not effort:
-        return encoded(tokenizer, images)
+    """Ids [n, N] of pictures in 0..1, on their device, with an effort of 1 to 4."""
     together = max(1, PIXELS // tokenizer.numbers.size**2)
     return torch.cat([_searched(tokenizer, part, *EFFORTS[effort]) for part in images.split(together)])
 
 
 def _searched(tokenizer: Tokenizer, images: torch.Tensor, count: int, rounds: int) -> torch.Tensor:
-    numbers, home = tokenizer.numbers, device_of(tokenizer)
+    numbers, home, device = tokenizer.numbers, tokenizer.quantize.embedding.weight.device, images.device
     images = images.to(home)
     latents, ids = tokenizer.encode(2 * images - 1)
     near = tokenizer.quantize.nearest(latents, min(count, numbers.codes)).view(*ids.shape, -1)
@@ -45,7 +40,9 @@ def _searched(tokenizer: Tokenizer, images: torch.Tensor, count: int, rounds: in
     def error(tokens: torch.Tensor, size: int) -> torch.Tensor:
         """Errors [n, k] of a level with tokens [n, k, t]."""
         n, k, _ = tokens.shape
-        made = decoded(tokenizer, tokens.flatten(0, 1), size).unflatten(0, (n, k))
+        parts = tokens.flatten(0, 1).split(max(1, DECODED // size**2))
+        made = torch.cat([tokenizer.decode(part, size).float() for part in parts]).unflatten(0, (n, k))
+        made = ((made + 1) / 2).clamp(0, 1)
         return (made - wanted[size][:, None]).pow(2).mean((2, 3, 4)).double() + FLOOR
 
     errors = {size: error(ids[:, None, :tokens], size)[:, 0] for size, tokens in levels}
@@ -66,14 +63,4 @@ def _searched(tokenizer: Tokenizer, images: torch.Tensor, count: int, rounds: in
             changed |= bool(better.any())
         if not changed:
             break
-    return ids.cpu()
-
-
-def search_figures(tokenizer: Tokenizer, images: torch.Tensor, effort: int) -> dict[str, Any]:
-    """PSNR of each level, coarse to fine, of pictures encoded with a search."""
-    ids, numbers = searched(tokenizer, images, effort), tokenizer.numbers
-    levels = []
-    for size, tokens in ladder.levels(ladder.table_of(numbers), numbers.causal).items():
-        psnr = metrics.psnr(resized(images, size), decoded(tokenizer, ids[:, :tokens], size))
-        levels.append({"size": size, "tokens": tokens, "psnr": float(psnr.mean())})
-    return {"effort": effort, "pictures": len(images), "psnr": levels[-1]["psnr"], "levels": levels}
+    return ids.to(device)
