@@ -276,7 +276,17 @@ def test_evaluation_of_two_models_writes_a_report(measured, data):
                 assert min(sheet.size) > 60
     text = (out / "report.md").read_text()
     assert content["models"][0]["reconstruction"]["held_out_searched"]["effort"] == 1
-    for words in ("encoded with a search", "not Inception", "Against 1", "Near-copy", "PSNR", "shuffled", "seeds 7..9", "**", "disc"):
+    for words in (
+        "encoded with a search",
+        "not Inception",
+        "Against 1",
+        "Near-copy",
+        "PSNR",
+        "shuffled",
+        "seeds 7..9",
+        "**",
+        "disc",
+    ):
         assert words in text, words
 
 

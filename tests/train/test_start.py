@@ -253,7 +253,9 @@ def test_an_ar_model_is_judged_on_its_device(home, monkeypatch):
     assert made.begin_with(home / "first" / "ar") == []
 
 
-DECODER = RECIPE.replace("steps: 30, batch: 8, lr: 0.003,", "steps: 60, batch: 8, lr: 0.0005, parts: decoder, searched: 0.5, effort: 1,")
+DECODER = RECIPE.replace(
+    "steps: 30, batch: 8, lr: 0.003,", "steps: 60, batch: 8, lr: 0.0005, parts: decoder, searched: 0.5, effort: 1,"
+)
 
 
 def test_a_decoder_is_trained_alone(home, capsys):

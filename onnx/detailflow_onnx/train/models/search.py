@@ -1,8 +1,8 @@
 """Encoding with a search, as `Model::encode_with` of the library does it.
 
-Codes near the encoder's latents are tried at one position after the other and decoded; the best one stays if it lowers the sum
-over the levels of the error relative to that of the tokens so far. The library resizes the picture to a level with
-another filter, so that single tokens may differ.
+Codes near the encoder's latents are tried at one position after the other and decoded; the best one stays if it lowers
+the sum over the levels of the error relative to that of the tokens so far. The library resizes the picture to a level
+with another filter, so that single tokens may differ.
 """
 
 import torch

@@ -5,8 +5,9 @@ and compared with the picture degraded to the resolution of t tokens: this order
 share one token or group is replaced by a near code and the picture is encoded again after that noisy prefix, so that
 later tokens learn to correct it.
 
-With `parts: decoder` the encoder and the codebook keep the weights that the run starts from, so that tokens keep their meaning
-and an AR model its tokenizer. The decoder also learns the tokens that a search finds for the unchanged training pictures.
+With `parts: decoder` the encoder and the codebook keep the weights that the run starts from, so that tokens keep their
+meaning and an AR model its tokenizer. The decoder also learns the tokens that a search finds for the unchanged training
+pictures.
 """
 
 import dataclasses
