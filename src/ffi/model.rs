@@ -646,9 +646,9 @@ pub extern "C" fn detailflow_model_encode_file_cancellable(
 /// Encodes an image into tokens, and searches for tokens that decode to it with less error than those of the encoder.
 ///
 /// The search tries other codes near those of the encoder, position by position, decodes them, and keeps what lowers the mean
-/// squared error over the levels, in which the finest level counts four times as much as another. It takes 2, 4, 8 or 16
-/// decodes of the image per token and round, and nearly as long again for the coarser levels, in 1, 1, at most 2 or at most
-/// 3 rounds. The result does not depend on threads.
+/// squared error over the levels, in which the finest level counts four times as much as another. It takes up to 2, 4, 8 or 16
+/// decodes of the image per token and round, and about half as long again for the coarser levels, in 1, 1, at most 2 or at
+/// most 3 rounds. The result does not depend on threads.
 ///
 /// @param picture As for detailflow_model_encode.
 /// @param effort 0: the encoder alone, as detailflow_model_encode. 1 to 4: see above.
