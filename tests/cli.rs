@@ -410,8 +410,9 @@ fn vary_keeps_the_coarse_tokens() {
         ],
     );
     ok(folder.path(), &["encode", "a.png", "-o", "e.json"]);
-    let (r, e) = (tokens(&folder.path().join("r.json")), tokens(&folder.path().join("e.json")));
+    let [r, s, e] = ["r.json", "s.json", "e.json"].map(|name| tokens(&folder.path().join(name)));
     assert_eq!(of(&r, 0)[..kept], of(&e, 0)[..kept]);
+    assert_ne!(of(&s, 0)[..kept], of(&e, 0)[..kept], "tokens that were searched");
     let refused = |words: &[&str], arguments: &[&str]| {
         let output = dflow(folder.path(), arguments);
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -119,7 +119,10 @@ fn encode_with_effort_without_a_codebook_is_wrong_state() {
     let model = open(folder.path(), "int8", "native");
     assert_eq!(searched(&model, 0), searched(&open(&small(), "int8", "native"), 0));
     let refused = model.encode_with(&picture(32), EncodeOptions::new().with_effort(1));
-    assert!(matches!(&refused, Err(Error::State(text)) if text.contains("encoder.codebook")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(Error::State(text)) if text.contains("no initializer encoder.codebook")),
+        "{refused:?}"
+    );
 }
 
 #[test]

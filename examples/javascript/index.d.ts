@@ -158,7 +158,10 @@ export class Model extends Owner {
     prefixSize(tokenCount: number): number;
     decode(tokens: Tokens, options?: DecodeOptions & { levelSize?: number }): Promise<Picture>;
     decodeSync(tokens: Tokens, options?: DecodeOptions & { levelSize?: number }): Picture;
-    /** The tokens of a picture: of a picture file by its path, of the bytes of one, or of pixels. */
+    /**
+     * The tokens of a picture: of a picture file by its path, of the bytes of one, or of pixels. `effort`, 1 to 4 and not for
+     * bytes, searches for tokens that decode to the picture with less error.
+     */
     encode(picture: string | Bytes | PictureSource, options?: Abortable & { effort?: number }): Promise<Uint32Array>;
     /** The natural logarithm of each token's probability, for a class. */
     score(classIndex: number, tokens: Tokens): Promise<Float32Array>;

@@ -60,7 +60,7 @@ pub extern "C" fn detailflow_cancel_new(
 ///
 /// A generation stops within one step, also inside a running graph: that step and every later one both return CANCELLED;
 /// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs, reading
-/// a picture file between two rows.
+/// a picture file between two rows, searching for its tokens between two positions.
 ///
 /// @param error May be NULL.
 #[unsafe(no_mangle)]

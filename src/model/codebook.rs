@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::runtime::{GraphSource, initializer};
-use crate::support::error::Result;
+use crate::support::error::{Error, Result};
 use crate::support::memory::{filled, reserve};
 
 /// The initializer of the graph `encoder` that holds the codes, [code width, V] (`onnx/BUNDLE.md`).
@@ -20,14 +20,23 @@ pub(super) struct Codebook {
 }
 
 impl Codebook {
-    /// Reads the codebook of an encoder; `None` if its graph has none by that name.
-    pub fn read(source: GraphSource<'_>, bundle: &Bundle) -> Result<Option<Self>> {
-        let Some(columns) = initializer(source, NAME, bundle.codes, WIDEST)? else { return Ok(None) };
-        let mut offsets = filled("the codebook", bundle.codes, 0.0)?;
-        for column in columns.chunks_exact(bundle.codes) {
+    /// Reads the codebook of an encoder.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if its graph holds none by that name; those of [`initializer`].
+    pub fn read(source: GraphSource<'_>, bundle: &Bundle) -> Result<Self> {
+        let columns = initializer(source, NAME, bundle.codes, WIDEST)?;
+        let none = || Error::bundle(bundle.path(), format!("{} has no initializer {NAME}", source.name));
+        Self::new(columns.ok_or_else(none)?, bundle.codes)
+    }
+
+    /// Of `columns` [code width, V].
+    fn new(columns: Vec<f32>, codes: usize) -> Result<Self> {
+        let mut offsets = filled("the codebook", codes, 0.0)?;
+        for column in columns.chunks_exact(codes) {
             offsets.iter_mut().zip(column).for_each(|(offset, value)| *offset += 0.5 * value * value);
         }
-        Ok(Some(Self { columns, offsets }))
+        Ok(Self { columns, offsets })
     }
 
     /// Components of a code.
@@ -68,7 +77,7 @@ mod tests {
     fn nearest_orders_codes_by_distance_then_index() {
         // Four codes of two components: (0, 0), (1, 0), (0, 2), (1, 0).
         let columns = vec![0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 2.0, 0.0];
-        let book = Codebook { columns, offsets: vec![0.0, 0.5, 2.0, 0.5] };
+        let book = Codebook::new(columns, 4).unwrap();
         assert_eq!(book.width(), 2);
         assert_eq!(book.nearest(&[0.9, 0.1], 3).unwrap(), [1, 3, 0]);
         assert_eq!(book.nearest(&[0.0, 1.5], 1).unwrap(), [2]);

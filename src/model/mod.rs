@@ -70,8 +70,8 @@ struct Inner {
 /// An encoder, compiled.
 struct Encoder {
     graph: Graph,
-    /// None if its graph holds none by the name that the exporter gives it.
-    codebook: Option<Codebook>,
+    /// For the search; else why there is none.
+    codebook: Result<Codebook, String>,
 }
 
 impl std::fmt::Debug for Model {

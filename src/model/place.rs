@@ -39,7 +39,12 @@ impl Place<'_> {
     /// Compiles the encoder, and reads its codebook.
     pub fn encoder(self, file: &str, form: Form) -> Result<Encoder> {
         let graph = self.compile(file, form, None, signature::encoder_ports(self.bundle))?;
-        Ok(Encoder { graph, codebook: self.with(file, |source| Codebook::read(source, self.bundle))? })
+        // Pictures are encoded without it.
+        let codebook = match self.with(file, |source| Codebook::read(source, self.bundle)) {
+            Err(error @ Error::OutOfMemory { .. }) => return Err(error),
+            read => read.map_err(|error| error.to_string()),
+        };
+        Ok(Encoder { graph, codebook })
     }
 
     /// Compiles another session of the autoregressive graph of form `native`, with the slots and weights of the first.

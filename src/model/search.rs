@@ -2,7 +2,8 @@
 //!
 //! The encoder looks up the code nearest to each latent, as if tokens did not depend on each other. The search tries other
 //! near codes at one position after the other, decodes them, and keeps what lowers the error. Each token belongs to its own
-//! level and all finer ones, so the error is that of all of them: the finest counts [`FINEST`] times as much as another.
+//! level and all finer ones, so what is lowered is a sum over these: the mean squared error of a level, relative to that of the
+//! tokens so far. The finest counts [`FINEST`] times as much as the others together.
 //! `onnx/PERFORMANCE.md` has the gain and the times of each effort.
 
 use std::fmt;
@@ -18,11 +19,11 @@ use crate::support::memory::{copied, filled, reserve};
 /// The largest [`EncodeOptions::with_effort`].
 pub const MAX_EFFORT: u32 = 4;
 
-/// (codes tried at each position, most rounds over all positions), for efforts from 1 on.
+/// (codes at each position, with the present one; most rounds over all positions), for efforts from 1 on.
 const EFFORTS: [(usize, usize); MAX_EFFORT as usize] = [(2, 1), (4, 1), (8, 2), (16, 3)];
 
-/// How much more the error of the finest level counts.
-const FINEST: f64 = 4.0;
+/// How much more the error of the finest level counts than those of the others together.
+const FINEST: f64 = 4.0 / 3.0;
 
 /// Added to mean squared errors, in units of the whole range (50 dB): a picture that is nearly exact at one level does not
 /// outweigh the others.
@@ -60,8 +61,9 @@ impl<'a> EncodeOptions<'a> {
     }
 
     /// Sets how long to search for tokens that decode to the picture with less error: 0 (the encoder alone) to
-    /// [`MAX_EFFORT`]. 1 and 2 decode 2 and 4 pictures for each token, 3 and 4 decode 8 and 16 in each of at most 2 and 3
-    /// rounds; coarser levels are decoded beside them.
+    /// [`MAX_EFFORT`]. 1 and 2 decode up to 1 and 3 pictures for each token, 3 and 4 up to 7 and 15 in each of at most 2 and
+    /// 3 rounds. The coarser levels are decoded beside them, which takes half as long again for the 4 levels of the shipped
+    /// model, and several times as long for models of many levels.
     #[must_use]
     pub fn with_effort(mut self, effort: u32) -> Self {
         self.effort = effort;
@@ -83,15 +85,15 @@ impl<'a> EncodeOptions<'a> {
         self
     }
 
-    /// Calls `progress` on the encoding thread after each position, with the share of the search that is done at least: 0
-    /// to 1.
+    /// Calls `progress` on the encoding thread after each position, with the share of the search that is done, 0 to 1. The
+    /// search ends before 1 when a round changes nothing.
     #[must_use]
     pub fn with_progress(mut self, progress: impl FnMut(f32) + 'a) -> Self {
         self.progress = Some(Box::new(progress));
         self
     }
 
-    /// Whether the effort is one, and nothing was cancelled yet.
+    /// Fails if the effort is over [`MAX_EFFORT`], or the encoding was cancelled.
     pub(crate) fn check(&self) -> Result<()> {
         if self.effort > MAX_EFFORT {
             return Err(Error::Invalid(format!("effort is {}; 0 to {MAX_EFFORT} are allowed", self.effort)));
@@ -136,22 +138,20 @@ impl Model {
         };
         let _host = host::enter();
         let encoder = self.encoder()?;
-        let Some(book) = &encoder.codebook else {
-            let text = "holds no codebook by the name encoder.codebook, without which no tokens are searched for";
-            return Err(Error::State(format!("{} of {} {text}", encoder.graph.name(), self.bundle().path().display())));
-        };
+        let book = encoder.codebook.as_ref();
+        let book = book.map_err(|why| Error::State(format!("without a codebook no tokens are searched for: {why}")))?;
         let planes = picture.planes(self.bundle().size, self.bundle().channels)?;
         let (tokens, latents) = self.encoded(&encoder, &planes, |latents| copied("latents", latents))?;
         if latents.len() != tokens.len() * book.width() {
             return Err(self.wrong_output(encoder.graph.name(), "latents of another width than its codebook"));
         }
         let tokens = &tokens[..kept];
-        let near = near(book, &latents[..kept * book.width()], count)?;
+        let candidates = nearest(book, &latents[..kept * book.width()], count)?;
         let mut search = Search::new(self, picture, tokens)?;
         let steps = rounds * tokens.len();
         for round in 0..rounds {
             let mut changed = false;
-            for (at, near) in near.iter().enumerate() {
+            for (at, near) in candidates.iter().enumerate() {
                 options.go_on()?;
                 changed |= search.improve(at, near)?;
                 if let Some(progress) = &mut options.progress {
@@ -167,7 +167,7 @@ impl Model {
 }
 
 /// The `count` codes nearest to each latent.
-fn near(book: &Codebook, latents: &[f32], count: usize) -> Result<Vec<Vec<u32>>> {
+fn nearest(book: &Codebook, latents: &[f32], count: usize) -> Result<Vec<Vec<u32>>> {
     let mut near = reserve("codes", latents.len() / book.width())?;
     for latent in latents.chunks_exact(book.width()) {
         near.push(book.nearest(latent, count)?);
@@ -199,7 +199,7 @@ impl<'a> Search<'a> {
         let mut levels = reserve("levels", ladder.levels().len())?;
         for &Level { size, tokens: count } in ladder.levels().iter().take_while(|level| level.tokens <= tokens.len()) {
             let prefix = model.check_prefix(&tokens[..count])?;
-            let weight = if count == tokens.len() { FINEST } else { 1.0 };
+            let weight = if count == tokens.len() { FINEST * levels.len().max(1) as f64 } else { 1.0 };
             let planes = picture.planes(size, bundle.channels)?;
             levels.push(Target { prefix, planes, error: 0.0, weight });
         }

@@ -8,7 +8,8 @@ use crate::support::error::{Error, Result};
 use crate::support::host;
 use crate::support::read_at::ReadAt;
 
-/// Stops the opening of a model from any thread. Clones stop the same one.
+/// Stops the opening of a model, or the encoding of a picture ([`EncodeOptions`](crate::EncodeOptions)), from any thread.
+/// Clones stop the same one.
 #[derive(Clone, Debug, Default)]
 pub struct OpenCancel(Arc<AtomicBool>);
 
@@ -20,7 +21,8 @@ impl OpenCancel {
     }
 
     /// Stops the opening: [`Model::open_with`](crate::Model::open_with) returns [`Error::Cancelled`] as soon as the stage in
-    /// progress ends, such as the compilation of one graph. Stays set.
+    /// progress ends, such as the compilation of one graph. [`Model::encode_with`](crate::Model::encode_with) does so before
+    /// the next position. Stays set.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }

@@ -7,31 +7,41 @@ use crate::bundle::{External, external_data};
 use crate::support::error::{Error, Result};
 use crate::support::files::{open, read};
 use crate::support::memory::{copied, filled};
-use crate::support::protobuf::{Damaged, next};
+use crate::support::protobuf::{Damaged, Value, next, next_value, put_numbers};
 use crate::support::read_at::ReadAt;
 
 /// Field numbers of ONNX's messages.
 const GRAPH_OF_MODEL: u64 = 7;
 const INITIALIZER_OF_GRAPH: u64 = 5;
+const DIMS_OF_TENSOR: u64 = 1;
+const TYPE_OF_TENSOR: u64 = 2;
+const FLOATS_OF_TENSOR: u64 = 4;
 const NAME_OF_TENSOR: u64 = 8;
 const RAW_DATA_OF_TENSOR: u64 = 9;
+const DATA_LOCATION_OF_TENSOR: u64 = 14;
+
+/// ONNX's number of the type.
+const FLOAT32: u64 = 1;
+/// The data of a tensor are in another file.
+const EXTERNAL: u64 = 1;
 
 /// The most bytes of a graph that is read: those of a protocol buffer.
 const LARGEST_GRAPH: u64 = (1 << 31) - 1;
 
-/// The float32 values of the initializer `name` of a graph, rows of `columns` values, of at most `most` rows; `None` if the graph
-/// has no initializer of this name.
+/// The values of the float32 initializer `name` of a graph, whose shape is [rows, `columns`] with at most `most` rows; `None` if
+/// the graph has no initializer of this name.
 ///
 /// # Errors
-/// [`Error::Bundle`] if the graph is damaged, or the initializer has another length; [`Error::Io`], [`Error::OutOfMemory`].
+/// [`Error::Bundle`] if the graph is damaged, or the initializer has another type or shape, or fewer values; [`Error::Io`],
+/// [`Error::OutOfMemory`].
 pub(crate) fn initializer(
     source: GraphSource<'_>,
     name: &str,
     columns: usize,
     most: usize,
 ) -> Result<Option<Vec<f32>>> {
-    let refuse = |what: String| Error::bundle(source.bundle, format!("{}: {what}", source.name));
-    let damaged = |Damaged| refuse("it is no ONNX file".into());
+    let refuse = |what: &str| Error::bundle(source.bundle, format!("{}: {what}", source.name));
+    let damaged = |Damaged| refuse("it is no ONNX file");
     let file;
     let graph = match source.content {
         GraphContent::File(path) => {
@@ -41,22 +51,17 @@ pub(crate) fn initializer(
         GraphContent::Beside { graph, .. } => graph,
         GraphContent::Memory(memory) => memory.graph.bytes(),
     };
-    let Some(tensor) = find(graph, name).map_err(damaged)? else { return Ok(None) };
-    let row = columns.saturating_mul(size_of::<f32>()).max(1);
-    let mut places = Vec::new();
-    external_data(tensor, &mut places).map_err(damaged)?;
-    let is_whole = |length: &usize| length.is_multiple_of(row) && (1..=most).contains(&(length / row));
-    let bytes = match places.pop() {
-        Some(place) => external(source.content, &place, is_whole)?,
-        None => field(tensor, RAW_DATA_OF_TENSOR)
-            .map_err(damaged)?
-            .filter(|bytes| is_whole(&bytes.len()))
-            .map(|bytes| copied(name, bytes))
-            .transpose()?,
+    let Some(bytes) = find(graph, name).map_err(damaged)? else { return Ok(None) };
+    let tensor = Tensor::parse(bytes).map_err(damaged)?;
+    let length = tensor.length(columns, most).ok_or_else(|| {
+        refuse(&format!("the initializer {name} is not float32 [rows, {columns}] with 1 to {most} rows"))
+    })?;
+    let bytes = match tensor.is_external {
+        true => external(source.content, bytes, length).map_err(|failed| failed.unwrap_or_else(|| damaged(Damaged)))?,
+        false => tensor.data.filter(|data| data.len() == length).map(|data| copied(name, data)).transpose()?,
     };
-    let bytes = bytes
-        .ok_or_else(|| refuse(format!("the initializer {name} does not hold rows of {columns} float32 values")))?;
-    let mut values = filled(name, bytes.len() / size_of::<f32>(), 0.0)?;
+    let bytes = bytes.ok_or_else(|| refuse(&format!("the initializer {name} has other than {length} bytes")))?;
+    let mut values = filled(name, length / size_of::<f32>(), 0.0)?;
     for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
         *value = f32::from_le_bytes(*bytes);
     }
@@ -69,41 +74,170 @@ fn find<'a>(mut model: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Damaged
         let Some(mut graph) = bytes.filter(|_| number == GRAPH_OF_MODEL) else { continue };
         while let Some((number, bytes)) = next(&mut graph)? {
             let Some(tensor) = bytes.filter(|_| number == INITIALIZER_OF_GRAPH) else { continue };
-            if field(tensor, NAME_OF_TENSOR)? == Some(name.as_bytes()) {
-                return Ok(Some(tensor));
+            let mut fields = tensor;
+            while let Some((number, bytes)) = next(&mut fields)? {
+                if number == NAME_OF_TENSOR && bytes == Some(name.as_bytes()) {
+                    return Ok(Some(tensor));
+                }
             }
         }
     }
     Ok(None)
 }
 
-/// The last field `number` of a message, as protocol buffers read a field that occurs twice.
-fn field(mut message: &[u8], number: u64) -> Result<Option<&[u8]>, Damaged> {
-    let mut found = None;
-    while let Some((at, bytes)) = next(&mut message)? {
-        found = bytes.filter(|_| at == number).or(found);
-    }
-    Ok(found)
+/// What a tensor says of itself.
+#[derive(Default)]
+struct Tensor<'a> {
+    dims: Vec<u64>,
+    element: u64,
+    is_external: bool,
+    /// Its bytes, little-endian, where they are in the graph.
+    data: Option<&'a [u8]>,
 }
 
-/// The bytes of a tensor in a file of weights; `None` if the graph does not say how many, they are not `allowed`, or the file ends
-/// before.
-fn external(content: GraphContent<'_>, place: &External, allowed: impl Fn(&usize) -> bool) -> Result<Option<Vec<u8>>> {
-    let length = place.length.and_then(|length| usize::try_from(length).ok()).filter(allowed);
-    let Some(length) = length else { return Ok(None) };
-    let mut bytes = filled(&place.location, length, 0)?;
+impl<'a> Tensor<'a> {
+    fn parse(mut fields: &'a [u8]) -> Result<Self, Damaged> {
+        let mut tensor = Self::default();
+        while let Some((number, value)) = next_value(&mut fields)? {
+            match (number, value) {
+                (DIMS_OF_TENSOR, value) => put_numbers(value, &mut tensor.dims)?,
+                (TYPE_OF_TENSOR, Value::Number(element)) => tensor.element = element,
+                (DATA_LOCATION_OF_TENSOR, Value::Number(location)) => tensor.is_external = location == EXTERNAL,
+                (RAW_DATA_OF_TENSOR | FLOATS_OF_TENSOR, Value::Bytes(data)) => tensor.data = Some(data),
+                _ => {}
+            }
+        }
+        Ok(tensor)
+    }
+
+    /// Its bytes, if it is float32 [1 to `most` rows, `columns`].
+    fn length(&self, columns: usize, most: usize) -> Option<usize> {
+        let &[rows, width] = &self.dims[..] else { return None };
+        let rows = usize::try_from(rows).ok().filter(|rows| (1..=most).contains(rows))?;
+        let fits = self.element == FLOAT32 && width == columns as u64;
+        rows.checked_mul(columns)?.checked_mul(size_of::<f32>()).filter(|_| fits)
+    }
+}
+
+/// `length` bytes of the tensor `bytes`, which lie in a file of weights; `None` if the graph says another length, or the file ends
+/// before. The error `None` is a damaged graph.
+fn external(content: GraphContent<'_>, bytes: &[u8], length: usize) -> Result<Option<Vec<u8>>, Option<Error>> {
+    let mut places = Vec::new();
+    external_data(bytes, &mut places).map_err(|Damaged| None)?;
+    let Some(External { location, offset, length: said }) = places.pop() else { return Ok(None) };
+    let end = offset.checked_add(length as u64);
+    let within = |size: u64| said.is_none_or(|said| said == length as u64) && end.is_some_and(|end| end <= size);
     let file = match content {
-        GraphContent::File(path) => path.with_file_name(&place.location),
-        GraphContent::Beside { folder, .. } => Path::new(folder).join(&place.location),
+        GraphContent::File(path) => path.with_file_name(&location),
+        GraphContent::Beside { folder, .. } => Path::new(folder).join(&location),
         GraphContent::Memory(memory) => {
-            let weights = memory.weights.iter().find(|(name, _)| *name == place.location);
-            let read = weights.map(|(_, part)| part.bytes().read_exact_at(&mut bytes, place.offset));
-            return Ok(read.is_some_and(|read| read.is_ok()).then_some(bytes));
+            let part = memory.weights.iter().find(|(name, _)| *name == location).map(|(_, part)| part.bytes());
+            let Some(part) = part.filter(|part| within(part.len() as u64)) else { return Ok(None) };
+            return copied(&location, &part[offset as usize..][..length]).map(Some).map_err(Some);
         }
     };
-    let fail = |error| Error::reading(&file, error);
-    match open(&file).map_err(fail)?.read_exact_at(&mut bytes, place.offset) {
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
-        read => read.map(|()| Some(bytes)).map_err(fail),
+    let fail = |error| Some(Error::reading(&file, error));
+    let opened = open(&file).map_err(fail)?;
+    if !within(opened.size().map_err(fail)?) {
+        return Ok(None);
+    }
+    let mut bytes = filled(&location, length, 0).map_err(Some)?;
+    opened.read_exact_at(&mut bytes, offset).map_err(fail)?;
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::protobuf::{put_bytes, put_varint};
+
+    /// A number as a field.
+    fn number(message: &mut Vec<u8>, field: u64, value: u64) {
+        put_varint(message, field << 3);
+        put_varint(message, value);
+    }
+
+    /// The tensor `book` of a type and shape.
+    fn tensor(element: u64, dims: &[u64]) -> Vec<u8> {
+        let mut tensor = Vec::new();
+        dims.iter().for_each(|&dim| number(&mut tensor, DIMS_OF_TENSOR, dim));
+        number(&mut tensor, TYPE_OF_TENSOR, element);
+        put_bytes(&mut tensor, NAME_OF_TENSOR, b"book");
+        tensor
+    }
+
+    /// A graph file of one tensor, beside weights of 40 bytes.
+    fn read_back(tensor: &[u8], name: &str) -> Result<Option<Vec<f32>>> {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut graph, mut model) = (Vec::new(), Vec::new());
+        put_bytes(&mut graph, INITIALIZER_OF_GRAPH, tensor);
+        put_bytes(&mut model, GRAPH_OF_MODEL, &graph);
+        let path = folder.path().join("encoder.onnx");
+        std::fs::write(&path, model).unwrap();
+        std::fs::write(folder.path().join("weights.bin"), [values(), values()].concat()).unwrap();
+        let source = GraphSource { name: "encoder.onnx", bundle: folder.path(), content: GraphContent::File(&path) };
+        initializer(source, name, 2, 3)
+    }
+
+    fn values() -> Vec<u8> {
+        [1.0f32, 2.0, 3.0, 4.0, 5.0].iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    /// Says that the data of a tensor are at `offset` of `weights.bin`.
+    fn place(tensor: &mut Vec<u8>, offset: &str, length: Option<&str>) {
+        number(tensor, DATA_LOCATION_OF_TENSOR, EXTERNAL);
+        let entries = [("location", Some("weights.bin")), ("offset", Some(offset)), ("length", length)];
+        for (key, value) in entries.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+            let mut entry = Vec::new();
+            put_bytes(&mut entry, 1, key.as_bytes());
+            put_bytes(&mut entry, 2, value.as_bytes());
+            put_bytes(tensor, 13, &entry);
+        }
+    }
+
+    #[test]
+    fn initializer_reads_values_in_the_graph_and_beside_it() {
+        for field in [RAW_DATA_OF_TENSOR, FLOATS_OF_TENSOR] {
+            let mut inside = tensor(FLOAT32, &[2, 2]);
+            put_bytes(&mut inside, field, &values()[..16]);
+            assert_eq!(read_back(&inside, "book").unwrap(), Some(vec![1.0, 2.0, 3.0, 4.0]));
+            assert_eq!(read_back(&inside, "boo").unwrap(), None);
+        }
+        for length in [None, Some("16")] {
+            let mut beside = tensor(FLOAT32, &[2, 2]);
+            place(&mut beside, "4", length);
+            assert_eq!(read_back(&beside, "book").unwrap(), Some(vec![2.0, 3.0, 4.0, 5.0]));
+        }
+    }
+
+    #[test]
+    fn initializer_refuses_other_types_shapes_and_lengths() {
+        let refused = |tensor: &[u8], word: &str| match read_back(tensor, "book") {
+            Err(Error::Bundle { reason, .. }) => assert!(reason.contains(word), "{reason}"),
+            other => panic!("{other:?}"),
+        };
+        for (element, dims) in
+            [(FLOAT32, &[2, 3][..]), (FLOAT32, &[4, 2]), (FLOAT32, &[0, 2]), (FLOAT32, &[4]), (11, &[2, 2])]
+        {
+            let mut other = tensor(element, dims);
+            put_bytes(&mut other, RAW_DATA_OF_TENSOR, &values()[..16]);
+            refused(&other, "is not float32");
+        }
+        let mut short = tensor(FLOAT32, &[2, 2]);
+        put_bytes(&mut short, RAW_DATA_OF_TENSOR, &values()[..12]);
+        refused(&short, "other than 16 bytes");
+        for (offset, length) in [("4", Some("12")), ("28", None), ("18446744073709551615", None)] {
+            let mut beside = tensor(FLOAT32, &[2, 2]);
+            place(&mut beside, offset, length);
+            refused(&beside, "other than 16 bytes");
+        }
+        // What ONNX Runtime does not read either.
+        let mut both = tensor(FLOAT32, &[2, 2]);
+        place(&mut both, "4", None);
+        number(&mut both, DATA_LOCATION_OF_TENSOR, 0);
+        refused(&both, "other than 16 bytes");
+        let mut cut = tensor(FLOAT32, &[2, 2]);
+        cut.push(0x12);
+        refused(&cut, "no ONNX file");
     }
 }

@@ -12,9 +12,26 @@ const MOST_FIELD: u64 = (1 << 29) - 1;
 /// A field: its number, and the bytes of a value that has a length; `None` for a number.
 pub(crate) type Field<'a> = (u64, Option<&'a [u8]>);
 
+/// The value of a field.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Value<'a> {
+    /// A variable-length integer.
+    Number(u64),
+    /// What has a length: a text, a message, packed numbers.
+    Bytes(&'a [u8]),
+    /// 4 or 8 bytes.
+    Fixed,
+}
+
 /// Reads the next field of a message; `rest` is what is left of it. `None` at the end of the message; an error if the bytes
 /// are damaged, or of a kind that no ONNX file has (groups).
 pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Field<'a>>, Damaged> {
+    let bytes = |value| if let Value::Bytes(bytes) = value { Some(bytes) } else { None };
+    Ok(next_value(rest)?.map(|(number, value)| (number, bytes(value))))
+}
+
+/// As [`next`], with the value of a number.
+pub(crate) fn next_value<'a>(rest: &mut &'a [u8]) -> Result<Option<(u64, Value<'a>)>, Damaged> {
     if rest.is_empty() {
         return Ok(None);
     }
@@ -23,14 +40,28 @@ pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Field<'a>>, Damaged
     if !(1..=MOST_FIELD).contains(&number) {
         return Err(Damaged);
     }
-    let bytes = match key & 7 {
-        VARINT => varint(rest).map(|_| None),
-        FIXED64 => take(rest, 8).map(|_| None),
-        BYTES => varint(rest).and_then(|count| take(rest, count)).map(Some),
-        FIXED32 => take(rest, 4).map(|_| None),
+    let value = match key & 7 {
+        VARINT => varint(rest).map(Value::Number),
+        FIXED64 => take(rest, 8).map(|_| Value::Fixed),
+        BYTES => varint(rest).and_then(|count| take(rest, count)).map(Value::Bytes),
+        FIXED32 => take(rest, 4).map(|_| Value::Fixed),
         _ => None,
     };
-    Ok(Some((number, bytes.ok_or(Damaged)?)))
+    Ok(Some((number, value.ok_or(Damaged)?)))
+}
+
+/// Appends the numbers of a repeated field to `numbers`: one number, or several packed.
+pub(crate) fn put_numbers(value: Value<'_>, numbers: &mut Vec<u64>) -> Result<(), Damaged> {
+    match value {
+        Value::Number(number) => numbers.push(number),
+        Value::Bytes(mut packed) => {
+            while !packed.is_empty() {
+                numbers.push(varint(&mut packed).ok_or(Damaged)?);
+            }
+        }
+        Value::Fixed => return Err(Damaged),
+    }
+    Ok(())
 }
 
 /// Appends a field that has a length.
@@ -75,6 +106,18 @@ fn take<'a>(rest: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn put_numbers_reads_one_and_several() {
+        let mut numbers = Vec::new();
+        for mut field in [&b"\x08\xac\x02"[..], b"\x0a\x03\x01\xac\x02", b"\x0a\x00"] {
+            let (number, value) = next_value(&mut field).unwrap().unwrap();
+            assert_eq!((number, put_numbers(value, &mut numbers)), (1, Ok(())));
+        }
+        assert_eq!(numbers, [300, 1, 300]);
+        assert_eq!(put_numbers(Value::Bytes(b"\xff"), &mut numbers), Err(Damaged));
+        assert_eq!(put_numbers(Value::Fixed, &mut numbers), Err(Damaged));
+    }
 
     #[test]
     fn next_reads_fields_of_every_kind_and_reports_damage() {

@@ -216,7 +216,10 @@ static Tokens tokenizer_encodes_and_decodes(const Model &model)
     CHECK(GOOD(model.encode_data(file, again)) == tokens.size() && again == tokens);
     const Cancel unused = GOOD(Cancel::make());
     CHECK(GOOD(model.encode(picture, 0, nullptr, again)) == tokens.size() && again == tokens);
-    CHECK(GOOD(model.encode_file("picture.png", 1, &unused, again)) == tokens.size());
+    Tokens searched(tokens.size());
+    CHECK(GOOD(model.encode_file("picture.png", 1, &unused, searched)) == tokens.size() && searched != tokens);
+    CHECK(GOOD(model.encode(picture, 1, &unused, again)) == tokens.size() && again == searched);
+    CHECK(GOOD(model.encode(picture, again)) == tokens.size() && again == tokens);
     BAD(model.encode(picture, 5, nullptr, again), Status::invalid_argument, "effort");
     BAD(model.encode(picture, Span(again).first(1)), Status::invalid_argument, "");
     BAD(model.encode_file("none.png", again), Status::not_found, "none.png");

@@ -166,7 +166,7 @@ def test_search_lowers_the_errors_of_each_picture_and_more_with_more_effort(data
         each = [(a - b).double().pow(2).mean((1, 2, 3)) + search.FLOOR for a, b in zip(made, wanted)]
         return torch.stack(each, 1).numpy()
 
-    weights = np.array([1.0] * (len(rows) - 1) + [search.FINEST])
+    weights = np.array([1.0] * (len(rows) - 1) + [search.FINEST * (len(rows) - 1)])
     alone = errors(pictures.encoded(tok, images))
     gains = [(weights * (errors(search.searched(tok, images, effort)) / alone)).sum(1) for effort in (1, 2, 4)]
     assert (gains[0] <= weights.sum() + 1e-9).all() and gains[0].mean() < weights.sum()

@@ -254,7 +254,8 @@ def test_an_ar_model_is_judged_on_its_device(home, monkeypatch):
 
 
 DECODER = RECIPE.replace(
-    "steps: 30, batch: 8, lr: 0.003,", "steps: 60, batch: 8, lr: 0.0005, parts: decoder, searched: 0.5, effort: 1,"
+    "steps: 30, batch: 8, lr: 0.003,",
+    "steps: 60, batch: 8, lr: 0.0005, parts: decoder, searched: 0.5, effort: 1, revive: 5,",
 )
 
 
@@ -287,6 +288,9 @@ def test_a_resumed_decoder_keeps_the_tokens_that_were_searched(home, capsys):
     assert run(capsys, *begin)[0] == 0
     status, said = run(capsys, *stage("tokenizer", home, config="decoder.yaml", out="resumed"))
     assert status == 0 and "resuming at step 10" in said and "searching" not in said
+    (home / "more.yaml").write_text(DECODER.replace("effort: 1", "effort: 2").replace("steps: 60", "steps: 62"))
+    status, said = run(capsys, *stage("tokenizer", home, config="more.yaml", out="resumed"))
+    assert status == 0 and "searching for tokens of" in said and "effort 2" in said, said
     status, said = run(capsys, *stage("tokenizer", home, out="resumed"))
     assert status == 1 and "parts is all, but the run has trained decoder" in said, said
 

@@ -212,7 +212,7 @@ class Model extends Owner {
             if (options.effort) throw new TypeError('effort needs pixels or the path of a file, not its bytes');
             return this.#encode(native.model_encode_data, bytes(picture, 'picture'), picture.byteLength);
         }
-        const effort = options.effort ?? 0;
+        const effort = u32(options.effort ?? 0, 'effort');
         const [call, source] = typeof picture === 'string'
             ? [native.model_encode_file_with_effort, string(picture, 'picture')]
             : [native.model_encode_with_effort, image(picture)];

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Cancel(Handle):
-    """Stops a generation, the opening of a model or the reading of a picture file, from any thread."""
+    """Stops a generation, the opening of a model or the encoding of a picture, from any thread."""
 
     __slots__ = ()
     _kind = "cancel"
@@ -197,7 +197,8 @@ class Model(Handle):
     ) -> Tokens:
         """Encodes pixels into tokens: the largest square in the middle, resized to the size of the model.
 
-        With an effort (1 to 4) it searches for tokens that decode to the picture with less error, until `cancel` stops it.
+        With an effort (1 to 4) it searches for tokens that decode to the picture with less error. `cancel` stops that, which
+        raises Cancelled.
         """
         picture, image = source(picture, format)
         with self._use() as pointer, _handle.maybe(cancel) as stop:

@@ -11,8 +11,8 @@ const PERCENT: u64 = 100;
 
 #[derive(Args)]
 pub struct EffortArgs {
-    /// How long to search for tokens that decode to the picture with less error: 0 (the encoder alone) to 4. Each step takes
-    /// two to five times as long as the one before
+    /// How long to search for tokens that decode to the picture with less error: 0 (the encoder alone) to 4. From 2 on each
+    /// takes two to five times as long as the one before
     #[arg(long, value_name = "N", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_EFFORT)))]
     effort: u32,

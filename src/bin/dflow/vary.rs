@@ -53,7 +53,7 @@ pub fn vary(args: &VaryArgs) -> Result<(), Failure> {
     let mut request = Request::new(&model);
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     request.set_prefix_level(&image.tokens, args.keep.unwrap_or(0)).map_err(Failure::Usage)?;
-    generate(&args.settings, (&args.output, &args.finish), &mut request, &wanted)
+    generate(&args.settings, (&args.output, &args.finish), &mut request, &wanted, |_| Ok(()))
 }
 
 #[derive(Args)]
@@ -88,19 +88,26 @@ pub fn redetail(args: &RedetailArgs) -> Result<(), Failure> {
     args.settings.apply(&mut request).map_err(Failure::Usage)?;
     request.clone().set_level_size(args.keep).map_err(Failure::Usage)?;
     let wanted = Wanted::one(model.bundle(), &args.class, args.avoid.avoid.as_deref())?;
-    request.set_prefix(&args.effort.encode(&model, &picture, args.keep)?)?;
-    generate(&args.settings, (&args.output, &args.finish), &mut request, &wanted)
+    // As many tokens as there will be, until the outputs are checked: a search may take long.
+    let kept = model.bundle().ladder().level(args.keep).map_or(model.bundle().tokens(), |level| level.tokens);
+    request.set_prefix(&vec![0; kept])?;
+    generate(&args.settings, (&args.output, &args.finish), &mut request, &wanted, |request| {
+        request.set_prefix(&args.effort.encode(&model, &picture, args.keep)?).map(drop)
+    })
 }
 
+/// Checks the outputs, finishes the request with `begin`, and generates.
 fn generate(
     settings: &SettingsArgs,
     (output, finish): (&OutputArgs, &FinishArgs),
     request: &mut Request,
     wanted: &Wanted,
+    begin: impl FnOnce(&mut Request) -> Result<(), Error>,
 ) -> Result<(), Failure> {
     let class = wanted.classes[0];
     let pictures: Vec<ImageRequest> = settings.seeds().map(|seed| ImageRequest { class, seed }).collect();
     let mut batches = Batches::plan(output, finish, request, wanted, &pictures)?;
+    begin(request)?;
     batches.generate(request, &pictures)?;
     batches.end()
 }

@@ -13,7 +13,7 @@ from detailflow_onnx.train.models.tokenizer import Tokenizer
 
 # By effort: codes tried at each position, most rounds over all positions.
 EFFORTS = {1: (2, 1), 2: (4, 1), 3: (8, 2), 4: (16, 3)}
-FINEST = 4.0  # how much more the error of the finest level counts
+FINEST = 4 / 3  # how much more the error of the finest level counts than those of the others together
 FLOOR = 1e-5  # added to mean squared errors of 0..1
 LEAST_GAIN = 1e-6  # relative to all errors
 PIXELS = 1 << 16  # of the pictures that are searched at once
@@ -35,7 +35,8 @@ def _searched(tokenizer: Tokenizer, images: torch.Tensor, count: int, rounds: in
     rows = ladder.table_of(numbers)
     levels = [(size, tokens) for size, tokens in ladder.levels(rows, numbers.causal).items()]
     wanted = {size: resized(images, size) for size, _ in levels}
-    weights = {size: FINEST if tokens == numbers.count else 1.0 for size, tokens in levels}
+    finest = FINEST * max(1, len(levels) - 1)
+    weights = {size: finest if tokens == numbers.count else 1.0 for size, tokens in levels}
 
     def error(tokens: torch.Tensor, size: int) -> torch.Tensor:
         """Errors [n, k] of a level with tokens [n, k, t]."""

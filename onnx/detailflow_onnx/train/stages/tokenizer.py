@@ -11,6 +11,7 @@ pictures.
 """
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -198,7 +199,8 @@ class TokenizerStage:
     def state_dict(self) -> dict[str, Any]:
         """State for `resume.pt`."""
         adversary = self.adversary.state_dict() if self.adversary else {}
-        return self.codebook.state_dict() | adversary | {"parts": self.settings.parts, "searched": self.searched}
+        searched = {"searched": self.searched, "searched_for": self._searched_for()}
+        return self.codebook.state_dict() | adversary | {"parts": self.settings.parts} | searched
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
@@ -206,7 +208,9 @@ class TokenizerStage:
         advice = "choose another --out, and give it this run with --start"
         need(was == now, f"tokenizer.train.parts is {now}, but the run has trained {was}: {advice}")
         self.codebook.load_state_dict(state)
-        self.searched, self.begun = state.get("searched"), True
+        self.begun = True
+        # Of other pictures, or by another effort: they are searched again.
+        self.searched = state.get("searched") if state.get("searched_for") == self._searched_for() else None
         if self.adversary and "critic" in state:
             self.adversary.load_state_dict(state)
 
@@ -233,7 +237,8 @@ class TokenizerStage:
         """The discriminator's step, and the revival of codes."""
         if self.adversary and step >= self.settings.gan_start:
             self.adversary.step()
-        self.codebook.revive(step, done)
+        if not self.frozen:
+            self.codebook.revive(step, done)
 
     def renewed(self) -> list[tuple[str, Any]]:
         """Codes that were replaced."""
@@ -281,14 +286,15 @@ class TokenizerStage:
         some = _sample_count(len(images), settings.truncate)
         if some:
             terms |= self._truncated(codes[:some], images[:some])
-        if self.searched is not None:
+        if settings.searched and self.searched is not None:
             at = torch.randint(len(self.searched), (max(1, round(settings.searched * len(images))),))
             wanted = self._unchanged(at).to(images.device)
             codes = rows[self.searched[at].to(images.device)]
             found = self._compare(self.module.pixels(codes, size).float(), wanted, settings.searched, "searched_")
             some = _sample_count(len(wanted), settings.truncate)
             if some:
-                found |= {f"searched_{k}": v for k, v in self._truncated(codes[:some], wanted[:some]).items()}
+                short = self._truncated(codes[:some], wanted[:some])
+                found |= {f"searched_{name}": settings.searched * value for name, value in short.items()}
             terms |= found
         figures: Losses = {}
         loss: Any = sum(terms.values())
@@ -299,6 +305,11 @@ class TokenizerStage:
             figures |= {"loss": loss.detach(), "psnr": -10 * _log_error(made, images).mean()}
         return figures | {name: value.detach() for name, value in terms.items()}
 
+    def _searched_for(self) -> list[Any]:
+        """What the searched tokens depend on, but for the weights."""
+        names = "\n".join(self.pictures.paths)
+        return [self.settings.effort, len(self.pictures), hashlib.sha256(names.encode()).hexdigest()]
+
     def _unchanged(self, at: torch.Tensor) -> torch.Tensor:
         return prepare(self.pictures.read(at), flips=False, hue=0.0, generator=None)
 
@@ -307,16 +318,20 @@ class TokenizerStage:
         settings = self.settings
         if not settings.searched or self.searched is not None:
             return
+        found = torch.zeros(len(self.pictures), self.numbers.count, dtype=torch.int64)
         if self.process.first:
-            print(f"searching for tokens of {len(self.pictures)} pictures, effort {settings.effort}", file=sys.stderr)
-        self.module.eval()
-        parts = []
-        for at in torch.arange(len(self.pictures)).split(256):
-            images = (self._unchanged(at) + 1) / 2
-            with self.process.autocast(settings.precision):
-                parts.append(searched(self.module, images, settings.effort))
-        self.module.train()
-        self.searched = torch.cat(parts)
+            print(f"searching for tokens of {len(found)} pictures, effort {settings.effort}", file=sys.stderr)
+            self.module.eval()
+            for at in torch.arange(len(found)).split(256):
+                images = (self._unchanged(at) + 1) / 2
+                with self.process.autocast(settings.precision):
+                    found[at] = searched(self.module, images, settings.effort)
+            self.module.train()
+        if self.process.world > 1:
+            shared = found.to(self.process.device)
+            distributed.broadcast(shared, 0)
+            found = shared.cpu()
+        self.searched = found
 
     def rehearse(self, images: torch.Tensor, count: int) -> None:
         """Forward and backward of `count` pictures, without any effect."""
