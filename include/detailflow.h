@@ -1153,7 +1153,7 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_cancel_new(
 ///
 /// A generation stops within one step, also inside a running graph: that step and every later one both return CANCELLED;
 /// what was generated before stays readable, and the model is not affected. Opening stops between two files or graphs, reading
-/// a picture file between two rows.
+/// a picture file between two rows, searching for its tokens between two positions.
 ///
 /// @param error May be NULL.
 DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_cancel_trigger(
@@ -1440,10 +1440,11 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file_ca
 
 /// Encodes an image into tokens, and searches for tokens that decode to it with less error than those of the encoder.
 ///
-/// The search tries other codes near those of the encoder, position by position, decodes them, and keeps what lowers the mean
-/// squared error over the levels, in which the finest level counts four times as much as another. It takes up to 2, 4, 8 or 16
-/// decodes of the image per token and round, and about half as long again for the coarser levels, in 1, 1, at most 2 or at
-/// most 3 rounds. The result does not depend on threads.
+/// The search tries other codes near those of the encoder, position by position, decodes them, and keeps what lowers the
+/// error: the sum, over the levels, of the mean squared error relative to that of the tokens so far, in which the finest level
+/// counts a third more than the others together. It takes up to 1, 3, 7 or 15 decodes of the image per token and round, in 1, 1, at
+/// most 2 or at most 3 rounds. The coarser levels are decoded beside it: half as long again for 4 levels, several times as long
+/// for models of many levels. The result does not depend on threads.
 ///
 /// @param picture As for detailflow_model_encode.
 /// @param effort 0: the encoder alone, as detailflow_model_encode. 1 to 4: see above.
