@@ -2,15 +2,15 @@
 //!
 //! `options` says how a model is opened, `open` opens it, `watch` watches that, `place` is where graphs come from, `variant`
 //! chooses which variant of the bundle, `signature` holds the signatures that its graphs must have, `codebook` is that of an
-//! encoder, `codec` turns pictures into tokens and tokens into images, `search` finds better tokens for a picture, `timing`
+//! encoder, `codec` turns pictures into tokens and tokens into images, `effort` searches for better tokens of a picture, `timing`
 //! measures and predicts latencies.
 
 mod codebook;
 pub(crate) mod codec;
+mod effort;
 mod open;
 mod options;
 mod place;
-mod search;
 mod signature;
 mod timing;
 mod variant;
@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use self::codebook::Codebook;
+pub use self::effort::{EncodeOptions, MAX_EFFORT};
 pub use self::options::{ModelOptions, Precision};
 use self::place::Place;
-pub use self::search::{EncodeOptions, MAX_EFFORT};
 use self::variant::{form_of, key_shape};
 pub use self::watch::{OpenCancel, OpenProgress, OpenWatch};
 use crate::bundle::{self, Bundle, FilesInMemory, Variant};
