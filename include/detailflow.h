@@ -1441,10 +1441,10 @@ DETAILFLOW_API detailflow_status DETAILFLOW_CALL detailflow_model_encode_file_ca
 /// Encodes an image into tokens, and searches for tokens that decode to it with less error than those of the encoder.
 ///
 /// The search tries other codes near those of the encoder, position by position, decodes them, and keeps what lowers the
-/// error: the sum, over the levels, of the mean squared error relative to that of the tokens so far, in which the finest level
-/// counts a third more than the others together. It takes up to 1, 3, 7 or 15 decodes of the image per token and round, in 1, 1, at
-/// most 2 or at most 3 rounds. The coarser levels are decoded beside it: half as long again for 4 levels, several times as long
-/// for models of many levels. The result does not depend on threads.
+/// error: the sum, over the levels, of the mean squared error relative to that of the tokens so far. The finest level counts a
+/// third more than the others together. It takes up to 1, 3, 7 or 15 decodes of the image per token and round, in 1, 1, at most
+/// 2 or at most 3 rounds. The coarser levels are decoded beside it: half as long again for 4 levels, several times as long for
+/// models of many levels. The result does not depend on threads.
 ///
 /// @param picture As for detailflow_model_encode.
 /// @param effort 0: the encoder alone, as detailflow_model_encode. 1 to 4: see above.

@@ -877,12 +877,14 @@ Reader make_reader(std::uint64_t size, F &read_at)
 
 // --- Models ---
 
-/// Stops a generation, the opening of a model, or the encoding of a picture: from any thread at any time, also after the generation was freed.
+/// Stops a generation, the opening of a model, or the encoding of a picture: from any thread at any time, also after the
+/// generation was freed.
 class Cancel : public detail::Owner<detailflow_cancel> {
 public:
     using Owner::Owner;
 
-    /// Creates a handle for ModelOptions::set_cancel, Model::encode and Model::encode_file. That of a generation is Generation::get_cancel.
+    /// Creates a handle for ModelOptions::set_cancel, Model::encode and Model::encode_file. That of a generation is
+    /// Generation::get_cancel.
     static Result<Cancel> make() { return detail::own<Cancel>(detailflow_cancel_new); }
 
     /// Stops the work: a generation within one step, opening between two files or graphs, reading a picture file

@@ -12,7 +12,7 @@ use crate::support::memory::reserve;
 use crate::support::protobuf::{Damaged, next, put_bytes};
 
 /// The most bytes of a graph: those of a protocol buffer.
-pub(super) const LARGEST_GRAPH: u64 = (1 << 31) - 1;
+pub(crate) const LARGEST_GRAPH: u64 = (1 << 31) - 1;
 /// How deeply graphs may lie in attributes of nodes of graphs.
 const DEEPEST: usize = 50;
 

@@ -28,7 +28,7 @@ mod zip_writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use external::{External, tensor as external_data};
+pub(crate) use external::{External, LARGEST_GRAPH, tensor as external_data};
 pub(crate) use graph_file::GraphFile;
 pub(crate) use in_memory::{FilesInMemory, GraphInMemory};
 pub(crate) use locate::find as locate;

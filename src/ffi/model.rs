@@ -635,21 +635,16 @@ pub extern "C" fn detailflow_model_encode_file_cancellable(
     capacity: usize,
     count: Out<'_, usize>,
 ) -> detailflow_status {
-    with(model, |this, _| {
-        let path = path.path("path")?;
-        let cancel = cancel.optional()?.map(detailflow_cancel::for_opening).transpose()?;
-        let stop = || cancel.as_ref().is_some_and(OpenCancel::is_cancelled);
-        encode(this, || Ok(Picture::open_until(path, stop)?), tokens, capacity, count)
-    })
+    with(model, |this, _| encode_file(this, path, (0, cancel), tokens, capacity, count))
 }
 
 /// Encodes an image into tokens, and searches for tokens that decode to it with less error than those of the encoder.
 ///
 /// The search tries other codes near those of the encoder, position by position, decodes them, and keeps what lowers the
-/// error: the sum, over the levels, of the mean squared error relative to that of the tokens so far, in which the finest level
-/// counts a third more than the others together. It takes up to 1, 3, 7 or 15 decodes of the image per token and round, in 1, 1, at
-/// most 2 or at most 3 rounds. The coarser levels are decoded beside it: half as long again for 4 levels, several times as long
-/// for models of many levels. The result does not depend on threads.
+/// error: the sum, over the levels, of the mean squared error relative to that of the tokens so far. The finest level counts a
+/// third more than the others together. It takes up to 1, 3, 7 or 15 decodes of the image per token and round, in 1, 1, at most
+/// 2 or at most 3 rounds. The coarser levels are decoded beside it: half as long again for 4 levels, several times as long for
+/// models of many levels. The result does not depend on threads.
 ///
 /// @param picture As for detailflow_model_encode.
 /// @param effort 0: the encoder alone, as detailflow_model_encode. 1 to 4: see above.
@@ -690,12 +685,7 @@ pub extern "C" fn detailflow_model_encode_file_with_effort(
     capacity: usize,
     count: Out<'_, usize>,
 ) -> detailflow_status {
-    with(model, |this, _| {
-        let path = path.path("path")?;
-        let (options, cancel) = encode_options(effort, cancel)?;
-        let stop = || cancel.as_ref().is_some_and(OpenCancel::is_cancelled);
-        encode_with(this, || Ok(Picture::open_until(path, stop)?), options, tokens, capacity, count)
-    })
+    with(model, |this, _| encode_file(this, path, (effort, cancel), tokens, capacity, count))
 }
 
 /// Generates one image in one call, from nothing to pixels.
@@ -748,6 +738,21 @@ fn encode_options(
     let cancel = cancel.optional()?.map(detailflow_cancel::for_opening).transpose()?;
     let options = EncodeOptions::new().with_effort(effort);
     Ok((cancel.iter().cloned().fold(options, EncodeOptions::with_cancel), cancel))
+}
+
+/// Encodes a picture file with an effort; the handle, if any, also stops its reading.
+fn encode_file(
+    this: &detailflow_model,
+    path: Text<'_>,
+    (effort, cancel): (u32, Shared<'_, detailflow_cancel>),
+    tokens: Out<'_, u32>,
+    capacity: usize,
+    count: Out<'_, usize>,
+) -> Outcome {
+    let path = path.path("path")?;
+    let (options, cancel) = encode_options(effort, cancel)?;
+    let stop = || cancel.as_ref().is_some_and(OpenCancel::is_cancelled);
+    encode_with(this, || Ok(Picture::open_until(path, stop)?), options, tokens, capacity, count)
 }
 
 fn encode(

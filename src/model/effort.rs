@@ -93,12 +93,12 @@ impl<'a> EncodeOptions<'a> {
         self
     }
 
-    /// Fails if the effort is over [`MAX_EFFORT`], or the encoding was cancelled.
+    /// Fails if the effort is over [`MAX_EFFORT`].
     pub(crate) fn check(&self) -> Result<()> {
         if self.effort > MAX_EFFORT {
             return Err(Error::Invalid(format!("effort is {}; 0 to {MAX_EFFORT} are allowed", self.effort)));
         }
-        self.go_on()
+        Ok(())
     }
 
     fn go_on(&self) -> Result<()> {
@@ -130,6 +130,7 @@ impl Model {
     /// `onnx/BUNDLE.md` says; [`Error::Cancelled`].
     pub fn encode_with(&self, picture: &Picture, mut options: EncodeOptions<'_>) -> Result<Vec<u32>> {
         options.check()?;
+        options.go_on()?;
         let kept = if options.level_size == 0 { self.bundle().tokens } else { self.level(options.level_size)?.tokens };
         let Some(&(count, rounds)) = options.effort.checked_sub(1).and_then(|at| EFFORTS.get(at as usize)) else {
             let mut tokens = self.encode(picture)?;

@@ -26,11 +26,22 @@ impl Place<'_> {
         keys: Option<KvLayout>,
         (inputs, outputs): (Vec<Port>, Vec<Port>),
     ) -> Result<Graph> {
-        let compiled = self.with(file, |source| {
+        self.compile_and(file, (form, keys), (inputs, outputs), |graph, _| Ok(graph))
+    }
+
+    /// Compiles a graph as [`compile`](Self::compile) does, and makes something of it and of its content.
+    fn compile_and<R>(
+        self,
+        file: &str,
+        (form, keys): (Form, Option<KvLayout>),
+        (inputs, outputs): (Vec<Port>, Vec<Port>),
+        make: impl Fn(Graph, GraphSource<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let made = self.with(file, |source| {
             let slots = (form == Form::Native).then(|| SlotTable::new(keys));
-            Graph::compile(source, self.options, slots, &inputs, &outputs)
+            make(Graph::compile(source, self.options, slots, &inputs, &outputs)?, source)
         });
-        compiled.map_err(|error| match error {
+        made.map_err(|error| match error {
             Error::Failed { graph, reason } => Error::bundle(self.bundle.path(), format!("{graph}: {reason}")),
             other => other,
         })
@@ -38,13 +49,14 @@ impl Place<'_> {
 
     /// Compiles the encoder, and reads its codebook.
     pub fn encoder(self, file: &str, form: Form) -> Result<Encoder> {
-        let graph = self.compile(file, form, None, signature::encoder_ports(self.bundle))?;
-        // Pictures are encoded without it.
-        let codebook = match self.with(file, |source| Codebook::read(source, self.bundle)) {
-            Err(error @ Error::OutOfMemory { .. }) => return Err(error),
-            read => read.map_err(|error| error.to_string()),
-        };
-        Ok(Encoder { graph, codebook })
+        self.compile_and(file, (form, None), signature::encoder_ports(self.bundle), |graph, source| {
+            // Pictures are encoded without it.
+            let codebook = match Codebook::read(source, self.bundle) {
+                Err(error @ Error::OutOfMemory { .. }) => return Err(error),
+                read => read.map_err(|error| error.to_string()),
+            };
+            Ok(Encoder { graph, codebook })
+        })
     }
 
     /// Compiles another session of the autoregressive graph of form `native`, with the slots and weights of the first.

@@ -2,31 +2,24 @@
 
 use std::path::Path;
 
+use super::onnx_file::{self, FLOAT32};
 use super::session::{GraphContent, GraphSource};
-use crate::bundle::{External, external_data};
+use crate::bundle::{External, LARGEST_GRAPH, external_data};
 use crate::support::error::{Error, Result};
 use crate::support::files::{open, read};
 use crate::support::memory::{copied, filled};
-use crate::support::protobuf::{Damaged, Value, next, next_value, put_numbers};
+use crate::support::protobuf::{Damaged, Value, next_value, put_numbers};
 use crate::support::read_at::ReadAt;
 
-/// Field numbers of ONNX's messages.
-const GRAPH_OF_MODEL: u64 = 7;
-const INITIALIZER_OF_GRAPH: u64 = 5;
+/// Field numbers of ONNX's tensors.
 const DIMS_OF_TENSOR: u64 = 1;
 const TYPE_OF_TENSOR: u64 = 2;
 const FLOATS_OF_TENSOR: u64 = 4;
-const NAME_OF_TENSOR: u64 = 8;
 const RAW_DATA_OF_TENSOR: u64 = 9;
 const DATA_LOCATION_OF_TENSOR: u64 = 14;
 
-/// ONNX's number of the type.
-const FLOAT32: u64 = 1;
 /// The data of a tensor are in another file.
 const EXTERNAL: u64 = 1;
-
-/// The most bytes of a graph that is read: those of a protocol buffer.
-const LARGEST_GRAPH: u64 = (1 << 31) - 1;
 
 /// The values of the float32 initializer `name` of a graph, whose shape is [rows, `columns`] with at most `most` rows; `None` if
 /// the graph has no initializer of this name.
@@ -51,14 +44,17 @@ pub(crate) fn initializer(
         GraphContent::Beside { graph, .. } => graph,
         GraphContent::Memory(memory) => memory.graph.bytes(),
     };
-    let Some(bytes) = find(graph, name).map_err(damaged)? else { return Ok(None) };
+    let Some(bytes) = onnx_file::initializer(graph, name) else { return Ok(None) };
     let tensor = Tensor::parse(bytes).map_err(damaged)?;
     let length = tensor.length(columns, most).ok_or_else(|| {
         refuse(&format!("the initializer {name} is not float32 [rows, {columns}] with 1 to {most} rows"))
     })?;
-    let bytes = match tensor.is_external {
-        true => external(source.content, bytes, length).map_err(|failed| failed.unwrap_or_else(|| damaged(Damaged)))?,
-        false => tensor.data.filter(|data| data.len() == length).map(|data| copied(name, data)).transpose()?,
+    let bytes = if tensor.is_external {
+        let mut places = Vec::new();
+        external_data(bytes, &mut places).map_err(damaged)?;
+        places.pop().map(|place| external(source.content, &place, length)).transpose()?.flatten()
+    } else {
+        tensor.data.filter(|data| data.len() == length).map(|data| copied(name, data)).transpose()?
     };
     let bytes = bytes.ok_or_else(|| refuse(&format!("the initializer {name} has other than {length} bytes")))?;
     let mut values = filled(name, length / size_of::<f32>(), 0.0)?;
@@ -66,23 +62,6 @@ pub(crate) fn initializer(
         *value = f32::from_le_bytes(*bytes);
     }
     Ok(Some(values))
-}
-
-/// The initializer `name`.
-fn find<'a>(mut model: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Damaged> {
-    while let Some((number, bytes)) = next(&mut model)? {
-        let Some(mut graph) = bytes.filter(|_| number == GRAPH_OF_MODEL) else { continue };
-        while let Some((number, bytes)) = next(&mut graph)? {
-            let Some(tensor) = bytes.filter(|_| number == INITIALIZER_OF_GRAPH) else { continue };
-            let mut fields = tensor;
-            while let Some((number, bytes)) = next(&mut fields)? {
-                if number == NAME_OF_TENSOR && bytes == Some(name.as_bytes()) {
-                    return Ok(Some(tensor));
-                }
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// What a tensor says of itself.
@@ -119,30 +98,27 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// `length` bytes of the tensor `bytes`, which lie in a file of weights; `None` if the graph says another length, or the file ends
-/// before. The error `None` is a damaged graph.
-fn external(content: GraphContent<'_>, bytes: &[u8], length: usize) -> Result<Option<Vec<u8>>, Option<Error>> {
-    let mut places = Vec::new();
-    external_data(bytes, &mut places).map_err(|Damaged| None)?;
-    let Some(External { location, offset, length: said }) = places.pop() else { return Ok(None) };
+/// `length` bytes at a place in a file of weights; `None` if the graph says another length, or the file ends before.
+fn external(content: GraphContent<'_>, place: &External, length: usize) -> Result<Option<Vec<u8>>> {
+    let External { location, offset, length: said } = place;
     let end = offset.checked_add(length as u64);
     let within = |size: u64| said.is_none_or(|said| said == length as u64) && end.is_some_and(|end| end <= size);
     let file = match content {
-        GraphContent::File(path) => path.with_file_name(&location),
-        GraphContent::Beside { folder, .. } => Path::new(folder).join(&location),
+        GraphContent::File(path) => path.with_file_name(location),
+        GraphContent::Beside { folder, .. } => Path::new(folder).join(location),
         GraphContent::Memory(memory) => {
-            let part = memory.weights.iter().find(|(name, _)| *name == location).map(|(_, part)| part.bytes());
-            let Some(part) = part.filter(|part| within(part.len() as u64)) else { return Ok(None) };
-            return copied(&location, &part[offset as usize..][..length]).map(Some).map_err(Some);
+            let part = memory.weights.iter().find(|(name, _)| name == location).map(|(_, part)| part.bytes());
+            let part = part.filter(|part| within(part.len() as u64));
+            return part.map(|part| copied(location, &part[*offset as usize..][..length])).transpose();
         }
     };
-    let fail = |error| Some(Error::reading(&file, error));
+    let fail = |error| Error::reading(&file, error);
     let opened = open(&file).map_err(fail)?;
     if !within(opened.size().map_err(fail)?) {
         return Ok(None);
     }
-    let mut bytes = filled(&location, length, 0).map_err(Some)?;
-    opened.read_exact_at(&mut bytes, offset).map_err(fail)?;
+    let mut bytes = filled(location, length, 0)?;
+    opened.read_exact_at(&mut bytes, *offset).map_err(fail)?;
     Ok(Some(bytes))
 }
 
@@ -162,7 +138,7 @@ mod tests {
         let mut tensor = Vec::new();
         dims.iter().for_each(|&dim| number(&mut tensor, DIMS_OF_TENSOR, dim));
         number(&mut tensor, TYPE_OF_TENSOR, element);
-        put_bytes(&mut tensor, NAME_OF_TENSOR, b"book");
+        put_bytes(&mut tensor, 8, b"book");
         tensor
     }
 
@@ -170,8 +146,8 @@ mod tests {
     fn read_back(tensor: &[u8], name: &str) -> Result<Option<Vec<f32>>> {
         let folder = tempfile::tempdir().unwrap();
         let (mut graph, mut model) = (Vec::new(), Vec::new());
-        put_bytes(&mut graph, INITIALIZER_OF_GRAPH, tensor);
-        put_bytes(&mut model, GRAPH_OF_MODEL, &graph);
+        put_bytes(&mut graph, 5, tensor);
+        put_bytes(&mut model, 7, &graph);
         let path = folder.path().join("encoder.onnx");
         std::fs::write(&path, model).unwrap();
         std::fs::write(folder.path().join("weights.bin"), [values(), values()].concat()).unwrap();

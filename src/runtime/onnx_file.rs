@@ -5,6 +5,8 @@ use crate::support::protobuf::{VARINT, next, put_bytes, put_varint};
 /// Field numbers of ONNX's messages.
 const IR_VERSION_OF_MODEL: u64 = 1;
 const GRAPH_OF_MODEL: u64 = 7;
+const INITIALIZER_OF_GRAPH: u64 = 5;
+const NAME_OF_TENSOR: u64 = 8;
 const OPSET_OF_MODEL: u64 = 8;
 const NODE_OF_GRAPH: u64 = 1;
 const NAME_OF_GRAPH: u64 = 2;
@@ -25,6 +27,13 @@ pub(super) fn operators(model: &[u8]) -> Vec<&str> {
         .flat_map(|node| Fields(node).with(OPERATOR_OF_NODE))
         .filter_map(|kind| std::str::from_utf8(kind).ok())
         .collect()
+}
+
+/// The initializer `name`, a tensor; of a damaged file, among those before the damage.
+pub(super) fn initializer<'a>(model: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let is_named = |tensor: &&[u8]| Fields(tensor).with(NAME_OF_TENSOR).any(|found| found == name.as_bytes());
+    let graphs = Fields(model).with(GRAPH_OF_MODEL);
+    graphs.flat_map(|graph| Fields(graph).with(INITIALIZER_OF_GRAPH)).find(is_named)
 }
 
 /// The fields of a message: their numbers, and the bytes of those that have a length.
