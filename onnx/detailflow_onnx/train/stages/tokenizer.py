@@ -252,7 +252,6 @@ class TokenizerStage:
         if not self.codebook.quantizing and step >= self.settings.continuous:
             self.codebook.start(step)
         settings = self.settings
-        figures: Losses = {}
         z = self.module.latents(images).float()
         codes, ids, terms = self.codebook.quantize(z)
         made = self.module.pixels(codes, self.numbers.size).float()
@@ -266,8 +265,13 @@ class TokenizerStage:
         if some and ids is not None:
             terms |= self._corrected(images[-some:], ids[-some:])
         self.codebook.remember(z, ids)
+        return self._backward(step, terms, made, images)
+
+    def _backward(self, step: int, terms: Losses, made: torch.Tensor, images: torch.Tensor) -> Losses:
+        """Backward of the sum of all terms and of the adversary's; the figures of the step."""
+        figures: Losses = {}
         loss: Any = sum(terms.values())
-        if self.adversary and step >= settings.gan_start:
+        if self.adversary and step >= self.settings.gan_start:
             last = self.module.decoder.to_pixel.model.weight
             loss, figures = self.adversary.loss(loss, made, images, last)
         loss.backward()
@@ -296,14 +300,7 @@ class TokenizerStage:
                 short = self._truncated(codes[:some], wanted[:some])
                 found |= {f"searched_{name}": settings.searched * value for name, value in short.items()}
             terms |= found
-        figures: Losses = {}
-        loss: Any = sum(terms.values())
-        if self.adversary and step >= settings.gan_start:
-            loss, figures = self.adversary.loss(loss, made, images, self.module.decoder.to_pixel.model.weight)
-        loss.backward()
-        with torch.no_grad():
-            figures |= {"loss": loss.detach(), "psnr": -10 * _log_error(made, images).mean()}
-        return figures | {name: value.detach() for name, value in terms.items()}
+        return self._backward(step, terms, made, images)
 
     def _searched_for(self) -> list[Any]:
         """What the searched tokens depend on, but for the weights."""
