@@ -244,7 +244,7 @@ end
 
 -- The tokens of an image, of a picture file, and of the bytes of one. With an effort (1 to 4) the first two search for
 -- tokens that decode to the picture with less error; a cancel handle stops them.
-function Model:encode(picture, effort, cancel)
+function Model:encode(picture, cancel, effort)
     local handle, level = core.handle(self, "model"), core.u32(effort or 0, "effort")
     local stop = cancel and core.handle(cancel, "cancel")
     return core.list("uint32_t", function(...)

@@ -162,7 +162,7 @@ function tests.pictures_are_decoded_into_memory_of_the_caller()
     assert(#detailflow.image(2, 3, "rgba16f_linear"):string() == 2 * 3 * 8)
     local file = target:encode "png"
     assert(file:sub(2, 4) == "PNG" and #model:encode_data(file) == 32 and #model:encode(target) == 32)
-    assert(#model:encode(target, 1) == 32 and not pcall(model.encode, model, target, 5))
+    assert(#model:encode(target, nil, 1) == 32 and not pcall(model.encode, model, target, nil, 5))
     assert(target:upscale(2).width == 64)
 end
 
