@@ -78,6 +78,18 @@ def test_threads_of_a_run_are_given_or_kept(monkeypatch, capsys):
     assert settled(say=False)[2] == ""
 
 
+@pytest.mark.parametrize("now", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "text, want", [("2", 2), (" 3 ", 3), ("4,2", 4), ("0", None), ("-1", None), ("many", None), ("", None), ("²", None)]
+)
+def test_openmp_variable_counts_whatever_was_set_before(monkeypatch, text, want, now):
+    monkeypatch.setattr(threads, "available", lambda: 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    torch.set_num_threads(now)
+    count = threads.settle(lambda _: None, 1, device=CPU, say=False)
+    assert count == (want or 1) == torch.get_num_threads()
+
+
 def test_available_cpus_are_limited_by_the_affinity_mask_and_quota(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     own = tmp_path / "a" / "b"

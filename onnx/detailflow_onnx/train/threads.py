@@ -115,13 +115,22 @@ def settle(
     return count
 
 
+def _of_openmp() -> int | None:
+    """The threads of the outermost region in OMP_NUM_THREADS, as in "4" or "4,2"; None without a valid number.
+
+    Read from the variable, since `torch.get_num_threads` gives what was set last.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isascii() and first.isdigit() and int(first) > 0 else None
+
+
 def _settled(work: Work, pictures: int, device: torch.device, given: int | None, before: int | None) -> tuple[int, str]:
     """(threads, why)."""
     if given:
         return given, "--threads"
     most = available()
-    if os.environ.get("OMP_NUM_THREADS"):
-        return torch.get_num_threads(), "OMP_NUM_THREADS"
+    if (count := _of_openmp()) is not None:
+        return count, "OMP_NUM_THREADS"
     if before and before <= most:
         return before, "as in the steps before; --threads changes it"
     if device.type != "cpu" or most == 1:
