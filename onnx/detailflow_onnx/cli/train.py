@@ -58,6 +58,12 @@ def _add_data(steps: Commands) -> None:
     both = "a folder with Debian's packages angband-data and angband"
     p.add_argument("--angband", required=True, metavar="DIR", help=both)
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
+    p = sets.add_parser("icons", help="64-pixel emoji of Noto, Twemoji and Fluent")
+    p.set_defaults(run=run_icons)
+    names = "emoji-datasource-google, emoji-datasource-twitter, @lobehub/fluent-emoji-3d"
+    packages = f"an unpacked npm package: {names}; may be repeated"
+    p.add_argument("--source", required=True, action="append", metavar="DIR", help=packages)
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the class folders")
 
 
 def _add_cut(sets: Commands) -> None:
@@ -136,6 +142,17 @@ def run_attributed(options: argparse.Namespace) -> int:
     summary = build_attributed(Path(options.angband), Path(options.out))
     counts, artist = summary["counts"], summary["source"]["name"]
     print(f"{options.out}: {sum(counts.values())} pictures of {len(counts)} classes; {artist}, {summary['license']}")
+    return 0
+
+
+def run_icons(options: argparse.Namespace) -> int:
+    """The command `train data icons`."""
+    from detailflow_onnx.train.data.icons import build
+
+    summary = build([Path(source) for source in options.source], Path(options.out))
+    count, without = len(summary["counts"]), len(summary["left_out"])
+    missing = f", {without} that the packages lack left out" if without else ""
+    print(f"{options.out}: {summary['pictures']} pictures of {count} classes{missing}; {summary['license']}")
     return 0
 
 
