@@ -59,7 +59,7 @@ AR = {
         "balance": 0.5, "log": 100, "save": 150, "sheet": 0, "best": True,
     },
 }  # fmt: skip
-# Name: changes of the recipe (dotted keys). An AR model is named TOKENIZER-NAME; `codes.mix` makes other codes.
+# Name: changes of the recipe (dotted keys). An AR model is named TOKENIZER-NAME.
 TOKENIZERS = {
     "v4096": {},
     "v2048": {"tokenizer.model.codes": 2048},
@@ -68,11 +68,11 @@ TOKENIZERS = {
 REGULAR = {"ar.train.dropout": 0.2, "ar.train.token_dropout": 0.2}
 ARS = {
     "v4096-drop": REGULAR,
-    "v4096-drop-mix": REGULAR | {"codes.mix": 0.3},
+    "v4096-drop-swap": REGULAR | {"ar.train.swap": 0.3},
     "v2048-drop": REGULAR,
-    "v2048-drop-mix": REGULAR | {"codes.mix": 0.3},
+    "v2048-drop-swap": REGULAR | {"ar.train.swap": 0.3},
     "v1024-drop": REGULAR,
-    "v1024-drop-mix": REGULAR | {"codes.mix": 0.3},
+    "v1024-drop-swap": REGULAR | {"ar.train.swap": 0.3},
 }
 TINY = {
     "tokenizer.model.codes": 64, "tokenizer.train.batch": 8, "tokenizer.train.continuous": 2, "tokenizer.train.save": 4,
@@ -198,9 +198,6 @@ def pipeline(runner, name, jobs):
     ok = runner.run(f"{name}-0", f"{name}-tokenizer", ends + 6, call="tokenizer", **about)
     if not (ok or list(home.glob("checkpoints/*.pt"))):
         return
-    mixes = {}
-    for ar in jobs:
-        mixes.setdefault(ARS[ar].get("codes.mix", 0), []).append(ar)
     workers = {ar: f"{name}-{i}" for i, ar in enumerate(jobs)}
 
     def one(ar, codes):
@@ -216,19 +213,19 @@ def pipeline(runner, name, jobs):
         about = {"tokenizer": str(home), "ar": str(folder / "ar"), "into": into, "stop": now_in(ends)}
         runner.run(workers[ar], f"{ar}-judge", ends + 2, call="judge", **about)
 
-    def group(ars):
-        for ar in ars:
-            (runner.work / ar).mkdir(exist_ok=True)
-            (runner.work / ar / "recipe.yaml").write_text(recipe_of(TOKENIZERS[name] | ARS[ar], runner.options))
-        first = runner.work / ars[0]
-        about = {"recipe": str(first / "recipe.yaml"), "tokenizer": str(home), "home": str(first / "codes")}
-        if not runner.run(workers[ars[0]], f"{ars[0]}-codes", runner.at("codes"), call="codes", **about):
-            return
-        with ThreadPoolExecutor(len(ars)) as pool:
-            list(pool.map(one, ars, [str(first / "codes")] * len(ars)))
-
-    with ThreadPoolExecutor(len(mixes)) as pool:
-        list(pool.map(group, mixes.values()))
+    for ar in jobs:
+        (runner.work / ar).mkdir(exist_ok=True)
+        (runner.work / ar / "recipe.yaml").write_text(recipe_of(TOKENIZERS[name] | ARS[ar], runner.options))
+    # The same codes for all, with the rows that one with `swap` needs.
+    first = max(jobs, key=lambda ar: ARS[ar].get("ar.train.swap", 0), default=None)
+    if first is None:
+        return
+    codes = str(runner.work / first / "codes")
+    about = {"recipe": str(runner.work / first / "recipe.yaml"), "tokenizer": str(home), "home": codes}
+    if not runner.run(workers[first], f"{first}-codes", runner.at("codes"), call="codes", **about):
+        return
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        list(pool.map(one, jobs, [codes] * len(jobs)))
 
 
 # ---------------------------------------------------------------- a worker

@@ -143,7 +143,8 @@ def test_balanced_batches_take_drawings_first(coloured):
         ("data: {recolour: 1.5}", r"data\.recolour is 1\.5; a share of at most 1"),
         ("data: {shift: -1}", r"data\.shift is -1; it must not be negative"),
         ("data: {wrap: 1}", r"data\.wrap is 1; bool is needed"),
-        ("codes: {mix: 2}", r"codes\.mix is 2\.0; a share of at most 1"),
+        ("codes: {recolour: 2}", r"codes\.recolour is 2\.0; a share of at most 1"),
+        ("ar: {train: {swap: 2}}", r"ar\.train\.swap is 2\.0; a share of at most 1"),
         ("ar: {train: {best: 3}}", r"ar\.train\.best is 3; bool is needed"),
     ],
 )

@@ -80,7 +80,7 @@ def test_every_variant_is_a_valid_recipe(script, runner, tmp_path):
                 script.recipe_of(script.TOKENIZERS[name.split("-")[0]] | changes, runner.options)
             )
             chosen = recipe.read(tmp_path / "r.yaml")
-            assert chosen.codes.mix == (0.3 if name.endswith("-mix") else 0) and chosen.data.size == 32
+            assert chosen.ar.train.swap == (0.3 if name.endswith("-swap") else 0) and chosen.data.size == 32
             assert chosen.ar.train.steps == (24 if preflight else 1_000_000)
             sizes.add((tiny, chosen.tokenizer.model.codes))
     assert sizes == {(False, 4096), (False, 2048), (False, 1024), (True, 64)}
@@ -142,12 +142,12 @@ def test_a_run_that_is_cut_off_leaves_what_it_had(script, runner, tmp_path):
 def test_the_best_models_are_packed_first_while_there_is_room(script, runner, monkeypatch, tmp_path):
     for k, name in enumerate(("v4096", "v2048", "v1024")):
         checkpoint(runner.work / name / "tokenizer", k)
-    scores = {"v4096-drop": -0.9, "v2048-drop": -0.3, "v2048-drop-mix": -0.6, "v1024-drop": None}
+    scores = {"v4096-drop": -0.9, "v2048-drop": -0.3, "v2048-drop-swap": -0.6, "v1024-drop": None}
     for k, (name, score) in enumerate(scores.items()):
         checkpoint(runner.work / name / "ar", 10 + k)
         if score is not None:
             judged(runner.work, name, score)
-    assert script.ranking(runner) == ["v2048-drop", "v2048-drop-mix", "v4096-drop", "v1024-drop"]
+    assert script.ranking(runner) == ["v2048-drop", "v2048-drop-swap", "v4096-drop", "v1024-drop"]
     size = len(script.small_state(runner.work / "v4096/tokenizer/checkpoints/0000007.pt")) + 100_000
     monkeypatch.setattr(script, "PART", 20_000)
     script.pack(runner)
@@ -155,7 +155,7 @@ def test_the_best_models_are_packed_first_while_there_is_room(script, runner, mo
     monkeypatch.setattr(script, "MODELS", int(3.5 * size))
     script.pack(runner)
     packed = json.loads((tmp_path / "out/figures.json").read_text())["packed"]
-    assert packed == ["v2048", "v2048-drop", "v2048-drop-mix"]
+    assert packed == ["v2048", "v2048-drop", "v2048-drop-swap"]
     assert len(list((tmp_path / "out").glob("models.tar.*"))) < many  # older parts are gone
     script.unpack(argparse.Namespace(folder=tmp_path / "out", into=tmp_path / "again"))
     assert not list((tmp_path / "out").glob("*.new"))

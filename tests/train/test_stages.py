@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from detailflow_onnx.train import loop, losses, optimise, recipe
 from detailflow_onnx.train.data.folder import open_folder
 from detailflow_onnx.train.models.tokenizer import Tokenizer, open_tokenizer
 from detailflow_onnx.train.process import Process
-from detailflow_onnx.train.stages import codes
+from detailflow_onnx.train.stages import alike, codes
 from detailflow_onnx.train.stages.ar import ArStage
 from detailflow_onnx.train.stages.codes import CodeSet
 from detailflow_onnx.train.stages.correction import perturbed, units
@@ -306,42 +307,75 @@ def variant(work, tmp_path, *changes):
     return lambda *more: [tmp_path / "variant.yaml" if a == work / "smoke.yaml" else a for a in command(work, *more)]
 
 
-def test_codes_of_mixed_pictures(work, trained, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/tokenizer").symlink_to(trained / "tokenizer")
-    mixed = variant(work, tmp_path, ("codes: {variants: 3,", "codes: {mix: 1.0, variants: 3,"))
-    done(mixed("codes", tmp_path / "out"))
-    before, after = CodeSet(trained / "codes"), CodeSet(tmp_path / "out/codes")
-    count = before.head["pictures"]
-    first = slice(0, count)  # the first variant is the picture itself
-    assert (before.clean[first] == after.clean[first]).all() and (before.labels[:] == after.labels[:]).all()
-    assert (before.clean[count:] != after.clean[count:]).any(1).mean() > 0.5
-    assert after.clean[:].max() < 32
-
-
-def test_mixed_rows_take_later_tokens_of_the_most_similar_picture_of_their_class():
+def test_rows_alike_are_the_nearest_of_each_of_the_nearest_other_drawings():
     class Plain:
-        """Pictures of eight columns, the brightness of each a token."""
+        """Pictures of one brightness, which is the mean of the two tokens of the coarsest level."""
 
-        class numbers:
-            causal, size = 2, 8
+        numbers = SimpleNamespace(size=16, count=8, group=2, causal=2, power=1.5, decoder=SimpleNamespace(patch=8))
+        quantize = SimpleNamespace(embedding=torch.nn.Embedding(1, 1))
 
         def decode(self, ids, size):
-            return (ids / 32 - 1)[:, None, None].expand(-1, 3, 8, 8).float()
+            assert ids.shape[1] == 2 and size == 8
+            return (ids.float().mean(1) / 100 - 1)[:, None, None, None].expand(-1, 4, 8, 8)
 
-        def encode(self, images):
-            return None, ((images[:, 0, 0] + 1) * 32).round().long()
+    first = [100, 102, 104, 106, 108, 112, 190, 100]
+    clean = np.array([[value, value, 1, 2, 3, 4, 5, 6] for value in first], np.uint16)
+    labels = np.array([0, 0, 0, 0, 0, 0, 0, 1], np.uint32)
+    drawings = np.array([0, 0, 1, 1, 2, 3, 4, 5])
+    found = alike.rows_alike(Plain(), clean, labels, drawings)
+    # The seventh is too far from all; the eighth is alone in its class.
+    want = [
+        [2, 4, 5, -1],
+        [2, 4, 5, -1],
+        [1, 4, 5, -1],
+        [4, 1, 5, -1],
+        [3, 5, 1, -1],
+        [4, 3, 1, -1],
+        [-1] * 4,
+        [-1] * 4,
+    ]
+    assert found.dtype == np.int32 and found.tolist() == want
 
-    ids = torch.tensor([[9] * 8, [9] * 7 + [20], [40] * 8, [9] * 6 + [8, 8], [60] * 8, [9] * 8])
-    labels, tokenizer = np.array([0, 0, 0, 1, 2, 0]), Plain()
-    images = tokenizer.decode(ids, 8)
-    allowed = np.array([True, False, True, True, True, True])
-    got_images, got = codes._mixed(tokenizer, images, ids, labels, 1.0, allowed)
-    want = ids.clone()
-    want[0] = want[5] = ids[1]  # the nearest one that differs, though the sixth is equal to the first
-    want[2, 2:] = ids[1, 2:]
-    assert torch.equal(got, want) and torch.equal(got_images, tokenizer.decode(want, 8))
-    assert torch.equal(codes._mixed(tokenizer, images, ids, labels, 0.0, allowed)[1], ids)
+
+def test_swapped_rows_go_on_as_a_similar_drawing_does(work, trained, tmp_path):
+    shutil.copytree(trained / "codes", tmp_path / "codes")
+    swapping = variant(work, tmp_path, ("guidance: 2", "guidance: 2, swap: 1.0"))
+
+    def stage(path=tmp_path / "variant.yaml"):
+        return ArStage(recipe.read(path), tmp_path / "codes", Process("cpu"), trained / "tokenizer")
+
+    with pytest.raises(Refused, match=r"ar\.train\.swap needs alike\.npy; run `train codes` again"):
+        stage()
+    before = {name: (tmp_path / f"codes/{name}.npy").read_bytes() for name in codes.NAMES}
+    (tmp_path / "tokenizer").symlink_to(trained / "tokenizer")
+    done(swapping("codes", tmp_path))  # adds it to the codes that are there
+    assert before == {name: (tmp_path / f"codes/{name}.npy").read_bytes() for name in codes.NAMES}
+    known = stage().codes
+    pictures, other = len(known) // 3, np.asarray(known.alike)
+    assert (other >= 0).any(1).mean() > 0.5
+    for k in range(other.shape[1]):
+        row = np.flatnonzero(other[:, k] >= 0)
+        assert (known.labels[row] == known.labels[other[row, k]]).all()
+        assert (row % pictures != other[row, k] % pictures).all()  # without `drawings`: another picture
+
+    _, (clean, noisy, first, labels) = next(stage().batches(0))
+    plain = recipe.read(work / "smoke.yaml")
+    _, untouched = next(ArStage(plain, tmp_path / "codes", Process("cpu"), trained / "tokenizer").batches(0))
+    kept = stage().kept
+    assert torch.equal(clean[:, :kept], untouched[0][:, :kept]) and torch.equal(labels, untouched[3])
+    changed = (clean != untouched[0]).any(1)
+    assert changed.float().mean() > 0.3
+    assert torch.equal(noisy[changed], clean[changed]) and (first[changed] == clean.shape[1]).all()
+    tails = {(label, *row[kept:]) for label, row in zip(known.labels.tolist(), known.clean[:].tolist())}
+    assert {(label, *row[kept:]) for label, row in zip(labels.tolist(), clean.tolist())} <= tails
+
+    for wrong in (other[1:], other.astype(np.float32), np.full_like(other, len(known)), np.full_like(other, -2)):
+        np.save(tmp_path / "codes/alike.npy", wrong)
+        with pytest.raises(Refused, match="not rows of these codes"):
+            stage()
+    other_seed = variant(work, tmp_path, ("variants: 3,", "variants: 3, seed: 5,"))
+    done(other_seed("codes", tmp_path))
+    assert not (tmp_path / "codes/alike.npy").exists()  # it named other rows
 
 
 def test_ar_trains_on_drawings_as_often_as_on_each_other(work, trained, tmp_path):

@@ -47,3 +47,8 @@ def sizes(rows: list[Row]) -> list[int]:
 def levels(rows: list[Row], causal: int) -> dict[int, int]:
     """{size: tokens} of the levels, ascending: the decode sizes at t >= c, each with its largest t."""
     return dict(sorted({row["size"]: row["tokens"] for row in rows if row["tokens"] >= causal}.items()))
+
+
+def coarsest(numbers: TokenizerSizes) -> tuple[int, int]:
+    """(decode size, tokens) of the coarsest level of a model."""
+    return next(iter(levels(table_of(numbers), numbers.causal).items()))

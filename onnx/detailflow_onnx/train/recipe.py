@@ -132,7 +132,6 @@ class Codes:
     """Section `codes`."""
 
     variants: int = 10  # times each picture is encoded: once unchanged, then augmented
-    mix: float = 0.0  # share of the augmented rows whose later tokens are those of a similar picture of the class
     # As in `data`, for the codes alone: the larger of both counts.
     recolour: float = 0.0
     shift: int = 0
@@ -150,6 +149,7 @@ class ArTrain(Optimising):
     noisy: float = 0.3  # share of the sequences with a noisy prefix and its correction as target
     dropout: float = 0.1  # of the output of attention and MLP
     token_dropout: float = 0.1  # of embeddings
+    swap: float = 0.0  # share of the sequences that go on after the coarsest level as a similar drawing does
     smoothing: float = 0.0  # label smoothing
     balance: float = 0.0
     guidance: float = 1.5  # of the sheets
@@ -279,7 +279,7 @@ Check = Callable[[object, str], None]
 
 SHARES = {
     "tokenizer": ("truncate", "correct", "revive_until", "final"),
-    "ar": ("class_dropout", "noisy", "dropout", "token_dropout", "smoothing", "balance", "final", "top_p"),
+    "ar": ("class_dropout", "noisy", "dropout", "token_dropout", "swap", "smoothing", "balance", "final", "top_p"),
 }
 
 
@@ -350,8 +350,7 @@ def _check(recipe: Recipe, origin: str) -> Recipe:
     for loss, model in (("perceptual", "perceptual_model"), ("align", "align_model")):
         missing = getattr(train, loss) and not getattr(train, model)
         check(not missing, f"tokenizer.train.{loss} needs {model}: a model of timm or torchvision")
-    for share in ("mix", "recolour"):
-        check(getattr(codes, share) <= 1, f"codes.{share} is {getattr(codes, share)}; a share of at most 1 is needed")
+    check(codes.recolour <= 1, f"codes.recolour is {codes.recolour}; a share of at most 1 is needed")
     check(codes.variants >= 1 and codes.batch >= 1, "codes: variants and batch must be at least 1")
     return recipe
 

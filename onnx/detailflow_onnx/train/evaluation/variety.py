@@ -155,7 +155,7 @@ def variation(
     source, and how often the classifier sees the class in the variations. `VARIATIONS` of each of `SOURCES` samples.
     """
     numbers, device = tokenizer.numbers, ar.output.weight.device
-    keep = next(iter(ladder.levels(ladder.table_of(numbers), numbers.causal).values()))
+    _, keep = ladder.coarsest(numbers)
     classes = torch.arange(ar.numbers.classes, device=device).repeat_interleave(SOURCES)
     source = ar.generate(classes, seed=seed, **sampling)
     again = classes.repeat_interleave(VARIATIONS)

@@ -1,7 +1,7 @@
 """Stage 3: the autoregressive model over the codes (section 3.3 of the paper).
 
-Cross-entropy at every position. A share of the sequences has a noisy prefix and its correction as target; the class of
-a share is dropped, for guidance.
+Cross-entropy at every position. A share of the sequences has a noisy prefix and its correction as target; a share goes
+on after the coarsest level as another drawing does; the class of a share is dropped, for guidance.
 """
 
 import dataclasses
@@ -21,12 +21,14 @@ from detailflow_onnx.checkpoint import layout, published
 from detailflow_onnx.checkpoint.identity import tokenizer_id
 from detailflow_onnx.errors import need
 from detailflow_onnx.labels import class_names
+from detailflow_onnx.numbers import ladder
 from detailflow_onnx.numbers.sizes import ArSizes
 from detailflow_onnx.train import sheets, start
 from detailflow_onnx.train.models.tokenizer import open_tokenizer
 from detailflow_onnx.train.models.transformer import Transformer
 from detailflow_onnx.train.process import Process, seed_all
 from detailflow_onnx.train.recipe import Recipe
+from detailflow_onnx.train.stages.alike import NONE
 from detailflow_onnx.train.stages.codes import CodeSet
 
 SHEET_CACHE = 2_000_000_000  # bytes; largest KV cache of a sheet
@@ -50,12 +52,16 @@ class ArStage:
         self.recipe, self.settings, self.process, self.tokenizer_home = recipe, recipe.ar.train, process, tokenizer
         self.codes = CodeSet(codes)
         model, head = recipe.tokenizer.model, self.codes.head
-        ours, theirs = tokenizer_id(open_tokenizer(tokenizer).numbers), head["tokenizer"]
+        sizes = open_tokenizer(tokenizer).numbers
+        self.kept = ladder.coarsest(sizes)[1]
+        ours, theirs = tokenizer_id(sizes), head["tokenizer"]
         advice = "run `train codes` again"
         need(ours == theirs, f"{codes}: made by the tokenizer {theirs}, but {tokenizer} is now {ours}; {advice}")
         for name in ("count", "group", "causal", "codes"):
             have, want = head[name], getattr(model, name)
             need(have == want, f"{codes}: made with {name} {have}, but the recipe has {want}")
+        missing = f"{codes}: ar.train.swap needs alike.npy; {advice} (what is encoded is kept)"
+        need(not self.settings.swap or self.codes.alike is not None, missing)
         self.classes = self.codes.classes
         self.numbers = ArSizes(
             count=model.count,
@@ -115,9 +121,24 @@ class ArStage:
                 if len(of):
                     rows[i] = of[min(int(np.searchsorted(self.shares[c], share, "right")), len(of) - 1)]
             rows.sort()
-            arrays = (np.asarray(part[rows], np.int64) for part in parts)
+            arrays = [np.asarray(part[rows], np.int64) for part in parts]
+            if self.settings.swap:
+                self._swap(arrays, rows, random)
             yield step, [torch.from_numpy(array).to(self.process.device) for array in arrays]
             step += 1
+
+    def _swap(self, arrays: list[np.ndarray], rows: np.ndarray, random: np.random.Generator) -> None:
+        """Give a share of the rows the later tokens of another drawing that looks alike at the coarsest level.
+
+        Their prefix is not noisy.
+        """
+        alike = self.codes.alike
+        assert alike is not None
+        clean, noisy, first, _ = arrays
+        other = alike[rows, random.integers(alike.shape[1], size=len(rows))]
+        chosen = (random.random(len(rows)) < self.settings.swap) & (other != NONE)
+        clean[chosen, self.kept :] = self.codes.clean[other[chosen], self.kept :]
+        noisy[chosen], first[chosen] = clean[chosen], self.numbers.count
 
     @staticmethod
     def size(batch: Tensors) -> int:

@@ -3,10 +3,11 @@
 Each picture is encoded `variants` times, augmented differently, and each time once more after a noisy prefix. The next
 stage reads what is written and needs no pictures.
 
-OUT/codes holds .npy files of unsigned integers: `clean` [M, N], the tokens; `input` [M, N], the noisy prefix and the
+OUT/codes holds .npy files: `clean` [M, N], the tokens; `input` [M, N], the noisy prefix and the
 encoder's correction of it; `first` [M], the position at which the correction starts; `labels` [M]; `held_out`
 [K, N + 1], tokens and label of held-out pictures; `weights` [pictures], the weight of each among those of its class;
-and `codes.json`. The target of an input is `clean` before `first` and `input` from there on.
+`alike` [M, 4], rows of other drawings or -1, if the recipe has `ar.train.swap`; and `codes.json`. The target of an
+input is `clean` before `first` and `input` from there on.
 """
 
 import json
@@ -32,6 +33,7 @@ from detailflow_onnx.train.data.folder import Folder, Pictures
 from detailflow_onnx.train.models.tokenizer import OpenedTokenizer, Tokenizer, open_tokenizer
 from detailflow_onnx.train.process import Process, seed_all
 from detailflow_onnx.train.recipe import Recipe
+from detailflow_onnx.train.stages.alike import NONE, rows_alike
 from detailflow_onnx.train.stages.correction import perturbed, units
 
 NAMES = ("clean", "input", "first", "labels")
@@ -77,7 +79,7 @@ def _head(recipe: Recipe, folder: Folder, tokenizer: OpenedTokenizer) -> Head:
         "seed": settings.seed,
         "flips": data.flips,
         "hue": data.hue,
-        "changes": [data.recolour, data.shift, data.wrap, settings.mix],
+        "changes": [data.recolour, data.shift, data.wrap],
         "drawings": data.drawings,
         "near": recipe.tokenizer.train.near,
         "classes": list(folder.classes),
@@ -105,38 +107,11 @@ def _encode_rows(
         images[torch.from_numpy(unchanged).to(process.device)] = plain.to(process.device)
     with torch.no_grad():
         _, ids = tokenizer.encode(images)
-        if settings.mix:
-            images, ids = _mixed(tokenizer, images, ids, pictures.labels[index], settings.mix, variant > 0)
         unit = torch.randint(units(tokenizer.numbers), (len(ids),)).to(process.device)
         noisy, first = perturbed(tokenizer, ids, recipe.tokenizer.train.near, unit)
         corrected = tokenizer.correct(images, noisy, first)
     out = {"clean": ids, "input": corrected, "first": first}
     return {name: value.cpu().numpy() for name, value in out.items()} | {"labels": pictures.labels[index]}
-
-
-def _mixed(
-    tokenizer: Tokenizer, images: torch.Tensor, ids: torch.Tensor, labels: np.ndarray, share: float, allowed: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(pictures, tokens) of which `share` have the later tokens of the most similar picture of the class in the batch.
-
-    The pictures are compared at the coarsest level, whose tokens are kept. Mixed tokens are decoded and encoded again,
-    so that they are those of a picture.
-    """
-    causal, size = tokenizer.numbers.causal, tokenizer.numbers.size
-    coarse = torch.nn.functional.interpolate(images, size=(8, 8), mode="area").flatten(1)
-    apart = torch.cdist(coarse, coarse, compute_mode="donot_use_mm_for_euclid_dist")  # exactly 0 for itself
-    label = torch.from_numpy(labels).to(ids.device)
-    same = (label[:, None] == label[None]) & (apart > 1e-3)
-    near = apart.masked_fill(~same, torch.inf).argmin(1)
-    chosen = torch.rand(len(ids)).to(ids.device) < share
-    chosen &= same.any(1) & torch.from_numpy(allowed).to(ids.device)
-    if not chosen.any():
-        return images, ids
-    tokens = torch.cat([ids[chosen, :causal], ids[near[chosen], causal:]], 1)
-    images, ids = images.clone(), ids.clone()
-    images[chosen] = tokenizer.decode(tokens, size).clamp(-1, 1)
-    ids[chosen] = tokenizer.encode(images[chosen])[1]
-    return images, ids
 
 
 def write(
@@ -163,7 +138,8 @@ def write(
         except (OSError, ValueError):
             done = 0
     if arrays is None:
-        note.unlink(missing_ok=True)  # before the arrays, whose rows it counts
+        for path in (note, out / "alike.npy"):  # before the arrays, whose rows they count and name
+            path.unlink(missing_ok=True)
         arrays = _open_arrays(out, total, numbers, "w+")
     if done < total:
 
@@ -188,11 +164,14 @@ def write(
             speed = (done - begun) / (time.monotonic() - started)
             left = f"{speed:.0f} pictures/s  {(total - done) / speed / 60:.0f} min left"
             print(f"{done}/{total}  {left}", file=sys.stderr, flush=True)
-    weights = np.ones(len(folder.train), np.float32)
-    if data.drawings:
-        weights /= np.bincount(folder.train.drawings)[folder.train.drawings]
+    drawings = folder.train.drawings if data.drawings else np.arange(len(folder.train))
     with writing(out / "weights.npy") as file:
-        np.save(file, weights)
+        np.save(file, (1 / np.bincount(drawings)[drawings]).astype(np.float32))
+    if recipe.ar.train.swap:
+        labels = np.asarray(arrays["labels"])
+        alike = rows_alike(tokenizer, arrays["clean"], labels, np.resize(drawings, len(labels)))
+        with writing(out / "alike.npy") as file:
+            np.save(file, alike)
     _write_held_out(recipe, tokenizer, folder.held_out, out, process)
 
 
@@ -234,6 +213,7 @@ class CodeSet:
             need(done == total, f"{folder}: {rows}; run `train codes` again to complete them")
             values = {name: _array(folder / f"{name}.npy") for name in NAMES}
             held = _array(folder / "held_out.npy")
+            self.alike = _array(folder / "alike.npy") if (folder / "alike.npy").is_file() else None
         except KeyError as error:
             raise Refused(f"{folder / 'codes.json'}: the key {error} is missing; run `train codes` again") from None
         except (OSError, ValueError, EOFError) as error:
@@ -244,6 +224,11 @@ class CodeSet:
         pictures = max(1, self.head.get("pictures", 1))
         of_each = _array(folder / "weights.npy") if (folder / "weights.npy").is_file() else np.ones(pictures)
         self.weights = np.resize(of_each, len(self.labels)).astype(np.float64)
+        if self.alike is not None:
+            shape, count = self.alike.shape, len(self.labels)
+            fits = len(shape) == 2 and shape[0] == count and shape[1] > 0 and self.alike.dtype.kind == "i"
+            fits = fits and bool((self.alike >= NONE).all() and (self.alike < count).all())
+            need(fits, f"{folder / 'alike.npy'}: not rows of these codes; run `train codes` again")
         self.held_out: tuple[np.ndarray, np.ndarray] = (held[:, :-1], held[:, -1])
         self.classes: list[str] = self.head["classes"]
 
