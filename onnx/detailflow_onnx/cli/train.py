@@ -26,7 +26,7 @@ STAGES = {
     "codes": "stage 2: encode the pictures with the tokenizer in OUT/tokenizer",
     "ar": "stage 3: train the autoregressive model on OUT/codes",
 }
-RECIPES = "small, small-64, sprites, sprites-64, detailflow-16, detailflow-32, detailflow-64"
+RECIPES = "small, small-64, sprites, sprites-by, sprites-64, detailflow-16, detailflow-32, detailflow-64"
 THREADS = "CPU threads (default: as many as are fastest on a first batch; a resumed run keeps its number)"
 
 
