@@ -216,7 +216,7 @@ def pipeline(runner, name, jobs):
     for ar in jobs:
         (runner.work / ar).mkdir(exist_ok=True)
         (runner.work / ar / "recipe.yaml").write_text(recipe_of(TOKENIZERS[name] | ARS[ar], runner.options))
-    # The same codes for all, with the rows that one with `swap` needs.
+    # The same codes for all, with alike.npy if one has `swap`.
     first = max(jobs, key=lambda ar: ARS[ar].get("ar.train.swap", 0), default=None)
     if first is None:
         return

@@ -247,13 +247,13 @@ fn decode_of_invalid_tokens_is_refused() {
 
 /// Our own operators and ONNX Runtime's multiply int8 exactly; the rest they add up in orders of their own, and a last bit
 /// decides now and then which integer a value becomes. So tokens that are drawn part sooner or later; how likely given tokens
-/// are differs little, beside how surprising they are: less peaked models draw rarer tokens, which are further apart.
+/// are differs little relative to their information.
 #[test]
 fn int8_tokens_are_equally_likely_by_native_and_mha() {
     let open = |form| common::open(std::path::Path::new("onnx/bundles/sprites"), "int8", form);
     let models = [open("native"), open("mha")];
     let pairs: Vec<(u32, u64)> = (0..21).flat_map(|class| [(class, 1), (class, 2)]).collect();
-    // Not the bundle's own sampling, so that tokens are not rarer than they have to be.
+    // A lower temperature and top-p than the bundle's avoid rare tokens, which are the furthest apart.
     let mut wanted = request(&models[1], &pairs);
     wanted.set_guidance(Guidance { scale: 1.5.into(), gradual: false }).unwrap();
     wanted.set_temperature(0.9).unwrap().set_top_p(0.95).unwrap();

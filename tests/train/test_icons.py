@@ -52,7 +52,7 @@ def test_icons_are_of_every_design_and_emoji_are_held_out_in_all(tmp_path, noto,
     assert main(["train", "data", "icons", *sources, "--out", f"{tmp_path}/out"]) == 0
     count = len(icons.CLASSES)
     said = capsys.readouterr().out
-    assert f"{2 * OF_EACH * count - 2} pictures of {count} classes, 2 that the packages lack left out" in said
+    assert f"{2 * OF_EACH * count - 2} pictures of {count} classes, 2 missing or unreadable ones left out" in said
     assert "MIT AND Apache-2.0" in said
     summary = json.loads((tmp_path / "out/data.json").read_text())
     left_out = {name for name, _ in summary["left_out"]}
@@ -79,8 +79,26 @@ def test_icons_are_the_same_whatever_the_order_of_the_table(tmp_path, noto):
     first = icons.build([noto], tmp_path / "a")
     (noto / "emoji.json").write_text(json.dumps(table()[::-1]))
     assert icons.build([noto], tmp_path / "b") == first
-    files = [sorted(str(p.relative_to(tmp_path / k)) for p in (tmp_path / k).rglob("*.png")) for k in "ab"]
-    assert files[0] == files[1]
+    files = [{p.relative_to(tmp_path / k): p.read_bytes() for p in (tmp_path / k).rglob("*.png")} for k in "ab"]
+    assert files[0] == files[1] and len(files[0]) == OF_EACH * len(icons.CLASSES)
+
+
+def test_genders_of_one_emoji_are_held_out_together():
+    cook = "1f468-200d-1f373", "1f469-200d-1f373", "1f9d1-200d-1f373"
+    runner = "1f3c3", "1f3c3-200d-2640-fe0f", "1f3c3-200d-2642-fe0f"
+    for same in (cook, runner, ("263a", "263a-fe0f")):
+        assert len({icons._base(code) for code in same}) == 1
+    assert len({icons._base(code) for code in (*cook, *runner, "1f468-200d-1f33e", "1f600")}) == 4
+
+
+def test_a_class_needs_a_picture_to_train_on(tmp_path, noto):
+    first = {entry["unified"].lower() for entry in table()[:OF_EACH]}
+    icons.build([noto], tmp_path / "a")
+    held = {path.stem.removeprefix("noto-") for path in (tmp_path / "a/val/face").iterdir()}
+    for code in first - held:
+        (noto / f"img/google/64/{code}.png").unlink()
+    with pytest.raises(Refused, match="no picture of the class face to train on"):
+        icons.build([noto], tmp_path / "b")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +108,7 @@ def test_icons_are_the_same_whatever_the_order_of_the_table(tmp_path, noto):
         ([3], "no code points in hexadecimal"),
         ([{"unified": "../../etc", "subcategory": "tool"}], "no code points in hexadecimal: '../../etc'"),
         ([{"unified": "1F600\n", "subcategory": "tool"}], "no code points in hexadecimal"),
+        ([{"unified": "1F600", "subcategory": ["tool"]}], "no emoji of the class face"),
         (table()[: 2 * OF_EACH], "no emoji of the class hand, person"),
     ],
 )

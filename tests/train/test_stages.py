@@ -344,14 +344,16 @@ def test_swapped_rows_go_on_as_a_similar_drawing_does(work, trained, tmp_path):
     def stage(path=tmp_path / "variant.yaml"):
         return ArStage(recipe.read(path), tmp_path / "codes", Process("cpu"), trained / "tokenizer")
 
-    with pytest.raises(Refused, match=r"ar\.train\.swap needs alike\.npy; run `train codes` again"):
+    with pytest.raises(
+        Refused, match=r"alike\.npy: ar\.train\.swap needs it \(No such file or directory\); run `train codes` again"
+    ):
         stage()
     before = {name: (tmp_path / f"codes/{name}.npy").read_bytes() for name in codes.NAMES}
     (tmp_path / "tokenizer").symlink_to(trained / "tokenizer")
     done(swapping("codes", tmp_path))  # adds it to the codes that are there
     assert before == {name: (tmp_path / f"codes/{name}.npy").read_bytes() for name in codes.NAMES}
     known = stage().codes
-    pictures, other = len(known) // 3, np.asarray(known.alike)
+    pictures, other = len(known) // 3, np.array(known.alike())
     assert (other >= 0).any(1).mean() > 0.5
     for k in range(other.shape[1]):
         row = np.flatnonzero(other[:, k] >= 0)
@@ -364,6 +366,9 @@ def test_swapped_rows_go_on_as_a_similar_drawing_does(work, trained, tmp_path):
     kept = stage().kept
     assert torch.equal(clean[:, :kept], untouched[0][:, :kept]) and torch.equal(labels, untouched[3])
     changed = (clean != untouched[0]).any(1)
+    variant(work, tmp_path, ("guidance: 2", "guidance: 2, swap: 0.3"))
+    _, fewer = next(stage().batches(0))
+    assert 0 < (fewer[0] != untouched[0]).any(1).sum() < changed.sum()
     assert changed.float().mean() > 0.3
     assert torch.equal(noisy[changed], clean[changed]) and (first[changed] == clean.shape[1]).all()
     tails = {(label, *row[kept:]) for label, row in zip(known.labels.tolist(), known.clean[:].tolist())}

@@ -80,7 +80,18 @@ def test_threads_of_a_run_are_given_or_kept(monkeypatch, capsys):
 
 @pytest.mark.parametrize("now", [1, 2, 3, 4])
 @pytest.mark.parametrize(
-    "text, want", [("2", 2), (" 3 ", 3), ("4,2", 4), ("0", None), ("-1", None), ("many", None), ("", None), ("²", None)]
+    "text, want",
+    [
+        ("2", 2),
+        (" 3 ", 3),
+        ("4,2", 4),
+        ("0", None),
+        ("-1", None),
+        ("many", None),
+        ("", None),
+        ("²", None),
+        ("9" * 5000, None),
+    ],
 )
 def test_openmp_variable_counts_whatever_was_set_before(monkeypatch, text, want, now):
     monkeypatch.setattr(threads, "available", lambda: 1)

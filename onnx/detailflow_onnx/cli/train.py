@@ -151,7 +151,7 @@ def run_icons(options: argparse.Namespace) -> int:
 
     summary = build([Path(source) for source in options.source], Path(options.out))
     count, without = len(summary["counts"]), len(summary["left_out"])
-    missing = f", {without} that the packages lack left out" if without else ""
+    missing = f", {without} missing or unreadable ones left out" if without else ""
     print(f"{options.out}: {summary['pictures']} pictures of {count} classes{missing}; {summary['license']}")
     return 0
 

@@ -6,6 +6,7 @@ several threads can take many times as long as one. How often that happens depen
 
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def _of_openmp() -> int | None:
     Read from the variable, since `torch.get_num_threads` gives what was set last.
     """
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isascii() and first.isdigit() and int(first) > 0 else None
+    return int(first) if re.fullmatch("0*[1-9][0-9]{0,3}", first) else None
 
 
 def _settled(work: Work, pictures: int, device: torch.device, given: int | None, before: int | None) -> tuple[int, str]:

@@ -8,13 +8,15 @@ Decoded, such a sequence is nearly the picture of its later tokens (29 dB for th
 import numpy as np
 import torch
 
+from detailflow_onnx.errors import exit_if_signalled
 from detailflow_onnx.numbers import ladder
 from detailflow_onnx.train.models.tokenizer import Tokenizer
 
 DRAWINGS = 4  # whose rows are kept
 FARTHEST = 0.1  # root mean squared difference at the coarsest level, of premultiplied values in 0..1
 SIDE = 8  # pixels per side at which a larger coarsest level is compared
-CHUNK = 512
+CHUNK = 512  # pictures decoded at once
+DISTANCES = 1 << 24  # computed at once
 NONE = -1
 
 
@@ -53,9 +55,11 @@ def _nearest(pictures: torch.Tensor, of: torch.Tensor) -> np.ndarray:
     of = of.to(pictures.device)
     count = int(of.max()) + 1
     out = np.full((len(of), DRAWINGS), NONE, np.int64)
-    for begin in range(0, len(of), CHUNK):
-        own = of[begin : begin + CHUNK]
-        apart = torch.cdist(pictures[begin : begin + CHUNK], pictures) / pictures.shape[1] ** 0.5
+    chunk = max(1, DISTANCES // len(of))
+    for begin in range(0, len(of), chunk):
+        exit_if_signalled()
+        own = of[begin : begin + chunk]
+        apart = torch.cdist(pictures[begin : begin + chunk], pictures) / pictures.shape[1] ** 0.5
         least = torch.full((len(own), count), torch.inf, device=apart.device)
         least.scatter_reduce_(1, of.expand_as(apart), apart, "amin")
         least.scatter_(1, own[:, None], torch.inf)
@@ -63,5 +67,5 @@ def _nearest(pictures: torch.Tensor, of: torch.Tensor) -> np.ndarray:
         for k in range(chosen.shape[1]):
             nearest = apart.masked_fill(of != chosen[:, k : k + 1], torch.inf).argmin(1)
             column = torch.where(distances[:, k] <= FARTHEST, nearest, NONE)
-            out[begin : begin + CHUNK, k] = column.cpu().numpy()
+            out[begin : begin + chunk, k] = column.cpu().numpy()
     return out

@@ -60,8 +60,10 @@ class ArStage:
         for name in ("count", "group", "causal", "codes"):
             have, want = head[name], getattr(model, name)
             need(have == want, f"{codes}: made with {name} {have}, but the recipe has {want}")
-        missing = f"{codes}: ar.train.swap needs alike.npy; {advice} (what is encoded is kept)"
-        need(not self.settings.swap or self.codes.alike is not None, missing)
+        if self.settings.swap:
+            text = "ar.train.swap: the coarsest level has all {} tokens, so that none are later"
+            need(self.kept < sizes.count, text.format(sizes.count))
+            self.alike = self.codes.alike()
         self.classes = self.codes.classes
         self.numbers = ArSizes(
             count=model.count,
@@ -132,10 +134,8 @@ class ArStage:
 
         Their prefix is not noisy.
         """
-        alike = self.codes.alike
-        assert alike is not None
         clean, noisy, first, _ = arrays
-        other = alike[rows, random.integers(alike.shape[1], size=len(rows))]
+        other = self.alike[rows, random.integers(self.alike.shape[1], size=len(rows))]
         chosen = (random.random(len(rows)) < self.settings.swap) & (other != NONE)
         clean[chosen, self.kept :] = self.codes.clean[other[chosen], self.kept :]
         noisy[chosen], first[chosen] = clean[chosen], self.numbers.count

@@ -141,12 +141,12 @@ def write(
         for path in (note, out / "alike.npy"):  # before the arrays, whose rows they count and name
             path.unlink(missing_ok=True)
         arrays = _open_arrays(out, total, numbers, "w+")
-    if done < total:
+    if done < total or recipe.ar.train.swap:
 
         def work(count: int) -> None:
-            _encode_rows(recipe, folder.train, tokenizer, process, np.arange(done, done + count))
+            _encode_rows(recipe, folder.train, tokenizer, process, np.arange(count))
 
-        count = min(recipe.codes.batch, total - done)
+        count = min(recipe.codes.batch, total)
         threads.settle(work, count, device=process.device, given=threads_given)
     begun, noted, started = done, time.monotonic(), time.monotonic()
     while done < total:
@@ -168,6 +168,7 @@ def write(
     with writing(out / "weights.npy") as file:
         np.save(file, (1 / np.bincount(drawings)[drawings]).astype(np.float32))
     if recipe.ar.train.swap:
+        print("searching rows that look alike", file=sys.stderr, flush=True)
         labels = np.asarray(arrays["labels"])
         alike = rows_alike(tokenizer, arrays["clean"], labels, np.resize(drawings, len(labels)))
         with writing(out / "alike.npy") as file:
@@ -199,7 +200,7 @@ class CodeSet:
     """The codes that `write` wrote."""
 
     def __init__(self, folder: Path | str) -> None:
-        folder = Path(folder)
+        self.folder = folder = Path(folder)
         advice = "run `train codes` first"
         try:
             self.head: Head = read_json(folder / "codes.json", MAX_NOTE)
@@ -213,7 +214,6 @@ class CodeSet:
             need(done == total, f"{folder}: {rows}; run `train codes` again to complete them")
             values = {name: _array(folder / f"{name}.npy") for name in NAMES}
             held = _array(folder / "held_out.npy")
-            self.alike = _array(folder / "alike.npy") if (folder / "alike.npy").is_file() else None
         except KeyError as error:
             raise Refused(f"{folder / 'codes.json'}: the key {error} is missing; run `train codes` again") from None
         except (OSError, ValueError, EOFError) as error:
@@ -224,13 +224,21 @@ class CodeSet:
         pictures = max(1, self.head.get("pictures", 1))
         of_each = _array(folder / "weights.npy") if (folder / "weights.npy").is_file() else np.ones(pictures)
         self.weights = np.resize(of_each, len(self.labels)).astype(np.float64)
-        if self.alike is not None:
-            shape, count = self.alike.shape, len(self.labels)
-            fits = len(shape) == 2 and shape[0] == count and shape[1] > 0 and self.alike.dtype.kind == "i"
-            fits = fits and bool((self.alike >= NONE).all() and (self.alike < count).all())
-            need(fits, f"{folder / 'alike.npy'}: not rows of these codes; run `train codes` again")
         self.held_out: tuple[np.ndarray, np.ndarray] = (held[:, :-1], held[:, -1])
         self.classes: list[str] = self.head["classes"]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def alike(self) -> np.ndarray:
+        """The rows of other drawings of each row: see `rows_alike`."""
+        path, advice = self.folder / "alike.npy", "run `train codes` again (what is encoded is kept)"
+        try:
+            rows = _array(path)
+        except (OSError, ValueError, EOFError) as error:
+            reason = getattr(error, "strerror", None) or brief(error)
+            raise Refused(f"{path}: ar.train.swap needs it ({reason}); {advice}") from None
+        fits = rows.ndim == 2 and len(rows) == len(self) and rows.shape[1] > 0 and rows.dtype.kind == "i"
+        fits = fits and bool((rows >= NONE).all() and (rows < len(self)).all())
+        need(fits, f"{path}: not rows of these codes; {advice}")
+        return rows
