@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from detailflow_onnx.train.models.tokenizer import Tokenizer, open_tokenizer
 from detailflow_onnx.train.models.transformer import Transformer, open_transformer
 from detailflow_onnx.train.process import Process
 from detailflow_onnx.train.stages.ar import ArStage
+from detailflow_onnx.train.stages.codes import CodeSet
 from detailflow_onnx.train.stages.tokenizer import TokenizerStage
 from helpers.bundles import open_checkpoint, write_bundle
 from PIL import Image
@@ -293,6 +295,61 @@ def test_a_resumed_decoder_keeps_the_tokens_that_were_searched(home, capsys):
     assert status == 0 and "searching for tokens of" in said and "effort 2" in said, said
     status, said = run(capsys, *stage("tokenizer", home, out="resumed"))
     assert status == 1 and "parts is all, but the run has trained decoder" in said, said
+
+
+EMBEDDINGS = RECIPE.replace(
+    "steps: 60, batch: 16, lr: 0.01,",
+    "steps: 60, batch: 16, lr: 0.05, embeddings: [moon], guidance: 3, temperature: 1.1, dropout: 0.5,",
+)
+
+
+def guided_loss(ar, codes, label):
+    """Mean loss of the sequences of a class at guidance 3 and temperature 1.1."""
+    rows = np.flatnonzero(np.asarray(codes.labels) == label)
+    ids = torch.from_numpy(codes.clean[rows].astype(np.int64))
+    with torch.no_grad():
+        free, own = (ar(torch.full((len(ids),), c), ids) for c in (ar.numbers.classes, label))
+    logits = (free + 3 * (own - free)) / 1.1
+    return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten()))
+
+
+def test_the_embedding_of_one_class_is_trained_alone(home, capsys):
+    (home / "embeddings.yaml").write_text(EMBEDDINGS)
+    for part in ("tokenizer", "codes"):
+        shutil.copytree(home / "first" / part, home / "tuned" / part)
+    tune = stage("ar", home, config="embeddings.yaml", out="tuned")
+    status, said = run(capsys, *tune)
+    assert status == 1 and "ar.train.embeddings needs an AR model to start from: --start DIR" in said
+    status, said = run(capsys, *tune, "--start", home / "first")
+    assert status == 0, said
+    before, after = (open_transformer(home / name / "ar") for name in ("first", "tuned"))
+    state = after.state_dict()
+    changed = {name: value != state[name] for name, value in before.state_dict().items()}
+    table = changed.pop("cls_embedding.embedding_table.weight").any(1)
+    assert not any(value.any() for value in changed.values())
+    assert table.tolist() == [True, False, False]  # moon, sun, no class
+    codes = CodeSet(home / "first" / "codes")
+    moon, sun = ([guided_loss(ar, codes, label) for ar in (before, after)] for label in (0, 1))
+    assert moon[1] < moon[0] and sun[1] == sun[0]
+    status, said = run(capsys, *stage("ar", home, out="tuned"))
+    assert status == 1 and "embeddings ['moon'], now None" in said, said
+    (home / "stars.yaml").write_text(EMBEDDINGS.replace("[moon]", "[moon, star]"))
+    status, said = run(capsys, *stage("ar", home, config="stars.yaml", out="tuned"))
+    assert status == 1 and "ar.train.embeddings: no class 'star' in" in said
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ("embeddings: moon", "is 'moon'; a list of class names is needed"),
+        ("embeddings: [1]", "is of type list; a list of class names is needed"),
+        ("embeddings: [moon], guidance: 0", "needs a guidance and a temperature above 0"),
+    ],
+)
+def test_embeddings_that_cannot_be_trained_are_refused(tmp_path, keys, reason):
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("steps: 60, batch: 16,", f"steps: 60, batch: 16, {keys},"))
+    with pytest.raises(Refused, match=reason):
+        recipe.read(tmp_path / "recipe.yaml")
 
 
 @pytest.mark.parametrize(

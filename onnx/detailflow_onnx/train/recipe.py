@@ -152,6 +152,7 @@ class ArTrain(Optimising):
     swap: float = 0.0  # share of the sequences that go on after the coarsest level as a similar drawing does
     smoothing: float = 0.0  # label smoothing
     balance: float = 0.0
+    embeddings: tuple[str, ...] = ()  # classes whose embeddings alone are trained, for logits combined by guidance
     guidance: float = 1.5  # of the sheets
     temperature: float = 1.0
     top_p: float = 1.0
@@ -243,11 +244,19 @@ def _numbers(value: Any, origin: str, key: str) -> tuple[float, ...]:
     return tuple(map(float, value))
 
 
+def _names(value: Any, origin: str, key: str) -> tuple[str, ...]:
+    valid = isinstance(value, list) and all(isinstance(v, str) for v in value)
+    need(valid, f"{origin}: {key} is {shown(value)}; a list of class names is needed")
+    return tuple(value)
+
+
 def _value(kind: Any, value: Any, origin: str, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _section(kind, value, origin, key + ".")
     if kind == tuple[float, ...]:
         return _numbers(value, origin, key)
+    if kind == tuple[str, ...]:
+        return _names(value, origin, key)
     if kind is float and isinstance(value, str):
         try:
             value = float(value)  # YAML reads 1e-4 as a string
@@ -340,6 +349,9 @@ def _check(recipe: Recipe, origin: str) -> Recipe:
     seeds = {"tokenizer.train": train.seed, "ar.train": recipe.ar.train.seed, "codes": codes.seed}
     for part, seed in seeds.items():
         check(seed < 1 << 31, f"{part}.seed is {seed}; it must be below 2^31")
+    tuned = recipe.ar.train
+    positive = not tuned.embeddings or (tuned.guidance > 0 and tuned.temperature > 0)
+    check(positive, "ar.train.embeddings needs a guidance and a temperature above 0")
     check(train.near >= 1, "tokenizer.train.near must be at least 1")
     parts = shown(train.parts)
     check(train.parts in ("all", "decoder"), f"tokenizer.train.parts is {parts}; allowed are all and decoder")

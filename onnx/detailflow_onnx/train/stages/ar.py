@@ -2,6 +2,10 @@
 
 Cross-entropy at every position. A share of the sequences has a noisy prefix and its correction as target; a share goes
 on after the coarsest level as another drawing does; the class of a share is dropped, for guidance.
+
+With `embeddings` only those of some classes are trained, on their sequences: cross-entropy of the logits that guidance
+combines, u + s (c - u), divided by the temperature. Guidance sharpens, and most where the pictures of a class are
+similar; these embeddings make up for it. All other classes stay the same function.
 """
 
 import dataclasses
@@ -19,7 +23,7 @@ from torch.nn import functional
 
 from detailflow_onnx.checkpoint import layout, published
 from detailflow_onnx.checkpoint.identity import tokenizer_id
-from detailflow_onnx.errors import need
+from detailflow_onnx.errors import need, shown
 from detailflow_onnx.labels import class_names
 from detailflow_onnx.numbers import ladder
 from detailflow_onnx.numbers.sizes import ArSizes
@@ -60,7 +64,8 @@ class ArStage:
         for name in ("count", "group", "causal", "codes"):
             have, want = head[name], getattr(model, name)
             need(have == want, f"{codes}: made with {name} {have}, but the recipe has {want}")
-        if self.settings.swap:
+        self.swap = 0.0 if self.settings.embeddings else self.settings.swap
+        if self.swap:
             text = "ar.train.swap: the coarsest level has all {} tokens, so that none are later"
             need(self.kept < sizes.count, text.format(sizes.count))
             self.alike = self.codes.alike()
@@ -74,8 +79,14 @@ class ArStage:
             ar=recipe.ar_sizes,
         )
         seed_all(self.settings.seed, -1)
-        dropout, token_dropout = self.settings.dropout, self.settings.token_dropout
+        tuned = self.settings.embeddings
+        unknown = [name for name in tuned if name not in self.classes]
+        need(not unknown, f"ar.train.embeddings: no class {shown(unknown[0] if unknown else '')} in {codes}")
+        dropout, token_dropout = (0.0, 0.0) if tuned else (self.settings.dropout, self.settings.token_dropout)
         self.module = Transformer(self.numbers, dropout=dropout, token_dropout=token_dropout)
+        self.begun, self.tuned = False, [self.classes.index(name) for name in tuned]
+        if tuned:
+            self._freeze()
         labels, weights = np.asarray(self.codes.labels), self.codes.weights
         self.by_class = [np.flatnonzero(labels == c) for c in range(self.numbers.classes)]
         self.shares = [np.cumsum(weights[of]) / max(weights[of].sum(), 1e-9) for of in self.by_class]
@@ -94,7 +105,16 @@ class ArStage:
         loss, plain = self._start_losses()
         reason = f"loss {loss:.2f}, and {plain:.2f} from the share of each code"
         need(loss < plain, f"{folder}: it does not predict these tokens ({reason}); it is of an unrelated tokenizer")
+        self.begun = True
         return new
+
+    def _freeze(self) -> None:
+        """Let only the embeddings of the classes `tuned` have gradients."""
+        self.module.requires_grad_(False)
+        table = self.module.cls_embedding.embedding_table.weight
+        chosen = torch.zeros(len(table), 1)
+        chosen[self.tuned] = 1
+        table.requires_grad_(True).register_hook(lambda gradient: gradient * chosen.to(gradient))
 
     # ------------------------------------------------ what the loop calls
     best = ("held_out_loss", -1)
@@ -106,25 +126,28 @@ class ArStage:
             "classes": self.classes,
             "codes": codes,
             "optimizer": optimizer,
+            "embeddings": list(self.settings.embeddings) or None,
         }
 
     def batches(self, start: int) -> Iterator[tuple[int, Tensors]]:
         """(step, rows of the codes); the rows follow from (seed, step, rank)."""
+        need(self.begun or not self.tuned, "ar.train.embeddings needs an AR model to start from: --start DIR")
         batch, step = -(-self.settings.batch // self.process.world), start
         parts = self.codes.clean, self.codes.input, self.codes.first, self.codes.labels
         while True:
             key = hashlib.sha256(f"{self.settings.seed} {step} {self.process.rank}".encode()).digest()
             random = np.random.Generator(np.random.PCG64(int.from_bytes(key[:8], "little")))
             rows = random.integers(len(self.codes), size=batch)
-            balanced = random.random(batch) < self.settings.balance
+            balanced = random.random(batch) < (1 if self.tuned else self.settings.balance)
+            classes = self.tuned or range(len(self.by_class))
             for i in np.flatnonzero(balanced):
-                c = random.integers(len(self.by_class))
+                c = classes[random.integers(len(classes))]
                 of, share = self.by_class[c], random.random()
                 if len(of):
                     rows[i] = of[min(int(np.searchsorted(self.shares[c], share, "right")), len(of) - 1)]
             rows.sort()
             arrays = [np.asarray(part[rows], np.int64) for part in parts]
-            if self.settings.swap:
+            if self.swap:
                 self._swap(arrays, rows, random)
             yield step, [torch.from_numpy(array).to(self.process.device) for array in arrays]
             step += 1
@@ -136,7 +159,7 @@ class ArStage:
         """
         clean, noisy, first, _ = arrays
         other = self.alike[rows, random.integers(self.alike.shape[1], size=len(rows))]
-        chosen = (random.random(len(rows)) < self.settings.swap) & (other != NONE)
+        chosen = (random.random(len(rows)) < self.swap) & (other != NONE)
         clean[chosen, self.kept :] = self.codes.clean[other[chosen], self.kept :]
         noisy[chosen], first[chosen] = clean[chosen], self.numbers.count
 
@@ -156,6 +179,7 @@ class ArStage:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
+        self.begun = True
 
     def published(self, raw: dict[str, Any], averaged: dict[str, Any]) -> dict[str, Any]:
         """Raw and averaged weights."""
@@ -186,6 +210,8 @@ class ArStage:
     # ------------------------------------------------ a step
     def losses(self, step: int, batch: Tensors) -> dict[str, torch.Tensor]:
         """Forward and backward."""
+        if self.tuned:
+            return self._guided_losses(batch)
         clean, noisy, first, labels = batch
         settings, n = self.settings, self.numbers
         position = torch.arange(n.count, device=clean.device)
@@ -206,11 +232,22 @@ class ArStage:
             causal = each[:, : n.causal].mean()
             return {"loss": loss.detach(), "causal": causal, "parallel": parallel, "right": right}
 
+    def _guided_losses(self, batch: Tensors) -> dict[str, torch.Tensor]:
+        """Forward and backward of logits as guidance combines them, for the embeddings of classes alone."""
+        clean, _, _, labels = batch
+        with torch.no_grad():
+            free = self.module(torch.full_like(labels, self.numbers.classes), clean).float()
+        logits = free + self.settings.guidance * (self.module(labels, clean).float() - free)
+        loss = functional.cross_entropy((logits / self.settings.temperature).flatten(0, 1), clean.flatten())
+        loss.backward()
+        return {"loss": loss.detach()}
+
     def rehearse(self, batch: Tensors, count: int) -> None:
         """Forward and backward of `count` sequences, without any effect."""
         clean, _, _, labels = (part[:count] for part in batch)
         loss = self.module(labels, clean).float().pow(2).mean()
-        torch.autograd.grad(loss, list(self.module.parameters()), allow_unused=True)
+        trained = [value for value in self.module.parameters() if value.requires_grad]
+        torch.autograd.grad(loss, trained, allow_unused=True)
 
     def takes_over(self, changed: dict[str, Any], state: dict[str, torch.Tensor]) -> bool:
         """Whether only the tokenizer changed, and the weights predict its tokens better than the codes' shares do.
