@@ -91,6 +91,21 @@ def test_genders_of_one_emoji_are_held_out_together():
     assert len({icons._base(code) for code in (*cook, *runner, "1f468-200d-1f33e", "1f600")}) == 4
 
 
+def test_a_cook_is_held_out_whatever_the_gender(tmp_path, noto):
+    cooks = [f"{base}-200D-1F3{k:02X}" for k in range(20) for base in ("1F468", "1F469", "1F9D1")]
+    entries = [{"unified": code, "subcategory": icons.CLASSES["profession"][0]} for code in cooks]
+    (noto / "emoji.json").write_text(json.dumps([*table(), *entries]))
+    for code in cooks:
+        pixels = np.full((64, 64, 4), 255, np.uint8)
+        Image.fromarray(pixels).save(noto / f"img/google/64/{code.lower()}.png")
+    icons.build([noto], tmp_path / "out", held_out=0.3)
+    held, kept = (
+        {p.stem.partition("-200d-")[2] for p in (tmp_path / "out" / half / "profession").glob("*-200d-*")}
+        for half in ("val", "train")
+    )
+    assert held and kept and not held & kept
+
+
 def test_a_class_needs_a_picture_to_train_on(tmp_path, noto):
     first = {entry["unified"].lower() for entry in table()[:OF_EACH]}
     icons.build([noto], tmp_path / "a")

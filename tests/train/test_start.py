@@ -299,7 +299,8 @@ def test_a_resumed_decoder_keeps_the_tokens_that_were_searched(home, capsys):
 
 EMBEDDINGS = RECIPE.replace(
     "steps: 60, batch: 16, lr: 0.01,",
-    "steps: 60, batch: 16, lr: 0.05, embeddings: [moon], guidance: 3, temperature: 1.1, dropout: 0.5,",
+    "steps: 60, batch: 16, lr: 0.05, embeddings: [moon], guidance: 3, temperature: 1.1,"
+    " dropout: 0.5, swap: 0.5, best: true,",
 )
 
 
@@ -320,8 +321,9 @@ def test_the_embedding_of_one_class_is_trained_alone(home, capsys):
     tune = stage("ar", home, config="embeddings.yaml", out="tuned")
     status, said = run(capsys, *tune)
     assert status == 1 and "ar.train.embeddings needs an AR model to start from: --start DIR" in said
-    status, said = run(capsys, *tune, "--start", home / "first")
-    assert status == 0, said
+    assert run(capsys, *tune, "--start", home / "first", "--steps", 30)[0] == 0
+    status, said = run(capsys, *tune)
+    assert status == 0 and "resuming at step 30" in said, said
     before, after = (open_transformer(home / name / "ar") for name in ("first", "tuned"))
     state = after.state_dict()
     changed = {name: value != state[name] for name, value in before.state_dict().items()}
@@ -331,11 +333,22 @@ def test_the_embedding_of_one_class_is_trained_alone(home, capsys):
     codes = CodeSet(home / "first" / "codes")
     moon, sun = ([guided_loss(ar, codes, label) for ar in (before, after)] for label in (0, 1))
     assert moon[1] < moon[0] and sun[1] == sun[0]
+    made = ArStage(
+        recipe.read(home / "embeddings.yaml"), home / "first/codes", Process("cpu"), home / "first/tokenizer"
+    )
+    assert all(m.p == 0 for m in made.module.modules() if isinstance(m, torch.nn.Dropout))
+    made.begin_with(home / "first" / "ar")
+    assert (next(made.batches(0))[1][3] == 0).all()  # moons only
+    assert not made.takes_over({"codes": "others"}, before.state_dict())
     status, said = run(capsys, *stage("ar", home, out="tuned"))
     assert status == 1 and "embeddings ['moon'], now None" in said, said
     (home / "stars.yaml").write_text(EMBEDDINGS.replace("[moon]", "[moon, star]"))
     status, said = run(capsys, *stage("ar", home, config="stars.yaml", out="tuned"))
     assert status == 1 and "ar.train.embeddings: no class 'star' in" in said
+    (home / "deep.yaml").write_text(EMBEDDINGS.replace("depth: 2, heads: 4", "depth: 3, heads: 4"))
+    shutil.rmtree(home / "tuned" / "ar")
+    status, said = run(capsys, *stage("ar", home, "--start", home / "first", config="deep.yaml", out="tuned"))
+    assert status == 1 and "ar.train.embeddings trains nothing of layer 2 of layers" in said, said
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The sources are npm packages: `emoji-datasource-google` (Noto), `emoji-datasource-twitter` (Twemoji), both with the
 table `emoji.json`, and `@lobehub/fluent-emoji-3d` (Fluent, without a table). An emoji that is held out is so in every
-design and for every gender: a woman, a man and a person of one profession are nearly one drawing.
+design, and with the woman, the man and the person of one profession, which are nearly one drawing.
 """
 
 import json

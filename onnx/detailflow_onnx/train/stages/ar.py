@@ -89,6 +89,8 @@ class ArStage:
             self._freeze()
         labels, weights = np.asarray(self.codes.labels), self.codes.weights
         self.by_class = [np.flatnonzero(labels == c) for c in range(self.numbers.classes)]
+        for c in self.tuned:
+            need(len(self.by_class[c]), f"ar.train.embeddings: {codes} has no row of the class {self.classes[c]}")
         self.shares = [np.cumsum(weights[of]) / max(weights[of].sum(), 1e-9) for of in self.by_class]
 
     def begin_with(self, folder: Path) -> list[str]:
@@ -105,6 +107,9 @@ class ArStage:
         loss, plain = self._start_losses()
         reason = f"loss {loss:.2f}, and {plain:.2f} from the share of each code"
         need(loss < plain, f"{folder}: it does not predict these tokens ({reason}); it is of an unrelated tokenizer")
+        named = {f"class {name}" for name in self.settings.embeddings}
+        fixed = [name for name in new if name not in named] if self.tuned else []
+        need(not fixed, f"{folder}: ar.train.embeddings trains nothing of {', '.join(fixed)}")
         self.begun = True
         return new
 
@@ -235,12 +240,17 @@ class ArStage:
     def _guided_losses(self, batch: Tensors) -> dict[str, torch.Tensor]:
         """Forward and backward of logits as guidance combines them, for the embeddings of classes alone."""
         clean, _, _, labels = batch
-        with torch.no_grad():
-            free = self.module(torch.full_like(labels, self.numbers.classes), clean).float()
-        logits = free + self.settings.guidance * (self.module(labels, clean).float() - free)
-        loss = functional.cross_entropy((logits / self.settings.temperature).flatten(0, 1), clean.flatten())
+        loss = self._guided(labels, clean).mean()
         loss.backward()
         return {"loss": loss.detach()}
+
+    def _guided(self, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """The loss of every token [B, N] by logits as guidance combines them, in nats."""
+        with torch.no_grad():
+            free = self.module(torch.full_like(labels, self.numbers.classes), ids).float()
+        logits = free + self.settings.guidance * (self.module(labels, ids).float() - free)
+        logits = (logits / self.settings.temperature).flatten(0, 1)
+        return functional.cross_entropy(logits, ids.flatten(), reduction="none").view(ids.shape)
 
     def rehearse(self, batch: Tensors, count: int) -> None:
         """Forward and backward of `count` sequences, without any effect."""
@@ -257,7 +267,7 @@ class ArStage:
         """
         fresh = {name: value.clone() for name, value in self.module.state_dict().items()}
         same = {name: value.shape for name, value in fresh.items()} == {name: v.shape for name, v in state.items()}
-        if changed.keys() != {"codes"} or not same:
+        if self.tuned or changed.keys() != {"codes"} or not same:
             return False
         self.module.load_state_dict(state)
         loss, plain = self._start_losses()
@@ -286,13 +296,23 @@ class ArStage:
 
     # ------------------------------------------------ what a person looks at
     def measure(self) -> dict[str, float]:
-        """The loss on the tokens of held-out pictures; it rises when the model overfits."""
-        arrays = [part[:512].astype(np.int64) for part in self.codes.held_out]
+        """The loss on the tokens of held-out pictures; it rises when the model overfits.
+
+        With `embeddings` that of the logits that guidance combines, on pictures of their classes.
+        """
+        arrays = [part.astype(np.int64) for part in self.codes.held_out]
+        if self.tuned:
+            of_them = np.isin(arrays[1], self.tuned)
+            arrays = [part[of_them] for part in arrays]
+        arrays = [part[:512] for part in arrays]
         if not len(arrays[0]):
             return {}
         ids, labels = (torch.from_numpy(part).to(self.process.device) for part in arrays)
         each = torch.cat(
-            [token_losses(self.module, classes, some) for some, classes in zip(ids.split(64), labels.split(64))]
+            [
+                self._guided(classes, some) if self.tuned else token_losses(self.module, classes, some)
+                for some, classes in zip(ids.split(64), labels.split(64))
+            ]
         )
         causal = self.numbers.causal
         figures = {"held_out_loss": each.mean(), "held_out_causal": each[:, :causal].mean()}
