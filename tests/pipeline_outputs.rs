@@ -25,7 +25,7 @@ fn sprites() -> Model {
 /// A potion.
 fn potion(model: &Model) -> (Request, Vec<u32>) {
     let mut request = Request::new(model);
-    request.set_image(0, ImageRequest { class: model.bundle().class("potion").unwrap(), seed: 7 }).unwrap();
+    request.set_image(0, ImageRequest { class: model.bundle().class("potion").unwrap(), seed: 9 }).unwrap();
     let tokens = sample(&request).remove(0);
     (request, tokens)
 }

@@ -94,6 +94,7 @@ class Ending(unittest.TestCase):
 
     def test_exit_while_daemon_threads_draw_decode_and_wait(self):
         self.end("""
+            threading.excepthook = lambda _: None  # calls fail once the end has closed what they work with
             worker = Worker()
             worker.submit(model.request(images=256))
             generation = model.request(images=256).begin()
