@@ -247,16 +247,16 @@ fn decode_of_invalid_tokens_is_refused() {
 
 /// Our own operators and ONNX Runtime's multiply int8 exactly; the rest they add up in orders of their own, and a last bit
 /// decides now and then which integer a value becomes. So tokens that are drawn part sooner or later; how likely given tokens
-/// are differs little relative to their information.
+/// are differs little.
 #[test]
 fn int8_tokens_are_equally_likely_by_native_and_mha() {
     let open = |form| common::open(std::path::Path::new("onnx/bundles/sprites"), "int8", form);
     let models = [open("native"), open("mha")];
-    let pairs: Vec<(u32, u64)> = (0..21).flat_map(|class| [(class, 1), (class, 2)]).collect();
+    let pairs: Vec<(u32, u64)> = (0..21).flat_map(|class| [1, 2, 3, 4].map(|seed| (class, seed))).collect();
     // A lower temperature and top-p than the bundle's avoid rare tokens, which are the furthest apart.
     let mut wanted = request(&models[1], &pairs);
     wanted.set_guidance(Guidance { scale: 1.5.into(), gradual: false }).unwrap();
-    wanted.set_temperature(0.9).unwrap().set_top_p(0.95).unwrap();
+    wanted.set_temperature(0.75).unwrap().set_top_p(0.95).unwrap();
     let tokens = draw(&wanted);
     let pictures: Vec<(u32, &[u32])> =
         pairs.iter().map(|&(class, _)| class).zip(tokens.iter().map(|t| &t[..])).collect();
@@ -264,10 +264,8 @@ fn int8_tokens_are_equally_likely_by_native_and_mha() {
     let apart: Vec<f32> = std::iter::zip(&ours, &theirs).map(|(a, b)| (a - b).abs()).collect();
     let mean = apart.iter().sum::<f32>() / apart.len() as f32;
     let most = apart.iter().copied().fold(0.0, f32::max);
-    let information = -ours.iter().sum::<f32>() / ours.len() as f32;
-    let figures = format!("{mean} of {information} nats in the mean, {most} at most");
-    println!("{figures}");
-    assert!(mean < 0.015 * information && most < 0.4, "{figures}");
+    println!("{mean} nats in the mean, {most} at most");
+    assert!(mean < 0.02 && most < 0.4, "{mean} nats in the mean, {most} at most");
 }
 
 /// Where values are few, and the KV caches of one type, the last bits decide nothing, and the two draw the same.

@@ -3,9 +3,9 @@
 Each picture is encoded `variants` times, augmented differently, and each time once more after a noisy prefix. The next
 stage reads what is written and needs no pictures.
 
-OUT/codes holds .npy files: `clean` [M, N], the tokens; `input` [M, N], the noisy prefix and the
-encoder's correction of it; `first` [M], the position at which the correction starts; `labels` [M]; `held_out`
-[K, N + 1], tokens and label of held-out pictures; `weights` [pictures], the weight of each among those of its class;
+OUT/codes holds .npy files: `clean` [M, N], the tokens; `input` [M, N], the noisy prefix and the encoder's correction of
+it; `first` [M], the position at which the correction starts; `labels` [M]; `held_out` [K, N + 1], tokens and label of
+held-out pictures; `weights` [pictures], the weight of each among those of its class;
 `alike` [M, 4], rows of other drawings or -1, if the recipe has `ar.train.swap`; and `codes.json`. The target of an
 input is `clean` before `first` and `input` from there on.
 """
